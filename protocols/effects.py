@@ -1,0 +1,174 @@
+"""What a fold asks for: effects, each with a cause and a world-wide identity.
+
+An effect is derived, never recorded. ``cause`` is the sequence of the message whose fold asked
+for it. ``identity`` is the same at every fold; whoever receives an effect twice drops the
+repeat by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import msgspec
+
+from protocols.failure import Failure
+from protocols.mail import Parent
+from protocols.policy import StepOptions
+
+Status = Literal["pending", "running", "completed", "failed", "cancelled", "blocked"]
+"""``pending``: no start yet. ``blocked``: the mailbox cannot be folded with this code."""
+
+FINAL: tuple[Status, ...] = ("completed", "failed", "cancelled")
+
+
+class Effect(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all effects. ``cause`` is a stream sequence."""
+
+    cause: int
+
+
+class LocalCall(msgspec.Struct, frozen=True):
+    """A function of the workflow's own code that ``ctx.run`` asked for."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class Ask(Effect, frozen=True, kw_only=True):
+    """Send one attempt of a step to a service. Open until a reply or decision is folded.
+
+    ``due`` and ``asked`` are nanoseconds since 1970: not to be sent before ``due`` (backoff),
+    asked for at ``asked``. ``local`` is set for ``ctx.run``; then service is ``_local``.
+    """
+
+    path: str
+    step: str
+    attempt: int
+    service: str
+    operation: str
+    body: bytes
+    key: str
+    due: int
+    options: StepOptions
+    local: LocalCall | None = None
+
+    @property
+    def identity(self) -> tuple[str, str, int]:
+        """Kind, step and attempt."""
+        return ("ask", self.step, self.attempt)
+
+
+class Arm(Effect, frozen=True, kw_only=True):
+    """Arm a durable timer. Open until its firing is folded or nobody waits for it."""
+
+    name: str
+    due: int
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Kind and timer name."""
+        return ("arm", self.name)
+
+
+class Emit(Effect, frozen=True, kw_only=True):
+    """Publish an event about the instance to EVENTS."""
+
+    event: str
+    data: Any
+    id: str
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Kind and event id."""
+        return ("emit", self.id)
+
+
+class Send(Effect, frozen=True, kw_only=True):
+    """Send a signal to another instance."""
+
+    to: str
+    name: str
+    body: bytes
+    id: str
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Kind and message id."""
+        return ("send", self.id)
+
+
+class Spawn(Effect, frozen=True, kw_only=True):
+    """Start a child instance."""
+
+    child: str
+    workflow: str
+    body: bytes
+    parent: Parent
+    id: str
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Kind and child id."""
+        return ("spawn", self.child)
+
+
+class CancelChild(Effect, frozen=True, kw_only=True):
+    """Ask a child instance to cancel."""
+
+    child: str
+    reason: str
+    id: str
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Kind and child id."""
+        return ("cancel", self.child)
+
+
+class Pin(Effect, frozen=True, kw_only=True):
+    """A raw start names no definition: the owner has to pin one. Open until folded."""
+
+    workflow: str
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Kind and workflow."""
+        return ("pin", self.workflow)
+
+
+class Finish(Effect, frozen=True, kw_only=True):
+    """The instance has ended: write its archive record and tell its parent."""
+
+    status: Status
+    body: bytes
+    failure: Failure | None
+    parent: Parent | None
+
+    @property
+    def identity(self) -> tuple[str]:
+        """There is one finish per instance and generation."""
+        return ("finish",)
+
+
+AnyEffect = Ask | Arm | Emit | Send | Spawn | CancelChild | Pin | Finish
+
+
+class LogLine(msgspec.Struct, frozen=True):
+    """A log line of workflow code; not an effect: lost on a crash, silent while refolding."""
+
+    level: str
+    event: str
+    facts: dict[str, Any]
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that an instance waits for, for people and programs."""
+
+    path: str
+    kind: Literal["step", "timer", "signal", "child", "pin"]
+    since: int
+    detail: str = ""
+    attempt: int = 0
+    due: int = 0

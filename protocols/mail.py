@@ -1,0 +1,131 @@
+"""What stands in a workflow's mailbox: the messages that a fold sees.
+
+On the wire a message is a subject, headers and a payload; ``actors.inbound`` makes these
+Structs from them. Every one carries ``seq`` (its stream sequence) and ``at`` (the server's
+timestamp, nanoseconds since 1970, UTC). Foreign kinds keep their payload as bytes: the fold
+decodes what it consumes.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from protocols.failure import Failure
+
+
+class Mail(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
+    """Base of all mailbox messages."""
+
+    seq: int
+    at: int
+
+
+class Parent(msgspec.Struct, frozen=True, kw_only=True):
+    """Which step of which instance waits for a child."""
+
+    instance: str
+    path: str
+
+
+class Start(Mail, frozen=True, kw_only=True, tag="start"):
+    """Start the instance; the first one counts, later ones are dropped."""
+
+    workflow: str
+    body: bytes
+    content_type: str = ""
+    message_id: str = ""
+    definition: str = ""
+    parent: Parent | None = None
+    traceparent: str = ""
+
+
+class Signal(Mail, frozen=True, kw_only=True, tag="signal"):
+    """A signal by name. Without a message id every copy is a signal of its own."""
+
+    name: str
+    body: bytes
+    content_type: str = ""
+    message_id: str = ""
+
+
+class Reply(Mail, frozen=True, kw_only=True, tag="reply"):
+    """A service's answer to one attempt of a step; ``failure`` is None for a success."""
+
+    step: str
+    """The step token of the path (``protocols.subjects.step_token``)."""
+    attempt: int
+    body: bytes = b""
+    content_type: str = ""
+    failure: Failure | None = None
+
+
+class Fired(Mail, frozen=True, kw_only=True, tag="timer"):
+    """A timer has fired; it counts only when ``at`` is not before its due time."""
+
+    name: str
+    """Timer name: the step token of the path that armed it."""
+
+
+class Woken(Mail, frozen=True, kw_only=True, tag="wake"):
+    """The firing of a wake: effects with a cause >= ``since`` are due again. No fold state."""
+
+    number: int
+    epoch: int
+    since: int
+
+
+class Pinned(Mail, frozen=True, kw_only=True, tag="owner.pinned"):
+    """The definition that a raw start is folded with; the first valid one counts."""
+
+    epoch: int
+    definition: str
+    kernel: int = 1
+    libraries: dict[str, str] = {}
+
+
+class AttemptTimedOut(Mail, frozen=True, kw_only=True, tag="owner.timeout"):
+    """The owner gave an attempt up. Counts only when ``at`` >= asked + the step's timeout."""
+
+    epoch: int
+    step: str
+    attempt: int
+
+
+class AttemptRefused(Mail, frozen=True, kw_only=True, tag="owner.refused"):
+    """The owner did not dispatch an attempt: nobody serves it, or a policy forbids it."""
+
+    epoch: int
+    step: str
+    attempt: int
+    failure: Failure
+
+
+class ChildEnded(Mail, frozen=True, kw_only=True, tag="owner.child"):
+    """A child workflow has ended; written by the child's owner, identified by step."""
+
+    step: str
+    child: str
+    status: str
+    body: bytes = b""
+    failure: Failure | None = None
+
+
+class Cancel(Mail, frozen=True, kw_only=True, tag="control.cancel"):
+    """An operator or a parent asks the instance to cancel."""
+
+    message_id: str = ""
+    reason: str = ""
+
+
+AnyMail = (
+    Start
+    | Signal
+    | Reply
+    | Fired
+    | Woken
+    | Pinned
+    | AttemptTimedOut
+    | AttemptRefused
+    | ChildEnded
+    | Cancel
+)

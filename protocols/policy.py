@@ -1,0 +1,74 @@
+"""Policies: when to try again, and how long to wait."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from protocols.failure import NO_RESPONDERS, REFUSED, VALIDATION
+from protocols.rng import Rng
+
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+
+JITTER_DEFAULT: Final = 0.1
+
+
+class Retry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How often a step is tried and how long to wait between two attempts.
+
+    ``attempts`` counts all calls, the first one too. ``delays`` is an explicit list that goes
+    before ``backoff``; its last entry repeats. ``jitter`` is the share of a delay that is drawn
+    at random, from a generator seeded by the step, so that a fold gives the same delay again.
+    """
+
+    attempts: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 4
+    backoff: Literal["fixed", "linear", "exponential"] = "exponential"
+    delay_s: Seconds = 1.0
+    max_delay_s: Seconds = 60.0
+    delays: tuple[Seconds, ...] = ()
+    jitter: Annotated[float, msgspec.Meta(ge=0, le=1)] = JITTER_DEFAULT
+    non_retryable: tuple[str, ...] = (REFUSED, VALIDATION)
+
+    def delay_before(self, attempt: int, seed: str) -> float:
+        """Return the seconds to wait before ``attempt`` (2 is the first retry)."""
+        assert attempt >= 2  # noqa: PLR2004
+        retry = attempt - 1
+        if self.delays:
+            delay = self.delays[min(retry, len(self.delays)) - 1]
+        elif self.backoff == "fixed":
+            delay = self.delay_s
+        elif self.backoff == "linear":
+            delay = self.delay_s * retry
+        else:
+            delay = self.delay_s * 2.0 ** min(retry - 1, 60)
+        delay = min(delay, self.max_delay_s) if not self.delays else delay
+        if not self.jitter or not delay:
+            return delay
+        spread = Rng(f"{seed}/jitter/{attempt}").random()
+        return delay * (1 - self.jitter * spread)
+
+    def allows(self, attempt: int, kind: str, *, retryable: bool) -> bool:
+        """Tell whether another attempt may follow ``attempt``, which ended with ``kind``."""
+        return retryable and attempt < self.attempts and kind not in self.non_retryable
+
+
+NO_RETRY: Final = Retry(attempts=1)
+
+
+class StepOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a step's author declares about it.
+
+    ``timeout_s`` bounds one attempt, from dispatch to reply. ``absent`` says what happens when
+    nobody serves the subject: wait parked, or fail with kind ``no_responders``. ``idempotent``
+    false switches the re-ask of a lost request off.
+    """
+
+    retry: Retry = Retry()
+    timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 60.0
+    absent: Literal["wait", "fail"] = "wait"
+    idempotent: bool = True
+
+
+STEP_DEFAULTS: Final = StepOptions()
+__all__ = ["NO_RESPONDERS", "NO_RETRY", "STEP_DEFAULTS", "Retry", "Seconds", "StepOptions"]

@@ -1,0 +1,167 @@
+"""NATS subjects: build, parse, and the rules for ids.
+
+    movant.to.<id>.start.<workflow>                  what others publish
+    movant.to.<id>.signal.<name>
+    movant.to.<id>.reply.<step>.<attempt>.<token>
+    movant.to.<id>.owner.<kind>                      what the partition's owner decides
+    movant.to.<id>.control.<verb>
+    movant.mail.<p>.<id>.…                           the same, as MAIL stores it
+    movant.mail.<p>._owner                           epoch markers
+    movant.timer.<p>.<id>.<name>                     an armed timer
+    movant.fired.<p>.<id>.<name>                     its firing; MAIL: movant.mail.<p>.<id>.timer.<name>
+    movant.svc.<service>.<operation>                 requests to services
+    movant.event.<workflow>.<id>.<kind>              events
+    movant.done.<p>.<id>                             the archive record of a finished instance
+    movant.api.<group>.<verb>                        the API
+    movant.dead.<reason>                             dead letters
+
+The partition of an id is what the server computes with ``{{partition(n,1)}}``: FNV-1a, 32 bit,
+modulo n (nats-server, server/subject_transform.go).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import lru_cache
+from typing import Final
+from urllib.parse import quote
+
+from protocols.errors import InvalidIdError
+
+ID_BYTES_MAX: Final = 128
+STEP_TOKEN_BYTES_MAX: Final = 64
+SUBJECT_BYTES_MAX: Final = 1024
+"""nats-py closes for good on a subject above the server's 4,096 bytes; ours stay far below."""
+PARTITIONS_DEFAULT: Final = 64
+
+_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}\Z")
+_DOTTED: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*\Z")
+_STEP_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")
+
+TO: Final = "movant.to."
+MAIL: Final = "movant.mail."
+OWNER_TOKEN: Final = "_owner"
+
+
+def is_id(text: str) -> bool:
+    """Tell whether ``text`` may be an instance id."""
+    return _ID.match(text) is not None
+
+
+def check_id(text: str, what: str = "id") -> str:
+    """Return ``text``, or raise InvalidIdError when it may not be an id."""
+    if not is_id(text):
+        shown = text if len(text) <= 40 else text[:40] + "…"  # noqa: PLR2004
+        raise InvalidIdError(
+            f"{what} {shown!r} is not valid",
+            hint="letters, digits, '_' and '-', not starting with '_' or '-', 1 to 128 of them",
+        )
+    return text
+
+
+def check_name(text: str, what: str = "name") -> str:
+    """Return a workflow or service name (dots allowed), or raise InvalidIdError."""
+    if len(text) > ID_BYTES_MAX or _DOTTED.match(text) is None:
+        raise InvalidIdError(
+            f"{what} {text[:60]!r} is not valid",
+            hint="letters, digits, '_', '-' and single dots between them, at most 128 in all",
+        )
+    return text
+
+
+def check_step_name(text: str) -> str:
+    """Return a step, scope or branch name, or raise InvalidIdError."""
+    if _STEP_NAME.match(text) is None:
+        raise InvalidIdError(
+            f"step name {text[:60]!r} is not valid",
+            hint="letters, digits, '_', '-' and '.', 1 to 128 of them; no '/' and no '#'",
+        )
+    return text
+
+
+def partition_of(instance_id: str, partitions: int) -> int:
+    """Return the partition of an id, as the server computes it."""
+    value = 2166136261
+    for byte in instance_id.encode():
+        value = (value ^ byte) * 16777619 & 0xFFFFFFFF
+    return value % partitions
+
+
+@lru_cache(maxsize=65_536)
+def step_token(path: str) -> str:
+    """Return the subject token of a path: escaped, and a hash when it is above 64 bytes."""
+    token = quote(path.removeprefix("/"), safe="/#").replace(".", "%2E")
+    if len(token) <= STEP_TOKEN_BYTES_MAX:
+        return token
+    return "~" + hashlib.sha256(path.encode()).hexdigest()[:40]
+
+
+def to_start(instance_id: str, workflow: str) -> str:
+    """Where a start is published."""
+    return f"movant.to.{instance_id}.start.{workflow}"
+
+
+def to_signal(instance_id: str, name: str) -> str:
+    """Where a signal is published."""
+    return f"movant.to.{instance_id}.signal.{name}"
+
+
+def to_reply(instance_id: str, step: str, attempt: int, token: str) -> str:
+    """Where a service's reply goes; ``step`` is a step token."""
+    return f"movant.to.{instance_id}.reply.{step}.{attempt}.{token}"
+
+
+def to_owner(instance_id: str, kind: str) -> str:
+    """Where the partition's owner writes a decision."""
+    return f"movant.to.{instance_id}.owner.{kind}"
+
+
+def to_control(instance_id: str, verb: str) -> str:
+    """Where the API writes an operator's verb."""
+    return f"movant.to.{instance_id}.control.{verb}"
+
+
+def mailbox(instance_id: str, partition: int) -> str:
+    """The filter of one stored mailbox."""
+    return f"movant.mail.{partition}.{instance_id}.>"
+
+
+def marker(partition: int) -> str:
+    """Where the epoch markers of a partition are published; stored as they are."""
+    return f"movant.mail.{partition}.{OWNER_TOKEN}"
+
+
+def timer(partition: int, instance_id: str, name: str) -> str:
+    """The subject of an armed timer; publishing again replaces it."""
+    return f"movant.timer.{partition}.{instance_id}.{name}"
+
+
+def fired(partition: int, instance_id: str, name: str) -> str:
+    """The subject of a timer's firing in TIMERS."""
+    return f"movant.fired.{partition}.{instance_id}.{name}"
+
+
+def service(name: str, operation: str) -> str:
+    """The subject of a service's operation."""
+    return f"movant.svc.{name}.{operation}"
+
+
+def event(workflow: str, instance_id: str, kind: str) -> str:
+    """The subject of an event; dots in the workflow's name become dashes."""
+    return f"movant.event.{workflow.replace('.', '-')}.{instance_id}.{kind}"
+
+
+def done(partition: int, instance_id: str) -> str:
+    """The subject of the archive record of a finished instance."""
+    return f"movant.done.{partition}.{instance_id}"
+
+
+def api(verb: str) -> str:
+    """The subject of an API verb such as ``run.start``."""
+    return f"movant.api.{verb}"
+
+
+def dead(reason: str) -> str:
+    """The subject of a dead letter."""
+    return f"movant.dead.{reason}"
