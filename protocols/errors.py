@@ -22,7 +22,7 @@ the same at every fold.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -178,13 +178,36 @@ class TimedOutError(WorkflowError):
 
 
 class GatherError(WorkflowError):
-    """Several branches of a collecting ``gather`` failed; ``errors`` maps branch to error."""
+    """Branches of a collecting ``gather`` failed.
 
-    def __init__(self, path: str, errors: Sequence[tuple[str, BaseException]]) -> None:
+    ``errors`` pairs branch and error; ``results`` maps the other branches to their results.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        errors: Sequence[tuple[str, BaseException]],
+        *,
+        results: Mapping[str, Any] | None = None,
+    ) -> None:
         names = ", ".join(f"{name}: {error}" for name, error in errors)
         super().__init__(f"{path}: {len(errors)} of its branches failed ({names})")
         self.path = path
         self.errors = tuple(errors)
+        self.results = dict(results or {})
+
+
+class FailError(WorkflowError):
+    """Raised by workflow code to end the instance as failed, on purpose.
+
+    ``kind`` decides what policies do with it; ``details`` is any value.
+    """
+
+    def __init__(self, kind: str, message: str, details: Any = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.details = details
 
 
 class CancelledError(BaseException):

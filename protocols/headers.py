@@ -6,6 +6,7 @@ as much; a block that cannot be read gives no headers and the flag ``malformed``
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from protocols.errors import BadValueError
@@ -55,6 +56,8 @@ TRACE_ONLY: Final = "Nats-Trace-Only"
 
 SCHEMA_VERSION: Final = 1
 
+_NAME: Final = re.compile(r"[!-9;-~]+\Z")
+
 
 def encode(headers: Mapping[str, str]) -> bytes:
     """Return the header lines without version line and end, to be joined by ``block``.
@@ -64,7 +67,7 @@ def encode(headers: Mapping[str, str]) -> bytes:
     lines = []
     for name, value in headers.items():
         line = f"{name}: {value}"
-        if not line.isascii() or "\r" in line or "\n" in line or ":" in name:
+        if not line.isascii() or not line.isprintable() or _NAME.match(name) is None:
             raise BadValueError(
                 f"header {name!r} has a value that no header can carry",
                 hint="headers take printable ASCII on one line; put data into the payload",

@@ -72,6 +72,7 @@ class Woken(Mail, frozen=True, kw_only=True, tag="wake"):
     number: int
     epoch: int
     since: int
+    parked: tuple[str, ...] = ()
 
 
 class Pinned(Mail, frozen=True, kw_only=True, tag="owner.pinned"):

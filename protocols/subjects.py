@@ -8,7 +8,8 @@
     movant.mail.<p>.<id>.…                           the same, as MAIL stores it
     movant.mail.<p>._owner                           epoch markers
     movant.timer.<p>.<id>.<name>                     an armed timer
-    movant.fired.<p>.<id>.<name>                     its firing; MAIL: movant.mail.<p>.<id>.timer.<name>
+    movant.fired.<p>.<id>.<name>                     its firing; MAIL stores it as
+                                                     movant.mail.<p>.<id>.timer.<name>
     movant.svc.<service>.<operation>                 requests to services
     movant.event.<workflow>.<id>.<kind>              events
     movant.done.<p>.<id>                             the archive record of a finished instance
@@ -41,7 +42,7 @@ _STEP_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")
 
 TO: Final = "movant.to."
 MAIL: Final = "movant.mail."
-OWNER_TOKEN: Final = "_owner"
+OWNER_TOKEN: Final = "_owner"  # noqa: S105 - a subject token, no secret
 
 
 def is_id(text: str) -> bool:
@@ -123,7 +124,7 @@ def to_control(instance_id: str, verb: str) -> str:
 
 
 def mailbox(instance_id: str, partition: int) -> str:
-    """The filter of one stored mailbox."""
+    """Return the filter of one stored mailbox."""
     return f"movant.mail.{partition}.{instance_id}.>"
 
 
@@ -133,35 +134,35 @@ def marker(partition: int) -> str:
 
 
 def timer(partition: int, instance_id: str, name: str) -> str:
-    """The subject of an armed timer; publishing again replaces it."""
+    """Return the subject of an armed timer; publishing again replaces it."""
     return f"movant.timer.{partition}.{instance_id}.{name}"
 
 
 def fired(partition: int, instance_id: str, name: str) -> str:
-    """The subject of a timer's firing in TIMERS."""
+    """Return the subject of a timer's firing in TIMERS."""
     return f"movant.fired.{partition}.{instance_id}.{name}"
 
 
 def service(name: str, operation: str) -> str:
-    """The subject of a service's operation."""
+    """Return the subject of a service's operation."""
     return f"movant.svc.{name}.{operation}"
 
 
 def event(workflow: str, instance_id: str, kind: str) -> str:
-    """The subject of an event; dots in the workflow's name become dashes."""
+    """Return the subject of an event; dots in the workflow's name become dashes."""
     return f"movant.event.{workflow.replace('.', '-')}.{instance_id}.{kind}"
 
 
 def done(partition: int, instance_id: str) -> str:
-    """The subject of the archive record of a finished instance."""
+    """Return the subject of the archive record of a finished instance."""
     return f"movant.done.{partition}.{instance_id}"
 
 
 def api(verb: str) -> str:
-    """The subject of an API verb such as ``run.start``."""
+    """Return the subject of an API verb such as ``run.start``."""
     return f"movant.api.{verb}"
 
 
 def dead(reason: str) -> str:
-    """The subject of a dead letter."""
+    """Return the subject of a dead letter."""
     return f"movant.dead.{reason}"

@@ -1,0 +1,147 @@
+"""Activation: make an actor from its stored mailbox.
+
+A read may come from a follower, whose log is a prefix of the truth. It is complete only when
+it contains the message that made somebody ask (hazard S6), so it is repeated until it does.
+Nothing above the reader's position is folded: behind it there may be a marker that makes an
+owner message void.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, Protocol
+
+import structlog
+import trio
+
+from actors.definitions import Definitions
+from actors.direct_reader import DirectReader
+from actors.inbound import Letter, parse
+from actors.workflow import WorkflowActor
+from protocols.effects import Effect
+from protocols.errors import MovantError, RefusedError
+from protocols.mail import AnyMail, Pinned, Start, Woken
+from protocols.subjects import mailbox
+from protocols.tokens import KeyRing
+
+PAUSE_S: Final = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
+FOLDS_A_SLICE: Final = 200
+"""Folds between two checkpoints of the loop: a long mailbox must not hold up the others."""
+
+log = structlog.get_logger()
+
+
+class Home(Protocol):
+    """What an activation needs to know of the owner."""
+
+    def handed(self) -> int:
+        """Return the reader's position."""
+        ...
+
+    def is_void(self, partition: int, mail: AnyMail) -> bool:
+        """Tell whether a message stands behind a marker with a higher epoch."""
+        ...
+
+    def adopt(self, actor: WorkflowActor, effects: Iterable[Effect], parked: set[str]) -> None:
+        """Take what a refold asked for."""
+        ...
+
+    def activated(self, actor: WorkflowActor) -> None:
+        """The actor is up to date."""
+        ...
+
+    def crashed(self, actor: WorkflowActor, mail: AnyMail | None, error: BaseException) -> None:
+        """A fold raised."""
+        ...
+
+
+class Activation:
+    """Folds stored mailboxes."""
+
+    def __init__(
+        self, home: Home, mailboxes: DirectReader, definitions: Definitions, keys: KeyRing
+    ) -> None:
+        self._home = home
+        self._mailboxes = mailboxes
+        self._definitions = definitions
+        self._keys = keys
+        self.count = 0
+
+    async def run(self, actor: WorkflowActor) -> None:
+        """Bring an actor up to date: fold what is stored until nothing is missing."""
+        self.count += 1
+        instance = actor.instance
+        tries = 0
+        while True:
+            try:
+                stored = await self._mailboxes.subject(
+                    mailbox(actor.id, actor.partition), after=instance.folded
+                )
+            except MovantError as error:
+                log.warning("activation.waiting", run=actor.id, reason=str(error))
+                tries = await _pause(tries)
+                continue
+            newest = stored[-1].seq if stored else instance.folded
+            if newest < actor.needed:
+                tries = await _pause(tries)
+                continue
+            mails: list[AnyMail] = []
+            parked: set[str] = set()
+            limit = self._home.handed()
+            for each in stored:
+                if each.seq > limit:
+                    break
+                parsed = parse(each, self._keys)
+                if type(parsed) is not Letter:
+                    continue
+                mail = parsed.mail
+                if self._home.is_void(actor.partition, mail):
+                    continue
+                mails.append(mail)
+                if type(mail) is Woken and mail.seq >= actor.threshold:
+                    actor.threshold = min(actor.threshold, mail.since)
+                    parked.update(mail.parked)
+            if not await self.load(mails):
+                tries = await _pause(tries)
+                continue
+            try:
+                effects = await self._refold(actor, mails)
+            except Exception as error:  # noqa: BLE001  # whatever a fold raises is the daemon's
+                self._home.crashed(actor, mails[-1] if mails else None, error)
+                return
+            self._home.adopt(actor, effects, parked)
+            if newest >= actor.needed:
+                self._home.activated(actor)
+                return
+
+    async def load(self, mails: Iterable[AnyMail]) -> bool:
+        """Load the definitions that messages name; False when the store does not answer."""
+        for mail in mails:
+            if (type(mail) is Start or type(mail) is Pinned) and mail.definition:
+                try:
+                    await self._definitions.prefetch(mail.definition)
+                except RefusedError as error:
+                    # The fold blocks the instance and says why.
+                    log.error("definition.refused", hash=mail.definition, reason=str(error))
+                except MovantError as error:
+                    log.warning("definition.waiting", hash=mail.definition, reason=str(error))
+                    return False
+        return True
+
+    async def _refold(self, actor: WorkflowActor, mails: Sequence[AnyMail]) -> list[Effect]:
+        effects: list[Effect] = []
+        instance = actor.instance
+        instance.refolding = True
+        try:
+            for number, mail in enumerate(mails, 1):
+                effects += instance.fold(mail)
+                if number % FOLDS_A_SLICE == 0:
+                    await trio.lowlevel.checkpoint()
+        finally:
+            instance.refolding = False
+        return effects
+
+
+async def _pause(tries: int) -> int:
+    await trio.sleep(PAUSE_S[min(tries, len(PAUSE_S) - 1)])
+    return tries + 1

@@ -1,0 +1,188 @@
+"""Definitions: immutable, content-addressed workflow code, stored once and loaded on demand.
+
+    file --pack--> Packed {hash, data} --put--> DefinitionStore --get--> load --> Workflow
+
+An instance names the hash that it is pinned to (hazard F3), so deploying a new version is
+storing one more value: running instances go on with theirs, and no process restarts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from actors.bundle import Packed
+from actors.loading import load
+from actors.packing import open_pack
+from protocols.definition import Workflow
+from protocols.errors import BadValueError, NotFoundError, OverloadedError
+
+LOADED_MAX: Final = 1_000
+"""Definitions in one process. Each is some 100 kB; a daemon that meets more is being flooded."""
+
+
+class StoredDefinition(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of the store: what a definition offers, and which workflows it is latest for."""
+
+    hash: str
+    workflows: tuple[str, ...]
+    latest_of: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    libraries: dict[str, str] = {}
+
+
+class DefinitionStore(Protocol):
+    """Where packed definitions are kept. Nothing in it ever changes but ``latest``."""
+
+    async def put(self, packed: Packed) -> None:
+        """Store a definition and make it the latest of each of its workflows.
+
+        Storing a hash again keeps the first bytes, and makes it latest again: that is how a
+        deployment is rolled back.
+        """
+        ...
+
+    async def get(self, digest: str) -> bytes:
+        """Return the bytes of a definition. Raises NotFoundError."""
+        ...
+
+    async def latest(self, workflow: str) -> str:
+        """Return the hash that new instances of a workflow start with. Raises NotFoundError."""
+        ...
+
+    async def list(self) -> list[StoredDefinition]:
+        """Return all definitions, in the order in which they were first stored."""
+        ...
+
+
+class MemoryDefinitionStore:
+    """A store for tests and single-process use; the promises are those of the port."""
+
+    def __init__(self) -> None:
+        self._packed: dict[str, Packed] = {}
+        self._latest: dict[str, str] = {}
+
+    async def put(self, packed: Packed) -> None:
+        """Store a definition and make it the latest of each of its workflows."""
+        self._packed.setdefault(packed.hash, packed)
+        self._latest.update(dict.fromkeys(packed.workflows, packed.hash))
+
+    async def get(self, digest: str) -> bytes:
+        """Return the bytes of a definition. Raises NotFoundError."""
+        if digest not in self._packed:
+            raise unknown_definition(digest)
+        return self._packed[digest].data
+
+    async def latest(self, workflow: str) -> str:
+        """Return the hash that new instances of a workflow start with. Raises NotFoundError."""
+        if workflow not in self._latest:
+            raise unknown_workflow(workflow, self._latest)
+        return self._latest[workflow]
+
+    async def list(self) -> list[StoredDefinition]:
+        """Return all definitions, in the order in which they were first stored."""
+        return [stored(packed, self._latest) for packed in self._packed.values()]
+
+
+class Definitions:
+    """The definitions that this process has loaded, in front of the store.
+
+    ``workflow`` never waits, because a fold must not; whoever activates an instance awaits
+    ``find`` first, which loads what is missing.
+    """
+
+    def __init__(self, store: DefinitionStore, *, loaded_max: int = LOADED_MAX) -> None:
+        self._store = store
+        self._loaded_max = loaded_max
+        self._workflows: dict[str, dict[str, Workflow[Any]]] = {}
+
+    def workflow(self, name: str, digest: str) -> Workflow[Any]:
+        """Return a workflow of a loaded definition. Raises NotFoundError."""
+        known = self._workflows.get(digest)
+        if known is None:
+            raise unknown_definition(digest)
+        if name not in known:
+            raise NotFoundError(
+                f"definition {digest} has no workflow {name!r}, it has {', '.join(sorted(known))}",
+                hint="start the instance with the name of a workflow of this definition",
+            )
+        return known[name]
+
+    async def find(self, name: str, digest: str) -> Workflow[Any]:
+        """Return a workflow, loading its definition from the store when it is not loaded.
+
+        Raises NotFoundError, and what ``load`` raises for a definition that cannot run here.
+        """
+        await self.prefetch(digest)
+        return self.workflow(name, digest)
+
+    def is_loaded(self, digest: str) -> bool:
+        """Tell whether ``workflow`` can answer for a definition."""
+        return digest in self._workflows
+
+    async def prefetch(self, digest: str) -> None:
+        """Load a definition from the store when it is not loaded. Raises as ``find`` does."""
+        if digest not in self._workflows:
+            data = await self._store.get(digest)
+            self._keep(digest, load(data, digest))
+
+    async def latest(self, name: str) -> tuple[str, Workflow[Any]]:
+        """Return hash and workflow that a new instance starts with. Raises NotFoundError."""
+        digest = await self._store.latest(name)
+        return digest, await self.find(name, digest)
+
+    async def register(self, packed: Packed) -> None:
+        """Check and load a definition, then store it: what cannot run is never deployed.
+
+        The list of its workflows is taken from the code, not from the caller.
+        """
+        checked = open_pack(packed.data)
+        if checked.hash != packed.hash:
+            raise BadValueError(
+                f"the definition has the hash {checked.hash}, not {packed.hash}",
+                hint="pack the workflow again; the bytes were changed on their way",
+            )
+        self._keep(packed.hash, load(packed.data, packed.hash))
+        await self._store.put(checked)
+
+    def add(self, digest: str, workflows: Mapping[str, Workflow[Any]]) -> None:
+        """Make workflows known that need no loading: graphs, machines, functions in tests."""
+        self._keep(digest, dict(workflows))
+
+    def _keep(self, digest: str, workflows: dict[str, Workflow[Any]]) -> None:
+        if digest not in self._workflows and len(self._workflows) >= self._loaded_max:
+            raise OverloadedError(
+                f"{self._loaded_max} definitions are loaded in this process, the limit",
+                hint="restart the daemon: it loads only what its instances need",
+            )
+        self._workflows[digest] = workflows
+
+
+def stored(packed: Packed, latest: Mapping[str, str]) -> StoredDefinition:
+    """Return the row of a definition; ``latest`` maps a workflow's name to its newest hash."""
+    return StoredDefinition(
+        hash=packed.hash,
+        workflows=packed.workflows,
+        latest_of=tuple(name for name in packed.workflows if latest.get(name) == packed.hash),
+        modules=packed.modules,
+        libraries=packed.libraries,
+    )
+
+
+def unknown_definition(digest: str) -> NotFoundError:
+    """Return the error for a hash that nobody stored."""
+    return NotFoundError(
+        f"no definition {digest!r}",
+        hint="movant workflow ls shows what is registered",
+    )
+
+
+def unknown_workflow(name: str, known: Mapping[str, str]) -> NotFoundError:
+    """Return the error for a name that no definition offers."""
+    names = ", ".join(sorted(known)) or "none"
+    return NotFoundError(
+        f"no workflow {name!r}; registered: {names}",
+        hint="movant workflow register FILE registers a workflow",
+    )

@@ -1,0 +1,86 @@
+"""One trio task that drives many actors.
+
+A workflow instance has no task of its own: it costs its state and nothing else. Its inbox
+puts it on this run queue when a message comes. Ready actors wait in one line; each takes at
+most ``turn_messages_max`` messages and then goes to the end of the line, so that a flooded
+actor delays the others by a bounded amount.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final, NoReturn, Protocol
+
+import msgspec
+import trio
+
+TURN_MESSAGES_MAX: Final = 16
+"""Long enough to spread the cost of a turn, short against what a person can notice."""
+
+SLICE_TURNS_MAX: Final = 32
+"""Turns between two checkpoints: at 50 us a message the worst case is 25 ms."""
+
+
+class Runnable(Protocol):
+    """What a dispatcher drives."""
+
+    def take_turn(self, messages_max: int) -> bool:
+        """Handle some messages; return True when more are waiting. Must not raise."""
+        ...
+
+
+class DispatcherStatistics(msgspec.Struct, frozen=True):
+    """How busy a dispatcher is: ``ready`` stand in line now, ``turns`` were given in all."""
+
+    ready: int
+    turns: int
+
+
+class Dispatcher:
+    """A fair run queue. Start ``run`` in a nursery; it ends when it is cancelled.
+
+    The line is bounded by the number of actors: each stands in it at most once.
+    """
+
+    def __init__(self, *, turn_messages_max: int = TURN_MESSAGES_MAX) -> None:
+        assert turn_messages_max >= 1
+        self._turn_messages_max = turn_messages_max
+        self._line: deque[Runnable] = deque()
+        self._sleeper: trio.lowlevel.Task | None = None
+        self._turns = 0
+
+    def ready(self, runnable: Runnable) -> None:
+        """Put an actor at the end of the line. The caller sees to it that it is there once."""
+        self._line.append(runnable)
+        sleeper = self._sleeper
+        if sleeper is not None:
+            self._sleeper = None
+            trio.lowlevel.reschedule(sleeper)
+
+    def statistics(self) -> DispatcherStatistics:
+        """Return a snapshot."""
+        return DispatcherStatistics(ready=len(self._line), turns=self._turns)
+
+    async def run(self) -> NoReturn:
+        """Give turns for ever."""
+        line = self._line
+        while True:
+            if line:
+                self._slice()
+                await trio.lowlevel.checkpoint()
+            else:
+                self._sleeper = trio.lowlevel.current_task()
+                await trio.lowlevel.wait_task_rescheduled(self._abort)
+
+    def _slice(self) -> None:
+        line = self._line
+        turns = min(len(line), SLICE_TURNS_MAX)
+        for _ in range(turns):
+            runnable = line.popleft()
+            if runnable.take_turn(self._turn_messages_max):
+                line.append(runnable)
+        self._turns += turns
+
+    def _abort(self, _: object) -> trio.lowlevel.Abort:
+        self._sleeper = None
+        return trio.lowlevel.Abort.SUCCEEDED

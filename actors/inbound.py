@@ -1,0 +1,355 @@
+"""From a stored message to Mail: parse, check, or say why it is a dead letter.
+
+This is the one place where bytes of strangers become messages of ours. It is pure, never
+raises for foreign input, and answers the same for the same bytes: the fold depends on it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import msgspec
+
+from protocols import headers as h
+from protocols.codec import decode
+from protocols.errors import MovantError
+from protocols.failure import FAILED, PROTOCOL, REFUSED, Failure
+from protocols.mail import (
+    AnyMail,
+    AttemptRefused,
+    AttemptTimedOut,
+    Cancel,
+    ChildEnded,
+    Fired,
+    Parent,
+    Pinned,
+    Reply,
+    Signal,
+    Start,
+    Woken,
+)
+from protocols.subjects import OWNER_TOKEN, is_id, step_token
+from protocols.tokens import KeyRing
+
+WAKE: Final = "_wake"
+"""Name of the timer that is no timer of the workflow but a reminder for its owner."""
+_STREAM_ACK: Final = b'{"stream":'
+_NOTABLE: Final = re.compile(rb"\r\n(?:Nats-Service-Error|Movant-|Content-Type)", re.IGNORECASE)
+_RETRYABLE_4XX: Final = frozenset({408, 425, 429})
+
+
+class Delivery(msgspec.Struct, gc=False):
+    """One stored message. ``at`` is the server's timestamp in nanoseconds since 1970."""
+
+    seq: int
+    at: int
+    subject: str
+    headers: bytes
+    payload: bytes
+
+
+class Marker(msgspec.Struct, frozen=True, gc=False):
+    """An epoch of a partition begins."""
+
+    seq: int
+    partition: int
+    epoch: int
+    daemon: str = ""
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """A stored message that no fold can take, and why. ``reason`` is a subject token."""
+
+    delivery: Delivery
+    reason: str
+    detail: str
+
+
+class Letter(msgspec.Struct, frozen=True, gc=False):
+    """Mail with its address."""
+
+    partition: int
+    instance: str
+    mail: AnyMail
+
+
+Parsed = Letter | Marker | DeadLetter
+
+
+class _MarkerBody(msgspec.Struct):
+    epoch: int
+    daemon: str = ""
+
+
+class _TimerBody(msgspec.Struct):
+    number: int = 0
+    epoch: int = 0
+    since: int = 0
+    parked: tuple[str, ...] = ()
+
+
+class _OwnerBody(msgspec.Struct):
+    """All fields of owner messages; each kind has its own required ones."""
+
+    epoch: int = 0
+    definition: str = ""
+    kernel: int = 1
+    libraries: dict[str, str] = {}
+    step: str = ""
+    attempt: int = 0
+    failure: Failure | None = None
+    child: str = ""
+    status: str = ""
+    result: Any = None
+
+
+_marker_decoder: Final = msgspec.json.Decoder(_MarkerBody)
+_timer_decoder: Final = msgspec.json.Decoder(_TimerBody)
+_owner_decoder: Final = msgspec.json.Decoder(_OwnerBody)
+
+
+def parse(delivery: Delivery, keys: KeyRing) -> Parsed:
+    """Return what a stored message is."""
+    tokens = delivery.subject.split(".")
+    if len(tokens) < 4 or tokens[1] != "mail":  # noqa: PLR2004 - movant.mail.<p>.<id>
+        return DeadLetter(delivery, "stray", "the subject names no mailbox")
+    instance = tokens[3]
+    if not tokens[2].isdigit():
+        return DeadLetter(delivery, "stray", "the subject names no partition")
+    partition = int(tokens[2])
+    if instance == OWNER_TOKEN:
+        return _marker(delivery, partition)
+    if not is_id(instance):
+        return DeadLetter(delivery, "id", f"{instance[:60]!r} is no valid id")
+    if len(tokens) < 6:  # noqa: PLR2004 - … <kind>.<name>
+        return DeadLetter(delivery, "stray", "the subject has no kind and name")
+    try:
+        mail = _mail(delivery, instance, tokens, keys)
+    except (MovantError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return DeadLetter(delivery, "value", str(error)[:300])
+    if isinstance(mail, DeadLetter):
+        return mail
+    return Letter(partition, instance, mail)
+
+
+def _mail(
+    delivery: Delivery, instance: str, tokens: list[str], keys: KeyRing
+) -> AnyMail | DeadLetter:
+    match tokens[4]:
+        case "reply":
+            return _reply(delivery, instance, tokens, keys)
+        case "signal":
+            return _signal(delivery, tokens)
+        case "start":
+            return _start(delivery, tokens)
+        case "timer":
+            return _timer(delivery, tokens)
+        case "owner":
+            return _owner(delivery, tokens)
+        case "control":
+            return _control(delivery, tokens)
+        case kind:
+            return DeadLetter(delivery, "kind", f"{kind[:60]!r} is no kind of message")
+
+
+def _reply(
+    delivery: Delivery, instance: str, tokens: list[str], keys: KeyRing
+) -> Reply | DeadLetter:
+    if len(tokens) != 8 or not tokens[6].isdigit():  # noqa: PLR2004
+        return DeadLetter(delivery, "stray", "a reply needs <step>.<attempt>.<token>")
+    step, attempt = tokens[5], int(tokens[6])
+    if not keys.verify(tokens[7], instance, step, attempt):
+        return DeadLetter(delivery, "token", "the reply token is not of this attempt")
+    payload = delivery.payload
+    if payload.startswith(_STREAM_ACK) and _is_stream_ack(payload):
+        return DeadLetter(
+            delivery, "puback", "a stream answered instead of the service: it captures its subject"
+        )
+    content_type = ""
+    failure = None
+    if delivery.headers and _NOTABLE.search(delivery.headers):
+        found = h.decode(delivery.headers)
+        if found is None:
+            return DeadLetter(delivery, "headers", "the header block cannot be read")
+        content_type = found.get(h.CONTENT_TYPE, "")
+        failure = _failure(found, payload, content_type)
+    return Reply(
+        seq=delivery.seq,
+        at=delivery.at,
+        step=step,
+        attempt=attempt,
+        body=b"" if failure else payload,
+        content_type=content_type,
+        failure=failure,
+    )
+
+
+def _is_stream_ack(payload: bytes) -> bool:
+    try:
+        value = msgspec.json.decode(payload)
+    except msgspec.DecodeError:
+        return False
+    known = {"stream", "seq", "domain", "duplicate", "batch", "count", "val"}
+    return isinstance(value, dict) and isinstance(value.get("seq"), int) and value.keys() <= known
+
+
+def _failure(found: dict[str, str], payload: bytes, content_type: str) -> Failure | None:
+    """Return the failure that a reply's headers tell, or None for a success."""
+    text = found.get(h.SERVICE_ERROR)
+    code_text = found.get(h.SERVICE_ERROR_CODE, "")
+    outcome = found.get(h.OUTCOME, "")
+    if text is None and not code_text and outcome not in {REFUSED, FAILED, "unknown"}:
+        return None
+    code = int(code_text) if code_text.isdigit() and len(code_text) <= 4 else 500  # noqa: PLR2004
+    refused = outcome == REFUSED or (
+        not outcome and 400 <= code < 500 and code not in _RETRYABLE_4XX  # noqa: PLR2004
+    )
+    try:
+        details = decode(payload, content_type)
+    except MovantError:
+        details = None
+    return Failure(
+        kind=found.get(h.ERROR_KIND) or (REFUSED if refused else outcome or FAILED),
+        message=(text or f"code {code}")[:2000],
+        retryable=not refused,
+        details=details,
+        retry_after_s=_seconds(found.get(h.RETRY_AFTER, "")),
+    )
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0 <= value <= 86_400 * 366 else None  # noqa: PLR2004
+
+
+def _common(delivery: Delivery) -> dict[str, str] | None:
+    return h.decode(delivery.headers)
+
+
+def _schema_problem(found: dict[str, str]) -> str:
+    version = found.get(h.SCHEMA, "1")
+    if version.isdigit() and int(version) <= h.SCHEMA_VERSION:
+        return ""
+    return f"schema version {version[:20]!r} is newer than {h.SCHEMA_VERSION}"
+
+
+def _signal(delivery: Delivery, tokens: list[str]) -> Signal | DeadLetter:
+    found = _common(delivery)
+    if found is None:
+        return DeadLetter(delivery, "headers", "the header block cannot be read")
+    if problem := _schema_problem(found):
+        return DeadLetter(delivery, "schema", problem)
+    content_type = found.get(h.CONTENT_TYPE, "")
+    decode(delivery.payload, content_type)
+    return Signal(
+        seq=delivery.seq,
+        at=delivery.at,
+        name=".".join(tokens[5:]),
+        body=delivery.payload,
+        content_type=content_type,
+        message_id=found.get(h.MESSAGE_ID, ""),
+    )
+
+
+def _start(delivery: Delivery, tokens: list[str]) -> Start | DeadLetter:
+    found = _common(delivery)
+    if found is None:
+        return DeadLetter(delivery, "headers", "the header block cannot be read")
+    if problem := _schema_problem(found):
+        return DeadLetter(delivery, "schema", problem)
+    content_type = found.get(h.CONTENT_TYPE, "")
+    decode(delivery.payload, content_type)
+    parent = None
+    if text := found.get(h.PARENT):
+        instance, _, path = text.partition("|")
+        if is_id(instance) and path:
+            parent = Parent(instance=instance, path=path)
+    return Start(
+        seq=delivery.seq,
+        at=delivery.at,
+        workflow=".".join(tokens[5:]),
+        body=delivery.payload,
+        content_type=content_type,
+        message_id=found.get(h.MESSAGE_ID, ""),
+        definition=found.get(h.DEFINITION, ""),
+        parent=parent,
+        traceparent=found.get(h.TRACEPARENT, ""),
+    )
+
+
+def _timer(delivery: Delivery, tokens: list[str]) -> Fired | Woken:
+    name = ".".join(tokens[5:])
+    if name != WAKE:
+        return Fired(seq=delivery.seq, at=delivery.at, name=name)
+    body = _timer_decoder.decode(delivery.payload or b"{}")
+    return Woken(
+        seq=delivery.seq, at=delivery.at, number=body.number, epoch=body.epoch, since=body.since, parked=body.parked
+    )
+
+
+def _owner(delivery: Delivery, tokens: list[str]) -> AnyMail | DeadLetter:
+    body = _owner_decoder.decode(delivery.payload)
+    seq, at = delivery.seq, delivery.at
+    match tokens[5]:
+        case "pinned":
+            return Pinned(
+                seq=seq,
+                at=at,
+                epoch=body.epoch,
+                definition=body.definition,
+                kernel=body.kernel,
+                libraries=body.libraries,
+            )
+        case "timeout":
+            return AttemptTimedOut(
+                seq=seq, at=at, epoch=body.epoch, step=body.step, attempt=body.attempt
+            )
+        case "refused":
+            failure = body.failure or Failure(kind=PROTOCOL, message="refused without a reason")
+            return AttemptRefused(
+                seq=seq,
+                at=at,
+                epoch=body.epoch,
+                step=body.step,
+                attempt=body.attempt,
+                failure=failure,
+            )
+        case "child":
+            return ChildEnded(
+                seq=seq,
+                at=at,
+                step=body.step or step_token("/"),
+                child=body.child,
+                status=body.status,
+                body=b"" if body.result is None else msgspec.json.encode(body.result),
+                failure=body.failure,
+            )
+        case kind:
+            return DeadLetter(delivery, "kind", f"{kind[:60]!r} is no decision of an owner")
+
+
+def _control(delivery: Delivery, tokens: list[str]) -> Cancel | DeadLetter:
+    if tokens[5] != "cancel":
+        return DeadLetter(delivery, "kind", f"{tokens[5][:60]!r} is no control verb")
+    found = _common(delivery)
+    if found is None:
+        return DeadLetter(delivery, "headers", "the header block cannot be read")
+    reason = decode(delivery.payload, found.get(h.CONTENT_TYPE, ""))
+    return Cancel(
+        seq=delivery.seq,
+        at=delivery.at,
+        message_id=found.get(h.MESSAGE_ID, ""),
+        reason=reason if isinstance(reason, str) else "",
+    )
+
+
+def _marker(delivery: Delivery, partition: int) -> Marker | DeadLetter:
+    try:
+        body = _marker_decoder.decode(delivery.payload)
+    except msgspec.DecodeError as error:
+        return DeadLetter(delivery, "value", str(error))
+    return Marker(delivery.seq, partition, body.epoch, body.daemon)

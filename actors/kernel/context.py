@@ -1,0 +1,494 @@
+"""Context: what the author of a workflow sees.
+
+    async def order(ctx: Context, order: Order) -> Receipt:
+        charge = await ctx.call("payments", "charge", order, returns=Charge)
+        with ctx.timeout(86_400):
+            await ctx.signal("packed")
+        return Receipt(charge.id)
+
+Everything here is a durable operation, or a value that the fold determines. The place in the
+tree of paths comes from the task that runs, never from the context object: it may be handed
+to every branch.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Self
+
+import msgspec
+
+from actors.kernel.operations import (
+    Child,
+    Deadline,
+    Ledger,
+    Listen,
+    Operation,
+    Sleep,
+    Step,
+    moment,
+    since_epoch,
+)
+from actors.kernel.tasks import CancelScope, Frame, Nursery, Task, check_awaitable, dispose
+from protocols import codec
+from protocols.definition import Workflow
+from protocols.effects import Emit, LocalCall, Send
+from protocols.errors import CancelledError, GatherError, InvalidIdError
+from protocols.policy import STEP_DEFAULTS, Retry, StepOptions
+from protocols.rng import Rng
+from protocols.subjects import check_id, check_name, check_step_name
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from datetime import datetime
+    from types import TracebackType
+
+    from typing_extensions import TypeVar
+
+    T = TypeVar("T", default=Any)
+else:
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
+ANY: Final[Any] = Any
+LOCAL: Final = "_local"
+"""The service that runs ``ctx.run`` functions in the daemon."""
+LIFECYCLE: Final = ("started", "completed", "failed", "cancelled", "blocked")
+"""Events that only movant publishes."""
+
+Absent = Literal["wait", "fail"]
+
+
+class Context:
+    """The durable operations of one instance. Handed to its workflow function."""
+
+    __slots__ = ("_defaults", "_ledger", "log", "traceparent", "workflow")
+
+    def __init__(
+        self, ledger: Ledger, workflow: str, traceparent: str, defaults: StepOptions
+    ) -> None:
+        self._ledger = ledger
+        self._defaults = defaults
+        self.workflow: Final = workflow
+        self.traceparent: Final = traceparent
+        self.log: Final = Log(ledger)
+
+    @property
+    def id(self) -> str:
+        """The instance's id."""
+        return self._ledger.instance_id
+
+    @property
+    def generation(self) -> int:
+        """1, and one more each time the workflow goes on as new."""
+        return self._ledger.generation
+
+    def call(
+        self,
+        service: str,
+        operation: str,
+        input: Any = None,  # noqa: A002 - the word that authors use
+        *,
+        name: str | None = None,
+        returns: type[T] = ANY,
+        options: StepOptions | None = None,
+        retry: Retry | None = None,
+        timeout_s: float | None = None,
+        absent: Absent | None = None,
+        idempotent: bool | None = None,
+    ) -> Operation[T]:
+        """Ask a service, again and again as the options say, and return its reply.
+
+        Raises StepFailedError when the attempts are used up or the failure is final, and
+        ResultTypeError when the reply does not fit ``returns``.
+        """
+        if options is None:
+            options = self._defaults
+        if (
+            retry is not None
+            or timeout_s is not None
+            or absent is not None
+            or idempotent is not None
+        ):
+            options = _options(options, retry, timeout_s, absent, idempotent)
+        elif options is not STEP_DEFAULTS:
+            options = _options(options, None, None, None, None)
+        return Step(
+            self._ledger,
+            service,
+            operation,
+            input,
+            _call_name(service, operation) if name is None else check_step_name(name),
+            returns,
+            options,
+            None,
+        )
+
+    def run(
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        name: str | None = None,
+        returns: type[T] = ANY,
+        options: StepOptions | None = None,
+        retry: Retry | None = None,
+        timeout_s: float | None = None,
+        **kwargs: Any,
+    ) -> Operation[T]:
+        """Run a function of your own as a step, outside of the fold; its result is recorded.
+
+        The function runs in the daemon, in a thread; it may do I/O and may run twice.
+        """
+        if name is None:
+            name = getattr(function, "__name__", "")
+            if not name.replace("_", "").isalnum():
+                raise self._ledger.scheduler.misuse(
+                    "ctx.run needs a name for a function that has none: pass name='...'"
+                )
+        return Step(
+            self._ledger,
+            LOCAL,
+            getattr(function, "__qualname__", name),
+            None,
+            check_step_name(name.strip("_") or "run"),
+            returns,
+            _options(options or self._defaults, retry, timeout_s, None, None),
+            LocalCall(function, args, kwargs),
+        )
+
+    def sleep(self, seconds: float, *, name: str = "sleep") -> Operation[None]:
+        """Wait for ``seconds``; a restart of the daemon does not matter."""
+        return Sleep(self._ledger, check_step_name(name), seconds=seconds)
+
+    def until(self, when: datetime, *, name: str = "until") -> Operation[None]:
+        """Wait until ``when``, an aware datetime; returns at once when it is past."""
+        return Sleep(self._ledger, check_step_name(name), due=since_epoch(when))
+
+    def signal(self, name: str, *, returns: type[T] = ANY) -> Operation[T]:
+        """Wait for the next signal of that name and return its data.
+
+        Signals and waiters of one name meet in order; signals from before the start count.
+        """
+        return Listen(self._ledger, check_step_name(name), returns)
+
+    def child(
+        self,
+        workflow: str | Workflow[Any],
+        input: Any = None,  # noqa: A002 - the word that authors use
+        *,
+        id: str | None = None,  # noqa: A002 - the word that authors use
+        name: str | None = None,
+        returns: type[T] = ANY,
+        on_cancel: Literal["cancel", "abandon"] = "cancel",
+    ) -> Operation[T]:
+        """Start another workflow and return its result. Raises ChildFailedError."""
+        called = workflow if isinstance(workflow, str) else workflow.name
+        return Child(
+            self._ledger,
+            check_name(called, "workflow"),
+            input,
+            child="" if id is None else check_id(id),
+            name=check_step_name(name or called),
+            returns=returns,
+            on_cancel=on_cancel,
+        )
+
+    async def gather(
+        self,
+        *works: Awaitable[Any],
+        name: str = "gather",
+        collect: bool = False,
+        **named: Awaitable[Any],
+    ) -> Any:
+        """Run branches side by side; return their results as a list, or a dict when named.
+
+        The first error cancels the other branches, waits for them, and is raised. With
+        ``collect`` all branches go to their end; errors come together as GatherError.
+        """
+        branches = _branches(works, named)
+        nursery = self._nursery(name, "never" if collect else "error", branches)
+        tasks = [nursery.start(work, key) for key, work in branches.items()]
+        await Joined(nursery)
+        nursery.close()
+        errors = [(task.key, task.error) for task in tasks if task.error is not None]
+        results = {task.key: task.value for task in tasks if task.error is None}
+        if errors:
+            raise GatherError(nursery.path, errors, results=results)
+        return results if named else list(results.values())
+
+    async def race(
+        self, *works: Awaitable[Any], name: str = "race", **named: Awaitable[Any]
+    ) -> Winner:
+        """Run branches side by side until one ends; cancel the others and wait for them.
+
+        Returns the winner's key (its name or its index as text) and value; raises its error
+        when the first to end failed.
+        """
+        branches = _branches(works, named)
+        if not branches:
+            raise ValueError("a race needs at least one branch")
+        nursery = self._nursery(name, "first", branches)
+        for key, work in branches.items():
+            nursery.start(work, key)
+        await Joined(nursery)
+        nursery.close()
+        assert nursery.first is not None
+        return Winner(nursery.first.key, nursery.first.value)
+
+    def scope(self, *, name: str = "scope") -> Scope:
+        """Open a block of tasks: ``async with ctx.scope() as scope: scope.start(work(ctx))``."""
+        return Scope(self._ledger, check_step_name(name))
+
+    def timeout(self, seconds: float, *, name: str = "timeout") -> Deadline:
+        """Bound a block: ``with ctx.timeout(60): ...``. Raises TimedOutError when cut short."""
+        return Deadline(self._ledger, seconds, check_step_name(name), raises=True)
+
+    def move_on_after(self, seconds: float, *, name: str = "timeout") -> Deadline:
+        """Bound a block and go on after it; ``scope.expired`` tells whether it was cut short."""
+        return Deadline(self._ledger, seconds, check_step_name(name), raises=False)
+
+    def shield(self) -> CancelScope:
+        """Hide a block from cancellation outside of it: ``with ctx.shield(): await undo``."""
+        return CancelScope(self._ledger.scheduler, shield=True)
+
+    def send(self, instance_id: str, signal: str, data: Any = None) -> None:
+        """Send a signal to another instance; delivered once, not awaited."""
+        ledger = self._ledger
+        path = self._frame().path(f"send.{check_step_name(signal)}")
+        ledger.effects.append(
+            Send(
+                cause=ledger.cause,
+                to=check_id(instance_id),
+                name=signal,
+                body=codec.encode(data),
+                id=ledger.identity(path),
+            )
+        )
+
+    def emit(self, kind: str, data: Any = None) -> None:
+        """Publish an event about this instance."""
+        if kind in LIFECYCLE:
+            raise InvalidIdError(
+                f"event {kind!r} is movant's own",
+                hint=f"choose a name other than {', '.join(LIFECYCLE)}",
+            )
+        ledger = self._ledger
+        path = self._frame().path(f"emit.{check_step_name(kind)}")
+        ledger.effects.append(
+            Emit(
+                cause=ledger.cause,
+                event=kind,
+                data=codec.decode(codec.encode(data)),
+                id=ledger.identity(path),
+            )
+        )
+
+    def set_state(self, **facts: Any) -> None:
+        """Show facts about the instance to people; replaces facts of the same names."""
+        self._frame()
+        for key, value in facts.items():
+            self._ledger.state[key] = codec.encode(value)
+
+    def now(self) -> datetime:
+        """Return the time of the latest message folded, in UTC."""
+        return moment(self._ledger.now)
+
+    def random(self) -> float:
+        """Return a number in [0, 1), the same at every fold."""
+        return self._rng().random()
+
+    def randint(self, low: int, high: int) -> int:
+        """Return an integer in [low, high], the same at every fold."""
+        return self._rng().integer(low, high)
+
+    def uuid(self) -> str:
+        """Return a version 4 UUID, the same at every fold."""
+        return self._rng().uuid()
+
+    def _frame(self) -> Frame:
+        return self._ledger.scheduler.current().frame
+
+    def _rng(self) -> Rng:
+        frame = self._frame()
+        frame.draws += 1
+        if frame.rng is None:
+            frame.rng = Rng(self._ledger.identity(f"{frame.prefix}/random"))
+        return frame.rng
+
+    def _nursery(
+        self,
+        name: str,
+        until: Literal["error", "first", "never"],
+        branches: dict[str, Awaitable[Any]],
+    ) -> Nursery:
+        scheduler = self._ledger.scheduler
+        try:
+            return Nursery(scheduler, name, until)
+        except BaseException:
+            dispose(branches.values())
+            raise
+
+
+class Winner(msgspec.Struct, frozen=True):
+    """The branch of a race that ended first."""
+
+    key: str
+    value: Any
+
+
+class Joined:
+    """Awaits the end of a nursery's tasks."""
+
+    __slots__ = ("nursery",)
+
+    def __init__(self, nursery: Nursery) -> None:
+        self.nursery = nursery
+
+    def __await__(self) -> Any:
+        join = self.nursery.joined()
+        if join is not None:
+            yield join
+
+
+class Scope:
+    """A nursery as a block: its tasks end before it does, the first error cancels the rest."""
+
+    __slots__ = ("_around", "_ledger", "_name", "_nursery")
+
+    def __init__(self, ledger: Ledger, name: str) -> None:
+        self._ledger = ledger
+        self._name = name
+        self._nursery: Nursery | None = None
+        self._around: Frame | None = None
+
+    def start(self, work: Awaitable[T], *, name: str = "task") -> TaskHandle[T]:
+        """Start a task. Its operations have paths below ``name``, counted per scope."""
+        nursery = self._nursery
+        if nursery is None or self._ledger.scheduler.running is None:
+            dispose([work])
+            raise self._ledger.scheduler.misuse(
+                "scope.start was used outside of its 'async with' block"
+            )
+        return TaskHandle(nursery.start(work, name))
+
+    def cancel(self) -> None:
+        """Cancel the block and all of its tasks; the block then ends without an error."""
+        if self._nursery is not None:
+            self._nursery.scope.cancel()
+
+    async def __aenter__(self) -> Self:
+        scheduler = self._ledger.scheduler
+        if self._name == "":
+            raise scheduler.misuse("a scope was entered twice: make a new one each time")
+        self._nursery = nursery = Nursery(scheduler, self._name, "error")
+        self._name = ""
+        self._around = nursery.owner.frame
+        nursery.owner.frame = nursery.frame
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        nursery, around = self._nursery, self._around
+        assert nursery is not None
+        assert around is not None
+        if isinstance(error, GeneratorExit):
+            return False
+        if error is not None and not isinstance(error, CancelledError):
+            nursery.failed(error, nursery.path)
+        await Joined(nursery)
+        self._nursery = None
+        nursery.owner.frame = around
+        try:
+            nursery.close()
+        except BaseException as chosen:
+            if chosen is error:
+                return False  # it goes on by itself
+            raise
+        return isinstance(error, CancelledError) and nursery.scope.requested
+
+
+class TaskHandle(Generic[T]):
+    """A task that a scope started."""
+
+    __slots__ = ("_task",)
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+
+    @property
+    def done(self) -> bool:
+        """Whether the task has ended."""
+        return self._task.done
+
+    def result(self) -> T:
+        """Return the task's value or raise its error; after the end of its scope."""
+        value: T = self._task.result()
+        return value
+
+
+class Log:
+    """Log lines of workflow code: an event name and facts. Silent while a history is refolded."""
+
+    __slots__ = ("_ledger",)
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def debug(self, event: str, **facts: Any) -> None:
+        """Note a detail."""
+        self._ledger.log("debug", event, facts)
+
+    def info(self, event: str, **facts: Any) -> None:
+        """Note progress."""
+        self._ledger.log("info", event, facts)
+
+    def warning(self, event: str, **facts: Any) -> None:
+        """Note what a person may look at."""
+        self._ledger.log("warning", event, facts)
+
+    def error(self, event: str, **facts: Any) -> None:
+        """Note what a person has to look at."""
+        self._ledger.log("error", event, facts)
+
+
+def _branches(
+    works: tuple[Awaitable[Any], ...], named: dict[str, Awaitable[Any]]
+) -> dict[str, Awaitable[Any]]:
+    if works and named:
+        dispose([*works, *named.values()])
+        raise TypeError("branches are all named or all unnamed")
+    branches = named or {str(index): work for index, work in enumerate(works)}
+    try:
+        for key, work in branches.items():
+            check_awaitable(work)
+            check_step_name(key)
+    except BaseException:
+        dispose(branches.values())
+        raise
+    return branches
+
+
+@lru_cache(maxsize=4_096)
+def _call_name(service: str, operation: str) -> str:
+    return check_step_name(f"{check_name(service)}.{operation}")
+
+
+@lru_cache(maxsize=4_096)
+def _options(
+    base: StepOptions,
+    retry: Retry | None,
+    timeout_s: float | None,
+    absent: Absent | None,
+    idempotent: bool | None,  # noqa: FBT001 - None means: as in base
+) -> StepOptions:
+    """Return the options with what the call overrides, checked against their limits."""
+    given = {"retry": retry, "timeout_s": timeout_s, "absent": absent, "idempotent": idempotent}
+    merged = msgspec.structs.replace(
+        base, **{key: value for key, value in given.items() if value is not None}
+    )
+    return msgspec.convert(msgspec.to_builtins(merged), StepOptions)

@@ -1,0 +1,66 @@
+"""KvDefinitionStore: definitions in a key-value bucket, as all daemons see them.
+
+    d.<hash>   the packed definition         m.<hash>   its row (StoredDefinition)
+    w.<name>   the hash that new instances of a workflow start with
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from actors.bundle import Packed
+from actors.definitions import StoredDefinition, stored, unknown_definition, unknown_workflow
+from actors.kv import Kv
+from protocols.errors import AlreadyExistsError
+
+
+class KvDefinitionStore:
+    """``actors.definitions.DefinitionStore`` on JetStream."""
+
+    def __init__(self, kv: Kv) -> None:
+        self._kv = kv
+
+    async def put(self, packed: Packed) -> None:
+        """Store a definition and make it the latest of each of its workflows."""
+        for key, value in (
+            (f"d.{packed.hash}", packed.data),
+            (f"m.{packed.hash}", msgspec.json.encode(stored(packed, {}))),
+        ):
+            try:
+                await self._kv.put(key, value, revision=0)
+            except AlreadyExistsError:
+                continue  # the same content: its key is its hash
+        for name in packed.workflows:
+            await self._kv.put(f"w.{name}", packed.hash.encode())
+
+    async def get(self, digest: str) -> bytes:
+        """Return the bytes of a definition. Raises NotFoundError."""
+        entry = await self._kv.get(f"d.{digest}")
+        if entry is None:
+            raise unknown_definition(digest)
+        return entry.value
+
+    async def latest(self, workflow: str) -> str:
+        """Return the hash that new instances of a workflow start with. Raises NotFoundError."""
+        entry = await self._kv.get(f"w.{workflow}")
+        if entry is None:
+            raise unknown_workflow(workflow, await self._latest())
+        return entry.value.decode()
+
+    async def list(self) -> list[StoredDefinition]:
+        """Return all definitions, in the order in which they were first stored."""
+        latest = await self._latest()
+        rows = [
+            msgspec.json.decode(each.value, type=StoredDefinition)
+            for each in await self._kv.all("m.>")
+        ]
+        return [
+            msgspec.structs.replace(
+                row,
+                latest_of=tuple(name for name in row.workflows if latest.get(name) == row.hash),
+            )
+            for row in rows
+        ]
+
+    async def _latest(self) -> dict[str, str]:
+        return {each.key[2:]: each.value.decode() for each in await self._kv.all("w.>")}

@@ -1,0 +1,297 @@
+"""Outbox: turns effects that are not requests into acknowledged messages.
+
+    Arm -> TIMERS | Emit -> EVENTS | Finish -> ARCHIVE | Send, Spawn, CancelChild -> MAIL
+
+Each has an identity that is the same at every fold, so that a repeat after a crash is dropped
+by whoever receives it. ``settled`` is told when the server has acknowledged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from actors.inbound import WAKE
+from actors.stream_writer import StreamWriter, Written
+from actors.workflow import WorkflowActor
+from protocols import codec, subjects
+from protocols import headers as h
+from protocols.archive import ArchiveRecord, Wake
+from protocols.effects import (
+    AnyEffect,
+    Arm,
+    CancelChild,
+    Effect,
+    Emit,
+    Finish,
+    Send,
+    Spawn,
+)
+from protocols.errors import AlreadyExistsError, InternalError, MovantError
+from protocols.failure import Failure
+from protocols.mail import Parent
+from protocols.ports import Outgoing
+
+FIRED_TTL_S: Final = 86_400
+"""A firing is imported by MAIL within a second; this only bounds what TIMERS keeps."""
+RESULT_IN_EVENT_BYTES_MAX: Final = 32_768
+"""Larger results are read from the archive."""
+LIFECYCLE: Final = frozenset({"started", "completed", "failed", "cancelled", "blocked"})
+
+log = structlog.get_logger()
+
+Settled = Callable[[WorkflowActor, Any, MovantError | None], None]
+
+
+class LifecycleData(msgspec.Struct, omit_defaults=True):
+    """Payload of a lifecycle event."""
+
+    id: str
+    workflow: str
+    status: str
+    definition: str = ""
+    started_at: int = 0
+    finished_at: int = 0
+    result: msgspec.Raw = msgspec.Raw()
+    failure: Failure | None = None
+    reason: str = ""
+
+
+class Outbox:
+    """Writes effects to their streams."""
+
+    def __init__(
+        self,
+        writers: Mapping[str, StreamWriter],
+        settled: Settled,
+        partitions: int,
+        source: str,
+    ) -> None:
+        self._mail = writers["MAIL"]
+        self._timers = writers["TIMERS"]
+        self._events = writers["EVENTS"]
+        self._archive = writers["ARCHIVE"]
+        self._settled = settled
+        self._partitions = partitions
+        self._source = source
+
+    def perform(self, actor: WorkflowActor, effect: Effect) -> None:
+        """Write one effect; the actor's ``unsettled`` holds it until it is acknowledged."""
+        match effect:
+            case Arm():
+                self._arm(actor, effect)
+            case Emit():
+                self._emit(actor, effect)
+            case Finish():
+                self._finish(actor, effect)
+            case Send():
+                self._mail.write(
+                    _mail(subjects.to_signal(effect.to, effect.name), effect.body, effect.id),
+                    self._told(actor, effect),
+                )
+            case Spawn():
+                self._spawn(actor, effect)
+            case CancelChild():
+                self._mail.write(
+                    _mail(
+                        subjects.to_control(effect.child, "cancel"),
+                        codec.encode(effect.reason),
+                        effect.id,
+                    ),
+                    self._told(actor, effect),
+                )
+            case _:
+                raise InternalError(f"{type(effect).__name__} is not for the outbox")
+
+    def wake(self, actor: WorkflowActor, wake: Wake, due: int, written: Written) -> None:
+        """Arm a wake of an instance; it replaces the one before it and covers what that did."""
+        self._timers.write(
+            schedule(actor.partition, actor.id, WAKE, due, msgspec.json.encode(wake)), written
+        )
+
+    def decision(
+        self, actor: WorkflowActor, kind: str, body: Mapping[str, Any], written: Written
+    ) -> None:
+        """Write what the owner decided about an instance."""
+        self._mail.write(
+            Outgoing(subjects.to_owner(actor.id, kind), msgspec.json.encode(body)), written
+        )
+
+    def incident(self, workflow: str, instance: str, kind: str, data: Mapping[str, Any]) -> None:
+        """Publish an event that no fold asked for; lost on a crash."""
+        self._events.write(
+            self._event(workflow, instance, kind, f"{instance}/{kind}", msgspec.json.encode(data)),
+            _ignore,
+        )
+
+    def _told(self, actor: WorkflowActor, effect: AnyEffect) -> Written:
+        identity = effect.identity
+        return lambda _, error: self._settled(actor, identity, error)
+
+    def _arm(self, actor: WorkflowActor, effect: Arm) -> None:
+        self._timers.write(
+            schedule(actor.partition, actor.id, effect.name, effect.due, b"{}"),
+            self._told(actor, effect),
+        )
+
+    def _emit(self, actor: WorkflowActor, effect: Emit) -> None:
+        instance = actor.instance
+        if effect.event in LIFECYCLE:
+            payload = msgspec.json.encode(lifecycle(actor, effect.event))
+        else:
+            payload = codec.encode(effect.data)
+        self._events.write(
+            self._event(instance.workflow, actor.id, effect.event, effect.id, payload),
+            self._told(actor, effect),
+        )
+
+    def _event(
+        self, workflow: str, instance: str, kind: str, event_id: str, payload: bytes
+    ) -> Outgoing:
+        lines = (
+            f"ce-specversion: 1.0\r\nce-id: {event_id}\r\nce-type: movant.workflow.{kind}.v1\r\n"
+            f"ce-source: {self._source}\r\nce-subject: {instance}\r\n"
+            "Content-Type: application/json\r\n"
+        )
+        return Outgoing(subjects.event(workflow, instance, kind), payload, lines.encode())
+
+    def _finish(self, actor: WorkflowActor, effect: Finish) -> None:
+        instance = actor.instance
+        record = ArchiveRecord(
+            id=actor.id,
+            workflow=instance.workflow,
+            definition=instance.definition,
+            status=effect.status,
+            started_at=instance.started_at,
+            finished_at=instance.finished_at,
+            through=effect.cause,
+            result=msgspec.Raw(effect.body),
+            failure=effect.failure,
+        )
+        told = self._told(actor, effect)
+
+        def archived(seq: int, error: MovantError | None) -> None:
+            if isinstance(error, AlreadyExistsError):
+                error = None  # a repeat after a crash: the record stands already
+            if error is None and effect.parent is not None:
+                self._report(actor, effect, effect.parent, told)
+            else:
+                told(seq, error)
+
+        self._archive.write(
+            Outgoing(
+                subjects.done(actor.partition, actor.id),
+                msgspec.json.encode(record),
+                b"Nats-Expected-Last-Subject-Sequence: 0\r\n",
+            ),
+            archived,
+        )
+
+    def _report(
+        self, actor: WorkflowActor, effect: Finish, parent: Parent, written: Written
+    ) -> None:
+        """Tell the parent. No epoch: the result is a fold of valid messages, the same for all."""
+        body = {
+            "step": subjects.step_token(parent.path),
+            "child": actor.id,
+            "status": effect.status,
+            "failure": effect.failure,
+        }
+        if effect.body:
+            body["result"] = msgspec.Raw(effect.body)
+        self._mail.write(
+            Outgoing(subjects.to_owner(parent.instance, "child"), msgspec.json.encode(body)),
+            written,
+        )
+
+    def _spawn(self, actor: WorkflowActor, effect: Spawn) -> None:
+        told = self._told(actor, effect)
+        parent = f"{effect.parent.instance}|{effect.parent.path}"
+        lines = h.encode({h.PARENT: parent, h.MESSAGE_ID: effect.id})
+        self._mail.write(
+            Outgoing(
+                subjects.to_start(effect.child, effect.workflow),
+                effect.body,
+                lines + first_of(effect.child, self._partitions),
+            ),
+            # The id may be taken by a repeat of ours, or by a signal that came before the
+            # start: then the start is written without the proof that it is the first.
+            lambda seq, error: (
+                told(seq, error)
+                if not isinstance(error, AlreadyExistsError)
+                else self._mail.write(
+                    Outgoing(subjects.to_start(effect.child, effect.workflow), effect.body, lines),
+                    told,
+                )
+            ),
+        )
+
+
+def lifecycle(actor: WorkflowActor, kind: str) -> LifecycleData:
+    """Return the payload of a lifecycle event."""
+    instance = actor.instance
+    data = LifecycleData(
+        id=actor.id,
+        workflow=instance.workflow,
+        status="running" if kind == "started" else kind,
+        definition=instance.definition,
+        started_at=instance.started_at,
+    )
+    if kind == "blocked" and instance.blocked is not None:
+        data.reason = f"{instance.blocked.reason}: {instance.blocked.message}"
+    elif kind != "started":
+        data.finished_at = instance.finished_at
+        data.failure = instance.failure
+        if instance.result and len(instance.result) <= RESULT_IN_EVENT_BYTES_MAX:
+            data.result = msgspec.Raw(instance.result)
+    return data
+
+
+def schedule(partition: int, instance: str, name: str, due: int, payload: bytes) -> Outgoing:
+    """Return the message that arms a timer. ``due`` is in nanoseconds since 1970."""
+    lines = (
+        f"Nats-Schedule: @at {rfc3339(due)}\r\n"
+        f"Nats-Schedule-Target: {subjects.fired(partition, instance, name)}\r\n"
+        f"Nats-Schedule-TTL: {FIRED_TTL_S}s\r\n"
+    )
+    return Outgoing(subjects.timer(partition, instance, name), payload, lines.encode())
+
+
+def rfc3339(moment: int) -> str:
+    """Return nanoseconds since 1970 as RFC 3339 text in UTC."""
+    seconds, fraction = divmod(moment, 1_000_000_000)
+    whole = datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{whole}.{fraction:09d}Z"
+
+
+def first_of(instance: str, partitions: int) -> bytes:
+    """Return header lines that let the server store a message only as a mailbox's first.
+
+    They stay in the stored message: whoever reads it knows that nothing stood before it.
+    """
+    partition = subjects.partition_of(instance, partitions)
+    return (
+        f"{h.EXPECTED_SEQUENCE}: 0\r\n"
+        f"{h.EXPECTED_SUBJECT}: {subjects.mailbox(instance, partition)}\r\n"
+    ).encode()
+
+
+def is_first(raw: bytes, instance: str, partitions: int) -> bool:
+    """Tell whether stored headers prove that nothing stood before the message."""
+    return b"-Sequence: 0\r\n" in raw and first_of(instance, partitions) in raw
+
+
+def _mail(subject: str, body: bytes, message_id: str) -> Outgoing:
+    return Outgoing(subject, body, h.encode({h.MESSAGE_ID: message_id}))
+
+
+def _ignore(_: int, error: MovantError | None) -> None:
+    if error is not None:
+        log.warning("event.lost", reason=str(error))
+
+
+__all__ = ["Outbox", "first_of", "is_first", "lifecycle", "rfc3339", "schedule"]

@@ -1,0 +1,471 @@
+"""Owner: hosts the instances of its partitions. It alone acts for them.
+
+    reader -> take() -> letters -> WorkflowActor (fold) -> folded() -> requests, outbox
+                 |  unknown id: activation                     |
+                 '- markers, dead letters              settled: passivation
+
+An instance may be dropped from memory, or left out of the checkpoint, only when each of its
+effects is acknowledged, decided, or covered by a wake. Recovery, takeover and activation are
+one operation: fold the mailbox, then redo the effects at or above a threshold that the fold
+does not show as done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+import structlog
+import trio
+
+from actors import checkpoint as cp
+from actors.activation import Activation
+from actors.definitions import Definitions
+from actors.direct_reader import DirectReader
+from actors.inbound import DeadLetter, Delivery, Letter, Marker, parse
+from actors.kernel.instance import Instance
+from actors.outbox import Outbox, is_first
+from actors.passivation import Passivation, woken
+from actors.requests import Requests
+from actors.system import ActorSystem
+from actors.workflow import OpenAsk, WorkflowActor
+from protocols.effects import Ask, Effect, Pin
+from protocols.errors import MovantError, NotFoundError, RefusedError
+from protocols.failure import Failure
+from protocols.mail import AnyMail, AttemptRefused, AttemptTimedOut, Pinned, Reply, Start, Woken
+from protocols.ports import Clock
+from protocols.subjects import partition_of
+from protocols.tokens import KeyRing
+
+LIVE_MAX: Final = 100_000
+"""Instances in memory at once, about 5 kB each; above it the reader waits."""
+BACKLOG_MAX: Final = 20_000
+"""Messages handed over and not folded; above it the reader asks for no more."""
+PER_ACTOR_MAX: Final = 2_000
+"""Messages waiting for one instance; above it the rest is read again from its mailbox."""
+FINISHED_MAX: Final = 20_000
+"""Ids of instances that ended here lately: their late messages need no activation."""
+PIN_RETRY_S: Final = 1.0
+
+log = structlog.get_logger()
+
+
+class FencedError(RefusedError):
+    """Another daemon has taken the partitions over: this one must stop at once."""
+
+    code = "refused.fenced"
+
+
+class OwnerStatistics(msgspec.Struct, frozen=True):
+    """What an owner has in memory and has done since its start."""
+
+    live: int
+    backlog: int
+    position: int
+    folded: int
+    activations: int
+    passivations: int
+    wakes: int
+    void: int
+    late: int
+    dead: int
+    crashed: int
+
+
+class Owner:
+    """All partitions of one daemon, on the trio thread. ``run`` belongs under a supervisor.
+
+    ``dead`` is told each message that no fold can take. ``requests`` and ``outbox`` are set
+    by the daemon before ``run``.
+    """
+
+    requests: Requests
+    outbox: Outbox
+
+    def __init__(
+        self,
+        system: ActorSystem,
+        clock: Clock,
+        keys: KeyRing,
+        definitions: Definitions,
+        mailboxes: DirectReader,
+        *,
+        partitions: int,
+        epoch: int,
+        checkpoints: Mapping[int, cp.Checkpoint],
+        dead: Callable[[DeadLetter], None],
+        refill: Callable[[], None],
+    ) -> None:
+        self._system = system
+        self._clock = clock
+        self._keys = keys
+        self._definitions = definitions
+        self._partitions = partitions
+        self._epoch = epoch
+        self._dead = dead
+        self._refill = refill
+        self.live: dict[str, WorkflowActor] = {}
+        self.crashes: dict[str, tuple[int, int, str]] = {}
+        self.activation = Activation(self, mailboxes, definitions, keys)
+        self.passivation = Passivation(clock, self.live, self._drop, epoch)
+        self._nursery: trio.Nursery | None = None
+        self._finished: dict[str, None] = {}
+        self._epochs = [cp.Epochs() for _ in range(partitions)]
+        self._from = [0] * partitions
+        self._listed: dict[str, int] = {}
+        for partition, stored in checkpoints.items():
+            self._epochs[partition] = cp.Epochs(stored.markers)
+            self._from[partition] = stored.position
+            self._listed.update(stored.entries)
+        self._handed = min(self._from)
+        self._marked: set[int] = set()
+        self._catching_up = True
+        self._caught_up = trio.Event()
+        self._fence = trio.Event()
+        self._fenced_by = 0
+        self._backlog = 0
+        self._folded = self._void = self._late = self._dead_count = 0
+
+    # For the daemon.
+
+    @property
+    def after(self) -> int:
+        """The position that the reader has to start behind."""
+        return min(self._from)
+
+    def demand(self) -> int:
+        """Return how many more messages may be handed over."""
+        return 0 if len(self.live) >= LIVE_MAX else BACKLOG_MAX - self._backlog
+
+    async def run(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Recover, then host until cancelled. Raises FencedError when another owner came."""
+        async with trio.open_nursery(strict_exception_groups=False) as nursery:
+            self._nursery = nursery
+            for instance, cause in self._listed.items():
+                if instance not in self.live:
+                    actor = self._start_actor(
+                        instance, partition_of(instance, self._partitions), cause
+                    )
+                    self._activate(actor)
+            nursery.start_soon(self.passivation.run)
+            task_status.started()
+            await self._fence.wait()
+            raise FencedError(
+                f"another daemon took over with epoch {self._fenced_by}",
+                hint="look at `movant status` for who owns the partitions",
+            )
+
+    async def caught_up(self) -> None:
+        """Wait until our own markers are read; from then on effects are under way."""
+        await self._caught_up.wait()
+
+    def registered(self, names: Iterable[str]) -> None:
+        """Pin the instances that waited for one of these workflows."""
+        wanted = set(names)
+        for actor in list(self.live.values()):
+            pin = actor.unsettled.get(("pin", actor.instance.workflow))
+            if type(pin) is Pin and pin.workflow in wanted:
+                self._start_soon(self._pin, actor, pin)
+
+    def checkpoint(self) -> dict[int, cp.Checkpoint]:
+        """Return what to store for each partition, as of now."""
+        unfolded = [each.unfolded for each in self.live.values() if each.unfolded]
+        at = cp.position(self._handed, unfolded)
+        unsettled: list[list[tuple[str, int]]] = [[] for _ in range(self._partitions)]
+        for actor in self.live.values():
+            cause = actor.threshold if actor.activating else actor.lowest_cause()
+            if cause is not None:
+                unsettled[actor.partition].append((actor.id, cause))
+        for instance, (partition, cause, _) in self.crashes.items():
+            unsettled[partition].append((instance, cause))
+        found = {}
+        for partition in self._marked:
+            position = max(at, self._from[partition])
+            listed = cp.entries(unsettled[partition], position)
+            for instance, _ in cp.surplus(listed):
+                if instance in self.live:
+                    self.passivation.cover(self.live[instance])
+            found[partition] = cp.Checkpoint(
+                position=position,
+                epoch=self._epoch,
+                entries=listed,
+                markers=self._epochs[partition].markers(),
+            )
+        return found
+
+    def statistics(self) -> OwnerStatistics:
+        """Return counters since the start."""
+        return OwnerStatistics(
+            live=len(self.live),
+            backlog=self._backlog,
+            position=self._handed,
+            folded=self._folded,
+            activations=self.activation.count,
+            passivations=self.passivation.count,
+            wakes=self.passivation.wakes,
+            void=self._void,
+            late=self._late,
+            dead=self._dead_count,
+            crashed=len(self.crashes),
+        )
+
+    # Intake: what the reader read, in order.
+
+    def take(self, batch: Sequence[Delivery]) -> None:
+        """Hand each message to its actor. Never waits and never raises for foreign input."""
+        live = self.live
+        keys = self._keys
+        starts = self._from
+        for delivery in batch:
+            self._handed = delivery.seq
+            parsed = parse(delivery, keys)
+            if type(parsed) is Letter:
+                if delivery.seq <= starts[parsed.partition]:
+                    continue
+                mail = parsed.mail
+                if type(mail) is not Reply and self.is_void(parsed.partition, mail):
+                    self._void += 1
+                    continue
+                actor = live.get(parsed.instance)
+                if actor is None:
+                    actor = self._arrive(parsed, delivery)
+                if actor is not None:
+                    self._hand(actor, mail)
+            elif type(parsed) is Marker:
+                self._mark(parsed)
+            elif type(parsed) is DeadLetter:
+                self._dead_count += 1
+                self._dead(parsed)
+
+    def handed(self) -> int:
+        """Return the reader's position."""
+        return self._handed
+
+    def is_void(self, partition: int, mail: AnyMail) -> bool:
+        """Tell whether a message stands behind a marker with a higher epoch."""
+        if isinstance(mail, Pinned | AttemptTimedOut | AttemptRefused):
+            return self._epochs[partition].is_void(mail.seq, mail.epoch)
+        return False
+
+    def _mark(self, marker: Marker) -> None:
+        if marker.partition >= self._partitions:
+            return
+        self._epochs[marker.partition].add(marker.seq, marker.epoch)
+        if marker.epoch > self._epoch:
+            self._fenced_by = marker.epoch
+            self._fence.set()
+        elif marker.epoch == self._epoch:
+            self._marked.add(marker.partition)
+            if self._catching_up and len(self._marked) == self._partitions:
+                self._begin()
+
+    def _arrive(self, letter: Letter, delivery: Delivery) -> WorkflowActor | None:
+        """Return an actor for an id that is not in memory; None when nobody needs one."""
+        mail = letter.mail
+        if letter.instance in self._finished:
+            self._late += 1
+            return None
+        actor = self._start_actor(letter.instance, letter.partition, mail.seq)
+        if type(mail) is not Start or not is_first(
+            delivery.headers, letter.instance, self._partitions
+        ):
+            actor.needed = mail.seq
+            self._activate(actor)
+        return actor
+
+    def _start_actor(self, instance_id: str, partition: int, threshold: int) -> WorkflowActor:
+        instance = Instance(instance_id, self._definitions.workflow)
+        ref = self._system.start(WorkflowActor, self, instance, partition)
+        actor = self._system.registry.actor_of(ref)
+        assert isinstance(actor, WorkflowActor)
+        actor.threshold = threshold
+        self.live[instance_id] = actor
+        return actor
+
+    def _hand(self, actor: WorkflowActor, mail: AnyMail) -> None:
+        """Give an actor its next message, or note that it has to read it from the store."""
+        if not actor.unfolded:
+            actor.unfolded = mail.seq
+        if actor.activating or actor.behind:
+            actor.needed = mail.seq
+            return
+        if actor.backlog >= PER_ACTOR_MAX or (
+            (type(mail) is Start or type(mail) is Pinned)
+            and mail.definition
+            and not self._definitions.is_loaded(mail.definition)
+        ):
+            actor.needed = mail.seq
+            actor.behind = True
+            if not actor.backlog:
+                self._activate(actor)
+            return
+        actor.backlog += 1
+        self._backlog += 1
+        actor.actor_ref.tell(mail)
+
+    # Activation: fold the stored mailbox.
+
+    def _activate(self, actor: WorkflowActor) -> None:
+        actor.activating = True
+        if not actor.instance.folded:
+            actor.threshold = min(actor.threshold, self._listed.get(actor.id, actor.threshold))
+        else:
+            actor.threshold = actor.instance.folded + 1
+        self._start_soon(self.activation.run, actor)
+
+    def adopt(self, actor: WorkflowActor, effects: Iterable[Effect], parked: set[str]) -> None:
+        """Take the effects of a refold: redo those at or above the actor's threshold."""
+        actor.close_asks()
+        for effect in effects:
+            if not actor.instance.is_open(effect):
+                continue
+            redo = effect.cause >= actor.threshold
+            if type(effect) is Ask and not self._catching_up:
+                again = redo and (effect.options.idempotent or effect.step in parked)
+                self.requests.resume(actor, effect, again=again)
+                if not redo:
+                    actor.asks[effect.identity].covered = True
+            elif redo or type(effect) is Ask:
+                self._perform(actor, effect)
+
+    def activated(self, actor: WorkflowActor) -> None:
+        """Let an actor go on with what comes: it has folded all that was handed over."""
+        actor.activating = actor.behind = False
+        actor.unfolded = 0
+        actor.touched = self._clock.monotonic()
+        self.crashes.pop(actor.id, None)
+        self._retire(actor)
+
+    # Host of the actors: what their folds ask for.
+
+    def folded(self, actor: WorkflowActor, mail: AnyMail, effects: list[Effect]) -> None:
+        """Act on what the fold of one message asked for."""
+        self._folded += 1
+        self._backlog -= 1
+        actor.touched = self._clock.monotonic()
+        if type(mail) is Reply:
+            identity = ("ask", mail.step, mail.attempt)
+            state = actor.asks.get(identity)
+            if state is not None and not actor.instance.is_open(state.ask):
+                actor.drop_ask(identity)
+        elif type(mail) is Woken:
+            woken(actor, mail)
+        elif type(mail) is Pinned:
+            actor.unsettled.pop(("pin", actor.instance.workflow), None)
+        elif actor.asks:
+            actor.close_asks()
+        for effect in effects:
+            self._perform(actor, effect)
+        if actor.backlog:
+            actor.unfolded = mail.seq + 1
+        elif actor.behind:
+            self._activate(actor)
+        else:
+            actor.unfolded = 0
+            if actor.instance.finished_at:
+                self._retire(actor)
+
+    def crashed(self, actor: WorkflowActor, mail: AnyMail | None, error: BaseException) -> None:
+        """Drop an actor whose fold raised; the next message, or a restart, tries again."""
+        seq = mail.seq if mail is not None else actor.threshold
+        log.error("workflow.crashed", run=actor.id, seq=seq, exc_info=error)
+        causes = [seq, actor.unfolded or seq, actor.threshold if actor.activating else seq]
+        lowest = actor.lowest_cause()
+        if lowest is not None:
+            causes.append(lowest)
+        self.crashes[actor.id] = (actor.partition, min(causes), f"{type(error).__name__}: {error}")
+        self._backlog -= actor.backlog + (0 if actor.activating else 1)
+        actor.backlog = 0
+        self._drop(actor)
+
+    def settled(self, actor: WorkflowActor, identity: Any, error: MovantError | None) -> None:
+        """Note that an effect was acknowledged, or refused for good."""
+        if error is not None:
+            log.error("effect.refused", run=actor.id, effect=identity[0], reason=str(error))
+        actor.unsettled.pop(identity, None)
+        if actor.instance.finished_at:
+            self._retire(actor)
+
+    def decide(self, actor: WorkflowActor, state: OpenAsk, failure: Failure | None) -> None:
+        """Write a decision on an attempt; it acts only when it is folded."""
+        ask = state.ask
+        body: dict[str, Any] = {"epoch": self._epoch, "step": ask.step, "attempt": ask.attempt}
+        kind = "timeout"
+        if failure is not None:
+            kind, body["failure"] = "refused", failure
+
+        def written(_: int, error: MovantError | None) -> None:
+            if error is not None:
+                state.closing = False
+                actor.attend_at = 0.0
+
+        self.outbox.decision(actor, kind, body, written)
+
+    def _perform(self, actor: WorkflowActor, effect: Effect) -> None:
+        if type(effect) is Ask and not self._catching_up:
+            self.requests.add(actor, effect)
+            return
+        actor.unsettled[effect.identity] = effect  # type: ignore[attr-defined]  # every kind has one
+        if self._catching_up:
+            return
+        if type(effect) is Pin:
+            self._start_soon(self._pin, actor, effect)
+        else:
+            self.outbox.perform(actor, effect)
+
+    def _begin(self) -> None:
+        """Act from here on: all that former owners wrote is read."""
+        self._catching_up = False
+        for actor in list(self.live.values()):
+            held, actor.unsettled = actor.unsettled, {}
+            self.adopt(actor, held.values(), set())
+            if actor.instance.finished_at:
+                self._retire(actor)
+        self._caught_up.set()
+
+    async def _pin(self, actor: WorkflowActor, pin: Pin) -> None:
+        """Decide which definition a raw start is folded with.
+
+        Settled when it is folded: an acknowledged owner message may still be void.
+        """
+        while True:
+            try:
+                digest, _ = await self._definitions.latest(pin.workflow)
+                break
+            except NotFoundError:
+                log.warning("workflow.unknown", run=actor.id, workflow=pin.workflow)
+                return
+            except MovantError as error:
+                log.warning("pin.waiting", run=actor.id, reason=str(error))
+                await trio.sleep(PIN_RETRY_S)
+        if actor.instance.is_open(pin):
+            body = {"epoch": self._epoch, "definition": digest, "kernel": 1}
+            self.outbox.decision(actor, "pinned", body, _pinned)
+
+    def _retire(self, actor: WorkflowActor) -> None:
+        """Drop a finished actor as soon as its last effects are acknowledged."""
+        if actor.final and not (actor.backlog or actor.activating or actor.unsettled):
+            self._finished[actor.id] = None
+            if len(self._finished) > FINISHED_MAX:
+                del self._finished[next(iter(self._finished))]
+            self._drop(actor)
+
+    def _drop(self, actor: WorkflowActor) -> None:
+        for identity in list(actor.asks):
+            actor.drop_ask(identity)
+        if self.live.get(actor.id) is actor:
+            del self.live[actor.id]
+        self._system.kill(actor.actor_ref)
+        self._refill()
+
+    def _start_soon(self, function: Callable[..., Any], *args: Any) -> None:
+        assert self._nursery is not None
+        self._nursery.start_soon(function, *args)
+
+
+def _pinned(_: int, error: MovantError | None) -> None:
+    if error is not None:
+        log.error("pin.refused", reason=str(error))

@@ -1,0 +1,117 @@
+"""Passivation: settled instances leave memory; what is open for long is covered by a wake.
+
+A wake is a durable timer of the instance: when its firing is folded, every effect with a cause
+at or above ``since`` is due again. So an hour-long step costs one stored message a while and
+no memory. A wake is never cancelled; arming the next one replaces it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from typing import Final
+
+import trio
+
+from actors.outbox import Outbox
+from actors.workflow import WorkflowActor
+from protocols.archive import Wake
+from protocols.effects import Pin
+from protocols.errors import MovantError
+from protocols.mail import Woken
+from protocols.ports import Clock
+
+IDLE_S: Final = 2.0
+EVERY_S: Final = 0.5
+COVER_AFTER_S: Final = 60.0
+"""An effect that is open for longer is covered by a wake."""
+WAKE_MIN_S: Final = 1.0
+WAKE_MAX_S: Final = 300.0
+PARKED_WAKE_S: Final = 30.0
+"""How often a parked instance looks whether its service has come."""
+SLICE: Final = 2_000
+
+
+class Passivation:
+    """Drops settled actors and covers long-lasting effects."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        live: dict[str, WorkflowActor],
+        drop: Callable[[WorkflowActor], None],
+        epoch: int,
+        *,
+        idle_s: float = IDLE_S,
+        cover_after_s: float = COVER_AFTER_S,
+    ) -> None:
+        self._clock = clock
+        self._live = live
+        self._drop = drop
+        self._epoch = epoch
+        self._idle_s = idle_s
+        self._cover_after_s = cover_after_s
+        self.count = 0
+        self.wakes = 0
+        self.outbox: Outbox
+
+    async def run(self) -> None:
+        """Look at all live actors twice a second until cancelled."""
+        while True:
+            await trio.sleep(EVERY_S)
+            now = self._clock.monotonic()
+            for number, actor in enumerate(list(self._live.values()), 1):
+                if number % SLICE == 0:
+                    await trio.lowlevel.checkpoint()
+                idle_s = now - actor.touched
+                if idle_s < self._idle_s or actor.backlog or actor.activating:
+                    continue
+                actor.close_asks()
+                if actor.settled:
+                    self.count += 1
+                    self._drop(actor)
+                elif idle_s > self._cover_after_s:
+                    self.cover(actor)
+
+    def cover(self, actor: WorkflowActor) -> None:
+        """Arm a wake for what is open, so that the actor may leave memory."""
+        asks = list(actor.asks.values())
+        pins = [each for each in actor.unsettled.values() if type(each) is Pin]
+        if actor.waking or not (asks or pins):
+            return
+        now = self._clock.monotonic()
+        at = min((min(each.deadline, each.reask_at) for each in asks), default=inf)
+        if pins or any(each.parked for each in asks):
+            at = min(at, now + PARKED_WAKE_S)
+        delay_s = min(max(at - now, WAKE_MIN_S), WAKE_MAX_S)
+        causes = [each.ask.cause for each in asks] + [each.cause for each in pins]
+        number = actor.wake_number = actor.wake_number + 1
+        actor.waking = True
+        self.wakes += 1
+        wake = Wake(
+            number=number,
+            epoch=self._epoch,
+            since=min(causes),
+            parked=tuple(each.ask.step for each in asks if each.parked),
+        )
+
+        def written(_: int, error: MovantError | None) -> None:
+            actor.waking = False
+            # An acknowledgement that comes after the firing was folded covers nothing.
+            if error is None and actor.woken_number < number:
+                actor.pin_covered = bool(pins)
+                for each in asks:
+                    each.covered = True
+
+        self.outbox.wake(actor, wake, self._clock.now_ns() + int(delay_s * 1e9), written)
+
+
+def woken(actor: WorkflowActor, mail: Woken) -> None:
+    """Uncover what a wake covered: somebody has to look again now."""
+    actor.woken_number = max(actor.woken_number, mail.number)
+    actor.wake_number = max(actor.wake_number, mail.number)
+    for state in actor.asks.values():
+        if state.ask.cause >= mail.since:
+            state.covered = False
+    actor.pin_covered = False
+    actor.attend_at = 0.0

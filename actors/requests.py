@@ -1,0 +1,274 @@
+"""Requests: sends what folds ask of services, and looks after it until it is decided.
+
+    new -> (due later) -> route known? -> sent -> reply (the fold closes it)
+                            | absent: parked, or refused by policy
+                            | sent: asked again with the same key; given up at the deadline
+
+A request that is lost, or whose plain reply is lost, is asked again with the same key: at a
+re-ask interval that doubles, when its service comes back, and when the connection comes back.
+Nothing here is state: after a crash the fold asks for the same requests again.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+from math import inf
+from typing import Any, Final
+
+import structlog
+import trio
+
+from actors.router import LOCAL, Presence, Route, Router
+from actors.workflow import OpenAsk, WorkflowActor
+from protocols import headers as h
+from protocols.effects import Ask
+from protocols.errors import InvalidIdError, OversizedError, RefusedError, UnavailableError
+from protocols.failure import NO_RESPONDERS, VALIDATION, Failure
+from protocols.ports import Clock, Outgoing, Transport
+from protocols.subjects import STEP_TOKEN_BYTES_MAX, to_reply
+from protocols.tokens import KeyRing
+
+REASK_S: Final = 30.0
+REASK_MAX_S: Final = 900.0
+SWEEP_S: Final = 0.25
+GRACE_S: Final = 0.05
+"""A deadline is written a moment late, so that the server's clock is surely past it."""
+RETRY_S: Final = 0.2
+LATER_S: Final = 0.002
+"""A due time closer than this is now."""
+
+log = structlog.get_logger()
+
+Decide = Callable[[WorkflowActor, OpenAsk, Failure | None], None]
+"""Write the owner's decision on an attempt: a refusal, or for None a timeout."""
+
+LocalRunner = Callable[[WorkflowActor, Ask, str], None]
+"""Run a function of the workflow's own code; the reply subject is the third argument."""
+
+
+class Requests:
+    """Looks after all open attempts of the instances that are live here. Run ``run``."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        router: Router,
+        clock: Clock,
+        keys: KeyRing,
+        live: Callable[[], Iterable[WorkflowActor]],
+        decide: Decide,
+        local: LocalRunner,
+        *,
+        reask_s: float = REASK_S,
+    ) -> None:
+        self._transport = transport
+        self._router = router
+        self._clock = clock
+        self._keys = keys
+        self._live = live
+        self._decide = decide
+        self._local = local
+        self._reask_s = reask_s
+        self._later: list[tuple[float, int, WorkflowActor, Any]] = []
+        self._number = 0
+        self._wake = trio.Event()
+        self.sent = self.reasked = self.parked = 0
+
+    def add(self, actor: WorkflowActor, ask: Ask) -> None:
+        """Take a new attempt, and send it when it is due."""
+        state = actor.asks[ask.identity] = OpenAsk(ask)
+        delay_s = (ask.due - self._clock.now_ns()) / 1e9 if ask.attempt > 1 else 0.0
+        if delay_s > LATER_S:
+            self._send_later(actor, state, delay_s)
+        else:
+            self._send(actor, state)
+
+    def resume(self, actor: WorkflowActor, ask: Ask, *, again: bool) -> None:
+        """Take an attempt that an earlier life of the actor may have sent.
+
+        ``again`` sends it once more with the same key; otherwise it is only looked after. Its
+        time goes on from when it was asked for.
+        """
+        state = actor.asks[ask.identity] = OpenAsk(ask)
+        state.spent_s = max(0.0, (self._clock.now_ns() - ask.due) / 1e9)
+        if again:
+            delay_s = (ask.due - self._clock.now_ns()) / 1e9
+            if delay_s > LATER_S:
+                self._send_later(actor, state, delay_s)
+            else:
+                self._send(actor, state)
+        else:
+            self._sent(actor, state, self._clock.monotonic())
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Look after deadlines, re-asks and delayed attempts until cancelled."""
+        task_status.started()
+        sweep_at = self._clock.monotonic() + SWEEP_S
+        while True:
+            now = self._clock.monotonic()
+            wait_s = sweep_at - now
+            if self._later:
+                wait_s = min(wait_s, self._later[0][0] - now)
+            if wait_s > 0:
+                self._wake = trio.Event()
+                with trio.move_on_after(wait_s):
+                    await self._wake.wait()
+            else:
+                await trio.lowlevel.checkpoint()
+            now = self._clock.monotonic()
+            while self._later and self._later[0][0] <= now:
+                _, _, actor, identity = heapq.heappop(self._later)
+                state = actor.asks.get(identity)
+                if state is not None and actor.instance.is_open(state.ask):
+                    self._send(actor, state)
+            if now >= sweep_at:
+                sweep_at = now + SWEEP_S
+                for actor in list(self._live()):
+                    if actor.attend_at <= now:
+                        self.attend(actor, now)
+
+    def attend(self, actor: WorkflowActor, now: float) -> None:
+        """Look at every open attempt of an actor whose time has come."""
+        actor.close_asks()
+        next_at = inf
+        for state in list(actor.asks.values()):
+            if state.closing:
+                continue
+            if state.deadline <= now:
+                state.closing = True
+                self._decide(actor, state, None)
+                continue
+            if state.reask_at <= now:
+                self.reasked += 1
+                self._send(actor, state)
+            next_at = min(next_at, state.deadline, state.reask_at)
+        actor.attend_at = next_at
+
+    def presence_changed(self, route: Route, newcomer: bool) -> None:  # noqa: FBT001 - a callback
+        """Release what was parked for a subject; ask again what its dead responder had."""
+        if route.presence is Presence.UNKNOWN:
+            return
+        for actor in list(self._live()):
+            for state in list(actor.asks.values()):
+                if state.route is not route or state.closing:
+                    continue
+                if state.parked:
+                    self._send(actor, state)
+                elif newcomer and state.ask.options.idempotent:
+                    self.reasked += 1
+                    self._send(actor, state)
+
+    def reconnected(self) -> None:
+        """Ask everything again that was sent before the connection was lost."""
+        for actor in list(self._live()):
+            for state in list(actor.asks.values()):
+                if state.sent_at and not state.closing and state.ask.options.idempotent:
+                    self.reasked += 1
+                    self._send(actor, state)
+        self._router.recheck()
+
+    def _send_later(self, actor: WorkflowActor, state: OpenAsk, delay_s: float) -> None:
+        self._number += 1
+        entry = (self._clock.monotonic() + delay_s, self._number, actor, state.ask.identity)
+        heapq.heappush(self._later, entry)
+        if self._later[0] is entry:
+            self._wake.set()
+
+    def _send(self, actor: WorkflowActor, state: OpenAsk) -> None:
+        ask = state.ask
+        now = self._clock.monotonic()
+        reply = to_reply(
+            actor.id, ask.step, ask.attempt, self._keys.sign(actor.id, ask.step, ask.attempt)
+        )
+        if ask.service == LOCAL:
+            if not state.sent_at:
+                self._sent(actor, state, now)
+                self._local(actor, ask, reply)
+            return
+        route = state.route
+        if route is None:
+            try:
+                route = self._router.route(ask.service, ask.operation)
+            except InvalidIdError as error:
+                self._refuse(actor, state, VALIDATION, error.message)
+                return
+            state.route = route
+            route.users += 1
+        if route.presence is not Presence.PRESENT:
+            self._park(actor, state, route)
+            return
+        try:
+            self._transport.publish(Outgoing(route.subject, ask.body, request_headers(ask), reply))
+        except UnavailableError:
+            self._send_later(actor, state, RETRY_S)
+            return
+        except OversizedError as error:
+            self._refuse(actor, state, VALIDATION, error.message)
+            return
+        except RefusedError as error:
+            self._refuse(actor, state, VALIDATION, f"{route.subject}: {error.message}")
+            return
+        self._sent(actor, state, now)
+
+    def _sent(self, actor: WorkflowActor, state: OpenAsk, now: float) -> None:
+        if not state.sent_at:
+            self.sent += 1
+            state.sent_at = now
+            state.deadline = now + max(state.ask.options.timeout_s - state.spent_s, 0) + GRACE_S
+        state.parked = False
+        if state.ask.options.idempotent and state.ask.service != LOCAL:
+            state.reask_at = now + min(self._reask_s * 2.0**state.tries, REASK_MAX_S)
+            state.tries += 1
+        else:
+            state.reask_at = inf
+        if state.reask_at < actor.attend_at:
+            actor.attend_at = state.reask_at
+        if state.deadline < actor.attend_at:
+            actor.attend_at = state.deadline
+
+    def _park(self, actor: WorkflowActor, state: OpenAsk, route: Route) -> None:
+        if route.presence is Presence.CAPTURED:
+            self._refuse(
+                actor,
+                state,
+                "captured",
+                f"stream {route.captured_by} captures {route.subject} and would answer in the"
+                " service's place",
+            )
+        elif route.presence is Presence.ABSENT and state.ask.options.absent == "fail":
+            self._refuse(
+                actor, state, NO_RESPONDERS, f"nobody serves {route.subject}", retryable=True
+            )
+        elif not state.parked:
+            state.parked = True
+            state.spent_s = 0.0  # waiting for a service does not use the attempt's time
+            if route.presence is Presence.ABSENT:
+                self.parked += 1
+                log.warning(
+                    "step.parked", run=actor.id, step=state.ask.path, subject=route.subject
+                )
+
+    def _refuse(
+        self,
+        actor: WorkflowActor,
+        state: OpenAsk,
+        kind: str,
+        message: str,
+        *,
+        retryable: bool = False,
+    ) -> None:
+        state.closing = True
+        self._decide(actor, state, Failure(kind=kind, message=message, retryable=retryable))
+
+
+def request_headers(ask: Ask) -> bytes:
+    """Return the header lines of a request."""
+    lines = b"Movant-Key: %b\r\nMovant-Attempt: %d\r\nMovant-Timeout: %g\r\n" % (
+        ask.key.encode(),
+        ask.attempt,
+        ask.options.timeout_s,
+    )
+    if ask.step[0] == "~" or len(ask.step) > STEP_TOKEN_BYTES_MAX:
+        lines += h.encode({h.PATH: ask.path})
+    return lines

@@ -1,0 +1,232 @@
+"""Router: which subject serves a step, and is anybody there?
+
+A request whose reply subject is a stream hides the server's "no responders", so presence is
+probed: a trace-only message makes the server report who would get it and delivers nothing
+(reference: hazard S1; nats-server ADR-41). A subject is probed at first use and every 2 s
+while a request on it is open. A probe proves a subscription, not a working handler.
+
+At first use the router also asks whether a stream captures the subject: a catch-all stream
+would answer in the service's place (hazard S4). Such a subject is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from typing import Any, Final
+
+import msgspec
+import structlog
+import trio
+
+from protocols import headers as h
+from protocols.errors import DisconnectedError, MovantError, UnavailableError
+from protocols.ports import Entropy, Frame, Outgoing, Transport
+from protocols.subjects import service as service_subject
+
+PROBE_S: Final = 2.0
+PROBE_ANSWER_S: Final = 1.5
+ROUTES_MAX: Final = 10_000
+"""Distinct subjects that a daemon remembers; a definition names a handful."""
+LOCAL: Final = "_local"
+"""The service of ``ctx.run``: functions of the workflow's own code."""
+
+log = structlog.get_logger()
+
+
+class Presence(Enum):
+    """What is known about the subscribers of a subject."""
+
+    UNKNOWN = "unknown"
+    PRESENT = "present"
+    ABSENT = "absent"
+    CAPTURED = "captured"
+
+
+class Route:
+    """One subject of a service. ``users`` counts open requests; only then it is probed."""
+
+    __slots__ = ("captured_by", "operation", "presence", "seen", "service", "subject", "users")
+
+    def __init__(self, service: str, operation: str, subject: str) -> None:
+        self.service = service
+        self.operation = operation
+        self.subject = subject
+        self.presence = Presence.UNKNOWN
+        self.users = 0
+        self.captured_by = ""
+        self.seen: dict[str, None] = {}
+
+
+class RouteView(msgspec.Struct, frozen=True):
+    """A route as people see it."""
+
+    service: str
+    operation: str
+    subject: str
+    presence: str
+    open: int
+    captured_by: str = ""
+
+
+Changed = Callable[[Route, bool], None]
+"""Told when presence changes; the flag says that a responder came that was not there before."""
+
+
+class Router:
+    """Resolves service and operation; keeps presence up to date. Run ``run``."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        entropy: Entropy,
+        changed: Changed,
+        *,
+        foreign: Mapping[str, str] | None = None,
+    ) -> None:
+        self._transport = transport
+        self._inbox = f"movant.probe.{entropy.token(8)}"
+        self._changed = changed
+        self._foreign = dict(foreign or {})
+        self._routes: dict[tuple[str, str], Route] = {}
+        self._answers: dict[str, list[Any] | None] = {}
+        self._fresh: list[Route] = []
+        self._wake = trio.Event()
+        self._number = 0
+
+    def route(self, service: str, operation: str) -> Route:
+        """Return the route of an operation; a new one is unknown until its first probe.
+
+        ``foreign`` maps a service to a subject of its own, with ``{operation}`` in it or not.
+        """
+        found = self._routes.get((service, operation))
+        if found is not None:
+            return found
+        if len(self._routes) >= ROUTES_MAX:
+            self._forget()
+        pattern = self._foreign.get(service)
+        subject = (
+            pattern.replace("{operation}", operation)
+            if pattern
+            else service_subject(service, operation)
+        )
+        found = self._routes[service, operation] = Route(service, operation, subject)
+        self._fresh.append(found)
+        self._wake.set()
+        return found
+
+    def views(self) -> list[RouteView]:
+        """Return all routes that were used."""
+        return [
+            RouteView(
+                each.service,
+                each.operation,
+                each.subject,
+                each.presence.value,
+                each.users,
+                each.captured_by,
+            )
+            for each in self._routes.values()
+        ]
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Probe until cancelled."""
+        subscription = await self._transport.subscribe(self._inbox + ".*", self._take)
+        task_status.started()
+        try:
+            while True:
+                self._wake = trio.Event()
+                fresh, self._fresh = self._fresh, []
+                for each in fresh:
+                    await self._check_capture(each)
+                used = [each for each in self._routes.values() if each.users > 0]
+                await self._probe({id(each): each for each in (*fresh, *used)}.values())
+                if not self._fresh:
+                    with trio.move_on_after(PROBE_S):
+                        await self._wake.wait()
+        finally:
+            subscription.unsubscribe()
+
+    def recheck(self) -> None:
+        """Probe now: the connection is back, or somebody says that a service came."""
+        self._wake.set()
+
+    def _forget(self) -> None:
+        for key in [key for key, each in self._routes.items() if each.users <= 0]:
+            del self._routes[key]
+
+    async def _check_capture(self, route: Route) -> None:
+        try:
+            answer = await self._transport.request(
+                Outgoing("$JS.API.STREAM.NAMES", msgspec.json.encode({"subject": route.subject})),
+                timeout_s=PROBE_ANSWER_S,
+            )
+            names = msgspec.json.decode(answer.payload).get("streams") or []
+        except (MovantError, msgspec.DecodeError, AttributeError):
+            return
+        if names:
+            route.captured_by = str(names[0])
+            log.error("route.captured", subject=route.subject, stream=route.captured_by)
+
+    async def _probe(self, routes: Sequence[Route] | Any) -> None:
+        """Probe some subjects at once and tell what changed."""
+        waiting: dict[str, Route] = {}
+        try:
+            for route in routes:
+                self._number += 1
+                token = str(self._number)
+                waiting[token] = route
+                self._answers[token] = None
+                lines = h.encode({h.TRACE_DEST: f"{self._inbox}.{token}", h.TRACE_ONLY: "true"})
+                self._transport.publish(Outgoing(route.subject, b"", lines))
+        except (DisconnectedError, UnavailableError):
+            waiting.clear()
+        with trio.move_on_after(PROBE_ANSWER_S):
+            while any(self._answers[token] is None for token in waiting):
+                await self._answered()
+        for token, route in waiting.items():
+            events = self._answers.pop(token)
+            if events is not None:
+                self._judge(route, events)
+        self._answers.clear()
+
+    async def _answered(self) -> None:
+        self._told = trio.Event()
+        await self._told.wait()
+
+    _told: trio.Event = trio.Event()
+
+    def _take(self, frames: Sequence[Frame]) -> None:
+        for frame in frames:
+            token = frame.subject.rpartition(".")[2]
+            if token not in self._answers:
+                continue
+            try:
+                events = msgspec.json.decode(frame.payload).get("events")
+            except (msgspec.DecodeError, AttributeError):
+                continue
+            self._answers[token] = events if isinstance(events, list) else []
+        self._told.set()
+
+    def _judge(self, route: Route, events: list[Any]) -> None:
+        """Compare a probe's answer with what was known."""
+        responders = [
+            str(each.get("cid", each.get("name", "")))
+            for each in events
+            if isinstance(each, dict) and each.get("type") == "eg" and not each.get("error")
+        ]
+        before = route.presence
+        if route.captured_by:
+            route.presence = Presence.CAPTURED
+        else:
+            route.presence = Presence.PRESENT if responders else Presence.ABSENT
+        newcomer = False
+        for each in responders:
+            if each not in route.seen:
+                newcomer = before is not Presence.UNKNOWN
+                route.seen[each] = None
+        while len(route.seen) > 64:  # noqa: PLR2004 - members of a queue group worth knowing
+            del route.seen[next(iter(route.seen))]
+        if route.presence is not before or newcomer:
+            log.info("route.presence", subject=route.subject, presence=route.presence.value)
+            self._changed(route, newcomer)

@@ -1,0 +1,412 @@
+"""ServiceActor: one hosted service. Takes requests, runs handlers, answers.
+
+    request -> inbox -> known key? -> stored answer
+                          | running: its answer goes to both
+                          | new: queue of the operation -> worker -> answer -> mailbox writer
+
+An answer to a workflow is written into its mailbox and repeated until it is stored; a plain
+request gets a plain reply. The answer of a success is kept under its key, so that a request
+that comes again is answered and not done again. Keys are bounded: the contract for effects
+that must never double is the handler's own record under ``call.key``.
+"""
+
+from __future__ import annotations
+
+import types
+from collections import OrderedDict, deque
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, ClassVar, Final
+
+import msgspec
+import structlog
+import trio
+
+from actors.base import TrioActor
+from actors.ref import ask
+from actors.stream_writer import StreamWriter
+from actors.threads import BlockingActor
+from protocols import codec
+from protocols import headers as h
+from protocols.errors import BadValueError, MovantError, OverloadedError, OversizedError
+from protocols.failure import REFUSED, VALIDATION
+from protocols.ports import Clock, Frame, Outgoing, Transport
+from protocols.service import Call, Failed, Operation, Refused, Service
+from protocols.subjects import TO
+
+ANSWERS_MAX: Final = 20_000
+"""Answers kept by key, about 0.5 kB each: minutes of a busy service, far above any re-ask."""
+QUEUE_MAX: Final = 10_000
+"""Requests waiting for a worker; above it a request is answered 'overloaded'."""
+HANDLER_S: Final = 86_400.0
+OVERLOADED_AFTER_S: Final = 1.0
+"""When an overloaded service asks to be tried again."""
+
+log = structlog.get_logger()
+
+Answer = tuple[bytes, bytes]
+"""Payload and header lines."""
+
+
+class OperationStatistics(msgspec.Struct):
+    """What an operation did so far. Times are nanoseconds, as NATS micro has them."""
+
+    num_requests: int = 0
+    num_errors: int = 0
+    last_error: str = ""
+    processing_time: int = 0
+    repeats: int = 0
+
+
+class _Job:
+    __slots__ = ("body", "call", "content_type", "operation", "replies")
+
+    def __init__(
+        self, operation: _Running, body: bytes, content_type: str, call: Call, reply: str
+    ) -> None:
+        self.operation = operation
+        self.body = body
+        self.content_type = content_type
+        self.call = call
+        self.replies = [reply]
+
+
+class _Running:
+    """An operation with its queue, its workers and its numbers."""
+
+    def __init__(self, operation: Operation) -> None:
+        self.operation = operation
+        self.queue: deque[_Job] = deque()
+        self.sleepers: list[trio.lowlevel.Task] = []
+        self.workers = 0
+        self.statistics = OperationStatistics()
+
+
+class ServiceActor(TrioActor):
+    """Hosts one Service; tell it Frames. ``outstanding`` requests are being worked on."""
+
+    mailbox_messages_max: ClassVar[int] = QUEUE_MAX * 2
+    turn_messages_max: ClassVar[int] = 512
+
+    def __init__(
+        self, service: Service, transport: Transport, writer: StreamWriter, clock: Clock
+    ) -> None:
+        super().__init__()
+        self.service = service
+        self._transport = transport
+        self._writer = writer
+        self._clock = clock
+        self._operations = {
+            f"movant.svc.{service.name}.{name}": _Running(each)
+            for name, each in service.operations.items()
+        }
+        self._answers: OrderedDict[str, Answer] = OrderedDict()
+        self._under_way: dict[str, _Job] = {}
+        self._empty = trio.Event()
+        self._scopes: list[trio.CancelScope] = []
+        self.outstanding = 0
+
+    def on_receive(self, message: Any) -> None:
+        """Take one request."""
+        frame: Frame = message
+        running = self._operations.get(frame.subject)
+        if running is None or not frame.reply:
+            return
+        running.statistics.num_requests += 1
+        call, content_type = self._call(running.operation, frame.headers)
+        key = call.key
+        if key:
+            stored = self._answers.get(key)
+            if stored is not None:
+                running.statistics.repeats += 1
+                self._send(frame.reply, stored)
+                return
+            job = self._under_way.get(key)
+            if job is not None:
+                running.statistics.repeats += 1
+                if frame.reply not in job.replies:
+                    job.replies.append(frame.reply)
+                return
+        if len(running.queue) >= QUEUE_MAX:
+            running.statistics.num_errors += 1
+            self._send(
+                frame.reply,
+                failure_answer(
+                    "overloaded",
+                    f"{QUEUE_MAX} requests wait",
+                    outcome="failed",
+                    code=503,
+                    retry_after_s=OVERLOADED_AFTER_S,
+                ),
+            )
+            return
+        job = _Job(running, frame.payload, content_type, call, frame.reply)
+        if key:
+            self._under_way[key] = job
+        running.queue.append(job)
+        self.outstanding += 1
+        if running.sleepers:
+            trio.lowlevel.reschedule(running.sleepers.pop())
+        elif running.workers == 0:
+            self._start_worker(running)
+
+    async def drained(self) -> None:
+        """Wait until every request that was taken is answered."""
+        while self.outstanding or len(self.actor_inbox):
+            self._empty = trio.Event()
+            with trio.move_on_after(0.05):
+                await self._empty.wait()
+
+    def on_stop(self) -> None:
+        """End the workers."""
+        for scope in self._scopes:
+            scope.cancel()
+
+    def numbers(self) -> dict[str, OperationStatistics]:
+        """Return the statistics of each operation by name."""
+        return {each.operation.name: each.statistics for each in self._operations.values()}
+
+    def _call(self, operation: Operation, raw: bytes) -> tuple[Call, str]:
+        if not raw:
+            return Call(self.service.name, operation.name), ""
+        found = h.decode(raw)
+        if found is None:
+            return Call(self.service.name, operation.name), ""
+        attempt = found.get(h.ATTEMPT, "1")
+        try:
+            timeout_s = float(found.get(h.TIMEOUT, "0"))
+        except ValueError:
+            timeout_s = 0.0
+        return (
+            Call(
+                self.service.name,
+                operation.name,
+                found.get(h.KEY, ""),
+                int(attempt) if attempt.isdigit() else 1,
+                timeout_s,
+                found.get(h.TRACEPARENT, ""),
+            ),
+            found.get(h.CONTENT_TYPE, ""),
+        )
+
+    def _start_worker(self, running: _Running) -> None:
+        running.workers += 1
+        worker = self._blocking_worker if running.operation.blocking else self._worker
+        self.system.nursery.start_soon(worker, running)
+
+    async def _worker(self, running: _Running) -> None:
+        """Run async handlers. One that finishes at once costs no task switch.
+
+        The first step of a handler runs in this task by hand. Only when it has to wait is
+        another worker woken for the rest of the queue.
+        """
+        queue, sleepers = running.queue, running.sleepers
+        done = 0
+        with self._scope_of_worker():
+            while True:
+                if not queue:
+                    sleepers.append(trio.lowlevel.current_task())
+                    await trio.lowlevel.wait_task_rescheduled(_abort_from(sleepers))
+                    continue
+                job = queue.popleft()
+                started = self._clock.monotonic()
+                answer, keep = await self._answer(running, job)
+                self._finish(running, job, answer, keep=keep, started=started)
+                done += 1
+                if done % 64 == 0:
+                    await trio.lowlevel.checkpoint()
+
+    async def _answer(self, running: _Running, job: _Job) -> tuple[Answer, bool]:
+        try:
+            arguments = self._arguments(running, job)
+            coroutine = running.operation.function(*arguments)
+            try:
+                first = coroutine.send(None)
+            except StopIteration as stop:
+                return result_answer(stop.value), True
+            if running.queue:
+                if running.sleepers:
+                    trio.lowlevel.reschedule(running.sleepers.pop())
+                elif running.workers < running.operation.concurrency:
+                    self._start_worker(running)
+            return result_answer(await _go_on(coroutine, first)), True
+        except Exception as error:  # noqa: BLE001  # a handler's error is its answer
+            return self._error(running, job, error), False
+
+    async def _blocking_worker(self, running: _Running) -> None:
+        """Run blocking handlers in a thread that this worker owns."""
+        host = self.system.start_blocking(_HandlerThread, running.operation.function)
+        queue, sleepers = running.queue, running.sleepers
+        with self._scope_of_worker():
+            while True:
+                if not queue:
+                    sleepers.append(trio.lowlevel.current_task())
+                    await trio.lowlevel.wait_task_rescheduled(_abort_from(sleepers))
+                    continue
+                job = queue.popleft()
+                if queue and not sleepers and running.workers < running.operation.concurrency:
+                    self._start_worker(running)
+                elif queue and sleepers:
+                    trio.lowlevel.reschedule(sleepers.pop())
+                started = self._clock.monotonic()
+                keep = True
+                try:
+                    arguments = self._arguments(running, job)
+                    answer = result_answer(await ask(host, arguments, timeout_s=HANDLER_S))
+                except Exception as error:  # noqa: BLE001  # a handler's error is its answer
+                    answer, keep = self._error(running, job, error), False
+                self._finish(running, job, answer, keep=keep, started=started)
+
+    def _scope_of_worker(self) -> trio.CancelScope:
+        scope = trio.CancelScope()
+        self._scopes.append(scope)
+        return scope
+
+    def _arguments(self, running: _Running, job: _Job) -> tuple[Any, ...]:
+        operation = running.operation
+        arguments: tuple[Any, ...] = ()
+        if operation.takes_request:
+            value = codec.decode(job.body, job.content_type)
+            if operation.request_type is not Any:
+                value = codec.convert(value, operation.request_type)
+            arguments = (value,)
+        return (*arguments, job.call) if operation.takes_call else arguments
+
+    def _error(self, running: _Running, job: _Job, error: Exception) -> Answer:
+        statistics = running.statistics
+        statistics.num_errors += 1
+        statistics.last_error = f"{type(error).__name__}: {error}"[:300]
+        if isinstance(error, Refused):
+            return failure_answer(
+                error.kind, error.message, outcome=REFUSED, code=409, details=error.details
+            )
+        if isinstance(error, Failed):
+            return failure_answer(
+                error.kind,
+                error.message,
+                outcome="failed",
+                code=503,
+                details=error.details,
+                retry_after_s=error.retry_after_s,
+            )
+        if isinstance(error, BadValueError | OversizedError):
+            return failure_answer(VALIDATION, error.message, outcome=REFUSED, code=400)
+        log.error(
+            "service.handler_failed",
+            service=self.service.name,
+            operation=running.operation.name,
+            key=job.call.key,
+            exc_info=error,
+        )
+        return failure_answer(
+            "error", f"{type(error).__name__}: {error}", outcome="unknown", code=500
+        )
+
+    def _finish(
+        self, running: _Running, job: _Job, answer: Answer, *, keep: bool, started: float
+    ) -> None:
+        running.statistics.processing_time += int((self._clock.monotonic() - started) * 1e9)
+        key = job.call.key
+        if key:
+            self._under_way.pop(key, None)
+            if keep:
+                self._answers[key] = answer
+                if len(self._answers) > ANSWERS_MAX:
+                    self._answers.popitem(last=False)
+        for reply in job.replies:
+            self._send(reply, answer)
+        self.outstanding -= 1
+        if not self.outstanding:
+            self._empty.set()
+
+    def _send(self, reply: str, answer: Answer) -> None:
+        payload, lines = answer
+        message = Outgoing(reply, payload, lines)
+        try:
+            if reply.startswith(TO):
+                self._writer.write(message, _stored)
+            else:
+                self._transport.publish(message)
+        except (OverloadedError, MovantError) as error:
+            log.error("service.answer_lost", reply=reply, reason=str(error))
+
+
+def _stored(_: int, error: MovantError | None) -> None:
+    if error is not None:
+        log.error("service.answer_refused", reason=str(error))
+
+
+class _HandlerThread(BlockingActor):
+    """One thread that runs a blocking handler."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self._function = function
+
+    def on_receive(self, message: tuple[Any, ...]) -> Any:
+        """Run the handler with its arguments."""
+        return self._function(*message)
+
+
+def result_answer(value: Any) -> Answer:
+    """Return the answer for a result. Raises BadValueError for what is no value."""
+    return codec.encode(value), b""
+
+
+def failure_answer(
+    kind: str,
+    message: str,
+    *,
+    outcome: str,
+    code: int,
+    details: Any = None,
+    retry_after_s: float | None = None,
+) -> Answer:
+    """Return an error answer as every NATS micro client understands it."""
+    found = {
+        h.SERVICE_ERROR: header_text(message),
+        h.SERVICE_ERROR_CODE: str(code),
+        h.OUTCOME: outcome,
+        h.ERROR_KIND: header_text(kind),
+    }
+    if retry_after_s is not None:
+        found[h.RETRY_AFTER] = f"{retry_after_s:g}"
+    body = b"" if details is None else codec.encode(details)
+    return body, h.encode(found)
+
+
+def header_text(text: str, length: int = 500) -> str:
+    """Return text as a header can carry it: printable ASCII on one line."""
+    plain = text.encode("ascii", "replace").decode()
+    return " ".join(plain.split())[:length] or "-"
+
+
+@types.coroutine
+def _go_on(coroutine: Coroutine[Any, Any, Any], first: Any) -> Generator[Any, Any, Any]:
+    """Go on with a coroutine whose first wait was already taken out of it."""
+    wait = first
+    while True:
+        try:
+            value = yield wait
+        except BaseException as error:  # noqa: BLE001  # cancellation goes in where it waits
+            try:
+                wait = coroutine.throw(error)
+            except StopIteration as stop:
+                return stop.value
+        else:
+            try:
+                wait = coroutine.send(value)
+            except StopIteration as stop:
+                return stop.value
+
+
+def _abort_from(
+    sleepers: list[trio.lowlevel.Task],
+) -> Callable[[Any], trio.lowlevel.Abort]:
+    task = trio.lowlevel.current_task()
+
+    def abort(_: Any) -> trio.lowlevel.Abort:
+        if task in sleepers:
+            sleepers.remove(task)
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    return abort

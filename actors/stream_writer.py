@@ -1,0 +1,294 @@
+"""StreamWriter: acknowledged writes to one stream, grouped while a commit is under way.
+
+    write() -> queue -> [one message: a publish | more: an atomic batch] -> PubAck -> done()
+
+A message alone goes at once. Whatever arrives while a commit is under way rides in the next
+one, so that under load one fsync serves hundreds of messages and an idle writer adds no delay.
+A write is repeated, same bytes, until the server has stored or refused it: a lost answer can
+store a message twice, and the fold drops repeats by id.
+
+Batch ids are random (96 bits): a stranger who could guess one could commit our batch with his
+message in it (reference: ADR-50).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+import structlog
+import trio
+
+from protocols import headers as h
+from protocols.errors import (
+    AlreadyExistsError,
+    DisconnectedError,
+    InternalError,
+    MovantError,
+    OverloadedError,
+    OversizedError,
+    RefusedError,
+    UnavailableError,
+)
+from protocols.ports import Entropy, Frame, Outgoing, Transport
+
+BATCH_MESSAGES_MAX: Final = 500
+"""The server allows 1,000; smaller batches keep the wait of the first one in them short."""
+BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
+QUEUE_MAX: Final = 200_000
+"""Above this a writer says no: its callers have to slow down, memory must stay bounded."""
+ANSWER_S: Final = 5.0
+BACKOFF_S: Final = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
+
+ERR_WRONG_SEQUENCE: Final = frozenset({10071, 10164})
+ERR_INCOMPLETE: Final = frozenset({10210, 10174, 10176, 10199})
+"""Batch trouble (too many in flight, abandoned, gap, too large): write singly instead."""
+ERR_TOO_LARGE: Final = 10054
+ERR_LATER: Final = frozenset({10023, 10047, 10077, 10008, 10118, 10012})
+"""No space, no resources, no leader: the store may take it later."""
+
+Written = Callable[[int, MovantError | None], None]
+"""Told once per write: the stream sequence (0 when unknown) and why it failed, if it did."""
+
+log = structlog.get_logger()
+
+
+class PubAck(msgspec.Struct):
+    """The server's answer to a publish into a stream."""
+
+    class Error(msgspec.Struct):
+        """Why the server refused."""
+
+        code: int = 0
+        err_code: int = 0
+        description: str = ""
+
+    stream: str = ""
+    seq: int = 0
+    duplicate: bool = False
+    error: Error | None = None
+
+
+class WriterStatistics(msgspec.Struct, frozen=True):
+    """What a writer did so far."""
+
+    queued: int
+    messages: int
+    commits: int
+    retries: int
+    refused: int
+    singly: int
+
+
+_ack_decoder: Final = msgspec.json.Decoder(PubAck)
+
+
+class _Write(msgspec.Struct):
+    message: Outgoing
+    written: Written
+
+
+class StreamWriter:
+    """Writes to one stream. ``write`` never waits; run ``run`` under a supervisor.
+
+    ``commits_max`` commits may be under way at once; 1 keeps the order of writes.
+    """
+
+    def __init__(
+        self, transport: Transport, entropy: Entropy, *, name: str, commits_max: int = 1
+    ) -> None:
+        self._transport = transport
+        self._entropy = entropy
+        self._name = name
+        self._commits_max = commits_max
+        self._queue: deque[_Write] = deque()
+        self._wake = trio.Event()
+        self._idle = trio.Event()
+        self._idle.set()
+        self._open = 0
+        self._messages = self._commits = self._retries = self._refused = self._singly = 0
+
+    def write(self, message: Outgoing, written: Written) -> None:
+        """Queue one message. Raises OverloadedError when the queue is full."""
+        if len(self._queue) >= QUEUE_MAX:
+            raise OverloadedError(
+                f"the writer of {self._name} has {QUEUE_MAX} messages waiting",
+                hint="the server is slower than its callers: look at `movant status`",
+            )
+        self._queue.append(_Write(message, written))
+        self._wake.set()
+
+    @property
+    def depth(self) -> int:
+        """Messages that are queued or under way."""
+        return len(self._queue) + self._open
+
+    def statistics(self) -> WriterStatistics:
+        """Return counters since the start."""
+        return WriterStatistics(
+            self.depth, self._messages, self._commits, self._retries, self._refused, self._singly
+        )
+
+    async def drained(self) -> None:
+        """Wait until nothing is queued or under way."""
+        while self.depth:
+            self._idle = trio.Event()
+            await self._idle.wait()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Commit what is queued until cancelled; what is under way then is queued again."""
+        task_status.started()
+        async with trio.open_nursery() as nursery:
+            for _ in range(self._commits_max):
+                nursery.start_soon(self._committer)
+
+    async def _committer(self) -> None:
+        while True:
+            while not self._queue:
+                self._wake = trio.Event()
+                await self._wake.wait()
+            group = self._take()
+            self._open += len(group)
+            stored = False
+            try:
+                await self._commit(group)
+                stored = True
+            finally:
+                self._open -= len(group)
+                if not stored:
+                    self._queue.extendleft(reversed(group))
+            if not self.depth:
+                self._idle.set()
+
+    def _take(self) -> list[_Write]:
+        queue = self._queue
+        if len(queue) <= BATCH_MESSAGES_MAX:
+            size = sum(len(each.message.payload) + len(each.message.headers) for each in queue)
+            if size <= BATCH_BYTES_MAX:
+                group = list(queue)
+                queue.clear()
+                return group
+        group, size = [], 0
+        while queue and len(group) < BATCH_MESSAGES_MAX:
+            message = queue[0].message
+            size += len(message.payload) + len(message.headers)
+            if group and size > BATCH_BYTES_MAX:
+                break
+            group.append(queue.popleft())
+        return group
+
+    async def _commit(self, group: list[_Write]) -> None:
+        """Return when every write of the group is stored or refused for good."""
+        tries = 0
+        while True:
+            answer = await self._send(group)
+            if isinstance(answer, PubAck):
+                if answer.error is None:
+                    self._acknowledge(group, answer.seq)
+                    return
+                code = answer.error.err_code
+                if len(group) > 1 and code not in ERR_LATER:
+                    if code in ERR_INCOMPLETE:
+                        log.error("writer.singly", writer=self._name, err_code=code)
+                    self._singly += len(group)
+                    for each in group:
+                        await self._commit([each])
+                    return
+                if len(group) == 1 and (error := _refusal(answer.error)) is not None:
+                    self._refused += 1
+                    group[0].written(0, error)
+                    return
+                log.error(
+                    "writer.refused",
+                    writer=self._name,
+                    err_code=code,
+                    reason=answer.error.description,
+                )
+            elif isinstance(answer, RefusedError):
+                if len(group) > 1:
+                    for each in group:
+                        await self._commit([each])
+                    return
+                self._refused += 1
+                group[0].written(0, answer)
+                return
+            elif not isinstance(answer, DisconnectedError):
+                log.warning("writer.unanswered", writer=self._name, messages=len(group))
+            self._retries += 1
+            await trio.sleep(BACKOFF_S[min(tries, len(BACKOFF_S) - 1)])
+            tries += 1
+
+    async def _send(self, group: list[_Write]) -> PubAck | MovantError:
+        """Send a group once and return the server's answer, or why there is none."""
+        if len(group) == 1:
+            last, before = group[0].message, []
+        else:
+            *before, last = _batch([each.message for each in group], self._entropy.token(12))
+        waiting = _Answer()
+        try:
+            self._transport.request_soon(last, ANSWER_S, waiting.told, before=before)
+            answer = await waiting.wait()
+        except (UnavailableError, RefusedError) as error:
+            return error
+        if not isinstance(answer, Frame):
+            return answer
+        try:
+            return _ack_decoder.decode(answer.payload)
+        except msgspec.DecodeError as error:
+            return InternalError(f"not a PubAck: {error}")
+
+    def _acknowledge(self, group: list[_Write], last_seq: int) -> None:
+        """Tell each write its sequence: a batch is contiguous and ``last_seq`` is its last."""
+        self._commits += 1
+        self._messages += len(group)
+        seq = last_seq - len(group)
+        for each in group:
+            seq += 1
+            each.written(seq, None)
+
+
+class _Answer:
+    """Waits for one answer without a task of its own."""
+
+    __slots__ = ("_answer", "_event")
+
+    def __init__(self) -> None:
+        self._event = trio.Event()
+        self._answer: Frame | MovantError | None = None
+
+    def told(self, answer: Frame | MovantError) -> None:
+        self._answer = answer
+        self._event.set()
+
+    async def wait(self) -> Frame | MovantError:
+        await self._event.wait()
+        assert self._answer is not None
+        return self._answer
+
+
+def _batch(messages: list[Outgoing], batch_id: str) -> list[Outgoing]:
+    """Return the messages of an atomic batch; the last one commits."""
+    start = f"{h.BATCH_ID}: {batch_id}\r\n{h.BATCH_SEQUENCE}: ".encode()
+    commit = f"{h.BATCH_COMMIT}: 1\r\n".encode()
+    last = len(messages)
+    return [
+        Outgoing(
+            each.subject,
+            each.payload,
+            b"%b%b%d\r\n%b" % (each.headers, start, number, commit if number == last else b""),
+        )
+        for number, each in enumerate(messages, 1)
+    ]
+
+
+def _refusal(error: PubAck.Error) -> MovantError | None:
+    """Return what a server's error means for one write; None: try again later."""
+    if error.err_code in ERR_WRONG_SEQUENCE:
+        return AlreadyExistsError(f"already stored: {error.description}")
+    if error.err_code == ERR_TOO_LARGE:
+        return OversizedError(error.description)
+    if error.err_code in ERR_LATER or error.code >= 500:  # noqa: PLR2004
+        return None
+    return RefusedError(f"{error.description} ({error.err_code})")

@@ -1,0 +1,211 @@
+"""The streams that movant needs, with the settings that are safety rules.
+
+MAIL takes messages from strangers, so nothing that a header can say may have power there: no
+schedules, no TTL, no rollup, no counters. It refuses when it is full instead of forgetting,
+and because it has a source its duplicate window may be 0: a stranger's message id swallows
+nobody's reply. Timers live in TIMERS, to which only daemons publish; MAIL imports their
+firings. (reference: hazards F1, F2; nats-server 2.15.1.)
+
+A stream that exists with other settings is refused, never overwritten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from protocols.errors import ConfigurationError, UnavailableError
+from protocols.ports import Outgoing, Transport
+
+ANSWER_S: Final = 10.0
+MAIL_MESSAGE_BYTES_MAX: Final = 1024 * 1024
+DEAD_BYTES_MAX: Final = 256 * 1024 * 1024
+BUCKETS: Final = (
+    "movant_checkpoints",
+    "movant_leases",
+    "movant_keys",
+    "movant_definitions",
+)
+
+log = structlog.get_logger()
+
+Configuration = dict[str, Any]
+
+_BASE: Final[Configuration] = {
+    "retention": "limits",
+    "storage": "file",
+    "max_age": 0,
+    "max_msgs": -1,
+    "max_bytes": -1,
+    "max_msgs_per_subject": -1,
+    "allow_direct": True,
+    "allow_rollup_hdrs": False,
+    "allow_msg_ttl": False,
+    "allow_msg_schedules": False,
+    "allow_msg_counter": False,
+    "compression": "none",
+    "deny_purge": False,
+}
+
+
+def wanted(*, partitions: int, replicas: int, mail_bytes_max: int = -1) -> list[Configuration]:
+    """Return the configurations of all streams, in the order in which they are created."""
+    return [
+        {
+            **_BASE,
+            "name": "TIMERS",
+            "subjects": ["movant.timer.>", "movant.fired.>"],
+            "discard": "old",
+            "deny_delete": False,
+            "allow_msg_schedules": True,
+            "allow_msg_ttl": True,
+            "allow_atomic": True,
+            "allow_rollup_hdrs": True,  # the server sets it together with schedules
+            "num_replicas": replicas,
+        },
+        {
+            **_BASE,
+            "name": "MAIL",
+            "subjects": ["movant.to.>", "movant.mail.*._owner"],
+            "discard": "new",
+            "deny_delete": True,
+            "allow_atomic": True,
+            "duplicate_window": 0,
+            "max_msg_size": MAIL_MESSAGE_BYTES_MAX,
+            "max_bytes": mail_bytes_max,
+            "num_replicas": replicas,
+            "subject_transform": {
+                "src": "movant.to.*.>",
+                "dest": f"movant.mail.{{{{partition({partitions},1)}}}}.{{{{wildcard(1)}}}}.>",
+            },
+            "sources": [
+                {
+                    "name": "TIMERS",
+                    "subject_transforms": [
+                        {
+                            "src": "movant.fired.*.*.>",
+                            "dest": "movant.mail.{{wildcard(1)}}.{{wildcard(2)}}.timer.>",
+                        }
+                    ],
+                }
+            ],
+        },
+        {
+            **_BASE,
+            "name": "EVENTS",
+            "subjects": ["movant.event.>"],
+            "discard": "old",
+            "max_bytes": -1,
+            "allow_atomic": True,
+            "deny_delete": False,
+            "num_replicas": replicas,
+        },
+        {
+            **_BASE,
+            "name": "ARCHIVE",
+            "subjects": ["movant.done.>"],
+            "discard": "new",
+            "deny_delete": True,
+            "allow_atomic": True,
+            "num_replicas": replicas,
+        },
+        {
+            **_BASE,
+            "name": "DEAD",
+            "subjects": ["movant.dead.>"],
+            "discard": "old",
+            "max_bytes": DEAD_BYTES_MAX,
+            "allow_atomic": True,
+            "deny_delete": False,
+            "num_replicas": replicas,
+        },
+        *(
+            {
+                **_BASE,
+                "name": f"KV_{bucket}",
+                "subjects": [f"$KV.{bucket}.>"],
+                "discard": "new",
+                "max_msgs_per_subject": 1,
+                "allow_rollup_hdrs": True,  # what a KV bucket is (ADR-8)
+                "allow_atomic": True,
+                "deny_delete": True,
+                "num_replicas": replicas,
+            }
+            for bucket in BUCKETS
+        ),
+    ]
+
+
+async def ensure(transport: Transport, configurations: list[Configuration]) -> None:
+    """Create the streams that are missing and check those that exist.
+
+    Raises ConfigurationError for a difference, with both values, and UnavailableError.
+    """
+    for configuration in configurations:
+        await _ensure(transport, configuration)
+
+
+async def _ensure(transport: Transport, configuration: Configuration) -> None:
+    name = configuration["name"]
+    found = await _api(transport, f"STREAM.INFO.{name}", {})
+    if "config" in found:
+        if problems := differences(configuration, found["config"]):
+            raise ConfigurationError(
+                f"stream {name} differs from what movant needs: {'; '.join(problems)}",
+                hint="it is never changed behind your back: rename or remove it, or give this"
+                " daemon a NATS account of its own (docs/operations.md, 'streams')",
+            )
+        return
+    created = await _api(transport, f"STREAM.CREATE.{name}", configuration)
+    if "error" in created:
+        error = created["error"]
+        raise ConfigurationError(
+            f"stream {name} cannot be created: {error.get('description')}"
+            f" ({error.get('err_code')})",
+            hint="JetStream has to be enabled, with room for its store; another stream may"
+            " capture these subjects: `nats stream ls`",
+        )
+    log.info("stream.created", stream=name)
+
+
+def differences(want: Mapping[str, Any], have: Mapping[str, Any]) -> list[str]:
+    """Return what differs, as text; settings that we do not name are free."""
+    problems = []
+    for key, value in want.items():
+        actual = have.get(key, _zero(value))
+        if key == "max_msg_size" and value == MAIL_MESSAGE_BYTES_MAX and actual == -1:
+            continue
+        if not _same(value, actual):
+            problems.append(f"{key} is {_show(actual)}, not {_show(value)}")
+    return problems
+
+
+def _same(want: Any, have: Any) -> bool:
+    if isinstance(want, Mapping) and isinstance(have, Mapping):
+        return all(_same(value, have.get(key, _zero(value))) for key, value in want.items())
+    if isinstance(want, list) and isinstance(have, list):
+        return len(want) == len(have) and all(map(_same, want, have))
+    return bool(want == have)
+
+
+def _zero(value: Any) -> Any:
+    """Return what the server leaves out: false, 0, none."""
+    return type(value)() if isinstance(value, bool | int) else None
+
+
+def _show(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+async def _api(transport: Transport, verb: str, request: Any) -> dict[str, Any]:
+    answer = await transport.request(
+        Outgoing(f"$JS.API.{verb}", msgspec.json.encode(request) if request else b""),
+        timeout_s=ANSWER_S,
+    )
+    value = msgspec.json.decode(answer.payload)
+    if not isinstance(value, dict):
+        raise UnavailableError(f"JetStream answers {verb} with something else")
+    return value

@@ -1,0 +1,139 @@
+"""WorkflowActor: one instance in memory. Its ``on_receive`` is the fold.
+
+It has no task of its own: the dispatcher gives it turns. What the fold asks for goes to the
+owner, who alone talks to the world. The actor can be dropped at any time when it is settled;
+the next message makes it again from its mailbox.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, Any, Protocol
+
+from actors.base import DrivenActor
+from actors.kernel.instance import Instance
+from protocols.effects import FINAL, Ask, Effect, Pin
+from protocols.mail import AnyMail
+
+if TYPE_CHECKING:
+    from actors.router import Route
+
+
+class Host(Protocol):
+    """Who hosts the actor: takes what a fold asked for."""
+
+    def folded(self, actor: WorkflowActor, mail: AnyMail, effects: list[Effect]) -> None:
+        """One message was folded."""
+        ...
+
+    def crashed(self, actor: WorkflowActor, mail: AnyMail, error: BaseException) -> None:
+        """The fold of a message raised: a failure of this daemon, not of the workflow."""
+        ...
+
+
+class OpenAsk:
+    """An attempt that is not decided, with what this daemon knows about it.
+
+    Times are seconds on the monotonic clock; 0 means not yet.
+    """
+
+    __slots__ = (
+        "ask",
+        "closing",
+        "covered",
+        "deadline",
+        "parked",
+        "reask_at",
+        "route",
+        "sent_at",
+        "spent_s",
+        "tries",
+    )
+
+    def __init__(self, ask: Ask) -> None:
+        self.ask = ask
+        self.route: Route | None = None
+        self.sent_at = 0.0
+        self.spent_s = 0.0
+        self.deadline = inf
+        self.reask_at = inf
+        self.tries = 0
+        self.parked = False
+        self.closing = False
+        self.covered = False
+
+
+class WorkflowActor(DrivenActor):
+    """One instance: its fold, its open requests and its unacknowledged effects."""
+
+    def __init__(self, host: Host, instance: Instance, partition: int) -> None:
+        super().__init__()
+        self.host = host
+        self.instance = instance
+        self.id = instance.id
+        self.partition = partition
+        self.asks: dict[Any, OpenAsk] = {}
+        self.unsettled: dict[Any, Effect] = {}
+        self.backlog = 0
+        """Messages in the mailbox of this process."""
+        self.unfolded = 0
+        """A sequence at or below the first message that was handed on and is not folded; 0: none."""
+        self.needed = 0
+        """The highest sequence that an activation has to include."""
+        self.activating = False
+        self.behind = False
+        """Messages were not handed over: they have to be read from the stored mailbox."""
+        self.threshold = 0
+        """Effects of a refold with a cause at or above this are redone."""
+        self.attend_at = inf
+        self.touched = 0.0
+        self.wake_number = 0
+        self.woken_number = 0
+        self.waking = False
+        self.pin_covered = False
+
+    def on_receive(self, mail: AnyMail) -> None:
+        """Fold one message and hand the effects to the host."""
+        self.backlog -= 1
+        instance = self.instance
+        if mail.seq <= instance.folded:
+            self.host.folded(self, mail, [])
+            return
+        try:
+            effects = instance.fold(mail)
+        except Exception as error:  # noqa: BLE001 - whatever a fold raises is ours, not the workflow's
+            self.host.crashed(self, mail, error)
+            return
+        self.host.folded(self, mail, effects)
+
+    @property
+    def final(self) -> bool:
+        """True when the instance has ended."""
+        return self.instance.status in FINAL
+
+    @property
+    def settled(self) -> bool:
+        """True when every effect is acknowledged, decided or covered by a wake."""
+        return self.lowest_cause() is None
+
+    def lowest_cause(self) -> int | None:
+        """Return the lowest cause among unsettled effects; None when settled."""
+        causes = [
+            each.cause
+            for each in self.unsettled.values()
+            if not (self.pin_covered and type(each) is Pin)
+        ]
+        causes += [each.ask.cause for each in self.asks.values() if not each.covered]
+        return min(causes, default=None)
+
+    def close_asks(self) -> None:
+        """Drop requests that the fold no longer waits for."""
+        for identity, each in list(self.asks.items()):
+            if not self.instance.is_open(each.ask):
+                self.drop_ask(identity)
+
+    def drop_ask(self, identity: Any) -> None:
+        """Drop one request."""
+        each = self.asks.pop(identity)
+        if each.route is not None:
+            each.route.users -= 1

@@ -1,0 +1,320 @@
+"""Seven offices, one daemon, three applications, and a kill -9 in the middle.
+
+    python -m examples.civic.demo
+
+Everything runs as a process of its own: the daemon with its embedded nats-server, and each
+office. The daemon is killed when some steps are done and others are under way, and started
+again. At the end every application has its outcome, and the offices' registers show that no
+idempotency key was worked on twice. The exit code is 0 only if all of that is true.
+
+Everything is kept in a temporary folder and every process is ended by its pid. What depends
+on the command line of movant stands in ``MOVANT``, ``start_daemon`` and ``cli`` alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from examples.civic.records import Records, Statistics
+
+WORKFLOW: Final = "civic.restaurant"
+HERE: Final = Path(__file__).parent
+ROOT: Final = HERE.parent.parent
+
+MOVANT: Final = (sys.executable, "-m", "runtime")
+"""The command ``movant``, of the interpreter that runs this."""
+
+HOSTED: Final = ("business", "permits", "health", "safety", "environmental")
+PLAIN: Final = ("parking", "utilities")
+WORK_S: Final = 0.3
+"""How long an office takes for a request: long enough to be interrupted."""
+KILL_AFTER_ANSWERS: Final = 5
+"""The three licences and the first reviews are done, the others are under way."""
+READY_S_MAX: Final = 20.0
+OUTCOMES_S_MAX: Final = 40.0
+STOP_S_MAX: Final = 8.0
+POLL_S: Final = 0.05
+FINAL: Final = ("completed", "failed", "cancelled")
+
+
+class Expected(msgspec.Struct, frozen=True):
+    """What has to become of one application."""
+
+    file: str
+    status: str
+    requests: int
+    """Steps, each with a key of its own."""
+    total_cost: int
+
+
+EXPECTED: Final[Mapping[str, Expected]] = {
+    "lunch-12": Expected("simple.json", "completed", 7, 450),
+    "harbor-grill": Expected("alcohol_and_renovation.json", "completed", 11, 5205),
+    "maple-supper": Expected("refused_by_zoning.json", "failed", 6, 1250),
+}
+
+
+class Stage:
+    """The folder, the port and the processes of one demonstration."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.daemon: subprocess.Popen[bytes] | None = None
+        self.offices: list[subprocess.Popen[bytes]] = []
+        self.orphans: set[int] = set()
+        """Children of a killed daemon: its nats-server, if it outlived its parent."""
+
+    @property
+    def url(self) -> str:
+        """Where the embedded server listens."""
+        return f"nats://127.0.0.1:{self.port}"
+
+    def start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
+        """Start a process that logs to a file of its name."""
+        with (self.folder / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(
+                command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+
+def start_daemon(stage: Stage) -> None:
+    """Start the daemon with its embedded server and wait until it answers."""
+    options = ("--store", str(stage.folder / "store"), "--nats-port", str(stage.port))
+    stage.daemon = stage.start("daemon", *MOVANT, "serve", *options)
+    wait_for("the daemon", lambda: answers(stage), READY_S_MAX)
+
+
+def cli(stage: Stage, *words: str) -> Any:
+    """Run a movant command against the daemon; return its JSON."""
+    ended = subprocess.run(
+        (*MOVANT, *words, "-o", "json"),
+        cwd=ROOT,
+        env={**os.environ, "MOVANT_NATS": stage.url},
+        capture_output=True,
+        timeout=READY_S_MAX,
+        check=False,
+    )
+    if ended.returncode:
+        said = ended.stderr.decode(errors="replace").strip()
+        raise RuntimeError(f"movant {' '.join(words)} ended with {ended.returncode}: {said}")
+    return json.loads(ended.stdout)
+
+
+def start_service(stage: Stage, office: str) -> None:
+    """Start one office."""
+    module = "examples.civic.plain" if office in PLAIN else "examples.civic.hosted"
+    options = ("--data", str(stage.folder), "--nats", stage.url, "--work-s", str(WORK_S))
+    stage.offices.append(stage.start(office, sys.executable, "-m", module, office, *options))
+
+
+def kill_daemon(stage: Stage) -> None:
+    """End the daemon as a crash would."""
+    assert stage.daemon is not None
+    stage.orphans |= children_of(stage.daemon.pid)
+    stage.daemon.kill()
+    stage.daemon.wait(STOP_S_MAX)
+
+
+def file_applications(stage: Stage) -> None:
+    """Register the workflow and start one instance per application."""
+    cli(stage, "workflow", "register", str(HERE / "restaurant.py"))
+    for run, expected in EXPECTED.items():
+        path = str(HERE / "applications" / expected.file)
+        cli(stage, "run", "start", WORKFLOW, "-f", path, "--id", run)
+
+
+def statistics(stage: Stage) -> dict[str, Statistics]:
+    """Read the offices' registers."""
+    return {
+        office: Records(stage.folder / f"{office}.sqlite").statistics()
+        for office in (*HOSTED, *PLAIN)
+    }
+
+
+def answered(stage: Stage) -> int:
+    """Count what all offices together have done so far."""
+    return sum(office.done for office in statistics(stage).values())
+
+
+def all_ended(stage: Stage) -> bool:
+    """Tell whether every application has its outcome."""
+    return all(cli(stage, "run", "show", run)["status"] in FINAL for run in EXPECTED)
+
+
+def check_outcome(run: str, shown: Mapping[str, Any]) -> list[str]:
+    """Compare one outcome with what was expected; return what is wrong."""
+    expected = EXPECTED[run]
+    if shown["status"] != expected.status:
+        return [f"{run}: status is {shown['status']}, not {expected.status}"]
+    if expected.status == "completed":
+        cost = shown["result"]["total_cost"]
+        permit = shown["result"]["documents"]["business_operating_permit"]
+        wrong = [] if permit == f"BOP-{run}" else [f"{run}: permit is {permit}"]
+    else:
+        details = shown["failure"]["details"]
+        cost = details["total_cost"]
+        holds = "business_license" in details["obtained"] and "zoning" in details["refused"]
+        wrong = [] if holds else [f"{run}: the failure does not say what was obtained"]
+    return wrong if cost == expected.total_cost else [*wrong, f"{run}: total cost is {cost}"]
+
+
+def check_registers(offices: Mapping[str, Statistics]) -> list[str]:
+    """Compare the registers with the number of steps; return what is wrong."""
+    wrong = [
+        f"{office}: {found.done_twice} keys were worked on twice"
+        for office, found in offices.items()
+        if found.done_twice
+    ]
+    keys = sum(found.keys for found in offices.values())
+    steps = sum(expected.requests for expected in EXPECTED.values())
+    return wrong if keys == steps else [*wrong, f"{keys} keys were seen for {steps} steps"]
+
+
+def report(stage: Stage, killed_at: int, took_s: float) -> list[str]:
+    """Print outcomes, one history and the registers; return what is wrong."""
+    wrong = []
+    print("\nOutcomes")
+    for run in EXPECTED:
+        shown = cli(stage, "run", "show", run)
+        wrong += check_outcome(run, shown)
+        print(f"  {run:<14} {shown['status']:<10} {outcome(shown)}")
+    print("\nHistory of maple-supper")
+    for entry in cli(stage, "run", "history", "maple-supper"):
+        print("  " + " ".join(f"{entry[name]}" for name in entry if is_short(entry[name])))
+    offices = statistics(stage)
+    wrong += check_registers(offices)
+    print("\nOffice          requests  repeats  keys  done  done twice  refused  served by")
+    for office, found in offices.items():
+        kind = "nats-py alone" if office in PLAIN else "movant"
+        repeats = found.requests - found.keys
+        print(
+            f"  {office:<14}{found.requests:>8}{repeats:>9}{found.keys:>6}{found.done:>6}"
+            f"{found.done_twice:>12}{found.refused:>9}  {kind}"
+        )
+    print(f"\nDaemon killed (SIGKILL) after {killed_at} answers; all")
+    print(f"applications had their outcome {took_s:.1f} s after they were filed.")
+    for problem in wrong:
+        print(f"WRONG: {problem}")
+    print("All as expected." if not wrong else "Not as expected.")
+    return wrong
+
+
+def outcome(shown: Mapping[str, Any]) -> str:
+    """Say the outcome of a run in one line."""
+    if shown["status"] == "completed":
+        result = shown["result"]
+        return f"{result['documents']['business_operating_permit']}, ${result['total_cost']:,}"
+    return str((shown.get("failure") or {}).get("message", ""))
+
+
+def demonstrate(stage: Stage) -> list[str]:
+    """Play the story; return what went wrong."""
+    print("Starting the daemon and seven offices …")
+    start_daemon(stage)
+    for office in (*HOSTED, *PLAIN):
+        start_service(stage, office)
+    print("Filing three applications …")
+    began = time.monotonic()
+    file_applications(stage)
+    wait_for("answers", lambda: answered(stage) >= KILL_AFTER_ANSWERS, READY_S_MAX)
+    kill_daemon(stage)
+    killed_at = answered(stage)
+    print(f"Killed the daemon after {killed_at} answers; starting it again …")
+    start_daemon(stage)
+    wait_for("the outcomes", lambda: all_ended(stage), OUTCOMES_S_MAX)
+    wrong = report(stage, killed_at, time.monotonic() - began)
+    steps = sum(expected.requests for expected in EXPECTED.values())
+    return wrong if killed_at < steps else [*wrong, "the kill came too late to interrupt anything"]
+
+
+def clear(stage: Stage) -> None:
+    """End every process of the stage by its pid: first politely, then for sure."""
+    processes = [*stage.offices, *([stage.daemon] if stage.daemon else [])]
+    for process in processes:
+        if process.poll() is None:
+            stage.orphans |= children_of(process.pid)
+            process.terminate()
+    for process in processes:
+        try:
+            process.wait(STOP_S_MAX)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(STOP_S_MAX)
+    for pid in stage.orphans:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGTERM)
+
+
+def answers(stage: Stage) -> bool:
+    """Tell whether the daemon answers; say so at once when it has ended instead."""
+    if stage.daemon is not None and stage.daemon.poll() is not None:
+        log = (stage.folder / "daemon.log").read_text(errors="replace")
+        raise RuntimeError(f"the daemon ended with {stage.daemon.returncode}:\n{log[-2000:]}")
+    try:
+        cli(stage, "status")
+    except (RuntimeError, ValueError, subprocess.TimeoutExpired):
+        return False
+    return True
+
+
+def wait_for(what: str, is_there: Callable[[], bool], seconds: float) -> None:
+    """Look again and again until it is there; raise TimeoutError when it takes too long."""
+    deadline = time.monotonic() + seconds
+    while not is_there():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not there after {seconds:g} s")
+        threading.Event().wait(POLL_S)
+
+
+def children_of(pid: int) -> set[int]:
+    """Return the child processes of a process."""
+    listed = subprocess.run(
+        ("/bin/ps", "-A", "-o", "pid=,ppid="), capture_output=True, text=True, check=True
+    )
+    pairs = (line.split() for line in listed.stdout.splitlines())
+    return {int(child) for child, parent in pairs if int(parent) == pid}
+
+
+def free_port() -> int:
+    """Return a port that is free on the loopback interface now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def is_short(value: Any) -> bool:
+    """Tell whether a value fits into a line of the history."""
+    return isinstance(value, str | int | float) and value != "" and len(str(value)) <= 60  # noqa: PLR2004
+
+
+def main() -> int:
+    """Run the demonstration and return the exit code."""
+    with tempfile.TemporaryDirectory(prefix="movant-civic-") as folder:
+        stage = Stage(Path(folder))
+        try:
+            return 1 if demonstrate(stage) else 0
+        except (RuntimeError, TimeoutError) as error:
+            print(f"The demonstration failed: {error}")
+            return 1
+        finally:
+            clear(stage)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+"""A workflow's definition: its name, its function, and the types at its edge.
+
+    @workflow("civic.restaurant")
+    async def inspect(ctx: Context, application: Application) -> Verdict: ...
+
+The types come from the annotations; without them anything of the value domain is taken.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any, Final, Generic, TypeVar, overload
+
+import msgspec
+
+from protocols.errors import ConfigurationError, InvalidInputError
+from protocols.policy import STEP_DEFAULTS, StepOptions
+from protocols.subjects import check_name
+
+R = TypeVar("R")
+
+_PARAMETERS_MAX: Final = 2
+_RULE: Final = "write 'async def name(ctx, input)'; the input may be left out"
+
+
+class WorkflowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an author says about a workflow as a whole. ``steps`` are its calls' defaults."""
+
+    description: str = ""
+    steps: StepOptions = STEP_DEFAULTS
+
+
+class Workflow(Generic[R]):
+    """A definition in Python. Calling it calls its function."""
+
+    def __init__(
+        self,
+        name: str,
+        function: Callable[..., Awaitable[R]],
+        options: WorkflowOptions | None = None,
+    ) -> None:
+        self.name: Final = check_name(name, "workflow")
+        self.function: Final = function
+        self.options: Final = options or WorkflowOptions()
+        parameters = list(inspect.signature(function).parameters.values())
+        if not inspect.iscoroutinefunction(function) or not (
+            1 <= len(parameters) <= _PARAMETERS_MAX
+        ):
+            raise ConfigurationError(f"workflow {name} is no coroutine function", hint=_RULE)
+        self._input = parameters[1] if len(parameters) == _PARAMETERS_MAX else None
+        self._types: dict[str, Any] = {}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Awaitable[R]:
+        """Call the workflow's function, as a branch of another workflow does."""
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<workflow {self.name}>"
+
+    @property
+    def takes_input(self) -> bool:
+        """Whether the function has an input parameter."""
+        return self._input is not None
+
+    @property
+    def input_type(self) -> Any:
+        """The annotation of the input, or Any."""
+        if self._input is None or self._input.annotation is inspect.Parameter.empty:
+            return Any
+        return self._resolve("input", self._input.annotation)
+
+    @property
+    def result_type(self) -> Any:
+        """The annotation of the result, or Any."""
+        annotation = self.function.__annotations__.get("return", Any)
+        return self._resolve("result", annotation)
+
+    def input_schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of the input."""
+        return msgspec.json.schema(self.input_type)
+
+    def check_input(self, value: Any) -> Any:
+        """Return ``value`` as the input type. Raises InvalidInputError with all its fields."""
+        kind = self.input_type
+        if kind is Any:
+            return value
+        if value is None and self._input is not None:
+            default = self._input.default
+            if default is not inspect.Parameter.empty:
+                return default
+        try:
+            return msgspec.convert(value, kind, str_keys=True)
+        except msgspec.ValidationError as error:
+            fields = _wrong_fields(value, kind) or dict([_path_and_message(error)])
+            raise InvalidInputError(
+                f"the input does not fit workflow {self.name}",
+                fields=fields,
+                hint="; ".join(f"{path}: {message}" for path, message in fields.items()),
+            ) from error
+
+    def _resolve(self, what: str, annotation: Any) -> Any:
+        """Evaluate one annotation, late: the types may be defined below the function."""
+        if what not in self._types:
+            holder = SimpleNamespace(__annotations__={what: annotation})
+            names = getattr(self.function, "__globals__", {})
+            try:
+                hints = typing.get_type_hints(holder, globalns=names, include_extras=True)
+            except NameError as error:
+                raise ConfigurationError(
+                    f"the {what} type of workflow {self.name} is not known: {error}",
+                    hint="define or import the type at module level, outside of TYPE_CHECKING",
+                ) from error
+            self._types[what] = hints[what]
+        return self._types[what]
+
+
+@overload
+def workflow(name: Callable[..., Awaitable[R]], /) -> Workflow[R]: ...
+@overload
+def workflow(
+    name: str | None = None, *, description: str = "", steps: StepOptions = STEP_DEFAULTS
+) -> Callable[[Callable[..., Awaitable[R]]], Workflow[R]]: ...
+def workflow(
+    name: str | Callable[..., Awaitable[R]] | None = None,
+    *,
+    description: str = "",
+    steps: StepOptions = STEP_DEFAULTS,
+) -> Workflow[R] | Callable[[Callable[..., Awaitable[R]]], Workflow[R]]:
+    """Declare a workflow: ``@workflow`` takes the function's name, ``@workflow("x.y")`` its own.
+
+    ``steps`` are the options of its calls that name none.
+    """
+
+    def declare(function: Callable[..., Awaitable[R]]) -> Workflow[R]:
+        called = name if isinstance(name, str) else getattr(function, "__name__", "")
+        options = WorkflowOptions(
+            description=description or inspect.getdoc(function) or "", steps=steps
+        )
+        return Workflow(called, function, options)
+
+    if callable(name):
+        return declare(name)
+    return declare
+
+
+def _wrong_fields(value: Any, kind: Any, at: str = "") -> dict[str, str]:
+    """Return what is wrong with each field of a Struct; msgspec itself stops at the first."""
+    if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+        return {}
+    if not isinstance(value, dict):
+        return {}
+    wrong: dict[str, str] = {}
+    fields = msgspec.structs.fields(kind)
+    for field in fields:
+        path = f"{at}.{field.encode_name}" if at else field.encode_name
+        if field.encode_name not in value:
+            if field.required:
+                wrong[path] = "is missing"
+            continue
+        item = value[field.encode_name]
+        try:
+            msgspec.convert(item, field.type, str_keys=True)
+        except msgspec.ValidationError as error:
+            inner, message = _path_and_message(error)
+            wrong.update(_wrong_fields(item, field.type, path) or {_join(path, inner): message})
+    if kind.__struct_config__.forbid_unknown_fields:
+        known = {field.encode_name for field in fields}
+        unknown = (key for key in value if key not in known)
+        wrong.update({f"{at}.{key}" if at else key: "is not known" for key in unknown})
+    return wrong
+
+
+def _path_and_message(error: msgspec.ValidationError) -> tuple[str, str]:
+    message, _, where = str(error).partition(" - at `$")
+    return where.rstrip("`").removeprefix("."), message
+
+
+def _join(path: str, inner: str) -> str:
+    return path + inner if inner.startswith("[") or not inner else f"{path}.{inner}"

@@ -1,0 +1,130 @@
+"""The generated server configuration, as a pure function of the settings.
+
+It is JSON, which nats-server reads as its own format; so there is no quoting to get wrong.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+
+LOOPBACK: Final = "127.0.0.1"
+PAYLOAD_BYTES_MAX: Final = 1024 * 1024
+"""NATS's own default; movant puts larger values into the object store."""
+STORE_BYTES_MAX: Final = 64 * 1024**3
+"""What all streams may reserve together; a number of ours, so that it is the same everywhere."""
+MEMORY_BYTES_MAX: Final = 256 * 1024**2
+"""For memory streams; movant has none, tools may make some."""
+FREE_BYTES_MIN: Final = 256 * 1024**2
+"""Below this a start is refused: the server turns JetStream off when the disk is full."""
+WRITE_DEADLINE: Final = "10s"
+"""How long one client may block a write before it is dropped as too slow."""
+SYNC_INTERVAL: Final = "10s"
+"""``interval``: what a power cut may take at most. The server's own default is two minutes."""
+_LOG_BYTES_MAX: Final = 10 * 1024**2
+_LOG_FILES_MAX: Final = 3
+
+Durability = Literal["fsync", "interval"]
+"""``fsync``: an acknowledged message is on disk. ``interval``: it survives a process crash."""
+
+
+class User(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may connect, and what he may publish and subscribe to."""
+
+    name: str
+    password: str
+    publish: tuple[str, ...]
+    subscribe: tuple[str, ...]
+    responds: bool = False
+    """Whether he may answer requests on their reply subject."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person may choose about the embedded server.
+
+    ``port`` 0 is a free one, kept over restarts. With ``users`` nobody else may connect; the
+    first one is the daemon itself and needs all permissions.
+    """
+
+    store: Path
+    port: int = 0
+    name: str = "movant"
+    durability: Durability = "fsync"
+    payload_bytes_max: int = PAYLOAD_BYTES_MAX
+    store_bytes_max: int = STORE_BYTES_MAX
+    memory_bytes_max: int = MEMORY_BYTES_MAX
+    free_bytes_min: int = FREE_BYTES_MIN
+    users: tuple[User, ...] = ()
+
+
+def standard_users(daemon: str, client: str, service: str) -> tuple[User, ...]:
+    """Return the users of the permissions-by-kind rule, given a password for each."""
+    everything = (">",)
+    return (
+        User(name="daemon", password=daemon, publish=everything, subscribe=everything),
+        User(
+            name="client",
+            password=client,
+            publish=("movant.to.*.start.>", "movant.to.*.signal.>", "movant.api.>", "$SRV.>"),
+            subscribe=("_INBOX.>", "movant.event.>"),
+        ),
+        User(
+            name="service",
+            password=service,
+            publish=("movant.to.*.reply.>",),
+            subscribe=("_INBOX.>", "movant.svc.>", "$SRV.>"),
+            responds=True,
+        ),
+    )
+
+
+def render(settings: Settings, port: int) -> str:
+    """Return the text of the configuration file. ``port`` 0 lets the server choose.
+
+    All files of the server stand in the store directory; ``port`` goes before the settings'
+    own, because a restart keeps the port of the first start.
+    """
+    document: dict[str, Any] = {
+        "server_name": settings.name,
+        "host": LOOPBACK,
+        "port": port or -1,
+        "max_payload": settings.payload_bytes_max,
+        "write_deadline": WRITE_DEADLINE,
+        "pid_file": str(settings.store / PID_FILE),
+        "ports_file_dir": str(settings.store / PORTS_DIRECTORY),
+        "log_file": str(settings.store / LOG_FILE),
+        "logfile_size_limit": _LOG_BYTES_MAX,
+        "logfile_max_num": _LOG_FILES_MAX,
+        "jetstream": {
+            "store_dir": str(settings.store),
+            "sync_interval": "always" if settings.durability == "fsync" else SYNC_INTERVAL,
+            "max_file_store": settings.store_bytes_max,
+            "max_memory_store": settings.memory_bytes_max,
+        },
+    }
+    if settings.users:
+        document["authorization"] = {"users": [_user(each) for each in settings.users]}
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+PID_FILE: Final = "server.pid"
+PORTS_DIRECTORY: Final = "ports"
+LOG_FILE: Final = "server.log"
+ERROR_FILE: Final = "server.err"
+"""What the server says before its log is open; only of the last start."""
+CONFIGURATION_FILE: Final = "server.conf"
+LOCK_FILE: Final = "daemon.lock"
+PORT_FILE: Final = "server.port"
+
+
+def _user(user: User) -> dict[str, Any]:
+    permissions: dict[str, Any] = {
+        "publish": list(user.publish),
+        "subscribe": list(user.subscribe),
+    }
+    if user.responds:
+        permissions["allow_responses"] = True
+    return {"user": user.name, "password": user.password, "permissions": permissions}

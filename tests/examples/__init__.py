@@ -1,0 +1,1 @@
+"""The examples are tested like the product: they are the first code that people copy."""

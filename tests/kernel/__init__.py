@@ -1,0 +1,1 @@
+"""The kernel: rules by example, and properties against a model that is no coroutine."""
