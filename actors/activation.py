@@ -18,7 +18,7 @@ from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
 from actors.inbound import Letter, parse
 from actors.workflow import WorkflowActor
-from protocols.effects import Effect
+from protocols.effects import AnyEffect
 from protocols.errors import MovantError, RefusedError
 from protocols.mail import AnyMail, Pinned, Start, Woken
 from protocols.subjects import mailbox
@@ -42,7 +42,7 @@ class Home(Protocol):
         """Tell whether a message stands behind a marker with a higher epoch."""
         ...
 
-    def adopt(self, actor: WorkflowActor, effects: Iterable[Effect], parked: set[str]) -> None:
+    def adopt(self, actor: WorkflowActor, effects: Iterable[AnyEffect], parked: set[str]) -> None:
         """Take what a refold asked for."""
         ...
 
@@ -128,8 +128,8 @@ class Activation:
                     return False
         return True
 
-    async def _refold(self, actor: WorkflowActor, mails: Sequence[AnyMail]) -> list[Effect]:
-        effects: list[Effect] = []
+    async def _refold(self, actor: WorkflowActor, mails: Sequence[AnyMail]) -> list[AnyEffect]:
+        effects: list[AnyEffect] = []
         instance = actor.instance
         instance.refolding = True
         try:

@@ -27,6 +27,7 @@ from actors.inbox import (
     MAILBOX_MESSAGES_MAX,
     Asked,
     DrivenInbox,
+    Flag,
     Inbox,
     Stop,
     TaskInbox,
@@ -55,21 +56,6 @@ class ActorStatistics(msgspec.Struct, frozen=True):
     mailbox_depth: int
     mailbox_messages_max: int
     handled: int
-
-
-class _Flag:
-    """The part of ``threading.Event`` that pykka's ActorRef reads, without its lock."""
-
-    __slots__ = ("_set",)
-
-    def __init__(self) -> None:
-        self._set = False
-
-    def is_set(self) -> bool:
-        return self._set
-
-    def set(self) -> None:
-        self._set = True
 
 
 class TrioActor(pykka.Actor):
@@ -115,7 +101,7 @@ class TrioActor(pykka.Actor):
         inbox = self._create_actor_inbox()
         inbox.limit = self.mailbox_messages_max
         self.actor_inbox = inbox
-        self.actor_stopped = _Flag()  # type: ignore[assignment]  # duck-typed, without a lock
+        self.actor_stopped = Flag()  # type: ignore[assignment]  # duck-typed, without a lock
         self._actor_ref = TrioRef(self)
         self.handled = 0
 
@@ -333,8 +319,9 @@ class TrioActor(pykka.Actor):
         self._killed = True
         if self._scope is not None:
             self._scope.cancel()
-        elif not self._waits:
-            self.actor_inbox.force_first(Stop(KILLED))
+        # Also for an async handler: one that is about to run reaches no checkpoint before it
+        # has taken the next message.
+        self.actor_inbox.force_first(Stop(KILLED))
 
 
 class DrivenActor(TrioActor):

@@ -7,7 +7,7 @@ leader's: an answer that contains message S contains everything below it (hazard
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timezone
 from typing import Any, Final
 
@@ -58,14 +58,21 @@ class DirectReader:
     async def subject(self, filter_subject: str, *, after: int = 0) -> list[Delivery]:
         """Return all messages of a subject filter above sequence ``after``, in order."""
         found: list[Delivery] = []
+        async for part in self.follow(filter_subject, after):
+            found += part
+        return found
+
+    async def follow(self, filter_subject: str, after: int) -> AsyncIterator[list[Delivery]]:
+        """Yield the messages of a subject filter above ``after`` in batches, in order."""
         while True:
             part = await self._get(
                 {"seq": after + 1, "next_by_subj": filter_subject, "batch": BATCH}
             )
-            found += part
+            if part:
+                yield part
+                after = part[-1].seq
             if len(part) < BATCH:
-                return found
-            after = part[-1].seq
+                return
 
     async def last(self, subjects: Sequence[str]) -> list[Delivery]:
         """Return the last message of each subject; filters with wildcards may be used."""

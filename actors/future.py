@@ -97,20 +97,22 @@ class TrioFuture(pykka.Future[T]):
 
     async def wait(self) -> T:
         """Wait for the value; the same as awaiting the future. Always a checkpoint."""
-        if self._get_hook is not None:
-            for source in self._sources:
-                if isinstance(source, TrioFuture):
-                    await source.settled()
-            return self.get()
         await self.settled()
+        if self._get_hook is not None:
+            return self.get()
         if self._error is not None:
             raise self._error
         return cast("T", self._value)
 
     async def settled(self) -> None:
         """Wait until there is a value or an error, and raise neither."""
-        if self._value is not _PENDING or self._get_hook is not None:
+        if self._value is not _PENDING:
             await trio.lowlevel.checkpoint()
+            return
+        if self._get_hook is not None:
+            for source in self._sources:
+                if isinstance(source, TrioFuture):
+                    await source.settled()
             return
         wake = partial(trio.lowlevel.reschedule, trio.lowlevel.current_task())
         self.on_done(wake)

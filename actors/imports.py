@@ -131,13 +131,12 @@ def parse(text: str, file: Path) -> ast.Module:
     """Return the syntax tree. Raises ConfigurationError that names file, line and column."""
     try:
         return ast.parse(text, filename=str(file))
-    except SyntaxError as error:
+    except (SyntaxError, ValueError) as error:  # a null byte is either, by Python version
+        line, column = getattr(error, "lineno", None) or 1, getattr(error, "offset", None) or 1
         raise ConfigurationError(
-            f"{file}:{error.lineno or 1}:{error.offset or 1}: {error.msg}",
+            f"{file}:{line}:{column}: {getattr(error, 'msg', error)}",
             hint="the file is no valid Python; mend this line",
         ) from error
-    except ValueError as error:  # a null byte
-        raise ConfigurationError(f"{file}:1: {error}", hint="the file is no text") from error
 
 
 def imports(tree: ast.Module, source: Source) -> Iterator[Import]:

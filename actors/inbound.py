@@ -287,7 +287,12 @@ def _timer(delivery: Delivery, tokens: list[str]) -> Fired | Woken:
         return Fired(seq=delivery.seq, at=delivery.at, name=name)
     body = _timer_decoder.decode(delivery.payload or b"{}")
     return Woken(
-        seq=delivery.seq, at=delivery.at, number=body.number, epoch=body.epoch, since=body.since, parked=body.parked
+        seq=delivery.seq,
+        at=delivery.at,
+        number=body.number,
+        epoch=body.epoch,
+        since=body.since,
+        parked=body.parked,
     )
 
 

@@ -62,6 +62,23 @@ class Stop:
         self.reason = reason
 
 
+class Flag:
+    """The part of ``threading.Event`` that pykka's ActorRef reads, without its lock."""
+
+    __slots__ = ("_set",)
+
+    def __init__(self) -> None:
+        self._set = False
+
+    def is_set(self) -> bool:
+        """Tell whether it was set."""
+        return self._set
+
+    def set(self) -> None:
+        """Set it for good."""
+        self._set = True
+
+
 class Inbox:
     """A bounded queue of messages. ``tell`` wakes the actor when it is idle.
 

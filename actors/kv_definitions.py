@@ -1,7 +1,7 @@
 """KvDefinitionStore: definitions in a key-value bucket, as all daemons see them.
 
-    d.<hash>   the packed definition         m.<hash>   its row (StoredDefinition)
-    w.<name>   the hash that new instances of a workflow start with
+d.<hash>   the packed definition         m.<hash>   its row (StoredDefinition)
+w.<name>   the hash that new instances of a workflow start with
 """
 
 from __future__ import annotations

@@ -39,9 +39,7 @@ class Lease(msgspec.Struct, frozen=True):
 class Leases:
     """Takes and renews the one lease of a single daemon."""
 
-    def __init__(
-        self, kv: Kv, clock: Clock, me: Lease, is_dead: Callable[[Lease], bool]
-    ) -> None:
+    def __init__(self, kv: Kv, clock: Clock, me: Lease, is_dead: Callable[[Lease], bool]) -> None:
         self._kv = kv
         self._clock = clock
         self._me = me
@@ -88,9 +86,7 @@ class Leases:
             log.info("lease.waiting", holder=holder.daemon, pid=holder.pid)
             await trio.sleep(0.5)
 
-    async def run(
-        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Renew until cancelled. Raises AlreadyExistsError when somebody else took it."""
         task_status.started()
         while True:

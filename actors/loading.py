@@ -149,10 +149,6 @@ class _Capsule(InspectLoader):
         filename = self._filename(fullname.removeprefix(self._root + "."))
         return compile(self.get_source(fullname), filename, "exec", dont_inherit=True)
 
-    def is_package(self, fullname: str) -> bool:
-        """Tell whether a module is a package."""
-        return fullname.removeprefix(self._root + ".") in self._packages
-
     def exec_module(self, module: ModuleType) -> None:
         """Run a module with our ``__import__`` among its builtins."""
         vars(module)["__builtins__"] = self._builtins

@@ -78,9 +78,7 @@ class LocalService:
                     return result_answer(await function(*args, **kwargs))
             call: Callable[[], object] = lambda: function(*args, **kwargs)  # noqa: E731
             return result_answer(
-                await trio.to_thread.run_sync(
-                    call, limiter=self._threads, abandon_on_cancel=True
-                )
+                await trio.to_thread.run_sync(call, limiter=self._threads, abandon_on_cancel=True)
             )
         except Refused as error:
             return failure_answer(

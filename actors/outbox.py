@@ -25,7 +25,6 @@ from protocols.effects import (
     AnyEffect,
     Arm,
     CancelChild,
-    Effect,
     Emit,
     Finish,
     Send,
@@ -79,7 +78,7 @@ class Outbox:
         self._partitions = partitions
         self._source = source
 
-    def perform(self, actor: WorkflowActor, effect: Effect) -> None:
+    def perform(self, actor: WorkflowActor, effect: AnyEffect) -> None:
         """Write one effect; the actor's ``unsettled`` holds it until it is acknowledged."""
         match effect:
             case Arm():
@@ -195,7 +194,7 @@ class Outbox:
         self, actor: WorkflowActor, effect: Finish, parent: Parent, written: Written
     ) -> None:
         """Tell the parent. No epoch: the result is a fold of valid messages, the same for all."""
-        body = {
+        body: dict[str, Any] = {
             "step": subjects.step_token(parent.path),
             "child": actor.id,
             "status": effect.status,

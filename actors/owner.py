@@ -30,7 +30,7 @@ from actors.passivation import Passivation, woken
 from actors.requests import Requests
 from actors.system import ActorSystem
 from actors.workflow import OpenAsk, WorkflowActor
-from protocols.effects import Ask, Effect, Pin
+from protocols.effects import AnyEffect, Ask, Pin
 from protocols.errors import MovantError, NotFoundError, RefusedError
 from protocols.failure import Failure
 from protocols.mail import AnyMail, AttemptRefused, AttemptTimedOut, Pinned, Reply, Start, Woken
@@ -107,6 +107,7 @@ class Owner:
         self._refill = refill
         self.live: dict[str, WorkflowActor] = {}
         self.crashes: dict[str, tuple[int, int, str]] = {}
+        self.blocked: dict[str, None] = {}
         self.activation = Activation(self, mailboxes, definitions, keys)
         self.passivation = Passivation(clock, self.live, self._drop, epoch)
         self._nursery: trio.Nursery | None = None
@@ -138,11 +139,9 @@ class Owner:
         """Return how many more messages may be handed over."""
         return 0 if len(self.live) >= LIVE_MAX else BACKLOG_MAX - self._backlog
 
-    async def run(
-        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Recover, then host until cancelled. Raises FencedError when another owner came."""
-        async with trio.open_nursery(strict_exception_groups=False) as nursery:
+        async with trio.open_nursery() as nursery:
             self._nursery = nursery
             for instance, cause in self._listed.items():
                 if instance not in self.live:
@@ -316,7 +315,7 @@ class Owner:
             actor.threshold = actor.instance.folded + 1
         self._start_soon(self.activation.run, actor)
 
-    def adopt(self, actor: WorkflowActor, effects: Iterable[Effect], parked: set[str]) -> None:
+    def adopt(self, actor: WorkflowActor, effects: Iterable[AnyEffect], parked: set[str]) -> None:
         """Take the effects of a refold: redo those at or above the actor's threshold."""
         actor.close_asks()
         for effect in effects:
@@ -341,7 +340,7 @@ class Owner:
 
     # Host of the actors: what their folds ask for.
 
-    def folded(self, actor: WorkflowActor, mail: AnyMail, effects: list[Effect]) -> None:
+    def folded(self, actor: WorkflowActor, mail: AnyMail, effects: list[AnyEffect]) -> None:
         """Act on what the fold of one message asked for."""
         self._folded += 1
         self._backlog -= 1
@@ -404,11 +403,11 @@ class Owner:
 
         self.outbox.decision(actor, kind, body, written)
 
-    def _perform(self, actor: WorkflowActor, effect: Effect) -> None:
+    def _perform(self, actor: WorkflowActor, effect: AnyEffect) -> None:
         if type(effect) is Ask and not self._catching_up:
             self.requests.add(actor, effect)
             return
-        actor.unsettled[effect.identity] = effect  # type: ignore[attr-defined]  # every kind has one
+        actor.unsettled[effect.identity] = effect
         if self._catching_up:
             return
         if type(effect) is Pin:
@@ -434,16 +433,17 @@ class Owner:
         while True:
             try:
                 digest, _ = await self._definitions.latest(pin.workflow)
-                break
             except NotFoundError:
                 log.warning("workflow.unknown", run=actor.id, workflow=pin.workflow)
                 return
             except MovantError as error:
                 log.warning("pin.waiting", run=actor.id, reason=str(error))
                 await trio.sleep(PIN_RETRY_S)
-        if actor.instance.is_open(pin):
-            body = {"epoch": self._epoch, "definition": digest, "kernel": 1}
-            self.outbox.decision(actor, "pinned", body, _pinned)
+                continue
+            if actor.instance.is_open(pin):
+                body = {"epoch": self._epoch, "definition": digest, "kernel": 1}
+                self.outbox.decision(actor, "pinned", body, _pinned)
+            return
 
     def _retire(self, actor: WorkflowActor) -> None:
         """Drop a finished actor as soon as its last effects are acknowledged."""

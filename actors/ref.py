@@ -9,7 +9,7 @@ import pykka
 import trio
 
 from actors.future import TrioFuture
-from actors.inbox import Asked, Inbox, MailboxFullError, Stop
+from actors.inbox import Asked, Inbox, Stop
 from protocols.errors import UnknownOutcomeError
 
 A = TypeVar("A", bound=pykka.Actor)
@@ -143,7 +143,6 @@ __all__ = [
     "KILLED",
     "NORMAL",
     "AskTimeoutError",
-    "MailboxFullError",
     "Terminated",
     "TrioRef",
     "ask",

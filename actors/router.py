@@ -92,12 +92,13 @@ class Router:
         self._answers: dict[str, list[Any] | None] = {}
         self._fresh: list[Route] = []
         self._wake = trio.Event()
+        self._told = trio.Event()
         self._number = 0
 
     def route(self, service: str, operation: str) -> Route:
         """Return the route of an operation; a new one is unknown until its first probe.
 
-        ``foreign`` maps a service to a subject of its own, with ``{operation}`` in it or not.
+        A foreign service has a subject of its own, with ``{operation}`` in it or behind it.
         """
         found = self._routes.get((service, operation))
         if found is not None:
@@ -105,11 +106,12 @@ class Router:
         if len(self._routes) >= ROUTES_MAX:
             self._forget()
         pattern = self._foreign.get(service)
-        subject = (
-            pattern.replace("{operation}", operation)
-            if pattern
-            else service_subject(service, operation)
-        )
+        if not pattern:
+            subject = service_subject(service, operation)
+        elif "{operation}" in pattern:
+            subject = pattern.replace("{operation}", operation)
+        else:
+            subject = f"{pattern}.{operation}"
         found = self._routes[service, operation] = Route(service, operation, subject)
         self._fresh.append(found)
         self._wake.set()
@@ -193,8 +195,6 @@ class Router:
     async def _answered(self) -> None:
         self._told = trio.Event()
         await self._told.wait()
-
-    _told: trio.Event = trio.Event()
 
     def _take(self, frames: Sequence[Frame]) -> None:
         for frame in frames:

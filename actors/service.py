@@ -128,16 +128,7 @@ class ServiceActor(TrioActor):
                 return
         if len(running.queue) >= QUEUE_MAX:
             running.statistics.num_errors += 1
-            self._send(
-                frame.reply,
-                failure_answer(
-                    "overloaded",
-                    f"{QUEUE_MAX} requests wait",
-                    outcome="failed",
-                    code=503,
-                    retry_after_s=OVERLOADED_AFTER_S,
-                ),
-            )
+            self.refuse(frame)
             return
         job = _Job(running, frame.payload, content_type, call, frame.reply)
         if key:
@@ -148,6 +139,20 @@ class ServiceActor(TrioActor):
             trio.lowlevel.reschedule(running.sleepers.pop())
         elif running.workers == 0:
             self._start_worker(running)
+
+    def refuse(self, frame: Frame) -> None:
+        """Answer a request that there is no room for; asking again later may help."""
+        if frame.reply:
+            self._send(
+                frame.reply,
+                failure_answer(
+                    "overloaded",
+                    f"{QUEUE_MAX} requests wait",
+                    outcome="failed",
+                    code=503,
+                    retry_after_s=OVERLOADED_AFTER_S,
+                ),
+            )
 
     async def drained(self) -> None:
         """Wait until every request that was taken is answered."""
@@ -161,9 +166,12 @@ class ServiceActor(TrioActor):
         for scope in self._scopes:
             scope.cancel()
 
-    def numbers(self) -> dict[str, OperationStatistics]:
-        """Return the statistics of each operation by name."""
-        return {each.operation.name: each.statistics for each in self._operations.values()}
+    def numbers_of(self, operation: str) -> dict[str, Any]:
+        """Return the statistics of an operation, by the names of NATS micro."""
+        running = self._operations[f"movant.svc.{self.service.name}.{operation}"]
+        numbers = msgspec.structs.asdict(running.statistics)
+        done = max(1, numbers["num_requests"])
+        return {**numbers, "average_processing_time": numbers["processing_time"] // done}
 
     def _call(self, operation: Operation, raw: bytes) -> tuple[Call, str]:
         if not raw:
@@ -209,13 +217,13 @@ class ServiceActor(TrioActor):
                     continue
                 job = queue.popleft()
                 started = self._clock.monotonic()
-                answer, keep = await self._answer(running, job)
+                answer, keep = await self._handle(running, job)
                 self._finish(running, job, answer, keep=keep, started=started)
                 done += 1
                 if done % 64 == 0:
                     await trio.lowlevel.checkpoint()
 
-    async def _answer(self, running: _Running, job: _Job) -> tuple[Answer, bool]:
+    async def _handle(self, running: _Running, job: _Job) -> tuple[Answer, bool]:
         try:
             arguments = self._arguments(running, job)
             coroutine = running.operation.function(*arguments)

@@ -105,6 +105,10 @@ class StreamReader:
             self._position, self._delivered, self._consumers, self._gaps, self._pending
         )
 
+    def stop(self) -> None:
+        """Take nothing more: a drain begins. What comes is dropped, and read again later."""
+        self._inbox = self._pull_subject = ""
+
     def refill(self) -> None:
         """Ask for more when the open portion runs low and there is room."""
         if self._open * 2 > PORTION or not self._pull_subject:

@@ -190,11 +190,11 @@ class BlockingHost(TrioActor):
         await self._ended
 
     def thread_started(self, _: None) -> None:
-        """The thread has run ``on_start``."""
+        """Note that the thread has run ``on_start``."""
         self._started.set(None)
 
     def thread_ended(self, death: BaseException | None) -> None:
-        """The thread is gone."""
+        """Note that the thread is gone, and what it died of."""
         self.system.gate.threads -= 1
         if death is not None:
             self._ended.fail(death)
@@ -206,7 +206,7 @@ class BlockingHost(TrioActor):
         self._actor_ref.request_stop()  # when the thread ended of its own accord
 
     def answered(self, answer: tuple[Any, BaseException | None]) -> None:
-        """The thread has handled the message in its hands."""
+        """Take the answer of the message in the thread's hands."""
         future, (value, error) = self._answer_due, answer
         if future is None or future.done:
             return  # whoever asked was killed meanwhile

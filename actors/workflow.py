@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from actors.base import DrivenActor
 from actors.kernel.instance import Instance
-from protocols.effects import FINAL, Ask, Effect, Pin
+from protocols.effects import FINAL, AnyEffect, Ask, Pin
 from protocols.mail import AnyMail
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Host(Protocol):
     """Who hosts the actor: takes what a fold asked for."""
 
-    def folded(self, actor: WorkflowActor, mail: AnyMail, effects: list[Effect]) -> None:
+    def folded(self, actor: WorkflowActor, mail: AnyMail, effects: list[AnyEffect]) -> None:
         """One message was folded."""
         ...
 
@@ -73,7 +73,7 @@ class WorkflowActor(DrivenActor):
         self.id = instance.id
         self.partition = partition
         self.asks: dict[Any, OpenAsk] = {}
-        self.unsettled: dict[Any, Effect] = {}
+        self.unsettled: dict[Any, AnyEffect] = {}
         self.backlog = 0
         """Messages in the mailbox of this process."""
         self.unfolded = 0

@@ -1,4 +1,4 @@
-"""How many folds and steps per second does the kernel alone do? What does an instance weigh?
+"""Question: how many folds and steps per second does the kernel alone do.
 
 One step is: fold a reply, decode its 200-byte JSON payload, resume the coroutine, let it call
 the next step, encode that step's input. No NATS, no actors, one thread.

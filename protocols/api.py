@@ -15,11 +15,13 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from protocols import errors
+from protocols.api_errors import SERVICE_CODES as SERVICE_CODES  # noqa: PLC0414 -- part of the API
+from protocols.api_errors import ErrorReply as ErrorReply  # noqa: PLC0414 -- part of the API
+from protocols.api_errors import error_headers as error_headers  # noqa: PLC0414 -- part of the API
+from protocols.api_errors import error_reply as error_reply  # noqa: PLC0414 -- part of the API
+from protocols.api_errors import to_error as to_error  # noqa: PLC0414 -- part of the API
 from protocols.effects import Status, Waiting
-from protocols.errors import MovantError
 from protocols.failure import Failure
-from protocols.headers import SERVICE_ERROR, SERVICE_ERROR_CODE
 
 SERVICE: Final = "movant"
 PAGE_MAX: Final = 1_000
@@ -28,7 +30,6 @@ ITEMS_MAX: Final = 1_000
 """Starts in one request, for the same reason."""
 WAIT_S_MAX: Final = 300.0
 """A waiting client asks again after this; no reply subject is kept open for longer."""
-_ERROR_CHARS_MAX: Final = 500
 
 Id = Annotated[
     str,
@@ -52,27 +53,13 @@ After = Annotated[str, Meta(description="`next` of the page before; empty: from 
 WaitSeconds = Annotated[
     float, Meta(description="Wait this many seconds for the end; 0: do not.", ge=0, le=WAIT_S_MAX)
 ]
+Standing = Annotated[Status, Meta(description="Where the instance stands.")]
+Why = Annotated[Failure | None, Meta(description="Why it failed, when it did.")]
+Libraries = Annotated[dict[str, str], Meta(description="Third-party versions when it was packed.")]
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
     """Base of requests and results."""
-
-
-class ErrorReply(Message, frozen=True, kw_only=True):
-    """Why a request was not done. The same fields whatever it was."""
-
-    code: Annotated[
-        str,
-        Meta(
-            description="Stable code, such as refused.not_found: what the caller can do about it."
-        ),
-    ]
-    message: Annotated[str, Meta(description="What is wrong, for people.")]
-    hint: Annotated[str, Meta(description="The next thing to do.")] = ""
-    fields: Annotated[
-        dict[str, str],
-        Meta(description="For a wrong input: path of a field to what is wrong with it."),
-    ] = {}
 
 
 class Empty(Message, frozen=True, kw_only=True):
@@ -104,9 +91,7 @@ class RunStarted(Message, frozen=True, kw_only=True):
     status: Annotated[Status, Meta(description="Status at the time of the answer.")]
     definition: Hash
     result: Value = None
-    failure: Annotated[
-        Failure | None, Meta(description="Why it failed, when it did within wait_s.")
-    ] = None
+    failure: Why = None
 
 
 class StartItem(Message, frozen=True, kw_only=True):
@@ -154,12 +139,12 @@ class RunView(Message, frozen=True, kw_only=True):
     id: Id
     workflow: WorkflowName
     definition: Hash
-    status: Annotated[Status, Meta(description="Where the instance stands.")]
+    status: Standing
     started_at: At
     finished_at: At = 0
     input: Value = None
     result: Value = None
-    failure: Annotated[Failure | None, Meta(description="Why it failed.")] = None
+    failure: Why = None
     state: Value = None
     waiting: Annotated[list[Waiting], Meta(description="What it waits for.")] = []
     blocked: Annotated[
@@ -184,7 +169,7 @@ class RunRow(Message, frozen=True, kw_only=True):
 
     id: Id
     workflow: WorkflowName
-    status: Annotated[Status, Meta(description="Where the instance stands.")]
+    status: Standing
     definition: Hash = ""
     started_at: At = 0
     finished_at: At = 0
@@ -268,9 +253,9 @@ class RunOutcome(Message, frozen=True, kw_only=True):
     """How an instance stands after waiting; final, blocked, or still running."""
 
     id: Id
-    status: Annotated[Status, Meta(description="Where the instance stands.")]
+    status: Standing
     result: Value = None
-    failure: Annotated[Failure | None, Meta(description="Why it failed.")] = None
+    failure: Why = None
     blocked: Annotated[str, Meta(description="Why its mailbox cannot be folded.")] = ""
 
 
@@ -319,9 +304,7 @@ class WorkflowView(Message, frozen=True, kw_only=True):
     definition: Hash
     workflows: Annotated[list[str], Meta(description="All workflows of the definition.")] = []
     modules: Annotated[list[str], Meta(description="The modules in it.")] = []
-    libraries: Annotated[
-        dict[str, str], Meta(description="Third-party versions when it was packed.")
-    ] = {}
+    libraries: Libraries = {}
     input_schema: Annotated[dict[str, Any], Meta(description="JSON Schema of the input.")] = {}
     document: Annotated[str, Meta(description="What the author says about it.")] = ""
     latest: Annotated[bool, Meta(description="Whether new instances start with it.")] = True
@@ -363,13 +346,9 @@ class ServiceShow(Message, frozen=True, kw_only=True):
     name: Annotated[str, Meta(description="Name of the service.")]
 
 
-class ServiceView(Message, frozen=True, kw_only=True):
+class ServiceView(ServiceRow, frozen=True, kw_only=True):
     """All that is known about one service."""
 
-    name: Annotated[str, Meta(description="Name of the service.")]
-    state: Annotated[str, Meta(description="For instance: up, absent, open (breaker), paused.")]
-    operations: Annotated[list[str], Meta(description="What it can do.")] = []
-    open_requests: Annotated[int, Meta(description="Requests without an answer yet.")] = 0
     counters: Annotated[
         dict[str, float], Meta(description="Requests, failures, times, by name.")
     ] = {}
@@ -436,56 +415,3 @@ VERBS: Final[dict[str, Verb]] = {
     "status": Verb("Show how the daemon stands", Empty, StatusView),
     "actor.tree": Verb("Show the supervision tree", Empty, ActorTree),
 }
-
-SERVICE_CODES: Final[dict[type[MovantError], int]] = {
-    errors.InvalidIdError: 400,
-    errors.BadValueError: 400,
-    errors.InvalidInputError: 422,
-    errors.NotFoundError: 404,
-    errors.AlreadyExistsError: 409,
-    errors.OversizedError: 413,
-    errors.SchemaVersionError: 400,
-    errors.ConfigurationError: 412,
-    errors.RefusedError: 400,
-    errors.OverloadedError: 429,
-    errors.NoRespondersError: 503,
-    errors.DisconnectedError: 503,
-    errors.UnavailableError: 503,
-    errors.UnknownOutcomeError: 504,
-    errors.InternalError: 500,
-    errors.MovantError: 500,
-}
-"""Numbers for NATS micro clients. 4xx: change the request; 429 and 5xx: later or never."""
-
-_CLASSES: Final = {kind.code: kind for kind in SERVICE_CODES}
-
-
-def error_reply(error: MovantError) -> ErrorReply:
-    """Return the payload that tells a client about an error."""
-    return ErrorReply(
-        code=error.code,
-        message=error.message,
-        hint=error.hint,
-        fields=error.fields if isinstance(error, errors.InvalidInputError) else {},
-    )
-
-
-def error_headers(error: MovantError) -> dict[str, str]:
-    """Return the headers of an error reply. A header carries one line of printable ASCII."""
-    code = next(SERVICE_CODES[kind] for kind in type(error).__mro__ if kind in SERVICE_CODES)
-    text = "".join(c if " " <= c <= "~" else "?" for c in error.message[:_ERROR_CHARS_MAX])
-    return {SERVICE_ERROR: text.strip() or error.code, SERVICE_ERROR_CODE: str(code)}
-
-
-def to_error(reply: ErrorReply) -> MovantError:
-    """Return the error that a client raises for an error reply.
-
-    A code of a newer daemon is read as the nearest one that this client knows.
-    """
-    code = reply.code
-    while code not in _CLASSES and "." in code:
-        code = code.rpartition(".")[0]
-    kind = _CLASSES.get(code, MovantError)
-    if kind is errors.InvalidInputError:
-        return errors.InvalidInputError(reply.message, fields=reply.fields, hint=reply.hint)
-    return kind(reply.message, hint=reply.hint)

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
-from protocols.errors import ConfigurationError
+from protocols.errors import ConfigurationError, MovantError
 
 Restart = Literal["permanent", "transient", "temporary"]
 """``permanent``: always restarted; ``transient``: after error and kill; ``temporary``: never."""
@@ -57,6 +57,17 @@ class ChildSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 class ChildKilledError(Exception):
     """Raised by a start function to say: the child was killed from outside."""
+
+
+class StartFailedError(MovantError):
+    """A child did not come up; ``__cause__`` says why. The supervisor has stopped again."""
+
+    code = "supervision.start"
+
+    def __init__(self, supervisor: str, child_id: str, reason: str) -> None:
+        super().__init__(f"{supervisor}: child {child_id} did not start: {reason}")
+        self.supervisor = supervisor
+        self.child_id = child_id
 
 
 def restarts(restart: Restart, exit_kind: Exit) -> bool:

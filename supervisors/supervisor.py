@@ -28,7 +28,14 @@ from protocols.errors import (
 )
 from supervisors import report as reports
 from supervisors.backoff import Backoff, failures_in_a_row
-from supervisors.child import ChildKilledError, ChildSpec, ChildStatus, check, restarts
+from supervisors.child import (
+    ChildKilledError,
+    ChildSpec,
+    ChildStatus,
+    StartFailedError,
+    check,
+    restarts,
+)
 from supervisors.incarnation import Child, ChildView, Run, view_of
 from supervisors.intensity import Intensity, RestartIntensityExceededError, RestartWindow
 from supervisors.strategy import Strategy, affected
@@ -37,17 +44,6 @@ log = structlog.get_logger()
 
 COMMANDS_MAX: Final = 1_000
 """Commands (start, terminate, restart a child) that may wait; each is carried out in turn."""
-
-
-class StartFailedError(MovantError):
-    """A child did not come up; ``__cause__`` says why. The supervisor has stopped again."""
-
-    code = "supervision.start"
-
-    def __init__(self, supervisor: str, child_id: str, reason: str) -> None:
-        super().__init__(f"{supervisor}: child {child_id} did not start: {reason}")
-        self.supervisor = supervisor
-        self.child_id = child_id
 
 
 class _Command:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
 
-from tests.support.nats import MISSING, NatsServer
+from protocols.errors import ConfigurationError
+from runtime.server.binary import find
+from tests.support.nats import NatsServer
 
 
 @pytest.fixture(scope="session")
 def nats_binary() -> str:
     """Return the path of a nats-server; skip the test when there is none."""
-    path = shutil.which("nats-server")
-    if path is None:
-        pytest.skip(MISSING)
-    return path
+    try:
+        return find().path
+    except ConfigurationError as error:
+        pytest.skip(f"{error.message}; {error.hint}")
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import importlib
 import random
 import re
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -227,7 +228,7 @@ class Loop:
             await asyncio.wait({link.lost}, timeout=self._limits.watchdog_s)
             if link.lost.done():
                 break
-            verdict = watchdog.beat(self._loop.time(), reading=link.reading)
+            verdict = watchdog.beat(time.monotonic(), reading=link.reading)
             self.watchdog_misses = misses_before + watchdog.misses_total
             if verdict is Verdict.DEAF:
                 _log.error("bridge.deaf", misses=watchdog.misses)
@@ -263,9 +264,11 @@ class Loop:
         ):
             self._pause(inbox)
 
+    # Not the event loop's clock: uvloop's has milliseconds, a round trip has less.
+
     def _probed(self, payload: bytes) -> None:
         number = int(payload) if payload.isdigit() else 0
-        self._watchdog.answered(self._loop.time(), number)
+        self._watchdog.answered(time.monotonic(), number)
         self.rtt_s = self._watchdog.rtt_s
 
     def _pause(self, inbox: Inbox) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -68,6 +70,54 @@ class RawClient:
         self._socket.close()
 
 
+class ScriptedServer:
+    """Says what a real server would not: a handshake, then any bytes at the first probe."""
+
+    def __init__(self, bytes_told: bytes) -> None:
+        self._bytes_told = bytes_told
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self.url = f"nats://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.connections = 0
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                self.connections += 1
+                with connection, suppress(OSError):
+                    self._talk(connection)
+
+    def _talk(self, connection: socket.socket) -> None:
+        connection.sendall(b"INFO {}\r\n")
+        told = False
+        seen = b""
+        while chunk := connection.recv(65_536):
+            seen += chunk
+            *lines, seen = seen.split(b"\r\n")
+            for line in lines:
+                if line == b"PING":
+                    connection.sendall(b"PONG\r\n")
+                elif line.startswith(b"PUB") and not told:
+                    told = True
+                    connection.sendall(self._bytes_told)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with suppress(OSError):  # wakes the thread that accepts
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(WAIT_S)
+
+
 class Collector:
     """A sink that keeps the frames."""
 
@@ -75,6 +125,7 @@ class Collector:
         self.frames: list[Frame] = []
 
     def __call__(self, frames: Sequence[Frame]) -> None:
+        """Keep a batch."""
         self.frames += frames
 
     @property
@@ -90,6 +141,7 @@ class Told:
         self.answers: list[Frame | MovantError] = []
 
     def __call__(self, answer: Frame | MovantError) -> None:
+        """Keep an answer."""
         self.answers.append(answer)
 
 

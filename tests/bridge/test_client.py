@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from importlib.metadata import version
+from typing import TypedDict
 
 import pytest
 import trio
@@ -17,6 +18,14 @@ from runtime.bridge.client import PRIVATE_NAMES, PRIVATE_TRANSPORT_NAMES
 from tests.bridge.support import Collector, until
 from tests.support.nats import NatsServer
 
+
+class Login(TypedDict):
+    """What ``connect`` takes."""
+
+    user: str
+    password: str
+
+
 USERS = """
 authorization {
   users = [
@@ -29,6 +38,11 @@ authorization {
 """
 
 
+def login(user: str, password: str) -> Login:
+    """Return the arguments that log in as one of the users above."""
+    return Login(user=user, password=password)
+
+
 @pytest.mark.parametrize("name", PRIVATE_NAMES)
 def test_the_private_names_of_the_client_are_there(name: str) -> None:
     """A nats-py that renames one of them must fail here and not at night."""
@@ -38,7 +52,7 @@ def test_the_private_names_of_the_client_are_there(name: str) -> None:
 @pytest.mark.parametrize("name", PRIVATE_TRANSPORT_NAMES)
 def test_the_private_names_of_its_transport_are_there(name: str) -> None:
     """The socket is taken over through these."""
-    assert hasattr(TcpTransport(), name)
+    assert name in vars(TcpTransport())  # type: ignore[no-untyped-call] # nats-py has no types
 
 
 @pytest.mark.parametrize("name", ["_read_loop", "_flusher", "_ping_interval"])
@@ -60,9 +74,9 @@ async def test_a_refused_login_is_told_at_once(nats_binary: str) -> None:
     """A wrong password is a setting to mend, not a connection to wait for."""
     with NatsServer(nats_binary, extra=USERS) as server:
         with trio.fail_after(2.0), pytest.raises(ConfigurationError, match="refuses the login"):
-            async with connect(server.url, name="test", user="all", password="wrong"):
+            async with connect(server.url, name="test", **login("all", "wrong")):
                 pass
-        async with connect(server.url, name="test", user="all", password="a") as transport:
+        async with connect(server.url, name="test", **login("all", "a")) as transport:
             assert transport.connected
 
 
@@ -70,7 +84,7 @@ async def test_a_refused_login_is_told_at_once(nats_binary: str) -> None:
 async def test_a_subscription_that_is_not_permitted_is_an_error(nats_binary: str) -> None:
     """Without this the actor would be deaf and not know it."""
     with NatsServer(nats_binary, extra=USERS) as server:
-        async with connect(server.url, name="test", user="limited", password="b") as transport:
+        async with connect(server.url, name="test", **login("limited", "b")) as transport:
             with pytest.raises(ConfigurationError, match="Subscription"):
                 await transport.subscribe("closed.x", Collector())
             await transport.subscribe("open.x", Collector())
@@ -83,7 +97,7 @@ async def test_a_user_without_its_own_inbox_gets_no_transport(nats_binary: str) 
         NatsServer(nats_binary, extra=USERS) as server,
         pytest.raises(ConfigurationError, match="_INBOX"),
     ):
-        async with connect(server.url, name="test", user="deaf", password="c"):
+        async with connect(server.url, name="test", **login("deaf", "c")):
             pass
 
 
@@ -93,7 +107,7 @@ async def test_a_limited_user_is_watched_by_pings(nats_binary: str) -> None:
     limits = BridgeLimits(watchdog_s=0.05, connect_s=1.0, reconnect_s_min=0.02)
     with NatsServer(nats_binary, extra=USERS) as server:
         async with connect(
-            server.url, name="test", user="limited", password="b", limits=limits
+            server.url, name="test", **login("limited", "b"), limits=limits
         ) as transport:
             seen = Collector()
             await transport.subscribe("open.x", seen)

@@ -137,17 +137,23 @@ async def test_nothing_is_sent_after_the_caller_was_told_it_was_not(
     async with connect(nats_server.url, name="test", limits=QUICK) as transport:
         seen = Collector()
         await transport.subscribe("k5.>", seen)
-        nats_server.kill()
-        # The loss is not known on this side yet: the messages are taken into the queue.
+        told = Told()
+        nats_server.restart()
+        # Trio stands still until the next connection is there: it still believes in the first.
+        deadline = trio.current_time() + WAIT_S
+        while not transport.statistics().reconnects:
+            assert trio.current_time() < deadline
+        assert transport.connected
         for number in range(100):
             transport.publish(Outgoing("k5.lost", b"%d" % number))
-        await until(lambda: not transport.connected)
-        nats_server.start()
+        transport.request_soon(Outgoing("k5.lost", b""), 60.0, told)
+        await until(lambda: told.answers)
         await until(lambda: transport.connected)
 
         transport.publish(Outgoing("k5.new", b"x"))
         await until(lambda: seen.frames)
 
+    assert [type(answer) for answer in told.answers] == [DisconnectedError]
     assert [frame.subject for frame in seen.frames] == ["k5.new"]
 
 
@@ -168,7 +174,8 @@ async def test_when_trio_falls_behind_the_socket_is_not_read_and_nothing_is_lost
                 deadline = trio.current_time() + WAIT_S
                 while not transport.statistics().reading_pauses:
                     assert trio.current_time() < deadline
-                held.append(transport.statistics().incoming_frames)
+                while trio.current_time() < deadline - WAIT_S + 0.3:
+                    held.append(transport.statistics().incoming_frames)
             seen(frames)
 
         await transport.subscribe("k6", slow)
@@ -179,7 +186,7 @@ async def test_when_trio_falls_behind_the_socket_is_not_read_and_nothing_is_lost
         statistics = transport.statistics()
 
     assert [int(payload) for payload in seen.payloads] == list(range(count))
-    assert limits.incoming_frames_max < held[0] < limits.incoming_frames_max + 4_000
+    assert limits.incoming_frames_max < max(held) < limits.incoming_frames_max + 4_000
     assert statistics.reconnects == 0
     assert statistics.incoming_frames == 0
 

@@ -11,7 +11,7 @@ import trio
 from protocols.headers import decode
 from protocols.ports import Outgoing
 from runtime.bridge import BridgeLimits, NatsTransport, connect
-from tests.bridge.support import QUICK, Collector, RawClient, until
+from tests.bridge.support import QUICK, Collector, RawClient, ScriptedServer, until
 from tests.support.nats import NatsServer
 
 pytestmark = pytest.mark.server
@@ -100,13 +100,44 @@ async def test_a_pong_that_comes_after_its_waiter_gave_up_is_harmless(
     limits = BridgeLimits(watchdog_s=60.0)
     async with connect(nats_server.url, name="test", limits=limits) as transport:
         nats_server.freeze()
-        with trio.move_on_after(0.05) as scope:
-            await transport.subscribe("h4", Collector())
+        gave_up = False
+        while not gave_up:  # a stop takes a moment, so the first may still be answered
+            with trio.move_on_after(0.05) as scope:
+                (await transport.subscribe("h4", Collector())).unsubscribe()
+            gave_up = scope.cancelled_caught
         nats_server.thaw()
 
         await assert_answers(transport)
-    assert scope.cancelled_caught
-    assert transport.statistics().subscriptions == 2
+        assert transport.statistics().subscriptions == 2
+
+
+@pytest.mark.parametrize(
+    "line", [b"PONG\r\n" * 3, b"+OK\r\n", b"INFO {broken\r\n", b"INFO \xff\r\n", b"-ERR\r\n"]
+)
+async def test_a_control_line_that_nobody_expects_is_harmless(line: bytes) -> None:
+    """A PONG too many ends the read loop of a stock client; here the connection stays."""
+    limits = BridgeLimits(watchdog_s=0.05, watchdog_misses_max=1_000, close_s=0.2)
+    with ScriptedServer(line + b"MSG x 2 1\r\nx\r\n") as server:
+        async with connect(server.url, name="test", limits=limits) as transport:
+            await until(lambda: transport.statistics().late_replies == 1)
+
+            assert transport.connected
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    "data", [b"HELLO\r\n", b"MSG x 2\r\n", b"MSG x 2 1\r\nxyz", b"x" * 70_000]
+)
+async def test_bytes_that_are_no_protocol_lead_to_a_new_connection(data: bytes) -> None:
+    """Nothing is guessed about the rest of the stream; the next connection starts clean."""
+    with ScriptedServer(data) as server:
+        async with connect(server.url, name="test", limits=QUICK) as transport:
+            states: list[bool] = []
+            transport.on_state(states.append)
+            await until(lambda: transport.statistics().reconnects >= 2)
+
+    assert states[:3] == [False, True, False]
+    assert server.connections >= 3
 
 
 async def test_5000_headers_arrive_and_are_judged_malformed(shared_nats: NatsServer) -> None:
@@ -185,7 +216,7 @@ async def test_a_forged_no_responders_reaches_only_who_is_asked(shared_nats: Nat
     async with connect(shared_nats.url, name="test") as transport:
         seen = Collector()
         await transport.subscribe("h9", seen)
-        replies = []
+        replies: list[object] = []
         transport.request_soon(Outgoing("h9", b""), 5.0, replies.append)
         await until(lambda: seen.frames)
         asked = seen.frames[0].reply.encode()

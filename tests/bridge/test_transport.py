@@ -139,13 +139,12 @@ async def test_closing_tells_every_open_request(shared_nats: NatsServer) -> None
             await transport.request(Outgoing("t7", b""), 30.0)
         raised.append(caught.value)
 
-    async with trio.open_nursery() as nursery:
-        async with connect(shared_nats.url, name="test") as transport:
-            seen = Collector()
-            await transport.subscribe("t7", seen)
-            transport.request_soon(Outgoing("t7", b""), 30.0, told)
-            nursery.start_soon(ask, transport)
-            await until(lambda: len(seen.frames) == 2)
+    async with trio.open_nursery() as nursery, connect(shared_nats.url, name="test") as transport:
+        seen = Collector()
+        await transport.subscribe("t7", seen)
+        transport.request_soon(Outgoing("t7", b""), 30.0, told)
+        nursery.start_soon(ask, transport)
+        await until(lambda: len(seen.frames) == 2)
 
     assert len(raised) == 1
     assert [type(answer) for answer in told.answers] == [UnknownOutcomeError]
@@ -234,20 +233,20 @@ async def test_a_queue_group_shares_the_messages(shared_nats: NatsServer) -> Non
 
 async def test_a_subscription_stands_when_subscribe_returns(shared_nats: NatsServer) -> None:
     """A message that someone else publishes right afterwards is not missed."""
-    async with connect(shared_nats.url, name="test") as transport:
-        with RawClient(shared_nats.url) as raw:
+    with RawClient(shared_nats.url) as raw:
+        async with connect(shared_nats.url, name="test") as transport:
+            seen = Collector()
             for number in range(20):
-                seen = Collector()
                 subject = transport.new_inbox()
                 await transport.subscribe(subject, seen)
                 raw.publish(subject.encode(), b"%d" % number)
-                await until(lambda seen=seen: seen.frames)
+            await until(lambda: len(seen.frames) == 20)
 
 
 async def test_a_sink_that_raises_stops_nobody_else(shared_nats: NatsServer) -> None:
     """The defect is logged and counted; other sinks and later frames go on."""
 
-    def broken(_frames: Sequence[Frame]) -> None:
+    def broken(_told: object) -> None:
         raise ZeroDivisionError
 
     async with connect(shared_nats.url, name="test") as transport:
@@ -257,7 +256,7 @@ async def test_a_sink_that_raises_stops_nobody_else(shared_nats: NatsServer) -> 
 
         transport.publish(Outgoing("t12", b"1"))
         await until(lambda: seen.frames)
-        transport.request_soon(Outgoing("t12.nobody", b""), 1.0, lambda _answer: 1 // 0)
+        transport.request_soon(Outgoing("t12.nobody", b""), 1.0, broken)
         await until(lambda: transport.statistics().sink_errors == 2)
         transport.publish(Outgoing("t12", b"2"))
         await until(lambda: len(seen.frames) == 2)
@@ -270,10 +269,15 @@ async def test_a_full_queue_refuses_and_loses_nothing_it_took(shared_nats: NatsS
         seen = Collector()
         await transport.subscribe("t13", seen)
         taken = 0
-        with pytest.raises(OverloadedError):
+
+        def flood() -> None:
+            nonlocal taken
             while True:
                 transport.publish(Outgoing("t13", b"x" * 4096))
                 taken += 1
+
+        with pytest.raises(OverloadedError):
+            flood()
         with pytest.raises(OverloadedError):
             transport.request_soon(Outgoing("t13", b""), 1.0, Told())
         await until(lambda: len(seen.frames) == taken)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,7 +54,7 @@ def test_a_stream_of_frames_is_read_with_subject_reply_headers_and_payload() -> 
 def test_frames_do_not_depend_on_where_the_socket_cuts_them(cuts: list[int]) -> None:
     """Any cutting of the bytes into reads gives the same frames."""
     edges = [0, *sorted(cuts), len(MANY)]
-    pieces = [MANY[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    pieces = [MANY[start:end] for start, end in pairwise(edges)]
 
     assert frames_of(pieces) == frames_of([MANY])
 

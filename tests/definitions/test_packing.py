@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from actors.bundle import Manifest, unpack, write
+from actors.imports import closure
 from actors.packing import open_pack, pack
 from protocols.errors import BadValueError, ConfigurationError, NotFoundError, OversizedError
 from tests.definitions.conftest import FLOW, WriteProject
@@ -358,3 +359,41 @@ def test_a_zip_that_unpacks_to_far_too_much_is_refused(project: WriteProject) ->
         unpack(buffer.getvalue())
     with pytest.raises(OversizedError, match="limit 180000"):
         unpack(b"\0" * 180_001)
+
+
+def test_a_closure_needs_its_entries(project: WriteProject) -> None:
+    """A name that no root has is an error, not an empty definition."""
+    root = project({"flow.py": FLOW})
+
+    with pytest.raises(NotFoundError, match="no module 'gone'"):
+        closure(["gone"], [root])
+
+
+def test_imports_that_only_look_dynamic_are_let_alone(project: WriteProject) -> None:
+    """Installed modules, computed names and methods of that name may be imported so."""
+    text = (
+        "import importlib\nimportlib.import_module('json')\n__import__('helper')\n"
+        "def f(name):\n    importlib.import_module(name)\n    importlib.import_module()\n"
+    )
+    root = project({"flow.py": text + FLOW, "helper.py": ""})
+
+    packed = pack(root / "flow.py")
+
+    assert packed.modules == ("flow", "helper")
+
+
+def test_star_imports_take_the_submodules_of_a_package(project: WriteProject) -> None:
+    """A star from a plain module, and from a package with more than modules in it."""
+    root = project(
+        {
+            "flow.py": "from helper import *\nfrom shop import *\n" + FLOW,
+            "helper.py": "A = 1\n",
+            "shop/__init__.py": "",
+            "shop/data.txt": "",
+            "shop/leaf.py": "",
+        }
+    )
+
+    packed = pack(root / "flow.py")
+
+    assert packed.modules == ("flow", "helper", "shop", "shop.leaf")

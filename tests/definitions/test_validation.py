@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from actors.loading import load, loaded
+from actors.packing import pack
 from actors.validation import Problem, validate
 from tests.definitions.conftest import FLOW, WriteProject
 
@@ -139,3 +141,42 @@ def test_errors_in_imported_modules_are_found_there(project: WriteProject) -> No
 
     assert [(p.file, p.severity) for p in problems] == [(str(root / "helper.py"), "error")]
     assert problems[0].line == 3
+
+
+def test_unusual_but_right_code_has_no_problems(project: WriteProject) -> None:
+    """Bare and stacked decorators, computed names, calls of what has no name."""
+    text = (
+        f"{HEAD}NAME = 'given'\n"
+        "def same(flow):\n    return flow\n"
+        "@same\n@workflow\nasync def bare(ctx, x: int):\n"
+        "    return (lambda: 1)() + [len][0]('') + {'a': len}['a'].__call__('')\n"
+        "@workflow(NAME)\nasync def computed(ctx):\n    ...\n"
+    )
+
+    assert check(project, text) == []
+
+
+def test_a_definition_in_use_stays_loaded(project: WriteProject) -> None:
+    """Validating what a daemon runs does not pull it from under its instances."""
+    root = project({"flow.py": FLOW})
+    packed = pack(root / "flow.py")
+    load(packed.data, packed.hash)
+
+    problems = validate(root / "flow.py")
+
+    assert problems == []
+    assert loaded(packed.hash)
+
+
+def test_every_module_of_a_package_is_searched(project: WriteProject) -> None:
+    """Problems of all modules come in one list, errors first."""
+    trap = HEAD + "import time\n@workflow('b')\nasync def b(ctx):\n    time.time()\n"
+    wrong = HEAD + "@workflow('c')\ndef c(ctx): ...\n"
+    root = project({"shop/__init__.py": "", "shop/b.py": trap, "shop/c.py": wrong})
+
+    problems = validate(root / "shop")
+
+    assert [(p.severity, p.file[-4:], p.line) for p in problems] == [
+        ("error", "c.py", 3),
+        ("warning", "b.py", 5),
+    ]

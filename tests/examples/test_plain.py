@@ -284,6 +284,6 @@ async def stored_message(client: Client, subject: str) -> Any:
 async def seen(office: Office, key: str) -> None:
     """Wait until the office has counted the request."""
     async with asyncio.timeout(10):
-        while office.records.statistics().keys == 0:  # noqa: ASYNC110 - another process counts
+        while office.records.statistics().keys == 0:
             await asyncio.sleep(TOO_SHORT_S)
     assert office.records.find(key) is None, "the office was too quick for this test"

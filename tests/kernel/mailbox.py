@@ -170,7 +170,7 @@ class Mailbox:
         assert self.instance.result is not None
         return codec.decode(self.instance.result)
 
-    def _stamp(self) -> dict[str, int]:
+    def _stamp(self) -> dict[str, Any]:
         return {"seq": len(self.mails) + 1, "at": self.at}
 
 

@@ -11,7 +11,7 @@ from actors.kernel.context import Context
 from protocols.effects import Arm
 from protocols.errors import FailError, GatherError, StepFailedError, TimedOutError
 from protocols.policy import NO_RETRY
-from tests.kernel.mailbox import BEGIN, SECOND, Mailbox, asks, paths
+from tests.kernel.mailbox import BEGIN, SECOND, Mailbox, asks, events, paths
 
 
 async def step(ctx: Context, name: str) -> Any:
@@ -450,9 +450,35 @@ def test_waiting_tells_people_what_is_open() -> None:
 
     box.start()
 
-    assert [(one.kind, one.path, one.detail, one.due - BEGIN) for one in box.instance.waiting()] == [
+    assert [
+        (one.kind, one.path, one.detail, one.due - BEGIN) for one in box.instance.waiting()
+    ] == [
         ("step", "/gather/0/a", "svc.a", 0),
         ("timer", "/gather/1/sleep", "sleep", 9 * SECOND),
         ("signal", "/gather/2/signal.s", "s", -BEGIN),
         ("child", "/gather/3/w", "w c", -BEGIN),
     ]
+
+
+def test_a_cancel_reaches_the_code_in_the_order_of_its_creation() -> None:
+    """Outer before inner, older before younger: what cleans up first is the same everywhere."""
+
+    async def tidy(ctx: Context, name: str) -> None:
+        try:
+            await ctx.sleep(100)
+        finally:
+            ctx.emit(name)
+
+    async def code(ctx: Context) -> None:
+        async with ctx.scope() as scope:
+            scope.start(tidy(ctx, "a"))
+            scope.start(ctx.gather(tidy(ctx, "b"), tidy(ctx, "c")))
+            scope.start(tidy(ctx, "d"))
+            await ctx.gather(tidy(ctx, "e"), tidy(ctx, "f"))
+
+    box = Mailbox(code)
+    box.start()
+
+    effects = box.cancel()
+
+    assert events(effects) == ["a", "d", "e", "f", "b", "c", "cancelled"]

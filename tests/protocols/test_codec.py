@@ -195,12 +195,23 @@ def test_messagepack_outside_the_domain_is_refused(body: bytes) -> None:
 
 @given(value=VALUES)
 def test_repeated_keys_are_never_seen_where_there_are_none(value: Any) -> None:
-    """Colons in texts, long texts and numbers of all sizes raise no false alarm."""
-    text = json.dumps({"a:b": value, "c": "::", "long": "x" * 70_000}).encode()
-    packed = msgspec.msgpack.encode({"a": value, "l": [0] * 70_000, "n": [2**7, 2**40, -(2**40)]})
+    """Colons in texts and numbers of all sizes raise no false alarm."""
+    text = json.dumps({"a:b": value, "c": "::"}).encode()
+    packed = msgspec.msgpack.encode({"a": value, "n": [2**7, 2**40, -(2**40), 0.5]})
 
     assert decode(text)["c"] == "::"
-    assert decode(packed, MSGPACK)["n"] == [2**7, 2**40, -(2**40)]
+    assert decode(packed, MSGPACK)["n"] == [2**7, 2**40, -(2**40), 0.5]
+
+
+def test_keys_are_counted_right_in_large_messagepack_values() -> None:
+    """Every length that the format knows: 4, 8, 16 and 32 bits."""
+    value = {
+        "texts": ["x" * size for size in (3, 40, 300, 70_000)],
+        "lists": [[0] * size for size in (3, 40, 70_000)],
+        "maps": [{f"k{n}": n for n in range(size)} for size in (3, 40)],
+    }
+
+    assert decode(msgspec.msgpack.encode(value), MSGPACK) == value
 
 
 def test_an_empty_payload_is_none() -> None:

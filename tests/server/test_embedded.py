@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -33,7 +35,7 @@ from runtime.server.errors import (
 pytestmark = pytest.mark.server
 
 _DAEMON = """
-import sys, trio
+import sys, structlog, trio
 from pathlib import Path
 from runtime.server.configuration import Settings
 from runtime.server.embedded import EmbeddedServer
@@ -44,6 +46,7 @@ async def main():
         await nursery.start(server.run)
         print(server.pid, server.port, flush=True)
 
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 trio.run(main)
 """
 
@@ -72,6 +75,19 @@ async def _strike(server: EmbeddedServer, number: signal.Signals, seen: list[int
         seen += [server.pid, server.port]
         os.kill(server.pid, number)
         await trio.sleep_forever()
+
+
+def _request(port: int, subject: str, body: str = "") -> dict[str, Any]:
+    """Send one request by hand and return its JSON answer."""
+    hello = 'CONNECT {"verbose":false}\r\nSUB answer 1\r\n'
+    with socket.create_connection((LOOPBACK, port), timeout=5) as connection:
+        connection.sendall(f"{hello}PUB {subject} answer {len(body)}\r\n{body}\r\n".encode())
+        with connection.makefile("rb") as lines:
+            for line in lines:
+                if line.startswith(b"MSG answer"):
+                    answer: dict[str, Any] = json.loads(lines.readline())
+                    return answer
+    raise AssertionError("no answer")
 
 
 async def _serves(port: int) -> bool:
@@ -172,13 +188,18 @@ async def test_a_second_daemon_on_a_store_is_refused(tmp_path: Path, binary: Bin
 async def test_a_killed_daemon_can_be_started_again_at_once(
     tmp_path: Path, binary: Binary, number: signal.Signals
 ) -> None:
-    """The next daemon has the store and the port; the former server is gone."""
+    """The next daemon has store, port and data; the former server is gone."""
     daemon = subprocess.Popen(
-        [sys.executable, "-c", _DAEMON, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", _DAEMON, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     with daemon:
         assert daemon.stdout is not None
-        former, port = map(int, daemon.stdout.readline().split())
+        former, port = map(int, daemon.stdout.readline().split() or ["0", "0"])
+        _request(port, "$JS.API.STREAM.CREATE.KEPT", '{"name":"KEPT","subjects":["kept"]}')
+        stored = _request(port, "kept", "a message")
         daemon.send_signal(number)
         daemon.wait()
 
@@ -186,7 +207,8 @@ async def test_a_killed_daemon_can_be_started_again_at_once(
         assert server.port == port
         assert server.pid != former
         assert not _alive(former)
-        assert await _serves(port)
+        assert stored["seq"] == 1
+        assert _request(port, "$JS.API.STREAM.INFO.KEPT")["state"]["messages"] == 1
 
 
 async def test_a_leftover_server_is_ended_by_its_proven_pid(

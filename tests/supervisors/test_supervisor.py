@@ -13,10 +13,10 @@ import trio.testing
 
 from protocols.errors import AlreadyExistsError, NotFoundError, UnavailableError
 from supervisors.backoff import NO_BACKOFF, Backoff
-from supervisors.child import ChildSpec, ChildStatus, Exit, Restart, restarts
+from supervisors.child import ChildSpec, ChildStatus, Exit, Restart, StartFailedError, restarts
 from supervisors.intensity import Intensity, RestartIntensityExceededError
 from supervisors.strategy import Strategy, affected
-from supervisors.supervisor import StartFailedError, Supervisor
+from supervisors.supervisor import Supervisor
 from supervisors.tree import SupervisorSpec, build, lines
 from tests.supervisors.stage import Boom, Stage, running
 

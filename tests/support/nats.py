@@ -24,7 +24,6 @@ READY_S_MAX: Final = 20.0
 STOP_S_MAX: Final = 10.0
 _POLL_S: Final = 0.01
 _LOG_LINES_SHOWN: Final = 20
-MISSING: Final = "no nats-server is installed; run: movant nats install"
 
 _CONFIGURATION: Final = """\
 listen: "127.0.0.1:{port}"

@@ -1,0 +1,63 @@
+"""Dead letters: what no fold can take, kept with its reason so that a person can replay it.
+
+    movant.dead.<reason>   payload: the raw bytes; headers: subject, sequence, detail, and the
+                           raw header block in base64
+
+The stream is bounded and forgets its oldest: a flood of nonsense must not fill the disk.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Final
+
+import structlog
+
+from actors.inbound import DeadLetter
+from actors.service import header_text
+from actors.stream_writer import StreamWriter
+from protocols import headers as h
+from protocols.errors import MovantError, OverloadedError
+from protocols.ports import Outgoing
+from protocols.subjects import dead
+
+HEADERS_KEPT_BYTES_MAX: Final = 2_048
+
+log = structlog.get_logger()
+
+
+class DeadLetters:
+    """Writes dead letters. ``counts`` tells how many there were by reason."""
+
+    def __init__(self, writer: StreamWriter) -> None:
+        self._writer = writer
+        self.counts: dict[str, int] = {}
+
+    def take(self, letter: DeadLetter) -> None:
+        """Keep one message that no fold can take."""
+        self.counts[letter.reason] = self.counts.get(letter.reason, 0) + 1
+        delivery = letter.delivery
+        log.warning("letter.dead", reason=letter.reason, seq=delivery.seq, detail=letter.detail)
+        try:
+            self._writer.write(envelope(letter), _kept)
+        except OverloadedError:
+            log.error("letter.lost", reason=letter.reason, seq=delivery.seq)
+
+
+def envelope(letter: DeadLetter) -> Outgoing:
+    """Return the message that keeps a dead letter."""
+    delivery = letter.delivery
+    lines = h.encode(
+        {
+            "Movant-Subject": header_text(delivery.subject, 1_000),
+            "Movant-Sequence": str(delivery.seq),
+            "Movant-Detail": header_text(letter.detail),
+            "Movant-Headers": base64.b64encode(delivery.headers[:HEADERS_KEPT_BYTES_MAX]).decode(),
+        }
+    )
+    return Outgoing(dead(letter.reason), delivery.payload, lines)
+
+
+def _kept(_: int, error: MovantError | None) -> None:
+    if error is not None:
+        log.error("letter.refused", reason=str(error))

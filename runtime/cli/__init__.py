@@ -1,0 +1,87 @@
+"""The command line.
+
+    __init__    the tree of commands, by name; nothing else is imported until one is called
+    lazy        groups and commands: loading on demand, sections, examples, did-you-mean
+    failures    what a person and a script are told when something fails: text and exit code
+    options     options that many commands share, and values from the command line
+    output      table, json and jsonl
+    session     a command's connection to the daemon
+    host        the daemon as a process: signals, notice, service manager
+    …           one module per group of commands
+
+Decisions
+D1  click and no heavier framework; ``movant --help`` imports click and this file alone. The
+    short help of a command stands in the tree below, so that a list needs no module of it.
+D2  Standard output is data, standard error is talk. Tables are for people: on a terminal drawn
+    by rich, elsewhere aligned text that nothing is cut from.
+D3  An exit code says what a script would do next; see ``failures``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from runtime.cli.failures import EXIT_CODES, explain
+from runtime.cli.lazy import LazyGroup, Leaf
+
+cli = LazyGroup(
+    "movant",
+    help="Durable workflows as actors over NATS.",
+    tree={
+        "Daemon": {
+            "dev": Leaf("runtime.cli.serve:dev", "Run everything here, to try and to develop."),
+            "serve": Leaf("runtime.cli.serve:serve", "Run the daemon."),
+            "status": Leaf("runtime.cli.status:status", "Show how the daemon stands."),
+            "doctor": Leaf("runtime.cli.doctor:doctor", "Check this machine and the daemon."),
+            "config": Leaf("runtime.cli.settings:config", "Show and check the configuration."),
+        },
+        "Workflows": {
+            "workflow": Leaf("runtime.cli.workflow:workflow", "Register and inspect workflows."),
+            "run": Leaf("runtime.cli.run:run", "Start, watch and steer runs."),
+            "service": Leaf("runtime.cli.service:service", "Inspect and run services."),
+            "actor": Leaf("runtime.cli.actor:actor", "Inspect the supervision tree."),
+        },
+        "Tools": {
+            "nats": Leaf("runtime.cli.nats:nats", "Find or install nats-server."),
+            "schema": Leaf("runtime.cli.schema:schema", "Print schemas of all messages."),
+            "completion": Leaf("runtime.cli.completion:completion", "Print a completion script."),
+            "version": Leaf("runtime.cli.version:version", "Show the version."),
+        },
+    },
+    examples=(
+        ("movant dev", "try it: daemon, server and an example"),
+        ("movant workflow register orders.py", "deploy a workflow"),
+        ("movant run start orders -i amount=12 --wait", "start a run and wait for its end"),
+    ),
+    epilog=EXIT_CODES,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and end the process with its exit code."""
+    sys.exit(invoke(sys.argv[1:] if arguments is None else arguments))
+
+
+def invoke(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; errors are told on standard error."""
+    try:
+        code = cli.main(args=list(arguments), prog_name="movant", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except BrokenPipeError:
+        # Who read our output has gone, as head does; Python must not complain at its exit.
+        sys.stdout = None  # type: ignore[assignment]  # the documented way to skip the last flush
+        return 141
+    except Exception as error:  # noqa: BLE001 - the last stop: explained, or raised again
+        return explain(error)
+    except (KeyboardInterrupt, click.Abort):
+        sys.stderr.write("\n")
+        return 130
+    return code if isinstance(code, int) else 0
+
+
+__all__ = ["cli", "invoke", "main"]

@@ -1,0 +1,93 @@
+"""What is told when something fails: what, where, the next command; and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+from protocols.errors import (
+    BadValueError,
+    ConfigurationError,
+    InternalError,
+    InvalidIdError,
+    InvalidInputError,
+    MovantError,
+    NotFoundError,
+    OversizedError,
+    RefusedError,
+    SchemaVersionError,
+    UnavailableError,
+    UnknownOutcomeError,
+)
+
+OK: Final = 0
+RUN_FAILED: Final = 1
+USAGE: Final = 2
+DEGRADED: Final = 3
+UNREACHABLE: Final = 4
+NOT_FOUND: Final = 5
+REFUSED: Final = 6
+DEFECT: Final = 70
+TIMED_OUT: Final = 124
+
+EXIT_CODES: Final = (
+    "Exit codes: 0 ok, 1 the run failed, 2 usage or configuration, 3 degraded,\n"
+    "4 unreachable, 5 not found, 6 refused, 70 a defect of movant, 124 wait timed out."
+)
+
+_CODES: Final[tuple[tuple[type[MovantError], int], ...]] = (
+    (NotFoundError, NOT_FOUND),
+    (InvalidIdError, USAGE),
+    (BadValueError, USAGE),
+    (InvalidInputError, USAGE),
+    (OversizedError, USAGE),
+    (SchemaVersionError, USAGE),
+    (ConfigurationError, USAGE),
+    (RefusedError, REFUSED),
+    (UnavailableError, UNREACHABLE),
+    (UnknownOutcomeError, UNREACHABLE),
+    (InternalError, DEFECT),
+)
+
+
+def exit_code(error: MovantError) -> int:
+    """Return the exit code of an error."""
+    if error.code == "unknown.wait":
+        return TIMED_OUT
+    return next((code for kind, code in _CODES if isinstance(error, kind)), DEFECT)
+
+
+def explain(error: Exception) -> int:
+    """Tell a person about an error; return the exit code. A defect is raised again."""
+    found = _inside(error)
+    if not isinstance(found, MovantError):
+        raise found
+    tell_error(found)
+    return exit_code(found)
+
+
+def tell_error(error: MovantError) -> None:
+    """Write what is wrong and the next thing to do."""
+    lines = [f"error: {error.message}"]
+    if isinstance(error, InvalidInputError):
+        width = max(map(len, error.fields), default=0)
+        lines += [f"  {path.ljust(width)}  {what}" for path, what in error.fields.items()]
+        if "\n".join(f"{p}: {w}" for p, w in error.fields.items()) and error.hint == "; ".join(
+            f"{path}: {what}" for path, what in error.fields.items()
+        ):
+            error.hint = ""
+    if error.hint:
+        lines.append(f"next:  {error.hint}")
+    sys.stderr.write("\n".join(lines) + "\n")
+
+
+def say(text: str) -> None:
+    """Write a line of talk; data goes to standard output instead."""
+    sys.stderr.write(text + "\n")
+
+
+def _inside(error: Exception) -> Exception:
+    """Return the one error of a group of one, as nurseries raise them."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

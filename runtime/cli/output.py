@@ -1,0 +1,183 @@
+"""Results as a table, as one JSON document, or as one JSON line per row.
+
+A table is for people. On a terminal rich draws it; elsewhere it is aligned text, in which
+nothing is cut or coloured. JSON is what the API answered, for programs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+import msgspec
+
+Format = Literal["table", "json", "jsonl"]
+Row = Sequence[str]
+
+_NS: Final = 1_000_000_000
+_MINUTE_S: Final = 60
+_HOUR_S: Final = 3_600
+_DAY_S: Final = 86_400
+_STYLES: Final = {
+    "completed": "green",
+    "ready": "green",
+    "up": "green",
+    "running": "cyan",
+    "pending": "cyan",
+    "failed": "red",
+    "blocked": "bold red",
+    "open": "red",
+    "absent": "yellow",
+    "cancelled": "yellow",
+    "degraded": "yellow",
+    "draining": "yellow",
+}
+
+
+def write_json(value: Any) -> None:
+    """Write a value as one indented JSON document."""
+    _write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+
+
+def write_jsonl(rows: Sequence[Any]) -> None:
+    """Write one JSON line per row."""
+    _write(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+
+
+def write_line(value: Any) -> None:
+    """Write one JSON line now, for who follows a stream."""
+    _write(msgspec.json.encode(value) + b"\n")
+
+
+def write_text(text: str) -> None:
+    """Write lines of text."""
+    _write(text.encode("utf-8", "backslashreplace") + (b"" if text.endswith("\n") else b"\n"))
+
+
+def write_rows(form: Format, rows: Sequence[Any], columns: Row, cells: Sequence[Row]) -> None:
+    """Write rows in one of the three forms; ``cells`` are the texts of the table."""
+    if form == "json":
+        write_json(rows)
+    elif form == "jsonl":
+        write_jsonl(rows)
+    else:
+        write_table(columns, cells)
+
+
+def write_table(columns: Row, cells: Sequence[Row]) -> None:
+    """Write a table: drawn on a terminal, aligned elsewhere."""
+    if _is_terminal():
+        _draw(columns, cells)
+        return
+    widths = [
+        max(len(column), *(len(row[index]) for row in cells)) if cells else len(column)
+        for index, column in enumerate(columns)
+    ]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (columns, *cells)
+    ]
+    write_text("\n".join(lines))
+
+
+def write_facts(facts: Sequence[tuple[str, str]]) -> None:
+    """Write names and values, one fact a line; a value with several lines is indented."""
+    width = max((len(name) for name, _ in facts), default=0)
+    lines: list[str] = []
+    for name, value in facts:
+        first, *rest = value.splitlines() or [""]
+        lines.append(f"{name.ljust(width)}  {_styled(first)}".rstrip())
+        lines += [f"{'':{width}}  {line}" for line in rest]
+    write_text("\n".join(lines))
+
+
+def compact(value: Any, width: int = 0) -> str:
+    """Return a value as one line of JSON, cut with an ellipsis where a width is given."""
+    text = msgspec.json.encode(value).decode()
+    return text if not width or len(text) <= width else text[: width - 1] + "…"
+
+
+def pretty(value: Any) -> str:
+    """Return a value as indented JSON; text and short values stay on their line."""
+    if isinstance(value, str):
+        return value
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+
+
+def clock_time(at: int) -> str:
+    """Return nanoseconds since 1970 as a local time with its offset, or a dash."""
+    if not at:
+        return "-"
+    moment = datetime.fromtimestamp(at / _NS, tz=UTC).astimezone()
+    return moment.isoformat(sep=" ", timespec="milliseconds")
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as people say it: 350ms, 4.2s, 12m, 3h05m, 2d4h."""
+    if seconds < 1:
+        return f"{max(seconds, 0) * 1000:.0f}ms"
+    if seconds < _MINUTE_S:
+        return f"{seconds:.1f}s"
+    whole = int(seconds)
+    if whole < _HOUR_S:
+        return f"{whole // _MINUTE_S}m{whole % _MINUTE_S:02}s"
+    if whole < _DAY_S:
+        return f"{whole // _HOUR_S}h{whole % _HOUR_S // _MINUTE_S:02}m"
+    return f"{whole // _DAY_S}d{whole % _DAY_S // _HOUR_S}h"
+
+
+def between(begin: int, end: int) -> str:
+    """Return the time between two moments in nanoseconds, or a dash."""
+    return duration((end - begin) / _NS) if begin and end else "-"
+
+
+def is_live(form: Format) -> bool:
+    """Tell whether a live view may be drawn."""
+    return form == "table" and _is_terminal()
+
+
+def has_colors() -> bool:
+    """Tell whether standard output wants colours: https://no-color.org, and FORCE_COLOR."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or _is_terminal()
+
+
+def _styled(text: str) -> str:
+    style = _STYLES.get(text)
+    if style is None or not has_colors():
+        return text
+    import click  # noqa: PLC0415 - only for colours
+
+    return click.style(text, fg=style.split()[-1], bold=style.startswith("bold"))
+
+
+def _draw(columns: Row, cells: Sequence[Row]) -> None:
+    from rich.console import Console  # noqa: PLC0415 - 40 ms that only tables pay
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for number, column in enumerate(columns):
+        # The first column is what the next command needs: it is never cut.
+        table.add_column(column, no_wrap=True, overflow="fold" if not number else "ellipsis")
+    for row in cells:
+        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+    Console(highlight=False).print(table)
+
+
+def _is_terminal() -> bool:
+    return sys.stdout.isatty()
+
+
+def _write(data: bytes) -> None:
+    buffer = getattr(sys.stdout, "buffer", None)
+    if buffer is None:  # a captured stream of a test or of an embedding program
+        sys.stdout.write(data.decode())
+    else:
+        sys.stdout.flush()
+        buffer.write(data)
+    sys.stdout.flush()

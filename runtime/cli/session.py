@@ -1,0 +1,38 @@
+"""A command's connection to the daemon: connect, ask, disconnect."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final, TypeVar
+
+import trio
+
+from protocols.subjects import ID_BYTES_MAX, is_id
+from runtime.client import Client
+
+PATIENCE_S: Final = 2.0
+"""A person waits this long for a daemon that restarts, then is told that there is none."""
+FULL_ID_CHARS: Final = 20
+"""From here on a word is taken as a whole id; what the client chooses itself is this long."""
+
+R = TypeVar("R")
+
+
+def ask(url: str | None, store: Path | None, question: Callable[[Client], Awaitable[R]]) -> R:
+    """Connect, run ``question`` with a client, and return its answer."""
+
+    async def main() -> R:
+        async with Client.connect(
+            url, store=store, name="movant-cli", patience_s=PATIENCE_S
+        ) as client:
+            return await question(client)
+
+    return trio.run(main, strict_exception_groups=False)
+
+
+async def full_id(client: Client, word: str) -> str:
+    """Return the id that a person meant: the whole id, or the only one that begins so."""
+    if not is_id(word) or FULL_ID_CHARS <= len(word) <= ID_BYTES_MAX:
+        return word
+    return await client.resolve(word)

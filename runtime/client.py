@@ -1,0 +1,326 @@
+"""Client: start, watch and steer workflows from any trio program.
+
+    async with movant.Client.connect() as client:
+        run = await client.start("civic.restaurant", application, id="harbor-grill")
+        outcome = await client.wait(run.id, timeout_s=3600)
+
+Ids are chosen here when the caller gives none, so whatever failed half-way can be asked again:
+a start, a signal or a cancel that is sent twice happens once.
+"""
+# ruff: noqa: A002 - an id is called id and an input input, as in the API
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final, Literal, Self, TypeVar
+
+import trio
+
+from protocols import api
+from protocols.effects import FINAL, Status
+from protocols.errors import AlreadyExistsError, MovantError, UnknownOutcomeError
+from protocols.events import Event
+from protocols.subjects import check_id, check_name
+from runtime import client_discovery
+from runtime.bridge import connect
+from runtime.client_batches import CHUNK_ITEMS, WINDOW, chunks
+from runtime.client_calls import ANSWER_S, PATIENCE_S, Calls
+from runtime.client_watch import watch
+
+WAIT_SLICE_S: Final = 10.0
+"""One request waits this long for an end; the next one follows. A daemon that went away in
+between is noticed within this time."""
+SIGNALS_WINDOW: Final = 256
+"""Signals under way at once; more would only queue in the daemon."""
+_ID_BYTES: Final = 10
+_MESSAGE_ID_BYTES: Final = 12
+
+T = TypeVar("T")
+Inputs = Iterable[Any]
+Starts = list[api.StartResult]
+Accepted = list[api.Accepted | MovantError]
+
+
+class WaitTimeoutError(UnknownOutcomeError):
+    """The run has not ended in time; it goes on. ``status`` is where it stands."""
+
+    code = "unknown.wait"
+
+    def __init__(self, message: str, *, status: Status, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.status: Final = status
+
+
+class Client:
+    """A connection to the API. Safe to use from many tasks at once."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(
+        cls,
+        url: str | None = None,
+        *,
+        store: Path | None = None,
+        name: str = "movant-client",
+        answer_s: float = ANSWER_S,
+        patience_s: float = PATIENCE_S,
+    ) -> AsyncIterator[Self]:
+        """Connect to the daemon at ``url``, or to the one that this machine knows of.
+
+        ``patience_s`` bounds how long a request is tried again while nobody can answer. Raises
+        NoDaemonError, DisconnectedError, and ConfigurationError for a refused login.
+        """
+        nats = client_discovery.find(url or "", store)
+        async with connect(nats.url, name=name, **client_discovery.login(nats)) as transport:
+            yield cls(Calls(transport, answer_s=answer_s, patience_s=patience_s))
+
+    @property
+    def calls(self) -> Calls:
+        """The requests below this client, for what it has no method for."""
+        return self._calls
+
+    # Runs
+
+    async def start(
+        self,
+        workflow: str,
+        input: Any = None,
+        *,
+        id: str | None = None,
+        if_exists: Literal["return", "refuse"] = "return",
+        wait_s: float = 0.0,
+    ) -> api.RunStarted:
+        """Start an instance; wait up to ``wait_s`` seconds for its end.
+
+        A taken id gives that instance (``created`` false), or AlreadyExistsError with
+        ``if_exists="refuse"``; then an answer that was lost raises UnknownOutcomeError, because
+        asking again could not tell whose start it was.
+        """
+        check_name(workflow, "workflow name")
+        chosen = check_id(id) if id is not None else new_id()
+        refuse = id is not None and if_exists == "refuse"
+        first_s = min(wait_s, WAIT_SLICE_S)
+        request = api.RunStart(
+            workflow=workflow,
+            input=input,
+            id=chosen,
+            if_exists="refuse" if refuse else "return",
+            wait_s=first_s,
+        )
+        began = trio.current_time()
+        started = await self._calls.call(
+            "run.start", request, api.RunStarted, extra_s=first_s, repeat=not refuse
+        )
+        left_s = wait_s - (trio.current_time() - began)
+        if started.status in (*FINAL, "blocked") or left_s <= 0:
+            return started
+        outcome = await self._outcome(chosen, left_s)
+        return api.RunStarted(
+            id=started.id,
+            created=started.created,
+            status=outcome.status,
+            definition=started.definition,
+            result=outcome.result,
+            failure=outcome.failure,
+        )
+
+    async def start_many(
+        self, workflow: str, items: Inputs, *, chunk: int = CHUNK_ITEMS
+    ) -> Starts:
+        """Start one instance per item and return what became of each, in order.
+
+        An item is an input, or an ``api.StartItem`` with an id of its own. They go in requests
+        of up to ``chunk`` items, several under way at once. An item that was refused has an
+        ``error``; only a request that nobody answers raises.
+        """
+        check_name(workflow, "workflow name")
+        results: dict[int, Starts] = {}
+        limit = trio.CapacityLimiter(WINDOW)
+        bytes_max = self._calls.transport.payload_bytes_max
+
+        async def send(number: int, payload: bytes) -> None:
+            try:
+                answer = await self._calls.raw("run.start_many", payload, api.RunStartedMany)
+                results[number] = answer.results
+            finally:
+                limit.release_on_behalf_of(number)
+
+        async with trio.open_nursery() as nursery:
+            made = chunks(workflow, items, new_id, items_max=chunk, bytes_max=bytes_max)
+            for number, payload in enumerate(made):
+                await limit.acquire_on_behalf_of(number)
+                nursery.start_soon(send, number, payload)
+        return [result for number in sorted(results) for result in results[number]]
+
+    async def show(self, id: str) -> api.RunView:
+        """Return all that is known about a run. Raises NotFoundError."""
+        return await self._calls.call("run.show", api.RunShow(id=check_id(id)), api.RunView)
+
+    async def list(
+        self,
+        *,
+        status: Status | None = None,
+        workflow: str | None = None,
+        limit: int = 50,
+        after: str = "",
+    ) -> api.RunPage:
+        """Return a page of runs, newest first; pass its ``next`` as ``after`` for more."""
+        request = api.RunList(status=status, workflow=workflow, limit=limit, after=after)
+        return await self._calls.call("run.ls", request, api.RunPage)
+
+    async def history(
+        self,
+        id: str,
+        *,
+        after: int = 0,
+        page: int = 200,
+    ) -> AsyncIterator[api.HistoryEntry]:
+        """Yield the messages of a run's mailbox in order, from behind ``after`` to the newest."""
+        check_id(id)
+        while True:
+            request = api.RunHistory(id=id, after=after, limit=page)
+            found = await self._calls.call("run.history", request, api.HistoryPage)
+            for entry in found.entries:
+                yield entry
+            if not found.next:
+                return
+            after = found.next
+
+    async def signal(
+        self,
+        id: str,
+        name: str,
+        data: Any = None,
+        *,
+        message_id: str = "",
+    ) -> api.Accepted:
+        """Send a signal; it may come before the start. A repeat by ``message_id`` does nothing."""
+        request = api.RunSignal(
+            id=check_id(id),
+            name=check_name(name, "signal name"),
+            data=data,
+            message_id=message_id or _new_message_id(),
+        )
+        return await self._calls.call("run.signal", request, api.Accepted)
+
+    async def signal_many(self, ids: Sequence[str], name: str, data: Any = None) -> Accepted:
+        """Send a signal to many runs; return for each, in order, its place or its error."""
+        results: dict[int, api.Accepted | MovantError] = {}
+        limit = trio.CapacityLimiter(SIGNALS_WINDOW)
+
+        async def send(number: int, target: str) -> None:
+            try:
+                results[number] = await self.signal(target, name, data)
+            except MovantError as error:
+                results[number] = error
+            finally:
+                limit.release_on_behalf_of(number)
+
+        async with trio.open_nursery() as nursery:
+            for number, target in enumerate(ids):
+                await limit.acquire_on_behalf_of(number)
+                nursery.start_soon(send, number, target)
+        return [results[number] for number in range(len(ids))]
+
+    async def cancel(self, id: str, *, reason: str = "", message_id: str = "") -> api.Accepted:
+        """Ask a run to cancel; its clean-up and compensation still run."""
+        request = api.RunCancel(
+            id=check_id(id), reason=reason, message_id=message_id or _new_message_id()
+        )
+        return await self._calls.call("run.cancel", request, api.Accepted)
+
+    async def wait(self, id: str, *, timeout_s: float = float("inf")) -> api.RunOutcome:
+        """Wait until a run has ended or is blocked, and return how.
+
+        Raises WaitTimeoutError when that takes longer than ``timeout_s``; the run goes on.
+        """
+        outcome = await self._outcome(check_id(id), timeout_s)
+        if outcome.status in (*FINAL, "blocked"):
+            return outcome
+        raise WaitTimeoutError(
+            f"run {id} is still {outcome.status} after {timeout_s:g} s",
+            status=outcome.status,
+            hint=f"movant run show {id}",
+        )
+
+    def watch(self, id: str) -> AsyncIterator[Event]:
+        """Yield a run's events from now on, up to and including the one that ends it.
+
+        A run that has ended already gives that last event at once. Nothing is missed between
+        the subscription and the run's state; while the connection is lost, live events are.
+        """
+        return watch(self._calls, check_id(id))
+
+    async def resolve(self, prefix: str) -> str:
+        """Return the one id that begins so. Raises NotFoundError, or RefusedError for several."""
+        found = await self._calls.call(
+            "run.resolve", api.RunResolve(prefix=prefix), api.RunResolved
+        )
+        return found.id
+
+    # Workflows, services, the daemon
+
+    async def register(self, data: bytes, hash: str) -> api.WorkflowRegistered:
+        """Register a packed definition (see ``actors.packing.pack``)."""
+        request = api.WorkflowRegister(data=data, hash=hash)
+        return await self._calls.call("workflow.register", request, api.WorkflowRegistered)
+
+    async def register_source(self, source: Path | str) -> api.WorkflowRegistered:
+        """Pack a workflow file, package or module, and register it."""
+        from actors.packing import pack  # noqa: PLC0415 - most clients never pack
+
+        packed = await trio.to_thread.run_sync(pack, source)
+        return await self.register(packed.data, packed.hash)
+
+    async def workflows(self) -> api.WorkflowPage:
+        """Return all registered workflows."""
+        return await self._calls.call("workflow.ls", api.Empty(), api.WorkflowPage)
+
+    async def workflow(self, name: str = "", *, hash: str = "") -> api.WorkflowView:
+        """Return a workflow and its definition, by name or by hash. Raises NotFoundError."""
+        request = api.WorkflowShow(name=name, hash=hash)
+        return await self._calls.call("workflow.show", request, api.WorkflowView)
+
+    async def services(self) -> api.ServicePage:
+        """Return all services that the daemon knows."""
+        return await self._calls.call("service.ls", api.Empty(), api.ServicePage)
+
+    async def service(self, name: str) -> api.ServiceView:
+        """Return all that is known about a service. Raises NotFoundError."""
+        return await self._calls.call("service.show", api.ServiceShow(name=name), api.ServiceView)
+
+    async def status(self) -> api.StatusView:
+        """Return how the daemon stands."""
+        return await self._calls.call("status", api.Empty(), api.StatusView)
+
+    async def actor_tree(self) -> api.ActorTree:
+        """Return the daemon's supervision tree."""
+        return await self._calls.call("actor.tree", api.Empty(), api.ActorTree)
+
+    async def _outcome(self, id: str, timeout_s: float) -> api.RunOutcome:
+        """Return the outcome, or how the run stands at the end of the time."""
+        deadline = trio.current_time() + timeout_s
+        while True:
+            slice_s = max(0.0, min(WAIT_SLICE_S, deadline - trio.current_time()))
+            request = api.RunWait(id=id, timeout_s=slice_s)
+            outcome = await self._calls.call("run.wait", request, api.RunOutcome, extra_s=slice_s)
+            if outcome.status in (*FINAL, "blocked") or trio.current_time() >= deadline:
+                return outcome
+
+
+def new_id() -> str:
+    """Return a fresh instance id: 80 random bits, in characters that a double click selects."""
+    return secrets.token_hex(_ID_BYTES)
+
+
+def _new_message_id() -> str:
+    return secrets.token_hex(_MESSAGE_ID_BYTES)
+
+
+__all__ = ["AlreadyExistsError", "Client", "WaitTimeoutError", "new_id"]

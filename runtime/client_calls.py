@@ -1,0 +1,139 @@
+"""One API request: encode, send, decode, map errors back, and try again within a budget.
+
+Every verb can be repeated: starts and signals carry ids that the client chose, reads change
+nothing. So a request that nobody answered is sent again, also when its outcome is unknown.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any, Final, TypeVar
+
+import msgspec
+import trio
+
+from protocols import api, headers
+from protocols.codec import encode
+from protocols.errors import (
+    BadValueError,
+    InternalError,
+    MovantError,
+    NoRespondersError,
+    OversizedError,
+    UnavailableError,
+    UnknownOutcomeError,
+)
+from protocols.ports import Frame, Outgoing, Transport
+from protocols.subjects import api as api_subject
+
+ANSWER_S: Final = 10.0
+"""How long one request waits for its answer, beyond what it asks the daemon to wait."""
+PATIENCE_S: Final = 10.0
+"""How long a client keeps asking when nobody can answer: a restart of the daemon."""
+_PAUSE_S_MIN: Final = 0.05
+_PAUSE_S_MAX: Final = 1.0
+_JITTER_STEPS: Final = 1_000
+_HEADERS_JSON: Final = headers.encode({headers.CONTENT_TYPE: headers.JSON})
+
+Result = TypeVar("Result", bound=api.Message)
+
+_error_decoder: Final = msgspec.json.Decoder(api.ErrorReply)
+
+
+class Calls:
+    """The API of one daemon (or several) behind one connection."""
+
+    def __init__(
+        self, transport: Transport, *, answer_s: float = ANSWER_S, patience_s: float = PATIENCE_S
+    ) -> None:
+        self.transport: Final = transport
+        self._answer_s = answer_s
+        self._patience_s = patience_s
+        self._decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
+
+    async def call(
+        self,
+        verb: str,
+        request: api.Message,
+        result: type[Result],
+        *,
+        extra_s: float = 0.0,
+        repeat: bool = True,
+    ) -> Result:
+        """Ask and return the result.
+
+        ``extra_s`` is what the daemon was asked to wait. ``repeat`` false: not asked again when
+        the outcome is unknown. Raises what the daemon answered, or why nobody did.
+        """
+        return await self.raw(verb, encode(request), result, extra_s=extra_s, repeat=repeat)
+
+    async def raw(
+        self,
+        verb: str,
+        payload: bytes,
+        result: type[Result],
+        *,
+        extra_s: float = 0.0,
+        repeat: bool = True,
+    ) -> Result:
+        """Do the same with a payload that is encoded already."""
+        if len(payload) > self.transport.payload_bytes_max:
+            raise OversizedError(
+                f"the request {verb} has {len(payload)} bytes; the server takes"
+                f" {self.transport.payload_bytes_max}",
+                hint="pass a reference to large data instead of the data",
+            )
+        message = Outgoing(subject=api_subject(verb), payload=payload, headers=_HEADERS_JSON)
+        deadline = trio.current_time() + self._patience_s
+        pause_s = _PAUSE_S_MIN
+        while True:
+            try:
+                frame = await self.transport.request(message, self._answer_s + extra_s)
+                return self._decoded(verb, frame, result)
+            except (UnavailableError, UnknownOutcomeError) as error:
+                hopeless = isinstance(error, UnknownOutcomeError) and not repeat
+                if hopeless or trio.current_time() + pause_s > deadline:
+                    raise _explained(verb, error) from error
+            await trio.sleep(pause_s * (1 + secrets.randbelow(_JITTER_STEPS) / _JITTER_STEPS))
+            pause_s = min(2 * pause_s, _PAUSE_S_MAX)
+
+    def _decoded(self, verb: str, frame: Frame, result: type[Result]) -> Result:
+        if frame.headers:
+            found = headers.decode(frame.headers) or {}
+            if headers.SERVICE_ERROR in found or headers.SERVICE_ERROR_CODE in found:
+                raise _refusal(found, frame.payload)
+        decoder = self._decoders.get(result)
+        if decoder is None:
+            decoder = self._decoders[result] = msgspec.json.Decoder(result)
+        try:
+            decoded: Result = decoder.decode(frame.payload)
+        except msgspec.DecodeError as error:
+            raise BadValueError(
+                f"the answer to {verb} cannot be read: {error}",
+                hint="client and daemon may be too far apart: compare movant version and status",
+            ) from error
+        return decoded
+
+
+def _refusal(found: dict[str, str], payload: bytes) -> MovantError:
+    """Return the error of an error reply; one without our payload is read by its headers."""
+    try:
+        return api.to_error(_error_decoder.decode(payload))
+    except msgspec.DecodeError:
+        text = found.get(headers.SERVICE_ERROR, "the API refused the request")
+        return InternalError(f"{text} (code {found.get(headers.SERVICE_ERROR_CODE, 'none')})")
+
+
+def _explained(verb: str, error: MovantError) -> MovantError:
+    """Say what a transport's error means to the caller of the API."""
+    if isinstance(error, NoRespondersError):
+        return NoRespondersError(
+            "the NATS server answers, but no daemon serves it",
+            hint="movant serve --nats URL starts a daemon on this server",
+        )
+    if type(error) is UnknownOutcomeError:
+        return UnknownOutcomeError(
+            f"no answer to {verb}: {error.message}",
+            hint="ask again with the same id; movant status shows whether the daemon serves",
+        )
+    return error

@@ -1,0 +1,26 @@
+"""The real clock and the real entropy. Nothing else in movant asks the machine for either."""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+
+class SystemClock:
+    """``protocols.ports.Clock`` on this machine."""
+
+    def now_ns(self) -> int:
+        """Return nanoseconds since 1970, UTC."""
+        return time.time_ns()
+
+    def monotonic(self) -> float:
+        """Return seconds that never step back."""
+        return time.monotonic()
+
+
+class SystemEntropy:
+    """``protocols.ports.Entropy`` of the operating system."""
+
+    def token(self, bytes_count: int) -> str:
+        """Return random hexadecimal text of ``2 * bytes_count`` characters."""
+        return secrets.token_hex(bytes_count)

@@ -1,0 +1,371 @@
+"""The daemon's configuration: frozen Structs, read from four places in one order.
+
+    flags  >  environment MOVANT_SECTION__KEY  >  --config FILE (TOML)  >  defaults
+
+``load`` returns the Struct together with the origin of every value, for ``movant config show
+--origin``. A key that is not known is refused with the place where it stands, never ignored: a
+limit with a typo in its name is no limit. A secret may stand in a file of its own, named by
+``MOVANT_NATS__PASSWORD_FILE`` and the like.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import socket
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from protocols.errors import ConfigurationError
+
+PREFIX: Final = "MOVANT_"
+SECRETS: Final = frozenset({"nats.password", "nats.token"})
+"""Never shown, and read from a file when the variable's name ends in ``_FILE``."""
+ALIASES: Final = {"MOVANT_NATS": "nats.url"}
+"""Short names of what people set most."""
+FOREIGN: Final = frozenset({"MOVANT_CACHE", "MOVANT_CONFIG"})
+"""Variables with our prefix that are no settings of the daemon."""
+_FILE_BYTES_MAX: Final = 1024 * 1024
+_SECRET_BYTES_MAX: Final = 64 * 1024
+
+Port = Annotated[int, Meta(ge=0, le=65_535)]
+Count = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0)]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all sections."""
+
+
+class NatsConfig(Section, frozen=True, kw_only=True):
+    """Which NATS to use and as whom. An empty ``url`` means the embedded server."""
+
+    url: str = ""
+    user: str = ""
+    password: str = ""
+    token: str = ""
+    credentials: str = ""
+    """Path of a credentials file (JWT and nkey)."""
+    tls_ca: str = ""
+    """Path of the certificates to trust; empty: those of the system."""
+    tls_cert: str = ""
+    tls_key: str = ""
+
+
+class ServerConfig(Section, frozen=True, kw_only=True):
+    """The embedded server. ``port`` 0 is a free one, kept over restarts."""
+
+    store: Path = Path()
+    """Where everything durable is; the default is ``movant`` in the XDG state directory."""
+    port: Port = 0
+    durability: Literal["fsync", "interval"] = "fsync"
+    """``fsync``: an acknowledged message is on disk. ``interval``: it survives a crash."""
+    file_store_bytes_max: Annotated[int, Meta(ge=64 * 1024**2)] = 64 * 1024**3
+    """What all streams may take together; the server refuses to write beyond it."""
+    free_bytes_min: Annotated[int, Meta(ge=0)] = 256 * 1024**2
+    """Below this a start is refused: a server on a full disk switches its streams off."""
+
+
+class LimitsConfig(Section, frozen=True, kw_only=True):
+    """What one daemon holds at most."""
+
+    live_instances_max: Count = 100_000
+    """Instances in memory; more are passivated and read again when they are needed."""
+    mailbox_messages_warn: Count = 10_000
+    """From here on a mailbox is reported: its folds take longer and longer."""
+    mailbox_messages_max: Count = 50_000
+    """Here an instance is blocked (``mailbox_full``) until somebody looks."""
+    service_requests_max: Count = 1_000
+    """Open requests at one service; the others wait, parked."""
+    api_requests_max: Count = 10_000
+    """Requests of clients under way; more are refused as overloaded."""
+
+
+class HttpConfig(Section, frozen=True, kw_only=True):
+    """Health over HTTP. ``address`` is ``host:port``, port 0 a free one, empty: no HTTP."""
+
+    address: str = ""
+
+
+class LogConfig(Section, frozen=True, kw_only=True):
+    """What is logged, and how. ``auto`` is ``human`` on a terminal and ``json`` elsewhere."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "human"] = "auto"
+
+
+class DaemonConfig(Section, frozen=True, kw_only=True):
+    """Everything that can be chosen about a daemon."""
+
+    name: str = ""
+    """How it appears to people; the default is the host name."""
+    nats: NatsConfig = NatsConfig()
+    server: ServerConfig = ServerConfig()
+    limits: LimitsConfig = LimitsConfig()
+    http: HttpConfig = HttpConfig()
+    log: LogConfig = LogConfig()
+    partitions: Annotated[int, Meta(ge=1, le=1024)] = 64
+    """Fixed when the streams are created; ownership moves between daemons in these units."""
+    replicas: Annotated[int, Meta(ge=1, le=5)] = 1
+    lease_wait_s: Seconds = 60.0
+    """How long a start waits for the lease of a daemon that has ended or is about to."""
+    drain_timeout_s: Seconds = 30.0
+    """How long a shutdown waits for what is under way; whatever is not done is done later."""
+    services: dict[str, str] = {}
+    """Foreign services: name to the subject prefix where their operations are asked."""
+    workflows: tuple[Path, ...] = ()
+    """Files and directories that are registered at the start."""
+
+
+class Loaded(NamedTuple):
+    """A configuration, and for each key (``nats.url``) where its value comes from."""
+
+    config: DaemonConfig
+    origins: dict[str, str]
+
+
+def load(
+    flags: Mapping[str, Any] | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    file: Path | None = None,
+) -> Loaded:
+    """Read the configuration. ``flags`` maps dotted keys to values; None means not given.
+
+    Raises ConfigurationError that names file and line, variable or flag.
+    """
+    found = os.environ if environment is None else environment
+    origins: dict[str, str] = {}
+    values: dict[str, Any] = {}
+    if file is None and found.get("MOVANT_CONFIG"):
+        file = Path(found["MOVANT_CONFIG"])
+    if file is not None:
+        _overlay(values, origins, _from_file(file))
+    _overlay(values, origins, _from_environment(found))
+    given = {key: value for key, value in (flags or {}).items() if value is not None}
+    _overlay(values, origins, {key: (value, "flag") for key, value in given.items()})
+    config = _convert(values, origins)
+    server = config.server
+    if server.store == Path():
+        server = msgspec.structs.replace(server, store=default_store(found))
+    config = msgspec.structs.replace(
+        config,
+        name=config.name or _host_name(),
+        server=msgspec.structs.replace(server, store=server.store.expanduser().absolute()),
+    )
+    _check(config)
+    return Loaded(config, {key: origins.get(key, "default") for key in flatten(config)})
+
+
+def nats_from_environment(
+    url: str = "", environment: Mapping[str, str] | None = None
+) -> NatsConfig:
+    """Return how a client connects: ``url`` if given, and MOVANT_NATS__… for the rest.
+
+    Settings of the daemon alone are not looked at: a client must not fail because of them.
+    """
+    found = os.environ if environment is None else environment
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    ours = {
+        key: text
+        for key, text in found.items()
+        if key in ALIASES or key.startswith(f"{PREFIX}NATS__")
+    }
+    _overlay(values, origins, _from_environment(ours))
+    if url:
+        values.setdefault("nats", {})["url"] = url
+    return _convert(values, origins).nats
+
+
+def default_store(environment: Mapping[str, str] | None = None) -> Path:
+    """Return ``movant`` in the XDG state directory; it may not exist yet."""
+    found = os.environ if environment is None else environment
+    xdg = found.get("XDG_STATE_HOME", "")
+    # The XDG specification: a relative path there is to be ignored.
+    base = Path(xdg) if xdg.startswith("/") else Path("~/.local/state").expanduser()
+    return base / "movant"
+
+
+def flatten(config: DaemonConfig) -> dict[str, Any]:
+    """Return every value by its dotted key, secrets replaced by ``***``."""
+    shown: dict[str, Any] = {}
+    for name, value in msgspec.structs.asdict(config).items():
+        if isinstance(value, Section):
+            for key, inner in msgspec.structs.asdict(value).items():
+                shown[f"{name}.{key}"] = _plain(inner)
+        else:
+            shown[name] = _plain(value)
+    shown["nats.url"] = redacted(shown["nats.url"])
+    return {key: "***" if key in SECRETS and value else value for key, value in shown.items()}
+
+
+def redacted(url: str) -> str:
+    """Return a URL without the password or token in it."""
+    scheme, separator, rest = url.rpartition("://")
+    login, at, host = rest.rpartition("@")
+    if not at:
+        return url
+    user, colon, _ = login.partition(":")
+    return f"{scheme}{separator}{user if colon else '***'}{':***' if colon else ''}@{host}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _overlay(
+    values: dict[str, Any], origins: dict[str, str], new: Mapping[str, tuple[Any, str]]
+) -> None:
+    """Put values over those of a weaker origin, key by key."""
+    for key, (value, origin) in new.items():
+        section, dot, name = key.partition(".")
+        if dot:
+            values.setdefault(section, {})[name] = value
+        else:
+            values[section] = value
+        origins[key if section != "services" else section] = origin
+
+
+def _from_file(path: Path) -> dict[str, tuple[Any, str]]:
+    try:
+        with path.open("rb") as handle:
+            text = handle.read(_FILE_BYTES_MAX).decode()
+        document = tomllib.loads(text)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the configuration {path} cannot be read: {error.strerror}",
+            hint="check the path given with --config or MOVANT_CONFIG",
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: {error}", hint="the file has to be TOML") from error
+    found: dict[str, tuple[Any, str]] = {}
+    for name, value in document.items():
+        if isinstance(value, dict) and name in _SECTIONS:
+            for key, inner in value.items():
+                line = _line_of(text, name, key)
+                _known(f"{name}.{key}", f"{path}:{line}")
+                found[f"{name}.{key}"] = (inner, f"{path}:{line}")
+        else:
+            line = _line_of(text, "", name)
+            _known(name, f"{path}:{line}")
+            found[name] = (value, f"{path}:{line}")
+    return found
+
+
+def _line_of(text: str, section: str, key: str) -> int:
+    """Return the line of a key, or of its section when the key is written another way."""
+    current, at = "", 1
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = line.strip()
+        if stripped.startswith("["):
+            current = stripped.strip("[] ").partition("#")[0].strip("[] ")
+            at = number if current == (section or key) else at
+        name = stripped.partition("=")[0].strip().strip("\"'")
+        if (current == section and name == key) or (section and name == f"{section}.{key}"):
+            return number
+    return at
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
+    found: dict[str, tuple[Any, str]] = {}
+    for variable, key in ALIASES.items():
+        if environment.get(variable):
+            found[key] = (environment[variable], variable)
+    for variable, text in environment.items():
+        if not variable.startswith(PREFIX) or variable in FOREIGN or variable in ALIASES:
+            continue
+        key = variable.removeprefix(PREFIX).lower().replace("__", ".", 1)
+        if key.removesuffix("_file") in SECRETS and key.endswith("_file"):
+            found[key.removesuffix("_file")] = (_secret(Path(text), variable), variable)
+            continue
+        if "." not in key and key not in _KEYS:
+            continue  # some other program's variable
+        _known(key, variable)
+        value: Any = text
+        if key == "workflows":
+            value = [part for part in text.split(os.pathsep) if part]
+        found[key] = (value, variable)
+    return found
+
+
+def _secret(path: Path, variable: str) -> str:
+    try:
+        with path.open("rb") as handle:
+            return handle.read(_SECRET_BYTES_MAX).decode().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"{variable}: the secret {path} cannot be read: {error}",
+            hint="check the path and who may read it",
+        ) from error
+
+
+def _known(key: str, where: str) -> None:
+    if key in _KEYS or key.startswith("services."):
+        return
+    close = difflib.get_close_matches(key, _KEYS if "." in key else _KEYS | _SECTIONS, 1)
+    raise ConfigurationError(
+        f"{where}: {key!r} is no setting",
+        hint=f"did you mean {close[0]!r}?" if close else "movant config show lists all settings",
+    )
+
+
+def _convert(values: Mapping[str, Any], origins: Mapping[str, str]) -> DaemonConfig:
+    try:
+        return msgspec.convert(values, DaemonConfig, strict=False, dec_hook=_path)
+    except msgspec.ValidationError as error:
+        message, _, where = str(error).partition(" - at `$")
+        key = where.rstrip("`").removeprefix(".").partition("[")[0]
+        origin = origins.get(key, "")
+        place = "flag" if origin == "flag" else origin
+        raise ConfigurationError(
+            f"{place + ': ' if place else ''}{key or 'the configuration'}: {message}",
+            hint="movant config show lists all settings with their values",
+        ) from error
+
+
+def _path(kind: type, value: Any) -> Any:
+    if kind is Path and isinstance(value, str | Path):
+        return Path(value)
+    raise ValueError(f"expected a path, got {value!r}")
+
+
+def _check(config: DaemonConfig) -> None:
+    """Refuse what no type can say."""
+    limits = config.limits
+    if limits.mailbox_messages_warn > limits.mailbox_messages_max:
+        raise ConfigurationError(
+            "limits.mailbox_messages_warn is above limits.mailbox_messages_max",
+            hint="warn below the limit",
+        )
+    if config.replicas > 1 and not config.nats.url:
+        raise ConfigurationError(
+            f"replicas = {config.replicas} needs a NATS cluster; the embedded server is one",
+            hint="set nats.url to the cluster, or replicas = 1",
+        )
+
+
+def _host_name() -> str:
+    return socket.gethostname().partition(".")[0] or "movant"
+
+
+def _keys() -> tuple[frozenset[str], frozenset[str]]:
+    sections: set[str] = set()
+    keys: set[str] = set()
+    for field in msgspec.structs.fields(DaemonConfig):
+        if isinstance(field.type, type) and issubclass(field.type, Section):
+            sections.add(field.name)
+            keys |= {f"{field.name}.{inner.name}" for inner in msgspec.structs.fields(field.type)}
+        else:
+            keys.add(field.name)
+    return frozenset(sections), frozenset(keys)
+
+
+_SECTIONS, _KEYS = _keys()

@@ -1,0 +1,509 @@
+"""Daemon: wires the supervision tree; start -> ready -> drain -> stopped.
+
+    daemon (rest_for_one)
+    ├─ server      (one_for_one) the embedded nats-server, when there is one
+    ├─ bridge      the connection
+    ├─ store       streams, keys, lease, writers
+    ├─ actors      the actor system
+    ├─ router      routes and presence
+    ├─ workflows   owner, requests, reader, checkpoints
+    └─ edges       (one_for_one) API, health
+
+What a child makes for those after it stands in ``Parts``; when a child is restarted, all that
+come after it are made anew from it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import structlog
+import trio
+
+from actors import streams
+from actors.checkpoint import Checkpoint
+from actors.dead_letters import DeadLetters
+from actors.definitions import Definitions
+from actors.direct_reader import DirectReader
+from actors.kv import Kv
+from actors.kv_definitions import KvDefinitionStore
+from actors.leases import Lease, Leases
+from actors.local import LocalService
+from actors.outbox import Outbox
+from actors.owner import FencedError, Owner
+from actors.packing import pack
+from actors.requests import Requests
+from actors.router import Router
+from actors.stream_reader import StreamReader
+from actors.stream_writer import StreamWriter
+from actors.system import ActorSystem, open_system
+from protocols.errors import ConfigurationError, MovantError
+from protocols.ports import Outgoing
+from protocols.subjects import marker
+from protocols.tokens import KeyRing, ring
+from runtime.bridge.transport import NatsTransport, connect
+from runtime.clock import SystemClock, SystemEntropy
+from runtime.config import DaemonConfig
+from runtime.gateway import Gateway
+from runtime.health import serve_health
+from runtime.server.configuration import Settings
+from runtime.server.embedded import EmbeddedServer
+from supervisors.child import ChildSpec, ChildStatus
+from supervisors.incarnation import ChildView
+from supervisors.intensity import Intensity
+from supervisors.strategy import Strategy
+from supervisors.supervisor import Supervisor
+from supervisors.tree import SupervisorSpec, build
+
+VERSION: Final = metadata.version("movant")
+CHECKPOINT_S: Final = 1.0
+LEASE_WAIT_S: Final = 12.0
+"""More than twice the lease: a daemon that died elsewhere is surely noticed."""
+STREAMS: Final = ("MAIL", "TIMERS", "EVENTS", "ARCHIVE", "DEAD")
+REPLY_KEY_BYTES: Final = 32
+MARKERS_S: Final = 10.0
+
+log = structlog.get_logger()
+
+
+class Parts:
+    """What the children of the daemon have made so far."""
+
+    server: EmbeddedServer
+    transport: NatsTransport
+    keys: KeyRing
+    leases: Leases
+    writers: dict[str, StreamWriter]
+    checkpoints: Kv
+    definitions: Definitions
+    definition_store: KvDefinitionStore
+    system: ActorSystem
+    router: Router
+    local: LocalService
+    owner: Owner
+    requests: Requests
+    reader: StreamReader
+    mailboxes: DirectReader
+
+
+class Daemon:
+    """One daemon. ``run`` returns after ``drain``; it raises what nobody could mend."""
+
+    def __init__(self, config: DaemonConfig) -> None:
+        self.config = config
+        self.clock = SystemClock()
+        self.entropy = SystemEntropy()
+        self.parts = Parts()
+        self.state = "starting"
+        self.started_at = self.clock.monotonic()
+        self._drain = trio.Event()
+        self._fatal: MovantError | None = None
+        self._root: Supervisor | None = None
+        self._stored: dict[int, Checkpoint] = {}
+        self.url = config.nats.url
+
+    # For the command line and the edges.
+
+    @property
+    def version(self) -> str:
+        """The version of movant."""
+        return VERSION
+
+    def new_id(self) -> str:
+        """Return a fresh id that sorts by time."""
+        return f"{self.clock.now_ns() // 1_000_000:011x}{self.entropy.token(6)}"
+
+    @property
+    def name(self) -> str:
+        """The daemon's name, unique in its NATS account."""
+        return self.config.name or socket.gethostname()
+
+    @property
+    def durability(self) -> str:
+        """What an acknowledgement means here: fsync, interval or replicated."""
+        if self.config.nats.url:
+            return "replicated" if self.config.replicas > 1 else "server"
+        return self.config.server.durability
+
+    def tree(self) -> ChildView | None:
+        """Return the supervision tree as data."""
+        return None if self._root is None else self._root.view()
+
+    def problems(self) -> list[str]:
+        """Return what a person should look at."""
+        found = []
+        transport = getattr(self.parts, "transport", None)
+        if transport is None or not transport.connected:
+            found.append("no connection to NATS")
+        owner = getattr(self.parts, "owner", None)
+        if owner is not None and owner.crashes:
+            found.append(f"{len(owner.crashes)} instances crashed in this daemon")
+        router = getattr(self.parts, "router", None)
+        if router is not None:
+            found += [
+                f"stream {each.captured_by} captures {each.subject}"
+                for each in router.views()
+                if each.captured_by
+            ]
+        return found
+
+    def drain(self) -> None:
+        """Begin a graceful stop. Idempotent."""
+        self._drain.set()
+
+    async def run(self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until drained. Reports ``started(self)`` when instances are hosted."""
+        self._root = build(self._tree(), seed=self.name)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._supervise)
+            self.state = "ready"
+            log.info("daemon.ready", daemon=self.name, url=self.url, durability=self.durability)
+            task_status.started(self)
+            await self._drain.wait()
+            self.state = "draining"
+            if self._fatal is None:
+                log.info("daemon.draining", timeout_s=self.config.drain_timeout_s)
+                with trio.move_on_after(self.config.drain_timeout_s):
+                    await self._finish()
+            self._root.request_stop()
+        self.state = "stopped"
+        log.info("daemon.stopped", daemon=self.name)
+        if self._fatal is not None:
+            raise self._fatal
+
+    async def _supervise(
+        self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        assert self._root is not None
+        try:
+            await self._root.run(task_status=_Status(task_status))
+        finally:
+            self._drain.set()
+
+    async def _finish(self) -> None:
+        """Take nothing new, let what is under way be stored, write the last checkpoint."""
+        parts = self.parts
+        parts.reader.stop()
+        while parts.owner.statistics().backlog or parts.local.running:
+            await trio.sleep(0.01)
+        for name in ("MAIL", "TIMERS", "EVENTS", "ARCHIVE", "DEAD"):
+            await parts.writers[name].drained()
+        await self._checkpoint()
+        await parts.leases.release()
+
+    # The tree.
+
+    def _tree(self) -> SupervisorSpec:
+        children: list[ChildSpec | SupervisorSpec] = []
+        if not self.config.nats.url:
+            children.append(
+                SupervisorSpec(
+                    id="server",
+                    children=(
+                        ChildSpec(
+                            id="nats-server",
+                            start=self._serve_nats,
+                            shutdown=20.0,
+                            start_timeout_s=180.0,
+                        ),
+                    ),
+                    intensity=Intensity(restarts_max=5, period_s=60.0),
+                    start_timeout_s=240.0,
+                )
+            )
+        children += [
+            ChildSpec(id="bridge", start=self._bridge),
+            ChildSpec(id="store", start=self._store, start_timeout_s=60.0),
+            ChildSpec(id="actors", start=self._actors),
+            ChildSpec(id="router", start=self._route),
+            ChildSpec(id="workflows", start=self._workflows, start_timeout_s=600.0),
+            SupervisorSpec(
+                id="edges",
+                children=(
+                    ChildSpec(id="api", start=self._api),
+                    ChildSpec(id="health", start=self._health),
+                ),
+            ),
+        ]
+        return SupervisorSpec(
+            id="daemon",
+            children=tuple(children),
+            strategy=Strategy.REST_FOR_ONE,
+            intensity=Intensity(restarts_max=5, period_s=60.0),
+            start_timeout_s=900.0,
+        )
+
+    async def _serve_nats(self, *, task_status: ChildStatus) -> None:
+        server = getattr(self.parts, "server", None)
+        if server is None:
+            chosen = self.config.server
+            server = self.parts.server = EmbeddedServer(
+                Settings(
+                    store=chosen.store,
+                    port=chosen.port,
+                    durability=chosen.durability,
+                    store_bytes_max=chosen.file_store_bytes_max,
+                    free_bytes_min=chosen.free_bytes_min,
+                )
+            )
+        await server.run(_Told(task_status, lambda url: setattr(self, "url", url)))
+
+    async def _bridge(self, *, task_status: ChildStatus) -> None:
+        nats = self.config.nats
+        async with connect(
+            self.url,
+            name=f"movant {self.name}",
+            user=nats.user or None,
+            password=nats.password or None,
+            token=nats.token or None,
+            credentials=nats.credentials or None,
+        ) as transport:
+            self.parts.transport = transport
+            task_status.started()
+            await transport.wait_failed()
+
+    async def _store(self, *, task_status: ChildStatus) -> None:
+        """Check streams, load keys, take the lease, run the writers."""
+        parts, config = self.parts, self.config
+        transport = parts.transport
+        try:
+            await streams.ensure(
+                transport,
+                streams.wanted(partitions=config.partitions, replicas=config.replicas),
+            )
+            parts.keys = await self._keys(Kv(transport, "movant_keys"))
+            parts.leases = Leases(
+                Kv(transport, "movant_leases"),
+                self.clock,
+                Lease(self.name, socket.gethostname(), os.getpid(), boot_id()),
+                _is_dead,
+            )
+            epoch = await parts.leases.take(wait_s=LEASE_WAIT_S)
+        except ConfigurationError as error:
+            self._give_up(error)
+            raise
+        log.info("lease.taken", epoch=epoch)
+        parts.checkpoints = Kv(transport, "movant_checkpoints")
+        parts.definition_store = KvDefinitionStore(Kv(transport, "movant_definitions"))
+        parts.definitions = Definitions(parts.definition_store)
+        parts.writers = {
+            name: StreamWriter(transport, self.entropy, name=name)
+            for name in (*STREAMS, parts.checkpoints.stream)
+        }
+        async with trio.open_nursery() as nursery:
+            for writer in parts.writers.values():
+                await nursery.start(writer.run)
+            nursery.start_soon(parts.leases.run)
+            task_status.started()
+
+    async def _actors(self, *, task_status: ChildStatus) -> None:
+        async with open_system() as system:
+            self.parts.system = system
+            task_status.started()
+            await trio.sleep_forever()
+
+    async def _route(self, *, task_status: ChildStatus) -> None:
+        parts = self.parts
+        router = parts.router = Router(
+            parts.transport,
+            self.entropy,
+            lambda route, newcomer: parts.requests.presence_changed(route, newcomer),
+            foreign=self.config.services,
+        )
+        async with trio.open_nursery() as nursery:
+            await nursery.start(router.run)
+            task_status.started()
+
+    async def _workflows(self, *, task_status: ChildStatus) -> None:
+        """Recover and host instances."""
+        parts, config = self.parts, self.config
+        stored = await self._load_checkpoints()
+        dead = DeadLetters(parts.writers["DEAD"])
+        async with (
+            DirectReader(parts.transport, "MAIL") as mailboxes,
+            trio.open_nursery() as nursery,
+        ):
+            parts.mailboxes = mailboxes
+            parts.local = LocalService(parts.system, parts.writers["MAIL"])
+            owner = parts.owner = Owner(
+                parts.system,
+                self.clock,
+                parts.keys,
+                parts.definitions,
+                mailboxes,
+                partitions=config.partitions,
+                epoch=parts.leases.epoch,
+                checkpoints=stored,
+                dead=dead.take,
+                refill=lambda: parts.reader.refill(),
+            )
+            parts.requests = owner.requests = Requests(
+                parts.transport,
+                parts.router,
+                self.clock,
+                parts.keys,
+                owner.live.values,
+                owner.decide,
+                lambda _, ask, reply: parts.local.run(ask, reply),
+            )
+            owner.outbox = owner.passivation.outbox = Outbox(
+                parts.writers, owner.settled, config.partitions, f"/movant/{self.name}"
+            )
+            parts.reader = StreamReader(
+                parts.transport,
+                self.entropy,
+                stream="MAIL",
+                after=owner.after,
+                sink=owner.take,
+                demand=owner.demand,
+            )
+            for path in config.workflows:
+                await self.register(path)
+            nursery.start_soon(self._host, owner)
+            await nursery.start(parts.requests.run)
+            await nursery.start(parts.reader.run)
+            parts.transport.on_state(
+                lambda up: parts.requests.reconnected() if up and owner is parts.owner else None
+            )
+            await self._mark(parts.leases.epoch)
+            await owner.caught_up()
+            log.info("owner.caught_up", position=owner.statistics().position)
+            nursery.start_soon(self._checkpoint_forever)
+            task_status.started()
+
+    async def _host(self, owner: Owner) -> None:
+        try:
+            await owner.run()
+        except FencedError as error:
+            self._give_up(error)
+
+    async def _api(self, *, task_status: ChildStatus) -> None:
+        await Gateway(self).run(task_status=task_status)
+
+    async def _health(self, *, task_status: ChildStatus) -> None:
+        await serve_health(self, task_status=task_status)
+
+    def _give_up(self, error: MovantError) -> None:
+        """Stop the daemon with an error that a restart cannot mend."""
+        self._fatal = error
+        self._drain.set()
+        if self._root is not None:
+            self._root.request_stop()
+
+    # What the children need.
+
+    async def register(self, path: Path) -> list[str]:
+        """Pack and register the workflows of a file; return their names."""
+        packed = await trio.to_thread.run_sync(pack, path)
+        await self.parts.definitions.register(packed)
+        self.parts.owner.registered(packed.workflows)
+        log.info("workflow.registered", hash=packed.hash, workflows=list(packed.workflows))
+        return list(packed.workflows)
+
+    async def _keys(self, kv: Kv) -> KeyRing:
+        """Load the reply keys; make the first one."""
+        found = {each.key: each.value for each in await kv.all()}
+        if not found:
+            key_id = self.entropy.token(2)
+            await kv.put(key_id, bytes.fromhex(self.entropy.token(REPLY_KEY_BYTES)), revision=0)
+            found = {each.key: each.value for each in await kv.all()}
+        return ring(found, list(found)[-1])
+
+    async def _load_checkpoints(self) -> dict[int, Checkpoint]:
+        self._stored = {
+            int(each.key): msgspec.json.decode(each.value, type=Checkpoint)
+            for each in await self.parts.checkpoints.all()
+            if each.key.isdigit()
+        }
+        return self._stored
+
+    async def _mark(self, epoch: int) -> None:
+        """Begin our epoch in every partition."""
+        body = msgspec.json.encode({"epoch": epoch, "daemon": self.name})
+        writer = self.parts.writers["MAIL"]
+        for partition in range(self.config.partitions):
+            writer.write(Outgoing(marker(partition), body), _marked)
+        await writer.drained()
+
+    async def _checkpoint_forever(self) -> None:
+        while True:
+            await trio.sleep(CHECKPOINT_S)
+            await self._checkpoint()
+
+    async def _checkpoint(self) -> None:
+        """Store what has changed since the last checkpoint."""
+        parts = self.parts
+        kv = parts.checkpoints
+        writer = parts.writers[kv.stream]
+        if writer.depth:
+            return  # the last one is still under way: the server is slow
+        for partition, checkpoint in parts.owner.checkpoint().items():
+            if checkpoint != self._stored.get(partition):
+                self._stored[partition] = checkpoint
+                writer.write(
+                    Outgoing(kv.subject(str(partition)), msgspec.json.encode(checkpoint)),
+                    _checkpointed,
+                )
+        await writer.drained()
+
+
+class _Status:
+    """Adapts a trio TaskStatus to what a supervisor reports to."""
+
+    def __init__(self, told: trio.TaskStatus[Any]) -> None:
+        self._told = told
+
+    def started(self, value: Any = None, *, stop: Callable[[], Any] | None = None) -> None:
+        del stop
+        self._told.started(value)
+
+
+class _Told:
+    """A trio TaskStatus that looks at the value before it passes it on."""
+
+    def __init__(self, told: ChildStatus, look: Callable[[str], None]) -> None:
+        self._told = told
+        self._look = look
+
+    def started(self, value: str = "") -> None:
+        self._look(value)
+        self._told.started(value)
+
+
+def boot_id() -> str:
+    """Return an id of this boot of the machine, empty where there is none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _is_dead(lease: Lease) -> bool:
+    """Tell whether the holder of a lease is surely gone: same host, no such process."""
+    if lease.host != socket.gethostname() or lease.boot != boot_id():
+        return False
+    if lease.pid == os.getpid():
+        return True
+    try:
+        os.kill(lease.pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _marked(_: int, error: MovantError | None) -> None:
+    if error is not None:
+        log.error("marker.refused", reason=str(error))
+
+
+def _checkpointed(_: int, error: MovantError | None) -> None:
+    if error is not None:
+        log.error("checkpoint.refused", reason=str(error))

@@ -1,0 +1,100 @@
+"""History: one stored message as people and programs read it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from actors.inbound import DeadLetter, Delivery, Letter, Parsed
+from protocols import codec
+from protocols.api import HistoryEntry
+from protocols.errors import MovantError
+from protocols.mail import (
+    AttemptRefused,
+    AttemptTimedOut,
+    Cancel,
+    ChildEnded,
+    Fired,
+    Pinned,
+    Reply,
+    Signal,
+    Start,
+    Woken,
+)
+
+
+def entry(delivery: Delivery, parsed: Parsed) -> HistoryEntry:
+    """Return the entry of a message; one that no fold takes is shown with its reason."""
+    if isinstance(parsed, DeadLetter):
+        return HistoryEntry(
+            seq=delivery.seq,
+            at=delivery.at,
+            kind="dead",
+            summary=f"{parsed.reason}: {parsed.detail}",
+        )
+    if not isinstance(parsed, Letter):
+        return HistoryEntry(seq=delivery.seq, at=delivery.at, kind="marker")
+    facts = _facts(parsed.mail)
+    return HistoryEntry(seq=delivery.seq, at=delivery.at, **facts)
+
+
+def _facts(mail: Any) -> dict[str, Any]:
+    match mail:
+        case Start():
+            summary = f"definition {mail.definition}" if mail.definition else "not pinned"
+            return {
+                "kind": "start",
+                "name": mail.workflow,
+                "summary": summary,
+                "body": _value(mail.body, mail.content_type),
+            }
+        case Signal():
+            return {
+                "kind": "signal",
+                "name": mail.name,
+                "body": _value(mail.body, mail.content_type),
+            }
+        case Reply():
+            return {
+                "kind": "reply",
+                "path": f"/{mail.step}",
+                "attempt": mail.attempt,
+                "failure": mail.failure,
+                "summary": "ok" if mail.failure is None else mail.failure.kind,
+                "body": _value(mail.body, mail.content_type),
+            }
+        case Fired():
+            return {"kind": "timer", "name": mail.name, "path": f"/{mail.name}"}
+        case Woken():
+            return {"kind": "wake", "summary": f"effects since {mail.since} are due again"}
+        case Pinned():
+            return {"kind": "owner.pinned", "summary": f"definition {mail.definition}"}
+        case AttemptTimedOut():
+            return {"kind": "owner.timeout", "path": f"/{mail.step}", "attempt": mail.attempt}
+        case AttemptRefused():
+            return {
+                "kind": "owner.refused",
+                "path": f"/{mail.step}",
+                "attempt": mail.attempt,
+                "failure": mail.failure,
+                "summary": mail.failure.message,
+            }
+        case ChildEnded():
+            return {
+                "kind": "owner.child",
+                "path": f"/{mail.step}",
+                "name": mail.child,
+                "summary": mail.status,
+                "failure": mail.failure,
+                "body": _value(mail.body, ""),
+            }
+        case Cancel():
+            return {"kind": "control.cancel", "summary": mail.reason}
+        case _:
+            return {"kind": "unknown"}
+
+
+def _value(body: bytes, content_type: str) -> Any:
+    try:
+        return codec.decode(body, content_type)
+    except MovantError as error:
+        return {"unreadable": str(error), "bytes": len(body)}

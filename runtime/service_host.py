@@ -1,0 +1,157 @@
+"""ServiceHost: hosted services as a process of their own.
+
+    run_service(health, nats="nats://127.0.0.1:4222")
+
+SIGTERM and SIGINT drain: nothing new is taken, what runs is answered and stored, exit code 0.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+import structlog
+import trio
+
+from actors.ref import TrioRef
+from actors.service import ServiceActor
+from actors.stream_writer import StreamWriter
+from actors.system import ActorSystem, open_system
+from protocols.errors import ConfigurationError, OverloadedError
+from protocols.ports import Frame, Subscription, Transport
+from protocols.service import Service
+from runtime.bridge.transport import connect
+from runtime.clock import SystemClock, SystemEntropy
+from runtime.config import nats_from_environment
+from runtime.discovery import QUEUE_GROUP, Discovery
+
+DRAIN_S: Final = 30.0
+"""How long a stop waits for handlers; what is not answered then is asked again."""
+
+log = structlog.get_logger()
+
+
+def run_service(*services: Service, nats: str = "", drain_s: float = DRAIN_S) -> None:
+    """Serve until SIGTERM or SIGINT. Blocks; call it from a program's main.
+
+    ``nats`` is the server's URL; without it MOVANT_NATS__URL (or MOVANT_NATS) is used. Raises
+    ConfigurationError and DisconnectedError when serving cannot begin.
+    """
+    if not services:
+        raise ConfigurationError("no service to run")
+    trio.run(partial(_main, services, nats, drain_s))
+
+
+async def _main(services: Sequence[Service], nats: str, drain_s: float) -> None:
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_signals, stop)
+        await serve(services, nats, stop, drain_s=drain_s)
+        nursery.cancel_scope.cancel()
+
+
+async def _signals(stop: trio.Event) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+        async for _ in received:
+            if stop.is_set():
+                os._exit(130)  # the second one: at once
+            stop.set()
+
+
+async def serve(
+    services: Sequence[Service],
+    nats: str,
+    stop: trio.Event,
+    *,
+    drain_s: float = DRAIN_S,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until ``stop``; then drain."""
+    settings = nats_from_environment(nats)
+    if not settings.url:
+        raise ConfigurationError(
+            "no NATS server is named", hint="pass nats=… or set MOVANT_NATS=nats://127.0.0.1:4222"
+        )
+    clock, entropy = SystemClock(), SystemEntropy()
+    names = ", ".join(each.name for each in services)
+    async with (
+        connect(
+            settings.url,
+            name=f"service {names}",
+            user=settings.user or None,
+            password=settings.password or None,
+            token=settings.token or None,
+            credentials=settings.credentials or None,
+        ) as transport,
+        trio.open_nursery() as nursery,
+    ):
+        writer = StreamWriter(transport, entropy, name="MAIL")
+        await nursery.start(writer.run)
+        async with open_system() as system:
+            actors = []
+            subscriptions: list[Subscription] = []
+            for service in services:
+                actor = _start(system, service, transport, writer, clock)
+                actors.append(actor)
+                subscriptions += await _subscribe(transport, entropy.token(10), actor)
+            log.info("service.ready", services=names, url=settings.url)
+            task_status.started()
+            await stop.wait()
+            log.info("service.draining", services=names)
+            for each in subscriptions:
+                each.unsubscribe()
+            with trio.move_on_after(drain_s):
+                for actor in actors:
+                    await actor.drained()
+                await writer.drained()
+        nursery.cancel_scope.cancel()
+    log.info("service.stopped", services=names)
+
+
+def _start(
+    system: ActorSystem,
+    service: Service,
+    transport: Transport,
+    writer: StreamWriter,
+    clock: SystemClock,
+) -> ServiceActor:
+    ref: TrioRef[ServiceActor] = system.start(
+        ServiceActor, service, transport, writer, clock, name=f"service/{service.name}"
+    )
+    actor = system.registry.actor_of(ref)
+    assert isinstance(actor, ServiceActor)
+    return actor
+
+
+async def _subscribe(
+    transport: Transport, service_id: str, actor: ServiceActor
+) -> list[Subscription]:
+    service = actor.service
+    subscriptions: list[Subscription] = []
+    endpoints = {name: f"movant.svc.{service.name}.{name}" for name in service.operations}
+
+    def take(frames: Sequence[Frame]) -> None:
+        tell = actor.actor_ref.tell
+        for frame in frames:
+            try:
+                tell(frame)
+            except OverloadedError:
+                actor.refuse(frame)
+
+    for subject in endpoints.values():
+        subscriptions.append(await transport.subscribe(subject, take, queue=QUEUE_GROUP))
+    subscriptions += await Discovery(transport).serve(
+        service.name,
+        service.version,
+        service_id,
+        endpoints,
+        {name: each.description for name, each in service.operations.items()},
+        actor.numbers_of,
+        description=service.description,
+        queue=QUEUE_GROUP,
+    )
+    return subscriptions
+

@@ -1,0 +1,138 @@
+"""Logs: structlog's set-up, and the catalogue of every event that is logged.
+
+JSON lines go to standard output, for a log collector; the human form goes to standard error,
+for a terminal. An event is a dotted name plus facts; the name is stable, so that alerts may be
+built on it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Any, Final, Literal
+
+import msgspec
+import structlog
+
+Level = Literal["debug", "info", "warning", "error"]
+Format = Literal["auto", "json", "human"]
+
+EVENTS: Final[dict[str, str]] = {
+    "activation.waiting": "A stored mailbox cannot be read now; it is asked again.",
+    "actor.failed": "An actor raised; its supervisor decides what happens.",
+    "actor.on_failure_failed": "An actor's own failure hook raised as well.",
+    "actor.unexpected_message": "An actor got a message of a kind that it does not know.",
+    "actor.watcher_failed": "A death watch raised; the others were told.",
+    "bridge.bad_frames": "The server sent what is no NATS frame; it was skipped.",
+    "bridge.closed": "The connection was closed on purpose.",
+    "bridge.connected": "Connected, for the first time or again.",
+    "bridge.deaf": "Probes stay unanswered on an open connection; it is replaced.",
+    "bridge.done_failed": "Who waited for a reply raised when it came.",
+    "bridge.failed": "The connection's thread ended with an error; the bridge restarts.",
+    "bridge.lost": "The connection is lost; it is sought again.",
+    "bridge.refused": "The server refuses a subject or the login.",
+    "bridge.sink_failed": "A subscriber raised; the others got their messages.",
+    "bridge.state_failed": "Who watches the connection raised.",
+    "bridge.stuck": "The connection's thread did not end in time.",
+    "bridge.unreachable": "No server answers; it is tried again.",
+    "bridge.watchdog_limited": "This login may not probe; a dead connection is seen late.",
+    "checkpoint.refused": "A checkpoint was not stored; a takeover would read more.",
+    "child.failed": "A supervised child ended with an error.",
+    "child.restarting": "A supervised child is started again after a pause.",
+    "child.started": "A supervised child reported its start.",
+    "child.stop_failed": "A child raised when it was asked to stop.",
+    "child.stopped": "A supervised child ended as it should.",
+    "daemon.draining": "Nothing new is taken; what is under way is stored.",
+    "daemon.ready": "Instances are hosted and the API answers.",
+    "daemon.signal": "The process was told to stop.",
+    "daemon.stopped": "Everything is stored; the process ends.",
+    "definition.refused": "A definition cannot run here; its instances are blocked.",
+    "definition.waiting": "A definition cannot be read now; it is asked again.",
+    "effect.refused": "The server refused an effect for good.",
+    "event.lost": "An event could not be published.",
+    "health.listening": "Health is served over HTTP.",
+    "lease.not_renewed": "The lease could not be renewed; another daemon may take over.",
+    "lease.taken": "This daemon owns the partitions.",
+    "lease.waiting": "Another daemon owns the partitions; this one waits.",
+    "letter.dead": "A message went to dead letters, with its reason.",
+    "letter.lost": "A dead letter could not be stored.",
+    "letter.refused": "The server refused a dead letter.",
+    "marker.refused": "An epoch marker was not stored.",
+    "owner.caught_up": "Recovery is done up to this position.",
+    "pin.refused": "No definition could be pinned to a raw start.",
+    "pin.waiting": "A raw start waits for its workflow to be registered.",
+    "reader.gap": "The reader's consumer has a gap; it is made anew.",
+    "reader.silent": "The reader's consumer went silent; it is made anew.",
+    "reader.status": "The server told the reader something other than messages.",
+    "reader.waiting": "The stream cannot be read now; it is asked again.",
+    "route.captured": "A stream captures a service's subject and answers in its place.",
+    "route.presence": "A service came or went.",
+    "server.killed": "The NATS server did not end in time and was killed.",
+    "server.leftover_ended": "A server of a former daemon was ended.",
+    "server.started": "The embedded NATS server serves.",
+    "server.unhealthy": "The NATS server does not answer its health check.",
+    "service.answer_lost": "A hosted service's answer could not be stored; it is asked again.",
+    "service.answer_refused": "A hosted service's answer was refused by the server.",
+    "stream.created": "A stream was made.",
+    "supervisor.escalated": "Restarts did not help; the supervisor above decides.",
+    "workflow.crashed": "The daemon failed while it folded an instance.",
+    "workflow.registered": "A definition is stored and latest.",
+    "workflow.unknown": "A start names a workflow that is not registered.",
+    "writer.singly": "Batches are refused; messages are stored one by one.",
+    "writer.unanswered": "The server did not acknowledge in time; the same bytes go again.",
+}
+"""Every event that movant's code logs, and what it means. A test holds it to the code."""
+
+
+def configure(level: Level = "info", form: Format = "auto") -> None:
+    """Set structlog up for this process. ``auto`` is human where standard error is a terminal."""
+    human = form == "human" or (form == "auto" and sys.stderr.isatty())
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+    ]
+    wrapper = structlog.make_filtering_bound_logger(getattr(logging, level.upper()))
+    if human:
+        structlog.configure(
+            processors=[
+                *shared,
+                structlog.processors.TimeStamper("%H:%M:%S.%f", utc=False),
+                _short_time,
+                structlog.dev.ConsoleRenderer(colors=_colors(), pad_event_to=24, sort_keys=False),
+            ],
+            wrapper_class=wrapper,
+            logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+            cache_logger_on_first_use=True,
+        )
+        return
+    structlog.configure(
+        processors=[
+            *shared,
+            structlog.processors.TimeStamper("iso", utc=True),
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(serializer=_encode),
+        ],
+        wrapper_class=wrapper,
+        logger_factory=structlog.BytesLoggerFactory(sys.stdout.buffer),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _encode(event: Any, **_: Any) -> bytes:
+    return msgspec.json.encode(event, enc_hook=str)
+
+
+def _short_time(
+    _logger: Any, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Cut the microseconds to milliseconds: people read them."""
+    event["timestamp"] = event["timestamp"][:-3]
+    return event
+
+
+def _colors() -> bool:
+    """Tell whether standard error wants colours: https://no-color.org, and FORCE_COLOR."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or sys.stderr.isatty()
