@@ -331,6 +331,8 @@ class DrivenActor(TrioActor):
     ``ActorSystem.start``.
     """
 
+    _in_turn: bool = False
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if cls._waits:
@@ -357,6 +359,9 @@ class DrivenActor(TrioActor):
     def take_turn(self, messages_max: int) -> bool:
         """Handle some messages. Called by the dispatcher only."""
         inbox = self.actor_inbox
+        if inbox.closed:
+            return False  # killed while it stood in line
+        self._in_turn = True
         try:
             stop = self._turn(messages_max)
             if stop is None:
@@ -369,7 +374,16 @@ class DrivenActor(TrioActor):
             self._terminate(ERROR, error)
         else:
             self._terminate(reason, None)
+        finally:
+            self._in_turn = False
         return False
+
+    def _kill(self) -> None:
+        # At once, not at the next turn: there is none when the dispatcher itself is cancelled.
+        if self._in_turn:
+            super()._kill()
+        elif not self.actor_inbox.closed:
+            self._terminate(KILLED, None)
 
     def _terminate(self, reason: str, error: Exception | None) -> None:
         super()._terminate(reason, error)

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 import trio
 
-from actors.base import TrioActor
+from actors.base import DrivenActor, TrioActor
 from actors.dispatcher import Dispatcher
 from actors.future import TrioFuture
 from actors.ref import NORMAL, Terminated, TrioRef
@@ -171,10 +171,15 @@ class ActorSystem:
             self._empty.set(None)
             self._empty = None
 
-    @staticmethod
-    async def _drive(dispatcher: Dispatcher, scope: trio.CancelScope) -> None:
-        with scope:
-            await dispatcher.run()
+    async def _drive(self, dispatcher: Dispatcher, scope: trio.CancelScope) -> None:
+        try:
+            with scope:
+                await dispatcher.run()
+        finally:
+            # Without it they would neither live nor end, and nobody would be told.
+            for actor in self.registry:
+                if isinstance(actor, DrivenActor):
+                    actor._kill()  # noqa: SLF001  # the actor's life is our business
 
 
 @asynccontextmanager

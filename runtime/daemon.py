@@ -103,6 +103,8 @@ class Daemon:
         self.state = "starting"
         self.started_at = self.clock.monotonic()
         self._drain = trio.Event()
+        self._changed = trio.Event()
+        """Set when the tree is up, or has ended."""
         self._fatal: MovantError | None = None
         self._root: Supervisor | None = None
         self._stored: dict[int, Checkpoint] = {}
@@ -158,33 +160,40 @@ class Daemon:
         self._drain.set()
 
     async def run(self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until drained. Reports ``started(self)`` when instances are hosted."""
-        self._root = build(self._tree(), seed=self.name)
+        """Serve until drained. Reports ``started(self)`` when instances are hosted.
+
+        Raises the error that ended it when that was not a drain.
+        """
+        root = self._root = build(self._tree(), seed=self.name)
         async with trio.open_nursery() as nursery:
-            await nursery.start(self._supervise)
-            self.state = "ready"
-            log.info("daemon.ready", daemon=self.name, url=self.url, durability=self.durability)
-            task_status.started(self)
-            await self._drain.wait()
-            self.state = "draining"
-            if self._fatal is None:
-                log.info("daemon.draining", timeout_s=self.config.drain_timeout_s)
-                with trio.move_on_after(self.config.drain_timeout_s):
-                    await self._finish()
-            self._root.request_stop()
+            nursery.start_soon(self._supervise, root)
+            await self._changed.wait()
+            if self._fatal is None and not self._drain.is_set():
+                self.state = "ready"
+                log.info(
+                    "daemon.ready", daemon=self.name, url=self.url, durability=self.durability
+                )
+                task_status.started(self)
+                await self._drain.wait()
+                self.state = "draining"
+                if self._fatal is None:
+                    log.info("daemon.draining", timeout_s=self.config.drain_timeout_s)
+                    with trio.move_on_after(self.config.drain_timeout_s):
+                        await self._finish()
+            root.request_stop()
         self.state = "stopped"
         log.info("daemon.stopped", daemon=self.name)
         if self._fatal is not None:
             raise self._fatal
 
-    async def _supervise(
-        self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        assert self._root is not None
+    async def _supervise(self, root: Supervisor) -> None:
         try:
-            await self._root.run(task_status=_Status(task_status))
+            await root.run(task_status=_Status(self._changed.set))
+        except MovantError as error:
+            self._fatal = self._fatal or error
         finally:
             self._drain.set()
+            self._changed.set()
 
     async def _finish(self) -> None:
         """Take nothing new, let what is under way be stored, write the last checkpoint."""
@@ -454,14 +463,14 @@ class Daemon:
 
 
 class _Status:
-    """Adapts a trio TaskStatus to what a supervisor reports to."""
+    """What the root supervisor reports to."""
 
-    def __init__(self, told: trio.TaskStatus[Any]) -> None:
-        self._told = told
+    def __init__(self, up: Callable[[], None]) -> None:
+        self._up = up
 
     def started(self, value: Any = None, *, stop: Callable[[], Any] | None = None) -> None:
-        del stop
-        self._told.started(value)
+        del value, stop
+        self._up()
 
 
 class _Told:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from protocols.errors import NotDurableError
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -31,7 +33,27 @@ class Blocked(msgspec.Struct, frozen=True, kw_only=True):
     """For a mismatch: the step that was recorded, and the steps that the code has."""
 
 
-def place_of(error: BaseException) -> str:
+def blocked_by(error: BaseException) -> Blocked:
+    """Return why an exception in workflow code blocks, and where it came up."""
+    message = str(error)
+    durable = not isinstance(error, NotDurableError)
+    if durable:
+        message = f"{type(error).__name__}: {error}"
+        if _of_another_loop(error):
+            durable = False
+            message += (
+                "; workflow code cannot use trio or asyncio: "
+                "await ctx.call(...), ctx.run(fn, ...) or ctx.sleep(...)"
+            )
+    return Blocked(
+        reason="exception" if durable else "not_durable",
+        message=message,
+        error=type(error).__name__,
+        place=_place_of(error),
+    )
+
+
+def _place_of(error: BaseException) -> str:
     """Return where in the workflow's code ``error`` came up, or nothing when it did not."""
     place = ""
     trace = error.__traceback__
@@ -43,7 +65,7 @@ def place_of(error: BaseException) -> str:
     return place
 
 
-def unlike_durable(error: BaseException) -> bool:
+def _of_another_loop(error: BaseException) -> bool:
     """Tell whether ``error`` was raised by another event loop's library."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

@@ -14,26 +14,21 @@ to every branch.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-from actors.kernel.operations import (
-    Child,
-    Deadline,
-    Ledger,
-    Listen,
-    Operation,
-    Sleep,
-    Step,
-    moment,
-    since_epoch,
-)
-from actors.kernel.tasks import CancelScope, Frame, Nursery, Task, check_awaitable, dispose
+from actors.kernel.branches import Joined, Scope, Winner, branches_of
+from actors.kernel.clock import moment, since_epoch
+from actors.kernel.ledger import Ledger
+from actors.kernel.nursery import Nursery
+from actors.kernel.operations import Child, Deadline, Listen, Operation, Sleep, T
+from actors.kernel.step import Step
+from actors.kernel.tasks import CancelScope, Frame, dispose
 from protocols import codec
 from protocols.definition import Workflow
 from protocols.effects import Emit, LocalCall, Send
-from protocols.errors import CancelledError, GatherError, InvalidIdError
+from protocols.errors import GatherError, InvalidIdError
 from protocols.policy import STEP_DEFAULTS, Retry, StepOptions
 from protocols.rng import Rng
 from protocols.subjects import check_id, check_name, check_step_name
@@ -41,15 +36,6 @@ from protocols.subjects import check_id, check_name, check_step_name
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
-    from types import TracebackType
-
-    from typing_extensions import TypeVar
-
-    T = TypeVar("T", default=Any)
-else:
-    from typing import TypeVar
-
-    T = TypeVar("T")
 
 ANY: Final[Any] = Any
 LOCAL: Final = "_local"
@@ -206,7 +192,7 @@ class Context:
         The first error cancels the other branches, waits for them, and is raised. With
         ``collect`` all branches go to their end; errors come together as GatherError.
         """
-        branches = _branches(works, named)
+        branches = branches_of(works, named)
         nursery = self._nursery(name, "never" if collect else "error", branches)
         tasks = [nursery.start(work, key) for key, work in branches.items()]
         await Joined(nursery)
@@ -225,7 +211,7 @@ class Context:
         Returns the winner's key (its name or its index as text) and value; raises its error
         when the first to end failed.
         """
-        branches = _branches(works, named)
+        branches = branches_of(works, named)
         if not branches:
             raise ValueError("a race needs at least one branch")
         nursery = self._nursery(name, "first", branches)
@@ -330,107 +316,6 @@ class Context:
             raise
 
 
-class Winner(msgspec.Struct, frozen=True):
-    """The branch of a race that ended first."""
-
-    key: str
-    value: Any
-
-
-class Joined:
-    """Awaits the end of a nursery's tasks."""
-
-    __slots__ = ("nursery",)
-
-    def __init__(self, nursery: Nursery) -> None:
-        self.nursery = nursery
-
-    def __await__(self) -> Any:
-        join = self.nursery.joined()
-        if join is not None:
-            yield join
-
-
-class Scope:
-    """A nursery as a block: its tasks end before it does, the first error cancels the rest."""
-
-    __slots__ = ("_around", "_ledger", "_name", "_nursery")
-
-    def __init__(self, ledger: Ledger, name: str) -> None:
-        self._ledger = ledger
-        self._name = name
-        self._nursery: Nursery | None = None
-        self._around: Frame | None = None
-
-    def start(self, work: Awaitable[T], *, name: str = "task") -> TaskHandle[T]:
-        """Start a task. Its operations have paths below ``name``, counted per scope."""
-        nursery = self._nursery
-        if nursery is None or self._ledger.scheduler.running is None:
-            dispose([work])
-            raise self._ledger.scheduler.misuse(
-                "scope.start was used outside of its 'async with' block"
-            )
-        return TaskHandle(nursery.start(work, name))
-
-    def cancel(self) -> None:
-        """Cancel the block and all of its tasks; the block then ends without an error."""
-        if self._nursery is not None:
-            self._nursery.scope.cancel()
-
-    async def __aenter__(self) -> Self:
-        scheduler = self._ledger.scheduler
-        if self._name == "":
-            raise scheduler.misuse("a scope was entered twice: make a new one each time")
-        self._nursery = nursery = Nursery(scheduler, self._name, "error")
-        self._name = ""
-        self._around = nursery.owner.frame
-        nursery.owner.frame = nursery.frame
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
-        nursery, around = self._nursery, self._around
-        assert nursery is not None
-        assert around is not None
-        if isinstance(error, GeneratorExit):
-            return False
-        if error is not None and not isinstance(error, CancelledError):
-            nursery.failed(error, nursery.path)
-        await Joined(nursery)
-        self._nursery = None
-        nursery.owner.frame = around
-        try:
-            nursery.close()
-        except BaseException as chosen:
-            if chosen is error:
-                return False  # it goes on by itself
-            raise
-        return isinstance(error, CancelledError) and nursery.scope.requested
-
-
-class TaskHandle(Generic[T]):
-    """A task that a scope started."""
-
-    __slots__ = ("_task",)
-
-    def __init__(self, task: Task) -> None:
-        self._task = task
-
-    @property
-    def done(self) -> bool:
-        """Whether the task has ended."""
-        return self._task.done
-
-    def result(self) -> T:
-        """Return the task's value or raise its error; after the end of its scope."""
-        value: T = self._task.result()
-        return value
-
-
 class Log:
     """Log lines of workflow code: an event name and facts. Silent while a history is refolded."""
 
@@ -454,23 +339,6 @@ class Log:
     def error(self, event: str, **facts: Any) -> None:
         """Note what a person has to look at."""
         self._ledger.log("error", event, facts)
-
-
-def _branches(
-    works: tuple[Awaitable[Any], ...], named: dict[str, Awaitable[Any]]
-) -> dict[str, Awaitable[Any]]:
-    if works and named:
-        dispose([*works, *named.values()])
-        raise TypeError("branches are all named or all unnamed")
-    branches = named or {str(index): work for index, work in enumerate(works)}
-    try:
-        for key, work in branches.items():
-            check_awaitable(work)
-            check_step_name(key)
-    except BaseException:
-        dispose(branches.values())
-        raise
-    return branches
 
 
 @lru_cache(maxsize=4_096)

@@ -17,12 +17,12 @@ from protocols import codec
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from actors.kernel.instance import Instance
-    from actors.kernel.operations import Ledger
+    from actors.kernel.ledger import Ledger
     from actors.kernel.tasks import Task
+    from actors.kernel.view import View
 
 
-def digest(instance: Instance, ledger: Ledger, seen: Iterable[Any], *, cancel: bool) -> str:
+def digest(instance: View, ledger: Ledger, seen: Iterable[Any], *, cancel: bool) -> str:
     """Return the SHA-256 of the folded state as hexadecimal text."""
     failure, blocked = instance.failure, instance.blocked
     facts = {

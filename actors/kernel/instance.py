@@ -26,39 +26,20 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from actors.kernel.blocked import Blocked, place_of, unlike_durable
+from actors.kernel.blocked import Blocked, blocked_by
 from actors.kernel.context import Context
-from actors.kernel.digest import digest
-from actors.kernel.operations import Counters, Ledger
-from actors.kernel.tasks import DAEMON_FAILURES, Frame, steppable
-from protocols import codec
+from actors.kernel.outcome import Ended, cancelled_by, end_of_error, end_of_value, input_of
+from actors.kernel.tasks import Frame, steppable
+from actors.kernel.view import View
 from protocols.effects import (
     FINAL,
     AnyEffect,
     Arm,
-    Ask,
     Emit,
     Finish,
-    LogLine,
     Pin,
-    Status,
-    Waiting,
 )
-from protocols.errors import (
-    BadValueError,
-    CancelledError,
-    ConfigurationError,
-    FailedError,
-    FailError,
-    GatherError,
-    InternalError,
-    InvalidInputError,
-    NotFoundError,
-    OversizedError,
-    TimedOutError,
-    WorkflowError,
-)
-from protocols.failure import CANCELLED, CODE, TIMEOUT, VALIDATION, Failure
+from protocols.errors import ConfigurationError, InternalError, NotFoundError
 from protocols.mail import (
     AttemptRefused,
     AttemptTimedOut,
@@ -76,145 +57,15 @@ from protocols.mail import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from protocols.definition import Workflow
 
 SHOWN_MAX: Final = 50
 """Steps listed in the diff of a mismatch: enough to see what moved."""
 
 
-class Instance:
+class Instance(View):
     """One execution of a workflow: its status, and what it waits for."""
 
-    __slots__ = (
-        "_body",
-        "_broken",
-        "_cancel",
-        "_ledger",
-        "_load",
-        "_seen",
-        "_start",
-        "_workflow",
-        "blocked",
-        "definition",
-        "failure",
-        "finished_at",
-        "folded",
-        "result",
-        "started_at",
-        "status",
-        "workflow",
-    )
-
-    def __init__(
-        self,
-        instance_id: str,
-        load: Callable[[str, str], Workflow[Any]],
-        *,
-        generation: int = 1,
-    ) -> None:
-        self._ledger = Ledger(instance_id, generation)
-        self._load = load
-        self._seen: set[tuple[str, str]] = set()
-        self._start: Start | None = None
-        self._cancel: Cancel | None = None
-        self._broken = False
-        self.status: Status = "pending"
-        self.folded = 0
-        self.workflow = ""
-        self.definition = ""
-        self.result: bytes | None = None
-        self.failure: Failure | None = None
-        self.blocked: Blocked | None = None
-        self.started_at = 0
-        self.finished_at = 0
-
-    # What others read
-
-    @property
-    def id(self) -> str:
-        """The instance's id."""
-        return self._ledger.instance_id
-
-    @property
-    def generation(self) -> int:
-        """1, and one more each time the workflow goes on as new."""
-        return self._ledger.generation
-
-    @property
-    def now(self) -> int:
-        """Highest timestamp folded, in nanoseconds since 1970."""
-        return self._ledger.now
-
-    @property
-    def input(self) -> bytes:
-        """The body of the start message."""
-        return self._start.body if self._start is not None else b""
-
-    @property
-    def start(self) -> Start | None:
-        """The start message that counts."""
-        return self._start
-
-    @property
-    def state(self) -> dict[str, Any]:
-        """The facts that the code showed with ``ctx.set_state``."""
-        return {name: codec.decode(body) for name, body in self._ledger.state.items()}
-
-    @property
-    def counters(self) -> Counters:
-        """Statistics of messages that did not count."""
-        return self._ledger.counters
-
-    @property
-    def late_successes(self) -> list[tuple[str, int]]:
-        """(Step token, attempt) of successes that came after the step was decided."""
-        return self._ledger.late_successes
-
-    @property
-    def refolding(self) -> bool:
-        """Whether log lines are dropped because they were written before."""
-        return self._ledger.refolding
-
-    @refolding.setter
-    def refolding(self, value: bool) -> None:
-        self._ledger.refolding = value
-
-    def is_open(self, effect: AnyEffect) -> bool:
-        """Tell whether the fold still waits for what ``effect`` brings; True for other kinds."""
-        if isinstance(effect, Ask):
-            step = self._ledger.steps.get(effect.step)
-            return step is not None and step.attempt == effect.attempt
-        if isinstance(effect, Arm):
-            timer = self._ledger.timers.get(effect.name)
-            return timer is not None and timer.due == effect.due
-        if isinstance(effect, Pin):
-            return self._wants_pin
-        return True
-
-    def waiting(self) -> list[Waiting]:
-        """Return what the instance waits for, oldest first."""
-        ledger = self._ledger
-        operations = [
-            *ledger.steps.values(),
-            *ledger.timers.values(),
-            *ledger.children.values(),
-            *(listener for queue in ledger.listeners.values() for listener in queue),
-        ]
-        found = [operation.waiting() for operation in operations]
-        if self._wants_pin:
-            found.append(
-                Waiting(path="/", kind="pin", since=self.started_at, detail=self.workflow)
-            )
-        return sorted(found, key=lambda waiting: (waiting.since, waiting.path))
-
-    def drain_logs(self) -> list[LogLine]:
-        """Return the log lines since the last call."""
-        lines, self._ledger.logs = self._ledger.logs, []
-        return lines
-
-    def state_hash(self) -> str:
-        """Return a digest of everything that the fold determines, the same at every fold."""
-        return digest(self, self._ledger, self._seen, cancel=self._cancel is not None)
+    __slots__ = ()
 
     def close(self) -> None:
         """Drop the code's coroutines now. The instance cannot be folded any more."""
@@ -248,7 +99,8 @@ class Instance:
         rule = _RULES.get(type(mail))
         try:
             if rule is None:
-                self._block("unknown", f"no rule for a {type(mail).__name__} message")
+                message = f"no rule for a {type(mail).__name__} message"
+                self._halt(Blocked(reason="unknown", message=message))
             else:
                 rule(self, mail)
             if ledger.scheduler.ready:
@@ -267,7 +119,7 @@ class Instance:
         self.definition = mail.definition
         self.started_at = self._ledger.now
         if self._cancel is not None:
-            self._finish("cancelled", None, _cancelled(self._cancel))
+            self._end(cancelled_by(self._cancel))
         elif mail.definition:
             self._begin(mail)
         else:
@@ -350,16 +202,12 @@ class Instance:
             if main is not None:
                 self._ledger.scheduler.cancel()
             elif self._start is not None:
-                self._finish("cancelled", None, _cancelled(mail))
+                self._end(cancelled_by(mail))
 
     def _on_woken(self, mail: Woken) -> None:
         """Only the time moves: a wake speaks to the host."""
 
     # Helpers of the rules
-
-    @property
-    def _wants_pin(self) -> bool:
-        return self._start is not None and not self.definition and self.status == "pending"
 
     def _repeated(self, kind: str, message_id: str) -> bool:
         """Remember a message id; tell whether it was seen before, and count it then."""
@@ -389,16 +237,17 @@ class Instance:
 
     def _mismatch(self, step: str) -> None:
         ledger = self._ledger
-        diff = {
-            "recorded": step,
-            "open": [*ledger.steps, *ledger.children][:SHOWN_MAX],
-            "decided": list(ledger.decided)[-SHOWN_MAX:],
-        }
-        self._block(
-            "mismatch",
-            f"the mailbox holds an answer to step {step!r}, which this code never asked for: "
-            "the code was changed under a running instance; fold it with the code it began with",
-            diff=diff,
+        self._halt(
+            Blocked(
+                reason="mismatch",
+                message=f"the mailbox holds an answer to step {step!r}, which this code never "
+                "asked for: fold it with the code that it began with",
+                diff={
+                    "recorded": step,
+                    "open": [*ledger.steps, *ledger.children][:SHOWN_MAX],
+                    "decided": list(ledger.decided)[-SHOWN_MAX:],
+                },
+            )
         )
 
     # Running the code
@@ -408,157 +257,81 @@ class Instance:
         try:
             workflow = self._load(start.workflow, self.definition)
         except (NotFoundError, ConfigurationError) as error:
-            self._block("definition", error.message)
+            self._halt(Blocked(reason="definition", message=error.message))
             return
         ledger = self._ledger
         self.status = "running"
         self._emit("started", {"workflow": self.workflow})
-        try:
-            value = workflow.check_input(codec.decode(start.body, start.content_type))
-        except InvalidInputError as error:
-            self._finish("failed", None, _invalid(error.message, error.fields))
-            return
-        except (BadValueError, OversizedError) as error:
-            self._finish("failed", None, _invalid(error.message, {}))
-            return
-        except ConfigurationError as error:
-            self._block("definition", error.message)
-            return
-        except DAEMON_FAILURES:
-            raise
-        except Exception as error:  # noqa: BLE001 - the code's: its types may run code
-            self._block("exception", f"{type(error).__name__}: {error}", error=error)
+        given = input_of(workflow, start)
+        if isinstance(given, Ended | Blocked):
+            self._end(given)
             return
         ctx = Context(ledger, self.workflow, start.traceparent, workflow.options.steps)
-        inputs = (value,) if workflow.takes_input else ()
-        ledger.scheduler.start(steppable(workflow.function(ctx, *inputs)), Frame(""))
+        ledger.scheduler.start(steppable(workflow.function(ctx, *given)), Frame(""))
 
     def _run(self) -> None:
         """Run the code until it waits, and see whether it has ended."""
-        scheduler = self._ledger.scheduler
+        ledger = self._ledger
+        scheduler = ledger.scheduler
         scheduler.run()
         if scheduler.dropped:
             for where, error in scheduler.dropped:
                 facts = {"task": where, "error": type(error).__name__}
-                self._ledger.log("warning", "task.error_dropped", facts)
+                ledger.log("warning", "task.error_dropped", facts)
             scheduler.dropped.clear()
         if scheduler.defect is not None:
-            self._block("not_durable", str(scheduler.defect), error=scheduler.defect)
+            self._halt(blocked_by(scheduler.defect))
         elif scheduler.main is not None and scheduler.main.outcome:
-            self._ended(scheduler.main.value, scheduler.main.error)
-
-    def _ended(self, value: Any, error: BaseException | None) -> None:
-        ledger = self._ledger
-        if error is None:
-            if ledger.unawaited:
+            main = scheduler.main
+            if main.error is not None:
+                self._end(end_of_error(main.error, self._cancel))
+            elif ledger.unawaited:
                 kinds = ", ".join(type(operation).__name__ for operation in ledger.unawaited)
-                self._block("not_durable", f"never awaited: {kinds}; write 'await ctx...'")
-                return
-            try:
-                body = codec.encode(value)
-            except BadValueError as problem:
-                self._block("result", f"the result is outside the value domain: {problem}")
-                return
-            self._finish("completed", body, None)
-        elif isinstance(error, CancelledError) and self._cancel is not None:
-            self._finish("cancelled", None, _cancelled(self._cancel))
-        elif isinstance(error, WorkflowError):
-            failure = failure_of(error)
-            try:
-                codec.encode(failure.details)
-            except BadValueError as problem:
-                self._block("result", f"the details of the failure are no value: {problem}")
-                return
-            self._finish("failed", None, failure)
-        elif unlike_durable(error):
-            self._block(
-                "not_durable",
-                f"{type(error).__name__}: {error}; workflow code cannot use trio or asyncio: "
-                "await ctx.call(...), ctx.run(fn, ...), ctx.sleep(...)",
-                error=error,
-            )
-        else:
-            self._block("exception", f"{type(error).__name__}: {error}", error=error)
+                message = f"never awaited: {kinds}; write 'await ctx...'"
+                self._halt(Blocked(reason="not_durable", message=message))
+            else:
+                self._end(end_of_value(main.value))
 
-    def _finish(self, status: Status, body: bytes | None, failure: Failure | None) -> None:
-        """End the instance: its last effects are an event and the outcome."""
+    def _end(self, end: Ended | Blocked) -> None:
+        """End the instance, or halt it: the last effects are an event and the outcome."""
+        if isinstance(end, Blocked):
+            self._halt(end)
+            return
         ledger = self._ledger
-        self.status = status
-        self.result = body
-        self.failure = failure
+        self.status = end.status
+        self.result = end.body
+        self.failure = end.failure
         self.finished_at = ledger.now
         ledger.signals.clear()
         ledger.scheduler.main = None
+        failure = end.failure
         facts = {} if failure is None else {"kind": failure.kind, "message": failure.message}
-        self._emit(status, facts)
+        self._emit(end.status, facts)
         assert self._start is not None
         ledger.effects.append(
             Finish(
                 cause=ledger.cause,
-                status=status,
-                body=body or b"",
+                status=end.status,
+                body=end.body or b"",
                 failure=failure,
                 parent=self._start.parent,
             )
         )
 
-    def _block(
-        self,
-        reason: str,
-        message: str,
-        *,
-        error: BaseException | None = None,
-        diff: dict[str, Any] | None = None,
-    ) -> None:
-        """Halt. What this mail made the code ask for is dropped: repaired code asks again."""
+    def _halt(self, blocked: Blocked) -> None:
+        """Block. What this mail made the code ask for is dropped: repaired code asks again."""
         self.status = "blocked"
-        self.blocked = Blocked(
-            reason=reason,
-            message=message,
-            error=type(error).__name__ if error is not None else "",
-            place=place_of(error) if error is not None else "",
-            diff=diff,
-        )
+        self.blocked = blocked
         ledger = self._ledger
         ledger.scheduler.ready.clear()
         ledger.effects = []
-        facts = {"reason": reason, "message": message, "place": self.blocked.place}
+        facts = {"reason": blocked.reason, "message": blocked.message, "place": blocked.place}
         self._emit("blocked", facts, f"/{ledger.cause}")
 
     def _emit(self, event: str, facts: dict[str, Any], suffix: str = "") -> None:
         ledger = self._ledger
         identity = ledger.identity(f"/{event}{suffix}")
         ledger.effects.append(Emit(cause=ledger.cause, event=event, data=facts, id=identity))
-
-
-def failure_of(error: WorkflowError) -> Failure:
-    """Return the failure that an instance ends with when ``error`` leaves its code."""
-    if isinstance(error, FailedError):
-        failure = error.failure
-        return Failure(
-            kind=failure.kind,
-            message=str(error),
-            retryable=failure.retryable,
-            details=failure.details,
-        )
-    if isinstance(error, FailError):
-        return Failure(kind=error.kind, message=error.message, details=error.details)
-    if isinstance(error, TimedOutError):
-        return Failure(kind=TIMEOUT, message=str(error))
-    if isinstance(error, GatherError):
-        first = error.errors[0][1]
-        kind = failure_of(first).kind if isinstance(first, WorkflowError) else CODE
-        details = {branch: str(problem) for branch, problem in error.errors}
-        return Failure(kind=kind, message=str(error), details=details)
-    return Failure(kind=CODE, message=f"{type(error).__name__}: {error}")
-
-
-def _cancelled(mail: Cancel) -> Failure:
-    return Failure(kind=CANCELLED, message=mail.reason or "cancelled", retryable=False)
-
-
-def _invalid(message: str, fields: dict[str, str]) -> Failure:
-    return Failure(kind=VALIDATION, message=message, retryable=False, details=fields)
 
 
 _RULES: Final[dict[type[Mail], Callable[[Instance, Any], None]]] = {

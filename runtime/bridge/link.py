@@ -36,7 +36,6 @@ class Link(asyncio.Protocol):
         self.info = client.server_info
         self.paused = False
         self.reading = True
-        self.bytes_out = 0
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._client = client  # its stream writer closes the socket when it is collected
         self._received = received
@@ -64,7 +63,6 @@ class Link(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Send bytes; the caller stops while ``paused``."""
-        self.bytes_out += len(data)
         self._transport.write(data)
 
     def ping(self, answered: Callable[[], None]) -> None:

@@ -56,9 +56,6 @@ class Loop:
         probe_subject: str,
         wake_trio: Callable[[], None],
     ) -> None:
-        self.frames_out = 0
-        self.bytes_in = 0
-        self.bytes_out = 0
         self.bad_frames = 0
         self.server_errors = 0
         self.reading_pauses = 0
@@ -185,7 +182,6 @@ class Loop:
         finally:
             link.abort("closed")
             self._link = None
-            self.bytes_out += link.bytes_out
         if self._loop.time() - stood_at > 2 * self._limits.reconnect_s_max:
             self._attempt = 0  # try at once; one that is cut again and again waits
         self._tell(Down(reason, self._outbox.taken_items))
@@ -246,7 +242,6 @@ class Loop:
 
     def _received(self, chunk: Chunk) -> None:
         runs = chunk.runs
-        self.bytes_in += chunk.bytes_count
         if chunk.bad_frames:
             self.bad_frames += chunk.bad_frames
             _log.warning("bridge.bad_frames", count=chunk.bad_frames)

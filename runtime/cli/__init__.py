@@ -74,7 +74,7 @@ def invoke(arguments: Sequence[str]) -> int:
         return error.exit_code
     except BrokenPipeError:
         # Who read our output has gone, as head does; Python must not complain at its exit.
-        sys.stdout = None  # type: ignore[assignment]  # the documented way to skip the last flush
+        sys.stdout = None
         return 141
     except Exception as error:  # noqa: BLE001 - the last stop: explained, or raised again
         return explain(error)

@@ -72,12 +72,13 @@ def tell_error(error: MovantError) -> None:
     if isinstance(error, InvalidInputError):
         width = max(map(len, error.fields), default=0)
         lines += [f"  {path.ljust(width)}  {what}" for path, what in error.fields.items()]
-        if "\n".join(f"{p}: {w}" for p, w in error.fields.items()) and error.hint == "; ".join(
-            f"{path}: {what}" for path, what in error.fields.items()
-        ):
-            error.hint = ""
-    if error.hint:
-        lines.append(f"next:  {error.hint}")
+    hint = error.hint
+    if isinstance(error, InvalidInputError) and hint == "; ".join(
+        f"{path}: {what}" for path, what in error.fields.items()
+    ):
+        hint = "correct these fields; movant workflow show NAME has the whole schema"
+    if hint:
+        lines.append(f"next:  {hint}")
     sys.stderr.write("\n".join(lines) + "\n")
 
 

@@ -30,6 +30,7 @@ class Command(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write examples, then the epilog as it stands."""
+        del ctx
         _write_examples(self.examples, formatter)
         _write_epilog(self.epilog, formatter)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import click
 
 from runtime.cli.lazy import Command, Examples
+from runtime.cli.output import Format
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -26,16 +28,31 @@ def command(name: str, *, examples: Examples, **more: Any) -> Callable[[F], Comm
     return decorate
 
 
-def daemon_options(function: F) -> F:
-    """Add the options that say which daemon is meant."""
+class Target(NamedTuple):
+    """Which daemon is asked, and in which form its answer is written."""
+
+    url: str | None
+    store: Path | None
+    form: Format
+
+
+def target(function: F) -> F:
+    """Add ``--nats``, ``--store`` and ``-o``; the function gets them as ``to``."""
+
+    @wraps(function)
+    def called(*args: Any, url: str | None, store: Path | None, form: Format, **more: Any) -> Any:
+        return function(*args, to=Target(url, store, form), **more)
+
+    decorated = output_option(called)
     decorated = click.option(
         "--store",
         type=click.Path(path_type=Path, file_okay=False),
         help="Ask the daemon that serves this store directory.",
-    )(function)
-    return click.option("--nats", "url", metavar="URL", help="NATS server of the daemon.")(
+    )(decorated)
+    decorated = click.option("--nats", "url", metavar="URL", help="NATS server of the daemon.")(
         decorated
     )
+    return cast("F", decorated)
 
 
 def output_option(function: F) -> F:
@@ -46,7 +63,7 @@ def output_option(function: F) -> F:
         "form",
         type=click.Choice(["table", "json", "jsonl"]),
         default="table",
-        help="Form of the result.",
+        help="Form of the result; default: table.",
     )(function)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Final, TypeVar
 
 import trio
 
 from protocols.subjects import ID_BYTES_MAX, is_id
+from runtime.cli.options import Target
 from runtime.client import Client
 
 PATIENCE_S: Final = 2.0
@@ -19,12 +19,12 @@ FULL_ID_CHARS: Final = 20
 R = TypeVar("R")
 
 
-def ask(url: str | None, store: Path | None, question: Callable[[Client], Awaitable[R]]) -> R:
+def ask(to: Target, question: Callable[[Client], Awaitable[R]]) -> R:
     """Connect, run ``question`` with a client, and return its answer."""
 
     async def main() -> R:
         async with Client.connect(
-            url, store=store, name="movant-cli", patience_s=PATIENCE_S
+            to.url, store=to.store, name="movant-cli", patience_s=PATIENCE_S
         ) as client:
             return await question(client)
 

@@ -234,6 +234,23 @@ async def test_a_kill_overtakes_what_waits(system: ActorSystem, kind: Any) -> No
     assert system.statistics().undelivered == 3
 
 
+async def test_a_driven_actor_can_be_killed_by_its_own_handler(system: ActorSystem) -> None:
+    """The message in hand is finished, the rest is not."""
+
+    class Suicidal(DrivenActor):
+        def on_receive(self, message: int) -> int:
+            self.system.kill(self.actor_ref)
+            return message
+
+    ref = system.start(Suicidal)
+    answer = ref.ask(1)
+    ref.tell(2)
+    terminated = await system.wait_ended(ref)
+
+    assert await answer == 1
+    assert (terminated.exit, terminated.undelivered) == ("killed", 1)
+
+
 @every_kind
 async def test_the_end_is_told_exactly_once_also_to_late_watchers(
     system: ActorSystem, kind: Any

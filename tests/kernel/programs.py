@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hypothesis import strategies as st
 
-from actors.kernel.instance import failure_of
+from actors.kernel.outcome import failure_of
 from protocols.errors import FailError, TimedOutError, WorkflowError
 from protocols.policy import Retry
 from protocols.rng import Rng

@@ -461,7 +461,7 @@ def test_waiting_tells_people_what_is_open() -> None:
 
 
 def test_a_cancel_reaches_the_code_in_the_order_of_its_creation() -> None:
-    """Outer before inner, older before younger: what cleans up first is the same everywhere."""
+    """Down the tree of tasks, older before younger: who tidies up first is no accident."""
 
     async def tidy(ctx: Context, name: str) -> None:
         try:
@@ -481,4 +481,24 @@ def test_a_cancel_reaches_the_code_in_the_order_of_its_creation() -> None:
 
     effects = box.cancel()
 
-    assert events(effects) == ["a", "d", "e", "f", "b", "c", "cancelled"]
+    assert events(effects) == ["a", "b", "c", "d", "e", "f", "cancelled"]
+
+
+def test_a_branch_that_has_ended_leaves_nothing_behind() -> None:
+    """A loop of gathers does not grow."""
+
+    async def code(ctx: Context) -> None:
+        for _ in range(3):
+            await ctx.gather(step(ctx, "a"))
+        await ctx.signal("end")
+
+    box = Mailbox(code)
+    box.start()
+    for suffix in ("", "#2", "#3"):
+        box.reply(f"/gather{suffix}/0/a")
+
+    main = box.instance._ledger.scheduler.main
+
+    assert main is not None
+    assert (main.nurseries, main.scope.parent) == ([], None)
+    assert [one.path for one in box.instance.waiting()] == ["/signal.end"]

@@ -10,8 +10,8 @@ import trio
 import trio.testing
 
 from actors.base import DrivenActor, TrioActor
-from actors.ref import ask
-from actors.system import open_system
+from actors.ref import Terminated, ask
+from actors.system import ActorSystem, open_system
 from supervisors.actor import actor_child
 from supervisors.backoff import NO_BACKOFF
 from supervisors.child import ChildSpec, StartFailedError
@@ -104,6 +104,27 @@ async def test_a_hanging_actor_is_killed_at_its_deadline(
 
         assert trio.current_time() == pytest.approx(2, abs=0.01)
         assert len(system.registry) == 0
+
+
+@pytest.mark.parametrize("kind", [Counter, DrivenCounter, Hanging])
+async def test_cancelling_everything_at_once_leaves_no_actor_behind(
+    kind: Any, autojump_clock: trio.testing.MockClock
+) -> None:
+    """When supervisor, actors and dispatcher are cancelled together, all end and are told of."""
+    told: list[Terminated] = []
+    async with trio.open_nursery() as nursery:
+        system = ActorSystem(nursery)
+        spec = ChildSpec(id="c", start=actor_child(system, kind, name="c"))
+        nursery.start_soon(Supervisor("s", [spec]).run)
+        await trio.testing.wait_all_tasks_blocked()
+        for ref in (system.registry.lookup("c"), system.start(kind)):
+            system.registry.watch(ref, told.append)
+            ref.tell(1)
+
+        nursery.cancel_scope.cancel()
+
+    assert [each.exit for each in told] == ["killed", "killed"]
+    assert len(system.registry) == 0
 
 
 async def test_a_name_that_is_taken_is_a_failed_start() -> None:

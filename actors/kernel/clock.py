@@ -1,0 +1,32 @@
+"""Time as the kernel counts it: nanoseconds since 1970, in UTC. Nothing here asks a clock."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from math import isfinite
+from typing import Final
+
+NS: Final = 1_000_000_000
+DELAY_S_MAX: Final = 100 * 366 * 86_400.0
+"""Longest delay of a timer; beyond it the due time would leave 64-bit nanoseconds."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def nanoseconds(seconds: float) -> int:
+    """Return ``seconds`` as whole nanoseconds. Raises ValueError outside of 0 to 100 years."""
+    if not isfinite(seconds) or not 0 <= seconds <= DELAY_S_MAX:
+        raise ValueError(f"{seconds!r} is no delay: give seconds from 0 to {DELAY_S_MAX:.0f}")
+    return round(seconds * NS)
+
+
+def moment(now: int) -> datetime:
+    """Return nanoseconds since 1970 as an aware datetime, cut to microseconds."""
+    return _EPOCH + timedelta(microseconds=now // 1000)
+
+
+def since_epoch(when: datetime) -> int:
+    """Return an aware datetime as nanoseconds since 1970. Raises ValueError for a naive one."""
+    if when.tzinfo is None:
+        raise ValueError("a datetime without a time zone is no point in time: give it tzinfo")
+    return (when - _EPOCH) // _MICROSECOND * 1000

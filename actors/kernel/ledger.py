@@ -1,0 +1,89 @@
+"""The ledger of one instance: what it has asked for, what of it is open, what was decided."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from actors.kernel.tasks import Scheduler
+from protocols.effects import AnyEffect, LogLine
+
+if TYPE_CHECKING:
+    from collections import deque
+
+    from actors.kernel.operations import Child, Deadline, Listen, Operation, Sleep
+    from actors.kernel.step import Step
+    from protocols.mail import Signal
+
+LOG_LINES_MAX: Final = 1_000
+"""Log lines kept until the host drains them; what comes after is dropped."""
+
+
+class Counters:
+    """Statistics of messages that did not count. Not part of the folded state."""
+
+    __slots__ = ("duplicates", "early", "late", "stray")
+
+    def __init__(self) -> None:
+        self.duplicates = 0
+        """Repeats: message ids seen before, second starts, the same success again."""
+        self.early = 0
+        """Timers and timeouts that came before their due time."""
+        self.late = 0
+        """Messages for a step that was decided or cancelled, or after the end."""
+        self.stray = 0
+        """Messages that nobody could have asked for, before the code ran."""
+
+
+class Ledger:
+    """What one instance has asked for, what of it is open, and what was decided."""
+
+    __slots__ = (
+        "cause",
+        "children",
+        "counters",
+        "decided",
+        "effects",
+        "generation",
+        "instance_id",
+        "late_successes",
+        "listeners",
+        "logs",
+        "now",
+        "refolding",
+        "scheduler",
+        "signals",
+        "state",
+        "steps",
+        "timers",
+        "unawaited",
+    )
+
+    def __init__(self, instance_id: str, generation: int) -> None:
+        self.instance_id = instance_id
+        self.generation = generation
+        self.scheduler = Scheduler()
+        self.now = 0
+        self.cause = 0
+        self.effects: list[AnyEffect] = []
+        self.steps: dict[str, Step[Any]] = {}
+        self.timers: dict[str, Sleep | Deadline] = {}
+        self.children: dict[str, Child[Any]] = {}
+        self.listeners: dict[str, deque[Listen[Any]]] = {}
+        self.signals: dict[str, deque[Signal]] = {}
+        self.decided: dict[str, int] = {}
+        """Step token -> attempt that gave the value; 0 when it failed or was cancelled."""
+        self.late_successes: list[tuple[str, int]] = []
+        self.state: dict[str, bytes] = {}
+        self.counters = Counters()
+        self.logs: list[LogLine] = []
+        self.refolding = False
+        self.unawaited: dict[Operation[Any], None] = {}
+
+    def identity(self, path: str) -> str:
+        """Return the world-wide identity of what happens at ``path``."""
+        return f"{self.instance_id}/{self.generation}{path}"
+
+    def log(self, level: str, event: str, facts: dict[str, Any]) -> None:
+        """Keep a log line, unless it was written at the first fold already."""
+        if not self.refolding and len(self.logs) < LOG_LINES_MAX:
+            self.logs.append(LogLine(level, event, facts))

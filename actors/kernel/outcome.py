@@ -1,0 +1,111 @@
+"""How an instance ends: from what its code returned or raised to a status and a failure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from actors.kernel.blocked import Blocked, blocked_by
+from actors.kernel.tasks import DAEMON_FAILURES
+from protocols import codec
+from protocols.effects import Status
+from protocols.errors import (
+    BadValueError,
+    CancelledError,
+    ConfigurationError,
+    FailedError,
+    FailError,
+    GatherError,
+    InvalidInputError,
+    OversizedError,
+    TimedOutError,
+    WorkflowError,
+)
+from protocols.failure import CANCELLED, CODE, TIMEOUT, VALIDATION, Failure
+
+if TYPE_CHECKING:
+    from protocols.definition import Workflow
+    from protocols.mail import Cancel, Start
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """The end of an instance. ``body`` is the encoded result of a completed one."""
+
+    status: Status
+    body: bytes | None = None
+    failure: Failure | None = None
+
+
+def input_of(workflow: Workflow[Any], start: Start) -> tuple[Any, ...] | Ended | Blocked:
+    """Return the arguments behind ``ctx``. An input that does not fit never will: failed."""
+    try:
+        value = workflow.check_input(codec.decode(start.body, start.content_type))
+    except InvalidInputError as error:
+        return _invalid(error.message, error.fields)
+    except (BadValueError, OversizedError) as error:
+        return _invalid(error.message, {})
+    except ConfigurationError as error:
+        return Blocked(reason="definition", message=error.message)
+    except DAEMON_FAILURES:
+        raise
+    except Exception as error:  # noqa: BLE001 - the code's: its types may run code
+        return blocked_by(error)
+    return (value,) if workflow.takes_input else ()
+
+
+def end_of_value(value: Any) -> Ended | Blocked:
+    """Return the end of code that returned ``value``."""
+    try:
+        return Ended("completed", codec.encode(value))
+    except BadValueError as error:
+        message = f"the result is outside the value domain: {error.message}"
+        return Blocked(reason="result", message=message)
+
+
+def end_of_error(error: BaseException, cancel: Cancel | None) -> Ended | Blocked:
+    """Return the end of code that raised ``error``; ``cancel`` when it was asked to cancel."""
+    if isinstance(error, CancelledError) and cancel is not None:
+        return cancelled_by(cancel)
+    if not isinstance(error, WorkflowError):
+        return blocked_by(error)
+    failure = failure_of(error)
+    try:
+        codec.encode(failure.details)
+    except BadValueError as problem:
+        message = f"the details of the failure are no value: {problem.message}"
+        return Blocked(reason="result", message=message)
+    return Ended("failed", failure=failure)
+
+
+def cancelled_by(mail: Cancel) -> Ended:
+    """Return the end of an instance that was cancelled."""
+    message = mail.reason or "cancelled"
+    return Ended("cancelled", failure=Failure(kind=CANCELLED, message=message, retryable=False))
+
+
+def failure_of(error: WorkflowError) -> Failure:
+    """Return the failure that an instance ends with when ``error`` leaves its code."""
+    if isinstance(error, FailedError):
+        failure = error.failure
+        return Failure(
+            kind=failure.kind,
+            message=str(error),
+            retryable=failure.retryable,
+            details=failure.details,
+        )
+    if isinstance(error, FailError):
+        return Failure(kind=error.kind, message=error.message, details=error.details)
+    if isinstance(error, TimedOutError):
+        return Failure(kind=TIMEOUT, message=str(error))
+    if isinstance(error, GatherError):
+        first = error.errors[0][1]
+        kind = failure_of(first).kind if isinstance(first, WorkflowError) else CODE
+        details = {branch: str(problem) for branch, problem in error.errors}
+        return Failure(kind=kind, message=str(error), details=details)
+    return Failure(kind=CODE, message=f"{type(error).__name__}: {error}")
+
+
+def _invalid(message: str, fields: dict[str, str]) -> Ended:
+    failure = Failure(kind=VALIDATION, message=message, retryable=False, details=fields)
+    return Ended("failed", failure=failure)

@@ -1,0 +1,153 @@
+"""Step: one unit of work at a service, from the first ask to its value or its failure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from actors.kernel.clock import DELAY_S_MAX, nanoseconds
+from actors.kernel.operations import UNREADABLE, Operation, T
+from protocols import codec
+from protocols.effects import Ask, LocalCall, Waiting
+from protocols.errors import BadValueError, OversizedError, StepFailedError
+from protocols.failure import PROTOCOL, TIMEOUT, Failure
+from protocols.policy import StepOptions
+from protocols.subjects import step_token
+
+if TYPE_CHECKING:
+    from actors.kernel.ledger import Ledger
+    from actors.kernel.tasks import Task
+
+RETRY_AFTER_S_MAX: Final = 86_400.0
+"""Longest delay that a service may ask for: a day, so that a wrong unit cannot park a step."""
+
+
+class Step(Operation[T]):
+    """One unit of work at a service, tried in attempts."""
+
+    __slots__ = (
+        "attempt",
+        "body",
+        "due",
+        "input",
+        "local",
+        "name",
+        "operation",
+        "options",
+        "service",
+        "token",
+    )
+
+    def __init__(  # noqa: PLR0917 - the hot path: built once per step, by position
+        self,
+        ledger: Ledger,
+        service: str,
+        operation: str,
+        value: Any,
+        name: str,
+        returns: Any,
+        options: StepOptions,
+        local: LocalCall | None,
+    ) -> None:
+        self.ledger = ledger
+        self.returns = returns
+        self.path = ""
+        self.task = None
+        self.service = service
+        self.operation = operation
+        self.input = value
+        self.name = name
+        self.options = options
+        self.local = local
+        ledger.unawaited[self] = None
+
+    def begin(self, task: Task) -> bool:  # noqa: D102 - as in Operation
+        ledger = self.ledger
+        self.body = b"" if self.local is not None else codec.encode(self.input)
+        self.input = None
+        self.path = path = task.frame.path(self.name)
+        self.token = token = step_token(path)
+        self.attempt = 1
+        self.due = ledger.now
+        ledger.steps[token] = self
+        self.ask()
+        return False
+
+    def ask(self) -> None:
+        """Ask for the current attempt."""
+        ledger = self.ledger
+        path = self.path
+        ledger.effects.append(
+            Ask(
+                cause=ledger.cause,
+                path=path,
+                step=self.token,
+                attempt=self.attempt,
+                service=self.service,
+                operation=self.operation,
+                body=self.body,
+                key=f"{ledger.instance_id}/{ledger.generation}{path}",
+                due=self.due,
+                options=self.options,
+                local=self.local,
+            )
+        )
+
+    def replied(self, attempt: int, body: bytes, content_type: str) -> None:
+        """Take the first success of any attempt."""
+        try:
+            value = codec.decode(body, content_type)
+        except (BadValueError, OversizedError):
+            self.attempt_failed(attempt, UNREADABLE)
+            return
+        self.decide(attempt)
+        self.succeed(value)
+
+    def attempt_failed(self, attempt: int, failure: Failure) -> None:
+        """Try again or give up, when it is the current attempt that failed."""
+        if attempt != self.attempt:
+            self.ledger.counters.late += 1
+            return
+        options = self.options
+        retryable = failure.retryable and (
+            options.idempotent or failure.kind not in {TIMEOUT, PROTOCOL}
+        )
+        if not options.retry.allows(attempt, failure.kind, retryable=retryable):
+            self.decide(0)
+            self.ledger.scheduler.resume(self, None, StepFailedError(self.path, failure))
+            return
+        ledger = self.ledger
+        self.attempt = attempt + 1
+        delay_s = options.retry.delay_before(self.attempt, ledger.identity(self.path))
+        asked_s = failure.retry_after_s
+        if asked_s is not None and asked_s > delay_s:
+            delay_s = min(asked_s, RETRY_AFTER_S_MAX)
+        self.due = ledger.now + nanoseconds(min(delay_s, DELAY_S_MAX))
+        self.ask()
+
+    def timed_out(self, attempt: int, at: int) -> None:
+        """Take the owner's word that the current attempt is lost, if its time is over."""
+        if attempt == self.attempt and at < self.due + nanoseconds(self.options.timeout_s):
+            self.ledger.counters.early += 1
+            return
+        message = f"no reply within {self.options.timeout_s:g} s"
+        self.attempt_failed(attempt, Failure(kind=TIMEOUT, message=message))
+
+    def decide(self, attempt: int) -> None:
+        """Close the step: whatever comes now is late."""
+        del self.ledger.steps[self.token]
+        self.ledger.decided[self.token] = attempt
+
+    def abandon(self) -> bool:  # noqa: D102 - as in Wait
+        self.decide(0)
+        return True
+
+    def waiting(self) -> Waiting:
+        """Describe the open step."""
+        return Waiting(
+            path=self.path,
+            kind="step",
+            since=self.since,
+            detail=f"{self.service}.{self.operation}",
+            attempt=self.attempt,
+            due=self.due,
+        )

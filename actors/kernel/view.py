@@ -1,0 +1,153 @@
+"""View: what others read of an instance, between two folds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from actors.kernel.digest import digest
+from actors.kernel.ledger import Counters, Ledger
+from protocols import codec
+from protocols.effects import AnyEffect, Arm, Ask, LogLine, Pin, Status, Waiting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actors.kernel.blocked import Blocked
+    from protocols.definition import Workflow
+    from protocols.failure import Failure
+    from protocols.mail import Cancel, Start
+
+
+class View:
+    """The state of one execution. ``Instance`` adds the fold that changes it."""
+
+    __slots__ = (
+        "_broken",
+        "_cancel",
+        "_ledger",
+        "_load",
+        "_seen",
+        "_start",
+        "blocked",
+        "definition",
+        "failure",
+        "finished_at",
+        "folded",
+        "result",
+        "started_at",
+        "status",
+        "workflow",
+    )
+
+    def __init__(
+        self,
+        instance_id: str,
+        load: Callable[[str, str], Workflow[Any]],
+        *,
+        generation: int = 1,
+    ) -> None:
+        self._ledger = Ledger(instance_id, generation)
+        self._load = load
+        self._seen: set[tuple[str, str]] = set()
+        self._start: Start | None = None
+        self._cancel: Cancel | None = None
+        self._broken = False
+        self.status: Status = "pending"
+        self.folded = 0
+        self.workflow = ""
+        self.definition = ""
+        self.result: bytes | None = None
+        self.failure: Failure | None = None
+        self.blocked: Blocked | None = None
+        self.started_at = 0
+        self.finished_at = 0
+
+    @property
+    def id(self) -> str:
+        """The instance's id."""
+        return self._ledger.instance_id
+
+    @property
+    def generation(self) -> int:
+        """1, and one more each time the workflow goes on as new."""
+        return self._ledger.generation
+
+    @property
+    def now(self) -> int:
+        """Highest timestamp folded, in nanoseconds since 1970."""
+        return self._ledger.now
+
+    @property
+    def input(self) -> bytes:
+        """The body of the start message."""
+        return self._start.body if self._start is not None else b""
+
+    @property
+    def start(self) -> Start | None:
+        """The start message that counts."""
+        return self._start
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The facts that the code showed with ``ctx.set_state``."""
+        return {name: codec.decode(body) for name, body in self._ledger.state.items()}
+
+    @property
+    def counters(self) -> Counters:
+        """Statistics of messages that did not count."""
+        return self._ledger.counters
+
+    @property
+    def late_successes(self) -> list[tuple[str, int]]:
+        """(Step token, attempt) of successes that came after the step was decided."""
+        return self._ledger.late_successes
+
+    @property
+    def refolding(self) -> bool:
+        """Whether log lines are dropped because they were written before."""
+        return self._ledger.refolding
+
+    @refolding.setter
+    def refolding(self, value: bool) -> None:
+        self._ledger.refolding = value
+
+    def is_open(self, effect: AnyEffect) -> bool:
+        """Tell whether the fold still waits for what ``effect`` brings; True for other kinds."""
+        if isinstance(effect, Ask):
+            step = self._ledger.steps.get(effect.step)
+            return step is not None and step.attempt == effect.attempt
+        if isinstance(effect, Arm):
+            timer = self._ledger.timers.get(effect.name)
+            return timer is not None and timer.due == effect.due
+        if isinstance(effect, Pin):
+            return self._wants_pin
+        return True
+
+    def waiting(self) -> list[Waiting]:
+        """Return what the instance waits for, oldest first."""
+        ledger = self._ledger
+        operations = [
+            *ledger.steps.values(),
+            *ledger.timers.values(),
+            *ledger.children.values(),
+            *(listener for queue in ledger.listeners.values() for listener in queue),
+        ]
+        found = [operation.waiting() for operation in operations]
+        if self._wants_pin:
+            found.append(
+                Waiting(path="/", kind="pin", since=self.started_at, detail=self.workflow)
+            )
+        return sorted(found, key=lambda waiting: (waiting.since, waiting.path))
+
+    def drain_logs(self) -> list[LogLine]:
+        """Return the log lines since the last call."""
+        lines, self._ledger.logs = self._ledger.logs, []
+        return lines
+
+    def state_hash(self) -> str:
+        """Return a digest of everything that the fold determines, the same at every fold."""
+        return digest(self, self._ledger, self._seen, cancel=self._cancel is not None)
+
+    @property
+    def _wants_pin(self) -> bool:
+        return self._start is not None and not self.definition and self.status == "pending"

@@ -1,0 +1,33 @@
+"""``movant run``: the group; its commands stand in run_start, run_read and run_record."""
+
+from __future__ import annotations
+
+from runtime.cli.lazy import LazyGroup, Leaf
+
+run = LazyGroup(
+    "run",
+    help="Start, watch and steer runs. RUN is an id, or the beginning of one.",
+    tree={
+        "Begin and steer": {
+            "start": Leaf("runtime.cli.run_start:start", "Start a run."),
+            "signal": Leaf("runtime.cli.run_start:signal", "Send a signal."),
+            "cancel": Leaf("runtime.cli.run_start:cancel", "Ask a run to cancel."),
+            "wait": Leaf("runtime.cli.run_start:wait", "Wait until a run has ended."),
+        },
+        "Look": {
+            "ls": Leaf("runtime.cli.run_read:ls", "List runs, newest first."),
+            "show": Leaf("runtime.cli.run_read:show", "Show a run."),
+            "history": Leaf("runtime.cli.run_read:history", "Show a run's mailbox."),
+            "watch": Leaf("runtime.cli.run_watch:watch", "Follow a run until it ends."),
+        },
+        "Record": {
+            "export": Leaf("runtime.cli.run_record:export", "Write a run's mailbox to a file."),
+            "replay": Leaf("runtime.cli.run_record:replay", "Fold an exported mailbox here."),
+        },
+    },
+    examples=(
+        ("movant run start orders -f order.json --wait", "start a run and wait for its end"),
+        ("movant run ls --status failed", "what has failed"),
+        ("movant run history 01k7", "what has happened to the run whose id begins so"),
+    ),
+)

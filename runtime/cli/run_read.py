@@ -1,0 +1,214 @@
+"""``movant run ls|show|history``."""
+
+from __future__ import annotations
+
+import time
+from typing import Final, cast, get_args
+
+import click
+
+from protocols import api
+from protocols.effects import Status, Waiting
+from runtime.cli.failures import OK, say
+from runtime.cli.options import Target, command, target
+from runtime.cli.output import (
+    between,
+    clock_time,
+    compact,
+    pretty,
+    write_facts,
+    write_json,
+    write_jsonl,
+    write_line,
+    write_rows,
+    write_table,
+)
+from runtime.cli.session import ask, full_id
+from runtime.client import Client
+
+_SUMMARY_CHARS: Final = 100
+_PAGE: Final = 500
+
+
+@command(
+    "ls",
+    examples=(
+        ("movant run ls", "the newest 50"),
+        ("movant run ls --status failed --workflow orders", "what has failed"),
+        ("movant run ls --all -o jsonl | jq -r .id", "every id"),
+    ),
+)
+@click.option("--status", type=click.Choice(get_args(Status)), help="Only these.")
+@click.option("--workflow", metavar="NAME", help="Only runs of this workflow.")
+@click.option("-n", "--limit", type=click.IntRange(1, api.PAGE_MAX), default=50, show_default=True)
+@click.option("--all", "wants_all", is_flag=True, help="All pages, not only the first.")
+@target
+def ls(
+    to: Target, *, status: str | None, workflow: str | None, limit: int, wants_all: bool
+) -> int:
+    """List runs, newest first."""
+
+    async def question(client: Client) -> api.RunPage:
+        rows: list[api.RunRow] = []
+        after = ""
+        while True:
+            page = await client.list(
+                status=cast("Status | None", status),
+                workflow=workflow,
+                limit=_PAGE if wants_all else limit,
+                after=after,
+            )
+            rows += page.runs
+            after = page.next
+            if not (wants_all and after):
+                return api.RunPage(runs=rows, total=page.total, next=after)
+
+    page = ask(to, question)
+    if to.form == "json":
+        write_json(page)
+    elif to.form == "jsonl":
+        write_jsonl(page.runs)
+    else:
+        now = time.time_ns()
+        write_table(
+            ("RUN", "WORKFLOW", "STATUS", "AGE", "TOOK", "WAITING FOR"),
+            [
+                (
+                    row.id,
+                    row.workflow,
+                    row.status,
+                    between(row.started_at, now),
+                    between(row.started_at, row.finished_at),
+                    row.waiting or "-",
+                )
+                for row in page.runs
+            ],
+        )
+        more = "; --all shows the others" if page.next else ""
+        say(f"{len(page.runs)} of {page.total:,} runs{more}")
+    return OK
+
+
+@command(
+    "show",
+    examples=(
+        ("movant run show order-17", "everything about a run"),
+        ("movant run show 01k7 -o json | jq .result", "only its result"),
+    ),
+)
+@click.argument("run_id", metavar="RUN")
+@target
+def show(run_id: str, to: Target) -> int:
+    """Show RUN: status, input, result, and what it waits for."""
+
+    async def question(client: Client) -> api.RunView:
+        return await client.show(await full_id(client, run_id))
+
+    view = ask(to, question)
+    if to.form == "json":
+        write_json(view)
+    elif to.form == "jsonl":
+        write_line(view)
+    else:
+        write_facts(_facts(view))
+        if view.status == "blocked":
+            say(f"next:  repair the workflow and register it, or movant run cancel {view.id}")
+    return OK
+
+
+def _facts(view: api.RunView) -> list[tuple[str, str]]:
+    facts = [
+        ("run", view.id),
+        ("workflow", view.workflow),
+        ("definition", view.definition),
+        ("status", view.status),
+        ("started", clock_time(view.started_at)),
+    ]
+    if view.finished_at:
+        took = between(view.started_at, view.finished_at)
+        facts.append(("finished", f"{clock_time(view.finished_at)}  after {took}"))
+    if view.blocked:
+        facts.append(("blocked", view.blocked))
+    facts.append(("input", pretty(view.input)))
+    if view.state:
+        facts.append(("state", pretty(view.state)))
+    if view.status == "completed":
+        facts.append(("result", pretty(view.result)))
+    if view.failure is not None:
+        facts.append(("failure", f"{view.failure.kind}: {view.failure.message}"))
+        if view.failure.details is not None:
+            facts.append(("details", pretty(view.failure.details)))
+    if view.waiting:
+        facts.append(("waiting for", "\n".join(map(_waiting, view.waiting))))
+    if view.counters:
+        counted = "  ".join(f"{name} {count:,}" for name, count in view.counters.items())
+        facts.append(("counters", counted))
+    return facts
+
+
+def _waiting(each: Waiting) -> str:
+    now = time.time_ns()
+    text = f"{each.kind} {each.path}"
+    if each.detail:
+        text += f"  {each.detail}"
+    if each.attempt > 1:
+        text += f"  attempt {each.attempt}"
+    if each.due > now:
+        text += f"  due in {between(now, each.due)}"
+    return f"{text}  since {between(each.since, now)}"
+
+
+@command(
+    "history",
+    examples=(
+        ("movant run history order-17", "a line per message"),
+        ("movant run history order-17 --full", "with what the messages say"),
+        ("movant run history order-17 -o jsonl | grep '\"failure\"'", "for programs"),
+    ),
+)
+@click.argument("run_id", metavar="RUN")
+@click.option("--after", type=int, default=0, metavar="SEQ", help="Only messages behind this one.")
+@click.option("--full", is_flag=True, help="Show bodies and failures whole.")
+@target
+def history(run_id: str, to: Target, *, after: int, full: bool) -> int:
+    """Show the mailbox of RUN: everything that has happened to it, in order."""
+
+    async def question(client: Client) -> list[api.HistoryEntry]:
+        chosen = await full_id(client, run_id)
+        return [entry async for entry in client.history(chosen, after=after)]
+
+    entries = ask(to, question)
+    first = entries[0].at if entries else 0
+    write_rows(
+        to.form,
+        entries,
+        ("SEQ", "AFTER", "KIND", "WHAT", "SAYS"),
+        [
+            (
+                str(entry.seq),
+                between(first, entry.at) if entry.at != first else "0ms",
+                entry.kind,
+                _what(entry),
+                _says(entry, 0 if full else _SUMMARY_CHARS),
+            )
+            for entry in entries
+        ],
+    )
+    if to.form == "table" and entries:
+        say(f"{len(entries)} messages since {clock_time(first)}")
+    return OK
+
+
+def _what(entry: api.HistoryEntry) -> str:
+    what = entry.path or entry.name or "-"
+    return f"{what} (attempt {entry.attempt})" if entry.attempt > 1 else what
+
+
+def _says(entry: api.HistoryEntry, width: int) -> str:
+    if entry.failure is not None:
+        text = f"{entry.failure.kind}: {entry.failure.message}"
+    elif entry.body is not None:
+        return compact(entry.body, width)
+    else:
+        text = entry.summary or "-"
+    return text if not width or len(text) <= width else text[: width - 1] + "…"

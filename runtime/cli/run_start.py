@@ -1,0 +1,231 @@
+"""``movant run start|signal|cancel|wait``."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import click
+
+from protocols import api
+from protocols.errors import NotFoundError
+from runtime.cli.failures import OK, RUN_FAILED, say
+from runtime.cli.options import Target, command, read_value, target
+from runtime.cli.output import Format, compact, write_facts, write_json, write_line
+from runtime.cli.session import ask, full_id
+from runtime.client import Client
+
+WAIT_S_MAX = 10 * 365 * 86_400.0
+
+
+@command(
+    "start",
+    examples=(
+        (
+            "movant run start orders -i amount=12 -i customer.name=Ann",
+            "input from the command line",
+        ),
+        (
+            "movant run start orders -f order.json --id order-17",
+            "with an id of yours: safe to repeat",
+        ),
+        ("jq .order x.json | movant run start orders -f - --wait", "input from a pipe; wait"),
+        ("movant run start orders --ndjson -f orders.jsonl", "one run per line"),
+    ),
+)
+@click.argument("workflow")
+@click.option(
+    "-i",
+    "--input",
+    "pairs",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Part of the input; VALUE is JSON or text.",
+)
+@click.option(
+    "-f", "--file", default="", metavar="FILE", help="Input as JSON; - reads standard input."
+)
+@click.option("--id", "run_id", metavar="ID", help="Id of the run; default: a fresh one.")
+@click.option(
+    "--if-exists",
+    type=click.Choice(["return", "refuse"]),
+    default="return",
+    help="When the id is taken: that run, or exit 6.",
+)
+@click.option("--ndjson", is_flag=True, help="FILE has one input per line; start a run for each.")
+@click.option(
+    "-w", "--wait", "wants_end", is_flag=True, help="Wait for the end; exit 1 when the run failed."
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=float,
+    default=WAIT_S_MAX,
+    metavar="SECONDS",
+    help="With --wait: exit 124 after this.",
+)
+@target
+def start(
+    workflow: str,
+    to: Target,
+    *,
+    pairs: tuple[str, ...],
+    file: str,
+    run_id: str | None,
+    if_exists: Literal["return", "refuse"],
+    timeout_s: float,
+    ndjson: bool,
+    wants_end: bool,
+) -> int:
+    """Start a run of WORKFLOW."""
+    if ndjson:
+        if pairs or run_id or wants_end or not file:
+            raise click.UsageError("--ndjson goes with -f FILE alone.")
+        return _start_many(workflow, file, to)
+    value = read_value(pairs, file)
+
+    async def question(client: Client) -> api.RunStarted | api.RunOutcome:
+        started = await client.start(workflow, value, id=run_id, if_exists=if_exists)
+        if not wants_end:
+            return started
+        say(f"run {started.id}" + ("" if started.created else " (was there already)"))
+        return await client.wait(started.id, timeout_s=timeout_s)
+
+    found = ask(to, question)
+    if isinstance(found, api.RunOutcome):
+        return _write_outcome(found, to.form)
+    if to.form == "table":
+        if not found.created:
+            say(f"the id was taken: this is the run that has it, {found.status}")
+        write_facts([("run", found.id), ("status", found.status)])
+        say(f"next:  movant run watch {found.id}")
+    else:
+        _write(found, to.form)
+    return OK
+
+
+def _start_many(workflow: str, file: str, to: Target) -> int:
+    from protocols.codec import decode  # noqa: PLC0415 - this form only
+    from runtime.cli.options import read_text  # noqa: PLC0415
+
+    inputs = [decode(line) for line in read_text(file).splitlines() if line.strip()]
+
+    async def question(client: Client) -> list[api.StartResult]:
+        return await client.start_many(workflow, inputs)
+
+    results = ask(to, question)
+    refused = [each for each in results if each.error is not None]
+    if to.form == "table":
+        for each in results:
+            print_line = each.id if each.error is None else f"{each.id}  {each.error.message}"
+            click.echo(print_line)
+        say(f"{len(results) - len(refused)} started, {len(refused)} refused")
+    elif to.form == "json":
+        write_json(results)
+    else:
+        for each in results:
+            write_line(each)
+    return RUN_FAILED if refused else OK
+
+
+@command(
+    "signal",
+    examples=(
+        ("movant run signal order-17 paid", "a signal without data"),
+        ("movant run signal order-17 paid '{\"amount\": 12}'", "with data"),
+        ("movant run signal order-17 paid - < paid.json", "with data from a pipe"),
+    ),
+)
+@click.argument("run_id", metavar="RUN")
+@click.argument("name")
+@click.argument("data", default="")
+@click.option("--message-id", default="", help="Chosen by you: a repeat with it does nothing.")
+@target
+def signal(run_id: str, name: str, data: str, to: Target, *, message_id: str) -> int:
+    """Send the signal NAME to RUN; it may come before the start."""
+    value = read_value((), "", data)
+
+    async def question(client: Client) -> api.Accepted:
+        try:
+            chosen = await full_id(client, run_id)
+        except NotFoundError:
+            chosen = run_id  # its start may still come
+        return await client.signal(chosen, name, value, message_id=message_id)
+
+    return _accepted(ask(to, question), to.form)
+
+
+@command(
+    "cancel",
+    examples=(("movant run cancel order-17 --reason 'customer withdrew'", "ask a run to cancel"),),
+)
+@click.argument("run_id", metavar="RUN")
+@click.option("--reason", default="", help="For people; it stands in the history.")
+@target
+def cancel(run_id: str, to: Target, *, reason: str) -> int:
+    """Ask RUN to cancel. Its clean-up and compensation still run."""
+
+    async def question(client: Client) -> api.Accepted:
+        return await client.cancel(await full_id(client, run_id), reason=reason)
+
+    return _accepted(ask(to, question), to.form)
+
+
+@command(
+    "wait",
+    examples=(
+        ("movant run wait order-17", "until it has ended; exit 0 only when it completed"),
+        ("movant run wait order-17 --timeout 60", "exit 124 when that takes longer"),
+    ),
+)
+@click.argument("run_id", metavar="RUN")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=float,
+    default=WAIT_S_MAX,
+    metavar="SECONDS",
+    help="Exit 124 after this; the run goes on.",
+)
+@target
+def wait(run_id: str, to: Target, *, timeout_s: float) -> int:
+    """Wait until RUN has ended or is blocked, and write its result."""
+
+    async def question(client: Client) -> api.RunOutcome:
+        return await client.wait(await full_id(client, run_id), timeout_s=timeout_s)
+
+    return _write_outcome(ask(to, question), to.form)
+
+
+def _accepted(found: api.Accepted, form: Format) -> int:
+    if form == "table":
+        write_facts([("run", found.id), ("message", str(found.seq))])
+    else:
+        _write(found, form)
+    return OK
+
+
+def _write_outcome(outcome: api.RunOutcome, form: Format) -> int:
+    """Write the result to standard output, and what went wrong to standard error."""
+    if form != "table":
+        _write(outcome, form)
+    elif outcome.status == "completed":
+        write_json(outcome.result)
+    if outcome.status == "completed":
+        return OK
+    if outcome.status == "blocked":
+        say(f"run {outcome.id} is blocked: {outcome.blocked}")
+    else:
+        why = f": {outcome.failure.kind}: {outcome.failure.message}" if outcome.failure else ""
+        verb = "was" if outcome.status == "cancelled" else "has"
+        say(f"run {outcome.id} {verb} {outcome.status}{why}")
+        if outcome.failure is not None and outcome.failure.details is not None:
+            say(f"details: {compact(outcome.failure.details)}")
+    say(f"next:  movant run history {outcome.id}")
+    return RUN_FAILED
+
+
+def _write(value: Any, form: Format) -> None:
+    if form == "json":
+        write_json(value)
+    else:
+        write_line(value)
