@@ -84,13 +84,15 @@ class Workflow(Generic[R]):
 
     def check_input(self, value: Any) -> Any:
         """Return ``value`` as the input type. Raises InvalidInputError with all its fields."""
+        if (
+            value is None
+            and self._input is not None
+            and self._input.default is not inspect.Parameter.empty
+        ):
+            return self._input.default
         kind = self.input_type
         if kind is Any:
             return value
-        if value is None and self._input is not None:
-            default = self._input.default
-            if default is not inspect.Parameter.empty:
-                return default
         try:
             return msgspec.convert(value, kind, str_keys=True)
         except msgspec.ValidationError as error:

@@ -47,6 +47,7 @@ from protocols.errors import ConfigurationError, MovantError
 from protocols.ports import Outgoing
 from protocols.subjects import marker
 from protocols.tokens import KeyRing, ring
+from runtime import collector
 from runtime.bridge.transport import NatsTransport, connect
 from runtime.clock import SystemClock, SystemEntropy
 from runtime.config import DaemonConfig
@@ -164,6 +165,7 @@ class Daemon:
 
         Raises the error that ended it when that was not a drain.
         """
+        collector.tune()
         root = self._root = build(self._tree(), seed=self.name)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._supervise, root)

@@ -23,6 +23,7 @@ from actors.system import ActorSystem, open_system
 from protocols.errors import ConfigurationError, OverloadedError
 from protocols.ports import Frame, Subscription, Transport
 from protocols.service import Service
+from runtime import collector
 from runtime.bridge.transport import connect
 from runtime.clock import SystemClock, SystemEntropy
 from runtime.config import nats_from_environment
@@ -75,6 +76,7 @@ async def serve(
         raise ConfigurationError(
             "no NATS server is named", hint="pass nats=… or set MOVANT_NATS=nats://127.0.0.1:4222"
         )
+    collector.tune()
     clock, entropy = SystemClock(), SystemEntropy()
     names = ", ".join(each.name for each in services)
     async with (

@@ -1,1 +1,28 @@
-"""actors/kernel."""
+"""The kernel: workflow code as a deterministic fold over a mailbox. Pure: no I/O, no clock.
+
+Reading order:
+
+    instance    what each mail does: the rules of the fold      (view: what others read)
+    context     what authors of workflows see                   (branches: gather, race, scope)
+    step        one unit of work at a service, with its retries
+    operations  sleep, timeout, signal, child
+    ledger      what is open and what was decided
+    tasks       the scheduler: tasks and cancel scopes          (nursery: tasks that end together)
+    outcome     how an instance ends, or why it is blocked      (blocked)
+    digest      one hash for everything that a fold determines
+
+Decisions
+
+K1  An operation gets its path when it is awaited, from the task that awaits it: an operation
+    handed to ``gather`` belongs to its branch, and no path depends on the order of messages.
+K2  Cancellation is by level, as in trio: in a cancelled scope every wait raises. Thrown once
+    only, a bare ``except`` would turn a cancel into nothing.
+K3  The fold that blocks returns one effect, the event. What the code asked for in that fold is
+    dropped, because repaired code decides anew.
+K4  A timer that fires early is armed again: its firing is used up, and nobody else would look.
+K5  A second attempt after an unknown outcome (timeout, broken reply) needs a service that is
+    idempotent; for others the step fails.
+K6  Statistics are not part of the digest: a repeat changes a counter, and nothing else.
+K7  A dropped instance unwinds its coroutines; ``ctx`` is dead then, so that ``finally`` blocks
+    of workflow code have no effect.
+"""

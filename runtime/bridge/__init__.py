@@ -9,7 +9,7 @@
 Read it in this order: ``limits`` (every bound), ``wire`` (bytes, pure), ``requests`` (tokens
 and deadlines, pure), ``watchdog`` (is it alive, pure), ``handover`` (what the threads share),
 ``client`` (nats-py's handshake), ``link`` (one connection), ``loop`` (connection after
-connection), ``transport`` (what actors call).
+connection), ``subscription``, ``errors``, ``waking``, ``transport`` (what actors call).
 
 Decisions
 
@@ -43,6 +43,7 @@ Events: ``bridge.connected``, ``bridge.lost``, ``bridge.deaf``, ``bridge.unreach
 """
 
 from runtime.bridge.limits import BridgeLimits, BridgeStatistics
-from runtime.bridge.transport import NatsSubscription, NatsTransport, connect
+from runtime.bridge.subscription import NatsSubscription
+from runtime.bridge.transport import NatsTransport, connect
 
 __all__ = ["BridgeLimits", "BridgeStatistics", "NatsSubscription", "NatsTransport", "connect"]

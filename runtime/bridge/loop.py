@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import random
 import re
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -329,7 +329,8 @@ def _cancel(task: asyncio.Task[None]) -> None:
 def _backoff_s(attempt: int, limits: BridgeLimits) -> float:
     """Return the wait before an attempt: doubling, half of it by chance."""
     doubled = limits.reconnect_s_min * 2.0 ** min(attempt - 1, 16)
-    return min(doubled, limits.reconnect_s_max) * random.uniform(0.5, 1.0)  # noqa: S311
+    chance = secrets.randbelow(1_000) / 2_000
+    return min(doubled, limits.reconnect_s_max) * (0.5 + chance)
 
 
 def _defect(error: Exception) -> InternalError:

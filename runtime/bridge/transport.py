@@ -10,7 +10,6 @@ from functools import partial
 from ssl import SSLContext
 from typing import Final, assert_never
 
-import outcome
 import structlog
 import trio
 
@@ -18,13 +17,10 @@ from protocols.errors import (
     ConfigurationError,
     DisconnectedError,
     MovantError,
-    NoRespondersError,
-    OverloadedError,
-    UnknownOutcomeError,
 )
 from protocols.headers import status
 from protocols.ports import Done, Frame, Outgoing, Sink
-from runtime.bridge import wire
+from runtime.bridge import errors, wire
 from runtime.bridge.client import Login, checked_urls
 from runtime.bridge.handover import (
     Down,
@@ -39,6 +35,8 @@ from runtime.bridge.handover import (
 from runtime.bridge.limits import BridgeLimits, BridgeStatistics
 from runtime.bridge.loop import Loop
 from runtime.bridge.requests import RequestTable
+from runtime.bridge.subscription import NatsSubscription, Wanted
+from runtime.bridge.waking import resume, wake
 from runtime.bridge.wire import Chunk
 
 NO_RESPONDERS: Final = 503
@@ -46,27 +44,6 @@ _REPLIES: Final = b"2"
 _JOIN_S: Final = 2.0
 """Wait for the thread's end beyond its own ``close_s``; it needs some milliseconds."""
 _log = structlog.get_logger(__name__)
-
-
-class _Wanted:
-    """The trio side of a subscription."""
-
-    def __init__(self, subject: str, sink: Sink) -> None:
-        self.subject = subject
-        self.sink = sink
-        self.standing = trio.Event()
-        self.refused: str | None = None
-
-
-class NatsSubscription:
-    """A live subscription; it survives reconnects. See ``protocols.ports.Subscription``."""
-
-    def __init__(self, unsubscribe: Callable[[], None]) -> None:
-        self._unsubscribe = unsubscribe
-
-    def unsubscribe(self) -> None:
-        """Stop delivery: no frame is delivered after this call. Idempotent."""
-        self._unsubscribe()
 
 
 class NatsTransport:
@@ -82,7 +59,7 @@ class NatsTransport:
         self._fresh = f"{own}.n."
         self._fresh_count = 0
         self._requests = RequestTable(limits.tick_s, trio.current_time())
-        self._subscriptions: dict[bytes, _Wanted] = {}
+        self._subscriptions: dict[bytes, Wanted] = {}
         self._next_sid = int(_REPLIES)
         self._state_told: list[Callable[[bool], None]] = []
         self._connected = False
@@ -103,7 +80,7 @@ class NatsTransport:
             outbox=self._outbox,
             inbox=self._inbox,
             probe_subject=f"{own}.w",
-            wake_trio=partial(_wake, token, self._deliver),
+            wake_trio=partial(wake, token, self._deliver),
         )
 
     # protocols.ports.Transport
@@ -121,7 +98,7 @@ class NatsTransport:
     def publish(self, message: Outgoing) -> None:
         """Queue one message; at most once. Raises OverloadedError, DisconnectedError."""
         if not self._connected:
-            raise self._disconnected()
+            raise errors.disconnected()
         self._put(wire.publish(message, self._payload_bytes_max))
         self._frames_out += 1
 
@@ -141,7 +118,7 @@ class NatsTransport:
         if not self._connected:
             self._check_thread()
             token = trio.lowlevel.current_trio_token()
-            token.run_sync_soon(self._tell, done, self._disconnected())
+            token.run_sync_soon(self._tell, done, errors.disconnected())
             return
         self._open(message, timeout_s, done, before)
 
@@ -149,8 +126,8 @@ class NatsTransport:
         """Send a request and wait for its first reply. Raises what ``done`` would be told."""
         await trio.lowlevel.checkpoint_if_cancelled()
         if not self._connected:
-            raise self._disconnected()
-        reschedule = partial(_reschedule, trio.lowlevel.current_task())
+            raise errors.disconnected()
+        reschedule = partial(resume, trio.lowlevel.current_task())
         token = self._open(message, timeout_s, reschedule, ())
 
         def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
@@ -169,7 +146,7 @@ class NatsTransport:
         self._check_thread()
         wire.check_filter(subject, queue)
         if self._failure is not None:
-            raise self._disconnected()
+            raise errors.disconnected()
         sid, wanted = self._want(subject, sink)
         unsubscribe = partial(self._unsubscribe, sid)
         self._loop.call_soon(partial(self._loop.subscribe, sid, subject, queue))
@@ -180,9 +157,9 @@ class NatsTransport:
             raise
         if wanted.refused is not None:
             unsubscribe()
-            raise _refused(wanted.refused)
+            raise errors.refused(wanted.refused)
         if self._failure is not None:
-            raise self._disconnected()
+            raise errors.disconnected()
         return NatsSubscription(unsubscribe)
 
     def new_inbox(self) -> str:
@@ -244,10 +221,10 @@ class NatsTransport:
         with trio.move_on_after(self._limits.connect_s):
             await self._first.wait()
         if not self._connected:
-            raise self._failure or self._disconnected()
+            raise self._failure or errors.disconnected()
         refused = self._subscriptions[_REPLIES].refused
         if refused is not None:
-            raise _refused(refused)
+            raise errors.refused(refused)
 
     async def aclose(self) -> None:
         """Send what is queued, within ``close_s``, and end the thread. Open requests fail."""
@@ -270,10 +247,7 @@ class NatsTransport:
     ) -> str:
         limits = self._limits
         if len(self._requests) >= limits.requests_open_max:
-            raise OverloadedError(
-                f"{limits.requests_open_max} requests are open",
-                hint="wait for answers before asking more",
-            )
+            raise errors.too_many_open(limits.requests_open_max)
         deadline = trio.current_time() + timeout_s
         token = self._requests.add(done, deadline, self._outbox.put_items)
         try:
@@ -298,10 +272,7 @@ class NatsTransport:
             len(outbox.items) >= limits.outgoing_messages_max
             or outbox.bytes_count + len(item) > limits.outgoing_bytes_max
         ):
-            raise OverloadedError(
-                f"{len(outbox.items)} messages of {outbox.bytes_count} bytes wait for the socket",
-                hint="publish more slowly; the server or the network does not keep up",
-            )
+            raise errors.queue_full(len(outbox.items), outbox.bytes_count)
         outbox.put(item)
         if not outbox.wake_pending:
             outbox.wake_pending = True
@@ -341,7 +312,7 @@ class NatsTransport:
             if request is None:
                 self._late_replies += 1
             elif frame.headers and not frame.payload and status(frame.headers) == NO_RESPONDERS:
-                self._tell(request.done, _no_responders())
+                self._tell(request.done, errors.no_responders())
             else:
                 self._tell(request.done, frame)
 
@@ -387,9 +358,9 @@ class NatsTransport:
     def _fail_requests(self, taken: int, reason: str) -> None:
         for request in self._requests.clear():
             if request.item < taken:
-                self._tell(request.done, _unknown(f"the connection was lost ({reason})"))
+                self._tell(request.done, errors.unknown(f"the connection was lost ({reason})"))
             else:
-                self._tell(request.done, self._disconnected())
+                self._tell(request.done, errors.disconnected())
 
     def _failed(self, event: Failed) -> None:
         if event.last:
@@ -414,11 +385,11 @@ class NatsTransport:
 
     # Subscriptions and time
 
-    def _want(self, subject: str, sink: Sink, sid: bytes = b"") -> tuple[bytes, _Wanted]:
+    def _want(self, subject: str, sink: Sink, sid: bytes = b"") -> tuple[bytes, Wanted]:
         if not sid:
             self._next_sid += 1
             sid = b"%d" % self._next_sid
-        wanted = self._subscriptions[sid] = _Wanted(subject, sink)
+        wanted = self._subscriptions[sid] = Wanted(subject, sink)
         return sid, wanted
 
     def _unsubscribe(self, sid: bytes) -> None:
@@ -434,16 +405,10 @@ class NatsTransport:
                     await self._anything_open.wait()
                 await trio.sleep(self._limits.tick_s)
                 for done in self._requests.expire(trio.current_time()):
-                    self._tell(done, _unknown("no reply came in time"))
+                    self._tell(done, errors.unknown("no reply came in time"))
 
     def _check_thread(self) -> None:
         assert threading.get_ident() == self._trio_thread, "the bridge is used by trio only"
-
-    def _disconnected(self) -> DisconnectedError:
-        return DisconnectedError(
-            "there is no connection to NATS; the message was not sent",
-            hint="try again when the connection is back",
-        )
 
 
 @asynccontextmanager
@@ -480,36 +445,3 @@ async def connect(
         yield transport
     finally:
         await transport.aclose()
-
-
-def _wake(token: trio.lowlevel.TrioToken, deliver: Callable[[], None]) -> None:
-    """Run ``deliver`` on the trio thread; called on the asyncio thread."""
-    try:
-        token.run_sync_soon(deliver)
-    except trio.RunFinishedError:  # the program has ended without closing the bridge
-        return
-
-
-def _reschedule(task: trio.lowlevel.Task, told: Frame | MovantError) -> None:
-    if isinstance(told, Frame):
-        trio.lowlevel.reschedule(task, outcome.Value(told))
-    else:
-        trio.lowlevel.reschedule(task, outcome.Error(told))
-
-
-def _refused(told: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"the server refuses the subscription: {told}",
-        hint="give this user the permission to subscribe, or use another user",
-    )
-
-
-def _no_responders() -> NoRespondersError:
-    return NoRespondersError(
-        "nobody subscribes to the subject of the request",
-        hint="start the service, or check the subject",
-    )
-
-
-def _unknown(why: str) -> UnknownOutcomeError:
-    return UnknownOutcomeError(f"the outcome is unknown: {why}", hint="ask again with the same id")

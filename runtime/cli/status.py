@@ -1,0 +1,66 @@
+"""``movant status``: one screen; exit 0 ready, 3 degraded, 4 unreachable."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runtime.cli.failures import DEGRADED, OK
+from runtime.cli.options import Target, command, target
+from runtime.cli.output import duration, write_facts, write_json, write_line
+
+if TYPE_CHECKING:
+    from protocols import api
+    from runtime.client import Client
+
+_RUN_OF_NUMBERS = 2
+
+
+@command(
+    "status",
+    examples=(
+        ("movant status", "exit 0 ready, 3 degraded, 4 unreachable"),
+        ("movant status -o json | jq .counters", "for programs"),
+    ),
+)
+@target
+def status(to: Target) -> int:
+    """Show how the daemon stands."""
+    from runtime.cli.session import ask  # noqa: PLC0415 - not for --help
+
+    async def question(client: Client) -> api.StatusView:
+        return await client.status()
+
+    view = ask(to, question)
+    if to.form == "json":
+        write_json(view)
+    elif to.form == "jsonl":
+        write_line(view)
+    else:
+        write_facts(_facts(view))
+    return OK if view.state == "ready" and not view.problems else DEGRADED
+
+
+def _facts(view: api.StatusView) -> list[tuple[str, str]]:
+    facts = [
+        ("daemon", f"{view.daemon}  movant {view.version}"),
+        ("state", view.state),
+        ("up", duration(view.uptime_s)),
+        ("durability", view.durability),
+        ("partitions", ranges(view.partitions) or "none"),
+    ]
+    facts += [(name.replace("_", " "), f"{value:,.6g}") for name, value in view.counters.items()]
+    facts += [("problem", problem) for problem in view.problems]
+    return facts
+
+
+def ranges(numbers: list[int]) -> str:
+    """Return numbers as people write them: 0-63, or 1, 4-6."""
+    parts: list[list[int]] = []
+    for number in sorted(numbers):
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return ", ".join(
+        f"{part[0]}-{part[-1]}" if len(part) >= _RUN_OF_NUMBERS else str(part[0]) for part in parts
+    )
