@@ -50,8 +50,12 @@ _msgpack_decoder: Final = msgspec.msgpack.Decoder()
 def encode(value: Any, content_type: str = JSON) -> bytes:
     """Return the bytes of a value or Struct. Raises BadValueError for what is no value."""
     try:
-        plain = _plain(value) if _needs_builtins(value) else value
-        _check(plain)
+        try:
+            _check(value)
+            plain = value
+        except _NotPlainError:
+            plain = _plain(value)
+            _check(plain)
         if content_type == MSGPACK:
             return msgspec.msgpack.encode(plain)
         return _json_encoder.encode(plain)
@@ -98,8 +102,8 @@ def _plain(value: Any) -> Any:
     return msgspec.to_builtins(value, str_keys=True, order="deterministic")
 
 
-def _needs_builtins(value: Any) -> bool:
-    return type(value) not in {str, int, float, bool, type(None)}
+class _NotPlainError(BadValueError):
+    """A type that JSON does not have: perhaps a Struct, a set or a date."""
 
 
 def _check(value: Any, depth: int = 0) -> int:  # noqa: C901 - one flat test per kind is fastest
@@ -113,7 +117,7 @@ def _check(value: Any, depth: int = 0) -> int:  # noqa: C901 - one flat test per
         keys = len(value)
         for key, item in value.items():
             if type(key) is not str:
-                raise BadValueError("map keys must be text")
+                raise _NotPlainError("map keys must be text")
             if type(item) is not str:
                 keys += _check(item, depth + 1)
         return keys
@@ -129,7 +133,7 @@ def _check(value: Any, depth: int = 0) -> int:  # noqa: C901 - one flat test per
         if not isfinite(value):
             raise BadValueError("NaN and infinity are no values")
         return 0
-    raise BadValueError(f"{kind.__name__} is no value")
+    raise _NotPlainError(f"{kind.__name__} is no value")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> None:

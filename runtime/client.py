@@ -141,21 +141,35 @@ class Client:
         """
         check_name(workflow, "workflow name")
         results: dict[int, Starts] = {}
+        failed: list[MovantError] = []
         limit = trio.CapacityLimiter(WINDOW)
-        bytes_max = self._calls.transport.payload_bytes_max
 
         async def send(number: int, payload: bytes) -> None:
             try:
                 answer = await self._calls.raw("run.start_many", payload, api.RunStartedMany)
                 results[number] = answer.results
+            except MovantError as error:
+                failed.append(error)
+                nursery.cancel_scope.cancel()
             finally:
                 limit.release_on_behalf_of(number)
 
+        made = chunks(
+            workflow,
+            items,
+            new_id,
+            items_max=chunk,
+            bytes_max=self._calls.transport.payload_bytes_max,
+        )
         async with trio.open_nursery() as nursery:
-            made = chunks(workflow, items, new_id, items_max=chunk, bytes_max=bytes_max)
-            for number, payload in enumerate(made):
-                await limit.acquire_on_behalf_of(number)
-                nursery.start_soon(send, number, payload)
+            try:
+                for number, payload in enumerate(made):
+                    await limit.acquire_on_behalf_of(number)
+                    nursery.start_soon(send, number, payload)
+            except MovantError as error:  # an item that cannot be sent; what is sent is waited for
+                failed.append(error)
+        if failed:
+            raise failed[0]
         return [result for number in sorted(results) for result in results[number]]
 
     async def show(self, id: str) -> api.RunView:

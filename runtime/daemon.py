@@ -46,7 +46,7 @@ from actors.system import ActorSystem, open_system
 from protocols.errors import ConfigurationError, MovantError
 from protocols.ports import Outgoing
 from protocols.subjects import marker
-from protocols.tokens import KeyRing, ring
+from protocols.tokens import KeyRing
 from runtime import collector
 from runtime.bridge.transport import NatsTransport, connect
 from runtime.clock import SystemClock, SystemEntropy
@@ -424,7 +424,7 @@ class Daemon:
             key_id = self.entropy.token(2)
             await kv.put(key_id, bytes.fromhex(self.entropy.token(REPLY_KEY_BYTES)), revision=0)
             found = {each.key: each.value for each in await kv.all()}
-        return ring(found, list(found)[-1])
+        return KeyRing(list(found)[-1], found)
 
     async def _load_checkpoints(self) -> dict[int, Checkpoint]:
         self._stored = {

@@ -59,11 +59,11 @@ def exit_code(error: MovantError) -> int:
 
 def explain(error: Exception) -> int:
     """Tell a person about an error; return the exit code. A defect is raised again."""
-    found = _inside(error)
-    if not isinstance(found, MovantError):
-        raise found
-    tell_error(found)
-    return exit_code(found)
+    told = _expected(error)
+    if told is None:
+        raise error
+    tell_error(told)
+    return exit_code(told)
 
 
 def tell_error(error: MovantError) -> None:
@@ -87,8 +87,9 @@ def say(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
-def _inside(error: Exception) -> Exception:
-    """Return the one error of a group of one, as nurseries raise them."""
-    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
+def _expected(error: BaseException) -> MovantError | None:
+    """Return the error to tell, None when there is a defect among those of a group."""
+    if isinstance(error, BaseExceptionGroup):
+        found = [_expected(each) for each in error.exceptions]
+        return None if None in found else found[0]
+    return error if isinstance(error, MovantError) else None

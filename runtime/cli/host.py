@@ -30,7 +30,7 @@ def serve(config: DaemonConfig, told: Callable[[Daemon], None]) -> None:
     Raises what stopped it, when that was no signal.
     """
     configure(config.log.level, config.log.format)
-    trio.run(_host, Daemon(config), told, strict_exception_groups=False)
+    trio.run(_host, Daemon(config), told)
 
 
 async def _host(daemon: Daemon, told: Callable[[Daemon], None]) -> None:

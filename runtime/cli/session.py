@@ -10,6 +10,7 @@ import trio
 from protocols.subjects import ID_BYTES_MAX, is_id
 from runtime.cli.options import Target
 from runtime.client import Client
+from runtime.telemetry import configure
 
 PATIENCE_S: Final = 2.0
 """A person waits this long for a daemon that restarts, then is told that there is none."""
@@ -28,7 +29,8 @@ def ask(to: Target, question: Callable[[Client], Awaitable[R]]) -> R:
         ) as client:
             return await question(client)
 
-    return trio.run(main, strict_exception_groups=False)
+    configure("error", "human")  # the error that ends the command says it all
+    return trio.run(main)
 
 
 async def full_id(client: Client, word: str) -> str:

@@ -48,7 +48,7 @@ def _facts(view: api.StatusView) -> list[tuple[str, str]]:
         ("durability", view.durability),
         ("partitions", ranges(view.partitions) or "none"),
     ]
-    facts += [(name.replace("_", " "), f"{value:,.6g}") for name, value in view.counters.items()]
+    facts += [(name, f"{value:,.6g}") for name, value in view.counters.items() if value]
     facts += [("problem", problem) for problem in view.problems]
     return facts
 
