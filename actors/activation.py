@@ -34,8 +34,8 @@ log = structlog.get_logger()
 class Home(Protocol):
     """What an activation needs to know of the owner."""
 
-    def handed(self) -> int:
-        """Return the reader's position."""
+    def handed(self, partition: int) -> int:
+        """Return the position up to which the markers of a partition are known."""
         ...
 
     def is_void(self, partition: int, mail: AnyMail) -> bool:
@@ -74,7 +74,7 @@ class Activation:
         tries = 0
         while True:
             try:
-                stored = await self._mailboxes.subject(
+                stored = await self._mailboxes.mailbox(
                     mailbox(actor.id, actor.partition), after=instance.folded
                 )
             except MovantError as error:
@@ -87,7 +87,7 @@ class Activation:
                 continue
             mails: list[AnyMail] = []
             parked: set[str] = set()
-            limit = self._home.handed()
+            limit = self._home.handed(actor.partition)
             for each in stored:
                 if each.seq > limit:
                     break
@@ -110,7 +110,9 @@ class Activation:
                 self._home.crashed(actor, mails[-1] if mails else None, error)
                 return
             self._home.adopt(actor, effects, parked)
-            if newest >= actor.needed:
+            # Not what was read but what was folded counts: the reader may have handed on more
+            # while the definition was loaded.
+            if instance.folded >= actor.needed:
                 self._home.activated(actor)
                 return
 

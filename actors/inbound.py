@@ -7,12 +7,12 @@ raises for foreign input, and answers the same for the same bytes: the fold depe
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from protocols import headers as h
-from protocols.codec import decode
+from protocols.codec import decode, encode
 from protocols.errors import MovantError
 from protocols.failure import FAILED, PROTOCOL, REFUSED, Failure
 from protocols.mail import (
@@ -29,11 +29,13 @@ from protocols.mail import (
     Start,
     Woken,
 )
-from protocols.subjects import OWNER_TOKEN, is_id, step_token
+from protocols.subjects import OWNER_TOKEN, is_id, is_name, is_step_name, step_token
 from protocols.tokens import KeyRing
 
 WAKE: Final = "_wake"
 """Name of the timer that is no timer of the workflow but a reminder for its owner."""
+NUMBER_CHARS_MAX: Final = 18
+"""Below 64 bits; a subject could hold thousands of digits."""
 _STREAM_ACK: Final = b'{"stream":'
 _NOTABLE: Final = re.compile(rb"\r\n(?:Nats-Service-Error|Movant-|Content-Type)", re.IGNORECASE)
 _RETRYABLE_4XX: Final = frozenset({408, 425, 429})
@@ -101,7 +103,7 @@ class _OwnerBody(msgspec.Struct):
     failure: Failure | None = None
     child: str = ""
     status: str = ""
-    result: Any = None
+    result: msgspec.Raw = msgspec.Raw()
 
 
 _marker_decoder: Final = msgspec.json.Decoder(_MarkerBody)
@@ -115,7 +117,7 @@ def parse(delivery: Delivery, keys: KeyRing) -> Parsed:
     if len(tokens) < 4 or tokens[1] != "mail":  # noqa: PLR2004 - movant.mail.<p>.<id>
         return DeadLetter(delivery, "stray", "the subject names no mailbox")
     instance = tokens[3]
-    if not tokens[2].isdigit():
+    if not _is_number(tokens[2]):
         return DeadLetter(delivery, "stray", "the subject names no partition")
     partition = int(tokens[2])
     if instance == OWNER_TOKEN:
@@ -126,7 +128,13 @@ def parse(delivery: Delivery, keys: KeyRing) -> Parsed:
         return DeadLetter(delivery, "stray", "the subject has no kind and name")
     try:
         mail = _mail(delivery, instance, tokens, keys)
-    except (MovantError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (
+        MovantError,
+        msgspec.MsgspecError,
+        ValueError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         return DeadLetter(delivery, "value", str(error)[:300])
     if isinstance(mail, DeadLetter):
         return mail
@@ -156,7 +164,7 @@ def _mail(
 def _reply(
     delivery: Delivery, instance: str, tokens: list[str], keys: KeyRing
 ) -> Reply | DeadLetter:
-    if len(tokens) != 8 or not tokens[6].isdigit():  # noqa: PLR2004
+    if len(tokens) != 8 or not _is_number(tokens[6]):  # noqa: PLR2004
         return DeadLetter(delivery, "stray", "a reply needs <step>.<attempt>.<token>")
     step, attempt = tokens[5], int(tokens[6])
     if not keys.verify(tokens[7], instance, step, attempt):
@@ -201,7 +209,7 @@ def _failure(found: dict[str, str], payload: bytes, content_type: str) -> Failur
     outcome = found.get(h.OUTCOME, "")
     if text is None and not code_text and outcome not in {REFUSED, FAILED, "unknown"}:
         return None
-    code = int(code_text) if code_text.isdigit() and len(code_text) <= 4 else 500  # noqa: PLR2004
+    code = int(code_text) if _is_number(code_text) and len(code_text) <= 4 else 500  # noqa: PLR2004
     refused = outcome == REFUSED or (
         not outcome and 400 <= code < 500 and code not in _RETRYABLE_4XX  # noqa: PLR2004
     )
@@ -226,18 +234,26 @@ def _seconds(text: str) -> float | None:
     return value if 0 <= value <= 86_400 * 366 else None  # noqa: PLR2004
 
 
+def _is_number(text: str) -> bool:
+    """Tell whether text is decimal digits and nothing else: int() takes no superscripts."""
+    return text.isascii() and text.isdigit() and len(text) <= NUMBER_CHARS_MAX
+
+
 def _common(delivery: Delivery) -> dict[str, str] | None:
     return h.decode(delivery.headers)
 
 
 def _schema_problem(found: dict[str, str]) -> str:
     version = found.get(h.SCHEMA, "1")
-    if version.isdigit() and int(version) <= h.SCHEMA_VERSION:
+    if _is_number(version) and int(version) <= h.SCHEMA_VERSION:
         return ""
     return f"schema version {version[:20]!r} is newer than {h.SCHEMA_VERSION}"
 
 
 def _signal(delivery: Delivery, tokens: list[str]) -> Signal | DeadLetter:
+    name = ".".join(tokens[5:])
+    if not is_step_name(name):
+        return DeadLetter(delivery, "name", f"{name[:60]!r} is no name of a signal")
     found = _common(delivery)
     if found is None:
         return DeadLetter(delivery, "headers", "the header block cannot be read")
@@ -248,7 +264,7 @@ def _signal(delivery: Delivery, tokens: list[str]) -> Signal | DeadLetter:
     return Signal(
         seq=delivery.seq,
         at=delivery.at,
-        name=".".join(tokens[5:]),
+        name=name,
         body=delivery.payload,
         content_type=content_type,
         message_id=found.get(h.MESSAGE_ID, ""),
@@ -256,11 +272,17 @@ def _signal(delivery: Delivery, tokens: list[str]) -> Signal | DeadLetter:
 
 
 def _start(delivery: Delivery, tokens: list[str]) -> Start | DeadLetter:
+    workflow = ".".join(tokens[5:])
+    if not is_name(workflow):  # it becomes part of keys and subjects of ours
+        return DeadLetter(delivery, "name", f"{workflow[:60]!r} is no name of a workflow")
     found = _common(delivery)
     if found is None:
         return DeadLetter(delivery, "headers", "the header block cannot be read")
     if problem := _schema_problem(found):
         return DeadLetter(delivery, "schema", problem)
+    definition = found.get(h.DEFINITION, "")
+    if definition and not is_id(definition):
+        return DeadLetter(delivery, "name", f"{definition[:60]!r} is no hash of a definition")
     content_type = found.get(h.CONTENT_TYPE, "")
     decode(delivery.payload, content_type)
     parent = None
@@ -271,11 +293,11 @@ def _start(delivery: Delivery, tokens: list[str]) -> Start | DeadLetter:
     return Start(
         seq=delivery.seq,
         at=delivery.at,
-        workflow=".".join(tokens[5:]),
+        workflow=workflow,
         body=delivery.payload,
         content_type=content_type,
         message_id=found.get(h.MESSAGE_ID, ""),
-        definition=found.get(h.DEFINITION, ""),
+        definition=definition,
         parent=parent,
         traceparent=found.get(h.TRACEPARENT, ""),
     )
@@ -298,6 +320,8 @@ def _timer(delivery: Delivery, tokens: list[str]) -> Fired | Woken:
 
 def _owner(delivery: Delivery, tokens: list[str]) -> AnyMail | DeadLetter:
     body = _owner_decoder.decode(delivery.payload)
+    if body.failure is not None:
+        encode(body.failure.details)  # raises for what is outside the value domain
     seq, at = delivery.seq, delivery.at
     match tokens[5]:
         case "pinned":
@@ -330,7 +354,7 @@ def _owner(delivery: Delivery, tokens: list[str]) -> AnyMail | DeadLetter:
                 step=body.step or step_token("/"),
                 child=body.child,
                 status=body.status,
-                body=b"" if body.result is None else msgspec.json.encode(body.result),
+                body=bytes(body.result),
                 failure=body.failure,
             )
         case kind:

@@ -45,6 +45,7 @@ class Leases:
         self._me = me
         self._is_dead = is_dead
         self._revision = 0
+        self._released = False
         self.epoch = 0
 
     async def take(self, wait_s: float) -> int:
@@ -89,12 +90,13 @@ class Leases:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Renew until cancelled. Raises AlreadyExistsError when somebody else took it."""
         task_status.started()
-        while True:
+        while not self._released:
             await trio.sleep(RENEW_S)
             await self._renew(self._me)
 
     async def release(self) -> None:
         """Let the next daemon take over at once."""
+        self._released = True
         await self._renew(msgspec.structs.replace(self._me, released=True))
 
     async def _renew(self, lease: Lease) -> None:

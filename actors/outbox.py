@@ -9,13 +9,14 @@ by whoever receives it. ``settled`` is told when the server has acknowledged.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 import structlog
 
 from actors.inbound import WAKE
+from actors.spawning import Spawning
 from actors.stream_writer import StreamWriter, Written
 from actors.workflow import WorkflowActor
 from protocols import codec, subjects
@@ -39,6 +40,7 @@ FIRED_TTL_S: Final = 86_400
 """A firing is imported by MAIL within a second; this only bounds what TIMERS keeps."""
 RESULT_IN_EVENT_BYTES_MAX: Final = 32_768
 """Larger results are read from the archive."""
+_EXPECTATION_LINES: Final = 2
 LIFECYCLE: Final = frozenset({"started", "completed", "failed", "cancelled", "blocked"})
 
 log = structlog.get_logger()
@@ -69,7 +71,9 @@ class Outbox:
         settled: Settled,
         partitions: int,
         source: str,
+        spawning: Spawning,
     ) -> None:
+        self._spawning = spawning
         self._mail = writers["MAIL"]
         self._timers = writers["TIMERS"]
         self._events = writers["EVENTS"]
@@ -93,7 +97,7 @@ class Outbox:
                     self._told(actor, effect),
                 )
             case Spawn():
-                self._spawn(actor, effect)
+                self._spawning.start(effect, self._told(actor, effect))
             case CancelChild():
                 self._mail.write(
                     _mail(
@@ -168,7 +172,7 @@ class Outbox:
             started_at=instance.started_at,
             finished_at=instance.finished_at,
             through=effect.cause,
-            result=msgspec.Raw(effect.body),
+            result=msgspec.Raw(effect.body or b"null"),
             failure=effect.failure,
         )
         told = self._told(actor, effect)
@@ -207,28 +211,6 @@ class Outbox:
             written,
         )
 
-    def _spawn(self, actor: WorkflowActor, effect: Spawn) -> None:
-        told = self._told(actor, effect)
-        parent = f"{effect.parent.instance}|{effect.parent.path}"
-        lines = h.encode({h.PARENT: parent, h.MESSAGE_ID: effect.id})
-        self._mail.write(
-            Outgoing(
-                subjects.to_start(effect.child, effect.workflow),
-                effect.body,
-                lines + first_of(effect.child, self._partitions),
-            ),
-            # The id may be taken by a repeat of ours, or by a signal that came before the
-            # start: then the start is written without the proof that it is the first.
-            lambda seq, error: (
-                told(seq, error)
-                if not isinstance(error, AlreadyExistsError)
-                else self._mail.write(
-                    Outgoing(subjects.to_start(effect.child, effect.workflow), effect.body, lines),
-                    told,
-                )
-            ),
-        )
-
 
 def lifecycle(actor: WorkflowActor, kind: str) -> LifecycleData:
     """Return the payload of a lifecycle event."""
@@ -263,7 +245,7 @@ def schedule(partition: int, instance: str, name: str, due: int, payload: bytes)
 def rfc3339(moment: int) -> str:
     """Return nanoseconds since 1970 as RFC 3339 text in UTC."""
     seconds, fraction = divmod(moment, 1_000_000_000)
-    whole = datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
+    whole = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     return f"{whole}.{fraction:09d}Z"
 
 
@@ -281,7 +263,13 @@ def first_of(instance: str, partitions: int) -> bytes:
 
 def is_first(raw: bytes, instance: str, partitions: int) -> bool:
     """Tell whether stored headers prove that nothing stood before the message."""
-    return b"-Sequence: 0\r\n" in raw and first_of(instance, partitions) in raw
+    if b"-Sequence: 0\r\n" not in raw:
+        return False
+    # The server reads the first line of a name: another one before ours would be what it checked.
+    return (
+        b"\r\n" + first_of(instance, partitions) in raw
+        and raw.count(h.EXPECTED_SEQUENCE.encode()) == _EXPECTATION_LINES
+    )
 
 
 def _mail(subject: str, body: bytes, message_id: str) -> Outgoing:

@@ -30,7 +30,7 @@ from actors.passivation import Passivation, woken
 from actors.requests import Requests
 from actors.system import ActorSystem
 from actors.workflow import OpenAsk, WorkflowActor
-from protocols.effects import AnyEffect, Ask, Pin
+from protocols.effects import AnyEffect, Arm, Ask, Pin
 from protocols.errors import MovantError, NotFoundError, RefusedError
 from protocols.failure import Failure
 from protocols.mail import AnyMail, AttemptRefused, AttemptTimedOut, Pinned, Reply, Start, Woken
@@ -125,7 +125,7 @@ class Owner:
         self._caught_up = trio.Event()
         self._fence = trio.Event()
         self._fenced_by = 0
-        self._backlog = 0
+        self.backlog = 0
         self._folded = self._void = self._late = self._dead_count = 0
 
     # For the daemon.
@@ -137,7 +137,7 @@ class Owner:
 
     def demand(self) -> int:
         """Return how many more messages may be handed over."""
-        return 0 if len(self.live) >= LIVE_MAX else BACKLOG_MAX - self._backlog
+        return 0 if len(self.live) >= LIVE_MAX else BACKLOG_MAX - self.backlog
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Recover, then host until cancelled. Raises FencedError when another owner came."""
@@ -199,7 +199,7 @@ class Owner:
         """Return counters since the start."""
         return OwnerStatistics(
             live=len(self.live),
-            backlog=self._backlog,
+            backlog=self.backlog,
             position=self._handed,
             folded=self._folded,
             activations=self.activation.count,
@@ -222,6 +222,10 @@ class Owner:
             self._handed = delivery.seq
             parsed = parse(delivery, keys)
             if type(parsed) is Letter:
+                if parsed.partition >= self._partitions:
+                    self._dead_count += 1
+                    self._dead(DeadLetter(delivery, "stray", "there is no such partition"))
+                    continue
                 if delivery.seq <= starts[parsed.partition]:
                     continue
                 mail = parsed.mail
@@ -239,9 +243,9 @@ class Owner:
                 self._dead_count += 1
                 self._dead(parsed)
 
-    def handed(self) -> int:
-        """Return the reader's position."""
-        return self._handed
+    def handed(self, partition: int) -> int:
+        """Return the position up to which the markers of a partition are known."""
+        return max(self._handed, self._from[partition])
 
     def is_void(self, partition: int, mail: AnyMail) -> bool:
         """Tell whether a message stands behind a marker with a higher epoch."""
@@ -302,7 +306,7 @@ class Owner:
                 self._activate(actor)
             return
         actor.backlog += 1
-        self._backlog += 1
+        self.backlog += 1
         actor.actor_ref.tell(mail)
 
     # Activation: fold the stored mailbox.
@@ -321,6 +325,8 @@ class Owner:
         for effect in effects:
             if not actor.instance.is_open(effect):
                 continue
+            if actor.instance.status == "blocked" and isinstance(effect, Ask | Arm | Pin):
+                continue  # it waits for nothing until it is folded with repaired code
             redo = effect.cause >= actor.threshold
             if type(effect) is Ask and not self._catching_up:
                 again = redo and (effect.options.idempotent or effect.step in parked)
@@ -343,12 +349,13 @@ class Owner:
     def folded(self, actor: WorkflowActor, mail: AnyMail, effects: list[AnyEffect]) -> None:
         """Act on what the fold of one message asked for."""
         self._folded += 1
-        self._backlog -= 1
         actor.touched = self._clock.monotonic()
         if type(mail) is Reply:
             identity = ("ask", mail.step, mail.attempt)
             state = actor.asks.get(identity)
-            if state is not None and not actor.instance.is_open(state.ask):
+            if actor.instance.status == "blocked":
+                actor.close_asks()
+            elif state is not None and not actor.instance.is_open(state.ask):
                 actor.drop_ask(identity)
         elif type(mail) is Woken:
             woken(actor, mail)
@@ -356,6 +363,8 @@ class Owner:
             actor.unsettled.pop(("pin", actor.instance.workflow), None)
         elif actor.asks:
             actor.close_asks()
+            if type(mail) is AttemptTimedOut:
+                self.requests.early(actor, mail)
         for effect in effects:
             self._perform(actor, effect)
         if actor.backlog:
@@ -376,7 +385,7 @@ class Owner:
         if lowest is not None:
             causes.append(lowest)
         self.crashes[actor.id] = (actor.partition, min(causes), f"{type(error).__name__}: {error}")
-        self._backlog -= actor.backlog + (0 if actor.activating else 1)
+        self.backlog -= actor.backlog
         actor.backlog = 0
         self._drop(actor)
 

@@ -25,6 +25,7 @@ from protocols import headers as h
 from protocols.effects import Ask
 from protocols.errors import InvalidIdError, OversizedError, RefusedError, UnavailableError
 from protocols.failure import NO_RESPONDERS, VALIDATION, Failure
+from protocols.mail import AttemptTimedOut
 from protocols.ports import Clock, Outgoing, Transport
 from protocols.subjects import STEP_TOKEN_BYTES_MAX, to_reply
 from protocols.tokens import KeyRing
@@ -144,6 +145,20 @@ class Requests:
                 self._send(actor, state)
             next_at = min(next_at, state.deadline, state.reask_at)
         actor.attend_at = next_at
+
+    def early(self, actor: WorkflowActor, mail: AttemptTimedOut) -> None:
+        """Give an attempt the rest of its time: by the server's clock it was given up too early.
+
+        The fold did not count the decision, so another one has to follow.
+        """
+        state = actor.asks.get(("ask", mail.step, mail.attempt))
+        if state is None:
+            return
+        due = state.ask.due + int(state.ask.options.timeout_s * 1e9)
+        left_s = max(0.0, (due - mail.at) / 1e9) + GRACE_S
+        state.closing = False
+        state.deadline = self._clock.monotonic() + left_s
+        actor.attend_at = 0.0
 
     def presence_changed(self, route: Route, newcomer: bool) -> None:  # noqa: FBT001 - a callback
         """Release what was parked for a subject; ask again what its dead responder had."""

@@ -10,6 +10,7 @@ from bisect import bisect_left, insort
 from typing import Final
 
 import msgspec
+import structlog
 import trio
 
 from actors.direct_reader import DirectReader
@@ -18,6 +19,8 @@ from protocols.archive import ArchiveRecord
 from protocols.errors import NotFoundError, RefusedError
 from protocols.mail import Start
 from protocols.tokens import KeyRing
+
+log = structlog.get_logger()
 
 ROWS_MAX: Final = 500_000
 """About 250 B each; above it the oldest are forgotten, and a listing says so."""
@@ -59,7 +62,10 @@ class RunIndex:
                 self._mail_seq = batch[-1].seq
             async for batch in self._archive.follow("movant.done.>", self._archive_seq):
                 for each in batch:
-                    self._ended(_record_decoder.decode(each.payload))
+                    try:
+                        self._ended(_record_decoder.decode(each.payload))
+                    except msgspec.DecodeError as error:
+                        log.error("archive.unreadable", seq=each.seq, reason=str(error))
                 self._archive_seq = batch[-1].seq
 
     def newest(self) -> list[Row]:

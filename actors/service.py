@@ -31,13 +31,15 @@ from protocols.errors import BadValueError, MovantError, OverloadedError, Oversi
 from protocols.failure import REFUSED, VALIDATION
 from protocols.ports import Clock, Frame, Outgoing, Transport
 from protocols.service import Call, Failed, Operation, Refused, Service
-from protocols.subjects import TO
+from protocols.subjects import TO, is_reply, is_step_reply
 
 ANSWERS_MAX: Final = 20_000
 """Answers kept by key, about 0.5 kB each: minutes of a busy service, far above any re-ask."""
 QUEUE_MAX: Final = 10_000
 """Requests waiting for a worker; above it a request is answered 'overloaded'."""
 HANDLER_S: Final = 86_400.0
+OVERSIZED: Final = "oversized"
+"""Failure kind of a result above the payload limit: the effect may have happened."""
 OVERLOADED_AFTER_S: Final = 1.0
 """When an overloaded service asks to be tried again."""
 
@@ -55,6 +57,10 @@ class OperationStatistics(msgspec.Struct):
     last_error: str = ""
     processing_time: int = 0
     repeats: int = 0
+
+
+class _BadRequest(Exception):
+    """The request is no value, or does not fit the operation's type: nothing was done."""
 
 
 class _Job:
@@ -109,7 +115,7 @@ class ServiceActor(TrioActor):
         """Take one request."""
         frame: Frame = message
         running = self._operations.get(frame.subject)
-        if running is None or not frame.reply:
+        if running is None or not (is_step_reply(frame.reply) or is_reply(frame.reply)):
             return
         running.statistics.num_requests += 1
         call, content_type = self._call(running.operation, frame.headers)
@@ -142,7 +148,7 @@ class ServiceActor(TrioActor):
 
     def refuse(self, frame: Frame) -> None:
         """Answer a request that there is no room for; asking again later may help."""
-        if frame.reply:
+        if is_step_reply(frame.reply) or is_reply(frame.reply):
             self._send(
                 frame.reply,
                 failure_answer(
@@ -189,7 +195,7 @@ class ServiceActor(TrioActor):
                 self.service.name,
                 operation.name,
                 found.get(h.KEY, ""),
-                int(attempt) if attempt.isdigit() else 1,
+                int(attempt) if attempt.isascii() and attempt.isdigit() else 1,
                 timeout_s,
                 found.get(h.TRACEPARENT, ""),
             ),
@@ -273,9 +279,12 @@ class ServiceActor(TrioActor):
         operation = running.operation
         arguments: tuple[Any, ...] = ()
         if operation.takes_request:
-            value = codec.decode(job.body, job.content_type)
-            if operation.request_type is not Any:
-                value = codec.convert(value, operation.request_type)
+            try:
+                value = codec.decode(job.body, job.content_type)
+                if operation.request_type is not Any:
+                    value = codec.convert(value, operation.request_type)
+            except (BadValueError, OversizedError) as error:
+                raise _BadRequest(error.message) from error
             arguments = (value,)
         return (*arguments, job.call) if operation.takes_call else arguments
 
@@ -296,8 +305,10 @@ class ServiceActor(TrioActor):
                 details=error.details,
                 retry_after_s=error.retry_after_s,
             )
-        if isinstance(error, BadValueError | OversizedError):
-            return failure_answer(VALIDATION, error.message, outcome=REFUSED, code=400)
+        if isinstance(error, _BadRequest):
+            return failure_answer(VALIDATION, str(error), outcome=REFUSED, code=400)
+        if isinstance(error, OversizedError):
+            return failure_answer(OVERSIZED, error.message, outcome="unknown", code=500)
         log.error(
             "service.handler_failed",
             service=self.service.name,
@@ -356,8 +367,14 @@ class _HandlerThread(BlockingActor):
 
 
 def result_answer(value: Any) -> Answer:
-    """Return the answer for a result. Raises BadValueError for what is no value."""
-    return codec.encode(value), b""
+    """Return the answer for a result. Raises BadValueError, and OversizedError."""
+    body = codec.encode(value)
+    if len(body) > codec.PAYLOAD_BYTES_MAX:
+        raise OversizedError(
+            f"the result has {len(body)} bytes, the limit is {codec.PAYLOAD_BYTES_MAX}",
+            hint="put large data into the object store and return its name",
+        )
+    return body, b""
 
 
 def failure_answer(

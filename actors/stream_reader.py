@@ -92,6 +92,7 @@ class StreamReader:
         self._pull_subject = ""
         self._inbox = ""
         self._heard = 0.0
+        self._stopped = False
         self._restart = trio.Event()
 
     @property
@@ -107,6 +108,7 @@ class StreamReader:
 
     def stop(self) -> None:
         """Take nothing more: a drain begins. What comes is dropped, and read again later."""
+        self._stopped = True
         self._inbox = self._pull_subject = ""
 
     def refill(self) -> None:
@@ -150,6 +152,8 @@ class StreamReader:
             finally:
                 self._pull_subject = ""
                 subscription.unsubscribe()
+            if self._stopped:
+                await trio.sleep_forever()
 
     async def _consume(self) -> Subscription:
         """Create a consumer behind the position and ask for the first portion."""

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 class Host(Protocol):
     """Who hosts the actor: takes what a fold asked for."""
 
+    backlog: int
+    """Messages handed over to all actors and not taken yet."""
+
     def folded(self, actor: WorkflowActor, mail: AnyMail, effects: list[AnyEffect]) -> None:
         """One message was folded."""
         ...
@@ -95,16 +98,16 @@ class WorkflowActor(DrivenActor):
     def on_receive(self, mail: AnyMail) -> None:
         """Fold one message and hand the effects to the host."""
         self.backlog -= 1
+        self.host.backlog -= 1
         instance = self.instance
         if mail.seq <= instance.folded:
             self.host.folded(self, mail, [])
             return
         try:
             effects = instance.fold(mail)
-        except Exception as error:  # noqa: BLE001 - whatever a fold raises is ours, not the workflow's
+            self.host.folded(self, mail, effects)
+        except Exception as error:  # noqa: BLE001 - whatever comes out is ours, not the workflow's
             self.host.crashed(self, mail, error)
-            return
-        self.host.folded(self, mail, effects)
 
     @property
     def final(self) -> bool:
@@ -127,9 +130,10 @@ class WorkflowActor(DrivenActor):
         return min(causes, default=None)
 
     def close_asks(self) -> None:
-        """Drop requests that the fold no longer waits for."""
+        """Drop requests that the fold no longer waits for; a blocked one waits for nothing."""
+        blocked = self.instance.status == "blocked"
         for identity, each in list(self.asks.items()):
-            if not self.instance.is_open(each.ask):
+            if blocked or not self.instance.is_open(each.ask):
                 self.drop_ask(identity)
 
     def drop_ask(self, identity: Any) -> None:

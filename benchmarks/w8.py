@@ -16,52 +16,15 @@ from typing import Any, Final
 import structlog
 import trio
 
+from benchmarks.client import Finished, round_trips_per_s
 from benchmarks.stage import Stage, fdatasync_per_s, machine, percentile, report, stage
 from benchmarks.workflows import PAYLOAD
-from protocols.ports import Frame
 from runtime.bridge.transport import NatsTransport, connect
 from runtime.client import Client
 
 STEPS: Final = 8
 LIMIT_S: Final = 240.0
 IDLE_RUNS: Final = 100
-
-
-class Finished:
-    """Counts completed instances by their events."""
-
-    def __init__(self, wanted: int) -> None:
-        self.ids: dict[str, float] = {}
-        self._wanted = wanted
-        self._done = trio.Event()
-
-    def take(self, frames: Sequence[Frame]) -> None:
-        """Note which instances have ended."""
-        now = time.perf_counter()
-        for frame in frames:
-            self.ids.setdefault(frame.subject.split(".")[3], now)
-        if len(self.ids) >= self._wanted:
-            self._done.set()
-
-    async def wait(self) -> None:
-        """Wait until all have ended."""
-        await self._done.wait()
-
-
-async def round_trips_per_s(transport: NatsTransport, count: int = 2_000) -> float:
-    """Return core NATS round trips per second, one after the other."""
-    from protocols.ports import Outgoing  # noqa: PLC0415
-
-    inbox = transport.new_inbox()
-    subscription = await transport.subscribe(
-        inbox, lambda frames: [transport.publish(Outgoing(each.reply, b"")) for each in frames]
-    )
-    began = time.perf_counter()
-    for _ in range(count):
-        await transport.request(Outgoing(inbox, b""), 5.0)
-    took = time.perf_counter() - began
-    subscription.unsubscribe()
-    return count / took
 
 
 async def measure(opened: Stage, url: str, instances: int, *, idle: bool) -> dict[str, Any]:

@@ -20,7 +20,7 @@ class ArchiveRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     started_at: int
     finished_at: int
     through: int
-    result: msgspec.Raw = msgspec.Raw()
+    result: msgspec.Raw = msgspec.Raw(b"null")
     failure: Failure | None = None
 
 

@@ -44,6 +44,7 @@ T = TypeVar("T")
 
 _json_encoder: Final = msgspec.json.Encoder(order="deterministic")
 _json_decoder: Final = msgspec.json.Decoder()
+_msgpack_encoder: Final = msgspec.msgpack.Encoder(order="deterministic")
 _msgpack_decoder: Final = msgspec.msgpack.Decoder()
 
 
@@ -57,7 +58,7 @@ def encode(value: Any, content_type: str = JSON) -> bytes:
             plain = _plain(value)
             _check(plain)
         if content_type == MSGPACK:
-            return msgspec.msgpack.encode(plain)
+            return _msgpack_encoder.encode(plain)
         return _json_encoder.encode(plain)
     except (TypeError, ValueError, RecursionError, OverflowError) as error:
         raise BadValueError(f"not encodable: {error}") from error

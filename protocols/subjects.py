@@ -61,9 +61,19 @@ def check_id(text: str, what: str = "id") -> str:
     return text
 
 
+def is_name(text: str) -> bool:
+    """Tell whether ``text`` may be the name of a workflow or a service."""
+    return len(text) <= ID_BYTES_MAX and _DOTTED.match(text) is not None
+
+
+def is_step_name(text: str) -> bool:
+    """Tell whether ``text`` may be the name of a step, a scope or a signal."""
+    return _STEP_NAME.match(text) is not None
+
+
 def check_name(text: str, what: str = "name") -> str:
     """Return a workflow or service name (dots allowed), or raise InvalidIdError."""
-    if len(text) > ID_BYTES_MAX or _DOTTED.match(text) is None:
+    if not is_name(text):
         raise InvalidIdError(
             f"{what} {text[:60]!r} is not valid",
             hint="letters, digits, '_', '-' and single dots between them, at most 128 in all",
@@ -71,9 +81,22 @@ def check_name(text: str, what: str = "name") -> str:
     return text
 
 
+def is_reply(text: str) -> bool:
+    """Tell whether a stranger's reply subject may be answered: it is none of ours.
+
+    Who asks chooses where the answer goes, and it goes there with our rights.
+    """
+    return text != "" and not text.startswith(("movant.", "$"))
+
+
+def is_step_reply(text: str) -> bool:
+    """Tell whether ``text`` is where a workflow expects a service's reply."""
+    return text.startswith(TO) and text.split(".", 4)[3:4] == ["reply"]
+
+
 def check_step_name(text: str) -> str:
     """Return a step, scope or branch name, or raise InvalidIdError."""
-    if _STEP_NAME.match(text) is None:
+    if not is_step_name(text):
         raise InvalidIdError(
             f"step name {text[:60]!r} is not valid",
             hint="letters, digits, '_', '-' and '.', 1 to 128 of them; no '/' and no '#'",

@@ -10,9 +10,9 @@ from protocols.codec import encode
 from protocols.errors import ConfigurationError
 from protocols.subjects import check_id
 
-CHUNK_ITEMS: Final = 250
-"""Items in one request: large enough to make the request's own cost small, small enough that
-several requests keep the daemon busy."""
+CHUNK_ITEMS: Final = 500
+"""Items in one request. Measured: 100 start 500 to 3,500 runs a second, 500 and 1,000 more than
+5,000 while the daemon works on the runs; smaller requests are fairer to other clients."""
 CHUNK_BYTES_MAX: Final = 512 * 1024
 """Half of what a server takes by default: the answer has to fit as well."""
 WINDOW: Final = 4

@@ -38,14 +38,12 @@ class _Inflow:
         self.changed = trio.Event()
 
     def take(self, frames: Sequence[Frame]) -> None:
-        """Keep the events among the frames; what is no event of ours is not for us."""
+        """Keep the events among the frames; what cannot be read still tells that something was."""
         for frame in frames:
-            found = headers.decode(frame.headers)
-            if found is None:
-                continue
             try:
-                event = from_wire(found, frame.payload)
+                event = from_wire(headers.decode(frame.headers) or {}, frame.payload)
             except BadValueError:
+                self.stale = True
                 continue
             if len(self.events) >= EVENTS_MAX:
                 self.overrun = True

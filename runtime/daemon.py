@@ -40,6 +40,7 @@ from actors.owner import FencedError, Owner
 from actors.packing import pack
 from actors.requests import Requests
 from actors.router import Router
+from actors.spawning import Spawning
 from actors.stream_reader import StreamReader
 from actors.stream_writer import StreamWriter
 from actors.system import ActorSystem, open_system
@@ -364,7 +365,17 @@ class Daemon:
                 lambda _, ask, reply: parts.local.run(ask, reply),
             )
             owner.outbox = owner.passivation.outbox = Outbox(
-                parts.writers, owner.settled, config.partitions, f"/movant/{self.name}"
+                parts.writers,
+                owner.settled,
+                config.partitions,
+                f"/movant/{self.name}",
+                Spawning(
+                    parts.writers["MAIL"],
+                    mailboxes,
+                    parts.keys,
+                    config.partitions,
+                    nursery.start_soon,
+                ),
             )
             parts.reader = StreamReader(
                 parts.transport,

@@ -13,6 +13,7 @@ from actors.router import RouteView
 from protocols import api
 from protocols.errors import MovantError
 from protocols.ports import Frame, Outgoing, Subscription, Transport
+from protocols.subjects import is_reply
 
 ANSWERS_S: Final = 0.25
 """How long services have to answer a roll-call."""
@@ -159,7 +160,12 @@ class Discovery:
     def _answerer(self, answer: Callable[[], dict[str, Any]]) -> Callable[[Sequence[Frame]], None]:
         def take(frames: Sequence[Frame]) -> None:
             for frame in frames:
-                if frame.reply:
-                    self._transport.publish(Outgoing(frame.reply, msgspec.json.encode(answer())))
+                if is_reply(frame.reply):
+                    try:
+                        self._transport.publish(
+                            Outgoing(frame.reply, msgspec.json.encode(answer()))
+                        )
+                    except MovantError:
+                        continue  # who asked cannot be told; the next one can
 
         return take

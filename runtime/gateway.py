@@ -30,10 +30,10 @@ from protocols.errors import (
     AlreadyExistsError,
     BadValueError,
     InternalError,
-    InvalidInputError,
     MovantError,
     NotFoundError,
     OverloadedError,
+    OversizedError,
     UnavailableError,
 )
 from protocols.mail import AnyMail
@@ -46,10 +46,9 @@ if TYPE_CHECKING:
     from supervisors.child import ChildStatus
     from supervisors.incarnation import ChildView
 
-REQUESTS_MAX: Final = 1_000
-"""Requests under way at once; more are refused as overloaded, which a client may retry."""
 WAIT_LOOK_S: Final = 1.0
 """A waiter looks again after this, should an event be lost."""
+CURSOR_CHARS_MAX: Final = 12
 READY_STATES: Final = frozenset({"ready", "starting"})
 
 log = structlog.get_logger()
@@ -123,13 +122,13 @@ class Gateway:
                     each.unsubscribe()
 
     def _take(self, frames: Sequence[Frame]) -> None:
+        limit = self._daemon.config.limits.api_requests_max
         for frame in frames:
-            if not frame.reply:
+            if not subjects.is_reply(frame.reply):
                 continue
-            if self._open >= REQUESTS_MAX:
+            if self._open >= limit:
                 self._refuse(
-                    frame,
-                    OverloadedError(f"{REQUESTS_MAX} requests are under way", hint="try again"),
+                    frame, OverloadedError(f"{limit} requests are under way", hint="try again")
                 )
                 continue
             self._open += 1
@@ -173,8 +172,9 @@ class Gateway:
 
     async def _start(self, request: api.RunStart) -> api.Message:
         self._check_ready()
+        subjects.check_name(request.workflow, "workflow")
         digest, workflow = await self._parts.definitions.latest(request.workflow)
-        instance = request.id or self._daemon.new_id()
+        instance = self._daemon.new_id() if request.id is None else request.id
         message = self._start_message(workflow, digest, instance, request.input)
         created = True
         try:
@@ -209,6 +209,7 @@ class Gateway:
 
     async def _start_many(self, request: api.RunStartMany) -> api.Message:
         self._check_ready()
+        subjects.check_name(request.workflow, "workflow")
         digest, workflow = await self._parts.definitions.latest(request.workflow)
         results: list[api.StartResult | None] = [None] * len(request.items)
         left = len(request.items)
@@ -233,7 +234,7 @@ class Gateway:
 
         writer = self._parts.writers["MAIL"]
         for number, item in enumerate(request.items):
-            instance = item.id or self._daemon.new_id()
+            instance = self._daemon.new_id() if item.id is None else item.id
             try:
                 message = self._start_message(workflow, digest, instance, item.input)
                 writer.write(message, written(number, instance, message))
@@ -254,28 +255,32 @@ class Gateway:
     ) -> Outgoing:
         subjects.check_id(instance)
         workflow.check_input(value)
-        body = codec.encode(value)
-        if len(body) > codec.PAYLOAD_BYTES_MAX:
-            raise InvalidInputError(
-                f"the input has {len(body)} bytes, the limit is {codec.PAYLOAD_BYTES_MAX}",
-                fields={},
-                hint="put large data into the object store and pass its name",
-            )
-        lines = b"%b: %b\r\n%b" % (
+        body = _body(value, "the input")
+        lines = b"%b: %b\r\n%b: %b\r\n%b" % (
             h.DEFINITION.encode(),
             digest.encode(),
+            h.MESSAGE_ID.encode(),
+            self._daemon.entropy.token(8).encode(),
             first_of(instance, self._daemon.config.partitions),
         )
         return Outgoing(subjects.to_start(instance, workflow.name), body, lines)
 
     async def _start_behind_signals(self, instance: str, message: Outgoing) -> bool:
-        """Start an instance whose mailbox is not empty; False when it has a start already."""
+        """Start an instance whose mailbox is not empty; False when another start was first.
+
+        The server decides once more, on starts alone. One that stands there with the id of
+        this very message was ours: its acknowledgement was lost and it was written again.
+        """
         partition = subjects.partition_of(instance, self._daemon.config.partitions)
-        starts = await self._mail.last([f"movant.mail.{partition}.{instance}.start.>"])
-        if starts:
-            return False
+        starts = f"movant.mail.{partition}.{instance}.start.>"
         cut = message.headers.index(h.EXPECTED_SEQUENCE.encode())
-        await self._write(Outgoing(message.subject, message.payload, message.headers[:cut]))
+        ours = message.headers[:cut]
+        lines = f"{h.EXPECTED_SEQUENCE}: 0\r\n{h.EXPECTED_SUBJECT}: {starts}\r\n".encode()
+        try:
+            await self._write(Outgoing(message.subject, message.payload, ours + lines))
+        except AlreadyExistsError:
+            stored = await self._mail.subject(starts)
+            return bool(stored) and ours in stored[0].headers
         return True
 
     async def _show(self, request: api.RunShow) -> api.Message:
@@ -291,7 +296,7 @@ class Gateway:
         ]
         if request.status is not None:
             rows = [each for each in rows if each[1] == request.status]
-        first = int(request.after) if request.after.isdigit() else 0
+        first = _offset(request.after)
         page = rows[first : first + request.limit]
         shown = []
         for row, status in page:
@@ -349,7 +354,7 @@ class Gateway:
             request.id,
             Outgoing(
                 subjects.to_signal(request.id, request.name),
-                codec.encode(request.data),
+                _body(request.data, "the signal"),
                 h.encode({h.MESSAGE_ID: message_id}),
             ),
         )
@@ -362,7 +367,7 @@ class Gateway:
             request.id,
             Outgoing(
                 subjects.to_control(request.id, "cancel"),
-                codec.encode(request.reason),
+                _body(request.reason, "the reason"),
                 h.encode({h.MESSAGE_ID: message_id}),
             ),
         )
@@ -447,7 +452,7 @@ class Gateway:
         """Fold an instance for reading only."""
         owner = self._parts.owner
         partition = subjects.partition_of(instance_id, self._daemon.config.partitions)
-        stored = await self._mail.subject(subjects.mailbox(instance_id, partition))
+        stored = await self._mail.mailbox(subjects.mailbox(instance_id, partition))
         mails: list[AnyMail] = []
         for each in stored:
             parsed = parse(each, self._parts.keys)
@@ -593,6 +598,28 @@ class Gateway:
         if error is not None:
             raise error
         return seq
+
+
+def _offset(cursor: str) -> int:
+    """Return where a page begins. Raises BadValueError for a cursor that is none of ours."""
+    if not cursor:
+        return 0
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= CURSOR_CHARS_MAX):
+        raise BadValueError(
+            f"after {cursor[:40]!r} is no cursor", hint="pass `next` of the page before"
+        )
+    return int(cursor)
+
+
+def _body(value: Any, what: str) -> bytes:
+    """Return a payload for a mailbox. Raises BadValueError, OversizedError."""
+    body = codec.encode(value)
+    if len(body) > codec.PAYLOAD_BYTES_MAX:
+        raise OversizedError(
+            f"{what} has {len(body)} bytes, the limit is {codec.PAYLOAD_BYTES_MAX}",
+            hint="put large data into the object store and pass its name",
+        )
+    return body
 
 
 def _value(body: bytes, content_type: str) -> Any:

@@ -18,6 +18,7 @@ import trio
 
 from protocols.errors import ConfigurationError
 from runtime.config import DaemonConfig
+from supervisors.child import ChildStatus
 
 HEAD_BYTES_MAX: Final = 4_096
 """A probe sends 200 bytes; more is no probe."""
@@ -39,12 +40,8 @@ _STATUS: Final = {
 log = structlog.get_logger()
 
 
-class Started(Protocol):
-    """Whom to tell that the server listens; a ``trio.TaskStatus`` is one."""
-
-    def started(self, value: Any = None) -> None:
-        """Report the start, once."""
-        ...
+Told = ChildStatus | trio.TaskStatus[Any]
+"""Whom to tell that the server listens."""
 
 
 class Served(Protocol):
@@ -58,7 +55,7 @@ class Served(Protocol):
         ...
 
 
-async def serve_health(daemon: Served, *, task_status: Started) -> None:
+async def serve_health(daemon: Served, *, task_status: Told) -> None:
     """Serve the two pages at ``http.address`` until cancelled; without one do nothing.
 
     Raises ConfigurationError when the address cannot be used.
@@ -167,7 +164,7 @@ async def _head(stream: trio.SocketStream) -> bytes | None:
 class _Adapter:
     """Reports the URL instead of the listeners."""
 
-    def __init__(self, told: Started, url: str) -> None:
+    def __init__(self, told: Told, url: str) -> None:
         self._told = told
         self._url = url
 

@@ -156,4 +156,3 @@ async def _subscribe(
         queue=QUEUE_GROUP,
     )
     return subscriptions
-

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 import structlog
+import structlog.tracebacks
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "json", "human"]
@@ -24,6 +25,8 @@ EVENTS: Final[dict[str, str]] = {
     "actor.on_failure_failed": "An actor's own failure hook raised as well.",
     "actor.unexpected_message": "An actor got a message of a kind that it does not know.",
     "actor.watcher_failed": "A death watch raised; the others were told.",
+    "api.failed": "A request of a client met a defect; the client was told.",
+    "archive.unreadable": "The record of a finished instance cannot be read.",
     "bridge.bad_frames": "The server sent what is no NATS frame; it was skipped.",
     "bridge.closed": "The connection was closed on purpose.",
     "bridge.connected": "Connected, for the first time or again.",
@@ -74,11 +77,17 @@ EVENTS: Final[dict[str, str]] = {
     "server.unhealthy": "The NATS server does not answer its health check.",
     "service.answer_lost": "A hosted service's answer could not be stored; it is asked again.",
     "service.answer_refused": "A hosted service's answer was refused by the server.",
+    "service.draining": "A hosted service takes no more requests and finishes those it has.",
+    "service.handler_failed": "A service's handler raised what is no Refused or Failed.",
+    "service.ready": "A hosted service takes requests.",
+    "service.stopped": "A hosted service has finished its requests.",
+    "step.parked": "Nobody serves a step; it waits for a service.",
     "stream.created": "A stream was made.",
     "supervisor.escalated": "Restarts did not help; the supervisor above decides.",
     "workflow.crashed": "The daemon failed while it folded an instance.",
     "workflow.registered": "A definition is stored and latest.",
     "workflow.unknown": "A start names a workflow that is not registered.",
+    "writer.refused": "The server refused a message for good.",
     "writer.singly": "Batches are refused; messages are stored one by one.",
     "writer.unanswered": "The server did not acknowledge in time; the same bytes go again.",
 }
@@ -110,7 +119,10 @@ def configure(level: Level = "info", form: Format = "auto") -> None:
         processors=[
             *shared,
             structlog.processors.TimeStamper("iso", utc=True),
-            structlog.processors.dict_tracebacks,
+            # Without local variables: they may hold what a workflow must keep to itself.
+            structlog.processors.ExceptionRenderer(
+                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+            ),
             structlog.processors.JSONRenderer(serializer=_encode),
         ],
         wrapper_class=wrapper,

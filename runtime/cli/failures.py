@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from typing import Final
 
 from protocols.errors import (
@@ -35,6 +36,7 @@ EXIT_CODES: Final = (
     "4 unreachable, 5 not found, 6 refused, 70 a defect of movant, 124 wait timed out."
 )
 
+_SUPERVISION: Final = "supervision."
 _CODES: Final[tuple[tuple[type[MovantError], int], ...]] = (
     (NotFoundError, NOT_FOUND),
     (InvalidIdError, USAGE),
@@ -58,10 +60,12 @@ def exit_code(error: MovantError) -> int:
 
 
 def explain(error: Exception) -> int:
-    """Tell a person about an error; return the exit code. A defect is raised again."""
+    """Tell a person about an error; return the exit code. A defect is shown whole."""
     told = _expected(error)
     if told is None:
-        raise error
+        traceback.print_exception(error)
+        say("next:  this is a defect of movant, or of code that it has loaded; please report it")
+        return DEFECT
     tell_error(told)
     return exit_code(told)
 
@@ -87,9 +91,13 @@ def say(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
-def _expected(error: BaseException) -> MovantError | None:
-    """Return the error to tell, None when there is a defect among those of a group."""
+def _expected(error: BaseException | None) -> MovantError | None:
+    """Return the error to tell, None when there is a defect behind it."""
     if isinstance(error, BaseExceptionGroup):
         found = [_expected(each) for each in error.exceptions]
         return None if None in found else found[0]
-    return error if isinstance(error, MovantError) else None
+    if not isinstance(error, MovantError):
+        return None
+    if error.code.startswith(_SUPERVISION) and error.__cause__ is not None:
+        return _expected(error.__cause__)  # what the child said, not that it did not start
+    return error

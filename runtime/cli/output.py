@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
-import msgspec
-
 Format = Literal["table", "json", "jsonl"]
 Row = Sequence[str]
 
@@ -39,17 +37,17 @@ _STYLES: Final = {
 
 def write_json(value: Any) -> None:
     """Write a value as one indented JSON document."""
-    _write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    _write(_indented(value) + b"\n")
 
 
 def write_jsonl(rows: Sequence[Any]) -> None:
     """Write one JSON line per row."""
-    _write(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+    _write(b"".join(_encoded(row) + b"\n" for row in rows))
 
 
 def write_line(value: Any) -> None:
     """Write one JSON line now, for who follows a stream."""
-    _write(msgspec.json.encode(value) + b"\n")
+    _write(_encoded(value) + b"\n")
 
 
 def write_text(text: str) -> None:
@@ -96,7 +94,7 @@ def write_facts(facts: Sequence[tuple[str, str]]) -> None:
 
 def compact(value: Any, width: int = 0) -> str:
     """Return a value as one line of JSON, cut with an ellipsis where a width is given."""
-    text = msgspec.json.encode(value).decode()
+    text = _encoded(value).decode()
     return text if not width or len(text) <= width else text[: width - 1] + "…"
 
 
@@ -104,7 +102,7 @@ def pretty(value: Any) -> str:
     """Return a value as indented JSON; text and short values stay on their line."""
     if isinstance(value, str):
         return value
-    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    return _indented(value).decode()
 
 
 def clock_time(at: int) -> str:
@@ -144,6 +142,18 @@ def has_colors() -> bool:
     if os.environ.get("NO_COLOR"):
         return False
     return bool(os.environ.get("FORCE_COLOR")) or _is_terminal()
+
+
+def _encoded(value: Any) -> bytes:
+    import msgspec  # noqa: PLC0415 - version and help write no JSON
+
+    return msgspec.json.encode(value)
+
+
+def _indented(value: Any) -> bytes:
+    import msgspec  # noqa: PLC0415 - see above
+
+    return msgspec.json.format(msgspec.json.encode(value), indent=2)
 
 
 def _styled(text: str) -> str:

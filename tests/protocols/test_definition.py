@@ -11,7 +11,7 @@ from protocols.definition import Workflow, workflow
 from protocols.errors import ConfigurationError, InvalidIdError, InvalidInputError
 from protocols.policy import NO_RETRY, StepOptions
 from protocols.service import Call, Failed, Refused, Service
-from protocols.tokens import KeyRing, ring
+from protocols.tokens import KeyRing
 
 
 class Line(msgspec.Struct):
@@ -194,8 +194,8 @@ def test_answers_of_a_service_carry_what_policies_need() -> None:
 
 def test_reply_tokens_are_for_one_attempt_and_survive_a_rotation() -> None:
     """Old keys verify, only the current one signs; the value is pinned."""
-    old = ring({"k1": b"a"}, "k1")
-    new = ring({"k1": b"a", "k2": b"b"}, "k2")
+    old = KeyRing("k1", {"k1": b"a"})
+    new = KeyRing("k2", {"k1": b"a", "k2": b"b"})
 
     signed = old.sign("i", "charge", 1)
 
@@ -206,5 +206,4 @@ def test_reply_tokens_are_for_one_attempt_and_survive_a_rotation() -> None:
     assert not old.verify("k9-00", "i", "charge", 1)
     assert not old.verify("", "i", "charge", 1)
     with pytest.raises(ConfigurationError, match="k3"):
-        ring({}, "k3")
-    assert isinstance(new, KeyRing)
+        KeyRing("k3", {})

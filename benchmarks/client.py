@@ -1,0 +1,92 @@
+"""The client's side of a benchmark: who has ended, what the archive says, the wire's own speed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+import trio
+
+from actors.direct_reader import DirectReader
+from actors.inbound import Delivery
+from protocols.archive import ArchiveRecord
+from protocols.errors import MovantError
+from protocols.ports import Frame, Outgoing
+from runtime.bridge.transport import NatsTransport
+
+POLL_S: Final = 0.01
+ANSWER_S: Final = 5.0
+RECORD: Final = msgspec.json.Decoder(ArchiveRecord)
+
+
+class Finished:
+    """Counts completed instances by their events."""
+
+    def __init__(self, wanted: int) -> None:
+        self.ids: dict[str, float] = {}
+        self._wanted = wanted
+        self._done = trio.Event()
+
+    def take(self, frames: Sequence[Frame]) -> None:
+        """Note which instances have ended."""
+        now = time.perf_counter()
+        for frame in frames:
+            self.ids.setdefault(frame.subject.split(".")[3], now)
+        if len(self.ids) >= self._wanted:
+            self._done.set()
+
+    async def wait(self) -> None:
+        """Wait until all have ended."""
+        await self._done.wait()
+
+
+async def archived(transport: NatsTransport) -> int:
+    """Return how many instances are in the archive, 0 while nobody answers."""
+    try:
+        answer = await transport.request(Outgoing("$JS.API.STREAM.INFO.ARCHIVE", b""), 1.0)
+        return int(msgspec.json.decode(answer.payload)["state"]["messages"])
+    except (MovantError, KeyError, msgspec.DecodeError):
+        return 0
+
+
+async def until_archived(transport: NatsTransport, wanted: int, limit_s: float) -> bool:
+    """Wait until so many instances are in the archive; tell whether that came true."""
+    with trio.move_on_after(limit_s):
+        while await archived(transport) < wanted:
+            await trio.sleep(POLL_S)
+        return True
+    return False
+
+
+async def stored(transport: NatsTransport, stream: str, subject: str) -> list[Delivery]:
+    """Return all messages of a stream that match a subject filter, in order."""
+    async with DirectReader(transport, stream) as reader:
+        return await reader.subject(subject)
+
+
+async def records(transport: NatsTransport) -> dict[str, tuple[float, ArchiveRecord]]:
+    """Return by id what the archive says, with the wall-clock time at which it was stored."""
+    found = await stored(transport, "ARCHIVE", "movant.done.>")
+    decoded = [(each.at / 1e9, RECORD.decode(each.payload)) for each in found]
+    return {record.id: (at, record) for at, record in decoded}
+
+
+def is_right(record: ArchiveRecord, result: Any) -> bool:
+    """Tell whether an instance completed with the result that is expected."""
+    return record.status == "completed" and msgspec.json.decode(record.result) == result
+
+
+async def round_trips_per_s(transport: NatsTransport, count: int = 2_000) -> float:
+    """Return core NATS round trips per second, one after the other."""
+    inbox = transport.new_inbox()
+    subscription = await transport.subscribe(
+        inbox, lambda frames: [transport.publish(Outgoing(each.reply, b"")) for each in frames]
+    )
+    began = time.perf_counter()
+    for _ in range(count):
+        await transport.request(Outgoing(inbox, b""), ANSWER_S)
+    took = time.perf_counter() - began
+    subscription.unsubscribe()
+    return count / took

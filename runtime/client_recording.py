@@ -1,0 +1,232 @@
+"""Recordings: the mailbox of a run in one file, and folding it again elsewhere.
+
+A recording has everything that the fold saw, as it stood in the stream, and the definition
+that it was folded with. So a run can be examined on another machine, and a changed workflow
+can be tried against what has really happened.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from actors.bundle import Packed
+from actors.checkpoint import Epochs
+from actors.direct_reader import DirectReader
+from actors.inbound import DeadLetter, Delivery, Letter, Marker, parse
+from actors.kernel.instance import Instance
+from actors.kv import Kv
+from actors.kv_definitions import KvDefinitionStore
+from actors.loading import load
+from protocols import codec
+from protocols.definition import Workflow
+from protocols.effects import Status
+from protocols.errors import BadValueError, MovantError, NotFoundError
+from protocols.failure import Failure
+from protocols.mail import AnyMail, AttemptRefused, AttemptTimedOut, Pinned
+from protocols.subjects import check_id
+from protocols.tokens import KeyRing
+from runtime.client import Client
+from runtime.version import VERSION
+
+FORMAT: Final = 1
+STREAM: Final = "MAIL"
+DEFINITIONS: Final = "movant_definitions"
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """One message as it stands in the stream; headers and payload are base64 in JSON."""
+
+    seq: int
+    at: int
+    subject: str
+    headers: bytes = b""
+    payload: bytes = b""
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run stands: what is compared."""
+
+    status: Status
+    result: Any = None
+    failure: Failure | None = None
+    blocked: str = ""
+    waiting: tuple[str, ...] = ()
+
+
+class Recording(msgspec.Struct, frozen=True, kw_only=True):
+    """One run. ``dead`` names messages that the daemon took as dead letters."""
+
+    format: int = FORMAT
+    id: str
+    workflow: str
+    definition: str
+    movant: str
+    exported_at: int
+    outcome: Outcome
+    messages: tuple[Stored, ...]
+    markers: tuple[tuple[int, int], ...] = ()
+    dead: tuple[int, ...] = ()
+    data: bytes = b""
+    """The packed definition; empty when the exporter might not read it."""
+
+
+class Replayed(msgspec.Struct, frozen=True, kw_only=True):
+    """What a fold of a recording gave. No ``differences``: the same as recorded."""
+
+    id: str
+    definition: str
+    folded: int
+    outcome: Outcome
+    recorded: Outcome
+    differences: tuple[str, ...]
+
+
+async def record(client: Client, run: str, now_ns: int) -> Recording:
+    """Read the whole mailbox of a run.
+
+    Raises NotFoundError, and UnavailableError when this login may not read the streams.
+    """
+    view = await client.show(check_id(run))
+    dead = [entry.seq async for entry in client.history(run) if entry.kind == "dead"]
+    transport = client.calls.transport
+    async with DirectReader(transport, STREAM) as reader:
+        stored = await reader.subject(f"movant.mail.*.{run}.>")
+        partition = stored[0].subject.split(".")[2] if stored else "0"
+        marks = await reader.subject(f"movant.mail.{partition}._owner")
+    markers = [parse(each, _ANY_TOKEN) for each in marks]
+    return Recording(
+        id=run,
+        workflow=view.workflow,
+        definition=view.definition,
+        movant=VERSION,
+        exported_at=now_ns,
+        outcome=Outcome(
+            status=view.status,
+            result=view.result,
+            failure=view.failure,
+            blocked=view.blocked,
+            waiting=tuple(sorted(f"{each.kind} {each.path}" for each in view.waiting)),
+        ),
+        messages=tuple(
+            Stored(each.seq, each.at, each.subject, each.headers, each.payload) for each in stored
+        ),
+        markers=tuple((each.seq, each.epoch) for each in markers if isinstance(each, Marker)),
+        dead=tuple(dead),
+        data=await _definition(client, view.definition),
+    )
+
+
+def read(data: bytes) -> Recording:
+    """Return the recording of a file. Raises BadValueError."""
+    try:
+        recording = msgspec.json.decode(data, type=Recording)
+    except msgspec.DecodeError as error:
+        raise BadValueError(
+            f"this is no exported run: {error}", hint="movant run export RUN writes one"
+        ) from error
+    if recording.format != FORMAT:
+        raise BadValueError(
+            f"the export has format {recording.format}, this movant reads {FORMAT}",
+            hint="replay it with the version of movant that wrote it",
+        )
+    return recording
+
+
+def replay(recording: Recording, packed: Packed | None = None) -> Replayed:
+    """Fold a recording with its own definition, or with ``packed``; nothing is sent.
+
+    Raises NotFoundError when there is no definition, and what loading it raises.
+    """
+    data, digest = recording.data, recording.definition
+    if packed is not None:
+        data, digest = packed.data, packed.hash
+    if not data:
+        raise NotFoundError(
+            f"the export does not hold definition {digest}",
+            hint="movant run replay FILE --with WORKFLOW.py folds it with another one",
+        )
+    workflows = load(data, digest)
+
+    def find(name: str, _digest: str) -> Workflow[Any]:
+        if name not in workflows:
+            raise NotFoundError(f"definition {digest} has no workflow {name!r}")
+        return workflows[name]
+
+    instance = Instance(recording.id, find)
+    instance.refolding = True
+    mails = _mails(recording)
+    for mail in mails:
+        instance.fold(mail)
+    outcome = Outcome(
+        status=instance.status,
+        result=codec.decode(instance.result) if instance.result else None,
+        failure=instance.failure,
+        blocked=str(instance.blocked) if instance.blocked is not None else "",
+        waiting=tuple(sorted(f"{each.kind} {each.path}" for each in instance.waiting())),
+    )
+    return Replayed(
+        id=recording.id,
+        definition=digest,
+        folded=len(mails),
+        outcome=outcome,
+        recorded=recording.outcome,
+        differences=tuple(_differences(recording.outcome, outcome)),
+    )
+
+
+class _AnyToken(KeyRing):
+    """Takes every reply token: the keys stay with the daemon, which has judged already."""
+
+    def verify(self, token: str, instance_id: str, step: str, attempt: int) -> bool:
+        """Take it."""
+        del token, instance_id, step, attempt
+        return True
+
+
+_ANY_TOKEN: Final = _AnyToken("none", {"none": b""})
+
+
+def _mails(recording: Recording) -> list[AnyMail]:
+    """Return what the daemon folded: no dead letters, nothing behind a higher epoch."""
+    epochs = Epochs(recording.markers)
+    dead = set(recording.dead)
+    mails: list[AnyMail] = []
+    for each in recording.messages:
+        delivery = Delivery(each.seq, each.at, each.subject, each.headers, each.payload)
+        parsed = parse(delivery, _ANY_TOKEN)
+        if isinstance(parsed, DeadLetter) or each.seq in dead or not isinstance(parsed, Letter):
+            continue
+        mail = parsed.mail
+        if isinstance(mail, Pinned | AttemptTimedOut | AttemptRefused):
+            if not epochs.is_void(mail.seq, mail.epoch):
+                mails.append(mail)
+        else:
+            mails.append(mail)
+    return mails
+
+
+def _differences(recorded: Outcome, replayed: Outcome) -> list[str]:
+    found = []
+    for name in ("status", "result", "failure", "waiting"):
+        before, after = getattr(recorded, name), getattr(replayed, name)
+        if before != after:
+            found.append(f"{name}: recorded {_shown(before)}, replayed {_shown(after)}")
+    if replayed.blocked and replayed.blocked != recorded.blocked:
+        found.append(f"blocked: {replayed.blocked}")
+    return found
+
+
+def _shown(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+async def _definition(client: Client, digest: str) -> bytes:
+    """Return the packed definition, or nothing when it cannot be read."""
+    if not digest:
+        return b""
+    try:
+        return await KvDefinitionStore(Kv(client.calls.transport, DEFINITIONS)).get(digest)
+    except MovantError:
+        return b""

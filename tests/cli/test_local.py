@@ -1,0 +1,202 @@
+"""Commands that need no daemon: configuration, validation, schemas, completion, output."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runtime.cli.output import between, compact, duration
+from runtime.cli.service import load_attribute
+from runtime.cli.status import ranges
+from tests.cli.conftest import Cli
+
+GOOD = """import movant
+
+@movant.workflow
+async def greet(ctx: movant.Context, name: str) -> str:
+    return name
+"""
+BAD = """import time
+import movant
+
+@movant.workflow
+async def greet(ctx: movant.Context) -> float:
+    return time.time()
+
+@movant.workflow
+def plain(ctx: movant.Context) -> int:
+    return 1
+"""
+
+
+def test_the_configuration_is_shown_with_origins(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has to guess which of four places has won."""
+    path = tmp_path / "movant.toml"
+    path.write_text('[log]\nlevel = "debug"\n')
+    monkeypatch.setenv("MOVANT_NATS__PASSWORD", "s3cret")
+
+    ended = cli("config", "show", "--origin", "--config", str(path), "-o", "json")
+
+    rows = {row["setting"]: row for row in ended.json}
+    assert rows["log.level"]["origin"] == f"{path}:2"
+    assert rows["nats.password"] == {
+        "setting": "nats.password",
+        "value": "***",
+        "origin": "MOVANT_NATS__PASSWORD",
+    }
+    assert "s3cret" not in cli("config", "show", "--origin").out
+
+
+def test_a_wrong_configuration_is_exit_code_2_with_its_place(cli: Cli, tmp_path: Path) -> None:
+    """For a deployment script."""
+    path = tmp_path / "movant.toml"
+    path.write_text("[limits]\nlive_instance_max = 5\n")
+
+    ended = cli("config", "check", "--config", str(path))
+
+    assert ended.code == 2
+    assert f"{path}:2" in ended.err
+    assert "did you mean 'limits.live_instances_max'" in ended.err
+
+
+def test_a_good_workflow_validates(cli: Cli, tmp_path: Path) -> None:
+    """Exit 0 and nothing on standard output."""
+    path = tmp_path / "good_flow.py"
+    path.write_text(GOOD)
+
+    ended = cli("workflow", "validate", str(path))
+
+    assert (ended.code, ended.out) == (0, "")
+    assert "0 errors, 0 warnings" in ended.err
+
+
+def test_a_bad_workflow_is_exit_code_1_with_file_and_line(cli: Cli, tmp_path: Path) -> None:
+    """As a compiler does it, so that editors can jump there."""
+    path = tmp_path / "bad_flow.py"
+    path.write_text(BAD)
+
+    text, data = (
+        cli("workflow", "validate", str(path)),
+        cli("workflow", "validate", str(path), "-o", "jsonl"),
+    )
+
+    assert text.code == data.code == 1
+    assert f"{path}:9:1: error: workflow 'plain' is not async" in text.out
+    found = [json.loads(line) for line in data.out.splitlines()]
+    assert {each["severity"] for each in found} == {"error", "warning"}
+
+
+def test_schemas_are_printed_and_written(cli: Cli, tmp_path: Path) -> None:
+    """Other languages need these documents and NATS, nothing else."""
+    everything = cli("schema", "messages").json
+    document = cli("schema", "asyncapi").json
+    written = cli("schema", "messages", "--to", str(tmp_path / "schemas"))
+    unknown = cli("schema", "messages", "no.such")
+
+    assert document["asyncapi"].startswith("3.")
+    assert len(list((tmp_path / "schemas").iterdir())) == len(everything)
+    assert written.code == 0
+    assert unknown.code == 5
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_completion_script_is_printed(cli: Cli, shell: str) -> None:
+    """It calls movant itself, so it never grows old."""
+    ended = cli("completion", shell)
+
+    assert ended.code == 0
+    assert "_MOVANT_COMPLETE" in ended.out
+
+
+def test_completion_knows_commands_that_are_not_imported_yet() -> None:
+    """The tree is lazy, completion is whole."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "runtime"],
+        cwd=Path(__file__).resolve().parents[2],
+        env={"_MOVANT_COMPLETE": "bash_complete", "COMP_WORDS": "movant run s", "COMP_CWORD": "2"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ended.stdout.split() == ["plain,start", "plain,signal", "plain,show"]
+
+
+def test_the_doctor_without_a_daemon_checks_this_machine(cli: Cli, nats_binary: str) -> None:
+    """A missing daemon is a hint, not a finding."""
+    assert nats_binary
+
+    ended = cli("doctor", "-o", "json")
+
+    found = {each["check"]: each["verdict"] for each in ended.json}
+    assert ended.code == 0
+    assert found == {
+        "python": "ok",
+        "packages": "ok",
+        "nats-server": "ok",
+        "store": "ok",
+        "daemon": "warning",
+    }
+
+
+def test_the_path_of_the_server_is_one_word(cli: Cli, nats_binary: str) -> None:
+    """``$(movant nats path)`` is a program."""
+    ended = cli("nats", "path")
+
+    assert ended.out == f"{nats_binary}\n"
+    assert cli("nats", "version").code == 0
+
+
+def test_a_service_is_found_by_module_or_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli
+) -> None:
+    """Both ways to name it, and a missing one is told."""
+    (tmp_path / "office_for_test.py").write_text("service = 7\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    assert load_attribute("office_for_test:service") == 7
+    assert load_attribute(f"{tmp_path}/office_for_test.py:service") == 7
+    assert cli("service", "run", "office_for_test:nobody").code == 5
+    assert cli("service", "run", "no_such_office:service").code == 5
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0.0004, "0ms"),
+        (0.35, "350ms"),
+        (4.21, "4.2s"),
+        (59.96, "60.0s"),
+        (725, "12m05s"),
+        (11_100, "3h05m"),
+        (187_200, "2d4h"),
+    ],
+)
+def test_durations_are_short(seconds: float, shown: str) -> None:
+    """As people say them."""
+    assert duration(seconds) == shown
+
+
+def test_what_has_no_end_has_no_duration() -> None:
+    """A dash stands for not yet."""
+    assert between(0, 5) == "-"
+    assert between(1, 2_000_000_001) == "2.0s"
+
+
+def test_partitions_are_ranges() -> None:
+    """64 numbers are no information."""
+    assert ranges([]) == ""
+    assert ranges([3, 1, 2, 9]) == "1-3, 9"
+
+
+def test_a_long_value_is_cut_only_where_a_width_is_given() -> None:
+    """The ellipsis belongs to tables."""
+    assert compact({"a": "x" * 20}) == '{"a":"' + "x" * 20 + '"}'
+    assert compact("x" * 20, 10) == '"xxxxxxxx…'

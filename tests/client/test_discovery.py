@@ -1,0 +1,85 @@
+"""How a client finds the daemon."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from runtime.client_discovery import NOTICE, NoDaemonError, Notice, announced, find, read_notice
+
+
+def _notice(pid: int) -> Notice:
+    return Notice(url="nats://127.0.0.1:1", pid=pid, started=1)
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("MOVANT_NATS", "MOVANT_NATS__URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+
+
+def test_a_daemon_is_found_by_its_notice_while_it_serves(tmp_path: Path) -> None:
+    """The notice goes with the daemon."""
+    with announced(tmp_path / "movant", _notice(os.getpid())):
+        found = find()
+
+    assert found.url == "nats://127.0.0.1:1"
+    with pytest.raises(NoDaemonError, match="no daemon found"):
+        find()
+
+
+def test_the_notice_is_for_its_owner_only(tmp_path: Path) -> None:
+    """It may hold a login."""
+    with announced(tmp_path, _notice(os.getpid())):
+        mode = (tmp_path / NOTICE).stat().st_mode & 0o777
+
+    assert mode == 0o600
+
+
+def test_the_notice_of_a_successor_is_not_removed(tmp_path: Path) -> None:
+    """A daemon that ends late must not hide the one that took over."""
+    with announced(tmp_path, _notice(os.getpid())), announced(tmp_path, _notice(1)):
+        (tmp_path / NOTICE).write_bytes(b'{"url":"nats://new","pid":2,"started":1}')
+
+    left = read_notice(tmp_path)
+    assert left is not None
+    assert left.url == "nats://new"
+
+
+def test_what_is_given_comes_before_the_environment_and_the_notice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A named store comes before the environment: it was named later."""
+    monkeypatch.setenv("MOVANT_NATS__URL", "nats://environment")
+
+    with announced(tmp_path / "movant", _notice(os.getpid())):
+        assert find("nats://given").url == "nats://given"
+        assert find().url == "nats://environment"
+        assert find(store=tmp_path / "movant").url == "nats://127.0.0.1:1"
+
+
+def test_a_notice_of_a_dead_daemon_is_told_as_that(tmp_path: Path) -> None:
+    """A client does not wait for a port where nobody listens."""
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    with announced(tmp_path, _notice(child)):
+        pass
+    (tmp_path / NOTICE).write_bytes(b'{"url":"nats://x","pid":%d,"started":1}' % child)
+
+    with pytest.raises(NoDaemonError, match="has ended") as caught:
+        find(store=tmp_path)
+
+    assert f"movant serve --store {tmp_path}" in caught.value.hint
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"url": 3}', b"[]"])
+def test_a_damaged_notice_is_none(tmp_path: Path, content: bytes) -> None:
+    """A half-written file of another program is no daemon."""
+    (tmp_path / NOTICE).write_bytes(content)
+
+    assert read_notice(tmp_path) is None

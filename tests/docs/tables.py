@@ -1,0 +1,119 @@
+"""Tables in the documentation that are made from the code.
+
+    python -m tests.docs.tables
+
+writes them anew between ``<!-- table: name -->`` and ``<!-- end -->``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from protocols import api
+from runtime.cli import failures
+from runtime.server.configuration import standard_users
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+DOCS: Final = ROOT / "docs"
+MARKED: Final = re.compile(r"(<!-- table: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+
+def verbs() -> str:
+    """Return the verbs of the API with their fields."""
+    return table(
+        ("verb", "does", "request", "result"),
+        [
+            (f"`{name}`", each.summary.lower(), _fields(each.request), _fields(each.result))
+            for name, each in api.VERBS.items()
+        ],
+    )
+
+
+def errors() -> str:
+    """Return the codes of errors with the numbers that NATS micro clients see."""
+    return table(
+        ("code", "number", "meaning"),
+        [
+            (f"`{kind.code}`", str(number), (kind.__doc__ or "").partition("\n")[0].rstrip("."))
+            for kind, number in sorted(api.SERVICE_CODES.items(), key=lambda item: item[1])
+            if kind.code != "movant.error"
+        ],
+    )
+
+
+def permissions() -> str:
+    """Return who may publish and subscribe what."""
+    return table(
+        ("user", "may publish", "may subscribe"),
+        [
+            (
+                each.name,
+                _quoted(each.publish) + (" and replies to requests" if each.responds else ""),
+                _quoted(each.subscribe),
+            )
+            for each in standard_users("", "", "")
+        ],
+    )
+
+
+def exits() -> str:
+    """Return the exit codes of the command line."""
+    text = failures.EXIT_CODES.replace("\n", " ").removeprefix("Exit codes: ").rstrip(".")
+    return table(
+        ("exit code", "meaning"), [each.split(" ", 1) for each in text.split(", ")]
+    )
+
+
+TABLES: Final[dict[str, Callable[[], str]]] = {
+    "verbs": verbs,
+    "errors": errors,
+    "permissions": permissions,
+    "exits": exits,
+}
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(each)} |\n".replace("| --- |", "|---|") for each in lines)
+
+
+def renewed(text: str) -> str:
+    """Return a page with its tables made anew."""
+    return MARKED.sub(lambda found: found[1] + TABLES[found[2]]() + found[4], text)
+
+
+def pages() -> list[Path]:
+    """Return every page of the documentation."""
+    return [
+        ROOT / "README.md",
+        ROOT / "CHANGELOG.md",
+        *sorted(DOCS.glob("*.md")),
+    ]
+
+
+def _fields(struct: type[Any]) -> str:
+    names = [
+        field.name if field.required else f"{field.name}?"
+        for field in msgspec.structs.fields(struct)
+    ]
+    return " ".join(f"`{name}`" for name in names) or "-"
+
+
+def _quoted(subjects: Sequence[str]) -> str:
+    return " ".join(f"`{each}`" for each in subjects)
+
+
+def main() -> None:
+    """Write the tables of all pages."""
+    for page in pages():
+        page.write_text(renewed(page.read_text()))
+
+
+if __name__ == "__main__":
+    main()
