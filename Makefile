@@ -45,8 +45,8 @@ fix: $(INSTALLED) ## Format, and repair what the linter can repair
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: server ## Run the benchmarks
-	$(BIN)/python -m benchmarks
+bench: server ## Run the benchmarks and write docs/benchmarks
+	$(BIN)/python -m benchmarks report
 
 clean: ## Remove the environment and everything generated
 	rm -rf $(VENV) build dist htmlcov .mypy_cache .ruff_cache .pytest_cache .hypothesis

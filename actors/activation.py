@@ -16,7 +16,7 @@ import trio
 
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
-from actors.inbound import Letter, parse
+from actors.inbound import Delivery, Letter, parse
 from actors.workflow import WorkflowActor
 from protocols.effects import AnyEffect
 from protocols.errors import MovantError, RefusedError
@@ -47,11 +47,11 @@ class Home(Protocol):
         ...
 
     def activated(self, actor: WorkflowActor) -> None:
-        """The actor is up to date."""
+        """Let an actor go on: it is up to date."""
         ...
 
     def crashed(self, actor: WorkflowActor, mail: AnyMail | None, error: BaseException) -> None:
-        """A fold raised."""
+        """Take the news that a fold raised."""
         ...
 
 
@@ -85,22 +85,8 @@ class Activation:
             if newest < actor.needed:
                 tries = await _pause(tries)
                 continue
-            mails: list[AnyMail] = []
-            parked: set[str] = set()
-            limit = self._home.handed(actor.partition)
-            for each in stored:
-                if each.seq > limit:
-                    break
-                parsed = parse(each, self._keys)
-                if type(parsed) is not Letter:
-                    continue
-                mail = parsed.mail
-                if self._home.is_void(actor.partition, mail):
-                    continue
-                mails.append(mail)
-                if type(mail) is Woken and mail.seq >= actor.threshold:
-                    actor.threshold = min(actor.threshold, mail.since)
-                    parked.update(mail.parked)
+            mails = self._mails(actor, stored)
+            parked = _lower_threshold(actor, mails)
             if not await self.load(mails):
                 tries = await _pause(tries)
                 continue
@@ -115,6 +101,18 @@ class Activation:
             if instance.folded >= actor.needed:
                 self._home.activated(actor)
                 return
+
+    def _mails(self, actor: WorkflowActor, stored: Sequence[Delivery]) -> list[AnyMail]:
+        """Return the valid mail among what is stored, up to the reader's position."""
+        limit = self._home.handed(actor.partition)
+        mails = []
+        for each in stored:
+            if each.seq > limit:
+                break
+            parsed = parse(each, self._keys)
+            if type(parsed) is Letter and not self._home.is_void(actor.partition, parsed.mail):
+                mails.append(parsed.mail)
+        return mails
 
     async def load(self, mails: Iterable[AnyMail]) -> bool:
         """Load the definitions that messages name; False when the store does not answer."""
@@ -142,6 +140,16 @@ class Activation:
         finally:
             instance.refolding = False
         return effects
+
+
+def _lower_threshold(actor: WorkflowActor, mails: Iterable[AnyMail]) -> set[str]:
+    """Let wakes make effects due again; return the steps that were parked under them."""
+    parked: set[str] = set()
+    for mail in mails:
+        if type(mail) is Woken and mail.seq >= actor.threshold:
+            actor.threshold = min(actor.threshold, mail.since)
+            parked.update(mail.parked)
+    return parked
 
 
 async def _pause(tries: int) -> int:

@@ -8,7 +8,7 @@ leader's: an answer that contains message S contains everything below it (hazard
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -27,7 +27,7 @@ READS_MAX: Final = 256
 """Reads under way at once; more would only queue in the server."""
 SUBJECTS_MAX: Final = 1_000
 """The server refuses more than 1,024 subjects in one request (413)."""
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class _Counts(msgspec.Struct):
@@ -220,6 +220,6 @@ def _own(raw: bytes, name: bytes) -> bytes:
 def nanoseconds(text: str) -> int:
     """Return nanoseconds since 1970 of an RFC 3339 time in UTC with up to nine decimals."""
     whole, _, fraction = text.removesuffix("Z").partition(".")
-    moment = datetime.fromisoformat(whole).replace(tzinfo=timezone.utc)
+    moment = datetime.fromisoformat(whole).replace(tzinfo=UTC)
     seconds = (moment - _EPOCH).days * 86_400 + (moment - _EPOCH).seconds
     return seconds * 1_000_000_000 + int(fraction.ljust(9, "0")[:9] or "0")

@@ -231,7 +231,7 @@ def _seconds(text: str) -> float | None:
         value = float(text)
     except ValueError:
         return None
-    return value if 0 <= value <= 86_400 * 366 else None  # noqa: PLR2004
+    return value if 0 <= value <= 86_400 * 366 else None
 
 
 def _is_number(text: str) -> bool:

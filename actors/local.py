@@ -37,11 +37,18 @@ class LocalService:
         self._threads = trio.CapacityLimiter(THREADS_MAX)
         self._tasks = trio.CapacityLimiter(ASYNC_MAX)
         self._running: set[str] = set()
+        self._idle = trio.Event()
 
     @property
     def running(self) -> int:
         """How many functions wait or run."""
         return len(self._running)
+
+    async def drained(self) -> None:
+        """Wait until no function runs."""
+        while self._running:
+            self._idle = trio.Event()
+            await self._idle.wait()
 
     def run(self, ask: Ask, reply: str) -> None:
         """Run a function and write its outcome to ``reply``."""
@@ -69,6 +76,8 @@ class LocalService:
         finally:
             self._running.discard(key)
         self._write(reply, answer)
+        if not self._running:
+            self._idle.set()
 
     async def _answer(self, local: LocalCall) -> Answer:
         function, args, kwargs = local.function, local.args, local.kwargs
@@ -108,4 +117,4 @@ class LocalService:
 
 
 def _ignore(_: int, __: MovantError | None) -> None:
-    """A refused reply shows as the step's timeout."""
+    """Let a refused reply show as the step's timeout."""

@@ -47,6 +47,7 @@ PER_ACTOR_MAX: Final = 2_000
 FINISHED_MAX: Final = 20_000
 """Ids of instances that ended here lately: their late messages need no activation."""
 PIN_RETRY_S: Final = 1.0
+DRAIN_LOOK_S: Final = 0.01
 
 log = structlog.get_logger()
 
@@ -156,6 +157,14 @@ class Owner:
                 f"another daemon took over with epoch {self._fenced_by}",
                 hint="look at `movant status` for who owns the partitions",
             )
+
+    async def drained(self) -> None:
+        """Wait until everything that was handed over is folded."""
+        # Polled: an event per message would be paid by every message, for one moment of use.
+        while self.backlog or any(  # noqa: ASYNC110
+            each.activating for each in self.live.values()
+        ):
+            await trio.sleep(DRAIN_LOOK_S)
 
     async def caught_up(self) -> None:
         """Wait until our own markers are read; from then on effects are under way."""
@@ -350,6 +359,20 @@ class Owner:
         """Act on what the fold of one message asked for."""
         self._folded += 1
         actor.touched = self._clock.monotonic()
+        self._close(actor, mail)
+        for effect in effects:
+            self._perform(actor, effect)
+        if actor.backlog:
+            actor.unfolded = mail.seq + 1
+        elif actor.behind:
+            self._activate(actor)
+        else:
+            actor.unfolded = 0
+            if actor.instance.finished_at:
+                self._retire(actor)
+
+    def _close(self, actor: WorkflowActor, mail: AnyMail) -> None:
+        """Drop what the fold of a message has decided."""
         if type(mail) is Reply:
             identity = ("ask", mail.step, mail.attempt)
             state = actor.asks.get(identity)
@@ -365,16 +388,6 @@ class Owner:
             actor.close_asks()
             if type(mail) is AttemptTimedOut:
                 self.requests.early(actor, mail)
-        for effect in effects:
-            self._perform(actor, effect)
-        if actor.backlog:
-            actor.unfolded = mail.seq + 1
-        elif actor.behind:
-            self._activate(actor)
-        else:
-            actor.unfolded = 0
-            if actor.instance.finished_at:
-                self._retire(actor)
 
     def crashed(self, actor: WorkflowActor, mail: AnyMail | None, error: BaseException) -> None:
         """Drop an actor whose fold raised; the next message, or a restart, tries again."""

@@ -57,10 +57,10 @@ class Requests:
         router: Router,
         clock: Clock,
         keys: KeyRing,
+        *,
         live: Callable[[], Iterable[WorkflowActor]],
         decide: Decide,
         local: LocalRunner,
-        *,
         reask_s: float = REASK_S,
     ) -> None:
         self._transport = transport
@@ -237,10 +237,8 @@ class Requests:
             state.tries += 1
         else:
             state.reask_at = inf
-        if state.reask_at < actor.attend_at:
-            actor.attend_at = state.reask_at
-        if state.deadline < actor.attend_at:
-            actor.attend_at = state.deadline
+        actor.attend_at = min(actor.attend_at, state.reask_at)
+        actor.attend_at = min(actor.attend_at, state.deadline)
 
     def _park(self, actor: WorkflowActor, state: OpenAsk, route: Route) -> None:
         if route.presence is Presence.CAPTURED:

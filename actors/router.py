@@ -1,9 +1,9 @@
-"""Router: which subject serves a step, and is anybody there?
+"""Router: which subject serves a step, and whether anybody is there.
 
 A request whose reply subject is a stream hides the server's "no responders", so presence is
 probed: a trace-only message makes the server report who would get it and delivers nothing
-(reference: hazard S1; nats-server ADR-41). A subject is probed at first use and every 2 s
-while a request on it is open. A probe proves a subscription, not a working handler.
+(reference: hazard S1; nats-server ADR-41). A subject is probed at first use and at least every
+2 s while a request on it is open. A probe proves a subscription, not a working handler.
 
 At first use the router also asks whether a stream captures the subject: a catch-all stream
 would answer in the service's place (hazard S4). Such a subject is refused.
@@ -24,7 +24,11 @@ from protocols.errors import DisconnectedError, MovantError, UnavailableError
 from protocols.ports import Entropy, Frame, Outgoing, Transport
 from protocols.subjects import service as service_subject
 
-PROBE_S: Final = 2.0
+PROBE_S_MAX: Final = 2.0
+PROBE_S_MIN: Final = 0.1
+PROBES_PER_S: Final = 100
+"""With few subjects in use each is probed more often: a service that comes back is used at
+once, and what a dead one had is asked again. A probe costs the server 50 us."""
 PROBE_ANSWER_S: Final = 1.5
 ROUTES_MAX: Final = 10_000
 """Distinct subjects that a daemon remembers; a definition names a handful."""
@@ -32,6 +36,11 @@ LOCAL: Final = "_local"
 """The service of ``ctx.run``: functions of the workflow's own code."""
 
 log = structlog.get_logger()
+
+
+def probe_interval_s(routes: int) -> float:
+    """Return how long to wait between two probes of that many subjects."""
+    return min(max(routes / PROBES_PER_S, PROBE_S_MIN), PROBE_S_MAX)
 
 
 class Presence(Enum):
@@ -144,7 +153,7 @@ class Router:
                 used = [each for each in self._routes.values() if each.users > 0]
                 await self._probe({id(each): each for each in (*fresh, *used)}.values())
                 if not self._fresh:
-                    with trio.move_on_after(PROBE_S):
+                    with trio.move_on_after(probe_interval_s(len(used))):
                         await self._wake.wait()
         finally:
             subscription.unsubscribe()

@@ -45,12 +45,16 @@ BACKOFF_S: Final = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 ERR_WRONG_SEQUENCE: Final = frozenset({10071, 10164})
 ERR_INCOMPLETE: Final = frozenset({10210, 10174, 10176, 10199})
 """Batch trouble (too many in flight, abandoned, gap, too large): write singly instead."""
+ERR_NEVER: Final = frozenset({10111})
+"""Refused by the stream's rules, though the server says 500 (rollup not permitted)."""
 ERR_TOO_LARGE: Final = 10054
 ERR_LATER: Final = frozenset({10023, 10047, 10077, 10008, 10118, 10012})
 """No space, no resources, no leader: the store may take it later."""
 
 Written = Callable[[int, MovantError | None], None]
 """Told once per write: the stream sequence (0 when unknown) and why it failed, if it did."""
+
+_EXPECTS: Final = h.EXPECTED_SUBJECT.encode()
 
 log = structlog.get_logger()
 
@@ -150,6 +154,10 @@ class StreamWriter:
                 self._wake = trio.Event()
                 await self._wake.wait()
             group = self._take()
+            cut = _conflict(group)
+            if cut:
+                self._queue.extendleft(reversed(group[cut:]))
+                del group[cut:]
             self._open += len(group)
             stored = False
             try:
@@ -159,6 +167,7 @@ class StreamWriter:
                 self._open -= len(group)
                 if not stored:
                     self._queue.extendleft(reversed(group))
+            group.clear()  # or it would keep what wrote it in memory until the next commit
             if not self.depth:
                 self._idle.set()
 
@@ -182,43 +191,42 @@ class StreamWriter:
     async def _commit(self, group: list[_Write]) -> None:
         """Return when every write of the group is stored or refused for good."""
         tries = 0
-        while True:
-            answer = await self._send(group)
-            if isinstance(answer, PubAck):
-                if answer.error is None:
-                    self._acknowledge(group, answer.seq)
-                    return
-                code = answer.error.err_code
-                if len(group) > 1 and code not in ERR_LATER:
-                    if code in ERR_INCOMPLETE:
-                        log.error("writer.singly", writer=self._name, err_code=code)
-                    self._singly += len(group)
-                    for each in group:
-                        await self._commit([each])
-                    return
-                if len(group) == 1 and (error := _refusal(answer.error)) is not None:
-                    self._refused += 1
-                    group[0].written(0, error)
-                    return
-                log.error(
-                    "writer.refused",
-                    writer=self._name,
-                    err_code=code,
-                    reason=answer.error.description,
-                )
-            elif isinstance(answer, RefusedError):
-                if len(group) > 1:
-                    for each in group:
-                        await self._commit([each])
-                    return
-                self._refused += 1
-                group[0].written(0, answer)
-                return
-            elif not isinstance(answer, DisconnectedError):
-                log.warning("writer.unanswered", writer=self._name, messages=len(group))
+        while not await self._try(group):
             self._retries += 1
             await trio.sleep(BACKOFF_S[min(tries, len(BACKOFF_S) - 1)])
             tries += 1
+
+    async def _try(self, group: list[_Write]) -> bool:
+        """Send a group once; False when it has to be sent again."""
+        answer = await self._send(group)
+        if isinstance(answer, PubAck):
+            if answer.error is None:
+                self._acknowledge(group, answer.seq)
+                return True
+            refusal = _refusal(answer.error)
+            if refusal is None or answer.error.err_code in ERR_INCOMPLETE:
+                log.error(
+                    "writer.refused",
+                    writer=self._name,
+                    err_code=answer.error.err_code,
+                    reason=answer.error.description,
+                )
+        elif isinstance(answer, RefusedError):
+            refusal = answer
+        else:
+            refusal = None
+            if not isinstance(answer, DisconnectedError):
+                log.warning("writer.unanswered", writer=self._name, messages=len(group))
+        if refusal is None:
+            return False
+        if len(group) > 1:  # one of them is at fault, or strangers' batches: write singly
+            self._singly += len(group)
+            for each in group:
+                await self._commit([each])
+        else:
+            self._refused += 1
+            group[0].written(0, refusal)
+        return True
 
     async def _send(self, group: list[_Write]) -> PubAck | MovantError:
         """Send a group once and return the server's answer, or why there is none."""
@@ -283,12 +291,36 @@ def _batch(messages: list[Outgoing], batch_id: str) -> list[Outgoing]:
     ]
 
 
+def _conflict(group: list[_Write]) -> int:
+    """Return where a group has to be cut; 0: nowhere.
+
+    The server checks an expectation about a filter against what is stored, not against the
+    members before it in the same batch: two that touch one mailbox go one after the other.
+    """
+    if len(group) == 1 or not any(
+        each.message.headers and _EXPECTS in each.message.headers for each in group
+    ):
+        return 0
+    touched: set[str] = set()
+    expecting: set[str] = set()
+    for number, each in enumerate(group):
+        mailbox = each.message.subject.split(".", 3)[2]
+        if _EXPECTS in each.message.headers:
+            if mailbox in touched:
+                return number
+            expecting.add(mailbox)
+        elif mailbox in expecting:
+            return number
+        touched.add(mailbox)
+    return 0
+
+
 def _refusal(error: PubAck.Error) -> MovantError | None:
     """Return what a server's error means for one write; None: try again later."""
     if error.err_code in ERR_WRONG_SEQUENCE:
         return AlreadyExistsError(f"already stored: {error.description}")
     if error.err_code == ERR_TOO_LARGE:
         return OversizedError(error.description)
-    if error.err_code in ERR_LATER or error.code >= 500:  # noqa: PLR2004
+    if error.err_code in ERR_LATER or (error.code >= 500 and error.err_code not in ERR_NEVER):  # noqa: PLR2004
         return None
     return RefusedError(f"{error.description} ({error.err_code})")

@@ -30,7 +30,7 @@ class Host(Protocol):
         ...
 
     def crashed(self, actor: WorkflowActor, mail: AnyMail, error: BaseException) -> None:
-        """The fold of a message raised: a failure of this daemon, not of the workflow."""
+        """Take the news that a fold raised: a failure of this daemon, not of the workflow."""
         ...
 
 
@@ -80,7 +80,7 @@ class WorkflowActor(DrivenActor):
         self.backlog = 0
         """Messages in the mailbox of this process."""
         self.unfolded = 0
-        """A sequence at or below the first message that was handed on and is not folded; 0: none."""
+        """A sequence at or below the first one that was handed on and is not folded; 0: none."""
         self.needed = 0
         """The highest sequence that an activation has to include."""
         self.activating = False

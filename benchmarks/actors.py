@@ -15,13 +15,10 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
-import platform
 import statistics
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
-from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
@@ -31,6 +28,7 @@ import trio
 from actors.base import DrivenActor, TrioActor
 from actors.ref import TrioRef
 from actors.system import ActorSystem, open_system
+from benchmarks.stage import machine, report
 from supervisors.actor import actor_child
 from supervisors.child import ChildSpec
 from supervisors.supervisor import Supervisor
@@ -85,11 +83,7 @@ def run(*, quick: bool = False) -> dict[str, Any]:
         "benchmark": "actors",
         **kinds["task"],
         "kinds": kinds,
-        "versions": {
-            "python": platform.python_version(),
-            "trio": version("trio"),
-            "pykka": version("pykka"),
-        },
+        **machine(),
     }
 
 
@@ -104,11 +98,7 @@ def main(argv: list[str] | None = None) -> int:
         kind, _, count = options.memory.partition(":")
         print(trio.run(_memory, KINDS[kind], int(count)))
         return 0
-    result = run(quick=options.quick)
-    for name, value in result.items():
-        print(f"{name:24} {value}")
-    if options.json:
-        print(json.dumps(result))
+    report(run(quick=options.quick), as_json=options.json)
     return 0
 
 

@@ -15,8 +15,6 @@ import itertools
 import json
 import math
 import os
-import platform
-import resource
 import shutil
 import socket
 import subprocess
@@ -25,7 +23,6 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -36,6 +33,7 @@ import trio
 from nats.aio.client import Client  # noqa: TID251 - see above
 from nats.aio.msg import Msg  # noqa: TID251 - see above
 
+from benchmarks.stage import cpu_s, machine, peak_mb, report
 from protocols.errors import MovantError
 from protocols.ports import Frame, Outgoing
 from runtime.bridge import connect
@@ -62,19 +60,15 @@ def run(
             figures = asyncio.run(_stock(url, messages, in_flight, singles))
         else:
             figures = trio.run(_bridge, url, messages, in_flight, singles)
-    packages = ("nats-py", "trio", "uvloop", "msgspec")
     return {
         "benchmark": "bridge",
         "variant": variant,
         "messages": messages,
         "in_flight": in_flight,
         **figures,
-        "rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
-        "cores": os.cpu_count(),
-        "versions": {
-            "python": platform.python_version(),
-            **{package: version(package) for package in packages},
-        },
+        "rss_mb": {"client": peak_mb(os.getpid())},
+        "cpu_s": {"client": cpu_s(os.getpid())},
+        **machine(),
     }
 
 
@@ -327,11 +321,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         singles=arguments.singles,
         variant=arguments.variant,
     )
-    if arguments.json:
-        print(json.dumps(figures))
-        return
-    for name, figure in figures.items():
-        print(f"{name:28s} {figure}")
+    report(figures, as_json=arguments.json)
 
 
 if __name__ == "__main__":

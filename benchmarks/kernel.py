@@ -1,4 +1,4 @@
-"""Question: how many folds and steps per second does the kernel alone do.
+"""How many folds and steps per second the kernel alone does.
 
 One step is: fold a reply, decode its 200-byte JSON payload, resume the coroutine, let it call
 the next step, encode that step's input. No NATS, no actors, one thread.
@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
-import platform
 import sys
 import tracemalloc
 from statistics import median
 from time import perf_counter
 from typing import Any, Final
 
-import msgspec
-
 from actors.kernel.context import Context
 from actors.kernel.instance import Instance
+from benchmarks.stage import machine, report
 from protocols import codec
 from protocols.definition import Workflow, workflow
 from protocols.effects import Ask
@@ -88,7 +85,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "us_per_step": round(seconds / steps * 1e6, 2),
         "us_per_step_best": round(min(rounds) / steps * 1e6, 2),
         "bytes_per_instance": _weight(mails[:2], 1_000),
-        "versions": {"python": platform.python_version(), "msgspec": msgspec.__version__},
+        **machine(),
     }
 
 
@@ -100,12 +97,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(argv)
-    figures = run(options)
-    if options.json:
-        print(json.dumps(figures))
-    else:
-        for name, value in figures.items():
-            print(f"{name:20} {value}")
+    report(run(options), as_json=options.json)
     return 0
 
 

@@ -17,9 +17,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
+from protocols.errors import MovantError
+from runtime.server.binary import find
+
 ROOT: Final = Path(__file__).resolve().parent.parent
 READY_S: Final = 30.0
 RAW_S: Final = 1.0
+PACKAGES: Final = ("trio", "pykka", "msgspec", "nats-py")
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
@@ -36,7 +40,7 @@ class Process:
 
     def start(self) -> None:
         """Start it and wait for its line ``ready <url>``."""
-        self.popen = subprocess.Popen(  # noqa: S603  # our own module
+        self.popen = subprocess.Popen(  # our own module
             [sys.executable, "-m", "benchmarks.launch", *self.arguments],
             cwd=ROOT,
             stdout=subprocess.PIPE,
@@ -45,6 +49,7 @@ class Process:
         assert self.popen.stdout is not None
         line = self.popen.stdout.readline()
         if not line.startswith("ready "):
+            self.kill()
             raise RuntimeError(f"{self.name} did not start: {line!r}")
         self.url = line.split()[1]
 
@@ -82,14 +87,16 @@ class Stage:
 
     def daemon(self, durability: str) -> Process:
         """Start a daemon with its embedded server."""
-        return self.start("daemon", "daemon", "--store", str(self.store), "--durability", durability)
+        return self.start(
+            "daemon", "daemon", "--store", str(self.store), "--durability", durability
+        )
 
     def server_pid(self) -> int:
         """Return the pid of the daemon's nats-server."""
         children = Path(f"/proc/{self.processes['daemon'].pid}/task")
         for task in children.iterdir():
             for child in (task / "children").read_text().split():
-                if "nats-server" in Path(f"/proc/{child}/cmdline").read_text():
+                if _command(child).endswith("nats-server"):
                     return int(child)
         return 0
 
@@ -119,6 +126,14 @@ def stage() -> Iterator[Stage]:
     finally:
         opened.close()
         shutil.rmtree(store, ignore_errors=True)
+
+
+def _command(pid: str) -> str:
+    """Return the program that a process runs, empty when it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().partition("\0")[0]
+    except OSError:
+        return ""
 
 
 def peak_mb(pid: int) -> float:
@@ -170,16 +185,24 @@ def machine() -> dict[str, Any]:
         "versions": {
             "movant": metadata.version("movant"),
             "python": platform.python_version(),
-            **{name: metadata.version(name) for name in ("trio", "pykka", "msgspec", "nats-py")},
+            "nats-server": _server_version(),
+            **{name: metadata.version(name) for name in PACKAGES},
         },
         "commit": _commit(),
         "date": time.strftime("%Y-%m-%d"),
     }
 
 
+def _server_version() -> str:
+    try:
+        return ".".join(map(str, find().version))
+    except MovantError:
+        return ""
+
+
 def _commit() -> str:
     try:
-        return subprocess.run(  # noqa: S603
+        return subprocess.run(
             ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607
             cwd=ROOT,
             capture_output=True,

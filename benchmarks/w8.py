@@ -1,4 +1,4 @@
-"""Question: how many durable steps per second, from many instances of 8 steps in sequence?
+"""How many durable steps per second, from many instances of 8 steps in sequence.
 
 N instances of 8 sequential steps with 200-byte JSON payloads; a no-op service in a process of
 its own; client, daemon, service and server on this machine. ``--idle`` runs 100 instances one
@@ -86,7 +86,11 @@ async def _at_once(transport: NatsTransport, client: Client, instances: int) -> 
 
 
 def run(
-    *, instances: int = 1_000, durability: str = "fsync", service: str = "hosted", idle: bool = False
+    *,
+    instances: int = 1_000,
+    durability: str = "fsync",
+    service: str = "hosted",
+    idle: bool = False,
 ) -> dict[str, Any]:
     """Run the benchmark and return its figures."""
     with stage() as opened:

@@ -15,7 +15,6 @@ come after it are made anew from it.
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Callable
 from importlib import metadata
@@ -27,13 +26,12 @@ import structlog
 import trio
 
 from actors import streams
-from actors.checkpoint import Checkpoint
 from actors.dead_letters import DeadLetters
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
 from actors.kv import Kv
 from actors.kv_definitions import KvDefinitionStore
-from actors.leases import Lease, Leases
+from actors.leases import Leases
 from actors.local import LocalService
 from actors.outbox import Outbox
 from actors.owner import FencedError, Owner
@@ -43,17 +41,20 @@ from actors.router import Router
 from actors.spawning import Spawning
 from actors.stream_reader import StreamReader
 from actors.stream_writer import StreamWriter
-from actors.system import ActorSystem, open_system
+from actors.system import open_system
 from protocols.errors import ConfigurationError, MovantError
 from protocols.ports import Outgoing
 from protocols.subjects import marker
 from protocols.tokens import KeyRing
 from runtime import collector
-from runtime.bridge.transport import NatsTransport, connect
+from runtime.bridge.transport import connect
+from runtime.checkpoints import Checkpoints
 from runtime.clock import SystemClock, SystemEntropy
 from runtime.config import DaemonConfig
 from runtime.gateway import Gateway
 from runtime.health import serve_health
+from runtime.identity import is_dead, own_lease
+from runtime.parts import Parts
 from runtime.server.configuration import Settings
 from runtime.server.embedded import EmbeddedServer
 from supervisors.child import ChildSpec, ChildStatus
@@ -74,26 +75,6 @@ MARKERS_S: Final = 10.0
 log = structlog.get_logger()
 
 
-class Parts:
-    """What the children of the daemon have made so far."""
-
-    server: EmbeddedServer
-    transport: NatsTransport
-    keys: KeyRing
-    leases: Leases
-    writers: dict[str, StreamWriter]
-    checkpoints: Kv
-    definitions: Definitions
-    definition_store: KvDefinitionStore
-    system: ActorSystem
-    router: Router
-    local: LocalService
-    owner: Owner
-    requests: Requests
-    reader: StreamReader
-    mailboxes: DirectReader
-
-
 class Daemon:
     """One daemon. ``run`` returns after ``drain``; it raises what nobody could mend."""
 
@@ -109,7 +90,6 @@ class Daemon:
         """Set when the tree is up, or has ended."""
         self._fatal: MovantError | None = None
         self._root: Supervisor | None = None
-        self._stored: dict[int, Checkpoint] = {}
         self.url = config.nats.url
 
     # For the command line and the edges.
@@ -202,11 +182,11 @@ class Daemon:
         """Take nothing new, let what is under way be stored, write the last checkpoint."""
         parts = self.parts
         parts.reader.stop()
-        while parts.owner.statistics().backlog or parts.local.running:
-            await trio.sleep(0.01)
-        for name in ("MAIL", "TIMERS", "EVENTS", "ARCHIVE", "DEAD"):
+        await parts.owner.drained()
+        await parts.local.drained()
+        for name in STREAMS:
             await parts.writers[name].drained()
-        await self._checkpoint()
+        await parts.checkpoints.store(parts.owner.checkpoint())
         await parts.leases.release()
 
     # The tree.
@@ -293,21 +273,22 @@ class Daemon:
             parts.leases = Leases(
                 Kv(transport, "movant_leases"),
                 self.clock,
-                Lease(self.name, socket.gethostname(), os.getpid(), boot_id()),
-                _is_dead,
+                own_lease(self.name),
+                is_dead,
             )
             epoch = await parts.leases.take(wait_s=LEASE_WAIT_S)
         except ConfigurationError as error:
             self._give_up(error)
             raise
         log.info("lease.taken", epoch=epoch)
-        parts.checkpoints = Kv(transport, "movant_checkpoints")
+        checkpoints = Kv(transport, "movant_checkpoints")
         parts.definition_store = KvDefinitionStore(Kv(transport, "movant_definitions"))
         parts.definitions = Definitions(parts.definition_store)
         parts.writers = {
             name: StreamWriter(transport, self.entropy, name=name)
-            for name in (*STREAMS, parts.checkpoints.stream)
+            for name in (*STREAMS, checkpoints.stream)
         }
+        parts.checkpoints = Checkpoints(checkpoints, parts.writers[checkpoints.stream])
         async with trio.open_nursery() as nursery:
             for writer in parts.writers.values():
                 await nursery.start(writer.run)
@@ -325,7 +306,8 @@ class Daemon:
         router = parts.router = Router(
             parts.transport,
             self.entropy,
-            lambda route, newcomer: parts.requests.presence_changed(route, newcomer),
+            # Late: the requests are made by the child after this one.
+            lambda route, newcomer: parts.requests.presence_changed(route, newcomer),  # noqa: PLW0108
             foreign=self.config.services,
         )
         async with trio.open_nursery() as nursery:
@@ -335,7 +317,7 @@ class Daemon:
     async def _workflows(self, *, task_status: ChildStatus) -> None:
         """Recover and host instances."""
         parts, config = self.parts, self.config
-        stored = await self._load_checkpoints()
+        stored = await parts.checkpoints.load()
         dead = DeadLetters(parts.writers["DEAD"])
         async with (
             DirectReader(parts.transport, "MAIL") as mailboxes,
@@ -353,16 +335,16 @@ class Daemon:
                 epoch=parts.leases.epoch,
                 checkpoints=stored,
                 dead=dead.take,
-                refill=lambda: parts.reader.refill(),
+                refill=lambda: parts.reader.refill(),  # noqa: PLW0108  # made below
             )
             parts.requests = owner.requests = Requests(
                 parts.transport,
                 parts.router,
                 self.clock,
                 parts.keys,
-                owner.live.values,
-                owner.decide,
-                lambda _, ask, reply: parts.local.run(ask, reply),
+                live=owner.live.values,
+                decide=owner.decide,
+                local=lambda _, ask, reply: parts.local.run(ask, reply),
             )
             owner.outbox = owner.passivation.outbox = Outbox(
                 parts.writers,
@@ -396,7 +378,8 @@ class Daemon:
             await self._mark(parts.leases.epoch)
             await owner.caught_up()
             log.info("owner.caught_up", position=owner.statistics().position)
-            nursery.start_soon(self._checkpoint_forever)
+            nursery.start_soon(parts.checkpoints.run, owner.checkpoint)
+            nursery.start_soon(collector.tidy, lambda: len(owner.live))
             task_status.started()
 
     async def _host(self, owner: Owner) -> None:
@@ -437,41 +420,12 @@ class Daemon:
             found = {each.key: each.value for each in await kv.all()}
         return KeyRing(list(found)[-1], found)
 
-    async def _load_checkpoints(self) -> dict[int, Checkpoint]:
-        self._stored = {
-            int(each.key): msgspec.json.decode(each.value, type=Checkpoint)
-            for each in await self.parts.checkpoints.all()
-            if each.key.isdigit()
-        }
-        return self._stored
-
     async def _mark(self, epoch: int) -> None:
         """Begin our epoch in every partition."""
         body = msgspec.json.encode({"epoch": epoch, "daemon": self.name})
         writer = self.parts.writers["MAIL"]
         for partition in range(self.config.partitions):
             writer.write(Outgoing(marker(partition), body), _marked)
-        await writer.drained()
-
-    async def _checkpoint_forever(self) -> None:
-        while True:
-            await trio.sleep(CHECKPOINT_S)
-            await self._checkpoint()
-
-    async def _checkpoint(self) -> None:
-        """Store what has changed since the last checkpoint."""
-        parts = self.parts
-        kv = parts.checkpoints
-        writer = parts.writers[kv.stream]
-        if writer.depth:
-            return  # the last one is still under way: the server is slow
-        for partition, checkpoint in parts.owner.checkpoint().items():
-            if checkpoint != self._stored.get(partition):
-                self._stored[partition] = checkpoint
-                writer.write(
-                    Outgoing(kv.subject(str(partition)), msgspec.json.encode(checkpoint)),
-                    _checkpointed,
-                )
         await writer.drained()
 
 
@@ -498,34 +452,6 @@ class _Told:
         self._told.started(value)
 
 
-def boot_id() -> str:
-    """Return an id of this boot of the machine, empty where there is none."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
-
-
-def _is_dead(lease: Lease) -> bool:
-    """Tell whether the holder of a lease is surely gone: same host, no such process."""
-    if lease.host != socket.gethostname() or lease.boot != boot_id():
-        return False
-    if lease.pid == os.getpid():
-        return True
-    try:
-        os.kill(lease.pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
-
-
 def _marked(_: int, error: MovantError | None) -> None:
     if error is not None:
         log.error("marker.refused", reason=str(error))
-
-
-def _checkpointed(_: int, error: MovantError | None) -> None:
-    if error is not None:
-        log.error("checkpoint.refused", reason=str(error))

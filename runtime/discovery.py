@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timezone
 from typing import Any, Final
 
 import msgspec
@@ -12,8 +11,10 @@ import trio
 from actors.router import RouteView
 from protocols import api
 from protocols.errors import MovantError
+from protocols.events import to_time
 from protocols.ports import Frame, Outgoing, Subscription, Transport
 from protocols.subjects import is_reply
+from runtime.clock import SystemClock
 
 ANSWERS_S: Final = 0.25
 """How long services have to answer a roll-call."""
@@ -30,13 +31,13 @@ class Discovery:
 
     async def serve(
         self,
+        *,
         name: str,
         version: str,
         service_id: str,
         endpoints: Mapping[str, str],
         descriptions: Mapping[str, str],
         numbers: Numbers,
-        *,
         description: str = "",
         queue: str = "movant",
     ) -> list[Subscription]:
@@ -45,7 +46,7 @@ class Discovery:
         ``endpoints`` maps a name to its subject; ``numbers`` gives the statistics of one.
         """
         identity = {"name": name, "id": service_id, "version": version, "metadata": {}}
-        started = datetime.now(tz=timezone.utc).isoformat()  # noqa: TID251  # shown to people only
+        started = to_time(SystemClock().now_ns())
 
         def ping() -> dict[str, Any]:
             return {"type": "io.nats.micro.v1.ping_response", **identity}
@@ -94,9 +95,8 @@ class Discovery:
                 f"$SRV.{verb}.{name}",
                 f"$SRV.{verb}.{name}.{service_id}",
             ):
-                subscriptions.append(
-                    await self._transport.subscribe(subject, self._answerer(answer))
-                )
+                subscription = await self._transport.subscribe(subject, self._answerer(answer))
+                subscriptions.append(subscription)
         return subscriptions
 
     async def services(self, routes: Sequence[RouteView]) -> list[api.ServiceView]:

@@ -143,15 +143,17 @@ async def _subscribe(
             except OverloadedError:
                 actor.refuse(frame)
 
-    for subject in endpoints.values():
-        subscriptions.append(await transport.subscribe(subject, take, queue=QUEUE_GROUP))
+    subscriptions += [
+        await transport.subscribe(subject, take, queue=QUEUE_GROUP)
+        for subject in endpoints.values()
+    ]
     subscriptions += await Discovery(transport).serve(
-        service.name,
-        service.version,
-        service_id,
-        endpoints,
-        {name: each.description for name, each in service.operations.items()},
-        actor.numbers_of,
+        name=service.name,
+        version=service.version,
+        service_id=service_id,
+        endpoints=endpoints,
+        descriptions={name: each.description for name, each in service.operations.items()},
+        numbers=actor.numbers_of,
         description=service.description,
         queue=QUEUE_GROUP,
     )

@@ -41,11 +41,13 @@ EVENTS: Final[dict[str, str]] = {
     "bridge.unreachable": "No server answers; it is tried again.",
     "bridge.watchdog_limited": "This login may not probe; a dead connection is seen late.",
     "checkpoint.refused": "A checkpoint was not stored; a takeover would read more.",
+    "child.exists": "A child's id is taken by an instance of somebody else.",
     "child.failed": "A supervised child ended with an error.",
     "child.restarting": "A supervised child is started again after a pause.",
     "child.started": "A supervised child reported its start.",
     "child.stop_failed": "A child raised when it was asked to stop.",
     "child.stopped": "A supervised child ended as it should.",
+    "child.waiting": "A child cannot be started now; it is tried again.",
     "daemon.draining": "Nothing new is taken; what is under way is stored.",
     "daemon.ready": "Instances are hosted and the API answers.",
     "daemon.signal": "The process was told to stop.",
@@ -88,7 +90,6 @@ EVENTS: Final[dict[str, str]] = {
     "workflow.registered": "A definition is stored and latest.",
     "workflow.unknown": "A start names a workflow that is not registered.",
     "writer.refused": "The server refused a message for good.",
-    "writer.singly": "Batches are refused; messages are stored one by one.",
     "writer.unanswered": "The server did not acknowledge in time; the same bytes go again.",
 }
 """Every event that movant's code logs, and what it means. A test holds it to the code."""

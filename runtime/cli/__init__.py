@@ -24,8 +24,9 @@ from collections.abc import Sequence
 
 import click
 
-from runtime.cli.failures import EXIT_CODES, explain
+from runtime.cli.failures import EXIT_CODES, READER_GONE, explain
 from runtime.cli.lazy import LazyGroup, Leaf
+from runtime.cli.output import ReaderGoneError
 
 cli = LazyGroup(
     "movant",
@@ -72,10 +73,9 @@ def invoke(arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except BrokenPipeError:
-        # Who read our output has gone, as head does; Python must not complain at its exit.
-        sys.stdout = None
-        return 141
+    except ReaderGoneError:
+        sys.stdout = None  # Python must not complain about the last flush at its exit
+        return READER_GONE
     except Exception as error:  # noqa: BLE001 - the last stop: explained, or raised again
         return explain(error)
     except (KeyboardInterrupt, click.Abort):

@@ -30,6 +30,8 @@ NOT_FOUND: Final = 5
 REFUSED: Final = 6
 DEFECT: Final = 70
 TIMED_OUT: Final = 124
+READER_GONE: Final = 141
+"""What a shell reports for a program that SIGPIPE has ended."""
 
 EXIT_CODES: Final = (
     "Exit codes: 0 ok, 1 the run failed, 2 usage or configuration, 3 degraded,\n"

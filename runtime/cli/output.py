@@ -19,7 +19,12 @@ _NS: Final = 1_000_000_000
 _MINUTE_S: Final = 60
 _HOUR_S: Final = 3_600
 _DAY_S: Final = 86_400
+_LAST_CHARS_MIN: Final = 20
+"""What the last column of a table keeps, also where the terminal is too narrow."""
 _STYLES: Final = {
+    "ok": "green",
+    "error": "red",
+    "warning": "yellow",
     "completed": "green",
     "ready": "green",
     "up": "green",
@@ -33,6 +38,10 @@ _STYLES: Final = {
     "degraded": "yellow",
     "draining": "yellow",
 }
+
+
+class ReaderGoneError(Exception):
+    """Who read our output has gone, as ``head`` does. No OSError: click would exit with 1."""
 
 
 def write_json(value: Any) -> None:
@@ -171,12 +180,20 @@ def _draw(columns: Row, cells: Sequence[Row]) -> None:
     from rich.text import Text  # noqa: PLC0415
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    widths = [
+        max(len(column), *(len(row[index]) for row in cells)) if cells else len(column)
+        for index, column in enumerate(columns)
+    ]
+    # Only the last column is cut: the others are what the next command needs.
+    last = len(columns) - 1
     for number, column in enumerate(columns):
-        # The first column is what the next command needs: it is never cut.
-        table.add_column(column, no_wrap=True, overflow="fold" if not number else "ellipsis")
+        least = widths[number] if number < last else min(widths[number], _LAST_CHARS_MIN)
+        table.add_column(column, no_wrap=True, overflow="ellipsis", min_width=least)
     for row in cells:
         table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    needed = sum(widths[:last]) + 2 * last + _LAST_CHARS_MIN
+    console.print(table, width=max(console.width, needed), crop=False)
 
 
 def _is_terminal() -> bool:
@@ -184,10 +201,9 @@ def _is_terminal() -> bool:
 
 
 def _write(data: bytes) -> None:
-    buffer = getattr(sys.stdout, "buffer", None)
-    if buffer is None:  # a captured stream of a test or of an embedding program
-        sys.stdout.write(data.decode())
-    else:
+    try:
         sys.stdout.flush()
-        buffer.write(data)
-    sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        raise ReaderGoneError from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Final, cast, get_args
+from typing import TYPE_CHECKING, Final, cast, get_args
 
 import click
 
@@ -24,7 +24,9 @@ from runtime.cli.output import (
     write_table,
 )
 from runtime.cli.session import ask, full_id
-from runtime.client import Client
+
+if TYPE_CHECKING:
+    from runtime.client import Client
 
 _SUMMARY_CHARS: Final = 100
 _PAGE: Final = 500

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -10,9 +10,18 @@ from protocols import api
 from protocols.errors import NotFoundError
 from runtime.cli.failures import OK, RUN_FAILED, say
 from runtime.cli.options import Target, command, read_value, target
-from runtime.cli.output import Format, compact, write_facts, write_json, write_line
+from runtime.cli.output import (
+    Format,
+    compact,
+    write_facts,
+    write_json,
+    write_line,
+    write_text,
+)
 from runtime.cli.session import ask, full_id
-from runtime.client import Client
+
+if TYPE_CHECKING:
+    from runtime.client import Client
 
 WAIT_S_MAX = 10 * 365 * 86_400.0
 
@@ -117,7 +126,7 @@ def _start_many(workflow: str, file: str, to: Target) -> int:
     if to.form == "table":
         for each in results:
             print_line = each.id if each.error is None else f"{each.id}  {each.error.message}"
-            click.echo(print_line)
+            write_text(print_line)
         say(f"{len(results) - len(refused)} started, {len(refused)} refused")
     elif to.form == "json":
         write_json(results)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -22,7 +22,9 @@ from runtime.cli.output import (
     write_text,
 )
 from runtime.cli.session import ask, full_id
-from runtime.client import Client
+
+if TYPE_CHECKING:
+    from runtime.client import Client
 
 _NS = 1_000_000_000
 _MARKS = {

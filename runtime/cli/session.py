@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
-
-import trio
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from protocols.subjects import ID_BYTES_MAX, is_id
 from runtime.cli.options import Target
-from runtime.client import Client
-from runtime.telemetry import configure
+
+if TYPE_CHECKING:
+    from runtime.client import Client
 
 PATIENCE_S: Final = 2.0
 """A person waits this long for a daemon that restarts, then is told that there is none."""
@@ -22,6 +21,10 @@ R = TypeVar("R")
 
 def ask(to: Target, question: Callable[[Client], Awaitable[R]]) -> R:
     """Connect, run ``question`` with a client, and return its answer."""
+    import trio  # noqa: PLC0415 - 150 ms with NATS, which help and usage errors do not pay
+
+    from runtime.client import Client  # noqa: PLC0415
+    from runtime.telemetry import configure  # noqa: PLC0415
 
     async def main() -> R:
         async with Client.connect(

@@ -38,8 +38,8 @@ def _quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     structlog's set-up is the process's, so a command of a test must not leave its own behind.
     """
-    for module in ("session", "doctor"):
-        monkeypatch.setattr(f"runtime.cli.{module}.configure", lambda *_: None)
+    for module in ("runtime.telemetry", "runtime.cli.doctor"):
+        monkeypatch.setattr(f"{module}.configure", lambda *_: None)
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     yield

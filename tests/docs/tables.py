@@ -39,7 +39,7 @@ def errors() -> str:
     return table(
         ("code", "number", "meaning"),
         [
-            (f"`{kind.code}`", str(number), (kind.__doc__ or "").partition("\n")[0].rstrip("."))
+            (f"`{kind.code}`", str(number), _first_line(kind))
             for kind, number in sorted(api.SERVICE_CODES.items(), key=lambda item: item[1])
             if kind.code != "movant.error"
         ],
@@ -64,9 +64,7 @@ def permissions() -> str:
 def exits() -> str:
     """Return the exit codes of the command line."""
     text = failures.EXIT_CODES.replace("\n", " ").removeprefix("Exit codes: ").rstrip(".")
-    return table(
-        ("exit code", "meaning"), [each.split(" ", 1) for each in text.split(", ")]
-    )
+    return table(("exit code", "meaning"), [each.split(" ", 1) for each in text.split(", ")])
 
 
 TABLES: Final[dict[str, Callable[[], str]]] = {
@@ -79,8 +77,8 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(each)} |\n".replace("| --- |", "|---|") for each in lines)
+    lines = [f"| {' | '.join(each)} |" for each in (head, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]]) + "\n"
 
 
 def renewed(text: str) -> str:
@@ -95,6 +93,10 @@ def pages() -> list[Path]:
         ROOT / "CHANGELOG.md",
         *sorted(DOCS.glob("*.md")),
     ]
+
+
+def _first_line(kind: type) -> str:
+    return (kind.__doc__ or "").partition("\n")[0].replace("``", "`")
 
 
 def _fields(struct: type[Any]) -> str:

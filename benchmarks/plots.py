@@ -1,0 +1,136 @@
+"""Plots of results as SVG: small, and the same bytes for the same figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib as mpl
+
+mpl.use("svg")  # no window, and before pyplot chooses for itself
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+
+Result = Mapping[str, Any]
+
+SIZE: Final = (7.0, 3.6)
+STYLE: Final = {
+    "svg.hashsalt": "movant",  # ids in the file do not change from run to run
+    "svg.fonttype": "none",  # text stays text
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+}
+
+
+def throughput(results: Sequence[Result], path: Path) -> None:
+    """Draw w8: steps per second by instances and durability, beside the raw limits."""
+    axes = _open()
+    runs = [each for each in results if each["benchmark"] == "w8"]
+    for kind in sorted({(each["durability"], each["service"]) for each in runs}):
+        line = sorted(
+            (each["instances"], each["steps_per_s"])
+            for each in runs
+            if (each["durability"], each["service"]) == kind
+        )
+        axes.plot(*zip(*line, strict=True), marker="o", label=", ".join(kind))
+    for name, label, dashes in (
+        ("fdatasync_per_s", "fdatasync, one by one", "--"),
+        ("round_trips_per_s", "core NATS round trips, one by one", ":"),
+    ):
+        best = max(each[name] for each in runs)
+        axes.axhline(best, linestyle=dashes, color="grey", label=f"{label}: {best:,}/s")
+    axes.set(xscale="log", ylim=0, xlabel="instances of 8 steps", ylabel="durable steps/s")
+    axes.legend(frameon=False)
+    _close(axes, path, "Durable steps per second")
+
+
+def waiting(results: Sequence[Result], path: Path) -> None:
+    """Draw waiting: memory of an instance in each state."""
+    axes = _open()
+    found = _one(results, "waiting")
+    bars = {
+        "daemon: in memory": found["bytes_per_live"],
+        "daemon: dormant, first burst": found["bytes_per_dormant_first"],
+        "daemon: dormant": found["bytes_per_dormant"],
+        "server: its messages": found["bytes_per_dormant_server"],
+    }
+    _bars(axes, bars)
+    axes.set_xlabel("bytes of resident memory per instance")
+    _close(axes, path, f"{found['instances']:,} instances that wait for a signal")
+
+
+def crash(results: Sequence[Result], path: Path) -> None:
+    """Draw crash: stored steps over time, around the restart of each victim."""
+    axes = _open()
+    for each in results:
+        if each["benchmark"] != "crash":
+            continue
+        times = [at for at, _ in each["timeline"]]
+        done, total = [], 0
+        for _, count in each["timeline"]:
+            total += count
+            done.append(total)
+        axes.step(times, done, where="post", label=f"{each['victim']}: done {each['done_s']} s")
+    axes.axvline(0.0, color="grey", linestyle="--", label="restart command")
+    axes.set(xlabel="seconds since the restart command", ylabel="stored steps", ylim=0)
+    axes.legend(frameon=False)
+    _close(axes, path, "SIGKILL at half of the steps")
+
+
+def inside(results: Sequence[Result], path: Path) -> None:
+    """Draw what happens inside one process: kernel, actors, bridge."""
+    axes = _open()
+    kernel, actors, bridge = (_one(results, name) for name in ("kernel", "actors", "bridge"))
+    bars = {
+        "kernel: steps": kernel["steps_per_s"],
+        "kernel: folds": kernel["folds_per_s"],
+        "actors: asks": actors["asks_per_s"],
+        "actors: tells": actors["tells_per_s"],
+        "bridge: round trips": bridge["round_trips_per_s"],
+        "bridge: messages one way": bridge["one_way_per_s"],
+    }
+    _bars(axes, bars)
+    axes.set(xscale="log", xlabel="per second, on one core each")
+    _close(axes, path, "Inside one process")
+
+
+PLOTS: Final = {"throughput": throughput, "waiting": waiting, "crash": crash, "inside": inside}
+
+
+def draw(results: Sequence[Result], directory: Path) -> list[str]:
+    """Draw all plots into a directory and return their file names."""
+    with mpl.rc_context(STYLE):
+        for name, plot in PLOTS.items():
+            plot(results, directory / f"{name}.svg")
+    return [f"{name}.svg" for name in PLOTS]
+
+
+def _one(results: Sequence[Result], name: str) -> Result:
+    return next(each for each in results if each["benchmark"] == name)
+
+
+def _bars(axes: Axes, bars: Mapping[str, float]) -> None:
+    names = list(reversed(bars))
+    drawn = axes.barh(names, [bars[name] for name in names], color="tab:blue")
+    axes.bar_label(drawn, labels=[f"{bars[name]:,.0f}" for name in names], padding=3)
+    axes.margins(x=0.15)
+
+
+def _open() -> Axes:
+    return plt.subplots(figsize=SIZE, layout="constrained")[1]
+
+
+def _close(axes: Axes, path: Path, title: str) -> None:
+    axes.set_title(title, loc="left")
+    figure = axes.get_figure()
+    assert figure is not None
+    # No date and no version of the drawing program: a redraw changes nothing.
+    figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+    plt.close("all")
+    path.write_text("".join(f"{line.rstrip()}\n" for line in path.read_text().splitlines()))

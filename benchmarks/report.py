@@ -1,0 +1,254 @@
+"""A short set of benchmarks as a page with plots: ``docs/benchmarks/report.md``.
+
+    python -m benchmarks report               run the set and write the page
+    python -m benchmarks report --redraw      write the page again from results.json
+
+Each benchmark runs in a process of its own, one after the other. What is lost, wrong or above
+a target stands in the page like everything else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from benchmarks.stage import ROOT
+
+Result = dict[str, Any]
+
+DIRECTORY: Final = ROOT / "docs" / "benchmarks"
+RESULTS: Final = "results.json"
+PAGE: Final = "report.md"
+VICTIMS: Final = ("daemon", "server", "service")
+SHORT: Final = (
+    *(
+        f"w8 --instances {instances} --durability {durability}"
+        for durability in ("fsync", "interval")
+        for instances in (100, 1_000, 5_000)
+    ),
+    *(f"w8 --instances {instances} --service plain" for instances in (100, 1_000)),
+    "w8 --idle",
+    "waiting --instances 10000",
+    *(f"crash --instances 1000 --victim {victim}" for victim in VICTIMS),
+    "kernel",
+    "actors --quick",
+    "bridge --messages 50000",
+)
+TINY: Final = (
+    "w8 --instances 10",
+    "w8 --idle",
+    "waiting --instances 20",
+    *(f"crash --instances 10 --victim {victim}" for victim in VICTIMS),
+    "kernel --instances 10 --rounds 1",
+    "actors --quick",
+    "bridge --messages 2000 --in-flight 100 --singles 100",
+)
+
+
+class Target(msgspec.Struct, frozen=True):
+    """What a benchmark is meant to reach, on two cores that are otherwise idle."""
+
+    benchmark: str
+    key: str
+    limit: float
+    at_least: bool = False
+    victim: str = ""
+
+    def text(self) -> str:
+        """Return the target for people."""
+        return f"{'>=' if self.at_least else '<='} {self.limit:,g}"
+
+    def applies(self, result: Result) -> bool:
+        """Tell whether a result is measured against this target."""
+        return result["benchmark"] == self.benchmark and self.key in result
+
+    def met(self, value: float | None) -> bool:
+        """Tell whether a figure meets it."""
+        if value is None:
+            return False
+        return value >= self.limit if self.at_least else value <= self.limit
+
+
+TARGETS: Final = (
+    Target("waiting", "start_per_s", 5_000, at_least=True),
+    Target("waiting", "finish_s", 3.0),
+    Target("waiting", "bytes_per_dormant", 1_024),
+    Target("waiting", "lost", 0),
+    Target("crash", "done_s", 2.0),
+    Target("crash", "lost", 0),
+    Target("w8", "lost", 0),
+)
+
+
+def measure(commands: Sequence[str], told: Callable[[str], None]) -> list[Result]:
+    """Run benchmarks one after the other and return what they print."""
+    results = []
+    for command in commands:
+        load = os.getloadavg()[0]
+        told(f"{command} (load {load:.1f})")
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks", *command.split(), "--json"],
+            cwd=ROOT,
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        result = json.loads(done.stdout.splitlines()[-1])
+        results.append({**result, "load": round(load, 2)})
+    return results
+
+
+def page(results: Sequence[Result], plots: Sequence[str]) -> str:
+    """Return the page. Pure: the same results give the same text."""
+    first = results[0]
+    versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
+    runs = [each for each in results if each["benchmark"] in {"w8", "w8-idle"}]
+    waits = [each for each in results if each["benchmark"] == "waiting"]
+    crashes = [each for each in results if each["benchmark"] == "crash"]
+    picture = {name.removesuffix(".svg"): f"![{name}]({name})" for name in plots}
+    return "\n\n".join(
+        [
+            "# Benchmarks",
+            "Written by `python -m benchmarks report` (`make bench`); the figures stand in"
+            f" [{RESULTS}]({RESULTS}). Client, daemon, NATS server and service share the"
+            " machine; single runs, so expect a fifth more or less.",
+            f"- machine: {first['machine']}\n- versions: {versions}\n"
+            f"- commit: {first['commit']}, {first['date']}\n"
+            f"- load average before each run: {min(each['load'] for each in results)} to"
+            f" {max(each['load'] for each in results)}",
+            "## Targets",
+            _targets(results),
+            "## Durable steps",
+            "Instances of 8 sequential steps with 200-byte payloads, all started at once."
+            " `w8-idle` is one instance at a time.",
+            picture["throughput"],
+            _table(
+                runs,
+                "benchmark instances durability service steps_per_s start_per_s done_s p50_ms"
+                " p99_ms lost fdatasync_per_s round_trips_per_s",
+            ),
+            "## Waiting",
+            "Start N, let them leave memory, start N more, then signal those. `bytes_per_dormant`"
+            " is what the second N added to the daemon's resident memory; the first burst also"
+            " leaves behind what the allocator keeps for the next one.",
+            picture["waiting"],
+            _table(
+                waits,
+                "instances durability start_per_s finish_s signals_per_s bytes_per_dormant"
+                " bytes_per_dormant_first bytes_per_live bytes_per_dormant_server lost",
+            ),
+            "## Crash",
+            "SIGKILL of one process when half of the steps are done. Times count from the restart"
+            " command; `steps_rerun` is counted by the service's own record of its calls.",
+            picture["crash"],
+            _table(
+                crashes,
+                "victim instances durability ready_s done_s lost steps_rerun in_flight"
+                " steps_at_kill",
+            ),
+            "## Inside one process",
+            picture["inside"],
+            _table(
+                [each for each in results if each["benchmark"] in {"kernel", "actors", "bridge"}],
+                "benchmark steps_per_s folds_per_s bytes_per_instance tells_per_s asks_per_s"
+                " bytes_per_actor round_trips_per_s one_way_per_s p50_us p99_us",
+            ),
+            "## Memory and processor time",
+            _costs([*runs, *waits, *crashes]),
+        ]
+    )
+
+
+def _targets(results: Sequence[Result]) -> str:
+    rows = []
+    for target in TARGETS:
+        for each in results:
+            if target.applies(each):
+                value = each[target.key]
+                what = each.get("victim") or each.get("durability", "")
+                met = "yes" if target.met(value) else "**no**"
+                rows.append(
+                    f"| {each['benchmark']} {each['instances']:,} {what} | {target.key} |"
+                    f" {target.text()} | {_show(value)} | {met} |"
+                )
+    for each in results:
+        if each["benchmark"] == "crash":
+            met = "yes" if each["steps_rerun"] <= each["in_flight"] else "**no**"
+            rows.append(
+                f"| crash {each['instances']:,} {each['victim']} | steps_rerun |"
+                f" <= {each['in_flight']:,} in flight | {each['steps_rerun']:,} | {met} |"
+            )
+    return "\n".join(
+        ["| run | figure | target | measured | met |", "|---|---|---|---|---|", *rows]
+    )
+
+
+def _table(results: Sequence[Result], keys: str) -> str:
+    columns = [key for key in keys.split() if any(key in each for each in results)]
+    head = f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}"
+    rows = [f"| {' | '.join(_show(each.get(column)) for column in columns)} |" for each in results]
+    return "\n".join([head, *rows])
+
+
+def _costs(results: Sequence[Result]) -> str:
+    rows = ["| run | peak memory, MB | processor, s |", "|---|---|---|"]
+    for each in results:
+        name = " ".join(
+            str(each[key])
+            for key in ("benchmark", "instances", "durability", "service", "victim")
+            if key in each
+        )
+        costs = [
+            ", ".join(f"{process} {value:g}" for process, value in each[key].items())
+            for key in ("rss_mb", "cpu_s")
+        ]
+        rows.append(f"| {name} | {' | '.join(costs)} |")
+    return "\n".join(rows)
+
+
+def _show(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def write(results: Sequence[Result], directory: Path) -> None:
+    """Write results, plots and page."""
+    from benchmarks.plots import draw  # noqa: PLC0415  # matplotlib takes a second to import
+
+    directory.mkdir(parents=True, exist_ok=True)
+    lines = ",\n".join(json.dumps(each) for each in results)
+    (directory / RESULTS).write_text(f"[\n{lines}\n]\n")
+    (directory / PAGE).write_text(page(results, draw(results, directory)) + "\n")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description="run a short set and write the report")
+    parser.add_argument("--directory", type=Path, default=DIRECTORY)
+    parser.add_argument("--tiny", action="store_true", help="see that everything runs")
+    parser.add_argument("--redraw", action="store_true", help="measure nothing")
+    parser.add_argument("--json", action="store_true", help="print the results on the last line")
+    arguments = parser.parse_args(argv)
+    if arguments.redraw:
+        results = json.loads((arguments.directory / RESULTS).read_text())
+    else:
+        results = measure(TINY if arguments.tiny else SHORT, print)
+    write(results, arguments.directory)
+    print(f"wrote {arguments.directory / PAGE}")
+    if arguments.json:
+        print(json.dumps({"benchmark": "report", "results": results}))
+
+
+if __name__ == "__main__":
+    main()

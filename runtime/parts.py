@@ -1,0 +1,39 @@
+"""Parts: what the children of the daemon have made so far, for those that come after them."""
+
+from __future__ import annotations
+
+from actors.definitions import Definitions
+from actors.direct_reader import DirectReader
+from actors.kv_definitions import KvDefinitionStore
+from actors.leases import Leases
+from actors.local import LocalService
+from actors.owner import Owner
+from actors.requests import Requests
+from actors.router import Router
+from actors.stream_reader import StreamReader
+from actors.stream_writer import StreamWriter
+from actors.system import ActorSystem
+from protocols.tokens import KeyRing
+from runtime.bridge.transport import NatsTransport
+from runtime.checkpoints import Checkpoints
+from runtime.server.embedded import EmbeddedServer
+
+
+class Parts:
+    """What the children of the daemon have made so far."""
+
+    server: EmbeddedServer
+    transport: NatsTransport
+    keys: KeyRing
+    leases: Leases
+    writers: dict[str, StreamWriter]
+    checkpoints: Checkpoints
+    definitions: Definitions
+    definition_store: KvDefinitionStore
+    system: ActorSystem
+    router: Router
+    local: LocalService
+    owner: Owner
+    requests: Requests
+    reader: StreamReader
+    mailboxes: DirectReader

@@ -1,0 +1,215 @@
+"""The examples of the documentation, run as they stand against a real server."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import pytest
+import trio
+
+from runtime.cli.service import load_attribute
+from tests.docs.tables import DOCS, ROOT
+from tests.docs.test_pages import BLOCK
+from tests.support.daemon import daemon, plainly
+from tests.support.nats import NatsServer
+
+pytestmark = pytest.mark.server
+
+EXAMPLES: Final = DOCS / "examples"
+GREET: Final = EXAMPLES / "greet.py"
+RUN_S_MAX: Final = 30.0
+WAIT_FOR_READY: Final = "until movant status"
+
+
+@contextmanager
+def _process(script: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run an example until the block ends; it has said that it serves."""
+    process = subprocess.Popen(
+        [sys.executable, str(EXAMPLES / script), *arguments],
+        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"serving\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+async def _lines(script: str, *arguments: str) -> list[str]:
+    """Run an example to its end and return what it printed."""
+    with trio.fail_after(RUN_S_MAX):
+        ended = await trio.run_process(
+            [sys.executable, str(EXAMPLES / script), *arguments], capture_stdout=True
+        )
+    return ended.stdout.decode().splitlines()
+
+
+async def test_a_service_and_a_client_need_nothing_but_nats(nats_server: NatsServer) -> None:
+    """The two scripts of the protocol page play a whole run; a repeated start changes nothing."""
+    url = nats_server.url
+    async with daemon(url, workflows=[GREET]) as movant:
+        with _process("be_a_service.py", url):
+            first = await _lines("start_and_watch.py", url, "greet-1")
+            again = await _lines("start_and_watch.py", url, "greet-1")
+        history = await movant("run.history", id="greet-1")
+
+    kinds = [line.split(" ", 1)[0] for line in first]
+    assert sorted(kinds) == ["completed", "outcome", "started", "stored"]
+    outcome = msgspec.json.decode(first[-1].split(" ", 1)[1])
+    assert outcome["status"] == "completed"
+    assert outcome["result"] == ["Ann has arrived", "Ann has arrived"]
+    assert [line.split(" ", 1)[0] for line in again] == ["stored", "outcome"]
+    assert again[-1] == first[-1]
+    assert [each["kind"] for each in history["entries"]] == [
+        "start",
+        "owner.pinned",
+        "reply",
+        "timer",
+        "reply",
+        "start",
+    ]
+
+
+async def test_a_start_and_a_signal_are_plain_publishes(nats_server: NatsServer) -> None:
+    """What the page does with ``nats pub`` works from any client, without an answer."""
+    page = (DOCS / "protocol.md").read_text()
+    found = re.search(r"^nats pub (movant\.to\.\S+) '(.+)'$", page, re.MULTILINE)
+    assert found
+    subject, payload = found.groups()
+    async with daemon(nats_server.url, workflows=[GREET]) as movant:
+        with _process("be_a_service.py", nats_server.url):
+            await plainly(
+                nats_server.url,
+                [
+                    (
+                        "movant.to.order-1.signal.paid",
+                        b'{"amount": 12}',
+                        {"Movant-Id": "payment-77"},
+                    ),
+                    (subject, payload.replace("}", ', "wait_s": 0.01}').encode(), None),
+                ],
+            )
+            view = await movant.ended("order-1")
+
+    assert view["status"] == "completed"
+
+
+async def test_the_permissions_of_the_page_are_enough_and_not_more(nats_binary: str) -> None:
+    """With the three users a run completes, and a client cannot cancel behind the API's back."""
+    page = (DOCS / "operations.md").read_text()
+    accounts = next(found[2] for found in BLOCK.finditer(page) if found[2].startswith("accounts"))
+    with NatsServer(nats_binary, extra=accounts) as server:
+        address = server.url.removeprefix("nats://")
+        as_user = {
+            name: f"nats://{name}:{name.upper()}_PASSWORD@{address}"
+            for name in ("daemon", "client", "service")
+        }
+        async with daemon(as_user["daemon"], workflows=[GREET]) as movant:
+            with _process("be_a_service.py", as_user["service"]):
+                lines = await _lines("start_and_watch.py", as_user["client"], "greet-1")
+            await plainly(
+                as_user["client"],
+                [
+                    ("movant.to.greet-2.control.cancel", b"", None),
+                    ("movant.to.greet-2.signal.allowed", b"", None),
+                ],
+            )
+            stored = await movant("run.history", id="greet-2")
+
+    assert '"completed"' in lines[-1]
+    assert [each["kind"] for each in stored["entries"]] == ["signal"]
+
+
+def test_five_minutes_of_the_readme_work_as_written(nats_binary: str, tmp_path: Path) -> None:
+    """Every command of the first workflow, in one shell: the kill too."""
+    section = (ROOT / "README.md").read_text().split("## Your own workflow in five minutes")[1]
+    section = section.split("\n## ")[0]
+    blocks = list(BLOCK.finditer(section))
+    python = [found[2] for found in blocks if found[1] == "python"]
+    script = "\n".join(found[2] for found in blocks if found[1] == "sh")
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "greet.py").write_text(python[0])
+
+    ended = _shell(["set -e -m", script, "wait"], work, nats_binary)
+
+    assert python == [GREET.read_text()]
+    assert script.count(WAIT_FOR_READY) == script.count("movant dev")
+    assert ended.returncode == 0, ended.stdout + (work / "dev.log").read_text()[-3000:]
+    assert '"Ann has arrived",\n  "Ann has arrived"' in ended.stdout
+    kinds = re.findall(r"^\d+ +\S+ +(start|reply|timer) ", ended.stdout, re.MULTILINE)
+    assert kinds == ["start", "reply", "timer", "reply"]
+    announced = re.findall(r"key (bob\S+)$", (work / "hall.log").read_text(), re.MULTILINE)
+    assert announced == ["bob/1/hall.announce", "bob/1/hall.announce#2"]
+
+
+def _shell(lines: Sequence[str], work: Path, nats_binary: str) -> subprocess.CompletedProcess[str]:
+    """Run lines in one bash with a state directory of its own; end what it leaves behind."""
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("there is no bash")
+    path = [str(Path(sys.executable).parent), str(Path(nats_binary).parent), os.environ["PATH"]]
+    process = subprocess.Popen(
+        [bash, "-c", "\n".join(["trap 'kill $(jobs -p) 2>/dev/null || true' EXIT", *lines])],
+        cwd=work,
+        env={
+            **{k: v for k, v in os.environ.items() if not k.startswith("MOVANT_")},
+            "PATH": os.pathsep.join(path),
+            "XDG_STATE_HOME": str(work / "state"),
+        },
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=45.0)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, output)
+
+
+def test_a_copied_store_is_a_backup(nats_binary: str, tmp_path: Path) -> None:
+    """A daemon on a copy of the store knows the runs of the original."""
+    work = tmp_path / "work"
+    work.mkdir()
+    lines = [
+        "set -e -m",
+        "serve() { movant dev --store $1 2>> dev.log &",
+        "until movant status --store $1 > /dev/null 2>&1; do sleep 0.2; done; }",
+        "serve original",
+        "movant run start hello -i name=Ann -i wait_s=0.01 --id first --wait --store original",
+        "kill %1; wait",
+        "cp -a original copy",
+        "rm -r original",
+        "serve copy",
+        "movant run show first --store copy -o json",
+        "kill $(jobs -p); wait",
+    ]
+
+    ended = _shell(lines, work, nats_binary)
+
+    assert ended.returncode == 0, ended.stdout
+    assert '"status": "completed"' in ended.stdout
+
+
+def test_the_service_of_the_example_can_be_hosted() -> None:
+    """The page's ``greet.py:hall`` is what ``movant service run`` expects."""
+    hall = load_attribute(f"{GREET}:hall")
+
+    assert list(hall.operations) == ["announce"]
