@@ -32,6 +32,7 @@ from protocols.effects import (
     Spawn,
 )
 from protocols.errors import AlreadyExistsError, InternalError, MovantError
+from protocols.events import SOURCE_PREFIX, TYPE_PREFIX, TYPE_VERSION, percent_encode
 from protocols.failure import Failure
 from protocols.mail import Parent
 from protocols.ports import Outgoing
@@ -69,8 +70,6 @@ class Outbox:
         self,
         writers: Mapping[str, StreamWriter],
         settled: Settled,
-        partitions: int,
-        source: str,
         spawning: Spawning,
     ) -> None:
         self._spawning = spawning
@@ -79,8 +78,6 @@ class Outbox:
         self._events = writers["EVENTS"]
         self._archive = writers["ARCHIVE"]
         self._settled = settled
-        self._partitions = partitions
-        self._source = source
 
     def perform(self, actor: WorkflowActor, effect: AnyEffect) -> None:
         """Write one effect; the actor's ``unsettled`` holds it until it is acknowledged."""
@@ -124,13 +121,6 @@ class Outbox:
             Outgoing(subjects.to_owner(actor.id, kind), msgspec.json.encode(body)), written
         )
 
-    def incident(self, workflow: str, instance: str, kind: str, data: Mapping[str, Any]) -> None:
-        """Publish an event that no fold asked for; lost on a crash."""
-        self._events.write(
-            self._event(workflow, instance, kind, f"{instance}/{kind}", msgspec.json.encode(data)),
-            _ignore,
-        )
-
     def _told(self, actor: WorkflowActor, effect: AnyEffect) -> Written:
         identity = effect.identity
         return lambda _, error: self._settled(actor, identity, error)
@@ -148,17 +138,21 @@ class Outbox:
         else:
             payload = codec.encode(effect.data)
         self._events.write(
-            self._event(instance.workflow, actor.id, effect.event, effect.id, payload),
+            self._event(
+                instance.workflow, actor.id, effect.event, effect.id, instance.now, payload
+            ),
             self._told(actor, effect),
         )
 
-    def _event(
-        self, workflow: str, instance: str, kind: str, event_id: str, payload: bytes
+    def _event(  # noqa: PLR0917  # private, and called for every event
+        self, workflow: str, instance: str, kind: str, event_id: str, at: int, payload: bytes
     ) -> Outgoing:
+        """Return an event as ``protocols.events.to_wire`` does, at a tenth of its cost."""
         lines = (
-            f"ce-specversion: 1.0\r\nce-id: {event_id}\r\nce-type: movant.workflow.{kind}.v1\r\n"
-            f"ce-source: {self._source}\r\nce-subject: {instance}\r\n"
-            "Content-Type: application/json\r\n"
+            f"Content-Type: application/json\r\nce-specversion: 1.0\r\n"
+            f"ce-id: {percent_encode(event_id)}\r\nce-type: {TYPE_PREFIX}{kind}{TYPE_VERSION}\r\n"
+            f"ce-source: {SOURCE_PREFIX}{workflow}\r\nce-subject: {instance}\r\n"
+            f"ce-time: {rfc3339(at)}\r\nce-datacontenttype: application/json\r\n"
         )
         return Outgoing(subjects.event(workflow, instance, kind), payload, lines.encode())
 

@@ -58,7 +58,8 @@ async def measure(opened: Stage, url: str, calls: Path, options: argparse.Namesp
             with trio.fail_after(LIMIT_S):
                 while _called(calls) - warm < instances * STEPS // 2:
                     await trio.sleep(POLL_S)
-            killed = await trio.to_thread.run_sync(_kill, opened, options.victim, calls)
+            # Not in a worker thread: a process that is started there ends with the thread.
+            killed = _kill(opened, options.victim, calls)
             all_there = await until_archived(transport, instances + 1, LIMIT_S)
         await trio.sleep(SLICE_S)
         found = await records(transport)

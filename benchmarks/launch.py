@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio  # noqa: TID251  # the plain service is what a stranger would write
+import ctypes
 import os
 import signal
 import sys
@@ -18,7 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import structlog
 import trio
@@ -28,7 +29,8 @@ from runtime.config import DaemonConfig, ServerConfig
 from runtime.daemon import Daemon
 from runtime.service_host import serve
 
-WORKFLOWS = Path(__file__).with_name("workflows.py")
+PR_SET_PDEATHSIG: Final = 1
+WORKFLOWS: Final = Path(__file__).with_name("workflows.py")
 
 
 def main() -> None:
@@ -40,6 +42,7 @@ def main() -> None:
     parser.add_argument("--nats", default="")
     parser.add_argument("--calls", type=Path, help="note each call of the handler in a file")
     arguments = parser.parse_args()
+    _end_with_parent()
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger("critical"),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
@@ -50,6 +53,12 @@ def main() -> None:
         trio.run(_hosted, arguments.nats, _noter(arguments.calls))
     else:
         asyncio.run(_plain(arguments.nats, _noter(arguments.calls)))
+
+
+def _end_with_parent() -> None:
+    """Get SIGTERM when whoever started us dies: a killed benchmark leaves nothing running."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
 def _noter(path: Path | None) -> Callable[[str], object]:

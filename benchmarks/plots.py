@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 Result = Mapping[str, Any]
 
 SIZE: Final = (7.0, 3.6)
-STYLE: Final = {
+STYLE: Final[Any] = {
     "svg.hashsalt": "movant",  # ids in the file do not change from run to run
     "svg.fonttype": "none",  # text stays text
     "font.family": "sans-serif",
@@ -116,7 +116,7 @@ def _one(results: Sequence[Result], name: str) -> Result:
 
 
 def _bars(axes: Axes, bars: Mapping[str, float]) -> None:
-    names = list(reversed(bars))
+    names = list(bars)[::-1]
     drawn = axes.barh(names, [bars[name] for name in names], color="tab:blue")
     axes.bar_label(drawn, labels=[f"{bars[name]:,.0f}" for name in names], padding=3)
     axes.margins(x=0.15)
@@ -128,7 +128,7 @@ def _open() -> Axes:
 
 def _close(axes: Axes, path: Path, title: str) -> None:
     axes.set_title(title, loc="left")
-    figure = axes.get_figure()
+    figure = axes.get_figure(root=True)
     assert figure is not None
     # No date and no version of the drawing program: a redraw changes nothing.
     figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})

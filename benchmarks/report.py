@@ -88,6 +88,59 @@ TARGETS: Final = (
 )
 
 
+class Section(msgspec.Struct, frozen=True):
+    """A part of the page: a plot and a table about some benchmarks."""
+
+    title: str
+    benchmarks: tuple[str, ...]
+    plot: str
+    columns: str
+    text: str = ""
+
+
+INTRODUCTION: Final = (
+    "Written by `python -m benchmarks report` (`make bench`); the figures stand in"
+    f" [{RESULTS}]({RESULTS}). Client, daemon, NATS server and service share the machine. Single"
+    " runs: expect a fifth more or less."
+)
+SECTIONS: Final = (
+    Section(
+        "Durable steps",
+        ("w8", "w8-idle"),
+        "throughput",
+        "benchmark instances durability service steps_per_s start_per_s done_s p50_ms p99_ms lost"
+        " fdatasync_per_s round_trips_per_s",
+        "Instances of 8 sequential steps with 200-byte payloads, all started at once. `w8-idle`"
+        " is one instance at a time.",
+    ),
+    Section(
+        "Waiting",
+        ("waiting",),
+        "waiting",
+        "instances durability start_per_s finish_s signals_per_s bytes_per_dormant"
+        " bytes_per_dormant_first bytes_per_live bytes_per_dormant_server lost",
+        "Start N, let them leave memory, start N more, then signal those. `bytes_per_dormant` is"
+        " what the second N added to the daemon's resident memory; the first burst also leaves"
+        " behind what the allocator keeps for the next one.",
+    ),
+    Section(
+        "Crash",
+        ("crash",),
+        "crash",
+        "victim instances durability ready_s done_s lost steps_rerun in_flight steps_at_kill",
+        "SIGKILL of one process when half of the steps are done. Times count from the restart"
+        " command; `steps_rerun` is counted by the service's own record of its calls.",
+    ),
+    Section(
+        "Inside one process",
+        ("kernel", "actors", "bridge"),
+        "inside",
+        "benchmark steps_per_s folds_per_s bytes_per_instance tells_per_s asks_per_s"
+        " bytes_per_actor round_trips_per_s one_way_per_s p50_us p99_us",
+    ),
+)
+
+
 def measure(commands: Sequence[str], told: Callable[[str], None]) -> list[Result]:
     """Run benchmarks one after the other and return what they print."""
     results = []
@@ -110,61 +163,22 @@ def page(results: Sequence[Result], plots: Sequence[str]) -> str:
     """Return the page. Pure: the same results give the same text."""
     first = results[0]
     versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
-    runs = [each for each in results if each["benchmark"] in {"w8", "w8-idle"}]
-    waits = [each for each in results if each["benchmark"] == "waiting"]
-    crashes = [each for each in results if each["benchmark"] == "crash"]
-    picture = {name.removesuffix(".svg"): f"![{name}]({name})" for name in plots}
-    return "\n\n".join(
-        [
-            "# Benchmarks",
-            "Written by `python -m benchmarks report` (`make bench`); the figures stand in"
-            f" [{RESULTS}]({RESULTS}). Client, daemon, NATS server and service share the"
-            " machine; single runs, so expect a fifth more or less.",
-            f"- machine: {first['machine']}\n- versions: {versions}\n"
-            f"- commit: {first['commit']}, {first['date']}\n"
-            f"- load average before each run: {min(each['load'] for each in results)} to"
-            f" {max(each['load'] for each in results)}",
-            "## Targets",
-            _targets(results),
-            "## Durable steps",
-            "Instances of 8 sequential steps with 200-byte payloads, all started at once."
-            " `w8-idle` is one instance at a time.",
-            picture["throughput"],
-            _table(
-                runs,
-                "benchmark instances durability service steps_per_s start_per_s done_s p50_ms"
-                " p99_ms lost fdatasync_per_s round_trips_per_s",
-            ),
-            "## Waiting",
-            "Start N, let them leave memory, start N more, then signal those. `bytes_per_dormant`"
-            " is what the second N added to the daemon's resident memory; the first burst also"
-            " leaves behind what the allocator keeps for the next one.",
-            picture["waiting"],
-            _table(
-                waits,
-                "instances durability start_per_s finish_s signals_per_s bytes_per_dormant"
-                " bytes_per_dormant_first bytes_per_live bytes_per_dormant_server lost",
-            ),
-            "## Crash",
-            "SIGKILL of one process when half of the steps are done. Times count from the restart"
-            " command; `steps_rerun` is counted by the service's own record of its calls.",
-            picture["crash"],
-            _table(
-                crashes,
-                "victim instances durability ready_s done_s lost steps_rerun in_flight"
-                " steps_at_kill",
-            ),
-            "## Inside one process",
-            picture["inside"],
-            _table(
-                [each for each in results if each["benchmark"] in {"kernel", "actors", "bridge"}],
-                "benchmark steps_per_s folds_per_s bytes_per_instance tells_per_s asks_per_s"
-                " bytes_per_actor round_trips_per_s one_way_per_s p50_us p99_us",
-            ),
-            "## Memory and processor time",
-            _costs([*runs, *waits, *crashes]),
-        ]
+    loads = [each["load"] for each in results]
+    setting = (
+        f"- machine: {first['machine']}\n- versions: {versions}\n"
+        f"- commit: {first['commit']}, {first['date']}\n"
+        f"- load average before each run: {min(loads)} to {max(loads)}"
     )
+    parts = ["# Benchmarks", INTRODUCTION, setting, "## Targets", _targets(results)]
+    for section in SECTIONS:
+        rows = [each for each in results if each["benchmark"] in section.benchmarks]
+        parts += [f"## {section.title}", section.text] if section.text else [f"## {section.title}"]
+        if f"{section.plot}.svg" in plots:
+            parts.append(f"![{section.title}]({section.plot}.svg)")
+        parts.append(_table(rows, section.columns))
+    costs = [each for each in results if "server" in each.get("rss_mb", {})]
+    parts += ["## Memory and processor time", _costs(costs)]
+    return "\n\n".join(parts)
 
 
 def _targets(results: Sequence[Result]) -> str:
@@ -186,9 +200,7 @@ def _targets(results: Sequence[Result]) -> str:
                 f"| crash {each['instances']:,} {each['victim']} | steps_rerun |"
                 f" <= {each['in_flight']:,} in flight | {each['steps_rerun']:,} | {met} |"
             )
-    return "\n".join(
-        ["| run | figure | target | measured | met |", "|---|---|---|---|---|", *rows]
-    )
+    return "\n".join([f"| run | figure | target | measured | met |\n|{'---|' * 5}", *rows])
 
 
 def _table(results: Sequence[Result], keys: str) -> str:

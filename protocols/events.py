@@ -56,6 +56,8 @@ _TIME: Final = re.compile(
     r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)\Z", re.ASCII
 )
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"\Z')
+_PLAIN: Final = re.compile(r"[!#$&-~]*\Z")
+"""What needs no encoding: printable ASCII but space, double quote and percent."""
 _HEX: Final = frozenset("0123456789abcdefABCDEF")
 _ESCAPE_CHARS: Final = 3
 
@@ -133,6 +135,8 @@ def from_wire(headers: Mapping[str, str], payload: bytes) -> Event:
 
 def percent_encode(text: str) -> str:
     """Encode an attribute value for a header. Raises BadValueError for a lone surrogate."""
+    if _PLAIN.match(text):
+        return text
     try:
         raw = text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -179,7 +183,7 @@ def from_time(text: str) -> int:
     found = _TIME.match(text)
     try:
         if found is None:
-            raise ValueError("not RFC 3339")  # noqa: TRY301 - one refusal for all reasons
+            raise ValueError("not RFC 3339")
         moment = datetime.fromisoformat((found[1] + found[3]).upper())
         seconds = (moment - _1970) // timedelta(seconds=1)
     except (ValueError, OverflowError) as error:

@@ -349,8 +349,6 @@ class Daemon:
             owner.outbox = owner.passivation.outbox = Outbox(
                 parts.writers,
                 owner.settled,
-                config.partitions,
-                f"/movant/{self.name}",
                 Spawning(
                     parts.writers["MAIL"],
                     mailboxes,

@@ -141,7 +141,7 @@ async def daemon(
             await one.run(task_status=task_status)
 
     async def offer(*, task_status: trio.TaskStatus[None]) -> None:
-        await serve(services, url, stop, task_status=task_status)
+        await serve(services, url, stop, drain_s=0.5, task_status=task_status)
 
     async with connect(url, name="test") as transport, trio.open_nursery() as nursery:
         if services:
@@ -161,7 +161,7 @@ async def offered(url: str, *services: Service) -> AsyncIterator[None]:
     stop = trio.Event()
 
     async def offer(*, task_status: trio.TaskStatus[None]) -> None:
-        await serve(services, url, stop, task_status=task_status)
+        await serve(services, url, stop, drain_s=0.5, task_status=task_status)
 
     async with trio.open_nursery() as nursery:
         await nursery.start(offer)
