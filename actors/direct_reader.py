@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 import trio
@@ -63,7 +63,7 @@ class DirectReader:
         self._inbox = ""
         self._subscription: Subscription | None = None
 
-    async def __aenter__(self) -> DirectReader:
+    async def __aenter__(self) -> Self:
         self._inbox = self._transport.new_inbox() + "."
         self._subscription = await self._transport.subscribe(self._inbox + "*", self._take)
         return self

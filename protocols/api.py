@@ -227,6 +227,37 @@ class RunSignal(Message, frozen=True, kw_only=True):
     message_id: MessageId = ""
 
 
+class SignalItem(Message, frozen=True, kw_only=True):
+    """One signal of a RunSignalMany."""
+
+    id: Id
+    data: Value = None
+    message_id: MessageId = ""
+
+
+class RunSignalMany(Message, frozen=True, kw_only=True):
+    """Send a signal of one name to many instances."""
+
+    name: Annotated[str, Meta(description="Name of the signal.")]
+    items: Annotated[
+        list[SignalItem], Meta(description="The signals, in order.", max_length=ITEMS_MAX)
+    ]
+
+
+class SignalResult(Message, frozen=True, kw_only=True):
+    """What became of one item."""
+
+    id: Annotated[str, Meta(description="Id of the item.")]
+    seq: Annotated[int, Meta(description="Stream sequence; 0: it was not taken.")] = 0
+    error: Annotated[ErrorReply | None, Meta(description="Why it was not taken.")] = None
+
+
+class RunSignalledMany(Message, frozen=True, kw_only=True):
+    """The answer to RunSignalMany, in the order of its items."""
+
+    results: Annotated[list[SignalResult], Meta(description="One for each item.")]
+
+
 class RunCancel(Message, frozen=True, kw_only=True):
     """Ask an instance to cancel."""
 
@@ -404,6 +435,7 @@ VERBS: Final[dict[str, Verb]] = {
     "run.ls": Verb("List instances", RunList, RunPage),
     "run.history": Verb("Read a mailbox", RunHistory, HistoryPage),
     "run.signal": Verb("Send a signal", RunSignal, Accepted),
+    "run.signal_many": Verb("Send many signals", RunSignalMany, RunSignalledMany),
     "run.cancel": Verb("Cancel an instance", RunCancel, Accepted),
     "run.wait": Verb("Wait for the end of an instance", RunWait, RunOutcome),
     "run.resolve": Verb("Complete an id", RunResolve, RunResolved),

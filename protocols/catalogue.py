@@ -310,6 +310,10 @@ _API_EXAMPLES: Final[dict[str, tuple[Any, Any]]] = {
             ],
         },
     ),
+    "run.signal_many": (
+        {"name": "paid", "items": [{"id": "order-17", "data": 5, "message_id": "m-1"}]},
+        {"results": [{"id": "order-17", "seq": 14}]},
+    ),
     "run.show": (
         {"id": "order-17"},
         {

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import trio
 
 from actors.direct_reader import DirectReader
@@ -92,43 +94,26 @@ class RunCommands:
         self._check_ready()
         subjects.check_name(request.workflow, "workflow")
         digest, workflow = await self._parts.definitions.latest(request.workflow)
-        results: list[api.StartResult | None] = [None] * len(request.items)
-        left = len(request.items)
-        done = trio.Event()
-        taken: list[tuple[int, str, Outgoing]] = []
+        ids = [self._daemon.new_id() if item.id is None else item.id for item in request.items]
 
-        def written(number: int, instance: str, message: Outgoing) -> Any:
-            def told(_: int, error: MovantError | None) -> None:
-                nonlocal left
-                if isinstance(error, AlreadyExistsError):
-                    taken.append((number, instance, message))
-                results[number] = api.StartResult(
-                    id=instance,
-                    created=error is None,
+        def message(number: int) -> Outgoing:
+            return self._start_message(workflow, digest, ids[number], request.items[number].input)
+
+        results = []
+        for number, outcome in enumerate(await self._write_many(len(ids), message)):
+            created, error = True, outcome.error
+            if isinstance(error, AlreadyExistsError):
+                created = await self._start_behind_signals(ids[number], message(number))
+                error = None
+            results.append(
+                api.StartResult(
+                    id=ids[number],
+                    created=created and error is None,
                     error=None if error is None else api.error_reply(error),
                 )
-                left -= 1
-                if not left:
-                    done.set()
-
-            return told
-
-        writer = self._parts.writers["MAIL"]
-        for number, item in enumerate(request.items):
-            instance = self._daemon.new_id() if item.id is None else item.id
-            try:
-                message = self._start_message(workflow, digest, instance, item.input)
-                writer.write(message, written(number, instance, message))
-            except MovantError as error:
-                written(number, instance, Outgoing("", b""))(0, error)
-        if request.items:
-            await done.wait()
-        for number, instance, message in taken:
-            created = await self._start_behind_signals(instance, message)
-            results[number] = api.StartResult(id=instance, created=created)
-        rows = [each for each in results if each is not None]
+            )
         return api.RunStartedMany(
-            ids=[each.id for each in rows if each.error is None], results=rows
+            ids=[each.id for each in results if each.error is None], results=results
         )
 
     def _start_message(
@@ -166,16 +151,43 @@ class RunCommands:
 
     async def signal(self, request: api.RunSignal) -> api.Message:
         """Write a signal into a mailbox, before the start or after it."""
+        self._check_ready()
+        return await self._accept(request.id, self._signal_message(request))
+
+    def _signal_message(self, request: api.RunSignal) -> Outgoing:
         subjects.check_id(request.id)
         subjects.check_name(request.name, "signal")
         message_id = request.message_id or self._daemon.new_id()
-        return await self._accept(
-            request.id,
-            Outgoing(
-                subjects.to_signal(request.id, request.name),
-                _body(request.data, "the signal"),
-                h.encode({h.MESSAGE_ID: message_id}),
-            ),
+        return Outgoing(
+            subjects.to_signal(request.id, request.name),
+            _body(request.data, "the signal"),
+            h.encode({h.MESSAGE_ID: message_id}),
+        )
+
+    async def signal_many(self, request: api.RunSignalMany) -> api.Message:
+        """Write many signals; each item has an outcome of its own."""
+        self._check_ready()
+        subjects.check_name(request.name, "signal")
+        items = request.items
+
+        def message(number: int) -> Outgoing:
+            item = items[number]
+            return self._signal_message(
+                api.RunSignal(
+                    id=item.id, name=request.name, data=item.data, message_id=item.message_id
+                )
+            )
+
+        outcomes = await self._write_many(len(items), message)
+        return api.RunSignalledMany(
+            results=[
+                api.SignalResult(
+                    id=item.id,
+                    seq=each.seq,
+                    error=None if each.error is None else api.error_reply(each.error),
+                )
+                for item, each in zip(items, outcomes, strict=True)
+            ]
         )
 
     async def cancel(self, request: api.RunCancel) -> api.Message:
@@ -208,20 +220,44 @@ class RunCommands:
         return api.Accepted(id=instance, seq=await self._write(message))
 
     async def _write(self, message: Outgoing) -> int:
-        """Write into MAIL and wait until it is stored."""
+        """Write into MAIL and wait until it is stored; return its sequence."""
+        (written,) = await self._write_many(1, lambda _: message)
+        if written.error is not None:
+            raise written.error
+        return written.seq
+
+    async def _write_many(self, count: int, message: Callable[[int], Outgoing]) -> list[_Written]:
+        """Write messages into MAIL in one go and wait until each is stored or refused.
+
+        ``message`` makes one by its number; what it raises is the outcome of that one.
+        """
+        written = [_Written() for _ in range(count)]
+        left = count
         done = trio.Event()
-        outcome: list[tuple[int, MovantError | None]] = []
 
-        def written(seq: int, error: MovantError | None) -> None:
-            outcome.append((seq, error))
-            done.set()
+        def told(number: int, seq: int, error: MovantError | None) -> None:
+            nonlocal left
+            written[number].seq, written[number].error = seq, error
+            left -= 1
+            if not left:
+                done.set()
 
-        self._parts.writers["MAIL"].write(message, written)
-        await done.wait()
-        seq, error = outcome[0]
-        if error is not None:
-            raise error
-        return seq
+        writer = self._parts.writers["MAIL"]
+        for number in range(count):
+            try:
+                writer.write(message(number), partial(told, number))
+            except MovantError as error:
+                told(number, 0, error)
+        if count:
+            await done.wait()
+        return written
+
+
+class _Written(msgspec.Struct):
+    """What became of one write."""
+
+    seq: int = 0
+    error: MovantError | None = None
 
 
 def _body(value: Any, what: str) -> bytes:

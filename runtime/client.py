@@ -12,7 +12,7 @@ a start, a signal or a cancel that is sent twice happens once.
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, Literal, Self, TypeVar
@@ -26,22 +26,21 @@ from protocols.events import Event
 from protocols.subjects import check_id, check_name
 from runtime import client_discovery
 from runtime.bridge import connect
-from runtime.client_batches import CHUNK_ITEMS, WINDOW, chunks
+from runtime.client_batches import CHUNK_ITEMS, WINDOW, signals, starts
 from runtime.client_calls import ANSWER_S, PATIENCE_S, Calls
 from runtime.client_watch import watch
 
 WAIT_SLICE_S: Final = 10.0
 """One request waits this long for an end; the next one follows. A daemon that went away in
 between is noticed within this time."""
-SIGNALS_WINDOW: Final = 256
-"""Signals under way at once; more would only queue in the daemon."""
 _ID_BYTES: Final = 10
 _MESSAGE_ID_BYTES: Final = 12
 
-T = TypeVar("T")
+R = TypeVar("R", bound=api.Message)
+Answers = list[R]
+Signals = list[api.SignalResult]
 Inputs = Iterable[Any]
 Starts = list[api.StartResult]
-Accepted = list[api.Accepted | MovantError]
 
 
 class WaitTimeoutError(UnknownOutcomeError):
@@ -139,38 +138,15 @@ class Client:
         of up to ``chunk`` items, several under way at once. An item that was refused has an
         ``error``; only a request that nobody answers raises.
         """
-        check_name(workflow, "workflow name")
-        results: dict[int, Starts] = {}
-        failed: list[MovantError] = []
-        limit = trio.CapacityLimiter(WINDOW)
-
-        async def send(number: int, payload: bytes) -> None:
-            try:
-                answer = await self._calls.raw("run.start_many", payload, api.RunStartedMany)
-                results[number] = answer.results
-            except MovantError as error:
-                failed.append(error)
-                nursery.cancel_scope.cancel()
-            finally:
-                limit.release_on_behalf_of(number)
-
-        made = chunks(
-            workflow,
+        made = starts(
+            check_name(workflow, "workflow name"),
             items,
             new_id,
             items_max=chunk,
             bytes_max=self._calls.transport.payload_bytes_max,
         )
-        async with trio.open_nursery() as nursery:
-            try:
-                for number, payload in enumerate(made):
-                    await limit.acquire_on_behalf_of(number)
-                    nursery.start_soon(send, number, payload)
-            except MovantError as error:  # an item that cannot be sent; what is sent is waited for
-                failed.append(error)
-        if failed:
-            raise failed[0]
-        return [result for number in sorted(results) for result in results[number]]
+        answers = await self._batches("run.start_many", made, api.RunStartedMany)
+        return [result for answer in answers for result in answer.results]
 
     async def show(self, id: str) -> api.RunView:
         """Return all that is known about a run. Raises NotFoundError."""
@@ -223,24 +199,23 @@ class Client:
         )
         return await self._calls.call("run.signal", request, api.Accepted)
 
-    async def signal_many(self, ids: Sequence[str], name: str, data: Any = None) -> Accepted:
-        """Send a signal to many runs; return for each, in order, its place or its error."""
-        results: dict[int, api.Accepted | MovantError] = {}
-        limit = trio.CapacityLimiter(SIGNALS_WINDOW)
+    async def signal_many(
+        self, ids: Iterable[str], name: str, data: Any = None, *, chunk: int = CHUNK_ITEMS
+    ) -> Signals:
+        """Send a signal to many runs; return for each, in order, its place or its error.
 
-        async def send(number: int, target: str) -> None:
-            try:
-                results[number] = await self.signal(target, name, data)
-            except MovantError as error:
-                results[number] = error
-            finally:
-                limit.release_on_behalf_of(number)
-
-        async with trio.open_nursery() as nursery:
-            for number, target in enumerate(ids):
-                await limit.acquire_on_behalf_of(number)
-                nursery.start_soon(send, number, target)
-        return [results[number] for number in range(len(ids))]
+        Every signal has a message id of its own, so that a repeated request does nothing.
+        """
+        made = signals(
+            check_name(name, "signal name"),
+            ids,
+            data,
+            _new_message_id,
+            items_max=chunk,
+            bytes_max=self._calls.transport.payload_bytes_max,
+        )
+        answers = await self._batches("run.signal_many", made, api.RunSignalledMany)
+        return [result for answer in answers for result in answer.results]
 
     async def cancel(self, id: str, *, reason: str = "", message_id: str = "") -> api.Accepted:
         """Ask a run to cancel; its clean-up and compensation still run."""
@@ -316,6 +291,36 @@ class Client:
     async def actor_tree(self) -> api.ActorTree:
         """Return the daemon's supervision tree."""
         return await self._calls.call("actor.tree", api.Empty(), api.ActorTree)
+
+    async def _batches(self, verb: str, payloads: Iterable[bytes], result: type[R]) -> Answers[R]:
+        """Send requests, several under way at once; return their answers in order.
+
+        A payload that cannot be made, or a request that nobody answers, raises; what was sent
+        before is waited for.
+        """
+        answers: dict[int, R] = {}
+        failed: list[MovantError] = []
+        limit = trio.CapacityLimiter(WINDOW)
+
+        async def send(number: int, payload: bytes) -> None:
+            try:
+                answers[number] = await self._calls.raw(verb, payload, result)
+            except MovantError as error:
+                failed.append(error)
+                nursery.cancel_scope.cancel()
+            finally:
+                limit.release_on_behalf_of(number)
+
+        async with trio.open_nursery() as nursery:
+            try:
+                for number, payload in enumerate(payloads):
+                    await limit.acquire_on_behalf_of(number)
+                    nursery.start_soon(send, number, payload)
+            except MovantError as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
+        return [answers[number] for number in sorted(answers)]
 
     async def _outcome(self, id: str, timeout_s: float) -> api.RunOutcome:
         """Return the outcome, or how the run stands at the end of the time."""

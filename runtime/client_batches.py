@@ -1,4 +1,4 @@
-"""Many starts as few requests: pure cutting of a long list into payloads."""
+"""Many starts or signals as few requests: pure cutting of a long list into payloads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WINDOW: Final = 4
 _SPARE_BYTES: Final = 1_024
 
 
-def chunks(
+def starts(
     workflow: str,
     items: Iterable[Any],
     new_id: Callable[[], str],
@@ -30,8 +30,32 @@ def chunks(
 ) -> Iterator[bytes]:
     """Yield payloads of RunStartMany. An item that has no id gets one.
 
-    Every item is encoded once. One that is alone above the limit goes alone: the daemon says
-    what is wrong with it. Raises BadValueError for an input that is no value.
+    Raises BadValueError for an input that is no value.
+    """
+    encoded = (encode(_with_id(item, new_id)) for item in items)
+    return _cut(encoded, b'"workflow":%b' % encode(workflow), items_max, bytes_max)
+
+
+def signals(
+    name: str,
+    ids: Iterable[str],
+    data: Any,
+    new_id: Callable[[], str],
+    *,
+    items_max: int,
+    bytes_max: int,
+) -> Iterator[bytes]:
+    """Yield payloads of RunSignalMany. Every signal gets a message id of its own."""
+    encoded = (
+        encode(api.SignalItem(id=check_id(each), data=data, message_id=new_id())) for each in ids
+    )
+    return _cut(encoded, b'"name":%b' % encode(name), items_max, bytes_max)
+
+
+def _cut(items: Iterable[bytes], head: bytes, items_max: int, bytes_max: int) -> Iterator[bytes]:
+    """Join encoded items to payloads within both limits.
+
+    One that is alone above the limit goes alone: the daemon says what is wrong with it.
     """
     if not 1 <= items_max <= api.ITEMS_MAX:
         raise ConfigurationError(
@@ -40,15 +64,14 @@ def chunks(
     room = min(bytes_max - _SPARE_BYTES, CHUNK_BYTES_MAX)
     waiting: list[bytes] = []
     size = 0
-    for item in items:
-        encoded = encode(_with_id(item, new_id))
+    for encoded in items:
         if waiting and (len(waiting) >= items_max or size + len(encoded) > room):
-            yield _payload(workflow, waiting)
+            yield _payload(head, waiting)
             waiting, size = [], 0
         waiting.append(encoded)
         size += len(encoded) + 1
     if waiting:
-        yield _payload(workflow, waiting)
+        yield _payload(head, waiting)
 
 
 def _with_id(item: Any, new_id: Callable[[], str]) -> api.StartItem:
@@ -60,5 +83,5 @@ def _with_id(item: Any, new_id: Callable[[], str]) -> api.StartItem:
     return api.StartItem(input=item, id=new_id())
 
 
-def _payload(workflow: str, encoded: list[bytes]) -> bytes:
-    return b'{"items":[%b],"workflow":%b}' % (b",".join(encoded), encode(workflow))
+def _payload(head: bytes, encoded: list[bytes]) -> bytes:
+    return b'{"items":[%b],%b}' % (b",".join(encoded), head)

@@ -139,6 +139,7 @@ def handlers(
         "run.start": commands.start,
         "run.start_many": commands.start_many,
         "run.signal": commands.signal,
+        "run.signal_many": commands.signal_many,
         "run.cancel": commands.cancel,
         "run.wait": commands.wait,
         "run.show": queries.show,

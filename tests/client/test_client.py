@@ -164,20 +164,28 @@ async def test_signals_to_many_runs_tell_which_were_refused(
 ) -> None:
     """One bad target does not hide what became of the others."""
 
-    def answer(request: api.RunSignal) -> api.Message | errors.MovantError:
-        if request.id == "b":
-            return errors.RefusedError("has ended")
-        return api.Accepted(id=request.id, seq=7)
+    def answer(request: api.RunSignalMany) -> api.Message | errors.MovantError:
+        refused = api.error_reply(errors.RefusedError("has ended"))
+        return api.RunSignalledMany(
+            results=[
+                api.SignalResult(id="b", error=refused)
+                if item.id == "b"
+                else api.SignalResult(id=item.id, seq=7)
+                for item in request.items
+            ]
+        )
 
-    responder.answers["run.signal"] = answer
+    responder.answers["run.signal_many"] = answer
 
     async with Client.connect(shared_nats.url) as client:
-        first, second, third = await client.signal_many(["a", "b", "c"], "go", {"x": 1})
+        first, second, third = await client.signal_many(["a", "b", "c"], "go", {"x": 1}, chunk=2)
 
-    assert first == api.Accepted(id="a", seq=7)
-    assert isinstance(second, errors.RefusedError)
-    assert third == api.Accepted(id="c", seq=7)
-    assert len({request.message_id for _, request in responder.asked}) == 3
+    assert (first.id, first.seq, first.error) == ("a", 7, None)
+    assert second.error is not None
+    assert second.error.message == "has ended"
+    assert third.id == "c"
+    sent = [item.message_id for _, request in responder.asked for item in request.items]
+    assert len(set(sent)) == 3
 
 
 @pytest.mark.server

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
+from actors import passivation
 from protocols.subjects import partition_of
 from tests.support.daemon import Api, Process, asking, daemon, daemon_process, offered
 from tests.support.nats import NatsServer
@@ -73,8 +74,11 @@ async def test_timers_and_events(nats_server: NatsServer) -> None:
     assert len(stored) == 30
 
 
-async def test_what_waits_does_not_hold_the_checkpoint(nats_server: NatsServer) -> None:
+async def test_what_waits_does_not_hold_the_checkpoint(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """3,000 parked instances: the position goes on, the entries stay bounded, none is lost."""
+    monkeypatch.setattr(passivation, "PARKED_WAKE_S", 2.0)
     shop = Shop()
     parked = 3_000
     async with daemon(nats_server.url, partitions=1) as movant:

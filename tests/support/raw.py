@@ -5,9 +5,18 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.bridge.support import RawClient
+
+
+class Message(NamedTuple):
+    """A message as it came."""
+
+    subject: bytes
+    reply: bytes
+    headers: bytes
+    payload: bytes
 
 
 class Raw(RawClient):
@@ -16,6 +25,7 @@ class Raw(RawClient):
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self._asked = 0
+        self._left = b""
 
     def put(self, subject: str, payload: bytes = b"", headers: Mapping[str, str] | None = None) -> None:
         """Publish one message, with headers if given."""
@@ -55,6 +65,26 @@ class Raw(RawClient):
         message["data"] = base64.b64decode(message.get("data", ""))
         message["hdrs"] = base64.b64decode(message.get("hdrs", ""))
         return message
+
+    def next_message(self) -> Message:
+        """Wait for the next message of a subscription; what the server said before is passed."""
+        while True:
+            line, end, rest = self._left.partition(b"\r\n")
+            if not end:
+                self._left += self._more()
+                continue
+            if not line.startswith((b"MSG ", b"HMSG ")):
+                self._left = rest
+                continue
+            args = line.split(b" ")
+            size = int(args[-1])
+            while len(rest) < size + 2:
+                rest += self._more()
+            cut = int(args[-2]) if args[0] == b"HMSG" else 0
+            self._left = rest[size + 2 :]
+            if size > cut or b"Nats-Trace-Only" not in rest[:cut]:
+                reply = args[3] if len(args) > (5 if cut else 4) else b""
+                return Message(args[1], reply, rest[:cut], rest[cut:size])
 
     def messages(self, stream: str) -> int:
         """Return how many messages a stream holds."""

@@ -1,0 +1,112 @@
+"""Each benchmark runs as its users run it. What it measures is no matter of a test."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RUN_S = 50.0
+EVERYWHERE = {"benchmark", "versions", "commit", "machine"}
+SERVED = EVERYWHERE | {
+    "instances",
+    "durability",
+    "lost",
+    "fdatasync_per_s",
+    "round_trips_per_s",
+    "rss_mb",
+    "cpu_s",
+}
+
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("nats_binary")]
+
+
+def run(*arguments: str) -> Mapping[str, Any]:
+    """Run a benchmark with ``--json`` and return the object on its last line."""
+    # A run that takes too long is killed; its processes end with it.
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *arguments, "--json"],
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.PIPE,
+        timeout=RUN_S,
+    )
+    found: Mapping[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize("service", ["hosted", "plain"])
+def test_w8_tells_steps_per_second(service: str) -> None:
+    """All instances complete, with a service of ours and with a stranger's."""
+    found = run("w8", "--instances", "8", "--service", service)
+
+    assert found.keys() >= SERVED | {"service", "steps_per_s", "instances_per_s", "start_per_s"}
+    assert found.keys() >= {"p50_ms", "p99_ms", "done_s"}
+    assert found["service"] == service
+    assert found["lost"] == 0
+
+
+@pytest.mark.slow
+def test_waiting_tells_memory_and_times() -> None:
+    """All instances leave memory, and all end when they are signalled."""
+    found = run("waiting", "--instances", "8")
+
+    assert found.keys() >= SERVED | {"start_per_s", "finish_s", "bytes_per_dormant"}
+    assert found["lost"] == 0
+    assert found["signals_refused"] == 0
+
+
+@pytest.mark.parametrize("victim", ["daemon", "server", "service"])
+def test_crash_loses_nothing(victim: str) -> None:
+    """Whichever process is killed: every result is right, and only steps in flight run again."""
+    found = run("crash", "--instances", "20", "--victim", victim)
+
+    assert found.keys() >= SERVED | {"victim", "done_s", "ready_s", "steps_rerun", "timeline"}
+    assert found["lost"] == 0
+    assert found["steps_rerun"] <= found["in_flight"]
+    assert 80 <= found["steps_at_kill"] <= found["handler_calls"]
+    assert found["handler_calls"] - found["steps_rerun"] == 160
+    assert sum(count for _, count in found["timeline"]) >= 160
+
+
+def test_kernel_tells_steps_per_second() -> None:
+    """The kernel alone needs no server."""
+    found = run("kernel", "--instances", "2", "--steps", "3", "--rounds", "1")
+
+    assert found.keys() >= EVERYWHERE | {"steps_per_s", "folds_per_s", "bytes_per_instance"}
+
+
+def test_bridge_tells_round_trips_per_second() -> None:
+    """A server and an echo process, nothing of movant but the bridge."""
+    found = run("bridge", "--messages", "200", "--in-flight", "20", "--singles", "10")
+
+    assert found.keys() >= EVERYWHERE | {"round_trips_per_s", "one_way_per_s", "p50_us", "rss_mb"}
+
+
+@pytest.mark.slow
+def test_actors_tells_asks_per_second() -> None:
+    """Actors alone: no server either."""
+    found = run("actors", "--quick")
+
+    assert found.keys() >= EVERYWHERE | {"tells_per_s", "asks_per_s", "bytes_per_actor"}
+
+
+def test_a_name_that_nobody_knows_is_refused() -> None:
+    """The usage is printed and the status is 2."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "nothing"],
+        cwd=ROOT,
+        check=False,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=RUN_S,
+    )
+
+    assert done.returncode == 2
+    assert "w8|waiting|crash" in done.stdout

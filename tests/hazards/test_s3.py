@@ -1,0 +1,54 @@
+"""S3: a lost reply is asked for again, and the effect stays one."""
+
+from __future__ import annotations
+
+import pytest
+
+from actors import requests
+from tests.support.daemon import daemon, until
+from tests.support.nats import NatsServer
+from tests.support.raw import Raw
+
+pytestmark = pytest.mark.server
+
+
+async def test_a_lost_reply_is_asked_for_again(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that answers only the second time: same key, same attempt, same reply subject."""
+    monkeypatch.setattr(requests.Requests.__init__, "__kwdefaults__", {"reask_s": 0.5})
+    async with daemon(nats_server.url) as movant:
+        with Raw(nats_server.url) as service:
+            service.send(b"SUB movant.svc.shop.buy q 5\r\n")
+            service.sync()
+            await movant("run.start", workflow="probe.steps", input={"steps": 1}, id="a")
+            first = service.next_message()
+            await until(lambda: movant.daemon.parts.requests.reasked)
+            second = service.next_message()
+            service.publish(second.reply, b"7")
+            ended = await movant.ended("a")
+
+    assert first.reply == second.reply
+    assert b"Movant-Key: a/1/s\r\n" in first.headers
+    assert first.headers == second.headers
+    assert ended["result"] == [7]
+
+
+async def test_a_step_that_is_not_idempotent_is_never_asked_again(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by time, not after a lost connection."""
+    monkeypatch.setattr(requests.Requests.__init__, "__kwdefaults__", {"reask_s": 0.1})
+    async with daemon(nats_server.url) as movant:
+        with Raw(nats_server.url) as service:
+            service.send(b"SUB movant.svc.shop.buy q 5\r\n")
+            service.sync()
+            await movant("run.start", workflow="probe.once", id="a")
+            first = service.next_message()
+            await movant.waits("a", "step")
+            reasked = movant.daemon.parts.requests.reasked
+            service.publish(first.reply, b'"done"')
+            ended = await movant.ended("a")
+
+    assert reasked == 0
+    assert ended["result"] == "done"

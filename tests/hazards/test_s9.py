@@ -1,0 +1,71 @@
+"""S9: replies need their token; a firing counts only when it is due."""
+
+from __future__ import annotations
+
+import pytest
+
+from protocols.subjects import partition_of
+from tests.support.daemon import daemon, until
+from tests.support.nats import NatsServer
+from tests.support.raw import Raw
+from tests.support.shop import Shop
+
+pytestmark = pytest.mark.server
+
+
+async def test_a_forged_token_is_a_dead_letter(nats_server: NatsServer) -> None:
+    """The step goes on waiting for the right one."""
+    shop = Shop()
+    async with daemon(nats_server.url, services=[shop.service]) as movant:
+        await movant("run.start", workflow="probe.retry", input={"operation": "slow"}, id="a")
+        await until(lambda: shop.calls)
+        with Raw(nats_server.url) as raw:
+            raw.put("movant.to.a.reply.s.1.0000-000000000000", b'"forged"')
+            await until(lambda: raw.stored("DEAD", "movant.dead.token"))
+        shop.hold.set()
+        ended = await movant.ended("a")
+
+    assert ended["result"] is None
+
+
+async def test_a_firing_before_its_time_is_ignored(nats_server: NatsServer) -> None:
+    """Whoever writes one wakes nobody; the timer is armed again and fires when it is due."""
+    async with daemon(nats_server.url) as movant:
+        await movant("run.start", workflow="probe.sleep", input=1.0, id="a")
+        view = await movant.waits("a", "timer")
+        with Raw(nats_server.url) as raw:
+            partition = partition_of("a", 64)
+            raw.put(f"movant.fired.{partition}.a.sleep", b"{}")
+            raw.put("movant.to.a.timer.sleep", b"{}")
+            early = await movant.view_when("a", lambda view: view["counters"]["early"] >= 2)
+        ended = await movant.ended("a")
+
+    assert early["status"] == "running"
+    assert ended["result"] == "awake"
+    assert ended["finished_at"] >= view["waiting"][0]["due"]
+
+
+async def test_a_timeout_that_the_server_finds_early_is_decided_again(
+    nats_server: NatsServer,
+) -> None:
+    """A daemon whose clock is ahead gives up too early: the fold does not count it, and later
+    the attempt is given up all the same."""
+    shop = Shop()
+    async with daemon(nats_server.url, services=[shop.service]) as movant:
+        requests = movant.daemon.parts.requests
+        await movant(
+            "run.start",
+            workflow="probe.retry",
+            input={"operation": "slow", "attempts": 1, "timeout_s": 1.0},
+            id="a",
+        )
+        await until(lambda: shop.calls)
+        actor = movant.daemon.parts.owner.live["a"]
+        (state,) = actor.asks.values()
+        state.deadline = actor.attend_at = 0.0
+        ended = await movant.ended("a")
+        history = await movant("run.history", id="a")
+
+    assert requests.sent == 1
+    assert ended["failure"]["kind"] == "timeout"
+    assert [each["kind"] for each in history["entries"]].count("owner.timeout") == 2
