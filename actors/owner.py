@@ -39,7 +39,7 @@ from protocols.subjects import partition_of
 from protocols.tokens import KeyRing
 
 LIVE_MAX: Final = 100_000
-"""Instances in memory at once, about 5 kB each; above it the reader waits."""
+"""Instances in memory at once, about 8 kB each; above it those that wait leave sooner."""
 BACKLOG_MAX: Final = 20_000
 """Messages handed over and not folded; above it the reader asks for no more."""
 PER_ACTOR_MAX: Final = 2_000
@@ -94,6 +94,7 @@ class Owner:
         *,
         partitions: int,
         epoch: int,
+        live_max: int = LIVE_MAX,
         checkpoints: Mapping[int, cp.Checkpoint],
         dead: Callable[[DeadLetter], None],
         refill: Callable[[], None],
@@ -110,7 +111,7 @@ class Owner:
         self.crashes: dict[str, tuple[int, int, str]] = {}
         self.blocked: dict[str, None] = {}
         self.activation = Activation(self, mailboxes, definitions, keys)
-        self.passivation = Passivation(clock, self.live, self._drop, epoch)
+        self.passivation = Passivation(clock, self.live, self._drop, epoch, live_max=live_max)
         self._nursery: trio.Nursery | None = None
         self._finished: dict[str, None] = {}
         self._epochs = [cp.Epochs() for _ in range(partitions)]
@@ -138,7 +139,7 @@ class Owner:
 
     def demand(self) -> int:
         """Return how many more messages may be handed over."""
-        return 0 if len(self.live) >= LIVE_MAX else BACKLOG_MAX - self.backlog
+        return BACKLOG_MAX - self.backlog
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Recover, then host until cancelled. Raises FencedError when another owner came."""

@@ -25,6 +25,8 @@ IDLE_S: Final = 2.0
 EVERY_S: Final = 0.5
 COVER_AFTER_S: Final = 60.0
 """An effect that is open for longer is covered by a wake."""
+CROWDED_S: Final = 1.0
+"""The same while more instances are in memory than the limit allows."""
 WAKE_MIN_S: Final = 1.0
 WAKE_MAX_S: Final = 300.0
 PARKED_WAKE_S: Final = 30.0
@@ -42,15 +44,13 @@ class Passivation:
         drop: Callable[[WorkflowActor], None],
         epoch: int,
         *,
-        idle_s: float = IDLE_S,
-        cover_after_s: float = COVER_AFTER_S,
+        live_max: int,
     ) -> None:
         self._clock = clock
         self._live = live
         self._drop = drop
         self._epoch = epoch
-        self._idle_s = idle_s
-        self._cover_after_s = cover_after_s
+        self._live_max = live_max
         self.count = 0
         self.wakes = 0
         self.outbox: Outbox
@@ -60,17 +60,21 @@ class Passivation:
         while True:
             await trio.sleep(EVERY_S)
             now = self._clock.monotonic()
+            # Above the limit nobody is turned away: replies have to be taken, or nothing would
+            # ever end. Whoever only waits has to leave sooner.
+            crowded = len(self._live) > self._live_max
+            settled_s, open_s = (0.0, CROWDED_S) if crowded else (IDLE_S, COVER_AFTER_S)
             for number, actor in enumerate(list(self._live.values()), 1):
                 if number % SLICE == 0:
                     await trio.lowlevel.checkpoint()
                 idle_s = now - actor.touched
-                if idle_s < self._idle_s or actor.backlog or actor.activating:
+                if idle_s < settled_s or actor.backlog or actor.activating:
                     continue
                 actor.close_asks()
                 if actor.settled:
                     self.count += 1
                     self._drop(actor)
-                elif idle_s > self._cover_after_s:
+                elif idle_s > open_s:
                     self.cover(actor)
 
     def cover(self, actor: WorkflowActor) -> None:

@@ -11,16 +11,16 @@ would answer in the service's place (hazard S4). Such a subject is refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import structlog
 import trio
 
 from protocols import headers as h
-from protocols.errors import DisconnectedError, MovantError, UnavailableError
+from protocols.errors import MovantError
 from protocols.ports import Entropy, Frame, Outgoing, Transport
 from protocols.subjects import service as service_subject
 
@@ -30,6 +30,11 @@ PROBES_PER_S: Final = 100
 """With few subjects in use each is probed more often: a service that comes back is used at
 once, and what a dead one had is asked again. A probe costs the server 50 us."""
 PROBE_ANSWER_S: Final = 1.5
+CONFIRMATIONS: Final = 8
+"""Probes that must not name an old responder: with two members one in 256 errs, and the price
+of an error is a request that is asked again with the same key."""
+MEMBERS_MAX: Final = 64
+"""Members of a queue group that are remembered."""
 ROUTES_MAX: Final = 10_000
 """Distinct subjects that a daemon remembers; a definition names a handful."""
 LOCAL: Final = "_local"
@@ -79,7 +84,7 @@ class RouteView(msgspec.Struct, frozen=True):
 
 
 Changed = Callable[[Route, bool], None]
-"""Told when presence changes; the flag says that a responder came that was not there before."""
+"""Told when presence changes; the flag says that all known responders were replaced."""
 
 
 class Router:
@@ -98,7 +103,7 @@ class Router:
         self._changed = changed
         self._foreign = dict(foreign or {})
         self._routes: dict[tuple[str, str], Route] = {}
-        self._answers: dict[str, list[Any] | None] = {}
+        self._answers: dict[str, set[str] | None] = {}
         self._fresh: list[Route] = []
         self._wake = trio.Event()
         self._told = trio.Event()
@@ -179,63 +184,75 @@ class Router:
             route.captured_by = str(names[0])
             log.error("route.captured", subject=route.subject, stream=route.captured_by)
 
-    async def _probe(self, routes: Sequence[Route] | Any) -> None:
+    async def _probe(self, routes: Iterable[Route]) -> None:
         """Probe some subjects at once and tell what changed."""
-        waiting: dict[str, Route] = {}
-        try:
-            for route in routes:
-                self._number += 1
-                token = str(self._number)
-                waiting[token] = route
-                self._answers[token] = None
-                lines = h.encode({h.TRACE_DEST: f"{self._inbox}.{token}", h.TRACE_ONLY: "true"})
-                self._transport.publish(Outgoing(route.subject, b"", lines))
-        except (DisconnectedError, UnavailableError):
-            waiting.clear()
-        with trio.move_on_after(PROBE_ANSWER_S):
-            while any(self._answers[token] is None for token in waiting):
-                await self._answered()
-        for token, route in waiting.items():
-            events = self._answers.pop(token)
-            if events is not None:
-                self._judge(route, events)
-        self._answers.clear()
+        probed = list(routes)
+        for route, responders in zip(probed, await self._ask(probed), strict=True):
+            if responders is not None:
+                await self._judge(route, responders)
 
-    async def _answered(self) -> None:
-        self._told = trio.Event()
-        await self._told.wait()
-
-    def _take(self, frames: Sequence[Frame]) -> None:
-        for frame in frames:
-            token = frame.subject.rpartition(".")[2]
-            if token not in self._answers:
-                continue
-            try:
-                events = msgspec.json.decode(frame.payload).get("events")
-            except (msgspec.DecodeError, AttributeError):
-                continue
-            self._answers[token] = events if isinstance(events, list) else []
-        self._told.set()
-
-    def _judge(self, route: Route, events: list[Any]) -> None:
-        """Compare a probe's answer with what was known."""
-        responders = [
-            str(each.get("cid", each.get("name", "")))
-            for each in events
-            if isinstance(each, dict) and each.get("type") == "eg" and not each.get("error")
-        ]
-        before = route.presence
+    async def _judge(self, route: Route, responders: set[str]) -> None:
+        """Compare a probe's answer with what was known, and tell what changed."""
+        before, known = route.presence, set(route.seen)
         if route.captured_by:
             route.presence = Presence.CAPTURED
         else:
             route.presence = Presence.PRESENT if responders else Presence.ABSENT
-        newcomer = False
-        for each in responders:
-            if each not in route.seen:
-                newcomer = before is not Presence.UNKNOWN
-                route.seen[each] = None
-        while len(route.seen) > 64:  # noqa: PLR2004 - members of a queue group worth knowing
+        newcomers = responders - known
+        replaced = bool(newcomers and known) and await self._gone(route, known)
+        if replaced:
+            route.seen.clear()
+        route.seen.update(dict.fromkeys(sorted(newcomers)))
+        while len(route.seen) > MEMBERS_MAX:
             del route.seen[next(iter(route.seen))]
-        if route.presence is not before or newcomer:
+        if route.presence is not before or replaced:
             log.info("route.presence", subject=route.subject, presence=route.presence.value)
-            self._changed(route, newcomer)
+            self._changed(route, replaced)
+
+    async def _gone(self, route: Route, known: set[str]) -> bool:
+        """Tell whether the responders that were known have been replaced by others.
+
+        A probe names one member of a queue group, so a newcomer may just have joined. Only
+        when none of the old ones is named in several probes was what they had in hand lost.
+        """
+        answers = await self._ask([route] * CONFIRMATIONS)
+        return all(each is not None and not each & known for each in answers)
+
+    async def _ask(self, routes: Sequence[Route]) -> list[set[str] | None]:
+        """Return who would get a message on each subject; None without an answer."""
+        tokens = []
+        for route in routes:
+            self._number += 1
+            tokens.append(str(self._number))
+            lines = h.encode({h.TRACE_DEST: f"{self._inbox}.{tokens[-1]}", h.TRACE_ONLY: "true"})
+            self._answers[tokens[-1]] = None
+            try:
+                self._transport.publish(Outgoing(route.subject, b"", lines))
+            except MovantError:
+                break  # not connected, or too busy: the next round asks again
+        with trio.move_on_after(PROBE_ANSWER_S):
+            while any(self._answers[token] is None for token in tokens):
+                self._told = trio.Event()
+                await self._told.wait()
+        answers = [self._answers.pop(token) for token in tokens]
+        return answers + [None] * (len(routes) - len(answers))
+
+    def _take(self, frames: Sequence[Frame]) -> None:
+        for frame in frames:
+            token = frame.subject.rpartition(".")[2]
+            if token in self._answers:
+                self._answers[token] = responders_of(frame.payload)
+        self._told.set()
+
+
+def responders_of(trace: bytes) -> set[str]:
+    """Return the connections that a trace event says would have got the message."""
+    try:
+        events = msgspec.json.decode(trace).get("events") or []
+        return {
+            str(each.get("cid", each.get("name", "")))
+            for each in events
+            if each.get("type") == "eg" and not each.get("error")
+        }
+    except (msgspec.DecodeError, AttributeError, TypeError):
+        return set()

@@ -76,12 +76,6 @@ class LimitsConfig(Section, frozen=True, kw_only=True):
 
     live_instances_max: Count = 100_000
     """Instances in memory; more are passivated and read again when they are needed."""
-    mailbox_messages_warn: Count = 10_000
-    """From here on a mailbox is reported: its folds take longer and longer."""
-    mailbox_messages_max: Count = 50_000
-    """Here an instance is blocked (``mailbox_full``) until somebody looks."""
-    service_requests_max: Count = 1_000
-    """Open requests at one service; the others wait, parked."""
     api_requests_max: Count = 10_000
     """Requests of clients under way; more are refused as overloaded."""
 
@@ -339,12 +333,6 @@ def _path(kind: type, value: Any) -> Any:
 
 def _check(config: DaemonConfig) -> None:
     """Refuse what no type can say."""
-    limits = config.limits
-    if limits.mailbox_messages_warn > limits.mailbox_messages_max:
-        raise ConfigurationError(
-            "limits.mailbox_messages_warn is above limits.mailbox_messages_max",
-            hint="warn below the limit",
-        )
     if config.replicas > 1 and not config.nats.url:
         raise ConfigurationError(
             f"replicas = {config.replicas} needs a NATS cluster; the embedded server is one",

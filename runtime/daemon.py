@@ -49,6 +49,7 @@ from protocols.tokens import KeyRing
 from runtime import collector
 from runtime.bridge.transport import connect
 from runtime.checkpoints import Checkpoints
+from runtime.client_discovery import login
 from runtime.clock import SystemClock, SystemEntropy
 from runtime.config import DaemonConfig
 from runtime.gateway import Gateway
@@ -247,14 +248,8 @@ class Daemon:
         await server.run(_Told(task_status, lambda url: setattr(self, "url", url)))
 
     async def _bridge(self, *, task_status: ChildStatus) -> None:
-        nats = self.config.nats
         async with connect(
-            self.url,
-            name=f"movant {self.name}",
-            user=nats.user or None,
-            password=nats.password or None,
-            token=nats.token or None,
-            credentials=nats.credentials or None,
+            self.url, name=f"movant {self.name}", **login(self.config.nats)
         ) as transport:
             self.parts.transport = transport
             task_status.started()
@@ -333,6 +328,7 @@ class Daemon:
                 mailboxes,
                 partitions=config.partitions,
                 epoch=parts.leases.epoch,
+                live_max=config.limits.live_instances_max,
                 checkpoints=stored,
                 dead=dead.take,
                 refill=lambda: parts.reader.refill(),  # noqa: PLW0108  # made below

@@ -25,6 +25,7 @@ from protocols.ports import Frame, Subscription, Transport
 from protocols.service import Service
 from runtime import collector
 from runtime.bridge.transport import connect
+from runtime.client_discovery import login
 from runtime.clock import SystemClock, SystemEntropy
 from runtime.config import nats_from_environment
 from runtime.discovery import QUEUE_GROUP, Discovery
@@ -80,14 +81,7 @@ async def serve(
     clock, entropy = SystemClock(), SystemEntropy()
     names = ", ".join(each.name for each in services)
     async with (
-        connect(
-            settings.url,
-            name=f"service {names}",
-            user=settings.user or None,
-            password=settings.password or None,
-            token=settings.token or None,
-            credentials=settings.credentials or None,
-        ) as transport,
+        connect(settings.url, name=f"service {names}", **login(settings)) as transport,
         trio.open_nursery() as nursery,
     ):
         writer = StreamWriter(transport, entropy, name="MAIL")

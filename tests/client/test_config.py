@@ -46,9 +46,9 @@ def test_nothing_given_is_a_complete_configuration(tmp_path: Path) -> None:
     ("text", "told", "hint"),
     [
         (
-            "[limits]\nmailbox_mesages_max = 3\n",
-            ":2: 'limits.mailbox_mesages_max'",
-            "messages_max",
+            "[limits]\nlive_instanses_max = 3\n",
+            ":2: 'limits.live_instanses_max'",
+            "live_instances_max",
         ),
         ("partition = 3\n", ":1: 'partition'", "'partitions'"),
         ("\n[servr]\nport = 3\n", ":2: 'servr'", "'server'"),

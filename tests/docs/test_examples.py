@@ -17,10 +17,12 @@ import msgspec
 import pytest
 import trio
 
+from protocols import headers
+from protocols.ports import Frame
 from runtime.cli.service import load_attribute
 from tests.docs.tables import DOCS, ROOT
 from tests.docs.test_pages import BLOCK
-from tests.support.daemon import daemon, plainly
+from tests.support.daemon import daemon, plainly, until
 from tests.support.nats import NatsServer
 
 pytestmark = pytest.mark.server
@@ -83,6 +85,22 @@ async def test_a_service_and_a_client_need_nothing_but_nats(nats_server: NatsSer
     ]
 
 
+async def test_events_have_the_headers_of_the_page(nats_server: NatsServer) -> None:
+    """Each attribute of the table is on the wire, and no other."""
+    page = (DOCS / "protocol.md").read_text()
+    told = set(re.findall(r"^\| `(ce-[a-z]+)` \|", page, re.MULTILINE))
+    seen: list[Frame] = []
+    async with daemon(nats_server.url) as movant:
+        await movant.transport.subscribe("movant.event.*.echo-1.>", seen.extend)
+        await movant.run("probe.echo", 1, id="echo-1")
+        await until(lambda: len(seen) == len(("started", "completed")))
+
+    for frame in seen:
+        found = headers.decode(frame.headers) or {}
+        assert {name for name in found if name.startswith("ce-")} == told
+        assert found["ce-source"] == "/movant/workflow/probe.echo"
+
+
 async def test_a_start_and_a_signal_are_plain_publishes(nats_server: NatsServer) -> None:
     """What the page does with ``nats pub`` works from any client, without an answer."""
     page = (DOCS / "protocol.md").read_text()
@@ -133,6 +151,7 @@ async def test_the_permissions_of_the_page_are_enough_and_not_more(nats_binary: 
     assert [each["kind"] for each in stored["entries"]] == ["signal"]
 
 
+@pytest.mark.slow
 def test_five_minutes_of_the_readme_work_as_written(nats_binary: str, tmp_path: Path) -> None:
     """Every command of the first workflow, in one shell: the kill too."""
     section = (ROOT / "README.md").read_text().split("## Your own workflow in five minutes")[1]
@@ -184,6 +203,7 @@ def _shell(lines: Sequence[str], work: Path, nats_binary: str) -> subprocess.Com
     return subprocess.CompletedProcess(process.args, process.returncode, output)
 
 
+@pytest.mark.slow
 def test_a_copied_store_is_a_backup(nats_binary: str, tmp_path: Path) -> None:
     """A daemon on a copy of the store knows the runs of the original."""
     work = tmp_path / "work"

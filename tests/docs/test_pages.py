@@ -151,6 +151,22 @@ def test_every_setting_is_documented_with_its_default() -> None:
     assert wrong == {}
 
 
+def test_settings_without_effect_are_marked() -> None:
+    """The page says so of every key that nothing but the configuration itself knows."""
+    code = "".join(
+        path.read_text()
+        for folder in ("actors", "runtime")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if path.name != "config.py"
+    )
+    rows = _rows("operations.md", "Configuration")
+    marked = {key for key, cells in rows.items() if cells[1] == "see the note below"}
+    read = {key for key in rows if re.search(rf"(config|limits)\.{key.split('.')[-1]}\b", code)}
+
+    limits = {key for key in rows if key.startswith("limits.") or key == "lease_wait_s"}
+    assert marked == limits - read
+
+
 def test_the_configuration_file_on_the_page_is_accepted(tmp_path: Path) -> None:
     """It is TOML, every key is known, every value has its type."""
     (page, text), *others = _blocks("toml")

@@ -35,14 +35,7 @@ async def test_strays_are_dead_letters_with_their_address(nats_server: NatsServe
     assert ended["status"] == "completed"
 
 
-@pytest.mark.parametrize(
-    "lie",
-    [
-        "X-",  # a header of another name that ends like ours
-        "Nats-Expected-Last-Subject-Sequence: {last}\r\n",  # the one that the server reads
-    ],
-)
-async def test_a_second_start_cannot_pass_for_the_first(nats_server: NatsServer, lie: str) -> None:
+async def test_a_second_start_cannot_pass_for_the_first(nats_server: NatsServer) -> None:
     """Headers that only look like the server's proof: the finished run is not run again."""
     async with daemon(nats_server.url) as movant:
         await movant.run("probe.echo", "first", id="a")
@@ -52,8 +45,9 @@ async def test_a_second_start_cannot_pass_for_the_first(nats_server: NatsServer,
         with Raw(nats_server.url) as raw:
             last = raw.ask("$JS.API.STREAM.INFO.MAIL")["state"]["last_seq"]
             history = await movant("run.history", id="a")
-            lines = lie.format(last=history["entries"][-1]["seq"]).encode() + first_of("a", 64)
-            block = b"NATS/1.0\r\n" + lines + b"\r\n"
+            # The server reads the first of two lines; a reader may find the second.
+            lie = f"Nats-Expected-Last-Subject-Sequence: {history['entries'][-1]['seq']}\r\n"
+            block = b"NATS/1.0\r\n" + lie.encode() + first_of("a", 64) + b"\r\n"
             raw.publish_with_headers(b"movant.to.a.start.probe.echo", block, b'"second"')
             await until(lambda: raw.ask("$JS.API.STREAM.INFO.MAIL")["state"]["last_seq"] > last)
         await movant("run.signal", id="a", name="go")

@@ -22,9 +22,9 @@ async def test_a_lost_reply_is_asked_for_again(
             service.send(b"SUB movant.svc.shop.buy q 5\r\n")
             service.sync()
             await movant("run.start", workflow="probe.steps", input={"steps": 1}, id="a")
-            first = service.next_message()
+            first = await service.next()
             await until(lambda: movant.daemon.parts.requests.reasked)
-            second = service.next_message()
+            second = await service.next()
             service.publish(second.reply, b"7")
             ended = await movant.ended("a")
 
@@ -44,7 +44,7 @@ async def test_a_step_that_is_not_idempotent_is_never_asked_again(
             service.send(b"SUB movant.svc.shop.buy q 5\r\n")
             service.sync()
             await movant("run.start", workflow="probe.once", id="a")
-            first = service.next_message()
+            first = await service.next()
             await movant.waits("a", "step")
             reasked = movant.daemon.parts.requests.reasked
             service.publish(first.reply, b'"done"')

@@ -40,7 +40,7 @@ async def test_an_answer_of_a_stream_is_no_reply(nats_server: NatsServer) -> Non
             raw.send(b"SUB movant.svc.shop.slow 5\r\n")
             raw.sync()
             await movant("run.start", workflow="probe.retry", input={"operation": "slow"}, id="a")
-            request = raw.next_message()
+            request = await raw.next()
             raw.publish(request.reply, b'{"stream":"AUDIT","seq":1}')
             await until(lambda: raw.stored("DEAD", "movant.dead.puback"))
         shop.hold.set()
