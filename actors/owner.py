@@ -109,7 +109,8 @@ class Owner:
         self._refill = refill
         self.live: dict[str, WorkflowActor] = {}
         self.crashes: dict[str, tuple[int, int, str]] = {}
-        self.blocked: dict[str, None] = {}
+        self.blocked: dict[str, bool] = {}
+        """What became known of blocked instances since the start: blocked, or no longer."""
         self.activation = Activation(self, mailboxes, definitions, keys)
         self.passivation = Passivation(clock, self.live, self._drop, epoch, live_max=live_max)
         self._nursery: trio.Nursery | None = None
@@ -145,7 +146,7 @@ class Owner:
         """Recover, then host until cancelled. Raises FencedError when another owner came."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            for instance, cause in self._listed.items():
+            for instance, cause in list(self._listed.items()):
                 if instance not in self.live:
                     actor = self._start_actor(
                         instance, partition_of(instance, self._partitions), cause
@@ -158,6 +159,11 @@ class Owner:
                 f"another daemon took over with epoch {self._fenced_by}",
                 hint="look at `movant status` for who owns the partitions",
             )
+
+    def close(self) -> None:
+        """Drop all actors: nothing of a former owner may act beside the next one."""
+        for actor in list(self.live.values()):
+            self._drop(actor)
 
     async def drained(self) -> None:
         """Wait until everything that was handed over is folded."""
@@ -185,7 +191,9 @@ class Owner:
         at = cp.position(self._handed, unfolded)
         unsettled: list[list[tuple[str, int]]] = [[] for _ in range(self._partitions)]
         for actor in self.live.values():
-            cause = actor.threshold if actor.activating else actor.lowest_cause()
+            cause = actor.lowest_cause()
+            if actor.activating:  # what it has not folded yet may have effects as well
+                cause = actor.threshold if cause is None else min(cause, actor.threshold)
             if cause is not None:
                 unsettled[actor.partition].append((actor.id, cause))
         for instance, (partition, cause, _) in self.crashes.items():
@@ -324,7 +332,7 @@ class Owner:
     def _activate(self, actor: WorkflowActor) -> None:
         actor.activating = True
         if not actor.instance.folded:
-            actor.threshold = min(actor.threshold, self._listed.get(actor.id, actor.threshold))
+            actor.threshold = min(actor.threshold, self._listed.pop(actor.id, actor.threshold))
         else:
             actor.threshold = actor.instance.folded + 1
         self._start_soon(self.activation.run, actor)
@@ -352,6 +360,10 @@ class Owner:
         actor.unfolded = 0
         actor.touched = self._clock.monotonic()
         self.crashes.pop(actor.id, None)
+        if actor.instance.status == "blocked":
+            self.blocked[actor.id] = True
+        elif actor.id in self.blocked:
+            self.blocked[actor.id] = False
         self._retire(actor)
 
     # Host of the actors: what their folds ask for.
@@ -374,6 +386,8 @@ class Owner:
 
     def _close(self, actor: WorkflowActor, mail: AnyMail) -> None:
         """Drop what the fold of a message has decided."""
+        if actor.instance.status == "blocked":
+            self.blocked[actor.id] = True
         if type(mail) is Reply:
             identity = ("ask", mail.step, mail.attempt)
             state = actor.asks.get(identity)

@@ -1,6 +1,7 @@
 """RunIndex: which instances there are, kept up to date by reading what is new.
 
-It holds one small row per instance, made from starts in MAIL and records in ARCHIVE. It can be
+It holds one small row per instance, made from starts in MAIL, records in ARCHIVE and the
+``blocked`` events. It can be
 dropped at any time: it is a projection, and the next listing reads again what is missing.
 """
 
@@ -37,17 +38,22 @@ class Row(msgspec.Struct, gc=False):
     finished_at: int = 0
     status: str = ""
     """Empty while it has not ended."""
+    blocked: bool = False
+    """Whether it was blocked once; repaired code may have let it go on."""
 
 
 class RunIndex:
     """Rows by id. ``refresh`` before reading."""
 
-    def __init__(self, mail: DirectReader, archive: DirectReader, keys: KeyRing) -> None:
+    def __init__(
+        self, mail: DirectReader, archive: DirectReader, events: DirectReader, keys: KeyRing
+    ) -> None:
         self._mail = mail
         self._archive = archive
+        self._events = events
         self._keys = keys
         self._lock = trio.Lock()
-        self._mail_seq = self._archive_seq = 0
+        self._mail_seq = self._archive_seq = self._events_seq = 0
         self._ids: list[str] = []
         self.rows: dict[str, Row] = {}
 
@@ -67,6 +73,15 @@ class RunIndex:
                     except msgspec.DecodeError as error:
                         log.error("archive.unreadable", seq=each.seq, reason=str(error))
                 self._archive_seq = batch[-1].seq
+            await self._refresh_blocked()
+
+    async def _refresh_blocked(self) -> None:
+        async for batch in self._events.follow("movant.event.*.*.blocked", self._events_seq):
+            for each in batch:
+                row = self.rows.get(each.subject.split(".")[3])
+                if row is not None:
+                    row.blocked = True
+            self._events_seq = batch[-1].seq
 
     def newest(self) -> list[Row]:
         """Return all rows, the newest first."""

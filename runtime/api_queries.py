@@ -29,11 +29,13 @@ CURSOR_CHARS_MAX: Final = 12
 class RunQueries:
     """Reads instances."""
 
-    def __init__(self, daemon: Daemon, mail: DirectReader, archive: DirectReader) -> None:
+    def __init__(
+        self, daemon: Daemon, mail: DirectReader, archive: DirectReader, events: DirectReader
+    ) -> None:
         self._daemon = daemon
         self._parts = daemon.parts
         self._mail = mail
-        self._index = RunIndex(mail, archive, daemon.parts.keys)
+        self._index = RunIndex(mail, archive, events, daemon.parts.keys)
 
     async def show(self, request: api.RunShow) -> api.Message:
         """Show all that is known about one instance."""
@@ -79,7 +81,8 @@ class RunQueries:
             return row.status
         actor = self._parts.owner.live.get(row.id)
         if actor is None or actor.activating:
-            return "blocked" if row.id in self._parts.owner.blocked else "running"
+            blocked = self._parts.owner.blocked.get(row.id, row.blocked)
+            return "blocked" if blocked else "running"
         return actor.instance.status
 
     async def history(self, request: api.RunHistory) -> api.Message:

@@ -17,7 +17,6 @@ from protocols.definition import Workflow
 from protocols.errors import (
     AlreadyExistsError,
     MovantError,
-    OversizedError,
     UnavailableError,
 )
 from protocols.ports import Outgoing
@@ -121,7 +120,7 @@ class RunCommands:
     ) -> Outgoing:
         subjects.check_id(instance)
         workflow.check_input(value)
-        body = _body(value, "the input")
+        body = codec.encode(value)
         lines = b"%b: %b\r\n%b: %b\r\n%b" % (
             h.DEFINITION.encode(),
             digest.encode(),
@@ -160,7 +159,7 @@ class RunCommands:
         message_id = request.message_id or self._daemon.new_id()
         return Outgoing(
             subjects.to_signal(request.id, request.name),
-            _body(request.data, "the signal"),
+            codec.encode(request.data),
             h.encode({h.MESSAGE_ID: message_id}),
         )
 
@@ -199,7 +198,7 @@ class RunCommands:
             request.id,
             Outgoing(
                 subjects.to_control(request.id, "cancel"),
-                _body(request.reason, "the reason"),
+                codec.encode(request.reason),
                 h.encode({h.MESSAGE_ID: message_id}),
             ),
         )
@@ -258,14 +257,3 @@ class _Written(msgspec.Struct):
 
     seq: int = 0
     error: MovantError | None = None
-
-
-def _body(value: Any, what: str) -> bytes:
-    """Return a payload for a mailbox. Raises BadValueError, OversizedError."""
-    body = codec.encode(value)
-    if len(body) > codec.PAYLOAD_BYTES_MAX:
-        raise OversizedError(
-            f"{what} has {len(body)} bytes, the limit is {codec.PAYLOAD_BYTES_MAX}",
-            hint="put large data into the object store and pass its name",
-        )
-    return body

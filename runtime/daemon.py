@@ -381,6 +381,8 @@ class Daemon:
             await owner.run()
         except FencedError as error:
             self._give_up(error)
+        finally:
+            owner.close()
 
     async def _api(self, *, task_status: ChildStatus) -> None:
         await Gateway(self).run(task_status=task_status)

@@ -8,14 +8,14 @@ Every handler answers from what stands in the streams or in the owner; it decide
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import structlog
 import trio
 
 from actors.direct_reader import DirectReader
-from protocols import api, subjects
+from protocols import api, codec, subjects
 from protocols import headers as h
 from protocols.errors import (
     BadValueError,
@@ -33,6 +33,9 @@ from runtime.discovery import Discovery
 if TYPE_CHECKING:
     from runtime.daemon import Daemon
     from supervisors.child import ChildStatus
+
+VALUED: Final = frozenset({"run.start", "run.start_many", "run.signal"})
+"""Verbs that carry a value of the caller's: there a key twice would hide one of two values."""
 
 log = structlog.get_logger()
 
@@ -59,10 +62,11 @@ class Gateway:
         async with (
             DirectReader(transport, "MAIL") as mail,
             DirectReader(transport, "ARCHIVE") as archive,
+            DirectReader(transport, "EVENTS") as events,
             trio.open_nursery() as self._nursery,
         ):
             discovery = Discovery(transport)
-            queries = RunQueries(self._daemon, mail, archive)
+            queries = RunQueries(self._daemon, mail, archive, events)
             commands = RunCommands(self._daemon, mail, queries)
             self._handlers = handlers(commands, queries, DaemonQueries(self._daemon, discovery))
             subscriptions = [
@@ -107,6 +111,8 @@ class Gateway:
             self._served[verb] = self._served.get(verb, 0) + 1
             try:
                 request = self._decoders[verb].decode(frame.payload or b"{}")
+                if verb in VALUED:
+                    codec.check_unique(frame.payload)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise BadValueError(f"{verb}: {error}") from error
             result = await handler(request)

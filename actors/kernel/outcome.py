@@ -58,8 +58,8 @@ def end_of_value(value: Any) -> Ended | Blocked:
     """Return the end of code that returned ``value``."""
     try:
         return Ended("completed", codec.encode(value))
-    except BadValueError as error:
-        message = f"the result is outside the value domain: {error.message}"
+    except (BadValueError, OversizedError) as error:
+        message = f"the result cannot be stored: {error.message}"
         return Blocked(reason="result", message=message)
 
 
@@ -72,8 +72,8 @@ def end_of_error(error: BaseException, cancel: Cancel | None) -> Ended | Blocked
     failure = failure_of(error)
     try:
         codec.encode(failure.details)
-    except BadValueError as problem:
-        message = f"the details of the failure are no value: {problem.message}"
+    except (BadValueError, OversizedError) as problem:
+        message = f"the details of the failure cannot be stored: {problem.message}"
         return Blocked(reason="result", message=message)
     return Ended("failed", failure=failure)
 

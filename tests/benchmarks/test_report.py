@@ -28,6 +28,7 @@ RESULTS: list[dict[str, Any]] = [
     {"benchmark": "w8", "service": "hosted", "steps_per_s": 10_000, **SERVED},
     {
         "benchmark": "waiting",
+        "allocator": "python",
         "start_per_s": 4_999,
         "finish_s": 2.5,
         "bytes_per_dormant": 700,
@@ -73,8 +74,8 @@ def test_a_missed_target_is_shown() -> None:
     """The page does not hide what is below its target, and says what was met."""
     page = report.page(results(), [])
 
-    assert "| waiting 1,000 fsync | start_per_s | >= 5,000 | 4,999 | **no** |" in page
-    assert "| waiting 1,000 fsync | finish_s | <= 3 | 2.5 | yes |" in page
+    assert "| waiting 1,000 fsync python | start_per_s | >= 5,000 | 4,999 | **no** |" in page
+    assert "| waiting 1,000 fsync python | finish_s | <= 3 | 2.5 | yes |" in page
     assert "| crash 1,000 daemon | steps_rerun | <= 2 in flight | 3 | **no** |" in page
 
 

@@ -56,7 +56,6 @@ def test_nothing_given_is_a_complete_configuration(tmp_path: Path) -> None:
         ('log.level = "loud"\n', ":1: log.level", "config show"),
         ("partitions = \n", "Invalid value", "TOML"),
         ("replicas = 3\n", "replicas = 3 needs a NATS cluster", "nats.url"),
-        ("[limits]\nmailbox_messages_warn = 60000\n", "above limits.mailbox", "warn below"),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_place(

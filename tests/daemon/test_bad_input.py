@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
+import trio
 
 from protocols import errors
 from protocols.subjects import partition_of
@@ -57,7 +58,12 @@ async def serving(url: str, shop: Shop | None = None) -> AsyncIterator[Running]:
             errors.BadValueError,
             "deeper",
         ),
-        ("run.start", b'{"workflow":"probe.echo","input":%b}' % (b"[" * 9999), errors.BadValueError, ""),
+        (
+            "run.start",
+            b'{"workflow":"probe.echo","input":%b}' % (b"[" * 9999),
+            errors.BadValueError,
+            "",
+        ),
         ("run.show", b'{"id":"nobody"}', errors.NotFoundError, "nobody"),
         ("run.cancel", b'{"id":"nobody"}', errors.NotFoundError, "nobody"),
         ("run.history", b'{"id":"nobody"}', errors.NotFoundError, "nobody"),
@@ -185,11 +191,23 @@ async def test_msgpack_goes_in(nats_server: NatsServer) -> None:
 
 DEAD = [
     ("not JSON", "movant.to.d1.start.probe.echo", b"{", {}, "value"),
-    ("not MessagePack", "movant.to.d2.start.probe.echo", b"\xc1", {"Content-Type": "application/msgpack"}, "value"),
+    (
+        "not MessagePack",
+        "movant.to.d2.start.probe.echo",
+        b"\xc1",
+        {"Content-Type": "application/msgpack"},
+        "value",
+    ),
     ("a key twice", "movant.to.d3.signal.go", b'{"a":1,"a":2}', {}, "value"),
     ("too large", "movant.to.d4.signal.go", b'"%b"' % (b"x" * 300_000), {}, "value"),
     ("a newer schema", "movant.to.d5.start.probe.echo", b"1", {"Movant-Schema": "2"}, "schema"),
-    ("a schema that is no number", "movant.to.d6.signal.go", b"1", {"Movant-Schema": "\u00b2"}, "schema"),
+    (
+        "a schema that is no number",
+        "movant.to.d6.signal.go",
+        b"1",
+        {"Movant-Schema": "\u00b2"},
+        "schema",
+    ),
     ("a bad id", "movant.to._owner.signal.go", b"1", {}, "value"),
     ("an id with a dollar", "movant.to.$x.signal.go", b"1", {}, "id"),
     ("a long id", f"movant.to.{'x' * 129}.signal.go", b"1", {}, "id"),
@@ -202,7 +220,13 @@ DEAD = [
     ("a wild workflow", "movant.to.d12.start.>", b"1", {}, "stray"),
     ("a workflow's name that is none", "movant.to.d13.start.-x", b"2", {}, "name"),
     ("a signal's name that is none", "movant.to.d13.signal.-x", b"3", {}, "name"),
-    ("a hash that is none", "movant.to.d14.start.probe.echo", b"1", {"Movant-Definition": ">"}, "name"),
+    (
+        "a hash that is none",
+        "movant.to.d14.start.probe.echo",
+        b"1",
+        {"Movant-Definition": ">"},
+        "name",
+    ),
     ("a forged reply", "movant.to.d15.reply.s.1.00-0123456789ab", b"1", {}, "token"),
     ("an attempt that is no number", "movant.to.d16.reply.s.\u00b2.tok", b"1", {}, "stray"),
     ("a marker of no partition", "movant.mail.\u00b2._owner", b"{}", {}, "stray"),
@@ -211,9 +235,11 @@ DEAD = [
 
 
 @pytest.mark.parametrize(
-    ("subject", "payload", "lines", "reason"), [each[1:] for each in DEAD], ids=[d[0] for d in DEAD]
+    ("subject", "payload", "lines", "reason"),
+    [each[1:] for each in DEAD],
+    ids=[d[0] for d in DEAD],
 )
-async def test_a_dead_letter(
+async def test_a_dead_letter(  # noqa: PLR0917 - pytest passes by name
     shared_daemon: Running,
     kept_nats: NatsServer,
     subject: str,
@@ -253,7 +279,9 @@ HOSTILE = {
     "an empty header block": hpub(b"movant.to.h3.signal.go", b"NATS/1.0\r\n\r\n"),
     "a block of line ends": hpub(b"movant.to.h4.signal.go", b"\r\n\r\n"),
     "a line without a colon": hpub(b"movant.to.h5.signal.go", b"NATS/1.0\r\nnoise\r\n\r\n"),
-    "headers that are no UTF-8": hpub(b"movant.to.h6.signal.go", b"NATS/1.0\r\n\xff: \xfe\r\n\r\n"),
+    "headers that are no UTF-8": hpub(
+        b"movant.to.h6.signal.go", b"NATS/1.0\r\n\xff: \xfe\r\n\r\n"
+    ),
     "5,000 headers": hpub(
         b"movant.to.h7.signal.go", b"NATS/1.0\r\n" + b"a: b\r\n" * 5000 + b"\r\n"
     ),
@@ -283,12 +311,31 @@ async def test_hostile_bytes_stop_nobody(
         raw.send(data)
         raw.sync()
 
-
     for instance in (f"h{n}" for n in range(1, 10)):
         accepted = await shared_daemon("run.signal", id=instance, name="after", data=1)
         page = await shared_daemon("run.history", id=instance, limit=1000)
         assert page["entries"][-1]["seq"] == accepted["seq"]
     assert (await shared_daemon.run("probe.echo", 1))["status"] == "completed"
+
+
+@pytest.mark.parametrize(
+    "asked", ["movant.api.status", "$SRV.PING", "$SRV.INFO.movant", "movant.svc.shop.buy"]
+)
+async def test_nobody_lets_movant_write_for_him(
+    shared_daemon: Running, kept_nats: NatsServer, asked: str
+) -> None:
+    """A reply subject inside movant's own subjects is not answered: it would have our rights."""
+    with Raw(kept_nats.url) as raw:
+        before = await shared_daemon("run.signal", id="victim", name="before")
+        raw.publish(asked.encode(), b"{}", reply=b"movant.to.victim.control.cancel")
+        raw.publish(asked.encode(), b"{}", reply=b"movant.mail.1._owner")
+        raw.sync()
+        # Behind the others on every queue that they pass.
+        answered = await trio.to_thread.run_sync(raw.ask, asked, b'{"n":"x"}')
+        after = await shared_daemon("run.signal", id="victim", name="after")
+
+    assert answered
+    assert after["seq"] == before["seq"] + 1
 
 
 # Replies
@@ -317,7 +364,9 @@ async def test_replies_that_are_forged_late_double_or_for_nobody(
             raw.sync()
 
         assert view["result"] is None
-        late = await movant.view_when("one", lambda v: v["counters"]["late"] or v["counters"]["duplicates"])
+        late = await movant.view_when(
+            "one", lambda v: v["counters"]["late"] or v["counters"]["duplicates"]
+        )
         assert late["result"] is None
         assert late["status"] == "completed"
 

@@ -35,7 +35,9 @@ async def start(api: Api, part: int) -> None:
     with trio.fail_after(ALL_S):
         while True:
             try:
-                answer = await api("run.start_many", workflow="probe.steps", items=items, answer_s=3.0)
+                answer = await api(
+                    "run.start_many", workflow="probe.steps", items=items, answer_s=3.0
+                )
             except MovantError:
                 await trio.sleep(0.02)
                 continue
@@ -65,7 +67,7 @@ async def all_ended(api: Api, parts: int, *, steps: int = STEPS) -> None:
 async def test_a_daemon_that_is_killed_again_and_again(nats_server: NatsServer) -> None:
     """Ten times at random moments: what was acknowledged goes on where it was."""
     shop = Shop()
-    chance = random.Random(1)
+    chance = random.Random(1)  # noqa: S311 - a seed that replays it
     async with (
         offered(nats_server.url, shop.service),
         daemon_process(nats_server.url) as (process, api),
@@ -85,7 +87,7 @@ async def test_a_daemon_that_is_killed_again_and_again(nats_server: NatsServer) 
 async def test_a_server_that_is_killed_again_and_again(nats_server: NatsServer) -> None:
     """Daemon and service stay: they reconnect, ask again and lose nothing."""
     shop = Shop()
-    chance = random.Random(2)
+    chance = random.Random(2)  # noqa: S311
     async with daemon(nats_server.url, services=[shop.service]) as api:
         for part in range(ROUNDS):
             async with trio.open_nursery() as nursery:
@@ -127,7 +129,7 @@ async def test_a_service_that_is_killed_again_and_again(
     program = tmp_path / "program.py"
     program.write_text(SERVICE)
     service = Process(str(program), str(effects), nats_server.url)
-    chance = random.Random(3)
+    chance = random.Random(3)  # noqa: S311
     try:
         service.start()
         async with daemon(nats_server.url) as api:

@@ -100,7 +100,9 @@ async def test_a_run_that_has_not_begun_is_cancelled(
     """A cancel before the start ends the run as soon as it starts."""
     instance = f"before-{workflow.replace('.', '-')}"
     await plainly(kept_nats.url, [(f"movant.to.{instance}.control.cancel", b'"no"', None)])
-    view = await shared_daemon.run(workflow, {"steps": 1} if "steps" in workflow else 1, id=instance)
+    view = await shared_daemon.run(
+        workflow, {"steps": 1} if "steps" in workflow else 1, id=instance
+    )
 
     assert view["status"] == "cancelled"
 
@@ -266,7 +268,7 @@ async def test_a_list_of_10_000_answers_within_a_second(nats_server: NatsServer)
         page = await movant("run.ls", limit=1_000, after=page["next"], status="completed")
         again_s = time.monotonic() - began
 
-    print(f"run.ls of 10,000: first {first_s:.2f} s, again {again_s:.3f} s")
+    print(f"run.ls of 10,000: first {first_s:.2f} s, again {again_s:.3f} s")  # noqa: T201 - shown with -s
     assert page["total"] >= 9_000
     assert first_s < 3
     assert again_s < 1

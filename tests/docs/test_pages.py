@@ -25,8 +25,6 @@ from tests.docs.tables import DOCS, ROOT, pages
 
 BLOCK: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK: Final = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
-REPORT: Final = DOCS / "benchmarks" / "report.md"
-"""Written by the benchmarks, with the figures of the machine that ran them."""
 ROW: Final = re.compile(r"^\| (.+) \|$", re.MULTILINE)
 
 
@@ -75,8 +73,6 @@ def test_every_link_leads_somewhere(page: Path) -> None:
             continue
         name, _, anchor = link.partition("#")
         target = page.parent / name if name else page
-        if target.resolve() == REPORT:
-            continue
         if not target.exists():
             broken.append(link)
         elif anchor:

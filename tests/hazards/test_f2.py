@@ -18,7 +18,11 @@ async def test_equal_message_ids_of_strangers_are_two_messages(nats_server: Nats
             await movant("run.start", workflow="probe.signals", input=2, id=instance)
         await plainly(
             nats_server.url,
-            [(f"movant.to.{one}.signal.go", value, lines) for one in "ab" for value in (b"1", b"2")],
+            [
+                (f"movant.to.{one}.signal.go", value, lines)
+                for one in "ab"
+                for value in (b"1", b"2")
+            ],
         )
         ended = [await movant.ended(instance) for instance in ("a", "b")]
 

@@ -118,7 +118,10 @@ async def test_m11_a_flood_to_one_mailbox_delays_nobody_else(nats_binary: str) -
     """20,000 signals to one id: what waits in memory stays bounded, another run ends soon."""
     flood = 20_000
     shop = Shop()
-    async with flooded(nats_binary) as server, daemon(server.url, services=[shop.service]) as movant:
+    async with (
+        flooded(nats_binary) as server,
+        daemon(server.url, services=[shop.service]) as movant,
+    ):
         owner = movant.daemon.parts.owner
         most = 0
         await movant("run.start", workflow="probe.signals", input=flood, id="flooded")

@@ -20,9 +20,9 @@ async def test_a_stale_read_is_asked_again(
     reads = 0
     whole = DirectReader.mailbox
 
-    async def behind(self: DirectReader, *args: str, **kwargs: int) -> list[Delivery]:
+    async def behind(self: DirectReader, filter_subject: str, *, after: int = 0) -> list[Delivery]:
         nonlocal reads
-        found = await whole(self, *args, **kwargs)
+        found = await whole(self, filter_subject, after=after)
         reads += 1
         return found[:-1] if reads <= stale else found
 

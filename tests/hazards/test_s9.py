@@ -48,8 +48,7 @@ async def test_a_firing_before_its_time_is_ignored(nats_server: NatsServer) -> N
 async def test_a_timeout_that_the_server_finds_early_is_decided_again(
     nats_server: NatsServer,
 ) -> None:
-    """A daemon whose clock is ahead gives up too early: the fold does not count it, and later
-    the attempt is given up all the same."""
+    """A clock that is ahead: the fold does not count it, and later the attempt is given up."""
     shop = Shop()
     async with daemon(nats_server.url, services=[shop.service]) as movant:
         requests = movant.daemon.parts.requests

@@ -82,7 +82,7 @@ class Api:
                     view = await self("run.show", id=instance)
                     if holds(view):
                         return view
-                except MovantError as error:
+                except (MovantError, LookupError) as error:  # not there yet, or waits for nothing
                     view = error
                 await trio.sleep(0.02)
         raise AssertionError(f"never came about; last seen: {view!r}")

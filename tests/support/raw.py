@@ -29,14 +29,18 @@ class Raw(RawClient):
         self._asked = 0
         self._left = b""
 
-    def put(self, subject: str, payload: bytes = b"", headers: Mapping[str, str] | None = None) -> None:
+    def put(
+        self, subject: str, payload: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> None:
         """Publish one message, with headers if given."""
         if headers is None:
             self.publish(subject.encode(), payload)
         else:
             self.publish_with_headers(subject.encode(), block(headers), payload)
 
-    def ask(self, subject: str, payload: bytes = b"", headers: Mapping[str, str] | None = None) -> Any:
+    def ask(
+        self, subject: str, payload: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> Any:
         """Return the first reply as JSON; None when nobody is there."""
         self._asked += 1
         inbox = f"_INBOX.raw.{id(self)}.{self._asked}"
@@ -57,7 +61,7 @@ class Raw(RawClient):
         return self._reply(inbox.encode())
 
     def stored(self, stream: str, subject: str) -> dict[str, Any] | None:
-        """Return the last message of a subject: seq, data and hdrs as bytes; None: there is none."""
+        """Return the last message of a subject, data and hdrs as bytes; None: there is none."""
         answer = self.ask(
             f"$JS.API.STREAM.MSG.GET.{stream}", json.dumps({"last_by_subj": subject}).encode()
         )

@@ -49,7 +49,7 @@ class Shop:
         self.keys.append(call.key)
         return request.get("n")
 
-    async def flaky(self, request: Any, call: Call) -> str:
+    async def flaky(self, call: Call) -> str:
         """Fail some times."""
         self.calls.append(call)
         if self.failures > 0:
@@ -58,17 +58,17 @@ class Shop:
         self.keys.append(call.key)
         return "at last"
 
-    async def refuse(self, request: Any, call: Call) -> str:
+    async def refuse(self, call: Call) -> str:
         """Refuse for good."""
         self.calls.append(call)
         raise Refused("too_late", "closed", details={"hour": 20})
 
-    async def odd(self, request: Any, call: Call) -> Any:
+    async def odd(self, call: Call) -> Any:
         """Return what is no value."""
         self.calls.append(call)
         return {"when": object()}
 
-    async def huge(self, request: Any, call: Call) -> Any:
+    async def huge(self, call: Call) -> Any:
         """Return more than a payload may have."""
         self.calls.append(call)
         return "x" * 2_000_000

@@ -1,0 +1,162 @@
+"""StreamReader against the real server: in order, no gap, no repeat, whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from actors.inbound import Delivery
+from actors.stream_reader import StreamReader
+from runtime.bridge import NatsTransport
+from runtime.clock import SystemEntropy
+from tests.support.daemon import until
+from tests.support.nats import NatsServer
+from tests.support.raw import Raw
+
+pytestmark = pytest.mark.server
+
+MANY = 20_000
+
+
+class Taker:
+    """Takes deliveries; ``room`` is what it asks for."""
+
+    def __init__(self, room: int = 1_000_000) -> None:
+        self.taken: list[Delivery] = []
+        self.room = room
+
+    def take(self, batch: list[Delivery]) -> None:
+        """Keep a batch."""
+        self.taken += batch
+
+    def demand(self) -> int:
+        """Return how many more there is room for."""
+        return self.room - len(self.taken)
+
+    @property
+    def seqs(self) -> list[int]:
+        """The sequences so far."""
+        return [each.seq for each in self.taken]
+
+
+@asynccontextmanager
+async def reading(
+    transport: NatsTransport, taker: Taker, *, after: int = 0
+) -> AsyncIterator[StreamReader]:
+    """Read MAIL into a taker."""
+    reader = StreamReader(
+        transport,
+        SystemEntropy(),
+        stream="MAIL",
+        after=after,
+        sink=taker.take,
+        demand=taker.demand,
+    )
+    async with trio.open_nursery() as nursery:
+        await nursery.start(reader.run)
+        yield reader
+        nursery.cancel_scope.cancel()
+
+
+def publish(raw: Raw, count: int) -> None:
+    """Publish so many messages to many mailboxes."""
+    raw.send(b"".join(b"PUB movant.to.a%d.signal.go 1\r\n1\r\n" % (n % 100) for n in range(count)))
+    raw.sync()
+
+
+async def test_all_is_read_in_order_from_any_position(
+    transport: NatsTransport, nats_server: NatsServer
+) -> None:
+    """What is there and what comes, once each."""
+    first, second = Taker(), Taker()
+    with Raw(nats_server.url) as raw:
+        publish(raw, 500)
+        await until(lambda: raw.messages("MAIL") == 500)
+        async with reading(transport, first), reading(transport, second, after=300):
+            publish(raw, 500)
+            await until(lambda: len(first.taken) >= 1_000 and len(second.taken) >= 700)
+
+    assert first.seqs == list(range(1, 1_001))
+    assert second.seqs == list(range(301, 1_001))
+    assert all(each.at > 1_700_000_000 * 10**9 for each in first.taken)
+
+
+async def test_consumers_connections_and_servers_may_vanish(
+    transport: NatsTransport, nats_server: NatsServer
+) -> None:
+    """20,000 messages while consumers are deleted and the server is killed: no gap, no repeat."""
+    taker = Taker()
+    async with reading(transport, taker) as reader:
+        for part in range(1, 5):
+            with Raw(nats_server.url) as raw:
+                publish(raw, MANY // 4)
+                await until(lambda part=part: len(taker.taken) > (part - 1) * MANY // 4)  # type: ignore[misc] # bound
+                names = raw.ask("$JS.API.CONSUMER.NAMES.MAIL")["consumers"]
+                if part % 2:
+                    for name in names:
+                        raw.ask(f"$JS.API.CONSUMER.DELETE.MAIL.{name}")
+                await until(lambda part=part: raw.messages("MAIL") == part * MANY // 4)  # type: ignore[misc] # bound
+            if part % 2 == 0:
+                nats_server.kill()
+                nats_server.start()
+        await until(lambda: len(taker.taken) >= MANY)
+
+    assert taker.seqs == list(range(1, MANY + 1))
+    assert reader.statistics().consumers >= 4
+
+
+async def test_nothing_is_asked_for_beyond_the_demand(
+    transport: NatsTransport, nats_server: NatsServer
+) -> None:
+    """A taker without room gets no more; when room has come back, the rest."""
+    taker = Taker(room=100)
+    async with reading(transport, taker) as reader:
+        with Raw(nats_server.url) as raw:
+            publish(raw, 1_000)
+            await until(lambda: raw.messages("MAIL") == 1_000)
+        await until(lambda: len(taker.taken) >= 100)
+        stopped = len(taker.taken)
+        taker.room = 1_000
+        reader.refill()
+        await until(lambda: len(taker.taken) == 1_000)
+
+    assert stopped == 100
+    assert taker.seqs == list(range(1, 1_001))
+
+
+async def test_poison_passes(transport: NatsTransport, nats_server: NatsServer) -> None:
+    """Subjects and headers that are none are delivered, and so is what stands behind them."""
+    taker = Taker()
+    with Raw(nats_server.url) as raw:
+        raw.publish(b"movant.to.\xff\xfe.signal.go", b"1")
+        raw.publish(b"movant.to.a.signal.go", b"1", reply=b"\xff")
+        raw.publish_with_headers(b"movant.to.a.signal.go", b"\r\n\r\n", b"1")
+        raw.publish_with_headers(b"movant.to.a.signal.go", b"NATS/1.0 503\r\n\r\n", b"")
+        raw.publish_with_headers(b"movant.to.a.signal.go", b"NATS/1.0 409 gone\r\n\r\n", b"")
+        raw.publish(b"movant.to.a.signal.last", b"1")
+    async with reading(transport, taker) as reader:
+        await until(lambda: len(taker.taken) == 6)
+
+    assert taker.seqs == [1, 2, 3, 4, 5, 6]
+    assert reader.statistics().gaps == 0
+
+
+async def test_a_reader_that_was_stopped_stays_so(
+    transport: NatsTransport, nats_server: NatsServer
+) -> None:
+    """A drain takes nothing more, not even after a lost connection."""
+    taker = Taker()
+    async with reading(transport, taker) as reader:
+        reader.stop()
+        nats_server.kill()
+        nats_server.start()
+        await until(lambda: transport.connected)
+        with Raw(nats_server.url) as raw:
+            publish(raw, 100)
+            await until(lambda: raw.messages("MAIL") == 100)
+
+    assert taker.taken == []
+    assert reader.position == 0
