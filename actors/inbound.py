@@ -223,6 +223,7 @@ def _failure(found: dict[str, str], payload: bytes, content_type: str) -> Failur
         retryable=not refused,
         details=details,
         retry_after_s=_seconds(found.get(h.RETRY_AFTER, "")),
+        unknown=outcome == "unknown",
     )
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-import msgspec
 import structlog
 import trio
 
@@ -26,14 +25,17 @@ from actors.direct_reader import DirectReader
 from actors.inbound import DeadLetter, Delivery, Letter, Marker, parse
 from actors.kernel.instance import Instance
 from actors.outbox import Outbox, is_first
+from actors.owner_statistics import OwnerStatistics
+from actors.partitions import FencedError, Partitions
 from actors.passivation import Passivation, woken
+from actors.pinning import Pinning
 from actors.requests import Requests
 from actors.system import ActorSystem
 from actors.workflow import OpenAsk, WorkflowActor
 from protocols.effects import AnyEffect, Arm, Ask, Pin
-from protocols.errors import MovantError, NotFoundError, RefusedError
+from protocols.errors import MovantError
 from protocols.failure import Failure
-from protocols.mail import AnyMail, AttemptRefused, AttemptTimedOut, Pinned, Reply, Start, Woken
+from protocols.mail import AnyMail, AttemptTimedOut, Pinned, Reply, Start, Woken
 from protocols.ports import Clock
 from protocols.subjects import partition_of
 from protocols.tokens import KeyRing
@@ -46,39 +48,15 @@ PER_ACTOR_MAX: Final = 2_000
 """Messages waiting for one instance; above it the rest is read again from its mailbox."""
 FINISHED_MAX: Final = 20_000
 """Ids of instances that ended here lately: their late messages need no activation."""
-PIN_RETRY_S: Final = 1.0
 DRAIN_LOOK_S: Final = 0.01
 
 log = structlog.get_logger()
 
 
-class FencedError(RefusedError):
-    """Another daemon has taken the partitions over: this one must stop at once."""
-
-    code = "refused.fenced"
-
-
-class OwnerStatistics(msgspec.Struct, frozen=True):
-    """What an owner has in memory and has done since its start."""
-
-    live: int
-    backlog: int
-    position: int
-    folded: int
-    activations: int
-    passivations: int
-    wakes: int
-    void: int
-    late: int
-    dead: int
-    crashed: int
-
-
 class Owner:
     """All partitions of one daemon, on the trio thread. ``run`` belongs under a supervisor.
 
-    ``dead`` is told each message that no fold can take. ``requests`` and ``outbox`` are set
-    by the daemon before ``run``.
+    ``dead`` is told each message that no fold can take. Call ``wire`` before ``run``.
     """
 
     requests: Requests
@@ -103,7 +81,6 @@ class Owner:
         self._clock = clock
         self._keys = keys
         self._definitions = definitions
-        self._partitions = partitions
         self._epoch = epoch
         self._dead = dead
         self._refill = refill
@@ -113,30 +90,27 @@ class Owner:
         """What became known of blocked instances since the start: blocked, or no longer."""
         self.activation = Activation(self, mailboxes, definitions, keys)
         self.passivation = Passivation(clock, self.live, self._drop, epoch, live_max=live_max)
+        self._pinning = Pinning(definitions, epoch)
         self._nursery: trio.Nursery | None = None
         self._finished: dict[str, None] = {}
-        self._epochs = [cp.Epochs() for _ in range(partitions)]
-        self._from = [0] * partitions
-        self._listed: dict[str, int] = {}
-        for partition, stored in checkpoints.items():
-            self._epochs[partition] = cp.Epochs(stored.markers)
-            self._from[partition] = stored.position
-            self._listed.update(stored.entries)
-        self._handed = min(self._from)
-        self._marked: set[int] = set()
+        self._partitions = Partitions(partitions, epoch, checkpoints)
         self._catching_up = True
         self._caught_up = trio.Event()
         self._fence = trio.Event()
-        self._fenced_by = 0
         self.backlog = 0
         self._folded = self._void = self._late = self._dead_count = 0
 
     # For the daemon.
 
+    def wire(self, requests: Requests, outbox: Outbox) -> None:
+        """Connect what acts for the owner; once, before ``run``."""
+        self.requests = requests
+        self.outbox = self.passivation.outbox = self._pinning.outbox = outbox
+
     @property
     def after(self) -> int:
         """The position that the reader has to start behind."""
-        return min(self._from)
+        return self._partitions.after
 
     def demand(self) -> int:
         """Return how many more messages may be handed over."""
@@ -146,19 +120,19 @@ class Owner:
         """Recover, then host until cancelled. Raises FencedError when another owner came."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            for instance, cause in list(self._listed.items()):
+            for instance, cause in list(self._partitions.listed.items()):
                 if instance not in self.live:
-                    actor = self._start_actor(
-                        instance, partition_of(instance, self._partitions), cause
-                    )
-                    self._activate(actor)
+                    partition = partition_of(instance, self._partitions.count)
+                    self._activate(self._start_actor(instance, partition, cause))
             nursery.start_soon(self.passivation.run)
             task_status.started()
             await self._fence.wait()
-            raise FencedError(
-                f"another daemon took over with epoch {self._fenced_by}",
-                hint="look at `movant status` for who owns the partitions",
-            )
+            nursery.cancel_scope.cancel()
+        # Outside of the nursery, or it would be wrapped in a group that nobody catches.
+        raise FencedError(
+            f"another daemon took over with epoch {self._partitions.fenced_by}",
+            hint="look at `movant status` for who owns the partitions",
+        )
 
     def close(self) -> None:
         """Drop all actors: nothing of a former owner may act beside the next one."""
@@ -183,34 +157,24 @@ class Owner:
         for actor in list(self.live.values()):
             pin = actor.unsettled.get(("pin", actor.instance.workflow))
             if type(pin) is Pin and pin.workflow in wanted:
-                self._start_soon(self._pin, actor, pin)
+                self._start_soon(self._pinning.pin, actor, pin)
 
     def checkpoint(self) -> dict[int, cp.Checkpoint]:
         """Return what to store for each partition, as of now."""
         unfolded = [each.unfolded for each in self.live.values() if each.unfolded]
-        at = cp.position(self._handed, unfolded)
-        unsettled: list[list[tuple[str, int]]] = [[] for _ in range(self._partitions)]
+        unsettled = [(at[0], id_, at[1]) for id_, at in self.crashes.items()]
         for actor in self.live.values():
             cause = actor.lowest_cause()
             if actor.activating:  # what it has not folded yet may have effects as well
                 cause = actor.threshold if cause is None else min(cause, actor.threshold)
             if cause is not None:
-                unsettled[actor.partition].append((actor.id, cause))
-        for instance, (partition, cause, _) in self.crashes.items():
-            unsettled[partition].append((instance, cause))
-        found = {}
-        for partition in self._marked:
-            position = max(at, self._from[partition])
-            listed = cp.entries(unsettled[partition], position)
-            for instance, _ in cp.surplus(listed):
+                unsettled.append((actor.partition, actor.id, cause))
+        at = cp.position(self._partitions.handed, unfolded)
+        found = self._partitions.checkpoints(at, unsettled)
+        for checkpoint in found.values():
+            for instance, _ in cp.surplus(checkpoint.entries):
                 if instance in self.live:
                     self.passivation.cover(self.live[instance])
-            found[partition] = cp.Checkpoint(
-                position=position,
-                epoch=self._epoch,
-                entries=listed,
-                markers=self._epochs[partition].markers(),
-            )
         return found
 
     def statistics(self) -> OwnerStatistics:
@@ -218,7 +182,7 @@ class Owner:
         return OwnerStatistics(
             live=len(self.live),
             backlog=self.backlog,
-            position=self._handed,
+            position=self._partitions.handed,
             folded=self._folded,
             activations=self.activation.count,
             passivations=self.passivation.count,
@@ -235,19 +199,20 @@ class Owner:
         """Hand each message to its actor. Never waits and never raises for foreign input."""
         live = self.live
         keys = self._keys
-        starts = self._from
+        partitions = self._partitions
+        starts = partitions.starts
         for delivery in batch:
-            self._handed = delivery.seq
+            partitions.handed = delivery.seq
             parsed = parse(delivery, keys)
             if type(parsed) is Letter:
-                if parsed.partition >= self._partitions:
+                if parsed.partition >= partitions.count:
                     self._dead_count += 1
                     self._dead(DeadLetter(delivery, "stray", "there is no such partition"))
                     continue
                 if delivery.seq <= starts[parsed.partition]:
                     continue
                 mail = parsed.mail
-                if type(mail) is not Reply and self.is_void(parsed.partition, mail):
+                if type(mail) is not Reply and partitions.is_void(parsed.partition, mail):
                     self._void += 1
                     continue
                 actor = live.get(parsed.instance)
@@ -263,25 +228,18 @@ class Owner:
 
     def handed(self, partition: int) -> int:
         """Return the position up to which the markers of a partition are known."""
-        return max(self._handed, self._from[partition])
+        return self._partitions.known_to(partition)
 
     def is_void(self, partition: int, mail: AnyMail) -> bool:
         """Tell whether a message stands behind a marker with a higher epoch."""
-        if isinstance(mail, Pinned | AttemptTimedOut | AttemptRefused):
-            return self._epochs[partition].is_void(mail.seq, mail.epoch)
-        return False
+        return self._partitions.is_void(partition, mail)
 
     def _mark(self, marker: Marker) -> None:
-        if marker.partition >= self._partitions:
-            return
-        self._epochs[marker.partition].add(marker.seq, marker.epoch)
-        if marker.epoch > self._epoch:
-            self._fenced_by = marker.epoch
+        complete = self._partitions.mark(marker)
+        if self._partitions.fenced_by:
             self._fence.set()
-        elif marker.epoch == self._epoch:
-            self._marked.add(marker.partition)
-            if self._catching_up and len(self._marked) == self._partitions:
-                self._begin()
+        elif complete and self._catching_up:
+            self._begin()
 
     def _arrive(self, letter: Letter, delivery: Delivery) -> WorkflowActor | None:
         """Return an actor for an id that is not in memory; None when nobody needs one."""
@@ -291,7 +249,7 @@ class Owner:
             return None
         actor = self._start_actor(letter.instance, letter.partition, mail.seq)
         if type(mail) is not Start or not is_first(
-            delivery.headers, letter.instance, self._partitions
+            delivery.headers, letter.instance, self._partitions.count
         ):
             actor.needed = mail.seq
             self._activate(actor)
@@ -332,7 +290,9 @@ class Owner:
     def _activate(self, actor: WorkflowActor) -> None:
         actor.activating = True
         if not actor.instance.folded:
-            actor.threshold = min(actor.threshold, self._listed.pop(actor.id, actor.threshold))
+            actor.threshold = min(
+                actor.threshold, self._partitions.listed.pop(actor.id, actor.threshold)
+            )
         else:
             actor.threshold = actor.instance.folded + 1
         self._start_soon(self.activation.run, actor)
@@ -448,7 +408,7 @@ class Owner:
         if self._catching_up:
             return
         if type(effect) is Pin:
-            self._start_soon(self._pin, actor, effect)
+            self._start_soon(self._pinning.pin, actor, effect)
         else:
             self.outbox.perform(actor, effect)
 
@@ -461,26 +421,6 @@ class Owner:
             if actor.instance.finished_at:
                 self._retire(actor)
         self._caught_up.set()
-
-    async def _pin(self, actor: WorkflowActor, pin: Pin) -> None:
-        """Decide which definition a raw start is folded with.
-
-        Settled when it is folded: an acknowledged owner message may still be void.
-        """
-        while True:
-            try:
-                digest, _ = await self._definitions.latest(pin.workflow)
-            except NotFoundError:
-                log.warning("workflow.unknown", run=actor.id, workflow=pin.workflow)
-                return
-            except MovantError as error:
-                log.warning("pin.waiting", run=actor.id, reason=str(error))
-                await trio.sleep(PIN_RETRY_S)
-                continue
-            if actor.instance.is_open(pin):
-                body = {"epoch": self._epoch, "definition": digest, "kernel": 1}
-                self.outbox.decision(actor, "pinned", body, _pinned)
-            return
 
     def _retire(self, actor: WorkflowActor) -> None:
         """Drop a finished actor as soon as its last effects are acknowledged."""
@@ -501,8 +441,3 @@ class Owner:
     def _start_soon(self, function: Callable[..., Any], *args: Any) -> None:
         assert self._nursery is not None
         self._nursery.start_soon(function, *args)
-
-
-def _pinned(_: int, error: MovantError | None) -> None:
-    if error is not None:
-        log.error("pin.refused", reason=str(error))

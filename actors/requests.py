@@ -258,9 +258,7 @@ class Requests:
             state.spent_s = 0.0  # waiting for a service does not use the attempt's time
             if route.presence is Presence.ABSENT:
                 self.parked += 1
-                log.warning(
-                    "step.parked", run=actor.id, step=state.ask.path, subject=route.subject
-                )
+                log.debug("step.parked", run=actor.id, step=state.ask.path, subject=route.subject)
 
     def _refuse(
         self,

@@ -206,7 +206,13 @@ class Router:
         while len(route.seen) > MEMBERS_MAX:
             del route.seen[next(iter(route.seen))]
         if route.presence is not before or replaced:
-            log.info("route.presence", subject=route.subject, presence=route.presence.value)
+            say = log.warning if route.presence is Presence.ABSENT else log.info
+            say(
+                "route.presence",
+                subject=route.subject,
+                presence=route.presence.value,
+                open=route.users,
+            )
             self._changed(route, replaced)
 
     async def _gone(self, route: Route, known: set[str]) -> bool:

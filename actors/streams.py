@@ -168,6 +168,11 @@ async def _ensure(transport: Transport, configuration: Configuration) -> None:
             hint="JetStream has to be enabled, with room for its store; another stream may"
             " capture these subjects: `nats stream ls`",
         )
+    if problems := differences(configuration, created.get("config", {})):
+        raise ConfigurationError(
+            f"the server dropped settings of stream {name}: {'; '.join(problems)}",
+            hint="movant needs nats-server 2.14 or newer; remove the stream, then update it",
+        )
     log.info("stream.created", stream=name)
 
 

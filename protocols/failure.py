@@ -36,3 +36,5 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     retryable: bool = True
     details: Any = None
     retry_after_s: float | None = None
+    unknown: bool = False
+    """The effect may have happened: nobody can say that it did not."""

@@ -16,7 +16,6 @@ come after it are made anew from it.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
@@ -34,8 +33,9 @@ from actors.kv_definitions import KvDefinitionStore
 from actors.leases import Leases
 from actors.local import LocalService
 from actors.outbox import Outbox
-from actors.owner import FencedError, Owner
+from actors.owner import Owner
 from actors.packing import pack
+from actors.partitions import FencedError
 from actors.requests import Requests
 from actors.router import Router
 from actors.spawning import Spawning
@@ -58,6 +58,7 @@ from runtime.identity import is_dead, own_lease
 from runtime.parts import Parts
 from runtime.server.configuration import Settings
 from runtime.server.embedded import EmbeddedServer
+from runtime.started import Looking, WhenUp
 from supervisors.child import ChildSpec, ChildStatus
 from supervisors.incarnation import ChildView
 from supervisors.intensity import Intensity
@@ -67,8 +68,6 @@ from supervisors.tree import SupervisorSpec, build
 
 VERSION: Final = metadata.version("movant")
 CHECKPOINT_S: Final = 1.0
-LEASE_WAIT_S: Final = 12.0
-"""More than twice the lease: a daemon that died elsewhere is surely noticed."""
 STREAMS: Final = ("MAIL", "TIMERS", "EVENTS", "ARCHIVE", "DEAD")
 REPLY_KEY_BYTES: Final = 32
 MARKERS_S: Final = 10.0
@@ -172,7 +171,7 @@ class Daemon:
 
     async def _supervise(self, root: Supervisor) -> None:
         try:
-            await root.run(task_status=_Status(self._changed.set))
+            await root.run(task_status=WhenUp(self._changed.set))
         except MovantError as error:
             self._fatal = self._fatal or error
         finally:
@@ -245,7 +244,7 @@ class Daemon:
                     free_bytes_min=chosen.free_bytes_min,
                 )
             )
-        await server.run(_Told(task_status, lambda url: setattr(self, "url", url)))
+        await server.run(Looking(task_status, lambda url: setattr(self, "url", url)))
 
     async def _bridge(self, *, task_status: ChildStatus) -> None:
         async with connect(
@@ -271,7 +270,7 @@ class Daemon:
                 own_lease(self.name),
                 is_dead,
             )
-            epoch = await parts.leases.take(wait_s=LEASE_WAIT_S)
+            epoch = await parts.leases.take(wait_s=config.lease_wait_s)
         except ConfigurationError as error:
             self._give_up(error)
             raise
@@ -333,7 +332,7 @@ class Daemon:
                 dead=dead.take,
                 refill=lambda: parts.reader.refill(),  # noqa: PLW0108  # made below
             )
-            parts.requests = owner.requests = Requests(
+            parts.requests = Requests(
                 parts.transport,
                 parts.router,
                 self.clock,
@@ -342,7 +341,7 @@ class Daemon:
                 decide=owner.decide,
                 local=lambda _, ask, reply: parts.local.run(ask, reply),
             )
-            owner.outbox = owner.passivation.outbox = Outbox(
+            outbox = Outbox(
                 parts.writers,
                 owner.settled,
                 Spawning(
@@ -353,6 +352,7 @@ class Daemon:
                     nursery.start_soon,
                 ),
             )
+            owner.wire(parts.requests, outbox)
             parts.reader = StreamReader(
                 parts.transport,
                 self.entropy,
@@ -423,29 +423,6 @@ class Daemon:
         for partition in range(self.config.partitions):
             writer.write(Outgoing(marker(partition), body), _marked)
         await writer.drained()
-
-
-class _Status:
-    """What the root supervisor reports to."""
-
-    def __init__(self, up: Callable[[], None]) -> None:
-        self._up = up
-
-    def started(self, value: Any = None, *, stop: Callable[[], Any] | None = None) -> None:
-        del value, stop
-        self._up()
-
-
-class _Told:
-    """A trio TaskStatus that looks at the value before it passes it on."""
-
-    def __init__(self, told: ChildStatus, look: Callable[[str], None]) -> None:
-        self._told = told
-        self._look = look
-
-    def started(self, value: str = "") -> None:
-        self._look(value)
-        self._told.started(value)
 
 
 def _marked(_: int, error: MovantError | None) -> None:

@@ -106,6 +106,8 @@ class Discovery:
         found: dict[str, api.ServiceView] = {}
         for each in info:
             name = str(each.get("name", ""))
+            if name == api.SERVICE:
+                continue  # the daemon itself
             endpoints = each.get("endpoints") or []
             numbers = (stats.get(each.get("id")) or {}).get("endpoints") or []
             before = found.get(name)

@@ -109,7 +109,7 @@ class Step(Operation[T]):
             return
         options = self.options
         retryable = failure.retryable and (
-            options.idempotent or failure.kind not in {TIMEOUT, PROTOCOL}
+            options.idempotent or not (failure.unknown or failure.kind in {TIMEOUT, PROTOCOL})
         )
         if not options.retry.allows(attempt, failure.kind, retryable=retryable):
             self.decide(0)

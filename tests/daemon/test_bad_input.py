@@ -189,6 +189,34 @@ async def test_msgpack_goes_in(nats_server: NatsServer) -> None:
         assert (await movant.ended("packed-2"))["result"] == [value]
 
 
+async def test_msgpack_comes_back_from_a_service(nats_server: NatsServer) -> None:
+    """A foreign service may reply in MessagePack; clients read the result as JSON."""
+    value = {"a": [1, 2.5, None], "b": "x"}
+    async with daemon(nats_server.url) as movant:
+        with Raw(nats_server.url) as service:
+            service.send(b"SUB movant.svc.shop.buy q 5\r\n")
+            service.sync()
+            await movant("run.start", workflow="probe.steps", input={"steps": 1}, id="a")
+            request = await service.next()
+            lines = {"Content-Type": "application/msgpack"}
+            service.put(request.reply.decode(), msgspec.msgpack.encode(value), lines)
+            ended = await movant.ended("a")
+
+    assert ended["result"] == [value]
+
+
+async def test_one_id_twice_in_one_request_is_created_once(shared_daemon: Running) -> None:
+    """Both starts go into one commit: the server cannot tell them apart there, the writer can."""
+    items = [{"id": "same", "input": n} for n in range(3)] + [{"id": "other", "input": 1}]
+    answer = await shared_daemon("run.start_many", workflow="probe.echo", items=items)
+    ended = await shared_daemon.ended("same")
+    history = await shared_daemon("run.history", id="same")
+
+    assert [each["created"] for each in answer["results"]] == [True, False, False, True]
+    assert ended["result"] == 0
+    assert [each["kind"] for each in history["entries"]] == ["start"]
+
+
 DEAD = [
     ("not JSON", "movant.to.d1.start.probe.echo", b"{", {}, "value"),
     (
@@ -229,6 +257,7 @@ DEAD = [
     ),
     ("a forged reply", "movant.to.d15.reply.s.1.00-0123456789ab", b"1", {}, "token"),
     ("an attempt that is no number", "movant.to.d16.reply.s.\u00b2.tok", b"1", {}, "stray"),
+    ("a firing of no partition", "movant.fired.99.d18.t", b"4", {}, "stray"),
     ("a marker of no partition", "movant.mail.\u00b2._owner", b"{}", {}, "stray"),
     ("a marker that is none", "movant.mail.7._owner", b"[]", {}, "value"),
 ]

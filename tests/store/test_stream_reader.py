@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 import trio
 
 from actors.inbound import Delivery
 from actors.stream_reader import StreamReader
+from protocols.ports import Outgoing
 from runtime.bridge import NatsTransport
 from runtime.clock import SystemEntropy
 from tests.support.daemon import until
@@ -148,15 +150,29 @@ async def test_a_reader_that_was_stopped_stays_so(
     transport: NatsTransport, nats_server: NatsServer
 ) -> None:
     """A drain takes nothing more, not even after a lost connection."""
-    taker = Taker()
-    async with reading(transport, taker) as reader:
+    taker, witness = Taker(), Taker()
+    async with reading(transport, taker) as reader, reading(transport, witness):
         reader.stop()
         nats_server.kill()
         nats_server.start()
         await until(lambda: transport.connected)
         with Raw(nats_server.url) as raw:
             publish(raw, 100)
-            await until(lambda: raw.messages("MAIL") == 100)
+        await until(lambda: len(witness.taken) == 100)
+        for name in await consumers(transport):
+            await transport.request(Outgoing(f"$JS.API.CONSUMER.DELETE.MAIL.{name}", b""), 2)
+        with Raw(nats_server.url) as raw:
+            publish(raw, 100)
+        await until(lambda: len(witness.taken) == 200)
+        left = await consumers(transport)
 
     assert taker.taken == []
     assert reader.position == 0
+    assert len(left) == 1
+
+
+async def consumers(transport: NatsTransport) -> list[str]:
+    """Return the names of MAIL's consumers."""
+    answer = await transport.request(Outgoing("$JS.API.CONSUMER.NAMES.MAIL", b""), 2)
+    found: list[str] = msgspec.json.decode(answer.payload)["consumers"]
+    return found

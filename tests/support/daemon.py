@@ -110,6 +110,8 @@ class Running(Api):
         super().__init__(transport)
         self.daemon = one
         self.scope = scope
+        self.error: MovantError | None = None
+        """Why it ended by itself, when it did."""
 
     def crash(self) -> None:
         """End it where it stands: no drain, no last checkpoint, queues are lost."""
@@ -138,17 +140,23 @@ async def daemon(
 
     async def host(*, task_status: trio.TaskStatus[Any]) -> None:
         with scope:
-            await one.run(task_status=task_status)
+            try:
+                await one.run(task_status=task_status)
+            except MovantError as error:
+                if one.state == "starting":
+                    raise
+                running.error = error
 
     async def offer(*, task_status: trio.TaskStatus[None]) -> None:
         await serve(services, url, stop, drain_s=0.5, task_status=task_status)
 
     async with connect(url, name="test") as transport, trio.open_nursery() as nursery:
+        running = Running(transport, one, scope)
         if services:
             await nursery.start(offer)
         await nursery.start(host)
         try:
-            yield Running(transport, one, scope)
+            yield running
         finally:
             stop.set()
             one.drain()
