@@ -206,13 +206,15 @@ class Router:
         while len(route.seen) > MEMBERS_MAX:
             del route.seen[next(iter(route.seen))]
         if route.presence is not before or replaced:
-            say = log.warning if route.presence is Presence.ABSENT else log.info
-            say(
-                "route.presence",
-                subject=route.subject,
-                presence=route.presence.value,
-                open=route.users,
-            )
+            facts = {
+                "subject": route.subject,
+                "presence": route.presence.value,
+                "open": route.users,
+            }
+            if route.presence is Presence.ABSENT:
+                log.warning("route.presence", **facts)
+            else:
+                log.info("route.presence", **facts)
             self._changed(route, replaced)
 
     async def _gone(self, route: Route, known: set[str]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from actors.owner import FencedError
+from actors.partitions import FencedError
 from tests.support.daemon import daemon, until
 from tests.support.nats import NatsServer
 from tests.support.raw import Raw
