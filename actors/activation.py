@@ -17,10 +17,11 @@ import trio
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
 from actors.inbound import Delivery, Letter, parse
+from actors.kernel.instance import Instance
 from actors.workflow import WorkflowActor
 from protocols.effects import AnyEffect
 from protocols.errors import MovantError, RefusedError
-from protocols.mail import AnyMail, Pinned, Start, Woken
+from protocols.mail import AnyMail, Migrate, Pinned, Start, Woken
 from protocols.subjects import mailbox
 from protocols.tokens import KeyRing
 
@@ -44,6 +45,10 @@ class Home(Protocol):
 
     def adopt(self, actor: WorkflowActor, effects: Iterable[AnyEffect], parked: set[str]) -> None:
         """Take what a refold asked for."""
+        ...
+
+    def remake(self, actor: WorkflowActor) -> None:
+        """Fold the mailbox again from its beginning: its definition has changed."""
         ...
 
     def activated(self, actor: WorkflowActor) -> None:
@@ -70,9 +75,9 @@ class Activation:
     async def run(self, actor: WorkflowActor) -> None:
         """Bring an actor up to date: fold what is stored until nothing is missing."""
         self.count += 1
-        instance = actor.instance
         tries = 0
         while True:
+            instance = actor.instance
             try:
                 stored = await self._mailboxes.mailbox(
                     mailbox(actor.id, actor.partition), after=instance.folded
@@ -86,6 +91,13 @@ class Activation:
                 tries = await _pause(tries)
                 continue
             mails = self._mails(actor, stored)
+            if instance.folded and definition_of(mails) not in {"", instance.definition}:
+                self._home.remake(actor)
+                return
+            if not instance.folded and (definition := definition_of(mails)):
+                instance = actor.instance = Instance(
+                    actor.id, self._definitions.workflow, definition=definition
+                )
             parked = _lower_threshold(actor, mails)
             if not await self.load(mails):
                 tries = await _pause(tries)
@@ -117,7 +129,7 @@ class Activation:
     async def load(self, mails: Iterable[AnyMail]) -> bool:
         """Load the definitions that messages name; False when the store does not answer."""
         for mail in mails:
-            if (type(mail) is Start or type(mail) is Pinned) and mail.definition:
+            if isinstance(mail, Start | Pinned | Migrate) and mail.definition:
                 try:
                     await self._definitions.prefetch(mail.definition)
                 except RefusedError as error:
@@ -140,6 +152,15 @@ class Activation:
         finally:
             instance.refolding = False
         return effects
+
+
+def definition_of(mails: Iterable[AnyMail]) -> str:
+    """Return the definition of the last migration among messages, or nothing."""
+    found = ""
+    for mail in mails:
+        if type(mail) is Migrate:
+            found = mail.definition
+    return found
 
 
 def _lower_threshold(actor: WorkflowActor, mails: Iterable[AnyMail]) -> set[str]:

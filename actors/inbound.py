@@ -22,6 +22,7 @@ from protocols.mail import (
     Cancel,
     ChildEnded,
     Fired,
+    Migrate,
     Parent,
     Pinned,
     Reply,
@@ -362,18 +363,28 @@ def _owner(delivery: Delivery, tokens: list[str]) -> AnyMail | DeadLetter:
             return DeadLetter(delivery, "kind", f"{kind[:60]!r} is no decision of an owner")
 
 
-def _control(delivery: Delivery, tokens: list[str]) -> Cancel | DeadLetter:
-    if tokens[5] != "cancel":
+def _control(delivery: Delivery, tokens: list[str]) -> Cancel | Migrate | DeadLetter:
+    if tokens[5] not in {"cancel", "migrate"}:
         return DeadLetter(delivery, "kind", f"{tokens[5][:60]!r} is no control verb")
     found = _common(delivery)
     if found is None:
         return DeadLetter(delivery, "headers", "the header block cannot be read")
-    reason = decode(delivery.payload, found.get(h.CONTENT_TYPE, ""))
+    told = decode(delivery.payload, found.get(h.CONTENT_TYPE, ""))
+    text = told if isinstance(told, str) else ""
+    if tokens[5] == "migrate":
+        if not is_name(text):
+            return DeadLetter(delivery, "name", "a migration names no definition")
+        return Migrate(
+            seq=delivery.seq,
+            at=delivery.at,
+            definition=text,
+            message_id=found.get(h.MESSAGE_ID, ""),
+        )
     return Cancel(
         seq=delivery.seq,
         at=delivery.at,
         message_id=found.get(h.MESSAGE_ID, ""),
-        reason=reason if isinstance(reason, str) else "",
+        reason=text,
     )
 
 

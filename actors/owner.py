@@ -35,7 +35,7 @@ from actors.workflow import OpenAsk, WorkflowActor
 from protocols.effects import AnyEffect, Arm, Ask, Pin
 from protocols.errors import MovantError
 from protocols.failure import Failure
-from protocols.mail import AnyMail, AttemptTimedOut, Pinned, Reply, Start, Woken
+from protocols.mail import AnyMail, AttemptTimedOut, Migrate, Pinned, Reply, Start, Woken
 from protocols.ports import Clock
 from protocols.subjects import partition_of
 from protocols.tokens import KeyRing
@@ -314,16 +314,30 @@ class Owner:
             elif redo or type(effect) is Ask:
                 self._perform(actor, effect)
 
+    def remake(self, actor: WorkflowActor) -> None:
+        """Fold the mailbox again from its beginning: its definition has changed.
+
+        All effects are done again: the new code may ask earlier for what the old one never
+        asked for, and repeats are dropped by their identity.
+        """
+        waiting = [each.seq for each in actor.actor_inbox.queue if hasattr(each, "seq")]
+        needed = max([actor.needed, actor.instance.folded, *waiting])
+        self.backlog -= actor.backlog
+        actor.backlog = 0
+        self._drop(actor)
+        fresh = self._start_actor(actor.id, actor.partition, 0)
+        fresh.needed = fresh.unfolded = needed
+        self._activate(fresh)
+
     def activated(self, actor: WorkflowActor) -> None:
         """Let an actor go on with what comes: it has folded all that was handed over."""
         actor.activating = actor.behind = False
         actor.unfolded = 0
         actor.touched = self._clock.monotonic()
         self.crashes.pop(actor.id, None)
-        if actor.instance.status == "blocked":
-            self.blocked[actor.id] = True
-        elif actor.id in self.blocked:
-            self.blocked[actor.id] = False
+        blocked = actor.instance.status == "blocked"
+        if blocked or actor.id in self.blocked:
+            self.blocked[actor.id] = blocked
         self._retire(actor)
 
     # Host of the actors: what their folds ask for.
@@ -333,6 +347,9 @@ class Owner:
         self._folded += 1
         actor.touched = self._clock.monotonic()
         self._close(actor, mail)
+        if type(mail) is Migrate and not actor.final:
+            self.remake(actor)
+            return
         for effect in effects:
             self._perform(actor, effect)
         if actor.backlog:
@@ -348,21 +365,11 @@ class Owner:
         """Drop what the fold of a message has decided."""
         if actor.instance.status == "blocked":
             self.blocked[actor.id] = True
-        if type(mail) is Reply:
-            identity = ("ask", mail.step, mail.attempt)
-            state = actor.asks.get(identity)
-            if actor.instance.status == "blocked":
-                actor.close_asks()
-            elif state is not None and not actor.instance.is_open(state.ask):
-                actor.drop_ask(identity)
-        elif type(mail) is Woken:
+        actor.decided(mail)
+        if type(mail) is Woken:
             woken(actor, mail)
-        elif type(mail) is Pinned:
-            actor.unsettled.pop(("pin", actor.instance.workflow), None)
-        elif actor.asks:
-            actor.close_asks()
-            if type(mail) is AttemptTimedOut:
-                self.requests.early(actor, mail)
+        elif type(mail) is AttemptTimedOut:
+            self.requests.early(actor, mail)
 
     def crashed(self, actor: WorkflowActor, mail: AnyMail | None, error: BaseException) -> None:
         """Drop an actor whose fold raised; the next message, or a restart, tries again."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from actors.base import DrivenActor
 from actors.kernel.instance import Instance
 from protocols.effects import FINAL, AnyEffect, Ask, Pin
-from protocols.mail import AnyMail
+from protocols.mail import AnyMail, Pinned, Reply, Woken
 
 if TYPE_CHECKING:
     from actors.router import Route
@@ -128,6 +128,18 @@ class WorkflowActor(DrivenActor):
         ]
         causes += [each.ask.cause for each in self.asks.values() if not each.covered]
         return min(causes, default=None)
+
+    def decided(self, mail: AnyMail) -> None:
+        """Drop what the fold of a message no longer waits for."""
+        if type(mail) is Reply and self.instance.status != "blocked":
+            identity = ("ask", mail.step, mail.attempt)
+            state = self.asks.get(identity)
+            if state is not None and not self.instance.is_open(state.ask):
+                self.drop_ask(identity)
+        elif type(mail) is Pinned:
+            self.unsettled.pop(("pin", self.instance.workflow), None)
+        elif self.asks and type(mail) is not Woken:
+            self.close_asks()
 
     def close_asks(self) -> None:
         """Drop requests that the fold no longer waits for; a blocked one waits for nothing."""

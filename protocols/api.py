@@ -12,58 +12,44 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
-import msgspec
 from msgspec import Meta
 
+from protocols.api_batches import RunSignalledMany as RunSignalledMany  # noqa: PLC0414 -- part of the API
+from protocols.api_batches import RunSignalMany as RunSignalMany  # noqa: PLC0414 -- part of the API
+from protocols.api_batches import RunStartedMany as RunStartedMany  # noqa: PLC0414 -- part of the API
+from protocols.api_batches import RunStartMany as RunStartMany  # noqa: PLC0414 -- part of the API
+from protocols.api_batches import SignalItem as SignalItem  # noqa: PLC0414 -- part of the API
+from protocols.api_batches import SignalResult as SignalResult  # noqa: PLC0414 -- part of the API
+from protocols.api_batches import StartItem as StartItem  # noqa: PLC0414 -- part of the API
+from protocols.api_batches import StartResult as StartResult  # noqa: PLC0414 -- part of the API
 from protocols.api_errors import SERVICE_CODES as SERVICE_CODES  # noqa: PLC0414 -- part of the API
 from protocols.api_errors import ErrorReply as ErrorReply  # noqa: PLC0414 -- part of the API
 from protocols.api_errors import error_headers as error_headers  # noqa: PLC0414 -- part of the API
 from protocols.api_errors import error_reply as error_reply  # noqa: PLC0414 -- part of the API
 from protocols.api_errors import to_error as to_error  # noqa: PLC0414 -- part of the API
+from protocols.api_types import ITEMS_MAX as ITEMS_MAX  # noqa: PLC0414 -- part of the API
+from protocols.api_types import PAGE_MAX as PAGE_MAX  # noqa: PLC0414 -- part of the API
+from protocols.api_types import SERVICE as SERVICE  # noqa: PLC0414 -- part of the API
+from protocols.api_types import WAIT_S_MAX as WAIT_S_MAX  # noqa: PLC0414 -- part of the API
+from protocols.api_types import (
+    After,
+    At,
+    Cursor,
+    Hash,
+    Id,
+    Libraries,
+    Limit,
+    MessageId,
+    Standing,
+    Value,
+    WaitSeconds,
+    Why,
+    WorkflowName,
+)
+from protocols.api_types import Empty as Empty  # noqa: PLC0414 -- part of the API
+from protocols.api_types import Message as Message  # noqa: PLC0414 -- part of the API
 from protocols.effects import Status, Waiting
 from protocols.failure import Failure
-
-SERVICE: Final = "movant"
-PAGE_MAX: Final = 1_000
-"""Rows in one answer: with an input each they still fit the server's payload limit."""
-ITEMS_MAX: Final = 1_000
-"""Starts in one request, for the same reason."""
-WAIT_S_MAX: Final = 300.0
-"""A waiting client asks again after this; no reply subject is kept open for longer."""
-
-Id = Annotated[
-    str,
-    Meta(
-        description="Id of an instance: letters, digits, '_' and '-', at most 128.",
-        extra_json_schema={"pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$"},
-    ),
-]
-WorkflowName = Annotated[str, Meta(description="Name of a workflow; dots are allowed.")]
-Hash = Annotated[str, Meta(description="Hash of a definition.")]
-At = Annotated[int, Meta(description="Time, nanoseconds since 1970, UTC; 0: not yet.")]
-MessageId = Annotated[
-    str, Meta(description="Chosen once by the client; a repeat with the same id does nothing.")
-]
-Value = Annotated[Any, Meta(description="Any JSON value.")]
-Limit = Annotated[int, Meta(description="At most this many rows.", ge=1, le=PAGE_MAX)]
-Cursor = Annotated[
-    str, Meta(description="Pass this as `after` for the next page; empty: no more.")
-]
-After = Annotated[str, Meta(description="`next` of the page before; empty: from the start.")]
-WaitSeconds = Annotated[
-    float, Meta(description="Wait this many seconds for the end; 0: do not.", ge=0, le=WAIT_S_MAX)
-]
-Standing = Annotated[Status, Meta(description="Where the instance stands.")]
-Why = Annotated[Failure | None, Meta(description="Why it failed, when it did.")]
-Libraries = Annotated[dict[str, str], Meta(description="Third-party versions when it was packed.")]
-
-
-class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of requests and results."""
-
-
-class Empty(Message, frozen=True, kw_only=True):
-    """A request without fields."""
 
 
 class RunStart(Message, frozen=True, kw_only=True):
@@ -92,39 +78,6 @@ class RunStarted(Message, frozen=True, kw_only=True):
     definition: Hash
     result: Value = None
     failure: Why = None
-
-
-class StartItem(Message, frozen=True, kw_only=True):
-    """One instance of a RunStartMany."""
-
-    input: Value = None
-    id: Annotated[
-        Id | None, Meta(description="Id of the instance; absent: the daemon chooses one.")
-    ] = None
-
-
-class RunStartMany(Message, frozen=True, kw_only=True):
-    """Start many instances of one workflow."""
-
-    workflow: WorkflowName
-    items: Annotated[
-        list[StartItem], Meta(description="The instances, in order.", max_length=ITEMS_MAX)
-    ]
-
-
-class StartResult(Message, frozen=True, kw_only=True):
-    """What became of one item."""
-
-    id: Annotated[str, Meta(description="Id of the item, as it was given or chosen.")]
-    created: Annotated[bool, Meta(description="Whether this request created it.")] = False
-    error: Annotated[ErrorReply | None, Meta(description="Why it was not started.")] = None
-
-
-class RunStartedMany(Message, frozen=True, kw_only=True):
-    """The answer to RunStartMany, in the order of its items."""
-
-    ids: Annotated[list[str], Meta(description="Ids of the items that are there now.")]
-    results: Annotated[list[StartResult], Meta(description="One for each item.")]
 
 
 class RunShow(Message, frozen=True, kw_only=True):
@@ -227,43 +180,34 @@ class RunSignal(Message, frozen=True, kw_only=True):
     message_id: MessageId = ""
 
 
-class SignalItem(Message, frozen=True, kw_only=True):
-    """One signal of a RunSignalMany."""
-
-    id: Id
-    data: Value = None
-    message_id: MessageId = ""
-
-
-class RunSignalMany(Message, frozen=True, kw_only=True):
-    """Send a signal of one name to many instances."""
-
-    name: Annotated[str, Meta(description="Name of the signal.")]
-    items: Annotated[
-        list[SignalItem], Meta(description="The signals, in order.", max_length=ITEMS_MAX)
-    ]
-
-
-class SignalResult(Message, frozen=True, kw_only=True):
-    """What became of one item."""
-
-    id: Annotated[str, Meta(description="Id of the item.")]
-    seq: Annotated[int, Meta(description="Stream sequence; 0: it was not taken.")] = 0
-    error: Annotated[ErrorReply | None, Meta(description="Why it was not taken.")] = None
-
-
-class RunSignalledMany(Message, frozen=True, kw_only=True):
-    """The answer to RunSignalMany, in the order of its items."""
-
-    results: Annotated[list[SignalResult], Meta(description="One for each item.")]
-
-
 class RunCancel(Message, frozen=True, kw_only=True):
     """Ask an instance to cancel."""
 
     id: Id
     reason: Annotated[str, Meta(description="For people.")] = ""
     message_id: MessageId = ""
+
+
+class RunMigrate(Message, frozen=True, kw_only=True):
+    """Fold an instance with another definition: repaired code, or a newer version."""
+
+    id: Id
+    definition: Annotated[
+        Hash, Meta(description="The definition; empty: the latest of its workflow.")
+    ] = ""
+    force: Annotated[bool, Meta(description="Also when the mailbox cannot be folded with it.")] = (
+        False
+    )
+    message_id: MessageId = ""
+
+
+class RunMigrated(Message, frozen=True, kw_only=True):
+    """The migration stands in the mailbox. ``status`` is what the new definition makes of it."""
+
+    id: Id
+    seq: Annotated[int, Meta(description="Stream sequence of the migration.")]
+    definition: Hash
+    status: Annotated[Status, Meta(description="Status that the mailbox folds to with it.")]
 
 
 class Accepted(Message, frozen=True, kw_only=True):
@@ -437,6 +381,7 @@ VERBS: Final[dict[str, Verb]] = {
     "run.signal": Verb("Send a signal", RunSignal, Accepted),
     "run.signal_many": Verb("Send many signals", RunSignalMany, RunSignalledMany),
     "run.cancel": Verb("Cancel an instance", RunCancel, Accepted),
+    "run.migrate": Verb("Fold with another definition", RunMigrate, RunMigrated),
     "run.wait": Verb("Wait for the end of an instance", RunWait, RunOutcome),
     "run.resolve": Verb("Complete an id", RunResolve, RunResolved),
     "workflow.ls": Verb("List workflows", Empty, WorkflowPage),

@@ -156,6 +156,17 @@ def _mailbox() -> dict[str, Message]:
             example_headers={h.MESSAGE_ID: "5f0e"},
             example="the customer changed his mind",
         ),
+        "control.migrate": Message(
+            title="Migrate",
+            summary="Fold the whole mailbox with another definition. Payload: its hash, a text.",
+            by="movant",
+            subject="movant.to.{id}.control.migrate",
+            payload=str,
+            optional=(h.CONTENT_TYPE, h.MESSAGE_ID),
+            example_subject="movant.to.order-17.control.migrate",
+            example_headers={h.MESSAGE_ID: "5f0f"},
+            example="9f2c",
+        ),
     }
 
 
@@ -309,6 +320,10 @@ _API_EXAMPLES: Final[dict[str, tuple[Any, Any]]] = {
                 {"id": "x", "error": {"code": "refused.size", "message": "too large"}},
             ],
         },
+    ),
+    "run.migrate": (
+        {"id": "order-17", "definition": "9f2c"},
+        {"id": "order-17", "seq": 15, "definition": "9f2c", "status": "running"},
     ),
     "run.signal_many": (
         {"name": "paid", "items": [{"id": "order-17", "data": 5, "message_id": "m-1"}]},

@@ -118,6 +118,16 @@ class Cancel(Mail, frozen=True, kw_only=True, tag="control.cancel"):
     reason: str = ""
 
 
+class Migrate(Mail, frozen=True, kw_only=True, tag="control.migrate"):
+    """Fold the whole mailbox with another definition: repaired code, or a newer version.
+
+    The last one counts, for the fold of all messages, also of those before it.
+    """
+
+    definition: str
+    message_id: str = ""
+
+
 AnyMail = (
     Start
     | Signal
@@ -129,4 +139,5 @@ AnyMail = (
     | AttemptRefused
     | ChildEnded
     | Cancel
+    | Migrate
 )

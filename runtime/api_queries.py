@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import trio
 
+from actors.activation import definition_of
 from actors.direct_reader import DirectReader
 from actors.inbound import Letter, parse
 from actors.kernel.instance import Instance
+from actors.router import Presence
 from actors.run_index import Row, RunIndex
 from protocols import api, codec, subjects
 from protocols.errors import BadValueError, MovantError, NotFoundError
@@ -115,9 +117,13 @@ class RunQueries:
         actor = self._parts.owner.live.get(instance_id)
         if actor is not None and not actor.activating and not actor.behind:
             instance = actor.instance
-            parked = [each.ask.path for each in actor.asks.values() if each.parked]
+            parked = [
+                each.ask.path
+                for each in actor.asks.values()
+                if each.parked and each.route and each.route.presence is Presence.ABSENT
+            ]
         else:
-            instance, parked = await self._fold(instance_id), []
+            instance, parked = await self.fold(instance_id), []
         start = instance.start
         counters = instance.counters
         waiting = [
@@ -151,8 +157,8 @@ class RunQueries:
             },
         )
 
-    async def _fold(self, instance_id: str) -> Instance:
-        """Fold an instance for reading only."""
+    async def fold(self, instance_id: str, definition: str = "") -> Instance:
+        """Fold an instance for reading only; with ``definition`` as a migration to it would."""
         owner = self._parts.owner
         partition = subjects.partition_of(instance_id, self._daemon.config.partitions)
         stored = await self._mail.mailbox(subjects.mailbox(instance_id, partition))
@@ -164,7 +170,11 @@ class RunQueries:
         if not mails:
             raise NotFoundError(f"no instance {instance_id!r}", hint="movant run ls")
         await owner.activation.load(mails)
-        instance = Instance(instance_id, self._parts.definitions.workflow)
+        instance = Instance(
+            instance_id,
+            self._parts.definitions.workflow,
+            definition=definition or definition_of(mails),
+        )
         instance.refolding = True
         for number, mail in enumerate(mails, 1):
             instance.fold(mail)

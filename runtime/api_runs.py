@@ -14,9 +14,11 @@ from actors.outbox import first_of
 from protocols import api, codec, subjects
 from protocols import headers as h
 from protocols.definition import Workflow
+from protocols.effects import FINAL
 from protocols.errors import (
     AlreadyExistsError,
     MovantError,
+    RefusedError,
     UnavailableError,
 )
 from protocols.ports import Outgoing
@@ -36,6 +38,7 @@ class RunCommands:
         self._daemon = daemon
         self._parts = daemon.parts
         self._mail = mail
+        self._queries = queries
         self._view = queries.view
 
     async def start(self, request: api.RunStart) -> api.Message:
@@ -202,6 +205,35 @@ class RunCommands:
                 h.encode({h.MESSAGE_ID: message_id}),
             ),
         )
+
+    async def migrate(self, request: api.RunMigrate) -> api.Message:
+        """Fold an instance with another definition, if its mailbox can be folded with it."""
+        before = await self._view(request.id)
+        if before.status in FINAL:
+            raise RefusedError(
+                f"{request.id} has ended ({before.status})", hint=f"movant run show {request.id}"
+            )
+        digest = request.definition
+        if digest:
+            await self._parts.definitions.find(before.workflow, digest)
+        else:
+            digest, _ = await self._parts.definitions.latest(before.workflow)
+        after = await self._queries.fold(request.id, digest)
+        if after.blocked is not None and not request.force:
+            raise RefusedError(
+                f"the mailbox of {request.id} cannot be folded with {digest}:"
+                f" {after.blocked.reason}: {after.blocked.message}",
+                hint="register code that takes the same steps; --force migrates all the same",
+            )
+        message_id = request.message_id or self._daemon.new_id()
+        seq = await self._write(
+            Outgoing(
+                subjects.to_control(request.id, "migrate"),
+                codec.encode(digest),
+                h.encode({h.MESSAGE_ID: message_id}),
+            )
+        )
+        return api.RunMigrated(id=request.id, seq=seq, definition=digest, status=after.status)
 
     async def wait(self, request: api.RunWait) -> api.Message:
         """Wait for the end of an instance."""

@@ -224,6 +224,21 @@ class Client:
         )
         return await self._calls.call("run.cancel", request, api.Accepted)
 
+    async def migrate(
+        self, id: str, *, definition: str = "", force: bool = False, message_id: str = ""
+    ) -> api.RunMigrated:
+        """Fold a run with another definition; empty: the latest of its workflow.
+
+        Raises RefusedError when its mailbox cannot be folded with it, or when it has ended.
+        """
+        request = api.RunMigrate(
+            id=check_id(id),
+            definition=definition,
+            force=force,
+            message_id=message_id or _new_message_id(),
+        )
+        return await self._calls.call("run.migrate", request, api.RunMigrated)
+
     async def wait(self, id: str, *, timeout_s: float = float("inf")) -> api.RunOutcome:
         """Wait until a run has ended or is blocked, and return how.
 

@@ -147,6 +147,7 @@ def handlers(
         "run.signal": commands.signal,
         "run.signal_many": commands.signal_many,
         "run.cancel": commands.cancel,
+        "run.migrate": commands.migrate,
         "run.wait": commands.wait,
         "run.show": queries.show,
         "run.ls": queries.list,

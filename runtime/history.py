@@ -14,6 +14,7 @@ from protocols.mail import (
     Cancel,
     ChildEnded,
     Fired,
+    Migrate,
     Pinned,
     Reply,
     Signal,
@@ -87,6 +88,8 @@ def _facts(mail: Any) -> dict[str, Any]:  # noqa: C901  # one case per kind
                 "failure": mail.failure,
                 "body": _value(mail.body, ""),
             }
+        case Migrate():
+            return {"kind": "control.migrate", "summary": f"definition {mail.definition}"}
         case Cancel():
             return {"kind": "control.cancel", "summary": mail.reason}
         case _:

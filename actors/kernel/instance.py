@@ -16,7 +16,7 @@ What it returns are the effects that this mail made the code ask for. The rules 
     Signal            kept until somebody waits for it
     ChildEnded        for a child that is waited for
     Cancel            the first one
-    Woken             never: it only moves the time
+    Woken, Migrate    never: they only move the time; both speak to the host
 
 What comes again, too early or too late is counted. What this code never asked for blocks.
 """
@@ -47,6 +47,7 @@ from protocols.mail import (
     ChildEnded,
     Fired,
     Mail,
+    Migrate,
     Pinned,
     Reply,
     Signal,
@@ -90,7 +91,7 @@ class Instance(View):
         self.folded = mail.seq
         ledger = self._ledger
         ledger.now = max(ledger.now, mail.at)
-        if self.status == "blocked":
+        if self.status == "blocked" and type(mail) is not Cancel:
             return []
         ledger.cause = mail.seq
         effects: list[AnyEffect] = []
@@ -116,11 +117,11 @@ class Instance(View):
             return
         self._start = mail
         self.workflow = mail.workflow
-        self.definition = mail.definition
+        self.definition = self._migrated or mail.definition
         self.started_at = self._ledger.now
         if self._cancel is not None:
             self._end(cancelled_by(self._cancel))
-        elif mail.definition:
+        elif self.definition:
             self._begin(mail)
         else:
             self._ledger.effects.append(Pin(cause=mail.seq, workflow=mail.workflow))
@@ -199,13 +200,16 @@ class Instance(View):
         else:
             self._cancel = mail
             main = self._ledger.scheduler.main
-            if main is not None:
+            if self.status == "blocked":  # its code cannot run any more, not even to clean up
+                self.blocked = None
+                self._end(cancelled_by(mail))
+            elif main is not None:
                 self._ledger.scheduler.cancel()
             elif self._start is not None:
                 self._end(cancelled_by(mail))
 
-    def _on_woken(self, mail: Woken) -> None:
-        """Only the time moves: a wake speaks to the host."""
+    def _on_host(self, mail: Woken | Migrate) -> None:
+        """Only the time moves: the message speaks to the host."""
 
     # Helpers of the rules
 
@@ -340,7 +344,8 @@ _RULES: Final[dict[type[Mail], Callable[[Instance, Any], None]]] = {
     Signal: Instance._on_signal,  # noqa: SLF001
     Reply: Instance._on_reply,  # noqa: SLF001
     Fired: Instance._on_fired,  # noqa: SLF001
-    Woken: Instance._on_woken,  # noqa: SLF001
+    Woken: Instance._on_host,  # noqa: SLF001
+    Migrate: Instance._on_host,  # noqa: SLF001
     AttemptTimedOut: Instance._on_timed_out,  # noqa: SLF001
     AttemptRefused: Instance._on_refused,  # noqa: SLF001
     ChildEnded: Instance._on_child_ended,  # noqa: SLF001

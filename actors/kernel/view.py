@@ -26,6 +26,7 @@ class View:
         "_cancel",
         "_ledger",
         "_load",
+        "_migrated",
         "_seen",
         "_start",
         "blocked",
@@ -44,8 +45,10 @@ class View:
         instance_id: str,
         load: Callable[[str, str], Workflow[Any]],
         *,
+        definition: str = "",
         generation: int = 1,
     ) -> None:
+        """Begin an empty fold. A migration's ``definition`` goes before all others."""
         self._ledger = Ledger(instance_id, generation)
         self._load = load
         self._seen: set[tuple[str, str]] = set()
@@ -55,7 +58,7 @@ class View:
         self.status: Status = "pending"
         self.folded = 0
         self.workflow = ""
-        self.definition = ""
+        self._migrated = self.definition = definition
         self.result: bytes | None = None
         self.failure: Failure | None = None
         self.blocked: Blocked | None = None
