@@ -156,7 +156,7 @@ class Context:
 
         Signals and waiters of one name meet in order; signals from before the start count.
         """
-        return Listen(self._ledger, check_step_name(name), returns)
+        return Listen(self._ledger, check_name(name, "signal name"), returns)
 
     def child(
         self,
@@ -241,7 +241,7 @@ class Context:
     def send(self, instance_id: str, signal: str, data: Any = None) -> None:
         """Send a signal to another instance; delivered once, not awaited."""
         ledger = self._ledger
-        path = self._frame().path(f"send.{check_step_name(signal)}")
+        path = self._frame().path(f"send.{check_name(signal, 'signal name')}")
         ledger.effects.append(
             Send(
                 cause=ledger.cause,
@@ -260,7 +260,7 @@ class Context:
                 hint=f"choose a name other than {', '.join(LIFECYCLE)}",
             )
         ledger = self._ledger
-        path = self._frame().path(f"emit.{check_step_name(kind)}")
+        path = self._frame().path(f"emit.{check_name(kind, 'event kind')}")
         ledger.effects.append(
             Emit(
                 cause=ledger.cause,
