@@ -8,7 +8,7 @@ storing one more value: running instances go on with theirs, and no process rest
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -34,6 +34,8 @@ class StoredDefinition(msgspec.Struct, frozen=True, kw_only=True):
     latest_of: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
     libraries: dict[str, str] = {}
+    latest_at: dict[str, int] = {}
+    """When it became the latest of a workflow, in nanoseconds since 1970, if the store knows."""
 
 
 class DefinitionStore(Protocol):
@@ -192,7 +194,7 @@ def unknown_definition(digest: str) -> NotFoundError:
     )
 
 
-def unknown_workflow(name: str, known: Mapping[str, str]) -> NotFoundError:
+def unknown_workflow(name: str, known: Iterable[str]) -> NotFoundError:
     """Return the error for a name that no definition offers."""
     names = ", ".join(sorted(known)) or "none"
     return NotFoundError(

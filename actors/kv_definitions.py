@@ -10,7 +10,7 @@ import msgspec
 
 from actors.bundle import Packed
 from actors.definitions import StoredDefinition, stored, unknown_definition, unknown_workflow
-from actors.kv import Kv
+from actors.kv import Entry, Kv
 from protocols.errors import AlreadyExistsError
 
 
@@ -54,13 +54,15 @@ class KvDefinitionStore:
             msgspec.json.decode(each.value, type=StoredDefinition)
             for each in await self._kv.all("m.>")
         ]
-        return [
-            msgspec.structs.replace(
-                row,
-                latest_of=tuple(name for name in row.workflows if latest.get(name) == row.hash),
-            )
-            for row in rows
-        ]
+        found = []
+        for row in rows:
+            since = {
+                name: latest[name].at
+                for name in row.workflows
+                if name in latest and latest[name].value.decode() == row.hash
+            }
+            found.append(msgspec.structs.replace(row, latest_of=tuple(since), latest_at=since))
+        return found
 
-    async def _latest(self) -> dict[str, str]:
-        return {each.key[2:]: each.value.decode() for each in await self._kv.all("w.>")}
+    async def _latest(self) -> dict[str, Entry]:
+        return {each.key[2:]: each for each in await self._kv.all("w.>")}

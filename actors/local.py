@@ -47,7 +47,8 @@ class LocalService:
     async def drained(self) -> None:
         """Wait until no function runs."""
         while self._running:
-            self._idle = trio.Event()
+            if self._idle.is_set():
+                self._idle = trio.Event()
             await self._idle.wait()
 
     def run(self, ask: Ask, reply: str) -> None:

@@ -364,12 +364,26 @@ class Owner:
     def _close(self, actor: WorkflowActor, mail: AnyMail) -> None:
         """Drop what the fold of a message has decided."""
         if actor.instance.status == "blocked":
-            self.blocked[actor.id] = True
+            self._tell_blocked(actor)
         actor.decided(mail)
         if type(mail) is Woken:
             woken(actor, mail)
         elif type(mail) is AttemptTimedOut:
             self.requests.early(actor, mail)
+
+    def _tell_blocked(self, actor: WorkflowActor) -> None:
+        """Log once, here, that a run needs somebody: it stays as it is until it is repaired."""
+        blocked = actor.instance.blocked
+        if blocked is not None and not self.blocked.get(actor.id):
+            log.warning(
+                "workflow.blocked",
+                run=actor.id,
+                workflow=actor.instance.workflow,
+                reason=blocked.reason,
+                error=blocked.message,
+                place=blocked.place,
+            )
+        self.blocked[actor.id] = True
 
     def crashed(self, actor: WorkflowActor, mail: AnyMail | None, error: BaseException) -> None:
         """Drop an actor whose fold raised; the next message, or a restart, tries again."""

@@ -79,7 +79,8 @@ class Requests:
     def add(self, actor: WorkflowActor, ask: Ask) -> None:
         """Take a new attempt, and send it when it is due."""
         state = actor.asks[ask.identity] = OpenAsk(ask)
-        delay_s = (ask.due - self._clock.now_ns()) / 1e9 if ask.attempt > 1 else 0.0
+        # By the time of the fold, not of this machine: the two clocks may differ.
+        delay_s = (ask.due - actor.instance.now) / 1e9 if ask.attempt > 1 else 0.0
         if delay_s > LATER_S:
             self._send_later(actor, state, delay_s)
         else:
