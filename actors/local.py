@@ -1,21 +1,25 @@
 """LocalService: runs the functions of ``ctx.run``, each in its own step.
 
-An async function runs on trio, a plain one in a thread. The result is written into the
-workflow's mailbox like any service's reply. A function that is running is not started again
-by a re-ask; after a crash of the daemon it is.
+An async function runs on trio, a plain one in an actor that owns a thread. The result is
+written into the workflow's mailbox like any service's reply. A function that is running is not
+started again by a re-ask; after a crash of the daemon it is.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
+import msgspec
 import trio
 
+from actors.base import TrioActor
+from actors.ref import TrioRef, ask
 from actors.service import Answer, failure_answer, header_text, result_answer
 from actors.stream_writer import StreamWriter
-from actors.system import ActorSystem
+from actors.threads import BlockingActor, BlockingHost
 from protocols.effects import Ask, LocalCall
 from protocols.errors import MovantError, OverloadedError
 from protocols.failure import CODE, REFUSED
@@ -28,12 +32,24 @@ THREADS_MAX: Final = 16
 ASYNC_MAX: Final = 500
 
 
-class LocalService:
-    """Runs local functions in the daemon."""
+FUNCTION_S: Final = 86_400.0
+"""The step's own timeout is what counts; this only ends the wait for a thread that is stuck."""
 
-    def __init__(self, system: ActorSystem, writer: StreamWriter) -> None:
-        self._system = system
+
+class RunLocal(msgspec.Struct, frozen=True):
+    """Run the function of ``ask`` and write its outcome to ``reply``."""
+
+    ask: Ask
+    reply: str
+
+
+class LocalService(TrioActor):
+    """The service actor of ``ctx.run``; tell it RunLocal."""
+
+    def __init__(self, writer: StreamWriter) -> None:
+        super().__init__()
         self._writer = writer
+        self._hands: list[TrioRef[BlockingHost]] = []
         self._threads = trio.CapacityLimiter(THREADS_MAX)
         self._tasks = trio.CapacityLimiter(ASYNC_MAX)
         self._running: set[str] = set()
@@ -51,10 +67,12 @@ class LocalService:
                 self._idle = trio.Event()
             await self._idle.wait()
 
-    def run(self, ask: Ask, reply: str) -> None:
-        """Run a function and write its outcome to ``reply``."""
-        assert ask.local is not None
-        if ask.key in self._running:
+    def on_receive(self, message: Any) -> None:
+        """Begin to run a function, unless it runs already."""
+        assert isinstance(message, RunLocal)
+        step, reply = message.ask, message.reply
+        assert step.local is not None
+        if step.key in self._running:
             return
         if len(self._running) >= RUNNING_MAX:
             self._write(
@@ -68,28 +86,25 @@ class LocalService:
                 ),
             )
             return
-        self._running.add(ask.key)
-        self._system.nursery.start_soon(self._run, ask.key, ask.local, reply)
+        self._running.add(step.key)
+        self.system.nursery.start_soon(self._run, step.key, step.local, reply)
 
     async def _run(self, key: str, local: LocalCall, reply: str) -> None:
         try:
-            answer = await self._answer(local)
+            answer = await self._outcome_of(local)
         finally:
             self._running.discard(key)
         self._write(reply, answer)
         if not self._running:
             self._idle.set()
 
-    async def _answer(self, local: LocalCall) -> Answer:
+    async def _outcome_of(self, local: LocalCall) -> Answer:
         function, args, kwargs = local.function, local.args, local.kwargs
         try:
             if inspect.iscoroutinefunction(function):
                 async with self._tasks:
                     return result_answer(await function(*args, **kwargs))
-            call: Callable[[], object] = lambda: function(*args, **kwargs)  # noqa: E731
-            return result_answer(
-                await trio.to_thread.run_sync(call, limiter=self._threads, abandon_on_cancel=True)
-            )
+            return result_answer(await self._in_thread(partial(function, *args, **kwargs)))
         except Refused as error:
             return failure_answer(
                 error.kind, error.message, outcome=REFUSED, code=409, details=error.details
@@ -109,6 +124,16 @@ class LocalService:
                 CODE, header_text(f"{message}: {error}"), outcome="unknown", code=500
             )
 
+    async def _in_thread(self, call: Callable[[], Any]) -> Any:
+        """Run a blocking function in a thread that nobody else uses meanwhile."""
+        async with self._threads:
+            hand = self._hands.pop() if self._hands else self.system.start_blocking(FunctionThread)
+            try:
+                return await ask(hand, call, timeout_s=FUNCTION_S)
+            finally:
+                if hand.is_alive():
+                    self._hands.append(hand)
+
     def _write(self, reply: str, answer: Answer) -> None:
         payload, lines = answer
         try:
@@ -119,3 +144,11 @@ class LocalService:
 
 def _ignore(_: int, __: MovantError | None) -> None:
     """Let a refused reply show as the step's timeout."""
+
+
+class FunctionThread(BlockingActor):
+    """One thread; each message is a function without arguments."""
+
+    def on_receive(self, message: Callable[[], Any]) -> Any:
+        """Run the function."""
+        return message()

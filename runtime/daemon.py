@@ -18,7 +18,7 @@ from __future__ import annotations
 import socket
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 import structlog
@@ -31,7 +31,7 @@ from actors.direct_reader import DirectReader
 from actors.kv import Kv
 from actors.kv_definitions import KvDefinitionStore
 from actors.leases import Leases
-from actors.local import LocalService
+from actors.local import LocalService, RunLocal
 from actors.outbox import Outbox
 from actors.owner import Owner
 from actors.packing import pack
@@ -318,7 +318,8 @@ class Daemon:
             trio.open_nursery() as nursery,
         ):
             parts.mailboxes = mailboxes
-            parts.local = LocalService(parts.system, parts.writers["MAIL"])
+            local = parts.system.start(LocalService, parts.writers["MAIL"])
+            parts.local = cast("LocalService", parts.system.registry.actor_of(local))
             owner = parts.owner = Owner(
                 parts.system,
                 self.clock,
@@ -339,7 +340,7 @@ class Daemon:
                 parts.keys,
                 live=owner.live.values,
                 decide=owner.decide,
-                local=lambda _, ask, reply: parts.local.run(ask, reply),
+                local=lambda _, ask, reply: local.tell(RunLocal(ask, reply)),
             )
             outbox = Outbox(
                 parts.writers,
@@ -383,6 +384,7 @@ class Daemon:
             self._give_up(error)
         finally:
             owner.close()
+            self.parts.system.kill(self.parts.local.actor_ref)
 
     async def _api(self, *, task_status: ChildStatus) -> None:
         await Gateway(self).run(task_status=task_status)

@@ -58,6 +58,8 @@ def _place_of(error: BaseException) -> str:
     place = ""
     trace = error.__traceback__
     while trace is not None:
+        if _module(trace).partition(".")[0] in _FOREIGN_LOOPS:
+            break  # the place is where it was called
         if not _module(trace).startswith(_OURS):
             code = trace.tb_frame.f_code
             place = f"{PurePath(code.co_filename).name}:{trace.tb_lineno} in {code.co_name}"
