@@ -43,6 +43,10 @@ class Home(Protocol):
         """Tell whether a message stands behind a marker with a higher epoch."""
         ...
 
+    def is_ours(self, partition: int, seq: int) -> bool:
+        """Tell whether a sequence stands behind our own marker: nobody else acted on it."""
+        ...
+
     def adopt(self, actor: WorkflowActor, effects: Iterable[AnyEffect], parked: set[str]) -> None:
         """Take what a refold asked for."""
         ...
@@ -98,7 +102,7 @@ class Activation:
                 instance = actor.instance = Instance(
                     actor.id, self._definitions.workflow, definition=definition
                 )
-            parked = _lower_threshold(actor, mails)
+            parked = self._lower_threshold(actor, mails)
             if not await self.load(mails):
                 tries = await _pause(tries)
                 continue
@@ -125,6 +129,20 @@ class Activation:
             if type(parsed) is Letter and not self._home.is_void(actor.partition, parsed.mail):
                 mails.append(parsed.mail)
         return mails
+
+    def _lower_threshold(self, actor: WorkflowActor, mails: Iterable[AnyMail]) -> set[str]:
+        """Let wakes make effects due again; return the steps that were parked under them.
+
+        A former owner may have sent what was parked when it read the wake, so only wakes
+        behind our own marker prove that a step was never sent.
+        """
+        parked: set[str] = set()
+        for mail in mails:
+            if type(mail) is Woken and mail.seq >= actor.threshold:
+                actor.threshold = min(actor.threshold, mail.since)
+                if self._home.is_ours(actor.partition, mail.seq):
+                    parked.update(mail.parked)
+        return parked
 
     async def load(self, mails: Iterable[AnyMail]) -> bool:
         """Load the definitions that messages name; False when the store does not answer."""
@@ -161,16 +179,6 @@ def definition_of(mails: Iterable[AnyMail]) -> str:
         if type(mail) is Migrate:
             found = mail.definition
     return found
-
-
-def _lower_threshold(actor: WorkflowActor, mails: Iterable[AnyMail]) -> set[str]:
-    """Let wakes make effects due again; return the steps that were parked under them."""
-    parked: set[str] = set()
-    for mail in mails:
-        if type(mail) is Woken and mail.seq >= actor.threshold:
-            actor.threshold = min(actor.threshold, mail.since)
-            parked.update(mail.parked)
-    return parked
 
 
 async def _pause(tries: int) -> int:

@@ -234,6 +234,10 @@ class Owner:
         """Tell whether a message stands behind a marker with a higher epoch."""
         return self._partitions.is_void(partition, mail)
 
+    def is_ours(self, partition: int, seq: int) -> bool:
+        """Tell whether a sequence stands behind our own marker: nobody else acted on it."""
+        return self._partitions.is_ours(partition, seq)
+
     def _mark(self, marker: Marker) -> None:
         complete = self._partitions.mark(marker)
         if self._partitions.fenced_by:

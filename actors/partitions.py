@@ -57,6 +57,10 @@ class Partitions:
             return self._epochs[partition].is_void(mail.seq, mail.epoch)
         return False
 
+    def is_ours(self, partition: int, seq: int) -> bool:
+        """Tell whether a sequence stands behind our own marker: nobody else acted on it."""
+        return self._epochs[partition].at(seq) == self.epoch
+
     def mark(self, marker: Marker) -> bool:
         """Take a marker; True when with it our own stand in all partitions."""
         if marker.partition >= self.count:

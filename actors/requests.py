@@ -202,6 +202,8 @@ class Requests:
                 self._sent(actor, state, now)
                 self._local(actor, ask, reply)
             return
+        if state.sent_at and not ask.options.idempotent:
+            return  # it may be due for more than one reason, and is sent for the first one
         route = state.route
         if route is None:
             try:
