@@ -17,12 +17,12 @@ import trio
 
 from actors.base import TrioActor
 from actors.ref import TrioRef, ask
-from actors.service import Answer, failure_answer, header_text, result_answer
+from actors.service import Answer, declared_answer, failure_answer, header_text, result_answer
 from actors.stream_writer import StreamWriter
 from actors.threads import BlockingActor, BlockingHost
 from protocols.effects import Ask, LocalCall
 from protocols.errors import MovantError, OverloadedError
-from protocols.failure import CODE, REFUSED
+from protocols.failure import CODE
 from protocols.ports import Outgoing
 from protocols.service import Failed, Refused
 
@@ -105,19 +105,8 @@ class LocalService(TrioActor):
                 async with self._tasks:
                     return result_answer(await function(*args, **kwargs))
             return result_answer(await self._in_thread(partial(function, *args, **kwargs)))
-        except Refused as error:
-            return failure_answer(
-                error.kind, error.message, outcome=REFUSED, code=409, details=error.details
-            )
-        except Failed as error:
-            return failure_answer(
-                error.kind,
-                error.message,
-                outcome="failed",
-                code=503,
-                details=error.details,
-                retry_after_s=error.retry_after_s,
-            )
+        except (Refused, Failed) as error:
+            return declared_answer(error)
         except Exception as error:  # noqa: BLE001  # the function's error is the step's outcome
             message = f"{getattr(function, '__qualname__', function)}: {type(error).__name__}"
             return failure_answer(

@@ -144,6 +144,8 @@ class Requests:
             if state.reask_at <= now:
                 self.reasked += 1
                 self._send(actor, state)
+            elif state.parked and state.route and state.route.presence is Presence.PRESENT:
+                self._release(actor, state)  # its wake has fired
             next_at = min(next_at, state.deadline, state.reask_at)
         actor.attend_at = next_at
 
@@ -170,7 +172,7 @@ class Requests:
                 if state.route is not route or state.closing:
                     continue
                 if state.parked:
-                    self._send(actor, state)
+                    self._release(actor, state)
                 elif newcomer and state.ask.options.idempotent:
                     self.reasked += 1
                     self._send(actor, state)
@@ -183,6 +185,14 @@ class Requests:
                     self.reasked += 1
                     self._send(actor, state)
         self._router.recheck()
+
+    def _release(self, actor: WorkflowActor, state: OpenAsk) -> None:
+        """Send what was parked. A wake that is armed says of a step that it was never sent.
+
+        Whoever folds that wake sends the step, so one that may be sent once waits for it.
+        """
+        if state.ask.options.idempotent or not (state.covered or actor.waking):
+            self._send(actor, state)
 
     def _send_later(self, actor: WorkflowActor, state: OpenAsk, delay_s: float) -> None:
         self._number += 1

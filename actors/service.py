@@ -35,6 +35,8 @@ from protocols.subjects import TO, is_reply, is_step_reply
 
 ANSWERS_MAX: Final = 20_000
 """Answers kept by key, about 0.5 kB each: minutes of a busy service, far above any re-ask."""
+ANSWERS_BYTES_MAX: Final = 64 * 1024 * 1024
+"""The same in bytes of payload, for services with large answers."""
 QUEUE_MAX: Final = 10_000
 """Requests waiting for a worker; above it a request is answered 'overloaded'."""
 HANDLER_S: Final = 86_400.0
@@ -106,6 +108,7 @@ class ServiceActor(TrioActor):
             for name, each in service.operations.items()
         }
         self._answers: OrderedDict[str, Answer] = OrderedDict()
+        self._answer_bytes = 0
         self._under_way: dict[str, _Job] = {}
         self._empty = trio.Event()
         self._scopes: list[trio.CancelScope] = []
@@ -292,19 +295,8 @@ class ServiceActor(TrioActor):
         statistics = running.statistics
         statistics.num_errors += 1
         statistics.last_error = f"{type(error).__name__}: {error}"[:300]
-        if isinstance(error, Refused):
-            return failure_answer(
-                error.kind, error.message, outcome=REFUSED, code=409, details=error.details
-            )
-        if isinstance(error, Failed):
-            return failure_answer(
-                error.kind,
-                error.message,
-                outcome="failed",
-                code=503,
-                details=error.details,
-                retry_after_s=error.retry_after_s,
-            )
+        if isinstance(error, Refused | Failed):
+            return declared_answer(error)
         if isinstance(error, _BadRequest):
             return failure_answer(VALIDATION, str(error), outcome=REFUSED, code=400)
         if isinstance(error, OversizedError):
@@ -328,14 +320,20 @@ class ServiceActor(TrioActor):
         if key:
             self._under_way.pop(key, None)
             if keep:
-                self._answers[key] = answer
-                if len(self._answers) > ANSWERS_MAX:
-                    self._answers.popitem(last=False)
+                self._keep(key, answer)
         for reply in job.replies:
             self._send(reply, answer)
         self.outstanding -= 1
         if not self.outstanding:
             self._empty.set()
+
+    def _keep(self, key: str, answer: Answer) -> None:
+        """Remember an answer by its key; the oldest are forgotten above either limit."""
+        answers = self._answers
+        answers[key] = answer
+        self._answer_bytes += len(answer[0])
+        while len(answers) > ANSWERS_MAX or self._answer_bytes > ANSWERS_BYTES_MAX:
+            self._answer_bytes -= len(answers.popitem(last=False)[1][0])
 
     def _send(self, reply: str, answer: Answer) -> None:
         payload, lines = answer
@@ -375,6 +373,22 @@ def result_answer(value: Any) -> Answer:
             hint="put large data into the object store and return its name",
         )
     return body, b""
+
+
+def declared_answer(error: Refused | Failed) -> Answer:
+    """Return the answer of a handler that refuses, or that could not do it now."""
+    if isinstance(error, Refused):
+        return failure_answer(
+            error.kind, error.message, outcome=REFUSED, code=409, details=error.details
+        )
+    return failure_answer(
+        error.kind,
+        error.message,
+        outcome="failed",
+        code=503,
+        details=error.details,
+        retry_after_s=error.retry_after_s,
+    )
 
 
 def failure_answer(
