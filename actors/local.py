@@ -15,9 +15,9 @@ from typing import Any, Final
 import msgspec
 import trio
 
+from actors.answers import Answer, declared_answer, failure_answer, header_text, result_answer
 from actors.base import TrioActor
 from actors.ref import TrioRef, ask
-from actors.service import Answer, declared_answer, failure_answer, header_text, result_answer
 from actors.stream_writer import StreamWriter
 from actors.threads import BlockingActor, BlockingHost
 from protocols.effects import Ask, LocalCall

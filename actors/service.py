@@ -21,6 +21,7 @@ import msgspec
 import structlog
 import trio
 
+from actors.answers import Answer, declared_answer, failure_answer, result_answer
 from actors.base import TrioActor
 from actors.ref import ask
 from actors.stream_writer import StreamWriter
@@ -46,9 +47,6 @@ OVERLOADED_AFTER_S: Final = 1.0
 """When an overloaded service asks to be tried again."""
 
 log = structlog.get_logger()
-
-Answer = tuple[bytes, bytes]
-"""Payload and header lines."""
 
 
 class OperationStatistics(msgspec.Struct):
@@ -362,61 +360,6 @@ class _HandlerThread(BlockingActor):
     def on_receive(self, message: tuple[Any, ...]) -> Any:
         """Run the handler with its arguments."""
         return self._function(*message)
-
-
-def result_answer(value: Any) -> Answer:
-    """Return the answer for a result. Raises BadValueError, and OversizedError."""
-    body = codec.encode(value)
-    if len(body) > codec.PAYLOAD_BYTES_MAX:
-        raise OversizedError(
-            f"the result has {len(body)} bytes, the limit is {codec.PAYLOAD_BYTES_MAX}",
-            hint="put large data into the object store and return its name",
-        )
-    return body, b""
-
-
-def declared_answer(error: Refused | Failed) -> Answer:
-    """Return the answer of a handler that refuses, or that could not do it now."""
-    if isinstance(error, Refused):
-        return failure_answer(
-            error.kind, error.message, outcome=REFUSED, code=409, details=error.details
-        )
-    return failure_answer(
-        error.kind,
-        error.message,
-        outcome="failed",
-        code=503,
-        details=error.details,
-        retry_after_s=error.retry_after_s,
-    )
-
-
-def failure_answer(
-    kind: str,
-    message: str,
-    *,
-    outcome: str,
-    code: int,
-    details: Any = None,
-    retry_after_s: float | None = None,
-) -> Answer:
-    """Return an error answer as every NATS micro client understands it."""
-    found = {
-        h.SERVICE_ERROR: header_text(message),
-        h.SERVICE_ERROR_CODE: str(code),
-        h.OUTCOME: outcome,
-        h.ERROR_KIND: header_text(kind),
-    }
-    if retry_after_s is not None:
-        found[h.RETRY_AFTER] = f"{retry_after_s:g}"
-    body = b"" if details is None else codec.encode(details)
-    return body, h.encode(found)
-
-
-def header_text(text: str, length: int = 500) -> str:
-    """Return text as a header can carry it: printable ASCII on one line."""
-    plain = text.encode("ascii", "replace").decode()
-    return " ".join(plain.split())[:length] or "-"
 
 
 @types.coroutine
