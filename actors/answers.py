@@ -18,14 +18,8 @@ Answer = tuple[bytes, bytes]
 
 
 def result_answer(value: Any) -> Answer:
-    """Return the answer for a result. Raises BadValueError, and OversizedError."""
-    body = codec.encode(value)
-    if len(body) > codec.PAYLOAD_BYTES_MAX:
-        raise OversizedError(
-            f"the result has {len(body)} bytes, the limit is {codec.PAYLOAD_BYTES_MAX}",
-            hint="put large data into the object store and return its name",
-        )
-    return body, b""
+    """Return the answer for a result. Raises BadValueError, OversizedError."""
+    return codec.encode(value), b""
 
 
 def declared_answer(error: Refused | Failed) -> Answer:
