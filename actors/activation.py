@@ -51,8 +51,8 @@ class Home(Protocol):
         """Take what a refold asked for."""
         ...
 
-    def remake(self, actor: WorkflowActor) -> None:
-        """Fold the mailbox again from its beginning: its definition has changed."""
+    def remake(self, actor: WorkflowActor, threshold: int = 0) -> None:
+        """Fold the mailbox again from its beginning, and redo effects from the threshold on."""
         ...
 
     def activated(self, actor: WorkflowActor) -> None:
@@ -103,6 +103,12 @@ class Activation:
                     actor.id, self._definitions.workflow, definition=definition
                 )
             parked = self._lower_threshold(actor, mails)
+            if instance.folded and any(type(each) is Woken for each in mails):
+                # What the wake covered was asked for by what is folded already.
+                lowest = actor.lowest_cause()
+                threshold = actor.threshold if lowest is None else min(actor.threshold, lowest)
+                self._home.remake(actor, threshold)
+                return
             if not await self.load(mails):
                 tries = await _pause(tries)
                 continue

@@ -318,18 +318,19 @@ class Owner:
             elif redo or type(effect) is Ask:
                 self._perform(actor, effect)
 
-    def remake(self, actor: WorkflowActor) -> None:
-        """Fold the mailbox again from its beginning: its definition has changed.
+    def remake(self, actor: WorkflowActor, threshold: int = 0) -> None:
+        """Fold the mailbox again from its beginning: its definition has changed, or a wake came.
 
-        All effects are done again: the new code may ask earlier for what the old one never
-        asked for, and repeats are dropped by their identity.
+        Effects at or above the threshold are done again. With a new definition that is all of
+        them: the new code may ask earlier for what the old one never asked for, and repeats
+        are dropped by their identity.
         """
         waiting = [each.seq for each in actor.actor_inbox.queue if hasattr(each, "seq")]
         needed = max([actor.needed, actor.instance.folded, *waiting])
         self.backlog -= actor.backlog
         actor.backlog = 0
         self._drop(actor)
-        fresh = self._start_actor(actor.id, actor.partition, 0)
+        fresh = self._start_actor(actor.id, actor.partition, threshold)
         fresh.needed = fresh.unfolded = needed
         self._activate(fresh)
 
@@ -368,26 +369,14 @@ class Owner:
     def _close(self, actor: WorkflowActor, mail: AnyMail) -> None:
         """Drop what the fold of a message has decided."""
         if actor.instance.status == "blocked":
-            self._tell_blocked(actor)
+            if not self.blocked.get(actor.id):
+                actor.tell_blocked()
+            self.blocked[actor.id] = True
         actor.decided(mail)
         if type(mail) is Woken:
             woken(actor, mail)
         elif type(mail) is AttemptTimedOut:
             self.requests.early(actor, mail)
-
-    def _tell_blocked(self, actor: WorkflowActor) -> None:
-        """Log once, here, that a run needs somebody: it stays as it is until it is repaired."""
-        blocked = actor.instance.blocked
-        if blocked is not None and not self.blocked.get(actor.id):
-            log.warning(
-                "workflow.blocked",
-                run=actor.id,
-                workflow=actor.instance.workflow,
-                reason=blocked.reason,
-                error=blocked.message,
-                place=blocked.place,
-            )
-        self.blocked[actor.id] = True
 
     def crashed(self, actor: WorkflowActor, mail: AnyMail | None, error: BaseException) -> None:
         """Drop an actor whose fold raised; the next message, or a restart, tries again."""

@@ -106,14 +106,16 @@ class Passivation:
                 actor.pin_covered = bool(pins)
                 for each in asks:
                     each.covered = True
+            else:
+                actor.attend_at = 0.0  # what waited for this wake has to be looked at now
 
         self.outbox.wake(actor, wake, self._clock.now_ns() + int(delay_s * 1e9), written)
 
 
 def woken(actor: WorkflowActor, mail: Woken) -> None:
     """Uncover what a wake covered: somebody has to look again now."""
-    actor.woken_number = max(actor.woken_number, mail.number)
-    actor.wake_number = max(actor.wake_number, mail.number)
+    # Whatever its number: a former owner's wake may have replaced the one that is being armed.
+    actor.woken_number = actor.wake_number = max(actor.wake_number, mail.number)
     for state in actor.asks.values():
         if state.ask.cause >= mail.since:
             state.covered = False

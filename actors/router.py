@@ -116,6 +116,10 @@ class Router:
         """
         found = self._routes.get((service, operation))
         if found is not None:
+            if found.presence is Presence.ABSENT and not found.users:
+                # Nobody has looked since its last user left: its service may have come.
+                found.presence = Presence.UNKNOWN
+                self._wake.set()
             return found
         if len(self._routes) >= ROUTES_MAX:
             self._forget()

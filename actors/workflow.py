@@ -10,6 +10,8 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
 
+import structlog
+
 from actors.base import DrivenActor
 from actors.kernel.instance import Instance
 from protocols.effects import FINAL, AnyEffect, Ask, Pin
@@ -17,6 +19,8 @@ from protocols.mail import AnyMail, Pinned, Reply, Woken
 
 if TYPE_CHECKING:
     from actors.router import Route
+
+log = structlog.get_logger()
 
 
 class Host(Protocol):
@@ -153,3 +157,16 @@ class WorkflowActor(DrivenActor):
         each = self.asks.pop(identity)
         if each.route is not None:
             each.route.users -= 1
+
+    def tell_blocked(self) -> None:
+        """Log that this run needs somebody: it stays as it is until it is repaired."""
+        blocked = self.instance.blocked
+        assert blocked is not None, "asked for a blocked instance only"
+        log.warning(
+            "workflow.blocked",
+            run=self.id,
+            workflow=self.instance.workflow,
+            reason=blocked.reason,
+            error=blocked.message,
+            place=blocked.place,
+        )

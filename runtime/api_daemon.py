@@ -37,6 +37,7 @@ class DaemonQueries:
                 api.WorkflowRow(
                     name=name,
                     definition=each.hash,
+                    registered_at=each.latest_at.get(name, 0),
                     versions=sum(name in other.workflows for other in listed),
                 )
                 for name in each.latest_of

@@ -14,6 +14,7 @@ import trio
 from actors.activation import definition_of
 from actors.direct_reader import DirectReader
 from actors.inbound import Letter, parse
+from actors.kernel.blocked import Blocked
 from actors.kernel.instance import Instance
 from actors.router import Presence
 from actors.run_index import Row, RunIndex
@@ -146,9 +147,7 @@ class RunQueries:
             failure=instance.failure,
             state=instance.state,
             waiting=waiting,
-            blocked=f"{blocked.reason}: {blocked.message}"
-            if blocked
-            else (f"daemon: {crash[2]}" if crash else ""),
+            blocked=_why(blocked) if blocked else (f"daemon: {crash[2]}" if crash else ""),
             counters={
                 "late": counters.late,
                 "duplicates": counters.duplicates,
@@ -181,6 +180,12 @@ class RunQueries:
             if number % 200 == 0:
                 await trio.lowlevel.checkpoint()
         return instance
+
+
+def _why(blocked: Blocked) -> str:
+    """Return why an instance is blocked, and where in the workflow's code."""
+    place = f" ({blocked.place})" if blocked.place else ""
+    return f"{blocked.reason}: {blocked.message}{place}"
 
 
 def _offset(cursor: str) -> int:

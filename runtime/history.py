@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import unquote
 
 from actors.inbound import DeadLetter, Delivery, Letter, Parsed
 from protocols import codec
@@ -57,7 +58,7 @@ def _facts(mail: Any) -> dict[str, Any]:  # noqa: C901  # one case per kind
         case Reply():
             return {
                 "kind": "reply",
-                "path": f"/{mail.step}",
+                "path": _path(mail.step),
                 "attempt": mail.attempt,
                 "failure": mail.failure,
                 "summary": "ok" if mail.failure is None else mail.failure.kind,
@@ -70,11 +71,11 @@ def _facts(mail: Any) -> dict[str, Any]:  # noqa: C901  # one case per kind
         case Pinned():
             return {"kind": "owner.pinned", "summary": f"definition {mail.definition}"}
         case AttemptTimedOut():
-            return {"kind": "owner.timeout", "path": f"/{mail.step}", "attempt": mail.attempt}
+            return {"kind": "owner.timeout", "path": _path(mail.step), "attempt": mail.attempt}
         case AttemptRefused():
             return {
                 "kind": "owner.refused",
-                "path": f"/{mail.step}",
+                "path": _path(mail.step),
                 "attempt": mail.attempt,
                 "failure": mail.failure,
                 "summary": mail.failure.message,
@@ -82,7 +83,7 @@ def _facts(mail: Any) -> dict[str, Any]:  # noqa: C901  # one case per kind
         case ChildEnded():
             return {
                 "kind": "owner.child",
-                "path": f"/{mail.step}",
+                "path": _path(mail.step),
                 "name": mail.child,
                 "summary": mail.status,
                 "failure": mail.failure,
@@ -94,6 +95,14 @@ def _facts(mail: Any) -> dict[str, Any]:  # noqa: C901  # one case per kind
             return {"kind": "control.cancel", "summary": mail.reason}
         case _:
             return {"kind": "unknown"}
+
+
+def _path(step: str) -> str:
+    """Return the path behind a step token, as the rest of the API names it.
+
+    A token that is a hash stands for itself: the path cannot be had from it.
+    """
+    return f"/{unquote(step)}"
 
 
 def _value(body: bytes, content_type: str) -> Any:

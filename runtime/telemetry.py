@@ -86,6 +86,7 @@ EVENTS: Final[dict[str, str]] = {
     "step.parked": "Nobody serves a step; it waits for a service.",
     "stream.created": "A stream was made.",
     "supervisor.escalated": "Restarts did not help; the supervisor above decides.",
+    "workflow.blocked": "A run's mailbox cannot be folded with its code; movant run show tells.",
     "workflow.crashed": "The daemon failed while it folded an instance.",
     "workflow.registered": "A definition is stored and latest.",
     "workflow.unknown": "A start names a workflow that is not registered.",

@@ -22,7 +22,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -66,6 +66,17 @@ EXPECTED: Final[Mapping[str, Expected]] = {
     "harbor-grill": Expected("alcohol_and_renovation.json", "completed", 11, 5205),
     "maple-supper": Expected("refused_by_zoning.json", "failed", 6, 1250),
 }
+
+
+class Interruption(msgspec.Struct, frozen=True):
+    """What the kill found, and when; times are nanoseconds since 1970."""
+
+    killed_at: int
+    back_at: int
+    answers: int
+    """Answers that the offices had given."""
+    under_way: int
+    """Requests that an office was working on."""
 
 
 class Stage:
@@ -185,33 +196,61 @@ def check_registers(offices: Mapping[str, Statistics]) -> list[str]:
     return wrong if keys == steps else [*wrong, f"{keys} keys were seen for {steps} steps"]
 
 
-def report(stage: Stage, killed_at: int, took_s: float) -> list[str]:
+def report(stage: Stage, kill: Interruption, took_s: float) -> list[str]:
     """Print outcomes, one history and the registers; return what is wrong."""
     wrong = []
-    print("\nOutcomes")
+    print(f"\nOutcomes, {took_s:.1f} s after the applications were filed")
     for run in EXPECTED:
         shown = cli(stage, "run", "show", run)
         wrong += check_outcome(run, shown)
         print(f"  {run:<14} {shown['status']:<10} {outcome(shown)}")
-    print("\nHistory of maple-supper")
-    for entry in cli(stage, "run", "history", "maple-supper"):
-        print("  " + " ".join(f"{entry[name]}" for name in entry if is_short(entry[name])))
+    print("\nHistory of harbor-grill: all that has happened to it, and all that was needed")
+    print_lines(history(cli(stage, "run", "history", "harbor-grill"), kill))
     offices = statistics(stage)
     wrong += check_registers(offices)
-    print("\nOffice          requests  repeats  keys  done  done twice  refused  served by")
+    print("\nRequests to the offices; the key of a step is the same in every repeat")
+    rows: list[tuple[str, ...]] = [
+        ("office", "served by", "requests", "repeats", "keys", "done", "twice", "refused")
+    ]
     for office, found in offices.items():
+        numbers = (found.requests, found.requests - found.keys, found.keys, found.done)
         kind = "nats-py alone" if office in PLAIN else "movant"
-        repeats = found.requests - found.keys
-        print(
-            f"  {office:<14}{found.requests:>8}{repeats:>9}{found.keys:>6}{found.done:>6}"
-            f"{found.done_twice:>12}{found.refused:>9}  {kind}"
-        )
-    print(f"\nDaemon killed (SIGKILL) after {killed_at} answers; all")
-    print(f"applications had their outcome {took_s:.1f} s after they were filed.")
-    for problem in wrong:
-        print(f"WRONG: {problem}")
-    print("All as expected." if not wrong else "Not as expected.")
+        rows.append((office, kind, *map(str, (*numbers, found.done_twice, found.refused))))
+    print_lines(rows)
+    print()
     return wrong
+
+
+def history(entries: Sequence[Mapping[str, Any]], kill: Interruption) -> list[tuple[str, ...]]:
+    """Return the lines of a history, with the moments of the kill and of the second start."""
+    lines: list[tuple[str, ...]] = []
+    marks = [(kill.killed_at, "the daemon is killed"), (kill.back_at, "the daemon is back")]
+    seen: set[tuple[str, int]] = set()
+    began = entries[0]["at"]
+    for entry in entries:
+        while marks and marks[0][0] < entry["at"]:
+            at, what = marks.pop(0)
+            lines.append((f"+{(at - began) / 1e9:.2f}s", "-----", what))
+        what = entry.get("path") or entry.get("name") or ""
+        said = entry.get("summary", "") if entry["kind"] == "reply" else ""
+        step = (what, entry.get("attempt", 0))
+        if said and step in seen:  # sent again because nobody had confirmed the first
+            said += ", again: dropped"
+        seen.add(step)
+        lines.append((f"+{(entry['at'] - began) / 1e9:.2f}s", entry["kind"], what, said))
+    return lines
+
+
+def print_lines(rows: Sequence[tuple[str, ...]]) -> None:
+    """Print rows in columns; numbers stand to the right."""
+    longest = max(map(len, rows))
+    padded = [(*row, *("",) * (longest - len(row))) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*padded, strict=True)]
+    right = [column[-1].isdigit() for column in zip(*padded, strict=True)]
+    for row in padded:
+        cells = zip(row, widths, right, strict=True)
+        line = "  ".join(c.rjust(width) if r else c.ljust(width) for c, width, r in cells)
+        print(f"  {line}".rstrip())
 
 
 def outcome(shown: Mapping[str, Any]) -> str:
@@ -224,22 +263,42 @@ def outcome(shown: Mapping[str, Any]) -> str:
 
 def demonstrate(stage: Stage) -> list[str]:
     """Play the story; return what went wrong."""
-    print("Starting the daemon and seven offices …")
+    print("Starting the daemon, with a NATS server of its own, and seven offices …")
     start_daemon(stage)
     for office in (*HOSTED, *PLAIN):
         start_service(stage, office)
-    print("Filing three applications …")
-    began = time.monotonic()
-    file_applications(stage)
-    wait_for("answers", lambda: answered(stage) >= KILL_AFTER_ANSWERS, READY_S_MAX)
-    kill_daemon(stage)
-    killed_at = answered(stage)
-    print(f"Killed the daemon after {killed_at} answers; starting it again …")
-    start_daemon(stage)
-    wait_for("the outcomes", lambda: all_ended(stage), OUTCOMES_S_MAX)
-    wrong = report(stage, killed_at, time.monotonic() - began)
     steps = sum(expected.requests for expected in EXPECTED.values())
-    return wrong if killed_at < steps else [*wrong, "the kill came too late to interrupt anything"]
+    print(f"Filing three applications: {', '.join(EXPECTED)} ({steps} steps in all) …")
+    file_applications(stage)
+    filed_at = time.time_ns()
+    wait_for("answers", lambda: answered(stage) >= KILL_AFTER_ANSWERS, READY_S_MAX)
+    kill = interrupt(stage)
+    wait_for("the outcomes", lambda: all_ended(stage), OUTCOMES_S_MAX)
+    wrong = report(stage, kill, (time.time_ns() - filed_at) / 1e9)
+    if kill.answers >= steps:
+        wrong.append("the kill came too late to interrupt anything")
+    for problem in wrong:
+        print(f"WRONG: {problem}")
+    print("All as expected." if not wrong else "Not as expected.")
+    return wrong
+
+
+def interrupt(stage: Stage) -> Interruption:
+    """Kill the daemon, tell what is left, and start it again."""
+    assert stage.daemon is not None
+    pid = stage.daemon.pid
+    kill_daemon(stage)
+    killed_at = time.time_ns()
+    offices = statistics(stage).values()
+    answers_given = sum(office.done for office in offices)
+    under_way = sum(office.keys - office.done for office in offices)
+    print(f"Killed the daemon: SIGKILL to process {pid}.")
+    print(f"  gone:  its memory, with {under_way} requests under way")
+    print(f"  left:  the mailboxes on disk, {answers_given} answers given, the offices")
+    print("Starting it again: it reads the mailboxes, and goes on …")
+    start_daemon(stage)
+    back_at = time.time_ns()
+    return Interruption(killed_at, back_at, answers_given, under_way)
 
 
 def clear(stage: Stage) -> None:
@@ -296,11 +355,6 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def is_short(value: Any) -> bool:
-    """Tell whether a value fits into a line of the history."""
-    return isinstance(value, str | int | float) and value != "" and len(str(value)) <= 60  # noqa: PLR2004
 
 
 def main() -> int:

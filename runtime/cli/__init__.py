@@ -24,12 +24,33 @@ from collections.abc import Sequence
 
 import click
 
-from runtime.cli.failures import EXIT_CODES, READER_GONE, explain
+from runtime.cli.failures import EXIT_CODES, INTERRUPTED, READER_GONE, explain
 from runtime.cli.lazy import LazyGroup, Leaf
 from runtime.cli.output import ReaderGoneError
 
+
+def _tell_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 - click's signature
+    """Answer ``--version`` as ``movant version`` does, before anything else is looked at."""
+    if not wanted or ctx.resilient_parsing:
+        return
+    from runtime.version import VERSION  # noqa: PLC0415 - as every command: when it is asked
+
+    click.echo(f"movant {VERSION}")
+    ctx.exit()
+
+
 cli = LazyGroup(
     "movant",
+    params=[
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_tell_version,
+            help="Show the version and exit.",
+        )
+    ],
     help="Durable workflows as actors over NATS.",
     tree={
         "Daemon": {
@@ -76,11 +97,11 @@ def invoke(arguments: Sequence[str]) -> int:
     except ReaderGoneError:
         sys.stdout = None  # Python must not complain about the last flush at its exit
         return READER_GONE
+    except (KeyboardInterrupt, click.Abort):  # Abort is what click makes of Ctrl-C
+        sys.stderr.write("\n")
+        return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last stop: explained, or raised again
         return explain(error)
-    except (KeyboardInterrupt, click.Abort):
-        sys.stderr.write("\n")
-        return 130
     return code if isinstance(code, int) else 0
 
 

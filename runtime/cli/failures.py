@@ -30,6 +30,8 @@ NOT_FOUND: Final = 5
 REFUSED: Final = 6
 DEFECT: Final = 70
 TIMED_OUT: Final = 124
+INTERRUPTED: Final = 130
+"""What a shell reports for a program that Ctrl-C has ended."""
 READER_GONE: Final = 141
 """What a shell reports for a program that SIGPIPE has ended."""
 
@@ -39,6 +41,8 @@ EXIT_CODES: Final = (
 )
 
 _SUPERVISION: Final = "supervision."
+_WHOLE: Final = "(input)"
+"""Where a person reads what is wrong with an input as a whole."""
 _CODES: Final[tuple[tuple[type[MovantError], int], ...]] = (
     (NotFoundError, NOT_FOUND),
     (InvalidIdError, USAGE),
@@ -76,16 +80,27 @@ def tell_error(error: MovantError) -> None:
     """Write what is wrong and the next thing to do."""
     lines = [f"error: {error.message}"]
     if isinstance(error, InvalidInputError):
-        width = max(map(len, error.fields), default=0)
-        lines += [f"  {path.ljust(width)}  {what}" for path, what in error.fields.items()]
+        width = max((len(path or _WHOLE) for path in error.fields), default=0)
+        lines += [
+            f"  {(path or _WHOLE).ljust(width)}  {what}" for path, what in error.fields.items()
+        ]
     hint = error.hint
     if isinstance(error, InvalidInputError) and hint == "; ".join(
         f"{path}: {what}" for path, what in error.fields.items()
     ):
-        hint = "correct these fields; movant workflow show NAME has the whole schema"
+        name = error.message.rpartition(" workflow ")[2]
+        hint = f"movant workflow show {name} has the schema of its input"
     if hint:
         lines.append(f"next:  {hint}")
     sys.stderr.write("\n".join(lines) + "\n")
+
+
+def repair(run: str) -> str:
+    """Return what to do about a blocked run: it keeps its code until it is given another."""
+    return (
+        f"next:  mend its code, movant workflow register FILE, movant run migrate {run}\n"
+        f"       or movant run cancel {run}"
+    )
 
 
 def say(text: str) -> None:

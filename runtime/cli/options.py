@@ -73,13 +73,13 @@ def read_value(pairs: Sequence[str], file: str, text: str = "") -> Any:
     A value that is JSON is that value, everything else is text: ``-i n=3`` is a number,
     ``-i name=Ann`` is text, ``-i id='"3"'`` is text again. A dot in a key makes a map.
     """
-    from protocols.codec import decode  # noqa: PLC0415 - msgspec is not needed for help
-
     value: Any = None
     if file:
-        value = decode(_read(file))
+        value = decoded(_read(file), _name_of(file))
     elif text:
-        value = decode(_read("-") if text == "-" else text.encode())
+        value = (
+            decoded(_read("-"), _name_of("-")) if text == "-" else decoded(text.encode(), "DATA")
+        )
     for pair in pairs:
         key, equals, written = pair.partition("=")
         if not equals or not key:
@@ -88,6 +88,19 @@ def read_value(pairs: Sequence[str], file: str, text: str = "") -> Any:
             value = {}
         _put(value, key.split("."), _parsed(written), pair)
     return value
+
+
+def decoded(data: bytes, where: str) -> Any:
+    """Return the value of some JSON. Raises BadValueError, which says where it stood."""
+    from protocols.codec import decode  # noqa: PLC0415 - msgspec is not needed for help
+    from protocols.errors import BadValueError  # noqa: PLC0415
+
+    try:
+        return decode(data)
+    except BadValueError as error:
+        raise BadValueError(
+            f"{where}: {error.message}", hint=error.hint or "it has to be one JSON value, in UTF-8"
+        ) from error
 
 
 def read_text(path: str) -> bytes:
@@ -115,6 +128,10 @@ def _parsed(written: str) -> Any:
         return written
 
 
+def _name_of(path: str) -> str:
+    return "standard input" if path == "-" else path
+
+
 def _read(path: str) -> bytes:
     from protocols.errors import NotFoundError, OversizedError  # noqa: PLC0415 - see read_value
 
@@ -129,5 +146,8 @@ def _read(path: str) -> bytes:
             f"{path} cannot be read: {error.strerror}", hint="check the path; - is standard input"
         ) from error
     if len(data) > _INPUT_BYTES_MAX:
-        raise OversizedError(f"{path} has more than {_INPUT_BYTES_MAX} bytes")
+        raise OversizedError(
+            f"{path} has more than {_INPUT_BYTES_MAX:,} bytes",
+            hint="put large data into the object store and pass its name",
+        )
     return data

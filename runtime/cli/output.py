@@ -10,7 +10,10 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+if TYPE_CHECKING:
+    from protocols.failure import Failure
 
 Format = Literal["table", "json", "jsonl"]
 Row = Sequence[str]
@@ -21,6 +24,8 @@ _HOUR_S: Final = 3_600
 _DAY_S: Final = 86_400
 _LAST_CHARS_MIN: Final = 20
 """What the last column of a table keeps, also where the terminal is too narrow."""
+_STATES: Final = frozenset({"STATUS", "STATE", "VERDICT"})
+"""Columns and facts whose words are coloured; elsewhere the same word may be a name."""
 _STYLES: Final = {
     "ok": "green",
     "error": "red",
@@ -96,7 +101,8 @@ def write_facts(facts: Sequence[tuple[str, str]]) -> None:
     lines: list[str] = []
     for name, value in facts:
         first, *rest = value.splitlines() or [""]
-        lines.append(f"{name.ljust(width)}  {_styled(first)}".rstrip())
+        shown = _styled(first) if name.upper() in _STATES else first
+        lines.append(f"{name.ljust(width)}  {shown}".rstrip())
         lines += [f"{'':{width}}  {line}" for line in rest]
     write_text("\n".join(lines))
 
@@ -114,12 +120,12 @@ def pretty(value: Any) -> str:
     return _indented(value).decode()
 
 
-def clock_time(at: int) -> str:
+def clock_time(at: int, timespec: Literal["seconds", "milliseconds"] = "milliseconds") -> str:
     """Return nanoseconds since 1970 as a local time with its offset, or a dash."""
     if not at:
         return "-"
     moment = datetime.fromtimestamp(at / _NS, tz=UTC).astimezone()
-    return moment.isoformat(sep=" ", timespec="milliseconds")
+    return moment.isoformat(sep=" ", timespec=timespec)
 
 
 def duration(seconds: float) -> str:
@@ -139,6 +145,13 @@ def duration(seconds: float) -> str:
 def between(begin: int, end: int) -> str:
     """Return the time between two moments in nanoseconds, or a dash."""
     return duration((end - begin) / _NS) if begin and end else "-"
+
+
+def told(failure: Failure) -> str:
+    """Return why a run did not complete; that a cancelled one was cancelled is known."""
+    if failure.kind == "cancelled":
+        return failure.message or failure.kind
+    return f"{failure.kind}: {failure.message}" if failure.message else failure.kind
 
 
 def is_live(form: Format) -> bool:
@@ -190,7 +203,12 @@ def _draw(columns: Row, cells: Sequence[Row]) -> None:
         least = widths[number] if number < last else min(widths[number], _LAST_CHARS_MIN)
         table.add_column(column, no_wrap=True, overflow="ellipsis", min_width=least)
     for row in cells:
-        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+        table.add_row(
+            *(
+                Text(cell, style=_STYLES.get(cell, "") if column in _STATES else "")
+                for column, cell in zip(columns, row, strict=True)
+            )
+        )
     console = Console(highlight=False)
     needed = sum(widths[:last]) + 2 * last + _LAST_CHARS_MIN
     console.print(table, width=max(console.width, needed), crop=False)

@@ -9,13 +9,14 @@ import click
 
 from protocols import api
 from protocols.effects import Status, Waiting
-from runtime.cli.failures import OK, say
+from runtime.cli.failures import OK, repair, say
 from runtime.cli.options import Target, command, target
 from runtime.cli.output import (
     between,
     clock_time,
     compact,
     pretty,
+    told,
     write_facts,
     write_json,
     write_jsonl,
@@ -114,7 +115,7 @@ def show(run_id: str, to: Target) -> int:
     else:
         write_facts(_facts(view))
         if view.status == "blocked":
-            say(f"next:  repair the workflow and register it, or movant run cancel {view.id}")
+            say(repair(view.id))
     return OK
 
 
@@ -137,14 +138,15 @@ def _facts(view: api.RunView) -> list[tuple[str, str]]:
     if view.status == "completed":
         facts.append(("result", pretty(view.result)))
     if view.failure is not None:
-        facts.append(("failure", f"{view.failure.kind}: {view.failure.message}"))
+        name = "reason" if view.status == "cancelled" else "failure"
+        facts.append((name, told(view.failure)))
         if view.failure.details is not None:
             facts.append(("details", pretty(view.failure.details)))
     if view.waiting:
         facts.append(("waiting for", "\n".join(map(_waiting, view.waiting))))
-    if view.counters:
-        counted = "  ".join(f"{name} {count:,}" for name, count in view.counters.items())
-        facts.append(("counters", counted))
+    counted = [f"{name} {count:,}" for name, count in view.counters.items() if count]
+    if counted:
+        facts.append(("counters", "  ".join(counted)))
     return facts
 
 
@@ -208,7 +210,7 @@ def _what(entry: api.HistoryEntry) -> str:
 
 def _says(entry: api.HistoryEntry, width: int) -> str:
     if entry.failure is not None:
-        text = f"{entry.failure.kind}: {entry.failure.message}"
+        text = told(entry.failure)
     elif entry.body is not None:
         return compact(entry.body, width)
     else:

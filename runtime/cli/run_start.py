@@ -8,19 +8,21 @@ import click
 
 from protocols import api
 from protocols.errors import NotFoundError
-from runtime.cli.failures import OK, RUN_FAILED, say
-from runtime.cli.options import Target, command, read_value, target
+from runtime.cli.failures import OK, RUN_FAILED, repair, say
+from runtime.cli.options import Target, command, decoded, read_text, read_value, target
 from runtime.cli.output import (
     Format,
     compact,
+    told,
     write_facts,
     write_json,
     write_line,
     write_text,
 )
-from runtime.cli.session import ask, full_id
+from runtime.cli.session import ask, full_id, outcome_of
 
 if TYPE_CHECKING:
+    from protocols.api_errors import ErrorReply
     from runtime.client import Client
 
 WAIT_S_MAX = 10 * 365 * 86_400.0
@@ -97,7 +99,7 @@ def start(
         if not wants_end:
             return started
         say(f"run {started.id}" + ("" if started.created else " (was there already)"))
-        return await client.wait(started.id, timeout_s=timeout_s)
+        return await outcome_of(client, started.id, timeout_s)
 
     found = ask(to, question)
     if isinstance(found, api.RunOutcome):
@@ -113,10 +115,11 @@ def start(
 
 
 def _start_many(workflow: str, file: str, to: Target) -> int:
-    from protocols.codec import decode  # noqa: PLC0415 - this form only
-    from runtime.cli.options import read_text  # noqa: PLC0415
-
-    inputs = [decode(line) for line in read_text(file).splitlines() if line.strip()]
+    inputs = [
+        decoded(line, f"{file}:{number}")
+        for number, line in enumerate(read_text(file).splitlines(), 1)
+        if line.strip()
+    ]
 
     async def question(client: Client) -> list[api.StartResult]:
         return await client.start_many(workflow, inputs)
@@ -125,8 +128,7 @@ def _start_many(workflow: str, file: str, to: Target) -> int:
     refused = [each for each in results if each.error is not None]
     if to.form == "table":
         for each in results:
-            print_line = each.id if each.error is None else f"{each.id}  {each.error.message}"
-            write_text(print_line)
+            write_text(each.id if each.error is None else f"{each.id}  {_wrong(each.error)}")
         say(f"{len(results) - len(refused)} started, {len(refused)} refused")
     elif to.form == "json":
         write_json(results)
@@ -134,6 +136,11 @@ def _start_many(workflow: str, file: str, to: Target) -> int:
         for each in results:
             write_line(each)
     return RUN_FAILED if refused else OK
+
+
+def _wrong(error: ErrorReply) -> str:
+    fields = "; ".join(f"{path or 'it'}: {what}" for path, what in error.fields.items())
+    return f"{error.message} ({fields})" if fields else error.message
 
 
 @command(
@@ -235,7 +242,7 @@ def wait(run_id: str, to: Target, *, timeout_s: float) -> int:
     """Wait until RUN has ended or is blocked, and write its result."""
 
     async def question(client: Client) -> api.RunOutcome:
-        return await client.wait(await full_id(client, run_id), timeout_s=timeout_s)
+        return await outcome_of(client, await full_id(client, run_id), timeout_s)
 
     return _write_outcome(ask(to, question), to.form)
 
@@ -243,6 +250,7 @@ def wait(run_id: str, to: Target, *, timeout_s: float) -> int:
 def _accepted(found: api.Accepted, form: Format) -> int:
     if form == "table":
         write_facts([("run", found.id), ("message", str(found.seq))])
+        say(f"next:  movant run watch {found.id}")
     else:
         _write(found, form)
     return OK
@@ -258,12 +266,13 @@ def _write_outcome(outcome: api.RunOutcome, form: Format) -> int:
         return OK
     if outcome.status == "blocked":
         say(f"run {outcome.id} is blocked: {outcome.blocked}")
-    else:
-        why = f": {outcome.failure.kind}: {outcome.failure.message}" if outcome.failure else ""
-        verb = "was" if outcome.status == "cancelled" else "has"
-        say(f"run {outcome.id} {verb} {outcome.status}{why}")
-        if outcome.failure is not None and outcome.failure.details is not None:
-            say(f"details: {compact(outcome.failure.details)}")
+        say(repair(outcome.id))
+        return RUN_FAILED
+    verb = "was" if outcome.status == "cancelled" else "has"
+    why = f": {told(outcome.failure)}" if outcome.failure else ""
+    say(f"run {outcome.id} {verb} {outcome.status}{why}")
+    if outcome.failure is not None and outcome.failure.details is not None:
+        say(f"details: {compact(outcome.failure.details)}")
     say(f"next:  movant run history {outcome.id}")
     return RUN_FAILED
 

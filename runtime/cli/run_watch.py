@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
 
 from protocols import api
 from protocols.effects import FINAL
-from protocols.events import Event
-from runtime.cli.failures import OK, RUN_FAILED, say
+from protocols.events import LIFECYCLE, Event
+from protocols.failure import Failure
+from runtime.cli.failures import OK, RUN_FAILED, repair, say
 from runtime.cli.options import Target, command, target
 from runtime.cli.output import (
-    Format,
     clock_time,
     compact,
     duration,
     has_colors,
+    told,
     write_line,
     write_text,
 )
@@ -26,7 +27,8 @@ from runtime.cli.session import ask, full_id
 if TYPE_CHECKING:
     from runtime.client import Client
 
-_NS = 1_000_000_000
+_NS: Final = 1_000_000_000
+_SAID_CHARS: Final = 120
 _MARKS = {
     "completed": ("✔", "green"),
     "failed": ("✘", "red"),
@@ -46,20 +48,24 @@ _MARKS = {
 @click.argument("run_id", metavar="RUN")
 @target
 def watch(run_id: str, to: Target) -> int:
-    """Follow RUN until it ends. Exit 1 when it does not complete."""
+    """Follow RUN until it ends or is blocked. Exit 1 when it does not complete."""
 
     async def question(client: Client) -> int:
         chosen = await full_id(client, run_id)
         view = await client.show(chosen)
         if to.form == "table":
             _write_head(view)
+        if view.status == "blocked":  # nothing comes any more until somebody does something
+            if to.form != "table":
+                write_line({"kind": "blocked", "data": {"reason": view.blocked}})
+            return _end("blocked", chosen)
         async for event in client.watch(chosen):
             if to.form == "table":
                 write_text(_line(event, view.started_at))
             else:
                 write_line(_data(event))
-            if event.kind in FINAL:
-                return _end(event, chosen, to.form)
+            if event.kind in FINAL or event.kind == "blocked":
+                return _end(event.kind, chosen)
         return OK
 
     return ask(to, question)
@@ -67,8 +73,11 @@ def watch(run_id: str, to: Target) -> int:
 
 def _write_head(view: api.RunView) -> None:
     write_text(
-        f"run {view.id}  {view.workflow}  {view.status} since {clock_time(view.started_at)}"
+        f"run {view.id}  {view.workflow}  {view.status}  started {clock_time(view.started_at)}"
     )
+    if view.blocked:
+        mark, color = _MARKS["blocked"]
+        write_text(_colored(f"  {mark} {view.blocked}", color))
     if view.status not in FINAL:
         for each in view.waiting:
             write_text(f"  · {each.kind} {each.path} {each.detail}".rstrip())
@@ -77,8 +86,25 @@ def _write_head(view: api.RunView) -> None:
 def _line(event: Event, started_at: int) -> str:
     after = duration((event.at - started_at) / _NS) if event.at and started_at else "-"
     mark, color = _MARKS.get(event.kind, ("·", ""))
-    said = "" if event.data in (None, {}) else compact(event.data, 120)
+    said = _said(event)
     text = f"  {mark} {after:>7}  {event.kind:<10}  {said}".rstrip()
+    return _colored(text, color)
+
+
+def _said(event: Event) -> str:
+    """Return what an event tells beside its kind; the head names the run already."""
+    data = event.data
+    if event.kind not in LIFECYCLE or not isinstance(data, dict):
+        return "" if data in (None, {}) else compact(data, _SAID_CHARS)
+    if event.kind == "completed":
+        return compact(data.get("result"), _SAID_CHARS)
+    failure = data.get("failure")
+    if isinstance(failure, dict):
+        return told(Failure(kind=failure["kind"], message=failure.get("message", "")))
+    return told(failure) if failure else str(data.get("reason", ""))
+
+
+def _colored(text: str, color: str) -> str:
     return click.style(text, fg=color) if color and has_colors() else text
 
 
@@ -87,9 +113,8 @@ def _data(event: Event) -> dict[str, Any]:
     return shown
 
 
-def _end(event: Event, run_id: str, form: Format) -> int:
-    if event.kind == "completed":
+def _end(kind: str, run_id: str) -> int:
+    if kind == "completed":
         return OK
-    if form == "table":
-        say(f"next:  movant run history {run_id}")
+    say(repair(run_id) if kind == "blocked" else f"next:  movant run history {run_id}")
     return RUN_FAILED

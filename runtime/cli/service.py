@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from pathlib import Path
+from traceback import extract_tb
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,6 +17,7 @@ from runtime.cli.output import pretty, write_facts, write_json, write_line, writ
 
 if TYPE_CHECKING:
     from protocols import api
+    from protocols.service import Service
     from runtime.client import Client
 
 service = LazyGroup(
@@ -110,18 +112,40 @@ def run(where: str, url: str | None, store: Path | None) -> int:
     from runtime.service_host import run_service  # noqa: PLC0415
     from runtime.telemetry import configure  # noqa: PLC0415
 
-    loaded = load_attribute(where)
+    loaded = load_service(where)
     configure()
     run_service(loaded, nats=find(url or "", store).url)
     return OK
 
 
+def load_service(where: str) -> Service:
+    """Return the service that ``module:attribute`` or ``file.py:attribute`` names.
+
+    Raises NotFoundError and ConfigurationError.
+    """
+    from protocols.errors import ConfigurationError  # noqa: PLC0415 - see run
+    from protocols.service import Service  # noqa: PLC0415
+
+    loaded = load_attribute(where)
+    if not isinstance(loaded, Service):
+        raise ConfigurationError(
+            f"{where} is no service but {type(loaded).__name__} {getattr(loaded, 'name', '')!r}",
+            hint="name the movant.Service object of the module",
+        )
+    return loaded
+
+
 def load_attribute(where: str) -> Any:
     """Return the attribute that ``module:attribute`` or ``file.py:attribute`` names.
 
-    Raises NotFoundError when there is none; what the module itself raises comes out.
+    Raises NotFoundError when there is none, ConfigurationError when the module cannot be
+    imported.
     """
-    from protocols.errors import NotFoundError  # noqa: PLC0415 - see run
+    from protocols.errors import (  # noqa: PLC0415 - see run
+        ConfigurationError,
+        MovantError,
+        NotFoundError,
+    )
 
     name, colon, attribute = where.rpartition(":")
     if not colon or not name or not attribute:
@@ -135,10 +159,20 @@ def load_attribute(where: str) -> Any:
         module = import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise
+            raise ConfigurationError(
+                f"{_place(error, name)}: {error}",
+                hint=f"install what provides {error.name!r} where the service runs",
+            ) from error
         raise NotFoundError(
             f"there is no module {name!r} in {folder} or on the path of Python",
             hint=f"run it where the module is, or set PYTHONPATH ({Path.cwd()} is searched)",
+        ) from error
+    except MovantError:
+        raise
+    except Exception as error:
+        raise ConfigurationError(
+            f"{_place(error, name)}: {type(error).__name__}: {error}",
+            hint="the module of a service must import without failing",
         ) from error
     if not hasattr(module, attribute):
         raise NotFoundError(
@@ -146,3 +180,16 @@ def load_attribute(where: str) -> Any:
             hint="name the movant.Service object of the module",
         )
     return getattr(module, attribute)
+
+
+def _place(error: Exception, module: str) -> str:
+    """Return ``file:line`` of an error at import, in the innermost file that is no library's."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    foreign = ("<", sys.prefix, sys.base_prefix, __file__)
+    frames = [
+        frame
+        for frame in extract_tb(error.__traceback__)
+        if not frame.filename.startswith(foreign)
+    ]
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else module

@@ -6,15 +6,21 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from protocols.subjects import ID_BYTES_MAX, is_id
+from runtime.cli.failures import say
 from runtime.cli.options import Target
 
 if TYPE_CHECKING:
+    from protocols.api import RunOutcome
     from runtime.client import Client
 
 PATIENCE_S: Final = 2.0
 """A person waits this long for a daemon that restarts, then is told that there is none."""
 FULL_ID_CHARS: Final = 20
 """From here on a word is taken as a whole id; what the client chooses itself is this long."""
+
+RETURN_S: Final = 60.0
+"""Who waits for the end of a long run outlasts a restart of the daemon, but not its absence."""
+AGAIN_S: Final = 0.5
 
 R = TypeVar("R")
 
@@ -34,6 +40,35 @@ def ask(to: Target, question: Callable[[Client], Awaitable[R]]) -> R:
 
     configure("error", "human")  # the error that ends the command says it all
     return trio.run(main)
+
+
+async def outcome_of(client: Client, run: str, timeout_s: float) -> RunOutcome:
+    """Wait for the end of a run, also while the daemon is away and comes back.
+
+    Raises what ``Client.wait`` raises; that nobody answers only when the daemon never did, or
+    has been away for ``RETURN_S``.
+    """
+    import trio  # noqa: PLC0415 - see ask
+
+    from protocols.errors import UnavailableError, UnknownOutcomeError  # noqa: PLC0415
+    from runtime.client import WaitTimeoutError  # noqa: PLC0415
+
+    deadline = trio.current_time() + timeout_s
+    gone_at: float | None = None
+    while True:
+        began = trio.current_time()
+        try:
+            return await client.wait(run, timeout_s=max(0.0, deadline - began))
+        except WaitTimeoutError:
+            raise
+        except (UnavailableError, UnknownOutcomeError):
+            now = trio.current_time()
+            if now - began > 2 * PATIENCE_S:  # it did answer, or the request was not taken
+                gone_at = now
+                say("the daemon is away; waiting for it")
+            if gone_at is None or now - gone_at > RETURN_S or now > deadline:
+                raise
+        await trio.sleep(AGAIN_S)
 
 
 async def full_id(client: Client, word: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runtime.cli.failures import OK, RUN_FAILED, say
+from runtime.cli.failures import OK, RUN_FAILED, USAGE, say
 from runtime.cli.lazy import LazyGroup, Leaf
 from runtime.cli.options import Target, command, output_option, target
 from runtime.cli.output import (
@@ -23,6 +23,7 @@ from runtime.cli.output import (
 )
 
 if TYPE_CHECKING:
+    from actors.validation import Problem
     from protocols import api
     from runtime.client import Client
 
@@ -56,15 +57,23 @@ workflow = LazyGroup(
 @click.argument("sources", nargs=-1, required=True)
 @target
 def register(sources: tuple[str, ...], to: Target) -> int:
-    """Pack SOURCES and make them the definition that new runs start with.
+    """Check and pack SOURCES and make them the definition that new runs start with.
 
     A source is a Python file, a package directory or a module name. Runs that have started
     keep their definition. Registering an old state again is how a deployment is taken back.
+    What ``movant workflow validate`` calls an error is not deployed.
     """
     from actors.packing import pack  # noqa: PLC0415 - not for --help
+    from actors.validation import validate as check  # noqa: PLC0415
     from runtime.cli.session import ask  # noqa: PLC0415
 
     packs = [pack(source) for source in sources]
+    problems = [problem for source in sources for problem in check(source)]
+    for each in problems:
+        say(_text(each))
+    if any(problem.severity == "error" for problem in problems):
+        say("nothing was registered")
+        return USAGE
 
     async def question(client: Client) -> list[api.WorkflowRegistered]:
         return [await client.register(each.data, each.hash) for each in packs]
@@ -100,12 +109,10 @@ def validate(sources: tuple[str, ...], form: Format, *, strict: bool) -> int:
         write_jsonl(problems)
     else:
         for each in problems:
-            where = f"{_short(each.file)}:{each.line}:{each.column}"
-            write_text(f"{where}: {each.severity}: {each.message}")
-            if each.hint:
-                write_text(f"    {each.hint}")
+            write_text(_text(each))
     errors = sum(problem.severity == "error" for problem in problems)
-    say(f"{errors} errors, {len(problems) - errors} warnings")
+    warnings = len(problems) - errors
+    say(f"{_count(errors, 'error')}, {_count(warnings, 'warning')}")
     return RUN_FAILED if errors or (strict and problems) else OK
 
 
@@ -124,7 +131,7 @@ def ls(to: Target) -> int:
         rows,
         ("WORKFLOW", "DEFINITION", "VERSIONS", "REGISTERED"),
         [
-            (row.name, row.definition, str(row.versions), clock_time(row.registered_at))
+            (row.name, row.definition, str(row.versions), clock_time(row.registered_at, "seconds"))
             for row in rows
         ],
     )
@@ -183,6 +190,17 @@ def _facts(view: Any) -> list[tuple[str, str]]:
         facts.append(("libraries", libraries))
     facts.append(("input", pretty(view.input_schema)))
     return facts
+
+
+def _text(problem: Problem) -> str:
+    """Return a finding as compilers write it, and below it what to do."""
+    where = f"{_short(problem.file)}:{problem.line}:{problem.column}"
+    hint = f"\n    {problem.hint}" if problem.hint else ""
+    return f"{where}: {problem.severity}: {problem.message}{hint}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def _short(file: str) -> str:

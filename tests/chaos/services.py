@@ -1,6 +1,6 @@
 """The services of the campaign, as processes: one hosted by movant, one with nats-py alone.
 
-    python -m tests.chaos.services hosted|plain|late URL FILE
+    python -m tests.chaos.services hosted|plain|late URL FILE   (late: a plain one)
 
 Each writes every call and every effect into an append-only file with fsync, so that what it
 did survives its death. An effect is recorded once per key; a repeat finds the record.
@@ -87,7 +87,7 @@ def hosted(name: str, url: str, recorder: Recorder) -> None:
     movant.run_service(service, nats=url, drain_s=1.0)
 
 
-async def plain(url: str, recorder: Recorder) -> None:
+async def plain(name: str, url: str, recorder: Recorder) -> None:
     """Serve with nats-py alone, as docs/protocol.md says."""
     client = await nats.connect(url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
     tasks: set[asyncio.Task[None]] = set()
@@ -112,13 +112,7 @@ async def plain(url: str, recorder: Recorder) -> None:
             if request.subject.endswith(".pack"):
                 headers = {"Content-Type": "application/msgpack"}
                 payload = msgspec.msgpack.encode(work["tag"])
-        while True:
-            try:
-                ack = await client.request(request.reply, payload, timeout=1, headers=headers)
-                if "seq" in json.loads(ack.data):
-                    return
-            except nats.errors.Error:
-                await asyncio.sleep(0.2)
+        await _stored(client, request.reply, payload, headers)
 
     async def take(request: Any) -> None:
         task = asyncio.create_task(answer(request))
@@ -126,17 +120,28 @@ async def plain(url: str, recorder: Recorder) -> None:
         task.add_done_callback(tasks.discard)
 
     for operation in ("do", "pack"):
-        await client.subscribe(f"movant.svc.plain.{operation}", queue="q", cb=take)
+        await client.subscribe(f"movant.svc.{name}.{operation}", queue="q", cb=take)
     await asyncio.Event().wait()
+
+
+async def _stored(client: Any, reply: str, payload: bytes, headers: dict[str, str] | None) -> None:
+    """Answer until the mailbox says that it is stored."""
+    while True:
+        try:
+            ack = await client.request(reply, payload, timeout=1, headers=headers)
+            if "seq" in json.loads(ack.data):
+                return
+        except nats.errors.Error:
+            await asyncio.sleep(0.2)
 
 
 def main(kind: str, url: str, file: str) -> None:
     """Run one of them until killed."""
     recorder = Recorder(Path(file))
-    if kind == "plain":
-        asyncio.run(plain(url, recorder))
-    else:
+    if kind == "hosted":
         hosted(kind, url, recorder)
+    else:
+        asyncio.run(plain(kind, url, recorder))
 
 
 if __name__ == "__main__":

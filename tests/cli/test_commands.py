@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -215,7 +216,7 @@ def test_a_blocked_run_says_how_to_go_on(ask: Cli, responder: Responder) -> None
     ended = ask("run", "show", "r1")
 
     assert "unknown step /x" in ended.out
-    assert "repair the workflow" in ended.err
+    assert "movant run migrate r1" in ended.err
 
 
 def test_history_is_a_line_per_message(ask: Cli, responder: Responder) -> None:
@@ -346,3 +347,100 @@ def test_a_workflow_is_packed_here_and_registered_there(
     found = json.loads(ended.out)
     assert found["workflows"] == ["greet"]
     assert found["hash"] == responder.asked[0][1].hash
+
+
+@pytest.mark.parametrize("word", ["wait", "watch"])
+def test_ctrl_c_while_following_a_run_is_quiet(
+    ask: Cli, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    """Who stops looking is told nothing, least of all that movant is defective."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(
+        f"runtime.cli.run_{'start' if word == 'wait' else 'watch'}.ask", interrupted
+    )
+
+    ended = ask("run", word, LONG_ID)
+
+    assert (ended.code, ended.out, ended.err.strip()) == (130, "", "")
+
+
+def test_a_watch_of_a_blocked_run_ends_with_the_reason(ask: Cli, responder: Responder) -> None:
+    """Nothing would come: somebody has to do something first."""
+    responder.answers["run.resolve"] = api.RunResolved(id="r1")
+    responder.answers["run.show"] = _view("blocked", blocked="exception: KeyError (a.py:3 in a)")
+
+    ended = ask("run", "watch", "r1")
+
+    assert ended.code == 1
+    assert "exception: KeyError (a.py:3 in a)" in ended.out
+    assert "movant run migrate r1" in ended.err
+
+
+def test_a_wait_outlasts_a_restart_of_the_daemon(
+    ask: Cli, responder: Responder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run of hours is waited for once; that the daemon went away is said."""
+    monkeypatch.setattr("runtime.cli.session.PATIENCE_S", 0.0)
+    monkeypatch.setattr("runtime.cli.session.AGAIN_S", 0.0)
+    answers: Iterator[api.Message | errors.MovantError] = iter(
+        [
+            errors.UnknownOutcomeError("the connection was lost"),
+            errors.UnavailableError("the daemon is starting"),
+            api.RunOutcome(id=LONG_ID, status="completed", result=4),
+        ]
+    )
+    responder.answers["run.wait"] = lambda _: next(answers)
+
+    ended = ask("run", "wait", LONG_ID)
+
+    assert (ended.code, ended.json) == (0, 4)
+    assert "the daemon is away; waiting for it" in ended.err
+
+
+def test_what_is_wrong_with_the_input_as_a_whole_has_a_name(
+    ask: Cli, responder: Responder
+) -> None:
+    """A person reads where, and which command shows what is right."""
+    responder.answers["run.start"] = errors.InvalidInputError(
+        "the input does not fit workflow orders",
+        fields={"": "Expected `object`"},
+        hint=": Expected `object`",
+    )
+
+    ended = ask("run", "start", "orders")
+
+    assert "  (input)  Expected `object`" in ended.err
+    assert "movant workflow show orders" in ended.err
+
+
+def test_input_that_is_no_json_is_named_by_file_and_line(ask: Cli, tmp_path: Path) -> None:
+    """One bad line of thousands has to be found."""
+    path = tmp_path / "orders.jsonl"
+    path.write_text('{"n": 1}\n{"n": \n')
+
+    many = ask("run", "start", "orders", "--ndjson", "-f", str(path))
+    one = ask("run", "start", "orders", "-f", str(path))
+
+    assert many.code == one.code == 2
+    assert f"error: {path}:2: " in many.err
+    assert f"error: {path}: " in one.err
+
+
+def test_a_workflow_that_would_not_start_is_not_registered(
+    ask: Cli, responder: Responder, tmp_path: Path
+) -> None:
+    """What validate calls an error is found before anybody starts a run of it."""
+    path = tmp_path / "flow.py"
+    path.write_text(
+        "import movant\n\n@movant.workflow\n"
+        "async def bad(ctx: movant.Context, n: 'Missing') -> None:\n    return None\n"
+    )
+
+    ended = ask("workflow", "register", str(path))
+
+    assert ended.code == 2
+    assert "flow.py:3:1: error: an annotation of 'bad'" in ended.err
+    assert responder.asked == []

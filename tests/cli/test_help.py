@@ -98,7 +98,9 @@ def test_a_wrong_word_is_exit_code_2_and_says_what_was_meant(
     assert told in ended.err
 
 
-@pytest.mark.parametrize("words", [["--help"], ["version"], ["run", "--help"], ["dev", "--help"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--version"], ["version"], ["run", "--help"], ["dev", "--help"]]
+)
 def test_help_and_version_import_nothing_heavy(words: list[str]) -> None:
     """Start-up stays far below what a person notices."""
     script = (
@@ -122,6 +124,11 @@ def test_the_version_is_that_of_the_project(cli: Cli) -> None:
     assert project["version"] == VERSION
     assert cli("version").out == f"movant {VERSION}\n"
     assert cli("version", "-o", "json").json["movant"] == VERSION
+
+
+def test_the_version_is_an_option_as_well(cli: Cli) -> None:
+    """Where every other program has it."""
+    assert cli("--version") == cli("version")
 
 
 def test_python_m_runtime_is_the_command() -> None:

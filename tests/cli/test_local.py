@@ -200,3 +200,36 @@ def test_a_long_value_is_cut_only_where_a_width_is_given() -> None:
     """The ellipsis belongs to tables."""
     assert compact({"a": "x" * 20}) == '{"a":"' + "x" * 20 + '"}'
     assert compact("x" * 20, 10) == '"xxxxxxxx…'
+
+
+def test_what_is_no_service_is_refused_with_its_kind(cli: Cli, tmp_path: Path) -> None:
+    """Before anything is connected, and without a traceback."""
+    path = tmp_path / "no_service.py"
+    path.write_text(GOOD)
+
+    ended = cli("service", "run", f"{path}:greet")
+
+    assert ended.code == 2
+    assert f"{path}:greet is no service but Workflow 'greet'" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("import movant\n1 / 0\n", ":2: ZeroDivisionError"),
+        ("def f(:\n    pass\n", ":1: SyntaxError"),
+        ("import movant\nimport nobody_has_this\n", ":2: No module named 'nobody_has_this'"),
+    ],
+)
+def test_a_service_module_that_cannot_be_imported_is_told_with_its_line(
+    cli: Cli, tmp_path: Path, text: str, says: str
+) -> None:
+    """The mistake is the author's: a place, and no traceback of ours."""
+    path = tmp_path / f"broken_{abs(hash(text))}.py"
+    path.write_text(text)
+
+    ended = cli("service", "run", f"{path}:service")
+
+    assert ended.code == 2
+    assert f"{path}{says}" in ended.err
+    assert "Traceback" not in ended.err

@@ -36,6 +36,7 @@ class Office:
 
     def __init__(self, name: str, data: Path, url: str, work_s: float = 0.0) -> None:
         self.records = Records(data / f"{name}.sqlite")
+        self._asked_to_stop = False
         self.process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "examples.civic.plain", name),
@@ -45,9 +46,15 @@ class Office:
             env={**os.environ, "PYTHONPATH": str(Path.cwd())},
         )
 
+    def stop(self) -> None:
+        """Ask the process to stop, once: a second signal would end it while it is exiting."""
+        if not self._asked_to_stop:
+            self._asked_to_stop = True
+            self.process.terminate()
+
     def end(self) -> int:
-        """Ask the process to stop, and return its exit code."""
-        self.process.terminate()
+        """Ask the process to stop if nobody has yet, and return its exit code."""
+        self.stop()
         return self.process.wait(10)
 
 
@@ -185,7 +192,7 @@ def test_an_office_that_is_asked_to_stop_hands_in_what_it_began(
 
         await client.publish(SUBJECT, BODY, reply=reply, headers={"Movant-Key": "k1"})
         await seen(office, "k1")
-        office.process.terminate()
+        office.stop()
         stored = await stored_message(client, reply)
 
         assert stored.data is not None

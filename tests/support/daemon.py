@@ -204,6 +204,22 @@ class Process:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
         )
 
+    @property
+    def pid(self) -> int:
+        """The process id of the latest start."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it lives, frozen or not."""
+        return self._process is not None and self._process.poll() is None
+
+    def ask_to_end(self) -> None:
+        """Ask it to drain (SIGTERM) and do not wait."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+
     def kill(self) -> None:
         """End it as a crash would (SIGKILL)."""
         assert self._process is not None

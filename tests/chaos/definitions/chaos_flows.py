@@ -46,7 +46,8 @@ async def gather(ctx: movant.Context, value: Any) -> Any:
         await ctx.sleep(work["sleep_s"])
         return await _do(ctx, work)
 
-    return await ctx.gather(**{f"b{n}": one(work) for n, work in enumerate(value["works"])})
+    branches: dict[str, Any] = {f"b{n}": one(work) for n, work in enumerate(value["works"])}
+    return await ctx.gather(**branches)
 
 
 @movant.workflow("chaos.scope")

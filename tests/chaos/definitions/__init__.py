@@ -1,0 +1,1 @@
+"""Workflows that the campaign registers: a file of their own, because it is packed."""

@@ -1,0 +1,50 @@
+"""Search the models to a larger bound, or show why a clause is needed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+
+from tests.models import settling, two_owners
+from tests.models.search import Found
+
+
+def main() -> int:
+    """Print what is found; 1 when the rules as they are were found wrong."""
+    parser = argparse.ArgumentParser(prog="python -m tests.models", description=__doc__)
+    parser.add_argument(
+        "--bound", type=int, choices=(1, 2, 3), default=1, help="1: seconds, 2: minutes, 3: hours"
+    )
+    parser.add_argument("--without", default="", help="leave out one rule", metavar="CLAUSE")
+    given = parser.parse_args()
+    if given.without and given.without not in {*settling.RULES, *two_owners.RULES}:
+        known = ", ".join((*settling.RULES, *two_owners.RULES))
+        parser.error(f"there is no such clause; there are: {known}")
+    code = 0
+    for name, found in searches(given.bound, given.without):
+        print(f"{name}: {found}", flush=True)  # noqa: T201  # it is a command
+        code = code or int(bool(found.wrong))
+    return 0 if given.without else code
+
+
+def searches(bound: int, without: str) -> Iterator[tuple[str, Found]]:
+    """Search each model that knows the clause."""
+    if not without or without in two_owners.RULES:
+        yield "two owners", two_owners.TwoOwners(1 + bound, without=without).explore()
+    if without and without not in settling.RULES:
+        return
+    for program in settling.PROGRAMS:
+        for limits in BOUNDS[bound]:
+            model = settling.Settling(program, limits, without=without)
+            yield f"settling, {program}, {limits}", model.explore()
+
+
+BOUNDS = {
+    1: (settling.Bound(overlap=False), settling.Bound()),
+    2: (settling.Bound(owners=3, overlap=False), settling.Bound(wakes=2, overlap=False)),
+    3: (settling.Bound(wakes=2), settling.Bound(owners=3)),
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,233 @@
+"""Two owners and one step: an effect in the world that no fold accounts for would be a bug.
+
+One step may be tried twice, two services can serve it, and its owner is replaced once while it
+may still act. A service does its work once per attempt. The first owner prefers service ``p``,
+the second one ``q``: their measurements differ. At every moment each effect in the world has to
+be accounted for by the fold of what is stored: as the step's value, as *unknown* (it may have
+happened), as surplus (another attempt's success came first), or because its attempt is open.
+
+Each of the four rules of ``RULES`` is needed; ``tests/models/test_two_owners.py`` leaves out
+one at a time. Stated bound: two attempts, two owners, one takeover, everything else free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final, NamedTuple, TypeAlias
+
+from tests.models.search import Found, Step, explore
+
+RULES: Final[Mapping[str, str]] = {
+    "markers": "an owner message behind a marker with a higher epoch is void",
+    "recorded route": "who serves an attempt is folded before the attempt is sent",
+    "possibly dispatched": "an attempt asked for before a marker never ends as without effect",
+    "surplus": "every other attempt that may have had an effect is remembered at the success",
+}
+
+
+class Message(NamedTuple):
+    """What stands in the mailbox, or in the partition's own order."""
+
+    kind: str  # marker, routed, refused, timeout, reply
+    epoch: int = 0
+    attempt: int = 0
+    service: str = ""
+
+
+Log: TypeAlias = tuple[Message, ...]
+Work: TypeAlias = tuple[int, str]
+"""An attempt at a service."""
+
+
+class Owner(NamedTuple):
+    """One daemon. What it has sent is known to nobody else."""
+
+    acts: bool = False
+    folded: int = 0
+    sent: frozenset[Work] = frozenset()
+    closing: frozenset[int] = frozenset()
+    """Attempts that it decided on: it sends them no more."""
+
+
+class State(NamedTuple):
+    """The mailbox, the two owners, and what was really done."""
+
+    log: Log
+    first: Owner
+    second: Owner
+    done: frozenset[Work] = frozenset()
+
+
+class Fold(NamedTuple):
+    """What the mailbox says about the step."""
+
+    attempt: int = 1
+    value: Work | None = None
+    routes: tuple[str, ...] = ("", "")
+    unknown: frozenset[int] = frozenset()
+    surplus: frozenset[Work] = frozenset()
+    over: bool = False
+    asked_in: tuple[int, ...] = (1, 0)
+    """The epoch in which each attempt was asked for."""
+    epoch: int = 1
+
+
+class TwoOwners:
+    """The model under some rules."""
+
+    def __init__(self, attempts: int = 2, *, without: str = "") -> None:
+        assert without in {"", *RULES}
+        self.attempts = attempts
+        self.without = without
+        self._folds: dict[Log, Fold] = {}
+
+    def explore(self) -> Found:
+        """Search everything."""
+        first = State((Message("marker", 1),), Owner(acts=True, folded=1), Owner())
+        return explore(first, self.steps, wrong=self.wrong)
+
+    def on(self, rule: str) -> bool:
+        """Tell whether a rule holds."""
+        return rule != self.without
+
+    def wrong(self, state: State) -> str:
+        """Each effect is accounted for by what is stored."""
+        fold = self.fold(state.log)
+        for attempt, service in sorted(state.done):
+            work = (attempt, service)
+            open_ = fold.value is None and not fold.over and attempt == fold.attempt
+            routed = fold.routes[attempt - 1] in {"", service}
+            if work == fold.value or work in fold.surplus:
+                continue
+            if routed and (open_ or attempt in fold.unknown):
+                continue
+            return f"nobody knows what {service} did for attempt {attempt}"
+        return ""
+
+    def fold(self, log: Log) -> Fold:
+        """Return what a mailbox says; the same for everybody, for ever."""
+        known = self._folds.get(log)
+        if known is None:
+            before = self.fold(log[:-1]) if log else None
+            known = (
+                Fold(asked_in=(0,) * self.attempts)
+                if before is None
+                else self._fold(before, log[-1])
+            )
+            if before is None:
+                known = known._replace(
+                    asked_in=(1, *(0,) * (self.attempts - 1)), routes=("",) * self.attempts
+                )
+            self._folds[log] = known
+        return known
+
+    def _fold(self, fold: Fold, message: Message) -> Fold:
+        if message.kind == "marker":
+            return fold._replace(epoch=max(fold.epoch, message.epoch))
+        if message.kind == "reply":
+            return self._reply(fold, (message.attempt, message.service))
+        if self.on("markers") and message.epoch < fold.epoch:
+            return fold
+        at = message.attempt - 1
+        if message.kind == "routed":
+            if fold.routes[at]:
+                return fold
+            return fold._replace(
+                routes=(*fold.routes[:at], message.service, *fold.routes[at + 1 :])
+            )
+        if message.attempt != fold.attempt or fold.value or fold.over:
+            return fold
+        # A refusal says that the attempt was never sent. That is known only of one's own time.
+        possibly = self.on("possibly dispatched") and fold.asked_in[at] < message.epoch
+        if message.kind == "timeout" or possibly:
+            fold = fold._replace(unknown=fold.unknown | {message.attempt})
+        if fold.attempt == self.attempts:
+            return fold._replace(over=True)
+        asked_in = (*fold.asked_in[: at + 1], fold.epoch, *fold.asked_in[at + 2 :])
+        return fold._replace(attempt=fold.attempt + 1, asked_in=asked_in)
+
+    def _reply(self, fold: Fold, work: Work) -> Fold:
+        if fold.value is None and not fold.over:
+            fold = fold._replace(value=work)
+            if self.on("surplus") and work[0] != fold.attempt:
+                fold = fold._replace(unknown=fold.unknown | {fold.attempt})
+            return fold
+        if work != fold.value and self.on("surplus"):
+            fold = fold._replace(surplus=fold.surplus | {work})
+        return fold
+
+    def steps(self, state: State) -> Iterator[Step[State]]:
+        """Return everything that can happen next."""
+        if state.first.acts:
+            yield Step(("A dies",), state._replace(first=Owner()))
+        for epoch, owner in ((1, state.first), (2, state.second)):
+            if owner.acts:
+                for what, after in self._acts(state, epoch, owner):
+                    yield Step(("AB"[epoch - 1], *what), after)
+        if len([each for each in state.log if each.kind == "marker"]) == 1:
+            log = (*state.log, Message("marker", 2))
+            # It reads up to its own marker before it does anything.
+            second = Owner(acts=True, folded=len(log))
+            yield Step(("B takes over",), state._replace(log=log, second=second))
+        for attempt, service in sorted(state.done):
+            reply = Message("reply", 0, attempt, service)
+            if reply not in state.log:
+                yield Step(
+                    (service, "replies to attempt", attempt),
+                    state._replace(log=(*state.log, reply)),
+                )
+
+    def _acts(
+        self, state: State, epoch: int, owner: Owner
+    ) -> Iterator[tuple[tuple[object, ...], State]]:
+        if owner.folded < len(state.log):
+            message = state.log[owner.folded]
+            if message.kind == "marker" and message.epoch > epoch:
+                yield ("stops at a marker",), _with(state, epoch, Owner())
+                return
+            yield (
+                ("reads", message.kind),
+                _with(state, epoch, owner._replace(folded=owner.folded + 1)),
+            )
+        fold = self.fold(state.log[: owner.folded])
+        if fold.value is None and not fold.over:
+            yield from self._works(state, epoch, owner)
+
+    def _works(
+        self, state: State, epoch: int, owner: Owner
+    ) -> Iterator[tuple[tuple[object, ...], State]]:
+        fold = self.fold(state.log[: owner.folded])
+        service = fold.routes[fold.attempt - 1]
+        wanted = "pq"[epoch - 1]
+        if not service and self.on("recorded route"):
+            routed = Message("routed", epoch, fold.attempt, wanted)
+            if routed not in state.log:
+                yield (
+                    ("routes attempt", fold.attempt, "to", wanted),
+                    _with(_said(state, routed), epoch, owner),
+                )
+        else:
+            work = (fold.attempt, service or wanted)
+            if work not in owner.sent and fold.attempt not in owner.closing:
+                sent = owner._replace(sent=owner.sent | {work})
+                yield (
+                    ("sends attempt", fold.attempt, "to", work[1]),
+                    _with(state._replace(done=state.done | {work}), epoch, sent),
+                )
+        mine = any(attempt == fold.attempt for attempt, _ in owner.sent)
+        for kind in ("timeout",) if mine else ("timeout", "refused"):
+            decision = Message(kind, epoch, fold.attempt)
+            if fold.attempt not in owner.closing:
+                closing = owner._replace(closing=owner.closing | {fold.attempt})
+                yield (
+                    (kind, "of attempt", fold.attempt),
+                    _with(_said(state, decision), epoch, closing),
+                )
+
+
+def _with(state: State, epoch: int, owner: Owner) -> State:
+    return state._replace(first=owner) if epoch == 1 else state._replace(second=owner)
+
+
+def _said(state: State, message: Message) -> State:
+    return state._replace(log=(*state.log, message))
