@@ -16,6 +16,7 @@ import trio
 
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
+from actors.fold_guard import FoldGuard
 from actors.inbound import Delivery, Letter, parse
 from actors.kernel.instance import Instance
 from actors.workflow import WorkflowActor
@@ -34,6 +35,8 @@ log = structlog.get_logger()
 
 class Home(Protocol):
     """What an activation needs to know of the owner."""
+
+    guard: FoldGuard
 
     def handed(self, partition: int) -> int:
         """Return the position up to which the markers of a partition are known."""
@@ -170,7 +173,7 @@ class Activation:
         instance.refolding = True
         try:
             for number, mail in enumerate(mails, 1):
-                effects += instance.fold(mail)
+                effects += self._home.guard.fold(instance, mail)
                 if number % FOLDS_A_SLICE == 0:
                     await trio.lowlevel.checkpoint()
         finally:

@@ -20,21 +20,21 @@ import trio
 
 from actors import checkpoint as cp
 from actors.activation import Activation
+from actors.decisions import Decisions
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
+from actors.fold_guard import FoldGuard
 from actors.inbound import DeadLetter, Delivery, Letter, Marker, parse
 from actors.kernel.instance import Instance
 from actors.outbox import Outbox, is_first
 from actors.owner_statistics import OwnerStatistics
 from actors.partitions import FencedError, Partitions
 from actors.passivation import Passivation, woken
-from actors.pinning import Pinning
 from actors.requests import Requests
 from actors.system import ActorSystem
-from actors.workflow import OpenAsk, WorkflowActor
+from actors.workflow import WorkflowActor
 from protocols.effects import AnyEffect, Arm, Ask, Pin
 from protocols.errors import MovantError
-from protocols.failure import Failure
 from protocols.mail import AnyMail, AttemptTimedOut, Migrate, Pinned, Reply, Start, Woken
 from protocols.ports import Clock
 from protocols.subjects import partition_of
@@ -70,6 +70,7 @@ class Owner:
         definitions: Definitions,
         mailboxes: DirectReader,
         *,
+        guard: FoldGuard,
         partitions: int,
         epoch: int,
         live_max: int = LIVE_MAX,
@@ -78,6 +79,7 @@ class Owner:
         refill: Callable[[], None],
     ) -> None:
         self._system = system
+        self.guard = guard
         self._clock = clock
         self._keys = keys
         self._definitions = definitions
@@ -90,7 +92,7 @@ class Owner:
         """What became known of blocked instances since the start: blocked, or no longer."""
         self.activation = Activation(self, mailboxes, definitions, keys)
         self.passivation = Passivation(clock, self.live, self._drop, epoch, live_max=live_max)
-        self._pinning = Pinning(definitions, epoch)
+        self.decisions = Decisions(definitions, epoch)
         self._nursery: trio.Nursery | None = None
         self._finished: dict[str, None] = {}
         self._partitions = Partitions(partitions, epoch, checkpoints)
@@ -105,7 +107,7 @@ class Owner:
     def wire(self, requests: Requests, outbox: Outbox) -> None:
         """Connect what acts for the owner; once, before ``run``."""
         self.requests = requests
-        self.outbox = self.passivation.outbox = self._pinning.outbox = outbox
+        self.outbox = self.passivation.outbox = self.decisions.outbox = outbox
 
     @property
     def after(self) -> int:
@@ -157,7 +159,7 @@ class Owner:
         for actor in list(self.live.values()):
             pin = actor.unsettled.get(("pin", actor.instance.workflow))
             if type(pin) is Pin and pin.workflow in wanted:
-                self._start_soon(self._pinning.pin, actor, pin)
+                self._start_soon(self.decisions.pin, actor, pin)
 
     def checkpoint(self) -> dict[int, cp.Checkpoint]:
         """Return what to store for each partition, as of now."""
@@ -399,21 +401,6 @@ class Owner:
         if actor.instance.finished_at:
             self._retire(actor)
 
-    def decide(self, actor: WorkflowActor, state: OpenAsk, failure: Failure | None) -> None:
-        """Write a decision on an attempt; it acts only when it is folded."""
-        ask = state.ask
-        body: dict[str, Any] = {"epoch": self._epoch, "step": ask.step, "attempt": ask.attempt}
-        kind = "timeout"
-        if failure is not None:
-            kind, body["failure"] = "refused", failure
-
-        def written(_: int, error: MovantError | None) -> None:
-            if error is not None:
-                state.closing = False
-                actor.attend_at = 0.0
-
-        self.outbox.decision(actor, kind, body, written)
-
     def _perform(self, actor: WorkflowActor, effect: AnyEffect) -> None:
         if type(effect) is Ask and not self._catching_up:
             self.requests.add(actor, effect)
@@ -422,7 +409,7 @@ class Owner:
         if self._catching_up:
             return
         if type(effect) is Pin:
-            self._start_soon(self._pinning.pin, actor, effect)
+            self._start_soon(self.decisions.pin, actor, effect)
         else:
             self.outbox.perform(actor, effect)
 

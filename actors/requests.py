@@ -143,6 +143,7 @@ class Requests:
                 continue
             if state.reask_at <= now:
                 self.reasked += 1
+                state.tries += 1  # only silence makes the interval longer
                 self._send(actor, state)
             elif state.parked and state.route and state.route.presence is Presence.PRESENT:
                 self._release(actor, state)  # its wake has fired
@@ -229,6 +230,7 @@ class Requests:
         try:
             self._transport.publish(Outgoing(route.subject, ask.body, request_headers(ask), reply))
         except UnavailableError:
+            state.reask_at = inf  # or every sweep would add one more of these
             self._send_later(actor, state, RETRY_S)
             return
         except OversizedError as error:
@@ -247,7 +249,6 @@ class Requests:
         state.parked = False
         if state.ask.options.idempotent and state.ask.service != LOCAL:
             state.reask_at = now + min(self._reask_s * 2.0**state.tries, REASK_MAX_S)
-            state.tries += 1
         else:
             state.reask_at = inf
         actor.attend_at = min(actor.attend_at, state.reask_at)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 
 from actors.base import DrivenActor
+from actors.fold_guard import FoldGuard
 from actors.kernel.instance import Instance
 from protocols.effects import FINAL, AnyEffect, Ask, Pin
 from protocols.mail import AnyMail, Pinned, Reply, Woken
@@ -26,6 +27,7 @@ log = structlog.get_logger()
 class Host(Protocol):
     """Who hosts the actor: takes what a fold asked for."""
 
+    guard: FoldGuard
     backlog: int
     """Messages handed over to all actors and not taken yet."""
 
@@ -108,7 +110,7 @@ class WorkflowActor(DrivenActor):
             self.host.folded(self, mail, [])
             return
         try:
-            effects = instance.fold(mail)
+            effects = self.host.guard.fold(instance, mail)
             self.host.folded(self, mail, effects)
         except Exception as error:  # noqa: BLE001 - whatever comes out is ours, not the workflow's
             self.host.crashed(self, mail, error)

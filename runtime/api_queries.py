@@ -176,7 +176,7 @@ class RunQueries:
         )
         instance.refolding = True
         for number, mail in enumerate(mails, 1):
-            instance.fold(mail)
+            owner.guard.fold(instance, mail)
             if number % 200 == 0:
                 await trio.lowlevel.checkpoint()
         return instance

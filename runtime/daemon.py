@@ -28,6 +28,7 @@ from actors import streams
 from actors.dead_letters import DeadLetters
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
+from actors.fold_guard import FoldGuard
 from actors.kv import Kv
 from actors.kv_definitions import KvDefinitionStore
 from actors.leases import Leases
@@ -326,6 +327,7 @@ class Daemon:
                 parts.keys,
                 parts.definitions,
                 mailboxes,
+                guard=FoldGuard(self.clock),
                 partitions=config.partitions,
                 epoch=parts.leases.epoch,
                 live_max=config.limits.live_instances_max,
@@ -339,7 +341,7 @@ class Daemon:
                 self.clock,
                 parts.keys,
                 live=owner.live.values,
-                decide=owner.decide,
+                decide=owner.decisions.attempt,
                 local=lambda _, ask, reply: local.tell(RunLocal(ask, reply)),
             )
             outbox = Outbox(
@@ -384,6 +386,7 @@ class Daemon:
             self._give_up(error)
         finally:
             owner.close()
+            owner.guard.close()
             self.parts.system.kill(self.parts.local.actor_ref)
 
     async def _api(self, *, task_status: ChildStatus) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from actors import passivation
+from actors.requests import REASK_S
 from actors.router import Presence
 from actors.workflow import WorkflowActor
 from protocols.ports import Frame, Outgoing
@@ -159,3 +160,21 @@ async def test_a_service_that_came_while_nobody_looked_is_asked(nats_server: Nat
 
     assert before["result"] == "no_responders"
     assert after["result"] == 0
+
+
+async def test_a_reconnect_does_not_put_the_next_reask_off(nats_server: NatsServer) -> None:
+    """Only silence makes the interval longer: after each reconnect it is the first one again."""
+    async with daemon(nats_server.url) as running:
+        shop = Plain(running, answers=False)
+        await shop.come()
+        await running("run.start", workflow="probe.steps", input={"steps": 1}, id="a")
+        await until(lambda: shop.calls == 1)
+        requests = running.daemon.parts.requests
+        state = next(iter(running.daemon.parts.owner.live["a"].asks.values()))
+
+        for _ in range(3):
+            requests.reconnected()
+        wait_s = state.reask_at - running.daemon.clock.monotonic()
+        await until(lambda: shop.calls == 4)
+
+    assert REASK_S - 5.0 < wait_s <= REASK_S

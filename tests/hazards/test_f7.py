@@ -124,6 +124,7 @@ def test_an_activation_reads_as_far_as_its_partition_was_read() -> None:
         nothing,
         nothing,
         nothing,
+        guard=nothing,
         partitions=2,
         epoch=1,
         checkpoints=stored,

@@ -6,8 +6,15 @@ the second one ``q``: their measurements differ. At every moment each effect in 
 be accounted for by the fold of what is stored: as the step's value, as *unknown* (it may have
 happened), as surplus (another attempt's success came first), or because its attempt is open.
 
-Each of the four rules of ``RULES`` is needed; ``tests/models/test_two_owners.py`` leaves out
-one at a time. Stated bound: two attempts, two owners, one takeover, everything else free.
+Each of the four rules of ``RULES`` is needed. The shortest counterexamples without
+
+    markers              4 steps: the slow first owner refuses the attempt that B sends
+    recorded route       4 steps: A sends the attempt to p, B sends the same one to q
+    possibly dispatched  5 steps: A sends, B takes over and refuses: "never sent"
+    surplus              9 steps: attempt 1 succeeds late, attempt 2 is done as well
+
+Bound: two attempts, two owners, one takeover, everything else free: 25,857 states in 0.3 s.
+``python -m tests.models --bound 2``: three attempts, 685,945 states in 13 s.
 """
 
 from __future__ import annotations

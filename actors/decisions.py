@@ -1,29 +1,33 @@
-"""Pinning: decides which definition a raw start is folded with (hazard F3).
+"""Decisions: what the owner decides about an instance, written as messages.
 
-The decision is a message, and it counts when it is folded: one that is only acknowledged may
-still be void. A start of a workflow that nobody registered waits.
+    pinned     which definition a raw start is folded with (hazard F3)
+    timeout    an attempt is given up
+    refused    an attempt is not sent: nobody serves it, or it cannot be sent
+
+A decision acts when it is folded: one that is only acknowledged may still be void.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import structlog
 import trio
 
 from actors.definitions import Definitions
 from actors.outbox import Outbox
-from actors.workflow import WorkflowActor
+from actors.workflow import OpenAsk, WorkflowActor
 from protocols.effects import Pin
 from protocols.errors import MovantError, NotFoundError
+from protocols.failure import Failure
 
 RETRY_S: Final = 1.0
 
 log = structlog.get_logger()
 
 
-class Pinning:
-    """Pins instances for one owner."""
+class Decisions:
+    """Decides for one owner, under its epoch."""
 
     outbox: Outbox
     """Set before ``pin``."""
@@ -33,7 +37,7 @@ class Pinning:
         self._epoch = epoch
 
     async def pin(self, actor: WorkflowActor, pin: Pin) -> None:
-        """Write the decision, unless the workflow is not known."""
+        """Pin a raw start; one of a workflow that nobody registered waits."""
         while True:
             try:
                 digest, _ = await self._definitions.latest(pin.workflow)
@@ -48,6 +52,21 @@ class Pinning:
                 body = {"epoch": self._epoch, "definition": digest, "kernel": 1}
                 self.outbox.decision(actor, "pinned", body, _pinned)
             return
+
+    def attempt(self, actor: WorkflowActor, state: OpenAsk, failure: Failure | None) -> None:
+        """Refuse an attempt with a failure, or give it up as timed out."""
+        ask = state.ask
+        body: dict[str, Any] = {"epoch": self._epoch, "step": ask.step, "attempt": ask.attempt}
+        kind = "timeout"
+        if failure is not None:
+            kind, body["failure"] = "refused", failure
+
+        def written(_: int, error: MovantError | None) -> None:
+            if error is not None:
+                state.closing = False
+                actor.attend_at = 0.0
+
+        self.outbox.decision(actor, kind, body, written)
 
 
 def _pinned(_: int, error: MovantError | None) -> None:

@@ -1,0 +1,99 @@
+"""FoldGuard: ends workflow code that computes for too long without waiting.
+
+Workflow code runs on the trio thread. A loop that never ends would freeze the daemon, and again
+after every restart, because the same mailbox is folded again. So another thread watches, and
+throws FoldTooLongError into the trio thread where it is; the kernel then blocks that instance
+like for any other exception of its code.
+
+CPython delivers such an exception between two bytecodes. It must not arrive behind the fold it
+was meant for: the end of a fold and the throw exclude each other, and what was thrown is waited
+for before the fold is left.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from contextlib import suppress
+from typing import Final
+
+from actors.kernel.instance import Instance
+from protocols.effects import AnyEffect
+from protocols.errors import InternalError
+from protocols.mail import Mail
+from protocols.ports import Clock
+
+FOLD_S_MAX: Final = 3.0
+"""For one message. Longer than any honest decision, shorter than a lease."""
+LOOK_S: Final = 0.25
+_ABSORB_STEPS: Final = 100_000
+
+
+class FoldTooLongError(BaseException):
+    """Workflow code ran for too long without waiting.
+
+    A BaseException, so that a loop that swallows errors does not swallow it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"the code ran for more than {FOLD_S_MAX:g} s without waiting; move work into"
+            " ctx.run(fn, ...), and look for a loop that never ends"
+        )
+
+
+class FoldGuard:
+    """Folds with a limit. One per daemon; ``fold`` belongs to the trio thread."""
+
+    def __init__(self, clock: Clock, *, limit_s: float = FOLD_S_MAX) -> None:
+        self._clock = clock
+        self._limit_s = limit_s
+        self._lock = threading.Lock()
+        self._since = 0.0
+        self._thrown = False
+        self._stopped = threading.Event()
+        self._folder = threading.get_ident()
+        self._thread = threading.Thread(target=self._watch, name="movant-folds", daemon=True)
+        self._thread.start()
+
+    def fold(self, instance: Instance, mail: Mail) -> list[AnyEffect]:
+        """Fold one message. Raises what ``Instance.fold`` does."""
+        self._since = self._clock.monotonic()
+        try:
+            effects = instance.fold(mail)
+            self._leave()
+        except FoldTooLongError as error:  # it came behind the workflow's own code
+            raise InternalError(f"the fold of message {mail.seq} took too long") from error
+        except BaseException:
+            with suppress(FoldTooLongError):
+                self._leave()
+            raise
+        return effects
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._stopped.set()
+        self._thread.join(LOOK_S * 4)
+
+    def _leave(self) -> None:
+        """End a fold; take delivery of what was thrown at its last moment."""
+        with self._lock:
+            self._since = 0.0
+            thrown, self._thrown = self._thrown, False
+        if thrown:
+            try:
+                for _ in range(_ABSORB_STEPS):
+                    pass
+            except FoldTooLongError:
+                return
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(LOOK_S):
+            with self._lock:
+                since = self._since
+                if since and self._clock.monotonic() - since > self._limit_s:
+                    self._since = self._clock.monotonic()  # again, should it be swallowed
+                    self._thrown = True
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                        ctypes.c_ulong(self._folder), ctypes.py_object(FoldTooLongError)
+                    )
