@@ -35,7 +35,7 @@ from actors.system import ActorSystem
 from actors.workflow import WorkflowActor
 from protocols.effects import AnyEffect, Arm, Ask, Pin
 from protocols.errors import MovantError
-from protocols.mail import AnyMail, AttemptTimedOut, Migrate, Pinned, Reply, Start, Woken
+from protocols.mail import AnyMail, AttemptTimedOut, Pinned, Reply, Start, Woken
 from protocols.ports import Clock
 from protocols.subjects import partition_of
 from protocols.tokens import KeyRing
@@ -312,11 +312,11 @@ class Owner:
             if actor.instance.status == "blocked" and isinstance(effect, Ask | Arm | Pin):
                 continue  # it waits for nothing until it is folded with repaired code
             redo = effect.cause >= actor.threshold
-            if type(effect) is Ask and not self._catching_up:
-                again = redo and (effect.options.idempotent or effect.step in parked)
+            if type(effect) is Ask and not redo and not self._catching_up:
+                self.requests.hold(actor, effect)
+            elif type(effect) is Ask and not self._catching_up:
+                again = effect.options.idempotent or effect.step in parked
                 self.requests.resume(actor, effect, again=again)
-                if not redo:
-                    actor.asks[effect.identity].covered = True
             elif redo or type(effect) is Ask:
                 self._perform(actor, effect)
 
@@ -354,8 +354,9 @@ class Owner:
         self._folded += 1
         actor.touched = self._clock.monotonic()
         self._close(actor, mail)
-        if type(mail) is Migrate and not actor.final:
-            self.remake(actor)
+        threshold = actor.again_from(mail)
+        if threshold is not None:
+            self.remake(actor, threshold)
             return
         for effect in effects:
             self._perform(actor, effect)

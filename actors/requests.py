@@ -90,7 +90,7 @@ class Requests:
         """Take an attempt that an earlier life of the actor may have sent.
 
         ``again`` sends it once more with the same key; otherwise it is only looked after. Its
-        time goes on from when it was asked for.
+        time goes on from when it was asked for, but never ends before an answer could come.
         """
         state = actor.asks[ask.identity] = OpenAsk(ask)
         state.spent_s = max(0.0, (self._clock.now_ns() - ask.due) / 1e9)
@@ -102,6 +102,11 @@ class Requests:
                 self._send(actor, state)
         else:
             self._sent(actor, state, self._clock.monotonic())
+
+    def hold(self, actor: WorkflowActor, ask: Ask) -> None:
+        """Take an attempt that a wake covers: only that knows whether it was ever sent."""
+        state = actor.asks[ask.identity] = OpenAsk(ask)
+        state.held = state.covered = True
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Look after deadlines, re-asks and delayed attempts until cancelled."""
@@ -245,7 +250,9 @@ class Requests:
         if not state.sent_at:
             self.sent += 1
             state.sent_at = now
-            state.deadline = now + max(state.ask.options.timeout_s - state.spent_s, 0) + GRACE_S
+            timeout_s = state.ask.options.timeout_s
+            least_s = min(timeout_s, self._reask_s) if state.spent_s else 0.0
+            state.deadline = now + max(timeout_s - state.spent_s, least_s) + GRACE_S
         state.parked = False
         if state.ask.options.idempotent and state.ask.service != LOCAL:
             state.reask_at = now + min(self._reask_s * 2.0**state.tries, REASK_MAX_S)
@@ -284,7 +291,12 @@ class Requests:
         retryable: bool = False,
     ) -> None:
         state.closing = True
-        self._decide(actor, state, Failure(kind=kind, message=message, retryable=retryable))
+        may_be_sent = bool(state.sent_at or state.spent_s)
+        self._decide(
+            actor,
+            state,
+            Failure(kind=kind, message=message, retryable=retryable, unknown=may_be_sent),
+        )
 
 
 def request_headers(ask: Ask) -> bytes:

@@ -16,7 +16,7 @@ from actors.base import DrivenActor
 from actors.fold_guard import FoldGuard
 from actors.kernel.instance import Instance
 from protocols.effects import FINAL, AnyEffect, Ask, Pin
-from protocols.mail import AnyMail, Pinned, Reply, Woken
+from protocols.mail import AnyMail, Migrate, Pinned, Reply, Woken
 
 if TYPE_CHECKING:
     from actors.router import Route
@@ -51,6 +51,7 @@ class OpenAsk:
         "closing",
         "covered",
         "deadline",
+        "held",
         "parked",
         "reask_at",
         "route",
@@ -68,6 +69,8 @@ class OpenAsk:
         self.reask_at = inf
         self.tries = 0
         self.parked = False
+        self.held = False
+        """A wake is armed for it: nothing happens before that fires."""
         self.closing = False
         self.covered = False
 
@@ -134,6 +137,21 @@ class WorkflowActor(DrivenActor):
         ]
         causes += [each.ask.cause for each in self.asks.values() if not each.covered]
         return min(causes, default=None)
+
+    def again_from(self, mail: AnyMail) -> int | None:
+        """Return the threshold when a message asks for a fold from the beginning, or None.
+
+        A migration does, and a wake that covers requests of which only it knows whether they
+        were ever sent.
+        """
+        if self.final:
+            return None
+        if type(mail) is Migrate:
+            return 0
+        if type(mail) is Woken and any(each.held for each in self.asks.values()):
+            lowest = self.lowest_cause()
+            return mail.since if lowest is None else min(lowest, mail.since)
+        return None
 
     def decided(self, mail: AnyMail) -> None:
         """Drop what the fold of a message no longer waits for."""

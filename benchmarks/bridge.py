@@ -15,7 +15,6 @@ import itertools
 import json
 import math
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -39,6 +38,7 @@ from protocols.ports import Frame, Outgoing
 from runtime.bridge import connect
 from runtime.bridge.transport import NatsTransport
 from runtime.bridge.wire import PING, PONG, Reader
+from runtime.server.binary import find
 
 PAYLOAD: Final = b"x" * 200
 ECHO: Final = "bench.echo"
@@ -245,9 +245,7 @@ async def _until_served(
 
 @contextmanager
 def _server() -> Iterator[str]:
-    binary = shutil.which("nats-server")
-    if binary is None:
-        raise SystemExit("no nats-server is installed")
+    binary = str(find().path)
     with tempfile.TemporaryDirectory() as directory:
         process = subprocess.Popen(
             [binary, "-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", directory],
