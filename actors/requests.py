@@ -255,11 +255,16 @@ class Requests:
             state.deadline = now + max(timeout_s - state.spent_s, least_s) + GRACE_S
         state.parked = False
         if state.ask.options.idempotent and state.ask.service != LOCAL:
-            state.reask_at = now + min(self._reask_s * 2.0**state.tries, REASK_MAX_S)
+            wait_s = (
+                min(self._reask_s * 2.0**state.tries, REASK_MAX_S)
+                if state.tries
+                else (self._reask_s)
+            )
+            state.reask_at = now + wait_s
         else:
             state.reask_at = inf
-        actor.attend_at = min(actor.attend_at, state.reask_at)
-        actor.attend_at = min(actor.attend_at, state.deadline)
+        soonest = state.reask_at if state.reask_at < state.deadline else state.deadline  # noqa: FURB136
+        actor.attend_at = min(actor.attend_at, soonest)
 
     def _park(self, actor: WorkflowActor, state: OpenAsk, route: Route) -> None:
         if route.presence is Presence.CAPTURED:
