@@ -1,1 +1,6 @@
-"""runtime."""
+"""The rim: the only place that touches the outside world, and the composition root.
+
+bridge/    nats-py on its own thread      server/    the embedded nats-server
+daemon     wires the supervision tree     gateway    the API
+client     the library                    cli/       the command line
+"""
