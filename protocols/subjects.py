@@ -34,7 +34,6 @@ ID_BYTES_MAX: Final = 128
 STEP_TOKEN_BYTES_MAX: Final = 64
 SUBJECT_BYTES_MAX: Final = 1024
 """nats-py closes for good on a subject above the server's 4,096 bytes; ours stay far below."""
-PARTITIONS_DEFAULT: Final = 64
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}\Z")
 _DOTTED: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*\Z")

@@ -68,10 +68,8 @@ from supervisors.supervisor import Supervisor
 from supervisors.tree import SupervisorSpec, build
 
 VERSION: Final = metadata.version("movant")
-CHECKPOINT_S: Final = 1.0
 STREAMS: Final = ("MAIL", "TIMERS", "EVENTS", "ARCHIVE", "DEAD")
 REPLY_KEY_BYTES: Final = 32
-MARKERS_S: Final = 10.0
 
 log = structlog.get_logger()
 

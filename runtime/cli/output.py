@@ -154,11 +154,6 @@ def told(failure: Failure) -> str:
     return f"{failure.kind}: {failure.message}" if failure.message else failure.kind
 
 
-def is_live(form: Format) -> bool:
-    """Tell whether a live view may be drawn."""
-    return form == "table" and _is_terminal()
-
-
 def has_colors() -> bool:
     """Tell whether standard output wants colours: https://no-color.org, and FORCE_COLOR."""
     if os.environ.get("NO_COLOR"):
