@@ -83,49 +83,61 @@ class Activation:
         """Bring an actor up to date: fold what is stored until nothing is missing."""
         self.count += 1
         tries = 0
-        while True:
-            instance = actor.instance
-            try:
-                stored = await self._mailboxes.mailbox(
-                    mailbox(actor.id, actor.partition), after=instance.folded
-                )
-            except MovantError as error:
-                log.warning("activation.waiting", run=actor.id, reason=str(error))
-                tries = await _pause(tries)
-                continue
-            newest = stored[-1].seq if stored else instance.folded
-            if newest < actor.needed:
-                tries = await _pause(tries)
-                continue
-            mails = self._mails(actor, stored)
-            if instance.folded and definition_of(mails) not in {"", instance.definition}:
-                self._home.remake(actor)
-                return
-            if not instance.folded and (definition := definition_of(mails)):
-                instance = actor.instance = Instance(
-                    actor.id, self._definitions.workflow, definition=definition
-                )
-            parked = self._lower_threshold(actor, mails)
-            if instance.folded and any(type(each) is Woken for each in mails):
-                # What the wake covered was asked for by what is folded already.
-                lowest = actor.lowest_cause()
-                threshold = actor.threshold if lowest is None else min(actor.threshold, lowest)
-                self._home.remake(actor, threshold)
-                return
-            if not await self.load(mails):
-                tries = await _pause(tries)
-                continue
-            try:
-                effects = await self._refold(actor, mails)
-            except Exception as error:  # noqa: BLE001  # whatever a fold raises is the daemon's
+        while not actor.gone and not await self._once(actor):
+            await trio.sleep(PAUSE_S[min(tries, len(PAUSE_S) - 1)])
+            tries += 1
+
+    async def _once(self, actor: WorkflowActor) -> bool:
+        """Fold what is stored now; False when it has to be looked at again."""
+        instance = actor.instance
+        try:
+            stored = await self._mailboxes.mailbox(
+                mailbox(actor.id, actor.partition), after=instance.folded
+            )
+        except MovantError as error:
+            log.warning("activation.waiting", run=actor.id, reason=str(error))
+            return False
+        newest = stored[-1].seq if stored else instance.folded
+        if actor.gone or newest < actor.needed:
+            return False
+        mails = self._mails(actor, stored)
+        if instance.folded and definition_of(mails) not in {"", instance.definition}:
+            self._home.remake(actor)
+            return True
+        if not instance.folded and (definition := definition_of(mails)):
+            instance = actor.instance = Instance(
+                actor.id, self._definitions.workflow, definition=definition
+            )
+        parked = self._lower_threshold(actor, mails)
+        if instance.folded and any(type(each) is Woken for each in mails):
+            # What the wake covered was asked for by what is folded already.
+            lowest = actor.lowest_cause()
+            threshold = actor.threshold if lowest is None else min(actor.threshold, lowest)
+            self._home.remake(actor, threshold)
+            return True
+        if not await self.load(mails) or actor.gone:
+            return False
+        return await self._fold(actor, mails, parked)
+
+    async def _fold(
+        self, actor: WorkflowActor, mails: Sequence[AnyMail], parked: set[str]
+    ) -> bool:
+        """Fold messages and hand their effects over; False when more has come meanwhile."""
+        try:
+            effects = await self._refold(actor, mails)
+        except Exception as error:  # noqa: BLE001  # whatever a fold raises is the daemon's
+            if not actor.gone:
                 self._home.crashed(actor, mails[-1] if mails else None, error)
-                return
-            self._home.adopt(actor, effects, parked)
-            # Not what was read but what was folded counts: the reader may have handed on more
-            # while the definition was loaded.
-            if instance.folded >= actor.needed:
-                self._home.activated(actor)
-                return
+            return True
+        if actor.gone:
+            return True
+        self._home.adopt(actor, effects, parked)
+        # Not what was read but what was folded counts: the reader may have handed on more
+        # while the definition was loaded.
+        if actor.instance.folded < actor.needed:
+            return False
+        self._home.activated(actor)
+        return True
 
     def _mails(self, actor: WorkflowActor, stored: Sequence[Delivery]) -> list[AnyMail]:
         """Return the valid mail among what is stored, up to the reader's position."""
@@ -188,8 +200,3 @@ def definition_of(mails: Iterable[AnyMail]) -> str:
         if type(mail) is Migrate:
             found = mail.definition
     return found
-
-
-async def _pause(tries: int) -> int:
-    await trio.sleep(PAUSE_S[min(tries, len(PAUSE_S) - 1)])
-    return tries + 1

@@ -25,6 +25,8 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     epoch: int = 0
     entries: tuple[tuple[str, int], ...] = ()
     markers: tuple[tuple[int, int], ...] = ()
+    mark: int = 0
+    """Messages of the partition below it are not needed any more."""
 
 
 class Epochs:

@@ -9,6 +9,7 @@ A decision acts when it is folded: one that is only acknowledged may still be vo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
@@ -27,14 +28,14 @@ log = structlog.get_logger()
 
 
 class Decisions:
-    """Decides for one owner, under its epoch."""
+    """Decides for one owner, under the epoch of each partition."""
 
     outbox: Outbox
     """Set before ``pin``."""
 
-    def __init__(self, definitions: Definitions, epoch: int) -> None:
+    def __init__(self, definitions: Definitions, epoch_of: Callable[[int], int]) -> None:
         self._definitions = definitions
-        self._epoch = epoch
+        self._epoch_of = epoch_of
 
     async def pin(self, actor: WorkflowActor, pin: Pin) -> None:
         """Pin a raw start; one of a workflow that nobody registered waits."""
@@ -48,15 +49,17 @@ class Decisions:
                 log.warning("pin.waiting", run=actor.id, reason=str(error))
                 await trio.sleep(RETRY_S)
                 continue
-            if actor.instance.is_open(pin):
-                body = {"epoch": self._epoch, "definition": digest, "kernel": 1}
+            if actor.instance.is_open(pin) and not actor.gone:
+                epoch = self._epoch_of(actor.partition)
+                body = {"epoch": epoch, "definition": digest, "kernel": 1}
                 self.outbox.decision(actor, "pinned", body, _pinned)
             return
 
     def attempt(self, actor: WorkflowActor, state: OpenAsk, failure: Failure | None) -> None:
         """Refuse an attempt with a failure, or give it up as timed out."""
         ask = state.ask
-        body: dict[str, Any] = {"epoch": self._epoch, "step": ask.step, "attempt": ask.attempt}
+        epoch = self._epoch_of(actor.partition)
+        body: dict[str, Any] = {"epoch": epoch, "step": ask.step, "attempt": ask.attempt}
         kind = "timeout"
         if failure is not None:
             kind, body["failure"] = "refused", failure

@@ -30,7 +30,7 @@ from protocols.mail import (
     Start,
     Woken,
 )
-from protocols.subjects import OWNER_TOKEN, is_id, is_name, is_step_name, step_token
+from protocols.subjects import MAIL, OWNER_TOKEN, is_id, is_name, is_step_name, step_token
 from protocols.tokens import KeyRing
 
 WAKE: Final = "_wake"
@@ -67,6 +67,14 @@ class DeadLetter(msgspec.Struct, frozen=True):
     delivery: Delivery
     reason: str
     detail: str
+
+    @property
+    def partition(self) -> int:
+        """The partition whose reader meets it; -1 when its subject names none."""
+        if not self.delivery.subject.startswith(MAIL):
+            return -1
+        token = self.delivery.subject.split(".", 3)[2]
+        return int(token) if _is_number(token) else -1
 
 
 class Letter(msgspec.Struct, frozen=True, gc=False):

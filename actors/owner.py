@@ -12,7 +12,7 @@ does not show as done.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import structlog
@@ -28,7 +28,7 @@ from actors.inbound import DeadLetter, Delivery, Letter, Marker, parse
 from actors.kernel.instance import Instance
 from actors.outbox import Outbox, is_first
 from actors.owner_statistics import OwnerStatistics
-from actors.partitions import FencedError, Partitions
+from actors.partitions import Partition, Partitions
 from actors.passivation import Passivation, woken
 from actors.requests import Requests
 from actors.system import ActorSystem
@@ -37,7 +37,6 @@ from protocols.effects import AnyEffect, Arm, Ask, Pin
 from protocols.errors import MovantError
 from protocols.mail import AnyMail, AttemptTimedOut, Pinned, Reply, Start, Woken
 from protocols.ports import Clock
-from protocols.subjects import partition_of
 from protocols.tokens import KeyRing
 
 LIVE_MAX: Final = 100_000
@@ -54,9 +53,10 @@ log = structlog.get_logger()
 
 
 class Owner:
-    """All partitions of one daemon, on the trio thread. ``run`` belongs under a supervisor.
+    """The partitions of one daemon, on the trio thread. ``run`` belongs under a supervisor.
 
-    ``dead`` is told each message that no fold can take. Call ``wire`` before ``run``.
+    ``dead`` is told each message that no fold can take, ``lost`` each partition in which the
+    marker of a newer owner was read. Call ``wire`` before ``run``.
     """
 
     requests: Requests
@@ -72,10 +72,9 @@ class Owner:
         *,
         guard: FoldGuard,
         partitions: int,
-        epoch: int,
         live_max: int = LIVE_MAX,
-        checkpoints: Mapping[int, cp.Checkpoint],
         dead: Callable[[DeadLetter], None],
+        lost: Callable[[int], None],
         refill: Callable[[], None],
     ) -> None:
         self._system = system
@@ -83,22 +82,23 @@ class Owner:
         self._clock = clock
         self._keys = keys
         self._definitions = definitions
-        self._epoch = epoch
         self._dead = dead
+        self._lost = lost
         self._refill = refill
         self.live: dict[str, WorkflowActor] = {}
         self.crashes: dict[str, tuple[int, int, str]] = {}
         self.blocked: dict[str, bool] = {}
         """What became known of blocked instances since the start: blocked, or no longer."""
         self.activation = Activation(self, mailboxes, definitions, keys)
-        self.passivation = Passivation(clock, self.live, self._drop, epoch, live_max=live_max)
-        self.decisions = Decisions(definitions, epoch)
+        self.passivation = Passivation(
+            clock, self.live, self._drop, self.epoch_of, live_max=live_max
+        )
+        self.decisions = Decisions(definitions, self.epoch_of)
         self._nursery: trio.Nursery | None = None
         self._finished: dict[str, None] = {}
-        self._partitions = Partitions(partitions, epoch, checkpoints)
-        self._catching_up = True
-        self._caught_up = trio.Event()
-        self._fence = trio.Event()
+        self.partitions = Partitions(partitions)
+        self._begun = trio.Event()
+        """Set, and made anew, whenever a partition's own marker was read."""
         self.backlog = 0
         self._folded = self._void = self._late = self._dead_count = 0
 
@@ -109,49 +109,73 @@ class Owner:
         self.requests = requests
         self.outbox = self.passivation.outbox = self.decisions.outbox = outbox
 
-    @property
-    def after(self) -> int:
-        """The position that the reader has to start behind."""
-        return self._partitions.after
-
     def demand(self) -> int:
         """Return how many more messages may be handed over."""
         return BACKLOG_MAX - self.backlog
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Recover, then host until cancelled. Raises FencedError when another owner came."""
+        """Host instances until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            for instance, cause in list(self._partitions.listed.items()):
-                if instance not in self.live:
-                    partition = partition_of(instance, self._partitions.count)
-                    self._activate(self._start_actor(instance, partition, cause))
             nursery.start_soon(self.passivation.run)
             task_status.started()
-            await self._fence.wait()
-            nursery.cancel_scope.cancel()
-        # Outside of the nursery, or it would be wrapped in a group that nobody catches.
-        raise FencedError(
-            f"another daemon took over with epoch {self._partitions.fenced_by}",
-            hint="look at `movant status` for who owns the partitions",
-        )
 
     def close(self) -> None:
         """Drop all actors: nothing of a former owner may act beside the next one."""
         for actor in list(self.live.values()):
             self._drop(actor)
 
-    async def drained(self) -> None:
-        """Wait until everything that was handed over is folded."""
+    # Partitions come and go.
+
+    def epoch_of(self, partition: int) -> int:
+        """Return the epoch under which a partition is owned; 0 when it is not any more."""
+        found = self.partitions.owned.get(partition)
+        return 0 if found is None else found.epoch
+
+    def acts_in(self, partition: int) -> bool:
+        """Tell whether effects may be done for a partition: it is owned, and stays so."""
+        found = self.partitions.owned.get(partition)
+        return found is not None and found.begun and not found.leaving
+
+    def begin(self, partition: int, epoch: int, stored: cp.Checkpoint) -> None:
+        """Own a partition from here on: fold what a former owner left, then read its tail."""
+        found = self.partitions.add(partition, epoch, stored)
+        for instance, cause in list(found.listed.items()):
+            if instance not in self.live:
+                self._activate(self._start_actor(instance, partition, cause))
+
+    def leave(self, partition: int) -> None:
+        """Send nothing more for a partition; what was handed over is still folded."""
+        found = self.partitions.owned.get(partition)
+        if found is not None:
+            found.leaving = True
+
+    def forget(self, partition: int) -> None:
+        """Own a partition no more: drop its actors, whatever they were at."""
+        if self.partitions.owned.pop(partition, None) is None:
+            return
+        for actor in [each for each in self.live.values() if each.partition == partition]:
+            self.backlog -= actor.backlog
+            actor.backlog = 0
+            self._drop(actor)
+        for instance, (at, *_) in list(self.crashes.items()):
+            if at == partition:
+                del self.crashes[instance]
+
+    async def drained(self, partition: int | None = None) -> None:
+        """Wait until everything that was handed over is folded: of a partition, or of all."""
         # Polled: an event per message would be paid by every message, for one moment of use.
-        while self.backlog or any(  # noqa: ASYNC110
-            each.activating for each in self.live.values()
+        while any(  # noqa: ASYNC110
+            each.backlog or each.activating
+            for each in self.live.values()
+            if partition is None or each.partition == partition
         ):
             await trio.sleep(DRAIN_LOOK_S)
 
     async def caught_up(self) -> None:
-        """Wait until our own markers are read; from then on effects are under way."""
-        await self._caught_up.wait()
+        """Wait until our own marker is read in each partition that is owned."""
+        while not all(each.begun for each in self.partitions):
+            await self._begun.wait()
 
     def registered(self, names: Iterable[str]) -> None:
         """Pin the instances that waited for one of these workflows."""
@@ -163,7 +187,9 @@ class Owner:
 
     def checkpoint(self) -> dict[int, cp.Checkpoint]:
         """Return what to store for each partition, as of now."""
-        unfolded = [each.unfolded for each in self.live.values() if each.unfolded]
+        unfolded = [
+            (each.partition, each.unfolded) for each in self.live.values() if each.unfolded
+        ]
         unsettled = [(at[0], id_, at[1]) for id_, at in self.crashes.items()]
         for actor in self.live.values():
             cause = actor.lowest_cause()
@@ -171,8 +197,7 @@ class Owner:
                 cause = actor.threshold if cause is None else min(cause, actor.threshold)
             if cause is not None:
                 unsettled.append((actor.partition, actor.id, cause))
-        at = cp.position(self._partitions.handed, unfolded)
-        found = self._partitions.checkpoints(at, unsettled)
+        found = self.partitions.checkpoints(unfolded, unsettled)
         for checkpoint in found.values():
             for instance, _ in cp.surplus(checkpoint.entries):
                 if instance in self.live:
@@ -184,7 +209,7 @@ class Owner:
         return OwnerStatistics(
             live=len(self.live),
             backlog=self.backlog,
-            position=self._partitions.handed,
+            position=self.partitions.position,
             folded=self._folded,
             activations=self.activation.count,
             passivations=self.passivation.count,
@@ -201,20 +226,19 @@ class Owner:
         """Hand each message to its actor. Never waits and never raises for foreign input."""
         live = self.live
         keys = self._keys
-        partitions = self._partitions
-        starts = partitions.starts
+        owned = self.partitions.owned
         for delivery in batch:
-            partitions.handed = delivery.seq
             parsed = parse(delivery, keys)
-            if type(parsed) is Letter:
-                if parsed.partition >= partitions.count:
-                    self._dead_count += 1
-                    self._dead(DeadLetter(delivery, "stray", "there is no such partition"))
+            if isinstance(parsed, Letter):
+                partition = owned.get(parsed.partition)
+                if partition is None:
+                    self._foreign(parsed, delivery)
                     continue
-                if delivery.seq <= starts[parsed.partition]:
+                if delivery.seq <= partition.handed:
                     continue
+                partition.handed = delivery.seq
                 mail = parsed.mail
-                if type(mail) is not Reply and partitions.is_void(parsed.partition, mail):
+                if type(mail) is not Reply and partition.is_void(mail):
                     self._void += 1
                     continue
                 actor = live.get(parsed.instance)
@@ -222,30 +246,63 @@ class Owner:
                     actor = self._arrive(parsed, delivery)
                 if actor is not None:
                     self._hand(actor, mail)
-            elif type(parsed) is Marker:
-                self._mark(parsed)
-            elif type(parsed) is DeadLetter:
-                self._dead_count += 1
-                self._dead(parsed)
+            else:
+                self._odd(parsed)
+
+    def take_all(self, batch: Sequence[Delivery]) -> None:
+        """Take what a reader of the whole stream read: it moves every partition's position."""
+        self.take(batch)
+        self.partitions.everywhere = batch[-1].seq
 
     def handed(self, partition: int) -> int:
         """Return the position up to which the markers of a partition are known."""
-        return self._partitions.known_to(partition)
+        return self.partitions.known_to(partition)
 
     def is_void(self, partition: int, mail: AnyMail) -> bool:
         """Tell whether a message stands behind a marker with a higher epoch."""
-        return self._partitions.is_void(partition, mail)
+        return self.partitions.owned[partition].is_void(mail)
 
     def is_ours(self, partition: int, seq: int) -> bool:
         """Tell whether a sequence stands behind our own marker: nobody else acted on it."""
-        return self._partitions.is_ours(partition, seq)
+        found = self.partitions.owned[partition]
+        return found.epochs.at(seq) == found.epoch
+
+    def _foreign(self, letter: Letter, delivery: Delivery) -> None:
+        """Leave a letter to the owner of its partition, when there is such a partition."""
+        if letter.partition >= self.partitions.count:
+            self._dead_count += 1
+            self._dead(DeadLetter(delivery, "stray", "there is no such partition"))
+
+    def _odd(self, parsed: Marker | DeadLetter) -> None:
+        """Take a marker, or put away what no fold can take, once though it is read again."""
+        if isinstance(parsed, Marker):
+            self._mark(parsed)
+            return
+        partition = self.partitions.owned.get(parsed.partition)
+        if partition is not None:
+            if parsed.delivery.seq <= partition.handed:
+                return
+            partition.handed = parsed.delivery.seq
+        elif 0 <= parsed.partition < self.partitions.count:
+            return
+        self._dead_count += 1
+        self._dead(parsed)
 
     def _mark(self, marker: Marker) -> None:
-        complete = self._partitions.mark(marker)
-        if self._partitions.fenced_by:
-            self._fence.set()
-        elif complete and self._catching_up:
-            self._begin()
+        found = self.partitions.owned.get(marker.partition)
+        if found is None or marker.seq <= found.handed:
+            return
+        found.handed = marker.seq
+        if self.partitions.mark(marker) is None:
+            return
+        if marker.epoch > found.epoch:
+            log.warning(
+                "partition.lost", partition=found.number, epoch=found.epoch, to=marker.daemon
+            )
+            self.forget(found.number)
+            self._lost(found.number)
+        else:
+            self._begin(found)
 
     def _arrive(self, letter: Letter, delivery: Delivery) -> WorkflowActor | None:
         """Return an actor for an id that is not in memory; None when nobody needs one."""
@@ -255,7 +312,7 @@ class Owner:
             return None
         actor = self._start_actor(letter.instance, letter.partition, mail.seq)
         if type(mail) is not Start or not is_first(
-            delivery.headers, letter.instance, self._partitions.count
+            delivery.headers, letter.instance, self.partitions.count
         ):
             actor.needed = mail.seq
             self._activate(actor)
@@ -296,9 +353,8 @@ class Owner:
     def _activate(self, actor: WorkflowActor) -> None:
         actor.activating = True
         if not actor.instance.folded:
-            actor.threshold = min(
-                actor.threshold, self._partitions.listed.pop(actor.id, actor.threshold)
-            )
+            listed = self.partitions.owned[actor.partition].listed
+            actor.threshold = min(actor.threshold, listed.pop(actor.id, actor.threshold))
         else:
             actor.threshold = actor.instance.folded + 1
         self._start_soon(self.activation.run, actor)
@@ -306,15 +362,16 @@ class Owner:
     def adopt(self, actor: WorkflowActor, effects: Iterable[AnyEffect], parked: set[str]) -> None:
         """Take the effects of a refold: redo those at or above the actor's threshold."""
         actor.close_asks()
+        begun = self.partitions.owned[actor.partition].begun
         for effect in effects:
             if not actor.instance.is_open(effect):
                 continue
             if actor.instance.status == "blocked" and isinstance(effect, Ask | Arm | Pin):
                 continue  # it waits for nothing until it is folded with repaired code
             redo = effect.cause >= actor.threshold
-            if type(effect) is Ask and not redo and not self._catching_up:
+            if type(effect) is Ask and not redo and begun:
                 self.requests.hold(actor, effect)
-            elif type(effect) is Ask and not self._catching_up:
+            elif type(effect) is Ask and begun:
                 again = effect.options.idempotent or effect.step in parked
                 self.requests.resume(actor, effect, again=again)
             elif redo or type(effect) is Ask:
@@ -403,26 +460,28 @@ class Owner:
             self._retire(actor)
 
     def _perform(self, actor: WorkflowActor, effect: AnyEffect) -> None:
-        if type(effect) is Ask and not self._catching_up:
+        begun = self.partitions.owned[actor.partition].begun
+        if type(effect) is Ask and begun:
             self.requests.add(actor, effect)
             return
         actor.unsettled[effect.identity] = effect
-        if self._catching_up:
+        if not begun:
             return
         if type(effect) is Pin:
             self._start_soon(self.decisions.pin, actor, effect)
         else:
             self.outbox.perform(actor, effect)
 
-    def _begin(self) -> None:
+    def _begin(self, partition: Partition) -> None:
         """Act from here on: all that former owners wrote is read."""
-        self._catching_up = False
-        for actor in list(self.live.values()):
+        partition.begun = True
+        for actor in [each for each in self.live.values() if each.partition == partition.number]:
             held, actor.unsettled = actor.unsettled, {}
             self.adopt(actor, held.values(), set())
             if actor.instance.finished_at:
                 self._retire(actor)
-        self._caught_up.set()
+        self._begun.set()
+        self._begun = trio.Event()
 
     def _retire(self, actor: WorkflowActor) -> None:
         """Drop a finished actor as soon as its last effects are acknowledged."""
@@ -435,6 +494,7 @@ class Owner:
     def _drop(self, actor: WorkflowActor) -> None:
         for identity in list(actor.asks):
             actor.drop_ask(identity)
+        actor.gone = True
         if self.live.get(actor.id) is actor:
             del self.live[actor.id]
         self._system.kill(actor.actor_ref)

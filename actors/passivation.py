@@ -42,14 +42,14 @@ class Passivation:
         clock: Clock,
         live: dict[str, WorkflowActor],
         drop: Callable[[WorkflowActor], None],
-        epoch: int,
+        epoch_of: Callable[[int], int],
         *,
         live_max: int,
     ) -> None:
         self._clock = clock
         self._live = live
         self._drop = drop
-        self._epoch = epoch
+        self._epoch_of = epoch_of
         self._live_max = live_max
         self.count = 0
         self.wakes = 0
@@ -94,7 +94,7 @@ class Passivation:
         self.wakes += 1
         wake = Wake(
             number=number,
-            epoch=self._epoch,
+            epoch=self._epoch_of(actor.partition),
             since=min(causes),
             parked=tuple(each.ask.step for each in asks if each.parked),
         )

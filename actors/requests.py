@@ -61,6 +61,7 @@ class Requests:
         live: Callable[[], Iterable[WorkflowActor]],
         decide: Decide,
         local: LocalRunner,
+        may_act: Callable[[int], bool],
         reask_s: float = REASK_S,
     ) -> None:
         self._transport = transport
@@ -70,6 +71,7 @@ class Requests:
         self._live = live
         self._decide = decide
         self._local = local
+        self._may_act = may_act
         self._reask_s = reask_s
         self._later: list[tuple[float, int, WorkflowActor, Any]] = []
         self._number = 0
@@ -208,6 +210,14 @@ class Requests:
             self._wake.set()
 
     def _send(self, actor: WorkflowActor, state: OpenAsk) -> None:
+        if self._may_act(actor.partition):
+            self._dispatch(actor, state)
+        else:
+            # The lease has lapsed: somebody else may own the partition and send this as well.
+            state.reask_at = inf  # or every sweep would add one more of these
+            self._send_later(actor, state, RETRY_S)
+
+    def _dispatch(self, actor: WorkflowActor, state: OpenAsk) -> None:
         ask = state.ask
         now = self._clock.monotonic()
         reply = to_reply(

@@ -78,6 +78,7 @@ class StreamReader:
         sink: Deliveries,
         demand: Callable[[], int] = lambda: PORTION,
         filter_subject: str = "",
+        portion: int = PORTION,
     ) -> None:
         self._transport = transport
         self._entropy = entropy
@@ -85,6 +86,7 @@ class StreamReader:
         self._sink = sink
         self._demand = demand
         self._filter = filter_subject
+        self._portion = portion
         self._position = after
         self._delivered = self._consumers = self._gaps = self._pending = 0
         self._expected = 1
@@ -113,9 +115,9 @@ class StreamReader:
 
     def refill(self) -> None:
         """Ask for more when the open portion runs low and there is room."""
-        if self._open * 2 > PORTION or not self._pull_subject:
+        if self._open * 2 > self._portion or not self._pull_subject:
             return
-        room = min(PORTION, self._demand() - self._open)
+        room = min(self._portion, self._demand() - self._open)
         if room <= 0:
             return
         body = b'{"batch":%d,"expires":%d,"idle_heartbeat":%d}' % (
@@ -178,11 +180,11 @@ class StreamReader:
                 "max_waiting": 16,
             }
             if self._filter:
-                config["filter_subject"] = self._filter
+                # As a list: a single filter would have to stand in the request's subject.
+                config["filter_subjects"] = [self._filter]
             answer = await self._transport.request(
                 Outgoing(
-                    f"$JS.API.CONSUMER.CREATE.{self._stream}.{name}"
-                    + (f".{self._filter}" if self._filter else ""),
+                    f"$JS.API.CONSUMER.CREATE.{self._stream}.{name}",
                     msgspec.json.encode({"stream_name": self._stream, "config": config}),
                 ),
                 timeout_s=5.0,
@@ -218,6 +220,7 @@ class StreamReader:
         """Check a batch and hand it on. Runs on the trio thread and never waits."""
         self._heard = trio.current_time()
         batch: list[Delivery] = []
+        pending = "0"
         position, expected = self._position, self._expected
         for frame in frames:
             reply = frame.reply
@@ -235,6 +238,7 @@ class StreamReader:
                 break
             expected += 1
             position = seq
+            pending = tokens[8]
             batch.append(
                 Delivery(seq, int(tokens[7]), frame.subject, frame.headers, frame.payload)
             )
@@ -243,6 +247,7 @@ class StreamReader:
         self._open = max(0, self._open - len(batch))
         self._position, self._expected = position, expected
         self._delivered += len(batch)
+        self._pending = int(pending)
         self._sink(batch)
         self.refill()
 

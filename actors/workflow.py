@@ -103,6 +103,8 @@ class WorkflowActor(DrivenActor):
         self.woken_number = 0
         self.waking = False
         self.pin_covered = False
+        self.gone = False
+        """It was dropped: whoever still holds it must not act for it."""
 
     def on_receive(self, mail: AnyMail) -> None:
         """Fold one message and hand the effects to the host."""

@@ -12,10 +12,12 @@ import msgspec
 import trio
 
 from actors.activation import definition_of
+from actors.checkpoint import Epochs
 from actors.direct_reader import DirectReader
-from actors.inbound import Letter, parse
+from actors.inbound import Letter, Marker, parse
 from actors.kernel.blocked import Blocked
 from actors.kernel.instance import Instance
+from actors.partitions import is_void
 from actors.router import Presence
 from actors.run_index import Row, RunIndex
 from protocols import api, codec, subjects
@@ -156,15 +158,29 @@ class RunQueries:
             },
         )
 
+    async def _epochs(self, partition: int) -> Epochs:
+        """Return the epochs of a partition, also of one that another daemon owns."""
+        owned = self._parts.owner.partitions.owned.get(partition)
+        if owned is not None and owned.begun:
+            return owned.epochs
+        # What retention has removed stands in the checkpoint.
+        found = Epochs((await self._parts.checkpoints.read(partition)).markers)
+        for each in await self._mail.subject(subjects.marker(partition)):
+            parsed = parse(each, self._parts.keys)
+            if type(parsed) is Marker:
+                found.add(parsed.seq, parsed.epoch)
+        return found
+
     async def fold(self, instance_id: str, definition: str = "") -> Instance:
         """Fold an instance for reading only; with ``definition`` as a migration to it would."""
         owner = self._parts.owner
         partition = subjects.partition_of(instance_id, self._daemon.config.partitions)
         stored = await self._mail.mailbox(subjects.mailbox(instance_id, partition))
+        epochs = await self._epochs(partition)
         mails: list[AnyMail] = []
         for each in stored:
             parsed = parse(each, self._parts.keys)
-            if type(parsed) is Letter and not owner.is_void(partition, parsed.mail):
+            if type(parsed) is Letter and not is_void(epochs, parsed.mail):
                 mails.append(parsed.mail)
         if not mails:
             raise NotFoundError(f"no instance {instance_id!r}", hint="movant run ls")

@@ -106,8 +106,6 @@ class DaemonConfig(Section, frozen=True, kw_only=True):
     partitions: Annotated[int, Meta(ge=1, le=1024)] = 64
     """Fixed when the streams are created; ownership moves between daemons in these units."""
     replicas: Annotated[int, Meta(ge=1, le=5)] = 1
-    lease_wait_s: Seconds = 12.0
-    """How long a start waits for the lease of a daemon that has ended or is about to."""
     drain_timeout_s: Seconds = 30.0
     """How long a shutdown waits for what is under way; whatever is not done is done later."""
     services: dict[str, str] = {}

@@ -25,6 +25,7 @@ import structlog
 import trio
 
 from actors import streams
+from actors.assignment import Assignment
 from actors.dead_letters import DeadLetters
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
@@ -36,11 +37,10 @@ from actors.local import LocalService, RunLocal
 from actors.outbox import Outbox
 from actors.owner import Owner
 from actors.packing import pack
-from actors.partitions import FencedError
+from actors.readers import Readers
 from actors.requests import Requests
 from actors.router import Router
 from actors.spawning import Spawning
-from actors.stream_reader import StreamReader
 from actors.stream_writer import StreamWriter
 from actors.system import open_system
 from protocols.errors import ConfigurationError, MovantError
@@ -55,7 +55,7 @@ from runtime.clock import SystemClock, SystemEntropy
 from runtime.config import DaemonConfig
 from runtime.gateway import Gateway
 from runtime.health import serve_health
-from runtime.identity import is_dead, own_lease
+from runtime.identity import ALIVE, is_dead, own_member
 from runtime.parts import Parts
 from runtime.server.configuration import Settings
 from runtime.server.embedded import EmbeddedServer
@@ -82,6 +82,8 @@ class Daemon:
         self.clock = SystemClock()
         self.entropy = SystemEntropy()
         self.parts = Parts()
+        self.key = self.entropy.token(8)
+        """Which daemon this is among those of its NATS account, in this life."""
         self.state = "starting"
         self.started_at = self.clock.monotonic()
         self._drain = trio.Event()
@@ -180,13 +182,14 @@ class Daemon:
     async def _finish(self) -> None:
         """Take nothing new, let what is under way be stored, write the last checkpoint."""
         parts = self.parts
-        parts.reader.stop()
+        await parts.leases.drain()
+        parts.readers.stop()
         await parts.owner.drained()
         await parts.local.drained()
         for name in STREAMS:
             await parts.writers[name].drained()
-        await parts.checkpoints.store(parts.owner.checkpoint())
-        await parts.leases.release()
+        await parts.assignment.give_all()
+        await parts.leases.leave()
 
     # The tree.
 
@@ -254,7 +257,7 @@ class Daemon:
             await transport.wait_failed()
 
     async def _store(self, *, task_status: ChildStatus) -> None:
-        """Check streams, load keys, take the lease, run the writers."""
+        """Check streams, load keys, join the other daemons, run the writers."""
         parts, config = self.parts, self.config
         transport = parts.transport
         try:
@@ -263,17 +266,9 @@ class Daemon:
                 streams.wanted(partitions=config.partitions, replicas=config.replicas),
             )
             parts.keys = await self._keys(Kv(transport, "movant_keys"))
-            parts.leases = Leases(
-                Kv(transport, "movant_leases"),
-                self.clock,
-                own_lease(self.name),
-                is_dead,
-            )
-            epoch = await parts.leases.take(wait_s=config.lease_wait_s)
         except ConfigurationError as error:
             self._give_up(error)
             raise
-        log.info("lease.taken", epoch=epoch)
         checkpoints = Kv(transport, "movant_checkpoints")
         parts.definition_store = KvDefinitionStore(Kv(transport, "movant_definitions"))
         parts.definitions = Definitions(parts.definition_store)
@@ -282,11 +277,24 @@ class Daemon:
             for name in (*STREAMS, checkpoints.stream)
         }
         parts.checkpoints = Checkpoints(checkpoints, parts.writers[checkpoints.stream])
-        async with trio.open_nursery() as nursery:
-            for writer in parts.writers.values():
-                await nursery.start(writer.run)
-            nursery.start_soon(parts.leases.run)
-            task_status.started()
+        parts.leases = Leases(
+            Kv(transport, "movant_leases"),
+            self.clock,
+            self.key,
+            own_member(self.name, self.version),
+            is_dead,
+            partitions=config.partitions,
+        )
+        ALIVE.add(self.key)
+        try:
+            async with trio.open_nursery() as nursery:
+                for writer in parts.writers.values():
+                    await nursery.start(writer.run)
+                await parts.leases.join()
+                nursery.start_soon(parts.leases.run)
+                task_status.started()
+        finally:
+            ALIVE.discard(self.key)
 
     async def _actors(self, *, task_status: ChildStatus) -> None:
         async with open_system() as system:
@@ -310,7 +318,6 @@ class Daemon:
     async def _workflows(self, *, task_status: ChildStatus) -> None:
         """Recover and host instances."""
         parts, config = self.parts, self.config
-        stored = await parts.checkpoints.load()
         dead = DeadLetters(parts.writers["DEAD"])
         async with (
             DirectReader(parts.transport, "MAIL") as mailboxes,
@@ -327,11 +334,11 @@ class Daemon:
                 mailboxes,
                 guard=FoldGuard(self.clock),
                 partitions=config.partitions,
-                epoch=parts.leases.epoch,
                 live_max=config.limits.live_instances_max,
-                checkpoints=stored,
                 dead=dead.take,
-                refill=lambda: parts.reader.refill(),  # noqa: PLW0108  # made below
+                # Late: these are made below.
+                lost=lambda partition: parts.assignment.lost(partition),  # noqa: PLW0108
+                refill=lambda: parts.readers.refill(),  # noqa: PLW0108
             )
             parts.requests = Requests(
                 parts.transport,
@@ -341,6 +348,7 @@ class Daemon:
                 live=owner.live.values,
                 decide=owner.decisions.attempt,
                 local=lambda _, ask, reply: local.tell(RunLocal(ask, reply)),
+                may_act=lambda partition: parts.leases.held and owner.acts_in(partition),
             )
             outbox = Outbox(
                 parts.writers,
@@ -354,34 +362,35 @@ class Daemon:
                 ),
             )
             owner.wire(parts.requests, outbox)
-            parts.reader = StreamReader(
+            parts.readers = Readers(
                 parts.transport,
                 self.entropy,
-                stream="MAIL",
-                after=owner.after,
-                sink=owner.take,
+                owner.partitions,
+                take=owner.take,
+                take_all=owner.take_all,
                 demand=owner.demand,
+            )
+            parts.assignment = Assignment(
+                parts.leases, owner, parts.readers, parts.checkpoints, self._mark
             )
             for path in config.workflows:
                 await self.register(path)
-            nursery.start_soon(self._host, owner)
+            await nursery.start(self._host, owner)
             await nursery.start(parts.requests.run)
-            await nursery.start(parts.reader.run)
+            await nursery.start(parts.readers.run)
             parts.transport.on_state(
                 lambda up: parts.requests.reconnected() if up and owner is parts.owner else None
             )
-            await self._mark(parts.leases.epoch)
+            await nursery.start(parts.assignment.run)
             await owner.caught_up()
             log.info("owner.caught_up", position=owner.statistics().position)
             nursery.start_soon(parts.checkpoints.run, owner.checkpoint)
             nursery.start_soon(collector.tidy, lambda: len(owner.live))
             task_status.started()
 
-    async def _host(self, owner: Owner) -> None:
+    async def _host(self, owner: Owner, *, task_status: trio.TaskStatus[None]) -> None:
         try:
-            await owner.run()
-        except FencedError as error:
-            self._give_up(error)
+            await owner.run(task_status=task_status)
         finally:
             owner.close()
             owner.guard.close()
@@ -419,15 +428,24 @@ class Daemon:
             found = {each.key: each.value for each in await kv.all()}
         return KeyRing(list(found)[-1], found)
 
-    async def _mark(self, epoch: int) -> None:
-        """Begin our epoch in every partition."""
-        body = msgspec.json.encode({"epoch": epoch, "daemon": self.name})
+    async def _mark(self, epochs: dict[int, int]) -> None:
+        """Begin our epoch in partitions. Raises what the store refuses them with."""
         writer = self.parts.writers["MAIL"]
-        for partition in range(self.config.partitions):
-            writer.write(Outgoing(marker(partition), body), _marked)
-        await writer.drained()
+        done = trio.Event()
+        left = len(epochs)
+        refused: list[MovantError] = []
 
+        def written(_: int, error: MovantError | None) -> None:
+            nonlocal left
+            left -= 1
+            if error is not None:
+                refused.append(error)
+            if not left:
+                done.set()
 
-def _marked(_: int, error: MovantError | None) -> None:
-    if error is not None:
-        log.error("marker.refused", reason=str(error))
+        for partition, epoch in epochs.items():
+            body = msgspec.json.encode({"epoch": epoch, "daemon": self.name})
+            writer.write(Outgoing(marker(partition), body), written)
+        await done.wait()
+        if refused:
+            raise refused[0]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from actors.assignment import Assignment
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
 from actors.kv_definitions import KvDefinitionStore
 from actors.leases import Leases
 from actors.local import LocalService
 from actors.owner import Owner
+from actors.readers import Readers
 from actors.requests import Requests
 from actors.router import Router
-from actors.stream_reader import StreamReader
 from actors.stream_writer import StreamWriter
 from actors.system import ActorSystem
 from protocols.tokens import KeyRing
@@ -35,5 +36,6 @@ class Parts:
     local: LocalService
     owner: Owner
     requests: Requests
-    reader: StreamReader
+    readers: Readers
+    assignment: Assignment
     mailboxes: DirectReader

@@ -159,7 +159,7 @@ def test_settings_without_effect_are_marked() -> None:
     marked = {key for key, cells in rows.items() if cells[1] == "see the note below"}
     read = {key for key in rows if re.search(rf"(config|limits)\.{key.split('.')[-1]}\b", code)}
 
-    limits = {key for key in rows if key.startswith("limits.") or key == "lease_wait_s"}
+    limits = {key for key in rows if key.startswith("limits.")}
     assert marked == limits - read
 
 
