@@ -9,7 +9,7 @@ stored, the claim is released, and whoever should have it takes it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol
 
 import structlog
@@ -32,8 +32,8 @@ log = structlog.get_logger()
 class CheckpointStore(Protocol):
     """Where the checkpoints of partitions are kept."""
 
-    async def load(self, partition: int) -> Checkpoint:
-        """Read a partition's checkpoint, and write against what was read from then on."""
+    async def claim(self, epochs: Mapping[int, int]) -> Mapping[int, Checkpoint]:
+        """Make checkpoints ours, and return what to begin with for each partition."""
         ...
 
     async def store(self, checkpoints: dict[int, Checkpoint]) -> None:
@@ -85,7 +85,7 @@ class Assignment:
     def lost(self, partition: int) -> None:
         """Take the news that somebody else's marker was read in a partition of ours."""
         # Not from here: a reader is in the middle of a batch.
-        log.info("partition.not_ours", partition=partition)
+        log.debug("partition.lost", partition=partition)
         self._again.set()
 
     async def round(self) -> None:
@@ -172,15 +172,8 @@ class Assignment:
         if not epochs:
             return
         await self._mark(epochs)
-        stored: dict[int, Checkpoint] = {}
-
-        async def load(number: int) -> None:
-            stored[number] = await self._checkpoints.load(number)
-
-        async with trio.open_nursery() as nursery:
-            for number in epochs:
-                nursery.start_soon(load, number)
-        for number in sorted(epochs):
+        stored = await self._checkpoints.claim(epochs)
+        for number in sorted(stored):
             self._owner.begin(number, epochs[number], stored[number])
         self._readers.follow()
         log.info("partition.taken", partitions=len(epochs), epoch=max(epochs.values()))

@@ -1,8 +1,7 @@
 """Owner: hosts the instances of its partitions. It alone acts for them.
 
-    reader -> take() -> letters -> WorkflowActor (fold) -> folded() -> requests, outbox
-                 |  unknown id: activation                     |
-                 '- markers, dead letters              settled: passivation
+    Intake -> letters -> WorkflowActor (fold) -> folded() -> requests, outbox
+                 '- unknown id: activation             '- settled: passivation
 
 An instance may be dropped from memory, or left out of the checkpoint, only when each of its
 effects is acknowledged, decided, or covered by a wake. Recovery, takeover and activation are
@@ -12,7 +11,7 @@ does not show as done.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import structlog
@@ -24,7 +23,7 @@ from actors.decisions import Decisions
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
 from actors.fold_guard import FoldGuard
-from actors.inbound import DeadLetter, Delivery, Letter, Marker, parse
+from actors.inbound import Delivery, Letter
 from actors.kernel.instance import Instance
 from actors.outbox import Outbox, is_first
 from actors.owner_statistics import OwnerStatistics
@@ -35,7 +34,7 @@ from actors.system import ActorSystem
 from actors.workflow import WorkflowActor
 from protocols.effects import AnyEffect, Arm, Ask, Pin
 from protocols.errors import MovantError
-from protocols.mail import AnyMail, AttemptTimedOut, Pinned, Reply, Start, Woken
+from protocols.mail import AnyMail, AttemptTimedOut, Pinned, Start, Woken
 from protocols.ports import Clock
 from protocols.tokens import KeyRing
 
@@ -55,8 +54,7 @@ log = structlog.get_logger()
 class Owner:
     """The partitions of one daemon, on the trio thread. ``run`` belongs under a supervisor.
 
-    ``dead`` is told each message that no fold can take, ``lost`` each partition in which the
-    marker of a newer owner was read. Call ``wire`` before ``run``.
+    Call ``wire`` before ``run``; ``Intake`` brings it what was read.
     """
 
     requests: Requests
@@ -73,8 +71,6 @@ class Owner:
         guard: FoldGuard,
         partitions: int,
         live_max: int = LIVE_MAX,
-        dead: Callable[[DeadLetter], None],
-        lost: Callable[[int], None],
         refill: Callable[[], None],
     ) -> None:
         self._system = system
@@ -82,8 +78,6 @@ class Owner:
         self._clock = clock
         self._keys = keys
         self._definitions = definitions
-        self._dead = dead
-        self._lost = lost
         self._refill = refill
         self.live: dict[str, WorkflowActor] = {}
         self.crashes: dict[str, tuple[int, int, str]] = {}
@@ -100,7 +94,7 @@ class Owner:
         self._begun = trio.Event()
         """Set, and made anew, whenever a partition's own marker was read."""
         self.backlog = 0
-        self._folded = self._void = self._late = self._dead_count = 0
+        self._folded = self._late = 0
 
     # For the daemon.
 
@@ -214,97 +208,13 @@ class Owner:
             activations=self.activation.count,
             passivations=self.passivation.count,
             wakes=self.passivation.wakes,
-            void=self._void,
             late=self._late,
-            dead=self._dead_count,
             crashed=len(self.crashes),
         )
 
-    # Intake: what the reader read, in order.
+    # For the intake.
 
-    def take(self, batch: Sequence[Delivery]) -> None:
-        """Hand each message to its actor. Never waits and never raises for foreign input."""
-        live = self.live
-        keys = self._keys
-        owned = self.partitions.owned
-        for delivery in batch:
-            parsed = parse(delivery, keys)
-            if isinstance(parsed, Letter):
-                partition = owned.get(parsed.partition)
-                if partition is None:
-                    self._foreign(parsed, delivery)
-                    continue
-                if delivery.seq <= partition.handed:
-                    continue
-                partition.handed = delivery.seq
-                mail = parsed.mail
-                if type(mail) is not Reply and partition.is_void(mail):
-                    self._void += 1
-                    continue
-                actor = live.get(parsed.instance)
-                if actor is None:
-                    actor = self._arrive(parsed, delivery)
-                if actor is not None:
-                    self._hand(actor, mail)
-            else:
-                self._odd(parsed)
-
-    def take_all(self, batch: Sequence[Delivery]) -> None:
-        """Take what a reader of the whole stream read: it moves every partition's position."""
-        self.take(batch)
-        self.partitions.everywhere = batch[-1].seq
-
-    def handed(self, partition: int) -> int:
-        """Return the position up to which the markers of a partition are known."""
-        return self.partitions.known_to(partition)
-
-    def is_void(self, partition: int, mail: AnyMail) -> bool:
-        """Tell whether a message stands behind a marker with a higher epoch."""
-        return self.partitions.owned[partition].is_void(mail)
-
-    def is_ours(self, partition: int, seq: int) -> bool:
-        """Tell whether a sequence stands behind our own marker: nobody else acted on it."""
-        found = self.partitions.owned[partition]
-        return found.epochs.at(seq) == found.epoch
-
-    def _foreign(self, letter: Letter, delivery: Delivery) -> None:
-        """Leave a letter to the owner of its partition, when there is such a partition."""
-        if letter.partition >= self.partitions.count:
-            self._dead_count += 1
-            self._dead(DeadLetter(delivery, "stray", "there is no such partition"))
-
-    def _odd(self, parsed: Marker | DeadLetter) -> None:
-        """Take a marker, or put away what no fold can take, once though it is read again."""
-        if isinstance(parsed, Marker):
-            self._mark(parsed)
-            return
-        partition = self.partitions.owned.get(parsed.partition)
-        if partition is not None:
-            if parsed.delivery.seq <= partition.handed:
-                return
-            partition.handed = parsed.delivery.seq
-        elif 0 <= parsed.partition < self.partitions.count:
-            return
-        self._dead_count += 1
-        self._dead(parsed)
-
-    def _mark(self, marker: Marker) -> None:
-        found = self.partitions.owned.get(marker.partition)
-        if found is None or marker.seq <= found.handed:
-            return
-        found.handed = marker.seq
-        if self.partitions.mark(marker) is None:
-            return
-        if marker.epoch > found.epoch:
-            log.warning(
-                "partition.lost", partition=found.number, epoch=found.epoch, to=marker.daemon
-            )
-            self.forget(found.number)
-            self._lost(found.number)
-        else:
-            self._begin(found)
-
-    def _arrive(self, letter: Letter, delivery: Delivery) -> WorkflowActor | None:
+    def arrive(self, letter: Letter, delivery: Delivery) -> WorkflowActor | None:
         """Return an actor for an id that is not in memory; None when nobody needs one."""
         mail = letter.mail
         if letter.instance in self._finished:
@@ -327,7 +237,7 @@ class Owner:
         self.live[instance_id] = actor
         return actor
 
-    def _hand(self, actor: WorkflowActor, mail: AnyMail) -> None:
+    def hand(self, actor: WorkflowActor, mail: AnyMail) -> None:
         """Give an actor its next message, or note that it has to read it from the store."""
         if not actor.unfolded:
             actor.unfolded = mail.seq
@@ -358,6 +268,19 @@ class Owner:
         else:
             actor.threshold = actor.instance.folded + 1
         self._start_soon(self.activation.run, actor)
+
+    def handed(self, partition: int) -> int:
+        """Return the position up to which the markers of a partition are known."""
+        return self.partitions.known_to(partition)
+
+    def is_void(self, partition: int, mail: AnyMail) -> bool:
+        """Tell whether a message stands behind a marker with a higher epoch."""
+        return self.partitions.owned[partition].is_void(mail)
+
+    def is_ours(self, partition: int, seq: int) -> bool:
+        """Tell whether a sequence stands behind our own marker: nobody else acted on it."""
+        found = self.partitions.owned[partition]
+        return found.epochs.at(seq) == found.epoch
 
     def adopt(self, actor: WorkflowActor, effects: Iterable[AnyEffect], parked: set[str]) -> None:
         """Take the effects of a refold: redo those at or above the actor's threshold."""
@@ -472,7 +395,7 @@ class Owner:
         else:
             self.outbox.perform(actor, effect)
 
-    def _begin(self, partition: Partition) -> None:
+    def begun(self, partition: Partition) -> None:
         """Act from here on: all that former owners wrote is read."""
         partition.begun = True
         for actor in [each for each in self.live.values() if each.partition == partition.number]:

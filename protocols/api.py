@@ -330,6 +330,31 @@ class ServiceView(ServiceRow, frozen=True, kw_only=True):
     settings: Annotated[dict[str, Any], Meta(description="Its limits and declarations.")] = {}
 
 
+class DaemonRow(Message, frozen=True, kw_only=True):
+    """One daemon among those that share the partitions."""
+
+    daemon: Annotated[str, Meta(description="Its name.")]
+    host: Annotated[str, Meta(description="The machine that it runs on.")] = ""
+    pid: Annotated[int, Meta(description="Its process id there.")] = 0
+    state: Annotated[
+        str, Meta(description="ready, degraded, draining, or silent: it does not answer.")
+    ]
+    version: Annotated[str, Meta(description="Version of movant.")] = ""
+    partitions: Annotated[list[int], Meta(description="The partitions that it claims.")] = []
+    live: Annotated[int, Meta(description="Instances in its memory.")] = 0
+    lag: Annotated[int, Meta(description="Messages that wait in the stream to be read.")] = 0
+
+
+class PartitionRow(Message, frozen=True, kw_only=True):
+    """How one partition stands at its owner."""
+
+    partition: Annotated[int, Meta(description="Its number.")]
+    daemon: Annotated[str, Meta(description="Who owns it; empty: nobody now.")] = ""
+    epoch: Annotated[int, Meta(description="The epoch of its owner.")] = 0
+    position: Annotated[int, Meta(description="Up to here everything was read.")] = 0
+    lag: Annotated[int, Meta(description="Messages that wait in the stream to be read.")] = 0
+
+
 class StatusView(Message, frozen=True, kw_only=True):
     """How the daemon stands."""
 
@@ -345,6 +370,12 @@ class StatusView(Message, frozen=True, kw_only=True):
         dict[str, float], Meta(description="Instances, messages, queues, by name.")
     ] = {}
     problems: Annotated[list[str], Meta(description="What a person should look at.")] = []
+    daemons: Annotated[
+        list[DaemonRow], Meta(description="All daemons that share the partitions.")
+    ] = []
+    owners: Annotated[
+        list[PartitionRow], Meta(description="All partitions, with who owns them.")
+    ] = []
 
 
 class ActorNode(Message, frozen=True, kw_only=True):
@@ -362,6 +393,7 @@ class ActorTree(Message, frozen=True, kw_only=True):
     """The supervision tree."""
 
     root: Annotated[ActorNode, Meta(description="The daemon itself.")]
+    others: Annotated[list[ActorNode], Meta(description="The other daemons.")] = []
 
 
 class Verb(NamedTuple):

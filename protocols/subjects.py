@@ -14,6 +14,7 @@
     movant.event.<workflow>.<id>.<kind>              events
     movant.done.<p>.<id>                             the archive record of a finished instance
     movant.api.<group>.<verb>                        the API
+    movant.peer.<daemon>.<verb>                      daemons among themselves
     movant.dead.<reason>                             dead letters
 
 The partition of an id is what the server computes with ``{{partition(n,1)}}``: FNV-1a, 32 bit,
@@ -41,6 +42,7 @@ _STEP_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")
 
 TO: Final = "movant.to."
 MAIL: Final = "movant.mail."
+PEERS: Final = "_all"
 OWNER_TOKEN: Final = "_owner"  # noqa: S105 - a subject token, no secret
 
 
@@ -183,6 +185,11 @@ def done(partition: int, instance_id: str) -> str:
 def api(verb: str) -> str:
     """Return the subject of an API verb such as ``run.start``."""
     return f"movant.api.{verb}"
+
+
+def peer(member: str, verb: str) -> str:
+    """Return where one daemon asks another one, or all with ``PEERS`` as the member."""
+    return f"movant.peer.{member}.{verb}"
 
 
 def dead(reason: str) -> str:

@@ -21,9 +21,17 @@ from actors.partitions import is_void
 from actors.router import Presence
 from actors.run_index import Row, RunIndex
 from protocols import api, codec, subjects
-from protocols.errors import BadValueError, MovantError, NotFoundError
+from protocols.errors import (
+    BadValueError,
+    MovantError,
+    NoRespondersError,
+    NotFoundError,
+    UnavailableError,
+    UnknownOutcomeError,
+)
 from protocols.mail import AnyMail
 from runtime.history import entry
+from runtime.peers import Peers, Standing, StandingOf
 
 if TYPE_CHECKING:
     from runtime.daemon import Daemon
@@ -35,23 +43,53 @@ class RunQueries:
     """Reads instances."""
 
     def __init__(
-        self, daemon: Daemon, mail: DirectReader, archive: DirectReader, events: DirectReader
+        self,
+        daemon: Daemon,
+        mail: DirectReader,
+        archive: DirectReader,
+        events: DirectReader,
+        peers: Peers,
     ) -> None:
         self._daemon = daemon
         self._parts = daemon.parts
         self._mail = mail
+        self._peers = peers
         self._index = RunIndex(mail, archive, events, daemon.parts.keys)
 
     async def show(self, request: api.RunShow) -> api.Message:
         """Show all that is known about one instance."""
         return await self.view(request.id)
 
+    async def own(self, request: api.RunShow) -> api.Message:
+        """Show an instance as this daemon sees it: another one asks."""
+        return await self._view(request.id)
+
+    async def standing(self, request: StandingOf) -> msgspec.Struct:
+        """Tell another daemon what the streams do not tell about instances that live here."""
+        owner = self._parts.owner
+        statuses = {id_: "blocked" if blocked else "" for id_, blocked in owner.blocked.items()}
+        waiting = {}
+        for actor in owner.live.values():
+            if actor.instance.status != "running" and not actor.activating:
+                statuses[actor.id] = actor.instance.status
+        for instance in request.ids:
+            if first := self._first_waiting(instance):
+                waiting[instance] = first
+        return Standing(statuses, waiting)
+
+    def _first_waiting(self, instance: str) -> str:
+        actor = self._parts.owner.live.get(instance)
+        waiting = actor.instance.waiting() if actor is not None else []
+        return f"{waiting[0].kind} {waiting[0].path}" if waiting else ""
+
     async def list(self, request: api.RunList) -> api.Message:
         """List instances, the newest first."""
         await self._index.refresh()
-        live = self._parts.owner.live
+        told: dict[str, str] = {}
+        for each in (await self._peers.ask_all("run.standing", StandingOf(), Standing)).values():
+            told |= each.statuses
         rows = [
-            (row, self._status_of(row))
+            (row, self._status_of(row, told))
             for row in self._index.newest()
             if request.workflow in {None, row.workflow}
         ]
@@ -59,10 +97,12 @@ class RunQueries:
             rows = [each for each in rows if each[1] == request.status]
         first = _offset(request.after)
         page = rows[first : first + request.limit]
+        asked = StandingOf([row.id for row, _ in page])
+        waiting: dict[str, str] = {}
+        for each in (await self._peers.ask_all("run.standing", asked, Standing)).values():
+            waiting |= each.waiting
         shown = []
         for row, status in page:
-            actor = live.get(row.id)
-            waiting = actor.instance.waiting() if actor is not None else []
             shown.append(
                 api.RunRow(
                     id=row.id,
@@ -71,7 +111,7 @@ class RunQueries:
                     definition=row.definition,
                     started_at=row.started_at,
                     finished_at=row.finished_at,
-                    waiting=f"{waiting[0].kind} {waiting[0].path}" if waiting else "",
+                    waiting=self._first_waiting(row.id) or waiting.get(row.id, ""),
                 )
             )
         following = first + request.limit
@@ -81,9 +121,11 @@ class RunQueries:
             next=str(following) if following < len(rows) else "",
         )
 
-    def _status_of(self, row: Row) -> Any:
+    def _status_of(self, row: Row, told: dict[str, str]) -> Any:
         if row.status:
             return row.status
+        if row.id in told:
+            return told[row.id] or "running"
         actor = self._parts.owner.live.get(row.id)
         if actor is None or actor.activating:
             blocked = self._parts.owner.blocked.get(row.id, row.blocked)
@@ -115,8 +157,18 @@ class RunQueries:
         return api.RunResolved(id=self._index.resolve(request.prefix))
 
     async def view(self, instance_id: str) -> api.RunView:
-        """Return all about one instance: from memory, or by a fold that dispatches nothing."""
+        """Return all about one instance: from its owner, or by a fold that dispatches nothing."""
         subjects.check_id(instance_id)
+        partition = subjects.partition_of(instance_id, self._daemon.config.partitions)
+        if member := self._peers.owner_of(partition):
+            request = api.RunShow(id=instance_id)
+            try:
+                return await self._peers.ask(member, "run.show", request, api.RunView)
+            except (UnavailableError, UnknownOutcomeError, NoRespondersError):
+                pass  # it is about to end, or too busy: the streams tell nearly as much
+        return await self._view(instance_id)
+
+    async def _view(self, instance_id: str) -> api.RunView:
         actor = self._parts.owner.live.get(instance_id)
         if actor is not None and not actor.activating and not actor.behind:
             instance = actor.instance

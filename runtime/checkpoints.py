@@ -35,6 +35,37 @@ class Checkpoints:
         self._stored: dict[int, Checkpoint] = {}
         self._revisions: dict[int, int] = {}
 
+    async def claim(self, epochs: Mapping[int, int]) -> dict[int, Checkpoint]:
+        """Make checkpoints ours, and return what to begin with for each partition.
+
+        What is read is stored again under our epoch before anybody relies on it: else a former
+        owner could still replace it, and have removed what we are about to read. A partition
+        that has a newer owner already is left out.
+        """
+        left = dict(epochs)
+        claimed: dict[int, Checkpoint] = {}
+        while left:
+            found: dict[int, Checkpoint] = {}
+            async with trio.open_nursery() as nursery:
+                for partition in left:
+                    nursery.start_soon(self._read_into, partition, found)
+            changed: dict[int, Checkpoint] = {}
+            for partition, checkpoint in found.items():
+                if checkpoint.epoch > left[partition]:
+                    del left[partition]
+                    continue
+                claimed[partition] = msgspec.structs.replace(checkpoint, epoch=left[partition])
+                self._write(partition, claimed[partition], changed)
+            await self._writer.drained()
+            left = {partition: left[partition] for partition in changed}
+            for partition in left:
+                del claimed[partition]
+        # What the store refused is claimed again in the next round.
+        return {each: mine for each, mine in claimed.items() if self._stored[each] == mine}
+
+    async def _read_into(self, partition: int, found: dict[int, Checkpoint]) -> None:
+        found[partition] = await self.load(partition)
+
     async def load(self, partition: int) -> Checkpoint:
         """Read a partition's checkpoint, and write against what was read from then on."""
         entry = await self._kv.leader(str(partition))

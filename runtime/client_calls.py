@@ -26,9 +26,11 @@ from protocols.errors import (
 from protocols.ports import Frame, Outgoing, Transport
 from protocols.subjects import api as api_subject
 
-ANSWER_S: Final = 10.0
-"""How long one request waits for its answer, beyond what it asks the daemon to wait."""
-PATIENCE_S: Final = 10.0
+ANSWER_S: Final = 4.0
+"""How long one request waits for its answer, beyond what it asks the daemon to wait.
+
+Among several daemons the one that gets it may be frozen: another one may get the repeat."""
+PATIENCE_S: Final = 16.0
 """How long a client keeps asking when nobody can answer: a restart of the daemon."""
 _PAUSE_S_MIN: Final = 0.05
 _PAUSE_S_MAX: Final = 1.0

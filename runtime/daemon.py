@@ -16,11 +16,11 @@ come after it are made anew from it.
 from __future__ import annotations
 
 import socket
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, cast
 
-import msgspec
 import structlog
 import trio
 
@@ -30,10 +30,12 @@ from actors.dead_letters import DeadLetters
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
 from actors.fold_guard import FoldGuard
+from actors.intake import Intake
 from actors.kv import Kv
 from actors.kv_definitions import KvDefinitionStore
 from actors.leases import Leases
 from actors.local import LocalService, RunLocal
+from actors.markers import mark
 from actors.outbox import Outbox
 from actors.owner import Owner
 from actors.packing import pack
@@ -44,8 +46,6 @@ from actors.spawning import Spawning
 from actors.stream_writer import StreamWriter
 from actors.system import open_system
 from protocols.errors import ConfigurationError, MovantError
-from protocols.ports import Outgoing
-from protocols.subjects import marker
 from protocols.tokens import KeyRing
 from runtime import collector
 from runtime.bridge.transport import connect
@@ -57,6 +57,7 @@ from runtime.gateway import Gateway
 from runtime.health import serve_health
 from runtime.identity import ALIVE, is_dead, own_member
 from runtime.parts import Parts
+from runtime.peers import Peers, Registered
 from runtime.server.configuration import Settings
 from runtime.server.embedded import EmbeddedServer
 from runtime.started import Looking, WhenUp
@@ -318,7 +319,6 @@ class Daemon:
     async def _workflows(self, *, task_status: ChildStatus) -> None:
         """Recover and host instances."""
         parts, config = self.parts, self.config
-        dead = DeadLetters(parts.writers["DEAD"])
         async with (
             DirectReader(parts.transport, "MAIL") as mailboxes,
             trio.open_nursery() as nursery,
@@ -335,10 +335,7 @@ class Daemon:
                 guard=FoldGuard(self.clock),
                 partitions=config.partitions,
                 live_max=config.limits.live_instances_max,
-                dead=dead.take,
-                # Late: these are made below.
-                lost=lambda partition: parts.assignment.lost(partition),  # noqa: PLW0108
-                refill=lambda: parts.readers.refill(),  # noqa: PLW0108
+                refill=lambda: parts.readers.refill(),  # noqa: PLW0108  # made below
             )
             parts.requests = Requests(
                 parts.transport,
@@ -362,16 +359,26 @@ class Daemon:
                 ),
             )
             owner.wire(parts.requests, outbox)
+            intake = parts.intake = Intake(
+                owner,
+                parts.keys,
+                dead=DeadLetters(parts.writers["DEAD"]).take,
+                lost=lambda partition: parts.assignment.lost(partition),  # noqa: PLW0108  # below
+            )
             parts.readers = Readers(
                 parts.transport,
                 self.entropy,
                 owner.partitions,
-                take=owner.take,
-                take_all=owner.take_all,
+                take=intake.take,
+                take_all=intake.take_all,
                 demand=owner.demand,
             )
             parts.assignment = Assignment(
-                parts.leases, owner, parts.readers, parts.checkpoints, self._mark
+                parts.leases,
+                owner,
+                parts.readers,
+                parts.checkpoints,
+                partial(mark, parts.writers["MAIL"], self.name),
             )
             for path in config.workflows:
                 await self.register(path)
@@ -416,6 +423,7 @@ class Daemon:
         packed = await trio.to_thread.run_sync(pack, path)
         await self.parts.definitions.register(packed)
         self.parts.owner.registered(packed.workflows)
+        Peers(self).tell_all("registered", Registered(list(packed.workflows)))
         log.info("workflow.registered", hash=packed.hash, workflows=list(packed.workflows))
         return list(packed.workflows)
 
@@ -427,25 +435,3 @@ class Daemon:
             await kv.put(key_id, bytes.fromhex(self.entropy.token(REPLY_KEY_BYTES)), revision=0)
             found = {each.key: each.value for each in await kv.all()}
         return KeyRing(list(found)[-1], found)
-
-    async def _mark(self, epochs: dict[int, int]) -> None:
-        """Begin our epoch in partitions. Raises what the store refuses them with."""
-        writer = self.parts.writers["MAIL"]
-        done = trio.Event()
-        left = len(epochs)
-        refused: list[MovantError] = []
-
-        def written(_: int, error: MovantError | None) -> None:
-            nonlocal left
-            left -= 1
-            if error is not None:
-                refused.append(error)
-            if not left:
-                done.set()
-
-        for partition, epoch in epochs.items():
-            body = msgspec.json.encode({"epoch": epoch, "daemon": self.name})
-            writer.write(Outgoing(marker(partition), body), written)
-        await done.wait()
-        if refused:
-            raise refused[0]

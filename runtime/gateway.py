@@ -29,6 +29,7 @@ from runtime.api_daemon import DaemonQueries
 from runtime.api_queries import RunQueries
 from runtime.api_runs import RunCommands
 from runtime.discovery import Discovery
+from runtime.peers import Peers, Registered, StandingOf
 
 if TYPE_CHECKING:
     from runtime.daemon import Daemon
@@ -39,7 +40,10 @@ VALUED: Final = frozenset({"run.start", "run.start_many", "run.signal"})
 
 log = structlog.get_logger()
 
-Handler = Callable[[Any], Awaitable[api.Message]]
+Handler = Callable[[Any], Awaitable[msgspec.Struct]]
+PEER: Final = "peer:"
+"""Prefix of the verbs that only daemons ask; no subject of a client's can contain it."""
+_TO_ALL: Final = subjects.peer(subjects.PEERS, "")
 
 
 class Gateway:
@@ -52,8 +56,15 @@ class Gateway:
         self._served: dict[str, int] = {}
         self._handlers: dict[str, Handler] = {}
         self._nursery: trio.Nursery
-        self._decoders = {
+        self._decoders: dict[str, msgspec.json.Decoder[Any]] = {
             verb: msgspec.json.Decoder(found.request) for verb, found in api.VERBS.items()
+        }
+        self._decoders |= {
+            f"{PEER}run.show": msgspec.json.Decoder(api.RunShow),
+            f"{PEER}run.standing": msgspec.json.Decoder(StandingOf),
+            f"{PEER}status": msgspec.json.Decoder(api.Empty),
+            f"{PEER}actor.tree": msgspec.json.Decoder(api.Empty),
+            f"{PEER}registered": msgspec.json.Decoder(Registered),
         }
 
     async def run(self, *, task_status: ChildStatus) -> None:
@@ -66,11 +77,22 @@ class Gateway:
             trio.open_nursery() as self._nursery,
         ):
             discovery = Discovery(transport)
-            queries = RunQueries(self._daemon, mail, archive, events)
+            peers = Peers(self._daemon)
+            queries = RunQueries(self._daemon, mail, archive, events, peers)
             commands = RunCommands(self._daemon, mail, queries)
-            self._handlers = handlers(commands, queries, DaemonQueries(self._daemon, discovery))
+            about = DaemonQueries(self._daemon, discovery, peers)
+            self._handlers = handlers(commands, queries, about)
+            self._handlers |= {
+                f"{PEER}run.show": queries.own,
+                f"{PEER}run.standing": queries.standing,
+                f"{PEER}status": about.own_status,
+                f"{PEER}actor.tree": about.own_tree,
+                f"{PEER}registered": about.registered,
+            }
             subscriptions = [
                 await transport.subscribe(subjects.api(">"), self._take, queue="movant"),
+                await transport.subscribe(subjects.peer(self._daemon.key, ">"), self._take),
+                await transport.subscribe(subjects.peer(subjects.PEERS, ">"), self._take),
                 *await discovery.serve(
                     name="movant",
                     version=self._daemon.version,
@@ -90,7 +112,8 @@ class Gateway:
     def _take(self, frames: Sequence[Frame]) -> None:
         limit = self._daemon.config.limits.api_requests_max
         for frame in frames:
-            if not subjects.is_reply(frame.reply):
+            told = not frame.reply and frame.subject.startswith(_TO_ALL)
+            if not (told or subjects.is_reply(frame.reply)):
                 continue
             if self._open >= limit:
                 self._refuse(
@@ -101,7 +124,7 @@ class Gateway:
             self._nursery.start_soon(self._serve, frame)
 
     async def _serve(self, frame: Frame) -> None:
-        verb = frame.subject.removeprefix("movant.api.")
+        verb = _verb(frame.subject)
         try:
             handler = self._handlers.get(verb)
             if handler is None:
@@ -119,7 +142,8 @@ class Gateway:
             payload = msgspec.json.encode(result)
             if len(payload) > self._transport.payload_bytes_max:
                 raise OverloadedError("the answer is too large", hint="ask for fewer rows")
-            self._transport.publish(Outgoing(frame.reply, payload))
+            if frame.reply:
+                self._transport.publish(Outgoing(frame.reply, payload))
         except MovantError as error:
             self._refuse(frame, error)
         except Exception as error:  # a defect in one handler stops no other
@@ -129,12 +153,21 @@ class Gateway:
             self._open -= 1
 
     def _refuse(self, frame: Frame, error: MovantError) -> None:
+        if not frame.reply:
+            return
         payload = msgspec.json.encode(api.error_reply(error))
         lines = h.encode(api.error_headers(error))
         try:
             self._transport.publish(Outgoing(frame.reply, payload, lines))
         except MovantError:
             return  # nobody can be told
+
+
+def _verb(subject: str) -> str:
+    """Return the verb that a request asks for."""
+    if subject.startswith("movant.peer."):
+        return PEER + subject.split(".", 3)[3]
+    return subject.removeprefix("movant.api.")
 
 
 def handlers(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from actors.assignment import Assignment
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
+from actors.intake import Intake
 from actors.kv_definitions import KvDefinitionStore
 from actors.leases import Leases
 from actors.local import LocalService
@@ -36,6 +37,7 @@ class Parts:
     local: LocalService
     owner: Owner
     requests: Requests
+    intake: Intake
     readers: Readers
     assignment: Assignment
     mailboxes: DirectReader

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 from runtime.cli.failures import DEGRADED, OK
 from runtime.cli.options import Target, command, target
 from runtime.cli.output import duration, write_facts, write_json, write_line
+from runtime.ranges import ranges
 
 if TYPE_CHECKING:
     from protocols import api
     from runtime.client import Client
-
-_RUN_OF_NUMBERS = 2
 
 
 @command(
@@ -48,19 +47,19 @@ def _facts(view: api.StatusView) -> list[tuple[str, str]]:
         ("durability", view.durability),
         ("partitions", ranges(view.partitions) or "none"),
     ]
+    if len(view.daemons) > 1:
+        facts += [(f"with {each.daemon}", _daemon(each)) for each in view.daemons]
     facts += [(name, f"{value:,.6g}") for name, value in view.counters.items() if value]
     facts += [("problem", problem) for problem in view.problems]
     return facts
 
 
-def ranges(numbers: list[int]) -> str:
-    """Return numbers as people write them: 0-63, or 1, 4-6."""
-    parts: list[list[int]] = []
-    for number in sorted(numbers):
-        if parts and number == parts[-1][-1] + 1:
-            parts[-1].append(number)
-        else:
-            parts.append([number])
-    return ", ".join(
-        f"{part[0]}-{part[-1]}" if len(part) >= _RUN_OF_NUMBERS else str(part[0]) for part in parts
-    )
+def _daemon(row: api.DaemonRow) -> str:
+    """Return one line about a daemon among several."""
+    found = [row.state, f"{row.host} pid {row.pid}"]
+    found.append(f"{len(row.partitions)} partitions: {ranges(row.partitions) or 'none'}")
+    if row.live:
+        found.append(f"{row.live:,} in memory")
+    if row.lag:
+        found.append(f"lag {row.lag:,}")
+    return "  ".join(found)

@@ -11,7 +11,7 @@ import pytest
 
 from runtime.cli.output import between, compact, duration
 from runtime.cli.service import load_attribute
-from runtime.cli.status import ranges
+from runtime.ranges import ranges
 from tests.cli.conftest import Cli
 
 GOOD = """import movant

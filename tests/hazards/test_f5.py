@@ -64,7 +64,7 @@ async def test_a_decision_of_a_former_epoch_is_void(nats_server: NatsServer) -> 
         }
         with Raw(nats_server.url) as raw:
             raw.put("movant.to.a.owner.refused", msgspec.json.encode(decision))
-        await until(lambda: movant.daemon.parts.owner.statistics().void)
+        await until(lambda: movant.daemon.parts.intake.void)
         before = await movant("run.show", id="a")
         movant.crash()
         shop.hold.set()
