@@ -157,9 +157,13 @@ class Activation:
         A former owner may have sent what was parked when it read the wake, so only wakes
         behind our own marker prove that a step was never sent.
         """
-        parked: set[str] = set()
+        parked = set(actor.never_sent)
         for mail in mails:
-            if type(mail) is Woken and mail.seq >= actor.threshold:
+            if type(mail) is not Woken:
+                actor.wake_number = actor.woken_number = 0
+                continue
+            actor.wake_number = actor.woken_number = mail.number
+            if mail.seq >= actor.threshold:
                 actor.threshold = min(actor.threshold, mail.since)
                 if self._home.is_ours(actor.partition, mail.seq):
                     parked.update(mail.parked)

@@ -101,6 +101,9 @@ class WorkflowActor(DrivenActor):
         self.touched = 0.0
         self.wake_number = 0
         self.woken_number = 0
+        """How many wakes fired since anything else came."""
+        self.never_sent: set[str] = set()
+        """Steps that this daemon parked and surely never sent."""
         self.waking = False
         self.pin_covered = False
         self.gone = False
@@ -157,6 +160,8 @@ class WorkflowActor(DrivenActor):
 
     def decided(self, mail: AnyMail) -> None:
         """Drop what the fold of a message no longer waits for."""
+        if type(mail) is not Woken:
+            self.wake_number = self.woken_number = 0
         if type(mail) is Reply and self.instance.status != "blocked":
             identity = ("ask", mail.step, mail.attempt)
             state = self.asks.get(identity)
