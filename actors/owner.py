@@ -32,7 +32,7 @@ from actors.passivation import Passivation, woken
 from actors.requests import Requests
 from actors.system import ActorSystem
 from actors.workflow import WorkflowActor
-from protocols.effects import AnyEffect, Arm, Ask, Pin
+from protocols.effects import AnyEffect, Arm, Ask, Continue, Pin
 from protocols.errors import MovantError
 from protocols.mail import AnyMail, AttemptTimedOut, Pinned, Start, Woken
 from protocols.ports import Clock
@@ -310,7 +310,7 @@ class Owner:
                 self._perform(actor, effect)
 
     def remake(self, actor: WorkflowActor, threshold: int = 0) -> None:
-        """Fold the mailbox again from its beginning: its definition has changed, or a wake came.
+        """Fold the generation again: its definition has changed, or a wake came.
 
         Effects at or above the threshold are done again. With a new definition that is all of
         them: the new code may ask earlier for what the old one never asked for, and repeats
@@ -388,6 +388,8 @@ class Owner:
         if error is not None:
             log.error("effect.refused", run=actor.id, effect=identity[0], reason=str(error))
         actor.unsettled.pop(identity, None)
+        if actor.instance.generation > actor.instance.recorded:
+            self.decisions.continued(actor)
         if actor.instance.finished_at:
             self._retire(actor)
 
@@ -401,6 +403,8 @@ class Owner:
             return
         if type(effect) is Pin:
             self._start_soon(self.decisions.pin, actor, effect)
+        elif type(effect) is Continue:
+            self.decisions.continued(actor)
         else:
             self.outbox.perform(actor, effect)
 

@@ -142,6 +142,8 @@ class Instance(Execution):
         ledger = self._ledger
         ledger.now = max(ledger.now, mail.at)
         if self.status == "blocked" and type(mail) is not Cancel:
+            if type(mail) is Continued:
+                self._note(mail)
             return []
         ledger.cause = mail.seq
         effects: list[AnyEffect] = []
@@ -273,6 +275,9 @@ class Instance(Execution):
     def _on_continued(self, mail: Continued) -> None:
         """Note that the beginning of this generation stands in the mailbox."""
         self.messages -= 1
+        self._note(mail)
+
+    def _note(self, mail: Continued) -> None:
         if mail.generation == self.generation and mail.snapshot.definition == self.definition:
             self.recorded = mail.generation
 
