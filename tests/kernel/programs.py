@@ -119,7 +119,19 @@ class Finally:
 
 
 Node = (
-    Call | Sleep | Take | Fail | Go | Seq | Gather | Race | Scope | Timeout | Shield | Catch | Finally
+    Call
+    | Sleep
+    | Take
+    | Fail
+    | Go
+    | Seq
+    | Gather
+    | Race
+    | Scope
+    | Timeout
+    | Shield
+    | Catch
+    | Finally
 )
 
 

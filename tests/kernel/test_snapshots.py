@@ -93,7 +93,7 @@ def _fold_from(snapshot: Snapshot, expected: Sequence[AnyEffect], duel: Duel) ->
 
 
 def _fold_with_records(duel: Duel) -> None:
-    """A record of a generation changes nothing, wherever it stands behind its beginning."""
+    """See that a record changes nothing, wherever it stands behind its generation's beginning."""
     due: dict[int, list[Snapshot]] = {}
     for effect in duel.box.effects:
         if isinstance(effect, Continue):
