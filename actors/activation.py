@@ -18,7 +18,7 @@ import trio
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
 from actors.fold_guard import FoldGuard
-from actors.generations import begun, definition_of, read_generation
+from actors.generations import begun, definition_of, read_generation, sifted
 from actors.inbound import Delivery, Letter, parse
 from actors.workflow import WorkflowActor
 from protocols.effects import AnyEffect
@@ -124,7 +124,7 @@ class Activation:
         if not actor.instance.folded:
             return await read_generation(self._mailboxes, address, valid)
         stored = await self._mailboxes.mailbox(address, after=actor.instance.folded)
-        return stored[-1].seq if stored else 0, None, valid(stored)
+        return stored[-1].seq if stored else 0, None, await sifted(stored, valid)
 
     async def _fold(
         self, actor: WorkflowActor, mails: Sequence[AnyMail | None], parked: set[str]

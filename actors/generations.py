@@ -8,13 +8,18 @@ one that counts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Final
+
+import trio
 
 from actors.direct_reader import DirectReader
 from actors.inbound import Delivery
 from actors.kernel.instance import Instance
 from protocols.definition import Workflow
 from protocols.mail import AnyMail, Continued, Migrate, Snapshot
+
+SLICE: Final = 1_000
+"""Messages parsed between two checkpoints, about 10 ms."""
 
 Valid = Callable[[Sequence[Delivery]], list[AnyMail]]
 """From what is stored to the mail among it that counts."""
@@ -72,6 +77,15 @@ def definition_of(mails: Iterable[AnyMail]) -> str:
     return found
 
 
+async def sifted(stored: Sequence[Delivery], valid: Valid) -> list[AnyMail]:
+    """Return the mail among what is stored, in slices: parsing must not hold up the others."""
+    mails: list[AnyMail] = []
+    for start in range(0, len(stored), SLICE):
+        mails += valid(stored[start : start + SLICE])
+        await trio.lowlevel.checkpoint()
+    return mails
+
+
 async def read_generation(
     mailboxes: DirectReader, filter_subject: str, valid: Valid
 ) -> tuple[int, Snapshot | None, list[AnyMail]]:
@@ -89,8 +103,8 @@ async def read_generation(
         return left_out
 
     stored = await mailboxes.mailbox(filter_subject, continued=after)
-    snapshot, mails = generation_start(valid(stored))
+    snapshot, mails = generation_start(await sifted(stored, valid))
     if left_out and snapshot is None:  # a migration to code that has not continued there
         stored = await mailboxes.mailbox(filter_subject)
-        snapshot, mails = generation_start(valid(stored))
+        snapshot, mails = generation_start(await sifted(stored, valid))
     return stored[-1].seq if stored else 0, snapshot, mails

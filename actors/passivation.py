@@ -26,6 +26,9 @@ IDLE_S: Final = 2.0
 EVERY_S: Final = 0.5
 COVER_AFTER_S: Final = 60.0
 """An effect that is open for longer is covered by a wake."""
+LONG_MESSAGES: Final = 1_000
+LONG_IDLE_S: Final = 60.0
+"""Who has so many messages stays longer: bringing it back means to fold all of them."""
 CROWDED_S: Final = 1.0
 """The same while more instances are in memory than the limit allows."""
 WAKE_MIN_S: Final = 1.0
@@ -74,7 +77,12 @@ class Passivation:
                 if number % SLICE == 0:
                     await trio.lowlevel.checkpoint()
                 idle_s = now - actor.touched
-                if idle_s < settled_s or actor.backlog or actor.activating:
+                long = not crowded and actor.instance.messages > LONG_MESSAGES
+                if (
+                    idle_s < (LONG_IDLE_S if long else settled_s)
+                    or actor.backlog
+                    or actor.activating
+                ):
                     continue
                 actor.close_asks()
                 if actor.settled:
