@@ -171,7 +171,7 @@ async def test_a_record_of_a_former_epoch_is_void(nats_server: NatsServer) -> No
             body["epoch"] = 0
             body["generation"] = body["snapshot"]["generation"] = 7
             raw.put("movant.to.a.owner.continued", msgspec.json.encode(body))
-        await until(lambda: movant.daemon.parts.owner.statistics().void)
+        await until(lambda: movant.daemon.parts.intake.void)
         before = await movant("run.show", id="a")
     async with daemon(nats_server.url, workflows=[LOOPS]) as movant:
         after = await movant("run.show", id="a")
