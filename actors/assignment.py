@@ -64,9 +64,16 @@ class Assignment:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Look twice a second until cancelled. Reports started after the first round."""
+        try:
+            await self._look(task_status)
+        finally:
+            self._leases.be_starting()
+
+    async def _look(self, task_status: trio.TaskStatus[None]) -> None:
         started = False
         while True:
             try:
+                await self._leases.be_up()
                 await self.round()
             except MovantError as error:
                 log.warning("assignment.waiting", reason=str(error))

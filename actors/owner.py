@@ -85,7 +85,12 @@ class Owner:
         """What became known of blocked instances, with their partition: blocked, or no longer."""
         self.activation = Activation(self, mailboxes, definitions, keys)
         self.passivation = Passivation(
-            clock, self.live, self._drop, self.epoch_of, live_max=live_max
+            clock,
+            self.live,
+            self._drop,
+            self.epoch_of,
+            lambda partition: self.requests.may_act(partition),  # noqa: PLW0108  # made later
+            live_max=live_max,
         )
         self.decisions = Decisions(definitions, self.epoch_of)
         self._nursery: trio.Nursery | None = None

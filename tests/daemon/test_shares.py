@@ -12,10 +12,12 @@ from actors import streams
 from actors.kv import Kv
 from actors.membership import LEASE_S
 from actors.stream_writer import StreamWriter
-from protocols.errors import MovantError, UnavailableError
+from protocols.errors import ConfigurationError, MovantError, UnavailableError
 from runtime.bridge import connect
 from runtime.checkpoints import Checkpoints
 from runtime.clock import SystemEntropy
+from runtime.config import DaemonConfig, NatsConfig
+from runtime.daemon import Daemon
 from tests.daemon.test_several import begin, finish, owned, shared
 from tests.support.daemon import daemon, until
 from tests.support.nats import NatsServer
@@ -147,3 +149,36 @@ async def test_what_is_known_of_blocked_runs_goes_with_their_partition(
     assert blocked["status"] == "blocked"
     assert known
     assert owner.blocked == {}
+
+
+async def test_daemons_that_start_at_the_same_moment_have_the_same_reply_keys(
+    nats_server: NatsServer,
+) -> None:
+    """What one of them has signed, all fold: else a reply would be a dead letter for the next."""
+    rings = []
+
+    async def one(name: str, *, task_status: trio.TaskStatus[None]) -> None:
+        async with daemon(nats_server.url, name=name) as running:
+            keys = running.daemon.parts.keys
+            rings.append(keys)
+            task_status.started()
+            await until(lambda: len(rings) == 3)
+
+    async with trio.open_nursery() as nursery:
+        for name in ("a", "b", "c"):
+            nursery.start_soon(nursery.start, one, name)
+
+    tokens = [each.sign("run", "step", 1) for each in rings]
+    assert all(each.verify(token, "run", "step", 1) for each in rings for token in tokens)
+
+
+async def test_another_number_of_partitions_is_refused_clearly(nats_server: NatsServer) -> None:
+    """Two daemons that count differently would read the same mailboxes as different ones."""
+    async with daemon(nats_server.url, name="a") as first:
+        other = Daemon(DaemonConfig(nats=NatsConfig(url=nats_server.url), partitions=32))
+        with pytest.raises(ConfigurationError) as caught:
+            await other.run()
+        assert "partition(64,1)" in caught.value.message
+        assert "partition(32,1)" in caught.value.message
+        await begin(first)
+        await finish(first)
