@@ -30,6 +30,7 @@ class Partition:
     """One partition that this daemon owns under one epoch."""
 
     __slots__ = (
+        "acts_from",
         "begun",
         "epoch",
         "epochs",
@@ -53,6 +54,8 @@ class Partition:
         """Below it nothing is needed any more: retention may remove it."""
         self.begun = False
         """Whether our own marker was read: from then on effects are under way."""
+        self.acts_from = 0
+        """Our own marker: what stands at or below it, a former owner may have acted on."""
         self.leaving = False
 
     def is_void(self, mail: AnyMail) -> bool:
@@ -113,6 +116,7 @@ class Partitions:
         if marker.epoch > found.epoch:
             return found
         if marker.epoch == found.epoch and not found.begun:
+            found.acts_from = marker.seq
             return found
         return None
 

@@ -16,6 +16,7 @@ come after it are made anew from it.
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -45,7 +46,7 @@ from actors.router import Router
 from actors.spawning import Spawning
 from actors.stream_writer import StreamWriter
 from actors.system import open_system
-from protocols.errors import ConfigurationError, MovantError
+from protocols.errors import AlreadyExistsError, ConfigurationError, MovantError
 from protocols.tokens import KeyRing
 from runtime import collector
 from runtime.bridge.transport import connect
@@ -71,6 +72,8 @@ from supervisors.tree import SupervisorSpec, build
 VERSION: Final = metadata.version("movant")
 STREAMS: Final = ("MAIL", "TIMERS", "EVENTS", "ARCHIVE", "DEAD")
 REPLY_KEY_BYTES: Final = 32
+FIRST_KEY: Final = "k1"
+"""Id of the first reply key: the same for all, so that only one of them can make it."""
 
 log = structlog.get_logger()
 
@@ -429,10 +432,13 @@ class Daemon:
         return list(packed.workflows)
 
     async def _keys(self, kv: Kv) -> KeyRing:
-        """Load the reply keys; make the first one."""
-        found = {each.key: each.value for each in await kv.all()}
-        if not found:
-            key_id = self.entropy.token(2)
-            await kv.put(key_id, bytes.fromhex(self.entropy.token(REPLY_KEY_BYTES)), revision=0)
-            found = {each.key: each.value for each in await kv.all()}
+        """Load the reply keys; make the first one.
+
+        Of daemons that start together one makes it, and all have it: a reply whose key a
+        daemon does not know would be none for its folds.
+        """
+        while not (found := {each.key: each.value for each in await kv.all()}):
+            secret = bytes.fromhex(self.entropy.token(REPLY_KEY_BYTES))
+            with suppress(AlreadyExistsError):
+                await kv.put(FIRST_KEY, secret, revision=0)
         return KeyRing(list(found)[-1], found)
