@@ -129,9 +129,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """Run the benchmark and return its figures."""
     with stage() as opened:
         raw = fdatasync_per_s(opened.store)
-        url = opened.daemon(options.durability).url
+        opened.daemon(options.durability)
+        url = opened.login("admin")
         calls = opened.store / "calls"
-        opened.start("service", options.service, "--nats", url, "--calls", str(calls))
+        opened.start(
+            "service", options.service, "--nats", opened.login("service"), "--calls", str(calls)
+        )
         figures = trio.run(partial(measure, opened, url, calls, options))
     return {
         "benchmark": "crash",

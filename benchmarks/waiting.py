@@ -119,7 +119,8 @@ def run(
         os.environ["PYTHONMALLOC"] = "malloc"  # for the daemon, which inherits it
     with stage() as opened:
         raw = fdatasync_per_s(opened.store)
-        url = opened.daemon(durability).url
+        opened.daemon(durability)
+        url = opened.login("admin")
         figures = trio.run(partial(measure, opened, url, instances))
     return {
         "benchmark": "waiting",

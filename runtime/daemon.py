@@ -50,13 +50,14 @@ from protocols.tokens import KeyRing
 from runtime import collector
 from runtime.bridge.transport import connect
 from runtime.checkpoints import Checkpoints
-from runtime.client_discovery import login
+from runtime.client_discovery import login, own_login
 from runtime.clock import SystemClock, SystemEntropy
 from runtime.config import DaemonConfig
 from runtime.gateway import Gateway
 from runtime.health import serve_health
 from runtime.identity import is_dead, own_lease
 from runtime.parts import Parts
+from runtime.server.accounts import foreign_subjects
 from runtime.server.configuration import Settings
 from runtime.server.embedded import EmbeddedServer
 from runtime.started import Looking, WhenUp
@@ -241,14 +242,16 @@ class Daemon:
                     durability=chosen.durability,
                     store_bytes_max=chosen.file_store_bytes_max,
                     free_bytes_min=chosen.free_bytes_min,
+                    foreign=foreign_subjects(self.config.services),
                 )
             )
         await server.run(Looking(task_status, lambda url: setattr(self, "url", url)))
 
     async def _bridge(self, *, task_status: ChildStatus) -> None:
-        async with connect(
-            self.url, name=f"movant {self.name}", **login(self.config.nats)
-        ) as transport:
+        nats = self.config.nats
+        if not nats.url:
+            nats = own_login(self.config.server.store, self.url, "daemon")
+        async with connect(self.url, name=f"movant {self.name}", **login(nats)) as transport:
             self.parts.transport = transport
             task_status.started()
             await transport.wait_failed()

@@ -16,7 +16,7 @@ import msgspec
 
 from protocols import api
 from runtime.cli import failures
-from runtime.server.configuration import standard_users
+from runtime.server.accounts import users
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 DOCS: Final = ROOT / "docs"
@@ -49,14 +49,17 @@ def errors() -> str:
 def permissions() -> str:
     """Return who may publish and subscribe what."""
     return table(
-        ("user", "may publish", "may subscribe"),
+        ("user", "account", "for", "may publish", "may subscribe"),
         [
             (
                 each.name,
-                _quoted(each.publish) + (" and replies to requests" if each.responds else ""),
-                _quoted(each.subscribe),
+                each.account,
+                each.purpose,
+                (_quoted(each.publish) or "everything")
+                + (" and replies to requests" if each.responds else ""),
+                _quoted(each.subscribe) or "everything",
             )
-            for each in standard_users("", "", "")
+            for each in users()
         ],
     )
 
