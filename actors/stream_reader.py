@@ -181,8 +181,8 @@ class StreamReader:
                 config["filter_subject"] = self._filter
             answer = await self._transport.request(
                 Outgoing(
-                    f"$JS.API.CONSUMER.CREATE.{self._stream}.{name}"
-                    + (f".{self._filter}" if self._filter else ""),
+                    # Without the filter at its end: no subject that we publish to has wildcards.
+                    f"$JS.API.CONSUMER.CREATE.{self._stream}.{name}",
                     msgspec.json.encode({"stream_name": self._stream, "config": config}),
                 ),
                 timeout_s=5.0,

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -20,7 +20,7 @@ import msgspec
 from protocols.errors import ConfigurationError, UnavailableError
 from runtime.config import NatsConfig, default_store, nats_from_environment
 from runtime.server.configuration import LOOPBACK
-from runtime.server.credentials import read
+from runtime.server.credentials import path_of, read
 
 NOTICE: Final = "daemon.json"
 _NOTICE_BYTES_MAX: Final = 65_536
@@ -108,6 +108,39 @@ def with_login(nats: NatsConfig, store: Path | None, user: str) -> NatsConfig:
     if notice is None or not notice.own or _is_login(nats) or not _same(nats.url, notice.url):
         return nats
     return msgspec.structs.replace(nats, user=user, password=read(directory, user))
+
+
+class Server(NamedTuple):
+    """A daemon's own NATS server, and the store with the passwords of its users."""
+
+    url: str
+    store: Path
+
+    def password_file(self, user: str) -> Path:
+        """Return where the password of a user stands."""
+        return path_of(self.store, user)
+
+    def password(self, user: str) -> str:
+        """Return a user's password. Raises CredentialsError."""
+        return read(self.store, user)
+
+    def login_url(self, user: str) -> str:
+        """Return the URL with a login in it. Raises CredentialsError."""
+        scheme, _, rest = self.url.partition("://")
+        return f"{scheme}://{user}:{self.password(user)}@{rest}"
+
+
+def own_server(url: str = "", store: Path | None = None) -> Server:
+    """Return the daemon's own server. Raises NoDaemonError, also when the server is another's."""
+    directory = _directory(store)
+    notice = read_notice(directory)
+    if notice is None or not notice.own or (url and not _same(url, notice.url)):
+        raise NoDaemonError(
+            f"no daemon with a NATS server of its own serves {directory}",
+            hint="movant serve --store DIRECTORY starts one; the users of another server are its"
+            " operator's (docs/operations.md, 'Accounts')",
+        )
+    return Server(notice.url, directory)
 
 
 def own_login(store: Path, url: str, user: str) -> NatsConfig:

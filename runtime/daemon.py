@@ -33,6 +33,7 @@ from actors.kv import Kv
 from actors.kv_definitions import KvDefinitionStore
 from actors.leases import Leases
 from actors.local import LocalService, RunLocal
+from actors.neighbours import refuse_captors
 from actors.outbox import Outbox
 from actors.owner import Owner
 from actors.packing import pack
@@ -40,6 +41,7 @@ from actors.partitions import FencedError
 from actors.requests import Requests
 from actors.router import Router
 from actors.spawning import Spawning
+from actors.strays import Strays
 from actors.stream_reader import StreamReader
 from actors.stream_writer import StreamWriter
 from actors.system import open_system
@@ -135,6 +137,8 @@ class Daemon:
                 for each in router.views()
                 if each.captured_by
             ]
+        for writer in getattr(self.parts, "writers", {}).values():
+            found += [writer.alarm] if writer.alarm else []
         return found
 
     def drain(self) -> None:
@@ -265,6 +269,7 @@ class Daemon:
                 transport,
                 streams.wanted(partitions=config.partitions, replicas=config.replicas),
             )
+            await refuse_captors(transport, foreign_subjects(config.services))
             parts.keys = await self._keys(Kv(transport, "movant_keys"))
             parts.leases = Leases(
                 Kv(transport, "movant_leases"),
@@ -367,6 +372,14 @@ class Daemon:
             )
             for path in config.workflows:
                 await self.register(path)
+            strays = Strays(
+                parts.transport,
+                self.entropy,
+                Kv(parts.transport, "movant_checkpoints"),
+                dead,
+                lambda: True,  # this daemon owns partition 0 for as long as this child runs
+            )
+            nursery.start_soon(strays.run)
             nursery.start_soon(self._host, owner)
             await nursery.start(parts.requests.run)
             await nursery.start(parts.reader.run)

@@ -26,6 +26,7 @@ from protocols.errors import (
 )
 from protocols.ports import Frame, Outgoing
 from runtime.api_daemon import DaemonQueries
+from runtime.api_operations import OperatorQueries
 from runtime.api_queries import RunQueries
 from runtime.api_runs import RunCommands
 from runtime.discovery import Discovery
@@ -63,12 +64,18 @@ class Gateway:
             DirectReader(transport, "MAIL") as mail,
             DirectReader(transport, "ARCHIVE") as archive,
             DirectReader(transport, "EVENTS") as events,
+            DirectReader(transport, "DEAD") as dead,
             trio.open_nursery() as self._nursery,
         ):
             discovery = Discovery(transport)
             queries = RunQueries(self._daemon, mail, archive, events)
             commands = RunCommands(self._daemon, mail, queries)
-            self._handlers = handlers(commands, queries, DaemonQueries(self._daemon, discovery))
+            self._handlers = handlers(
+                commands,
+                queries,
+                DaemonQueries(self._daemon, discovery),
+                OperatorQueries(self._daemon, mail, dead),
+            )
             subscriptions = [
                 await transport.subscribe(subjects.api(">"), self._take, queue="movant"),
                 *await discovery.serve(
@@ -138,7 +145,10 @@ class Gateway:
 
 
 def handlers(
-    commands: RunCommands, queries: RunQueries, daemon: DaemonQueries
+    commands: RunCommands,
+    queries: RunQueries,
+    daemon: DaemonQueries,
+    operator: OperatorQueries,
 ) -> dict[str, Handler]:
     """Return the handler of each verb."""
     found: dict[str, Handler] = {
@@ -153,13 +163,20 @@ def handlers(
         "run.ls": queries.list,
         "run.history": queries.history,
         "run.resolve": queries.resolve,
+        "run.messages": operator.messages,
         "workflow.ls": daemon.workflows,
         "workflow.show": daemon.workflow,
         "workflow.register": daemon.register,
+        "workflow.fetch": operator.fetch,
         "service.ls": daemon.services,
         "service.show": daemon.service,
         "status": daemon.status,
         "actor.tree": daemon.tree,
+        "check": operator.check,
+        "dead.ls": operator.dead_list,
+        "dead.show": operator.dead_show,
+        "dead.replay": operator.dead_replay,
+        "dead.purge": operator.dead_purge,
     }
     assert found.keys() == api.VERBS.keys()
     return found

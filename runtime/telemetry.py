@@ -86,6 +86,7 @@ EVENTS: Final[dict[str, str]] = {
     "service.ready": "A hosted service takes requests.",
     "service.stopped": "A hosted service has finished its requests.",
     "step.parked": "Nobody serves a step; it waits for a service.",
+    "strays.waiting": "Strays cannot be read now, or their position stored; it is tried again.",
     "stream.created": "A stream was made.",
     "supervisor.escalated": "Restarts did not help; the supervisor above decides.",
     "workflow.blocked": "A run's mailbox cannot be folded with its code; movant run show tells.",

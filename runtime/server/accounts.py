@@ -33,6 +33,7 @@ _SERVED: Final = "movant.svc.>"
 _DISCOVERY: Final = "$SRV.>"
 _EVENTS: Final = "movant.event.>"
 _INBOX: Final = "_INBOX.>"
+"""Also published to: a connection proves that it lives by a message to itself."""
 _TO_CLIENTS: Final = ("movant.to.*.start.>", "movant.to.*.signal.>", "movant.api.>")
 _TO_SERVICES: Final = ("movant.to.*.reply.>",)
 _TO_MONITORS: Final = (
@@ -72,14 +73,14 @@ def users(foreign: Sequence[str] = ()) -> tuple[User, ...]:
             name="client",
             account=CLIENTS,
             purpose="programs that start, signal and watch runs",
-            publish=(*_TO_CLIENTS, _DISCOVERY),
+            publish=(*_TO_CLIENTS, _DISCOVERY, _INBOX),
             subscribe=(_INBOX, _EVENTS),
         ),
         User(
             name="service",
             account=SERVICES,
             purpose="services, hosted by movant or not",
-            publish=_TO_SERVICES,
+            publish=(*_TO_SERVICES, _INBOX),
             subscribe=(_INBOX, _SERVED, _DISCOVERY, *foreign),
             responds=True,
         ),
@@ -87,7 +88,7 @@ def users(foreign: Sequence[str] = ()) -> tuple[User, ...]:
             name="monitor",
             account=MONITORS,
             purpose="people and tools that look and change nothing",
-            publish=(*_TO_MONITORS, *_TO_MONITORS_MANY, _DISCOVERY),
+            publish=(*_TO_MONITORS, *_TO_MONITORS_MANY, _DISCOVERY, _INBOX),
             subscribe=(_INBOX, _EVENTS),
         ),
     )
