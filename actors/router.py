@@ -92,6 +92,8 @@ class RouteView(msgspec.Struct, frozen=True):
     captured_by: str = ""
 
 
+_LOOKED_AT_ONCE: Final = frozenset({Presence.ABSENT, Presence.CAPTURED})
+
 Changed = Callable[[Route, bool], None]
 """Told when presence changes; the flag says that all known responders were replaced."""
 
@@ -125,7 +127,7 @@ class Router:
         """
         found = self._routes.get((service, operation))
         if found is not None:
-            if found.presence is Presence.ABSENT and not found.users:
+            if found.presence in _LOOKED_AT_ONCE and not found.users:
                 # Nobody has looked since its last user left: its service may have come.
                 found.presence = Presence.UNKNOWN
                 self._wake.set()

@@ -46,10 +46,11 @@ BACKOFF_S: Final = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 ERR_WRONG_SEQUENCE: Final = frozenset({10071, 10164})
 ERR_INCOMPLETE: Final = frozenset({10210, 10174, 10176, 10199})
 """Batch trouble (too many in flight, abandoned, gap, too large): write singly instead."""
-ERR_CROWDED: Final = 10210
-"""Too many batches are open in the server: strangers begin some and do not commit them (S5)."""
 ALARM_S: Final = 60.0
-"""How long an alarm stands after the last such refusal; an open batch is dropped after 10 s."""
+"""How long batches have to go well until an alarm ends; an open batch is dropped after 10 s."""
+ALARM_REFUSALS: Final = 3
+"""So many refused batches are an alarm: strangers begin some and do not commit them, and the
+server takes no more (S5). One alone may be a server that was restarted in the middle of it."""
 ERR_NEVER: Final = frozenset({10111})
 """Refused by the stream's rules, though the server says 500 (rollup not permitted)."""
 ERR_TOO_LARGE: Final = 10054
@@ -117,7 +118,8 @@ class StreamWriter:
         self._idle = trio.Event()
         self._idle.set()
         self._open = 0
-        self._crowded_at = float("-inf")
+        self._broken: deque[float] = deque(maxlen=ALARM_REFUSALS)
+        """When batches were refused as a whole, the last ones."""
         self._messages = self._commits = self._retries = self._refused = self._singly = 0
 
     def write(self, message: Outgoing, written: Written) -> None:
@@ -138,7 +140,7 @@ class StreamWriter:
     @property
     def alarm(self) -> str:
         """What a person should know about this writer; empty: nothing."""
-        if trio.current_time() - self._crowded_at > ALARM_S:
+        if len(self._broken) < ALARM_REFUSALS or trio.current_time() - self._broken[0] > ALARM_S:
             return ""
         return (
             f"somebody leaves batches open in {self._name}, so messages are written one by one:"
@@ -222,8 +224,8 @@ class StreamWriter:
                 return True
             refusal = _refusal(answer.error)
             if refusal is None or answer.error.err_code in ERR_INCOMPLETE:
-                if answer.error.err_code == ERR_CROWDED:
-                    self._crowded_at = trio.current_time()
+                if answer.error.err_code in ERR_INCOMPLETE:
+                    self._broken.append(trio.current_time())
                 log.error(
                     "writer.refused",
                     writer=self._name,

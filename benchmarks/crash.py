@@ -25,7 +25,7 @@ import trio
 from benchmarks.client import is_right, records, round_trips_per_s, stored, until_archived
 from benchmarks.stage import Stage, fdatasync_per_s, machine, percentile, report, stage
 from benchmarks.workflows import PAYLOAD
-from runtime.bridge.transport import connect
+from runtime.bridge.connection import connect
 from runtime.client import Client
 
 STEPS: Final = 8

@@ -19,7 +19,8 @@ import trio
 from benchmarks.client import Finished, round_trips_per_s
 from benchmarks.stage import Stage, fdatasync_per_s, machine, percentile, report, stage
 from benchmarks.workflows import PAYLOAD
-from runtime.bridge.transport import NatsTransport, connect
+from runtime.bridge.connection import connect
+from runtime.bridge.transport import NatsTransport
 from runtime.client import Client
 
 STEPS: Final = 8

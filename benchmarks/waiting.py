@@ -21,7 +21,8 @@ import trio
 
 from benchmarks.client import Finished, is_right, records, round_trips_per_s
 from benchmarks.stage import Stage, fdatasync_per_s, machine, percentile, report, rss_bytes, stage
-from runtime.bridge.transport import NatsTransport, connect
+from runtime.bridge.connection import connect
+from runtime.bridge.transport import NatsTransport
 from runtime.client import Client
 
 LIMIT_S: Final = 120.0

@@ -50,7 +50,7 @@ from protocols.ports import Outgoing
 from protocols.subjects import marker
 from protocols.tokens import KeyRing
 from runtime import collector
-from runtime.bridge.transport import connect
+from runtime.bridge.connection import connect
 from runtime.checkpoints import Checkpoints
 from runtime.client_discovery import login, own_login
 from runtime.clock import SystemClock, SystemEntropy
@@ -265,11 +265,11 @@ class Daemon:
         parts, config = self.parts, self.config
         transport = parts.transport
         try:
+            await refuse_captors(transport, foreign_subjects(config.services))
             await streams.ensure(
                 transport,
                 streams.wanted(partitions=config.partitions, replicas=config.replicas),
             )
-            await refuse_captors(transport, foreign_subjects(config.services))
             parts.keys = await self._keys(Kv(transport, "movant_keys"))
             parts.leases = Leases(
                 Kv(transport, "movant_leases"),

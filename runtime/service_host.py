@@ -25,7 +25,7 @@ from protocols.errors import ConfigurationError, OverloadedError
 from protocols.ports import Frame, Subscription, Transport
 from protocols.service import Service
 from runtime import collector
-from runtime.bridge.transport import connect
+from runtime.bridge.connection import connect
 from runtime.client_discovery import login, with_login
 from runtime.clock import SystemClock, SystemEntropy
 from runtime.config import nats_from_environment

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
-from ssl import SSLContext
 from typing import Final, assert_never
 
 import structlog
@@ -21,7 +19,7 @@ from protocols.errors import (
 from protocols.headers import status
 from protocols.ports import Done, Frame, Outgoing, Sink
 from runtime.bridge import errors, wire
-from runtime.bridge.client import Login, checked_urls, user_of
+from runtime.bridge.client import Login, user_of
 from runtime.bridge.handover import (
     Down,
     Event,
@@ -432,42 +430,3 @@ class NatsTransport:
 
     def _check_thread(self) -> None:
         assert threading.get_ident() == self._trio_thread, "the bridge is used by trio only"
-
-
-@asynccontextmanager
-async def connect(
-    url: str | Sequence[str],
-    *,
-    name: str,
-    limits: BridgeLimits | None = None,
-    user: str | None = None,
-    password: str | None = None,
-    token: str | None = None,
-    credentials: str | None = None,
-    nkey: str | None = None,
-    tls: SSLContext | None = None,
-    inbox_prefix: str = "_INBOX",
-) -> AsyncIterator[NatsTransport]:
-    """Connect to NATS and keep connected for ever; close at the end of the block.
-
-    ``url`` may be several; ``credentials`` is the path of a credentials file, ``nkey`` that of
-    a seed. Raises
-    DisconnectedError when nobody answers within ``limits.connect_s`` and ConfigurationError
-    when the login is refused. After that a loss is told by ``on_state``, never raised here.
-    """
-    login = Login(
-        urls=checked_urls(url),
-        name=name,
-        user=user,
-        password=password,
-        token=token,
-        credentials=credentials,
-        nkey=nkey,
-        tls=tls,
-    )
-    transport = NatsTransport(login, limits or BridgeLimits(), inbox_prefix)
-    try:
-        await transport.start()
-        yield transport
-    finally:
-        await transport.aclose()

@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.lowlevel
 
-from actors.stream_writer import ALARM_S
+from actors.stream_writer import ALARM_REFUSALS
 from protocols.ports import Outgoing
 from tests.support.daemon import daemon
 from tests.support.nats import NatsServer
@@ -42,21 +42,23 @@ async def test_a_writer_goes_on_singly_and_says_so(nats_server: NatsServer) -> N
             def written(seq: int, error: object) -> None:
                 (stored if error is None else errors).append(seq)
 
-            for number in range(20):
-                writer.write(Outgoing(f"movant.to.a.signal.s{number}", b"1"), written)
             with trio.fail_after(8):
-                await writer.drained()
+                for number in range(ALARM_REFUSALS * 10):
+                    writer.write(Outgoing(f"movant.to.a.signal.s{number}", b"1"), written)
+                    if number % 10 == 9:
+                        await writer.drained()
             ended = await movant.run("probe.echo", 1)
             status = await movant("status")
             kept = raw.subjects("MAIL", "movant.mail.*.a.signal.>")
 
-    assert writer.statistics().singly >= 20
+    assert writer.statistics().singly >= 30
     assert writer.alarm
-    writer._crowded_at -= ALARM_S  # a minute later
+    writer._broken.append(float("-inf"))  # as if it were long ago
+    writer._broken.rotate(1)
     assert not writer.alarm
-    assert (len(stored), errors) == (20, [])
+    assert (len(stored), errors) == (30, [])
     assert set(kept.values()) == {1}
-    assert len(kept) == 20
+    assert len(kept) == 30
     assert ended["status"] == "completed"
     assert [each for each in status["problems"] if "leaves batches open in MAIL" in each]
     assert status["state"] == "degraded"

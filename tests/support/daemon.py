@@ -124,19 +124,14 @@ async def daemon(
     *,
     workflows: Sequence[Path] = (PROBE,),
     services: Sequence[Service] = (),
-    foreign: Mapping[str, str] | None = None,
     **settings: Any,
 ) -> AsyncIterator[Running]:
-    """Run a daemon here, and services beside it. Ends with a drain, or is crashed.
-
-    ``foreign`` are the subjects of services outside of movant.svc.
-    """
+    """Run a daemon here, and services beside it. Ends with a drain, or is crashed."""
     config = DaemonConfig(
         name=settings.pop("name", "test"),
         nats=NatsConfig(url=url),
         workflows=tuple(workflows),
         drain_timeout_s=5.0,
-        services=dict(foreign or {}),
         **settings,
     )
     one = Daemon(config)
