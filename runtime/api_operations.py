@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import base64
 import binascii
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from actors.dead_letters import HEADERS_KEPT_BYTES_MAX
 from actors.direct_reader import DirectReader
-from actors.inbound import Delivery, Marker, parse
+from actors.inbound import Delivery, Letter, Marker, parse
 from actors.kv import ANSWER_S
 from actors.stream_writer import PubAck
 from protocols import api, subjects
 from protocols import headers as h
 from protocols.api_operations import SHOWN_BYTES_MAX
 from protocols.errors import MovantError, NotFoundError, RefusedError, UnavailableError
+from protocols.mail import Signal
 from protocols.ports import Outgoing
 from runtime.checks import check_server
 from runtime.server.accounts import foreign_subjects
@@ -48,17 +50,17 @@ class OperatorQueries:
         partition = subjects.partition_of(request.id, self._daemon.config.partitions)
         found: list[api.StoredMessage] = []
         size, more = 0, False
-        async for batch in self._mail.follow(
-            subjects.mailbox(request.id, partition), request.after
-        ):
-            for each in batch:
-                size += min(len(each.payload), SHOWN_BYTES_MAX) + len(each.headers)
-                more = bool(found) and size > SHOWN_BYTES_MAX
+        mailbox = subjects.mailbox(request.id, partition)
+        async with aclosing(self._mail.follow(mailbox, request.after)) as batches:
+            async for batch in batches:
+                for each in batch:
+                    size += min(len(each.payload), SHOWN_BYTES_MAX) + len(each.headers)
+                    more = bool(found) and size > SHOWN_BYTES_MAX
+                    if more:
+                        break
+                    found.append(_stored(each))
                 if more:
                     break
-                found.append(_stored(each))
-            if more:
-                break
         if not found and not request.after:
             raise NotFoundError(f"no instance {request.id!r}", hint="movant run ls")
         return api.MessagePage(
@@ -84,13 +86,9 @@ class OperatorQueries:
 
     async def dead_list(self, request: api.DeadList) -> api.Message:
         """List dead letters."""
-        rows: list[api.DeadRow] = []
-        more = False
-        async for batch in self._dead.follow(_filter(request.reason), request.after):
-            rows += [_row(each) for each in batch[: request.limit - len(rows)]]
-            more = len(rows) == request.limit and batch[-1].seq > rows[-1].seq
-            if len(rows) == request.limit:
-                break
+        letters = await self._letters(_filter(request.reason), request.after, request.limit + 1)
+        rows = [_row(each) for each in letters[: request.limit]]
+        more = len(letters) > request.limit
         counts = await self._counts()
         return api.DeadPage(letters=rows, reasons=counts, next=rows[-1].seq if more else 0)
 
@@ -139,11 +137,20 @@ class OperatorQueries:
         found = (told.get("state") or {}).get("subjects") or {}
         return {subject.removeprefix(_DEAD): count for subject, count in sorted(found.items())}
 
+    async def _letters(self, pattern: str, after: int, count: int) -> list[Delivery]:
+        """Return up to so many letters above a sequence."""
+        found: list[Delivery] = []
+        async with aclosing(self._dead.follow(pattern, after)) as batches:
+            async for batch in batches:
+                found += batch
+                if len(found) >= count:
+                    break
+        return found[:count]
+
     async def _letter(self, seq: int) -> Delivery:
-        async for batch in self._dead.follow(_DEAD + ">", seq - 1):
-            if batch and batch[0].seq == seq:
-                return batch[0]
-            break
+        for letter in await self._letters(f"{_DEAD}>", seq - 1, 1):
+            if letter.seq == seq:
+                return letter
         raise NotFoundError(f"no dead letter {seq}", hint="movant dead ls")
 
     async def _chosen(self, request: api.DeadReplay) -> tuple[list[Delivery], int]:
@@ -154,11 +161,7 @@ class OperatorQueries:
             raise RefusedError(
                 "a replay needs a letter or a reason", hint="movant dead ls shows both"
             )
-        found: list[Delivery] = []
-        async for batch in self._dead.follow(_filter(request.reason), request.after):
-            found += batch
-            if len(found) > REPLAY_MAX:
-                break
+        found = await self._letters(_filter(request.reason), request.after, REPLAY_MAX + 1)
         return found[:REPLAY_MAX], found[REPLAY_MAX - 1].seq if len(found) > REPLAY_MAX else 0
 
     async def _send(self, letter: Delivery) -> str:
@@ -167,6 +170,12 @@ class OperatorQueries:
         subject = _address(found.get("Movant-Subject", ""))
         lines = _sendable(_former_headers(letter))
         if _ID_HEADER not in lines:
+            if await self._counts_in_place(letter):
+                raise RefusedError(
+                    "a signal without an id would count twice: it stands in its mailbox and is"
+                    " valid by now",
+                    hint="it counts when its run is folded the next time; nothing need be sent",
+                )
             # So that a letter that is sent twice counts once.
             lines[_ID_HEADER] = f"dead-{found.get('Movant-Sequence', letter.seq)}"
         frame = await self._parts.transport.request(
@@ -179,6 +188,17 @@ class OperatorQueries:
         if ack.error is not None:
             raise RefusedError(f"the stream refused it: {ack.error.description}")
         return subject
+
+    async def _counts_in_place(self, letter: Delivery) -> bool:
+        """Tell whether a signal is still in its mailbox, and this daemon can fold it there."""
+        row = _row(letter)
+        subject = row.subject
+        async with aclosing(self._mail.follow(subject, row.source_seq - 1)) as batches:
+            async for batch in batches:
+                parsed = parse(batch[0], self._parts.keys)
+                here = batch[0].seq == row.source_seq
+                return here and isinstance(parsed, Letter) and isinstance(parsed.mail, Signal)
+        return False
 
     async def _delete(self, seq: int) -> None:
         told = await self._ask("$JS.API.STREAM.MSG.DELETE.DEAD", {"seq": seq})
