@@ -16,7 +16,6 @@ come after it are made anew from it.
 from __future__ import annotations
 
 import socket
-from contextlib import suppress
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -48,8 +47,7 @@ from actors.spawning import Spawning
 from actors.strays import Strays
 from actors.stream_writer import StreamWriter
 from actors.system import open_system
-from protocols.errors import AlreadyExistsError, ConfigurationError, MovantError
-from protocols.tokens import KeyRing
+from protocols.errors import ConfigurationError, MovantError
 from runtime import collector
 from runtime.bridge.connection import connect
 from runtime.checkpoints import Checkpoints
@@ -61,6 +59,7 @@ from runtime.health import serve_health
 from runtime.identity import ALIVE, is_dead, own_member
 from runtime.parts import Parts
 from runtime.peers import Peers, Registered
+from runtime.reply_keys import load_keys
 from runtime.server.accounts import foreign_subjects
 from runtime.server.configuration import Settings
 from runtime.server.embedded import EmbeddedServer
@@ -74,9 +73,6 @@ from supervisors.tree import SupervisorSpec, build
 
 VERSION: Final = metadata.version("movant")
 STREAMS: Final = ("MAIL", "TIMERS", "EVENTS", "ARCHIVE", "DEAD")
-REPLY_KEY_BYTES: Final = 32
-FIRST_KEY: Final = "k1"
-"""Id of the first reply key: the same for all, so that only one of them can make it."""
 
 log = structlog.get_logger()
 
@@ -277,7 +273,7 @@ class Daemon:
                 transport,
                 streams.wanted(partitions=config.partitions, replicas=config.replicas),
             )
-            parts.keys = await self._keys(Kv(transport, "movant_keys"))
+            parts.keys = await load_keys(Kv(transport, "movant_keys"), self.entropy)
         except ConfigurationError as error:
             self._give_up(error)
             raise
@@ -447,15 +443,3 @@ class Daemon:
         Peers(self).tell_all("registered", Registered(list(packed.workflows)))
         log.info("workflow.registered", hash=packed.hash, workflows=list(packed.workflows))
         return list(packed.workflows)
-
-    async def _keys(self, kv: Kv) -> KeyRing:
-        """Load the reply keys; make the first one.
-
-        Of daemons that start together one makes it, and all have it: a reply whose key a
-        daemon does not know would be none for its folds.
-        """
-        while not (found := {each.key: each.value for each in await kv.all()}):
-            secret = bytes.fromhex(self.entropy.token(REPLY_KEY_BYTES))
-            with suppress(AlreadyExistsError):
-                await kv.put(FIRST_KEY, secret, revision=0)
-        return KeyRing(list(found)[-1], found)
