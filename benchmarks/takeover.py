@@ -27,6 +27,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from math import inf
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -150,6 +151,8 @@ async def _figures(
     right = sum(is_right(record, PAYLOAD) for _, record in found.values()) - 1
     ended = {name: at for name, (at, _) in found.items()}
     asked = [each for each in read(opened.store / f"{SURVIVOR}.requests") if each.at > event.at]
+    key_of = {each.digest: each.instance for each in steps}
+    asked = [each for each in asked if is_moved(key_of.get(each.digest, ""), event)]
     moved = caught_up(steps, ended, asked, event)
     times = [at - event.at for at, _ in moved.values()]
     pauses = [pause for _, pause in moved.values()]
@@ -172,7 +175,6 @@ async def _figures(
     if event.returned_at:
         sent = read(opened.store / f"{VICTIM}.requests")
         marks = await _marks(transport, VICTIM, event.returned_at)
-        key_of = {each.digest: each.instance for each in steps}
         late = harmful(sent, wire.seen, key_of, marks, event)
         figures |= {
             "harmful": len(late),
@@ -190,6 +192,11 @@ def _step(subject: str, at_ns: int) -> Step:
     return Step(tokens[3], digest(f"{tokens[3]}/1/{unquote(tokens[5])}"), at_ns / 1e9)
 
 
+def is_moved(instance: str, event: Event) -> bool:
+    """Tell whether an instance is in one of the partitions that got another owner."""
+    return partition_of(instance, PARTITIONS) in event.partitions
+
+
 def caught_up(
     steps: Sequence[Step], ended: dict[str, float], asked: Sequence[Called], event: Event
 ) -> dict[str, tuple[float, float]]:
@@ -200,23 +207,19 @@ def caught_up(
     asked_at: dict[bytes, float] = {}
     for each in asked:
         asked_at.setdefault(each.digest, each.at)
-    moved = {
-        name: [at]
-        for name, at in ended.items()
-        if at > event.at and partition_of(name, PARTITIONS) in event.partitions
-    }
-    before: dict[str, float] = {}
+    stored_at: dict[str, list[Step]] = {}
     for step in steps:
-        if step.instance not in moved:
+        stored_at.setdefault(step.instance, []).append(step)
+    moved = {}
+    for name, ended_at in ended.items():
+        if ended_at <= event.at or not is_moved(name, event):
             continue
-        if asked_at.get(step.digest, float("inf")) <= step.at:
-            moved[step.instance].append(step.at)
-        elif step.digest not in asked_at:
-            before[step.instance] = max(step.at, before.get(step.instance, 0.0))
-    return {
-        name: (min(times), min(times) - before.get(name, event.at))
-        for name, times in moved.items()
-    }
+        own = stored_at.get(name, [])
+        answered = [each.at for each in own if asked_at.get(each.digest, inf) <= each.at]
+        at = min([*answered, ended_at])
+        before = [each.at for each in own if each.at < at]
+        moved[name] = (at, at - max(before, default=event.at))
+    return moved
 
 
 def harmful(
@@ -233,7 +236,7 @@ def harmful(
 
     def is_lost(each: Called) -> bool:
         number = partition_of(key_of.get(each.digest, ""), PARTITIONS)
-        return number in event.partitions and each.at < marks.get(number, float("inf"))
+        return number in event.partitions and each.at < marks.get(number, inf)
 
     late = [each for each in sent if each.at > event.returned_at and is_lost(each)]
     before = {each.digest for each in sent if each.at <= event.at}
@@ -259,7 +262,7 @@ async def _phases(
     times = {
         "claimed_s": max(claims, default=0.0),
         "marked_s": max((marks.get(each, 0.0) for each in event.partitions), default=0.0),
-        "asked_s": min((each.at for each in asked if each.at > event.at), default=0.0),
+        "asked_s": min((each.at for each in asked), default=0.0),
     }
     return {name: round(at - event.at, 3) if at > event.at else None for name, at in times.items()}
 
@@ -280,7 +283,7 @@ def timeline(steps: Sequence[Step], event: Event) -> list[tuple[float, int, int]
     others: Counter[int] = Counter()
     for step in steps:
         number = int((step.at - event.at) // SLICE_S)
-        if partition_of(step.instance, PARTITIONS) in event.partitions:
+        if is_moved(step.instance, event):
             moved[number] += 1
         else:
             others[number] += 1
