@@ -9,6 +9,7 @@ owner message void.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Final, Protocol
 
 import structlog
@@ -17,12 +18,12 @@ import trio
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
 from actors.fold_guard import FoldGuard
+from actors.generations import begun, definition_of, read_generation, sifted
 from actors.inbound import Delivery, Letter, parse
-from actors.kernel.instance import Instance
 from actors.workflow import WorkflowActor
 from protocols.effects import AnyEffect
 from protocols.errors import MovantError, RefusedError
-from protocols.mail import AnyMail, Migrate, Pinned, Start, Woken
+from protocols.mail import AnyMail, Continued, Migrate, Pinned, Snapshot, Start, Woken
 from protocols.subjects import mailbox
 from protocols.tokens import KeyRing
 
@@ -55,7 +56,7 @@ class Home(Protocol):
         ...
 
     def remake(self, actor: WorkflowActor, threshold: int = 0) -> None:
-        """Fold the mailbox again from its beginning, and redo effects from the threshold on."""
+        """Fold the generation again, and redo effects from the threshold on."""
         ...
 
     def activated(self, actor: WorkflowActor) -> None:
@@ -90,39 +91,48 @@ class Activation:
     async def _once(self, actor: WorkflowActor) -> bool:
         """Fold what is stored now; False when it has to be looked at again."""
         instance = actor.instance
+        folded = instance.folded
         try:
-            stored = await self._mailboxes.mailbox(
-                mailbox(actor.id, actor.partition), after=instance.folded
-            )
+            newest, snapshot, mails = await self._read(actor)
         except MovantError as error:
             log.warning("activation.waiting", run=actor.id, reason=str(error))
             return False
-        newest = stored[-1].seq if stored else instance.folded
-        if actor.gone or newest < actor.needed:
+        if actor.gone or max(newest, folded) < actor.needed:
             return False
-        mails = self._mails(actor, stored)
-        if instance.folded and definition_of(mails) not in {"", instance.definition}:
+        if folded and definition_of(mails) not in {"", instance.definition}:
             self._home.remake(actor)
             return True
-        if not instance.folded and (definition := definition_of(mails)):
-            instance = actor.instance = Instance(
-                actor.id, self._definitions.workflow, definition=definition
-            )
         parked = self._lower_threshold(actor, mails)
-        if instance.folded and any(type(each) is Woken for each in mails):
+        if folded and any(type(each) is Woken for each in mails):
             # What the wake covered was asked for by what is folded already.
             lowest = actor.lowest_cause()
             threshold = actor.threshold if lowest is None else min(actor.threshold, lowest)
             self._home.remake(actor, threshold)
             return True
-        if not await self.load(mails) or actor.gone:
+        if not await self.load(mails, None if folded else snapshot) or actor.gone:
             return False
-        return await self._fold(actor, mails, parked)
+        begin = snapshot is not None and not folded
+        if not folded:
+            definition = definition_of(mails)
+            actor.instance = begun(actor.id, snapshot, self._definitions.workflow, definition)
+        return await self._fold(actor, [None, *mails] if begin else mails, parked)
+
+    async def _read(self, actor: WorkflowActor) -> tuple[int, Snapshot | None, list[AnyMail]]:
+        """Read what is not folded yet, from the newest generation on when that is all."""
+        address = mailbox(actor.id, actor.partition)
+        valid = partial(self._mails, actor)
+        if not actor.instance.folded:
+            return await read_generation(self._mailboxes, address, valid)
+        stored = await self._mailboxes.mailbox(address, after=actor.instance.folded)
+        return stored[-1].seq if stored else 0, None, await sifted(stored, valid)
 
     async def _fold(
-        self, actor: WorkflowActor, mails: Sequence[AnyMail], parked: set[str]
+        self, actor: WorkflowActor, mails: Sequence[AnyMail | None], parked: set[str]
     ) -> bool:
-        """Fold messages and hand their effects over; False when more has come meanwhile."""
+        """Fold messages and hand their effects over; False when more has come meanwhile.
+
+        None begins the generation of a snapshot.
+        """
         try:
             effects = await self._refold(actor, mails)
         except Exception as error:  # noqa: BLE001  # whatever a fold raises is the daemon's
@@ -130,6 +140,9 @@ class Activation:
                 self._home.crashed(actor, mails[-1] if mails else None, error)
             return True
         if actor.gone:
+            return True
+        if any(type(mail) is Continued and actor.again_from(mail) == 0 for mail in mails):
+            self._home.remake(actor)
             return True
         self._home.adopt(actor, effects, parked)
         # Not what was read but what was folded counts: the reader may have handed on more
@@ -157,29 +170,36 @@ class Activation:
         A former owner may have sent what was parked when it read the wake, so only wakes
         behind our own marker prove that a step was never sent.
         """
-        parked: set[str] = set()
+        parked = set(actor.never_sent)
         for mail in mails:
-            if type(mail) is Woken and mail.seq >= actor.threshold:
+            if type(mail) is not Woken:
+                actor.wake_number = actor.woken_number = 0
+                continue
+            actor.wake_number = actor.woken_number = mail.number
+            if mail.seq >= actor.threshold:
                 actor.threshold = min(actor.threshold, mail.since)
                 if self._home.is_ours(actor.partition, mail.seq):
                     parked.update(mail.parked)
         return parked
 
-    async def load(self, mails: Iterable[AnyMail]) -> bool:
+    async def load(self, mails: Iterable[AnyMail], snapshot: Snapshot | None = None) -> bool:
         """Load the definitions that messages name; False when the store does not answer."""
-        for mail in mails:
-            if isinstance(mail, Start | Pinned | Migrate) and mail.definition:
-                try:
-                    await self._definitions.prefetch(mail.definition)
-                except RefusedError as error:
-                    # The fold blocks the instance and says why.
-                    log.error("definition.refused", hash=mail.definition, reason=str(error))
-                except MovantError as error:
-                    log.warning("definition.waiting", hash=mail.definition, reason=str(error))
-                    return False
+        named = [snapshot.definition] if snapshot is not None else []
+        named += [each.definition for each in mails if isinstance(each, Start | Pinned | Migrate)]
+        for definition in filter(None, named):
+            try:
+                await self._definitions.prefetch(definition)
+            except RefusedError as error:
+                # The fold blocks the instance and says why.
+                log.error("definition.refused", hash=definition, reason=str(error))
+            except MovantError as error:
+                log.warning("definition.waiting", hash=definition, reason=str(error))
+                return False
         return True
 
-    async def _refold(self, actor: WorkflowActor, mails: Sequence[AnyMail]) -> list[AnyEffect]:
+    async def _refold(
+        self, actor: WorkflowActor, mails: Sequence[AnyMail | None]
+    ) -> list[AnyEffect]:
         effects: list[AnyEffect] = []
         instance = actor.instance
         instance.refolding = True
@@ -191,12 +211,3 @@ class Activation:
         finally:
             instance.refolding = False
         return effects
-
-
-def definition_of(mails: Iterable[AnyMail]) -> str:
-    """Return the definition of the last migration among messages, or nothing."""
-    found = ""
-    for mail in mails:
-        if type(mail) is Migrate:
-            found = mail.definition
-    return found

@@ -3,6 +3,7 @@
     pinned     which definition a raw start is folded with (hazard F3)
     timeout    an attempt is given up
     refused    an attempt is not sent: nobody serves it, or it cannot be sent
+    continued  a generation has begun, and all that former ones asked for is done
 
 A decision acts when it is folded: one that is only acknowledged may still be void.
 """
@@ -18,7 +19,7 @@ import trio
 from actors.definitions import Definitions
 from actors.outbox import Outbox
 from actors.workflow import OpenAsk, WorkflowActor
-from protocols.effects import Pin
+from protocols.effects import Continue, Pin
 from protocols.errors import MovantError, NotFoundError
 from protocols.failure import Failure
 
@@ -70,6 +71,34 @@ class Decisions:
                 actor.attend_at = 0.0
 
         self.outbox.decision(actor, kind, body, written)
+
+    def continued(self, actor: WorkflowActor) -> None:
+        """Record the newest generation as soon as what was asked for before it is acknowledged.
+
+        A fold that begins there does not ask for that again. ``unsettled`` has the effects in
+        the order of asking, so the record is due when it stands first.
+        """
+        actor.close_continues()
+        first = next(iter(actor.unsettled.values()), None)
+        if type(first) is not Continue or actor.gone:
+            return
+        snapshot = first.snapshot
+        if actor.recording == snapshot.generation:
+            return
+        actor.recording = snapshot.generation
+        body = {
+            "epoch": self._epoch_of(actor.partition),
+            "generation": snapshot.generation,
+            "through": snapshot.through,
+            "snapshot": snapshot,
+        }
+
+        def written(_: int, error: MovantError | None) -> None:
+            if error is not None:
+                log.error("continued.refused", run=actor.id, reason=str(error))
+                actor.recording = 0  # again with the next acknowledgement or generation
+
+        self.outbox.decision(actor, "continued", body, written)
 
 
 def _pinned(_: int, error: MovantError | None) -> None:

@@ -7,7 +7,7 @@ leader's: an answer that contains message S contains everything below it (hazard
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Self
 
@@ -27,6 +27,8 @@ READS_MAX: Final = 256
 """Reads under way at once; more would only queue in the server."""
 SUBJECTS_MAX: Final = 1_000
 """The server refuses more than 1,024 subjects in one request (413)."""
+CONTINUED: Final = "owner.continued"
+"""What the subject of a record of a generation ends with."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -79,7 +81,13 @@ class DirectReader:
             found += part
         return found
 
-    async def mailbox(self, filter_subject: str, *, after: int = 0) -> list[Delivery]:
+    async def mailbox(
+        self,
+        filter_subject: str,
+        *,
+        after: int = 0,
+        continued: Callable[[Delivery], int] | None = None,
+    ) -> list[Delivery]:
         """Return the same as ``subject`` for a filter with few messages among very many.
 
         The server finds the next message of a wildcard filter by looking at every message in
@@ -87,6 +95,9 @@ class DirectReader:
         mailbox nearly every message has a subject of its own, so the last ones are all, and
         the stream's counts, asked for afterwards, prove it. A subject that has more is read
         for itself, up to the newest message of the first answer.
+
+        ``continued`` is shown the newest ``owner.continued``, if there is one, and returns the
+        sequence at or below which nothing is wanted.
         """
         try:
             newest, left = await self._get(
@@ -98,6 +109,13 @@ class DirectReader:
             )
         except OversizedError:
             newest, left = [], 1
+        if continued is not None:
+            subject = filter_subject.removesuffix(">") + CONTINUED
+            # An answer that was cut short need not have it.
+            latest = await self.last([subject]) if left else newest
+            for each in latest:
+                if each.subject == subject:
+                    after = max(after, continued(each))
         if left:
             return await self.subject(filter_subject, after=after)
         if not newest:
@@ -107,9 +125,9 @@ class DirectReader:
         through = max(found)
         for each in newest:
             count = counts.get(each.subject, 0)
-            if count == 1:
+            if count == 1 or each.seq <= after:
                 continue
-            more = await self.subject(each.subject) if count else []
+            more = await self.subject(each.subject, after=after) if count else []
             if all(other.seq != each.seq for other in more):
                 # A replica that is behind, or a purge in between.
                 return await self.subject(filter_subject, after=after)

@@ -21,12 +21,14 @@ from protocols.mail import (
     AttemptTimedOut,
     Cancel,
     ChildEnded,
+    Continued,
     Fired,
     Migrate,
     Parent,
     Pinned,
     Reply,
     Signal,
+    Snapshot,
     Start,
     Woken,
 )
@@ -115,9 +117,17 @@ class _OwnerBody(msgspec.Struct):
     result: msgspec.Raw = msgspec.Raw()
 
 
+class _ContinuedBody(msgspec.Struct):
+    epoch: int
+    generation: int
+    through: int
+    snapshot: Snapshot
+
+
 _marker_decoder: Final = msgspec.json.Decoder(_MarkerBody)
 _timer_decoder: Final = msgspec.json.Decoder(_TimerBody)
 _owner_decoder: Final = msgspec.json.Decoder(_OwnerBody)
+_continued_decoder: Final = msgspec.json.Decoder(_ContinuedBody)
 
 
 def parse(delivery: Delivery, keys: KeyRing) -> Parsed:
@@ -328,7 +338,29 @@ def _timer(delivery: Delivery, tokens: list[str]) -> Fired | Woken:
     )
 
 
+def _continued(delivery: Delivery) -> Continued | DeadLetter:
+    body = _continued_decoder.decode(delivery.payload)
+    snapshot = body.snapshot
+    told = (body.generation, body.through)
+    if (
+        told != (snapshot.generation, snapshot.through)
+        or body.generation <= 1
+        or body.through >= delivery.seq
+    ):
+        return DeadLetter(delivery, "value", "the snapshot is not of the generation that is named")
+    return Continued(
+        seq=delivery.seq,
+        at=delivery.at,
+        epoch=body.epoch,
+        generation=body.generation,
+        through=body.through,
+        snapshot=snapshot,
+    )
+
+
 def _owner(delivery: Delivery, tokens: list[str]) -> AnyMail | DeadLetter:
+    if tokens[5] == "continued":
+        return _continued(delivery)
     body = _owner_decoder.decode(delivery.payload)
     if body.failure is not None:
         encode(body.failure.details)  # raises for what is outside the value domain

@@ -32,7 +32,7 @@ from actors.passivation import Passivation, woken
 from actors.requests import Requests
 from actors.system import ActorSystem
 from actors.workflow import WorkflowActor
-from protocols.effects import AnyEffect, Arm, Ask, Pin
+from protocols.effects import AnyEffect, Arm, Ask, Continue, Pin
 from protocols.errors import MovantError
 from protocols.mail import AnyMail, AttemptTimedOut, Pinned, Start, Woken
 from protocols.ports import Clock
@@ -100,7 +100,7 @@ class Owner:
 
     def wire(self, requests: Requests, outbox: Outbox) -> None:
         """Connect what acts for the owner; once, before ``run``."""
-        self.requests = requests
+        self.requests = self.passivation.requests = requests
         self.outbox = self.passivation.outbox = self.decisions.outbox = outbox
 
     def demand(self) -> int:
@@ -148,6 +148,7 @@ class Owner:
         """Own a partition no more: drop its actors, whatever they were at."""
         if self.partitions.owned.pop(partition, None) is None:
             return
+        self.requests.forget(partition)
         for actor in [each for each in self.live.values() if each.partition == partition]:
             self.backlog -= actor.backlog
             actor.backlog = 0
@@ -155,6 +156,13 @@ class Owner:
         for instance, (at, *_) in list(self.crashes.items()):
             if at == partition:
                 del self.crashes[instance]
+
+    def rouse(self, instance: str, partition: int, cause: int, steps: set[str]) -> None:
+        """Bring an instance back that was parked here: its steps can be sent now."""
+        if instance not in self.live and self.acts_in(partition):
+            actor = self._start_actor(instance, partition, cause)
+            actor.never_sent = steps
+            self._activate(actor)
 
     async def drained(self, partition: int | None = None) -> None:
         """Wait until everything that was handed over is folded: of a partition, or of all."""
@@ -294,14 +302,15 @@ class Owner:
             redo = effect.cause >= actor.threshold
             if type(effect) is Ask and not redo and begun:
                 self.requests.hold(actor, effect)
+            elif type(effect) is Ask and begun and effect.step in parked:
+                self.requests.add(actor, effect)  # never sent: its time begins now
             elif type(effect) is Ask and begun:
-                again = effect.options.idempotent or effect.step in parked
-                self.requests.resume(actor, effect, again=again)
+                self.requests.resume(actor, effect)
             elif redo or type(effect) is Ask:
                 self._perform(actor, effect)
 
     def remake(self, actor: WorkflowActor, threshold: int = 0) -> None:
-        """Fold the mailbox again from its beginning: its definition has changed, or a wake came.
+        """Fold the generation again: its definition has changed, or a wake came.
 
         Effects at or above the threshold are done again. With a new definition that is all of
         them: the new code may ask earlier for what the old one never asked for, and repeats
@@ -379,6 +388,8 @@ class Owner:
         if error is not None:
             log.error("effect.refused", run=actor.id, effect=identity[0], reason=str(error))
         actor.unsettled.pop(identity, None)
+        if actor.instance.generation > actor.instance.recorded:
+            self.decisions.continued(actor)
         if actor.instance.finished_at:
             self._retire(actor)
 
@@ -392,6 +403,8 @@ class Owner:
             return
         if type(effect) is Pin:
             self._start_soon(self.decisions.pin, actor, effect)
+        elif type(effect) is Continue:
+            self.decisions.continued(actor)
         else:
             self.outbox.perform(actor, effect)
 

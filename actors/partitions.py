@@ -12,16 +12,16 @@ import msgspec
 
 from actors.checkpoint import Checkpoint, Epochs, entries, position
 from actors.inbound import Marker
-from protocols.mail import AnyMail, AttemptRefused, AttemptTimedOut, Pinned
+from protocols.mail import AnyMail, AttemptRefused, AttemptTimedOut, Continued, Pinned
 
-BY_OWNER = frozenset({Pinned, AttemptTimedOut, AttemptRefused})
+BY_OWNER = frozenset({Pinned, AttemptTimedOut, AttemptRefused, Continued})
 """Decisions of an owner: void behind a marker with a higher epoch."""
 
 
 def is_void(epochs: Epochs, mail: AnyMail) -> bool:
     """Tell whether a message stands behind a marker with a higher epoch."""
     if type(mail) in BY_OWNER:
-        assert isinstance(mail, Pinned | AttemptTimedOut | AttemptRefused)
+        assert isinstance(mail, Pinned | AttemptTimedOut | AttemptRefused | Continued)
         return epochs.is_void(mail.seq, mail.epoch)
     return False
 

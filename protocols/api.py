@@ -95,6 +95,9 @@ class RunView(Message, frozen=True, kw_only=True):
     status: Standing
     started_at: At
     finished_at: At = 0
+    generation: Annotated[
+        int, Meta(description="1, and one more each time it continued as new.")
+    ] = 1
     input: Value = None
     result: Value = None
     failure: Why = None

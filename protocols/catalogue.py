@@ -158,7 +158,7 @@ def _mailbox() -> dict[str, Message]:
         ),
         "control.migrate": Message(
             title="Migrate",
-            summary="Fold the whole mailbox with another definition. Payload: its hash, a text.",
+            summary="Fold this generation with another definition. Payload: its hash, a text.",
             by="movant",
             subject="movant.to.{id}.control.migrate",
             payload=str,

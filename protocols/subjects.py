@@ -33,6 +33,8 @@ from protocols.errors import InvalidIdError
 
 ID_BYTES_MAX: Final = 128
 STEP_TOKEN_BYTES_MAX: Final = 64
+GENERATION_CHARS_MAX: Final = 18
+"""Digits of a generation: below 64 bits."""
 SUBJECT_BYTES_MAX: Final = 1024
 """nats-py closes for good on a subject above the server's 4,096 bytes; ours stay far below."""
 
@@ -119,7 +121,23 @@ def step_token(path: str) -> str:
     token = quote(path.removeprefix("/"), safe="/#").replace(".", "%2E")
     if len(token) <= STEP_TOKEN_BYTES_MAX:
         return token
-    return "~" + hashlib.sha256(path.encode()).hexdigest()[:40]
+    digest = hashlib.sha256(path.encode()).hexdigest()[:40]
+    generation = generation_of(token)
+    return f"~{digest}" if generation == 1 else f"~{generation}~{digest}"
+
+
+def root_of(generation: int) -> str:
+    """Return what the paths of a generation begin with; nothing for the first one."""
+    return "" if generation == 1 else f"/@{generation}"
+
+
+def generation_of(step: str) -> int:
+    """Return the generation that a step token belongs to."""
+    mark, end = ("~", "~") if step.startswith("~") else ("%40", "/")
+    number, found, _ = step.removeprefix(mark).partition(end)
+    if not found or not step.startswith(mark) or not (number.isascii() and number.isdigit()):
+        return 1
+    return int(number[:GENERATION_CHARS_MAX])
 
 
 def to_start(instance_id: str, workflow: str) -> str:

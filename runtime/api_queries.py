@@ -6,15 +6,16 @@ A query of an instance that is not in memory is a read-only fold: it dispatches 
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import trio
 
-from actors.activation import definition_of
 from actors.checkpoint import Epochs
 from actors.direct_reader import DirectReader
-from actors.inbound import Letter, Marker, parse
+from actors.generations import begun, definition_of, read_generation
+from actors.inbound import Delivery, Letter, Marker, parse
 from actors.kernel.blocked import Blocked
 from actors.kernel.instance import Instance
 from actors.partitions import is_void
@@ -196,6 +197,7 @@ class RunQueries:
             status=instance.status,
             started_at=instance.started_at,
             finished_at=instance.finished_at,
+            generation=instance.generation,
             input=_value(instance.input, start.content_type if start else ""),
             result=_value(instance.result or b"", ""),
             failure=instance.failure,
@@ -203,6 +205,7 @@ class RunQueries:
             waiting=waiting,
             blocked=_why(blocked) if blocked else (f"daemon: {crash[2]}" if crash else ""),
             counters={
+                "messages": instance.messages,
                 "late": counters.late,
                 "duplicates": counters.duplicates,
                 "early": counters.early,
@@ -227,22 +230,33 @@ class RunQueries:
         """Fold an instance for reading only; with ``definition`` as a migration to it would."""
         owner = self._parts.owner
         partition = subjects.partition_of(instance_id, self._daemon.config.partitions)
-        stored = await self._mail.mailbox(subjects.mailbox(instance_id, partition))
+        keys = self._parts.keys
+
+        def valid(stored: Sequence[Delivery]) -> list[AnyMail]:
+            parsed = (parse(each, keys) for each in stored)
+            letters = (each.mail for each in parsed if type(each) is Letter)
+            return [each for each in letters if not is_void(epochs, each)]
+
+        address = subjects.mailbox(instance_id, partition)
         epochs = await self._epochs(partition)
-        mails: list[AnyMail] = []
-        for each in stored:
-            parsed = parse(each, self._parts.keys)
-            if type(parsed) is Letter and not is_void(epochs, parsed.mail):
-                mails.append(parsed.mail)
+        while True:
+            known = epochs.markers()
+            _, snapshot, mails = await read_generation(self._mail, address, valid)
+            epochs = await self._epochs(partition)
+            if epochs.markers() == known:  # no marker came that what was read may stand behind
+                break
         if not mails:
             raise NotFoundError(f"no instance {instance_id!r}", hint="movant run ls")
-        await owner.activation.load(mails)
-        instance = Instance(
+        await owner.activation.load(mails, snapshot)
+        instance = begun(
             instance_id,
+            snapshot,
             self._parts.definitions.workflow,
-            definition=definition or definition_of(mails),
+            definition or definition_of(mails),
         )
         instance.refolding = True
+        if snapshot is not None:
+            owner.guard.fold(instance, None)
         for number, mail in enumerate(mails, 1):
             owner.guard.fold(instance, mail)
             if number % 200 == 0:

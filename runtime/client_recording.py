@@ -14,17 +14,18 @@ import msgspec
 from actors.bundle import Packed
 from actors.checkpoint import Epochs
 from actors.direct_reader import DirectReader
+from actors.generations import begun, generation_start
 from actors.inbound import DeadLetter, Delivery, Letter, Marker, parse
-from actors.kernel.instance import Instance
 from actors.kv import Kv
 from actors.kv_definitions import KvDefinitionStore
 from actors.loading import load
+from actors.partitions import is_void
 from protocols import codec
 from protocols.definition import Workflow
 from protocols.effects import Status
 from protocols.errors import BadValueError, MovantError, NotFoundError
 from protocols.failure import Failure
-from protocols.mail import AnyMail, AttemptRefused, AttemptTimedOut, Pinned
+from protocols.mail import AnyMail
 from protocols.subjects import check_id
 from protocols.tokens import KeyRing
 from runtime.client import Client
@@ -154,9 +155,12 @@ def replay(recording: Recording, packed: Packed | None = None) -> Replayed:
             raise NotFoundError(f"definition {digest} has no workflow {name!r}")
         return workflows[name]
 
-    instance = Instance(recording.id, find)
+    snapshot, mails = generation_start(_mails(recording))
+    # Not of the snapshot: what is tried here is the code at hand.
+    instance = begun(recording.id, snapshot, find, digest if snapshot is not None else "")
     instance.refolding = True
-    mails = _mails(recording)
+    if snapshot is not None:
+        instance.begin()
     for mail in mails:
         instance.fold(mail)
     outcome = Outcome(
@@ -198,12 +202,8 @@ def _mails(recording: Recording) -> list[AnyMail]:
         parsed = parse(delivery, _ANY_TOKEN)
         if isinstance(parsed, DeadLetter) or each.seq in dead or not isinstance(parsed, Letter):
             continue
-        mail = parsed.mail
-        if isinstance(mail, Pinned | AttemptTimedOut | AttemptRefused):
-            if not epochs.is_void(mail.seq, mail.epoch):
-                mails.append(mail)
-        else:
-            mails.append(mail)
+        if not is_void(epochs, parsed.mail):
+            mails.append(parsed.mail)
     return mails
 
 

@@ -103,7 +103,7 @@ class DaemonConfig(Section, frozen=True, kw_only=True):
     limits: LimitsConfig = LimitsConfig()
     http: HttpConfig = HttpConfig()
     log: LogConfig = LogConfig()
-    partitions: Annotated[int, Meta(ge=1, le=1024)] = 64
+    partitions: Annotated[int, Meta(ge=1, le=512)] = 64
     """Fixed when the streams are created; ownership moves between daemons in these units."""
     replicas: Annotated[int, Meta(ge=1, le=5)] = 1
     drain_timeout_s: Seconds = 30.0

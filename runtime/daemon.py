@@ -346,6 +346,7 @@ class Daemon:
                 decide=owner.decisions.attempt,
                 local=lambda _, ask, reply: local.tell(RunLocal(ask, reply)),
                 may_act=lambda partition: parts.leases.held and owner.acts_in(partition),
+                rouse=owner.rouse,
             )
             outbox = Outbox(
                 parts.writers,

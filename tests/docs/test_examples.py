@@ -125,6 +125,20 @@ async def test_a_start_and_a_signal_are_plain_publishes(nats_server: NatsServer)
     assert view["status"] == "completed"
 
 
+async def test_a_workflow_that_never_ends_goes_on_in_generations(nats_server: NatsServer) -> None:
+    """The tally of the concepts page: what it shows is what was voted, across generations."""
+    async with daemon(nats_server.url, workflows=[EXAMPLES / "tally.py"]) as movant:
+        await movant("run.start", workflow="tally", input={"per_generation": 2}, id="tally-1")
+        for choice in ("tea", "coffee", "tea", "tea", "coffee"):
+            await movant("run.signal", id="tally-1", name="vote", data=choice)
+        view = await movant.view_when(
+            "tally-1", lambda view: view["state"]["votes"] == {"tea": 3, "coffee": 2}
+        )
+
+    assert view["generation"] == 3
+    assert [each["path"] for each in view["waiting"]] == ["/@3/signal.vote#2"]
+
+
 async def test_the_permissions_of_the_page_are_enough_and_not_more(nats_binary: str) -> None:
     """With the three users a run completes, and a client cannot cancel behind the API's back."""
     page = (DOCS / "operations.md").read_text()

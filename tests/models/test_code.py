@@ -74,7 +74,7 @@ async def test_a_wake_that_comes_during_an_activation_makes_due(
     async with daemon(nats_server.url) as movant:
         owner = movant.daemon.parts.owner
 
-        async def slowly(self: Activation, mails: Iterable[AnyMail]) -> bool:
+        async def slowly(self: Activation, mails: Iterable[AnyMail], _: object) -> bool:
             read = list(mails)
             while owner.live["a"].needed <= read[-1].seq:
                 await trio.sleep(0.01)
