@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import msgspec
+import trio
 
 from actors.checkpoint import Checkpoint, Epochs, entries, position
 from actors.inbound import Marker
@@ -38,6 +39,7 @@ class Partition:
         "listed",
         "mark",
         "number",
+        "settled",
         "start",
     )
 
@@ -54,6 +56,8 @@ class Partition:
         self.begun = False
         """Whether our own marker was read: from then on effects are under way."""
         self.leaving = False
+        self.settled = trio.Event()
+        """Set when activations may begin: our marker was read, or none of this goes on."""
 
     def is_void(self, mail: AnyMail) -> bool:
         """Tell whether a message stands behind a marker with a higher epoch."""

@@ -25,6 +25,8 @@ from runtime.client import Client
 
 PARTITIONS: Final = 64
 FIRST: Final = "daemon"
+KEPT: Final = ("start_per_s", "p50_ms", "p99_ms", "round_trips_per_s", "rss_mb", "cpu_s")
+"""What is told of the best round."""
 
 
 async def measure(opened: Stage, url: str, names: Sequence[str], instances: int) -> dict[str, Any]:
@@ -72,12 +74,14 @@ def run(*, daemons: int, instances: int, durability: str, rounds: int) -> dict[s
         "daemons": daemons,
         "instances": instances,
         "durability": durability,
-        **best,
+        "rounds": rounds,
+        **{key: best[key] for key in KEPT},
         "relative": round(median[daemons] / median[1], 3),
         "steps_per_s": round(median[daemons]),
         "steps_per_s_one": round(median[1]),
         "steps_per_s_all": speeds[daemons],
         "steps_per_s_one_all": speeds[1],
+        "fdatasync_per_s": best["fdatasync_per_s"],
         "lost": sum(instances - each["finished"] for each in (*one, *several)),
         **machine(),
     }
