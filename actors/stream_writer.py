@@ -224,14 +224,7 @@ class StreamWriter:
                 return True
             refusal = _refusal(answer.error)
             if refusal is None or answer.error.err_code in ERR_INCOMPLETE:
-                if answer.error.err_code in ERR_INCOMPLETE:
-                    self._broken.append(trio.current_time())
-                log.error(
-                    "writer.refused",
-                    writer=self._name,
-                    err_code=answer.error.err_code,
-                    reason=answer.error.description,
-                )
+                self._note(answer.error)
         elif isinstance(answer, RefusedError):
             refusal = answer
         else:
@@ -240,14 +233,31 @@ class StreamWriter:
                 log.warning("writer.unanswered", writer=self._name, messages=len(group))
         if refusal is None:
             return False
-        if len(group) > 1:  # one of them is at fault, or strangers' batches: write singly
+        if len(group) == 1:
+            self._refused += 1
+            group[0].written(0, refusal)
+        elif isinstance(answer, PubAck) and _is_incomplete(answer):  # strangers' batches
             self._singly += len(group)
             for each in group:
                 await self._commit([each])
         else:
-            self._refused += 1
-            group[0].written(0, refusal)
+            # Some are at fault, mostly a few, or a request that is repeated. To write a
+            # thousand singly would take so long that more requests are repeated.
+            middle = len(group) // 2
+            await self._commit(group[:middle])
+            await self._commit(group[middle:])
         return True
+
+    def _note(self, error: PubAck.Error) -> None:
+        """Log a refusal that is not the last word, and count what may become an alarm."""
+        if error.err_code in ERR_INCOMPLETE:
+            self._broken.append(trio.current_time())
+        log.error(
+            "writer.refused",
+            writer=self._name,
+            err_code=error.err_code,
+            reason=error.description,
+        )
 
     async def _send(self, group: list[_Write]) -> PubAck | MovantError:
         """Send a group once and return the server's answer, or why there is none."""
@@ -334,6 +344,11 @@ def _conflict(group: list[_Write]) -> int:
             return number
         touched.add(mailbox)
     return 0
+
+
+def _is_incomplete(answer: PubAck) -> bool:
+    """Tell whether it was the batch that was refused, not one of its messages."""
+    return answer.error is not None and answer.error.err_code in ERR_INCOMPLETE
 
 
 def _refusal(error: PubAck.Error) -> MovantError | None:
