@@ -139,7 +139,7 @@ def parse(delivery: Delivery, keys: KeyRing) -> Parsed:
     if not _is_number(tokens[2]):
         return DeadLetter(delivery, "stray", "the subject names no partition")
     partition = int(tokens[2])
-    if instance == OWNER_TOKEN:
+    if instance == OWNER_TOKEN and len(tokens) == 4:  # noqa: PLR2004 - and nothing behind it
         return _marker(delivery, partition)
     if not is_id(instance):
         return DeadLetter(delivery, "id", f"{instance[:60]!r} is no valid id")
