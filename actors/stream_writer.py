@@ -233,19 +233,13 @@ class StreamWriter:
                 log.warning("writer.unanswered", writer=self._name, messages=len(group))
         if refusal is None:
             return False
-        if len(group) == 1:
-            self._refused += 1
-            group[0].written(0, refusal)
-        elif isinstance(answer, PubAck) and _is_incomplete(answer):  # strangers' batches
+        if len(group) > 1:  # one of them is at fault, or strangers' batches: write singly
             self._singly += len(group)
             for each in group:
                 await self._commit([each])
         else:
-            # Some are at fault, mostly a few, or a request that is repeated. To write a
-            # thousand singly would take so long that more requests are repeated.
-            middle = len(group) // 2
-            await self._commit(group[:middle])
-            await self._commit(group[middle:])
+            self._refused += 1
+            group[0].written(0, refusal)
         return True
 
     def _note(self, error: PubAck.Error) -> None:
@@ -344,11 +338,6 @@ def _conflict(group: list[_Write]) -> int:
             return number
         touched.add(mailbox)
     return 0
-
-
-def _is_incomplete(answer: PubAck) -> bool:
-    """Tell whether it was the batch that was refused, not one of its messages."""
-    return answer.error is not None and answer.error.err_code in ERR_INCOMPLETE
 
 
 def _refusal(error: PubAck.Error) -> MovantError | None:

@@ -39,7 +39,7 @@ from runtime.bridge.connection import connect
 from runtime.bridge.transport import NatsTransport
 from runtime.client import Client
 
-LEVELS: Final = (0.1, 0.25, 0.5, 1.0)
+LEVELS: Final = "0.1,0.25,0.5,1"
 """Parts of all instances at which memory is read."""
 BATCH: Final = 20_000
 SEED: Final = 1
@@ -92,7 +92,7 @@ async def measure(opened: Stage, url: str, options: argparse.Namespace) -> dict[
         round_trips = await round_trips_per_s(transport)
         warm = await client.start("bench.waiting")
         await ends.signalled(client, warm.id)
-        figures, names = await _fill(opened, client, options.instances)
+        figures, names = await _fill(opened, client, options.instances, options.levels)
         signalled = min(options.signals, options.instances // 4)
         chosen = pick.sample(names, 2 * signalled + options.after_restart)
         one_by_one = [await ends.signalled(client, name) for name in chosen[:signalled]]
@@ -128,13 +128,15 @@ async def measure(opened: Stage, url: str, options: argparse.Namespace) -> dict[
     }
 
 
-async def _fill(opened: Stage, client: Client, instances: int) -> tuple[dict[str, Any], list[str]]:
+async def _fill(
+    opened: Stage, client: Client, instances: int, levels: str
+) -> tuple[dict[str, Any], list[str]]:
     """Start all instances; return what memory says at each level, and their ids."""
     samples = [_sample(opened, 0)]
     names: list[str] = []
     took = 0.0
-    for level in LEVELS:
-        wanted = int(instances * level)
+    for level in levels.split(","):
+        wanted = int(instances * float(level))
         while len(names) < wanted:
             count = min(BATCH, wanted - len(names))
             began = time.perf_counter()
@@ -143,7 +145,7 @@ async def _fill(opened: Stage, client: Client, instances: int) -> tuple[dict[str
             names += [each.id for each in started]
         await until_dormant(client, LIMIT_S)
         samples.append(_sample(opened, len(names)))
-    empty, first, full = samples[0], samples[1], samples[-1]
+    empty, first, full = samples[0], samples[min(1, len(samples) - 2)], samples[-1]
 
     def each(what: str, since: dict[str, int]) -> int:
         return round((full[what] - since[what]) / (full["instances"] - since["instances"]))
@@ -212,6 +214,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description="what a million waiting instances cost")
     parser.add_argument("--instances", type=int, default=1_000_000)
+    parser.add_argument("--levels", default=LEVELS, help="parts at which memory is read")
     parser.add_argument("--signals", type=int, default=1_000, help="one by one, and at once")
     parser.add_argument("--after-restart", type=int, default=200)
     parser.add_argument("--durability", choices=["fsync", "interval"], default="fsync")

@@ -36,7 +36,7 @@ import structlog
 import trio
 
 from benchmarks.calls import Called, count, digest, read
-from benchmarks.client import is_right, records, shared, stored, until_archived
+from benchmarks.client import is_right, records, round_trips_per_s, shared, stored, until_archived
 from benchmarks.launch import KEY, REQUEST
 from benchmarks.stage import Stage, fdatasync_per_s, machine, percentile, report, stage
 from benchmarks.workflows import PAYLOAD, STEPS
@@ -99,6 +99,7 @@ class Wire:
 async def measure(opened: Stage, url: str, options: argparse.Namespace) -> dict[str, Any]:
     """Run the instances, let one daemon go and return the figures."""
     async with connect(url, name="bench client") as transport:
+        round_trips = await round_trips_per_s(transport)
         async with Client.connect(url, patience_s=LIMIT_S) as client:
             await client.start("bench.w8", PAYLOAD, wait_s=60)  # warm: route and code paths
             parts = await shared(client, {SURVIVOR, VICTIM}, PARTITIONS)
@@ -123,6 +124,7 @@ async def measure(opened: Stage, url: str, options: argparse.Namespace) -> dict[
         return {
             **await _figures(opened, transport, event, options.instances, wire),
             "all_ended": all_there,
+            "round_trips_per_s": round(round_trips),
             **cost,
         }
 

@@ -103,23 +103,33 @@ def test_owners_compares_with_one_daemon() -> None:
 @pytest.mark.slow
 def test_dormant_tells_memory_and_times() -> None:
     """What waits ends when it is signalled, also after a restart of everything."""
-    found = run("dormant", "--instances", "40", "--signals", "5", "--after-restart", "3")
+    found = run(
+        "dormant",
+        "--instances",
+        "40",
+        "--signals",
+        "5",
+        "--after-restart",
+        "3",
+        "--levels",
+        "0.5,1",
+    )
 
     assert found.keys() >= SERVED | {"p99_ms", "burst_p99_ms", "first_progress_s", "samples"}
     assert found["lost"] == 0
     assert found["signalled"] == 13
-    assert [each["instances"] for each in found["samples"]] == [0, 4, 10, 20, 40]
+    assert [each["instances"] for each in found["samples"]] == [0, 20, 40]
 
 
 @pytest.mark.slow
 def test_endless_tells_how_it_goes_on() -> None:
     """The load is paced, and everything that was started ends."""
-    found = run("endless", "--minutes", "0.1", "--per-s", "20", "--keep-s", "1")
+    found = run("endless", "--minutes", "0.05", "--per-s", "40", "--keep-s", "1")
 
     assert found.keys() >= SERVED | {"throughput", "steps_per_s", "probe_p99_ms", "samples"}
     assert found["lost"] == found["refused"] == 0
     assert found["started"] >= 120
-    assert len(found["samples"]) >= 3
+    assert len(found["samples"]) >= 2
 
 
 def test_kernel_tells_steps_per_second() -> None:
