@@ -30,7 +30,7 @@ DEFINITION: Final = "Movant-Definition"
 """Hash of the definition that a start is pinned to; filled in by the API."""
 PARENT: Final = "Movant-Parent"
 """``<instance>|<path>`` of the step that started a child."""
-PARENT_TOKEN: Final = "Movant-Parent-Token"
+PARENT_TOKEN: Final = "Movant-Parent-Token"  # noqa: S105 - the name of a header
 """Proof that the parent's owner wrote the start: without it the parent is not told."""
 KEY: Final = "Movant-Key"
 """Idempotency key of a request: the same for every attempt of a step at one service."""
