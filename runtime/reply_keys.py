@@ -1,0 +1,398 @@
+"""The keys that sign reply subjects, kept in a bucket that all daemons share."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Final
+
+from actors.kv import Kv
+from protocols.errors import AlreadyExistsError
+from protocols.ports import Entropy
+from protocols.tokens import KeyRing
+
+REPLY_KEY_BYTES: Final = 32
+FIRST_KEY: Final = "k1"
+"""Id of the first reply key: the same for all, so that only one of them can make it."""
+
+log = structlog.get_logger()
+
+
+class Daemon:
+    """One daemon. ``run`` returns after ``drain``; it raises what nobody could mend."""
+
+    def __init__(self, config: DaemonConfig) -> None:
+        self.config = config
+        self.clock = SystemClock()
+        self.entropy = SystemEntropy()
+        self.parts = Parts()
+        self.key = self.entropy.token(8)
+        """Which daemon this is among those of its NATS account, in this life."""
+        self.state = "starting"
+        self.started_at = self.clock.monotonic()
+        self._drain = trio.Event()
+        self._changed = trio.Event()
+        """Set when the tree is up, or has ended."""
+        self._fatal: MovantError | None = None
+        self._root: Supervisor | None = None
+        self.url = config.nats.url
+
+    # For the command line and the edges.
+
+    @property
+    def version(self) -> str:
+        """The version of movant."""
+        return VERSION
+
+    def new_id(self) -> str:
+        """Return a fresh id that sorts by time."""
+        return f"{self.clock.now_ns() // 1_000_000:011x}{self.entropy.token(6)}"
+
+    @property
+    def name(self) -> str:
+        """The daemon's name, unique in its NATS account."""
+        return self.config.name or socket.gethostname()
+
+    @property
+    def durability(self) -> str:
+        """What an acknowledgement means here: fsync, interval or replicated."""
+        if self.config.nats.url:
+            return "replicated" if self.config.replicas > 1 else "server"
+        return self.config.server.durability
+
+    def tree(self) -> ChildView | None:
+        """Return the supervision tree as data."""
+        return None if self._root is None else self._root.view()
+
+    def problems(self) -> list[str]:
+        """Return what a person should look at."""
+        found = []
+        transport = getattr(self.parts, "transport", None)
+        if transport is None or not transport.connected:
+            found.append("no connection to NATS")
+        owner = getattr(self.parts, "owner", None)
+        if owner is not None and owner.crashes:
+            found.append(f"{len(owner.crashes)} instances crashed in this daemon")
+        router = getattr(self.parts, "router", None)
+        if router is not None:
+            found += [
+                f"stream {each.captured_by} captures {each.subject}"
+                for each in router.views()
+                if each.captured_by
+            ]
+        for writer in getattr(self.parts, "writers", {}).values():
+            found += [writer.alarm] if writer.alarm else []
+        return found
+
+    def drain(self) -> None:
+        """Begin a graceful stop. Idempotent."""
+        self._drain.set()
+
+    async def run(self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until drained. Reports ``started(self)`` when instances are hosted.
+
+        Raises the error that ended it when that was not a drain.
+        """
+        collector.tune()
+        root = self._root = build(self._tree(), seed=self.name)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._supervise, root)
+            await self._changed.wait()
+            if self._fatal is None and not self._drain.is_set():
+                self.state = "ready"
+                log.info(
+                    "daemon.ready", daemon=self.name, url=self.url, durability=self.durability
+                )
+                task_status.started(self)
+                await self._drain.wait()
+                self.state = "draining"
+                if self._fatal is None:
+                    log.info("daemon.draining", timeout_s=self.config.drain_timeout_s)
+                    with trio.move_on_after(self.config.drain_timeout_s):
+                        await self._finish()
+            root.request_stop()
+        self.state = "stopped"
+        log.info("daemon.stopped", daemon=self.name)
+        if self._fatal is not None:
+            raise self._fatal
+
+    async def _supervise(self, root: Supervisor) -> None:
+        try:
+            await root.run(task_status=WhenUp(self._changed.set))
+        except MovantError as error:
+            self._fatal = self._fatal or error
+        finally:
+            self._drain.set()
+            self._changed.set()
+
+    async def _finish(self) -> None:
+        """Take nothing new, let what is under way be stored, write the last checkpoint."""
+        parts = self.parts
+        await parts.leases.drain()
+        parts.readers.stop()
+        await parts.owner.drained()
+        await parts.local.drained()
+        for name in STREAMS:
+            await parts.writers[name].drained()
+        await parts.assignment.give_all()
+        await parts.leases.leave()
+
+    # The tree.
+
+    def _tree(self) -> SupervisorSpec:
+        children: list[ChildSpec | SupervisorSpec] = []
+        if not self.config.nats.url:
+            children.append(
+                SupervisorSpec(
+                    id="server",
+                    children=(
+                        ChildSpec(
+                            id="nats-server",
+                            start=self._serve_nats,
+                            shutdown=20.0,
+                            start_timeout_s=180.0,
+                        ),
+                    ),
+                    intensity=Intensity(restarts_max=5, period_s=60.0),
+                    start_timeout_s=240.0,
+                )
+            )
+        children += [
+            ChildSpec(id="bridge", start=self._bridge),
+            ChildSpec(id="store", start=self._store, start_timeout_s=60.0),
+            ChildSpec(id="actors", start=self._actors),
+            ChildSpec(id="router", start=self._route),
+            ChildSpec(id="workflows", start=self._workflows, start_timeout_s=600.0),
+            SupervisorSpec(
+                id="edges",
+                children=(
+                    ChildSpec(id="api", start=self._api),
+                    ChildSpec(id="health", start=self._health),
+                ),
+            ),
+        ]
+        return SupervisorSpec(
+            id="daemon",
+            children=tuple(children),
+            strategy=Strategy.REST_FOR_ONE,
+            intensity=Intensity(restarts_max=5, period_s=60.0),
+            start_timeout_s=900.0,
+        )
+
+    async def _serve_nats(self, *, task_status: ChildStatus) -> None:
+        server = getattr(self.parts, "server", None)
+        if server is None:
+            chosen = self.config.server
+            server = self.parts.server = EmbeddedServer(
+                Settings(
+                    store=chosen.store,
+                    port=chosen.port,
+                    durability=chosen.durability,
+                    store_bytes_max=chosen.file_store_bytes_max,
+                    free_bytes_min=chosen.free_bytes_min,
+                    foreign=foreign_subjects(self.config.services),
+                )
+            )
+        await server.run(Looking(task_status, lambda url: setattr(self, "url", url)))
+
+    async def _bridge(self, *, task_status: ChildStatus) -> None:
+        nats = self.config.nats
+        if not nats.url:
+            nats = own_login(self.config.server.store, self.url, "daemon")
+        async with connect(self.url, name=f"movant {self.name}", **login(nats)) as transport:
+            self.parts.transport = transport
+            task_status.started()
+            await transport.wait_failed()
+
+    async def _store(self, *, task_status: ChildStatus) -> None:
+        """Check streams, load keys, join the other daemons, run the writers."""
+        parts, config = self.parts, self.config
+        transport = parts.transport
+        try:
+            await refuse_captors(transport, foreign_subjects(config.services))
+            await streams.ensure(
+                transport,
+                streams.wanted(partitions=config.partitions, replicas=config.replicas),
+            )
+            parts.keys = await load_keys(Kv(transport, "movant_keys"), self.entropy)
+        except ConfigurationError as error:
+            self._give_up(error)
+            raise
+        checkpoints = Kv(transport, "movant_checkpoints")
+        parts.definition_store = KvDefinitionStore(Kv(transport, "movant_definitions"))
+        parts.definitions = Definitions(parts.definition_store)
+        parts.writers = {
+            name: StreamWriter(transport, self.entropy, name=name)
+            for name in (*STREAMS, checkpoints.stream)
+        }
+        parts.checkpoints = Checkpoints(checkpoints, parts.writers[checkpoints.stream])
+        parts.leases = Leases(
+            Kv(transport, "movant_leases"),
+            self.clock,
+            self.key,
+            own_member(self.name, self.version),
+            is_dead,
+            partitions=config.partitions,
+        )
+        ALIVE.add(self.key)
+        try:
+            async with trio.open_nursery() as nursery:
+                for writer in parts.writers.values():
+                    await nursery.start(writer.run)
+                await parts.leases.join()
+                nursery.start_soon(parts.leases.run)
+                task_status.started()
+        finally:
+            ALIVE.discard(self.key)
+
+    async def _actors(self, *, task_status: ChildStatus) -> None:
+        async with open_system() as system:
+            self.parts.system = system
+            task_status.started()
+            await trio.sleep_forever()
+
+    async def _route(self, *, task_status: ChildStatus) -> None:
+        parts = self.parts
+        router = parts.router = Router(
+            parts.transport,
+            self.entropy,
+            # Late: the requests are made by the child after this one.
+            lambda route, newcomer: parts.requests.presence_changed(route, newcomer),  # noqa: PLW0108
+            foreign=self.config.services,
+        )
+        async with trio.open_nursery() as nursery:
+            await nursery.start(router.run)
+            task_status.started()
+
+    async def _workflows(self, *, task_status: ChildStatus) -> None:
+        """Recover and host instances."""
+        parts, config = self.parts, self.config
+        async with (
+            DirectReader(parts.transport, "MAIL") as mailboxes,
+            trio.open_nursery() as nursery,
+        ):
+            parts.mailboxes = mailboxes
+            local = parts.system.start(LocalService, parts.writers["MAIL"])
+            parts.local = cast("LocalService", parts.system.registry.actor_of(local))
+            owner = parts.owner = Owner(
+                parts.system,
+                self.clock,
+                parts.keys,
+                parts.definitions,
+                mailboxes,
+                guard=FoldGuard(self.clock),
+                partitions=config.partitions,
+                live_max=config.limits.live_instances_max,
+                refill=lambda: parts.readers.refill(),  # noqa: PLW0108  # made below
+            )
+            parts.requests = Requests(
+                parts.transport,
+                parts.router,
+                self.clock,
+                parts.keys,
+                live=owner.live.values,
+                decide=owner.decisions.attempt,
+                local=lambda _, ask, reply: local.tell(RunLocal(ask, reply)),
+                may_act=lambda partition: parts.leases.held and owner.acts_in(partition),
+                rouse=owner.rouse,
+            )
+            outbox = Outbox(
+                parts.writers,
+                owner.settled,
+                Spawning(
+                    parts.writers["MAIL"],
+                    mailboxes,
+                    parts.keys,
+                    config.partitions,
+                    nursery.start_soon,
+                ),
+            )
+            owner.wire(parts.requests, outbox)
+            dead = DeadLetters(parts.writers["DEAD"])
+            intake = parts.intake = Intake(
+                owner,
+                parts.keys,
+                dead=dead.take,
+                lost=lambda partition: parts.assignment.lost(partition),  # noqa: PLW0108  # below
+            )
+            parts.readers = Readers(
+                parts.transport,
+                self.entropy,
+                owner.partitions,
+                take=intake.take,
+                take_all=intake.take_all,
+                demand=owner.demand,
+            )
+            parts.assignment = Assignment(
+                parts.leases,
+                owner,
+                parts.readers,
+                parts.checkpoints,
+                partial(mark, parts.writers["MAIL"], self.name),
+            )
+            for path in config.workflows:
+                await self.register(path)
+            strays = Strays(
+                parts.transport,
+                self.entropy,
+                Kv(parts.transport, "movant_checkpoints"),
+                dead,
+                lambda: owner.acts_in(0),
+            )
+            nursery.start_soon(strays.run)
+            await nursery.start(self._host, owner)
+            await nursery.start(parts.requests.run)
+            await nursery.start(parts.readers.run)
+            parts.transport.on_state(
+                lambda up: parts.requests.reconnected() if up and owner is parts.owner else None
+            )
+            await nursery.start(parts.assignment.run)
+            await owner.caught_up()
+            log.info("owner.caught_up", position=owner.statistics().position)
+            nursery.start_soon(parts.checkpoints.run, owner.checkpoint)
+            nursery.start_soon(collector.tidy, lambda: len(owner.live))
+            task_status.started()
+
+    async def _host(self, owner: Owner, *, task_status: trio.TaskStatus[None]) -> None:
+        try:
+            await owner.run(task_status=task_status)
+        finally:
+            owner.close()
+            owner.guard.close()
+            self.parts.system.kill(self.parts.local.actor_ref)
+
+    async def _api(self, *, task_status: ChildStatus) -> None:
+        await Gateway(self).run(task_status=task_status)
+
+    async def _health(self, *, task_status: ChildStatus) -> None:
+        await serve_health(self, task_status=task_status)
+
+    def _give_up(self, error: MovantError) -> None:
+        """Stop the daemon with an error that a restart cannot mend."""
+        self._fatal = error
+        self._drain.set()
+        if self._root is not None:
+            self._root.request_stop()
+
+    # What the children need.
+
+    async def register(self, path: Path) -> list[str]:
+        """Pack and register the workflows of a file; return their names."""
+        packed = await trio.to_thread.run_sync(pack, path)
+        await self.parts.definitions.register(packed)
+        self.parts.owner.registered(packed.workflows)
+        Peers(self).tell_all("registered", Registered(list(packed.workflows)))
+        log.info("workflow.registered", hash=packed.hash, workflows=list(packed.workflows))
+        return list(packed.workflows)
+
+
+async def load_keys(kv: Kv, entropy: Entropy) -> KeyRing:
+    """Load the reply keys; make the first one.
+
+    Of daemons that start together one makes it, and all have it: a reply whose key a daemon
+    does not know would be none for its folds.
+    """
+    while not (found := {each.key: each.value for each in await kv.all()}):
+        secret = bytes.fromhex(entropy.token(REPLY_KEY_BYTES))
+        with suppress(AlreadyExistsError):
+            await kv.put(FIRST_KEY, secret, revision=0)
+    return KeyRing(list(found)[-1], found)
