@@ -57,6 +57,7 @@ class OpenAsk:
         "route",
         "sent_at",
         "spent_s",
+        "suspect",
         "tries",
     )
 
@@ -65,6 +66,8 @@ class OpenAsk:
         self.route: Route | None = None
         self.sent_at = 0.0
         self.spent_s = 0.0
+        self.suspect = False
+        """An earlier life of the actor may have sent it: nobody can say that it did not happen."""
         self.deadline = inf
         self.reask_at = inf
         self.tries = 0
