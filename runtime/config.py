@@ -46,6 +46,7 @@ class NatsConfig(Section, frozen=True, kw_only=True):
     """Which NATS to use and as whom. An empty ``url`` means the embedded server."""
 
     url: str = ""
+    """Several servers of a cluster are joined by commas."""
     user: str = ""
     password: str = ""
     token: str = ""
@@ -198,7 +199,9 @@ def flatten(config: DaemonConfig) -> dict[str, Any]:
 
 
 def redacted(url: str) -> str:
-    """Return a URL without the password or token in it."""
+    """Return a URL, or several joined by commas, without the passwords or tokens in it."""
+    if "," in url:
+        return ",".join(map(redacted, url.split(",")))
     scheme, separator, rest = url.rpartition("://")
     login, at, host = rest.rpartition("@")
     if not at:

@@ -20,6 +20,7 @@ import nats.errors
 from nats.aio.client import Client
 
 from protocols.errors import ConfigurationError, DisconnectedError, MovantError
+from runtime.bridge.servers import split
 
 PRIVATE_NAMES: Final = ("_read_loop", "_flusher", "_ping_interval", "_transport", "_server_info")
 PRIVATE_TRANSPORT_NAMES: Final = ("_io_reader", "_io_writer")
@@ -106,8 +107,8 @@ def shown(url: str) -> str:
 
 
 def checked_urls(url: str | Sequence[str]) -> tuple[str, ...]:
-    """Return the server URLs, or raise ConfigurationError."""
-    urls = (url,) if isinstance(url, str) else tuple(url)
+    """Return the server URLs (a text may hold several), or raise ConfigurationError."""
+    urls = split(url)
     for one in urls:
         parts = urlsplit(one if "://" in one else f"nats://{one}")
         if parts.scheme not in {"nats", "tls"} or not parts.hostname:
