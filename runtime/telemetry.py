@@ -52,6 +52,7 @@ EVENTS: Final[dict[str, str]] = {
     "child.stop_failed": "A child raised when it was asked to stop.",
     "child.stopped": "A supervised child ended as it should.",
     "child.waiting": "A child cannot be started now; it is tried again.",
+    "cluster.started": "Three NATS servers serve as one cluster, for trying.",
     "continued.refused": "The beginning of a generation was not recorded; folds begin earlier.",
     "daemon.draining": "Nothing new is taken; what is under way is stored.",
     "daemon.ready": "Instances are hosted and the API answers.",

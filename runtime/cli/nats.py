@@ -1,4 +1,4 @@
-"""``movant nats install|path|version``."""
+"""``movant nats install|path|version|cluster``."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 
 nats = LazyGroup(
     "nats",
-    help="Find or install nats-server.",
+    help="Find or install nats-server, or try a cluster.",
     tree={
         "Commands": {
             "install": Leaf("runtime.cli.nats:install", "Install nats-server for movant alone."),
             "path": Leaf("runtime.cli.nats:path", "Print where nats-server is."),
             "version": Leaf("runtime.cli.nats:version", "Print its version."),
+            "cluster": Leaf("runtime.cli.cluster:cluster", "Run three servers as a cluster here."),
         }
     },
     examples=(

@@ -42,6 +42,19 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     """Whether he may answer requests on their reply subject."""
 
 
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """What makes a server one of a cluster: where it listens for the others, and who they are.
+
+    ``ports`` has the route ports of all nodes, this one's as well. The password keeps other
+    users of the machine from joining.
+    """
+
+    cluster: str
+    port: int
+    ports: tuple[int, ...]
+    password: str
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a person may choose about the embedded server.
 
@@ -58,6 +71,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes_max: int = MEMORY_BYTES_MAX
     free_bytes_min: int = FREE_BYTES_MIN
     users: tuple[User, ...] = ()
+    node: Node | None = None
+    """Set by ``runtime.server.cluster`` alone."""
 
 
 def standard_users(daemon: str, client: str, service: str) -> tuple[User, ...]:
@@ -105,6 +120,8 @@ def render(settings: Settings, port: int) -> str:
             "max_memory_store": settings.memory_bytes_max,
         },
     }
+    if settings.node is not None:
+        document["cluster"] = _cluster(settings.node)
     if settings.users:
         document["authorization"] = {"users": [_user(each) for each in settings.users]}
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
@@ -118,6 +135,18 @@ ERROR_FILE: Final = "server.err"
 CONFIGURATION_FILE: Final = "server.conf"
 LOCK_FILE: Final = "daemon.lock"
 PORT_FILE: Final = "server.port"
+ROUTE_USER: Final = "route"
+
+
+def _cluster(node: Node) -> dict[str, Any]:
+    login = f"{ROUTE_USER}:{node.password}"
+    return {
+        "name": node.cluster,
+        "host": LOOPBACK,
+        "port": node.port,
+        "authorization": {"user": ROUTE_USER, "password": node.password},
+        "routes": [f"nats-route://{login}@{LOOPBACK}:{port}" for port in node.ports],
+    }
 
 
 def _user(user: User) -> dict[str, Any]:

@@ -203,7 +203,14 @@ class EmbeddedServer:
     async def _ask(self, port: int) -> health.Health:
         users = self.settings.users
         user, password = (users[0].name, users[0].password) if users else ("", "")
-        return await health.ask(LOOPBACK, port, self._watch.timeout_s, user, password)
+        return await health.ask(
+            LOOPBACK,
+            port,
+            self._watch.timeout_s,
+            user,
+            password,
+            jetstream=self.settings.node is None,
+        )
 
     async def _watch_over(self, process: subprocess.Popen[bytes]) -> None:
         """Return never; raise when the process ends or stays silent."""
