@@ -103,7 +103,7 @@ class Router:
         self._changed = changed
         self._foreign = dict(foreign or {})
         self._routes: dict[tuple[str, str], Route] = {}
-        self._answers: dict[str, set[str] | None] = {}
+        self._answers: dict[str, Trace] = {}
         self._fresh: list[Route] = []
         self._wake = trio.Event()
         self._told = trio.Event()
@@ -237,34 +237,71 @@ class Router:
             self._number += 1
             tokens.append(str(self._number))
             lines = h.encode({h.TRACE_DEST: f"{self._inbox}.{tokens[-1]}", h.TRACE_ONLY: "true"})
-            self._answers[tokens[-1]] = None
+            self._answers[tokens[-1]] = Trace()
             try:
                 self._transport.publish(Outgoing(route.subject, b"", lines))
             except MovantError:
                 break  # not connected, or too busy: the next round asks again
         with trio.move_on_after(PROBE_ANSWER_S):
-            while any(self._answers[token] is None for token in tokens):
+            while not all(self._answers[token].complete for token in tokens):
                 self._told = trio.Event()
                 await self._told.wait()
-        answers = [self._answers.pop(token) for token in tokens]
+        answers = [self._answers.pop(token).responders() for token in tokens]
         return answers + [None] * (len(routes) - len(answers))
 
     def _take(self, frames: Sequence[Frame]) -> None:
         for frame in frames:
             token = frame.subject.rpartition(".")[2]
             if token in self._answers:
-                self._answers[token] = responders_of(frame.payload)
+                self._answers[token].add(frame.payload)
         self._told.set()
 
 
-def responders_of(trace: bytes) -> set[str]:
-    """Return the connections that a trace event says would have got the message."""
-    try:
-        events = msgspec.json.decode(trace).get("events") or []
-        return {
-            str(each.get("cid", each.get("name", "")))
-            for each in events
-            if each.get("type") == "eg" and not each.get("error")
-        }
-    except (msgspec.DecodeError, AttributeError, TypeError):
-        return set()
+class Trace:
+    """What servers report about one probe: each tells of its own subscribers.
+
+    A server names clients, and for each other server of the cluster that it would hand the
+    message to a *hop*; that one reports by itself. So the answer is complete with one event
+    more than there are hops, and only then a route to a server is known to lead to somebody.
+    """
+
+    __slots__ = ("_clients", "_events", "_hops", "_told")
+
+    def __init__(self) -> None:
+        self._clients: set[str] = set()
+        self._hops: dict[str, str] = {}
+        self._told: set[str] = set()
+        self._events = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every server that was named has reported."""
+        return self._events > 0 and self._told >= self._hops.keys()
+
+    def add(self, event: bytes) -> None:
+        """Take the report of one server; one that cannot be read names nobody."""
+        self._events += 1
+        try:
+            found = msgspec.json.decode(event)
+            server = str((found.get("server") or {}).get("id", ""))
+            headers = (found.get("request") or {}).get("header") or {}
+            self._told.update(map(str, headers.get("Nats-Trace-Hop") or ()))
+            for each in found.get("events") or []:
+                if each.get("type") != "eg" or each.get("error"):
+                    continue
+                name = f"{server}/{each.get('cid', each.get('name', ''))}"
+                if each.get("hop"):
+                    self._hops[str(each["hop"])] = name
+                else:
+                    self._clients.add(name)
+        except (msgspec.DecodeError, AttributeError, TypeError):
+            return
+
+    def responders(self) -> set[str] | None:
+        """Return who would get a message, None when nobody has reported.
+
+        A server that has not reported in time is taken at the word of the one that named it.
+        """
+        if not self._events:
+            return None
+        return self._clients | {name for hop, name in self._hops.items() if hop not in self._told}

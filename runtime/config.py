@@ -107,6 +107,8 @@ class DaemonConfig(Section, frozen=True, kw_only=True):
     partitions: Annotated[int, Meta(ge=1, le=512)] = 64
     """Fixed when the streams are created; ownership moves between daemons in these units."""
     replicas: Annotated[int, Meta(ge=1, le=5)] = 1
+    reask_s: Seconds = 30.0
+    """An answer that has not come after this time is asked for again, with the same key."""
     drain_timeout_s: Seconds = 30.0
     """How long a shutdown waits for what is under way; whatever is not done is done later."""
     services: dict[str, str] = {}

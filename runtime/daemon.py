@@ -350,6 +350,7 @@ class Daemon:
                 local=lambda _, ask, reply: local.tell(RunLocal(ask, reply)),
                 may_act=lambda partition: parts.leases.held and owner.acts_in(partition),
                 rouse=owner.rouse,
+                reask_s=config.reask_s,
             )
             outbox = Outbox(
                 parts.writers,
