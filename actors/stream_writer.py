@@ -43,14 +43,17 @@ QUEUE_MAX: Final = 200_000
 ANSWER_S: Final = 5.0
 BACKOFF_S: Final = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 
-ERR_WRONG_SEQUENCE: Final = frozenset({10071, 10164})
+ERR_WRONG_SEQUENCE: Final = 10071
+ERR_IN_FLIGHT: Final = 10164
+"""R3: the check could not be made, because a write of the same subject is under way. It says
+nothing about the sequence: the next try tells."""
 ERR_INCOMPLETE: Final = frozenset({10210, 10174, 10176, 10199})
 """Batch trouble (too many in flight, abandoned, gap, too large): write singly instead."""
 ERR_NEVER: Final = frozenset({10111})
 """Refused by the stream's rules, though the server says 500 (rollup not permitted)."""
 ERR_TOO_LARGE: Final = 10054
-ERR_LATER: Final = frozenset({10023, 10047, 10077, 10008, 10118, 10012})
-"""No space, no resources, no leader: the store may take it later."""
+ERR_LATER: Final = frozenset({ERR_IN_FLIGHT, 10023, 10047, 10077, 10008, 10118, 10012})
+"""In flight, no space, no resources, no leader: the store may take it later."""
 
 Written = Callable[[int, MovantError | None], None]
 """Told once per write: the stream sequence (0 when unknown) and why it failed, if it did."""
@@ -319,7 +322,7 @@ def _conflict(group: list[_Write]) -> int:
 
 def _refusal(error: PubAck.Error) -> MovantError | None:
     """Return what a server's error means for one write; None: try again later."""
-    if error.err_code in ERR_WRONG_SEQUENCE:
+    if error.err_code == ERR_WRONG_SEQUENCE:
         return AlreadyExistsError(f"already stored: {error.description}")
     if error.err_code == ERR_TOO_LARGE:
         return OversizedError(error.description)

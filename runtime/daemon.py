@@ -16,7 +16,6 @@ come after it are made anew from it.
 from __future__ import annotations
 
 import socket
-from contextlib import suppress
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -30,6 +29,7 @@ from actors.assignment import Assignment
 from actors.dead_letters import DeadLetters
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
+from actors.ferry import Ferry
 from actors.fold_guard import FoldGuard
 from actors.intake import Intake
 from actors.kv import Kv
@@ -41,13 +41,13 @@ from actors.outbox import Outbox
 from actors.owner import Owner
 from actors.packing import pack
 from actors.readers import Readers
+from actors.reply_keys import reply_keys
 from actors.requests import Requests
 from actors.router import Router
 from actors.spawning import Spawning
 from actors.stream_writer import StreamWriter
 from actors.system import open_system
-from protocols.errors import AlreadyExistsError, ConfigurationError, MovantError
-from protocols.tokens import KeyRing
+from protocols.errors import ConfigurationError, MovantError
 from runtime import collector
 from runtime.bridge.transport import connect
 from runtime.checkpoints import Checkpoints
@@ -71,9 +71,6 @@ from supervisors.tree import SupervisorSpec, build
 
 VERSION: Final = metadata.version("movant")
 STREAMS: Final = ("MAIL", "TIMERS", "EVENTS", "ARCHIVE", "DEAD")
-REPLY_KEY_BYTES: Final = 32
-FIRST_KEY: Final = "k1"
-"""Id of the first reply key: the same for all, so that only one of them can make it."""
 
 log = structlog.get_logger()
 
@@ -269,7 +266,7 @@ class Daemon:
                 transport,
                 streams.wanted(partitions=config.partitions, replicas=config.replicas),
             )
-            parts.keys = await self._keys(Kv(transport, "movant_keys"))
+            parts.keys = await reply_keys(Kv(transport, "movant_keys"), self.entropy)
         except ConfigurationError as error:
             self._give_up(error)
             raise
@@ -397,6 +394,9 @@ class Daemon:
             await owner.caught_up()
             log.info("owner.caught_up", position=owner.statistics().position)
             nursery.start_soon(parts.checkpoints.run, owner.checkpoint)
+            if config.replicas > 1:  # one server goes on importing at once
+                ferry = Ferry(parts.transport, parts.writers["MAIL"], owner.acts_in)
+                nursery.start_soon(ferry.run)
             nursery.start_soon(collector.tidy, lambda: len(owner.live))
             task_status.started()
 
@@ -431,15 +431,3 @@ class Daemon:
         Peers(self).tell_all("registered", Registered(list(packed.workflows)))
         log.info("workflow.registered", hash=packed.hash, workflows=list(packed.workflows))
         return list(packed.workflows)
-
-    async def _keys(self, kv: Kv) -> KeyRing:
-        """Load the reply keys; make the first one.
-
-        Of daemons that start together one makes it, and all have it: a reply whose key a
-        daemon does not know would be none for its folds.
-        """
-        while not (found := {each.key: each.value for each in await kv.all()}):
-            secret = bytes.fromhex(self.entropy.token(REPLY_KEY_BYTES))
-            with suppress(AlreadyExistsError):
-                await kv.put(FIRST_KEY, secret, revision=0)
-        return KeyRing(list(found)[-1], found)
