@@ -7,6 +7,7 @@ the first key has a fixed name: of daemons that start together one makes it, the
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
 from actors.kv import Kv
@@ -22,9 +23,7 @@ async def reply_keys(kv: Kv, entropy: Entropy) -> KeyRing:
     """Load all keys; make the first one. Raises UnavailableError, UnknownOutcomeError."""
     stored = await kv.leaders()
     if not stored:
-        try:
+        with suppress(AlreadyExistsError):
             await kv.put(FIRST, bytes.fromhex(entropy.token(KEY_BYTES)), revision=0)
-        except AlreadyExistsError:
-            pass
         stored = await kv.leaders()
     return KeyRing(stored[-1].key, {each.key: each.value for each in stored})
