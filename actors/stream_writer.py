@@ -41,6 +41,8 @@ BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
 QUEUE_MAX: Final = 200_000
 """Above this a writer says no: its callers have to slow down, memory must stay bounded."""
 ANSWER_S: Final = 5.0
+TELL_EVERY: Final = 8
+"""One line of log for so many tries: without a leader nothing is stored for 4 to 9 s."""
 BACKOFF_S: Final = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 ERR_WRONG_SEQUENCE: Final = 10071
@@ -196,20 +198,21 @@ class StreamWriter:
     async def _commit(self, group: list[_Write]) -> None:
         """Return when every write of the group is stored or refused for good."""
         tries = 0
-        while not await self._try(group):
+        while not await self._try(group, tries):
             self._retries += 1
             await trio.sleep(BACKOFF_S[min(tries, len(BACKOFF_S) - 1)])
             tries += 1
 
-    async def _try(self, group: list[_Write]) -> bool:
-        """Send a group once; False when it has to be sent again."""
+    async def _try(self, group: list[_Write], tries: int) -> bool:
+        """Send a group once; False when it has to be sent again, which is told now and then."""
         answer = await self._send(group)
         if isinstance(answer, PubAck):
             if answer.error is None:
                 self._acknowledge(group, answer.seq)
                 return True
             refusal = _refusal(answer.error)
-            if refusal is None or answer.error.err_code in ERR_INCOMPLETE:
+            told = tries % TELL_EVERY == 0 and answer.error.err_code != ERR_IN_FLIGHT
+            if (refusal is None and told) or answer.error.err_code in ERR_INCOMPLETE:
                 log.error(
                     "writer.refused",
                     writer=self._name,
@@ -220,7 +223,7 @@ class StreamWriter:
             refusal = answer
         else:
             refusal = None
-            if not isinstance(answer, DisconnectedError):
+            if not isinstance(answer, DisconnectedError) and tries % TELL_EVERY == 0:
                 log.warning("writer.unanswered", writer=self._name, messages=len(group))
         if refusal is None:
             return False

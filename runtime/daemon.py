@@ -266,7 +266,8 @@ class Daemon:
                 transport,
                 streams.wanted(partitions=config.partitions, replicas=config.replicas),
             )
-            parts.keys = await reply_keys(Kv(transport, "movant_keys"), self.entropy)
+            keys = Kv(transport, "movant_keys")
+            parts.keys = await streams.patiently(lambda: reply_keys(keys, self.entropy))
         except ConfigurationError as error:
             self._give_up(error)
             raise
@@ -291,7 +292,7 @@ class Daemon:
             async with trio.open_nursery() as nursery:
                 for writer in parts.writers.values():
                     await nursery.start(writer.run)
-                await parts.leases.join()
+                await streams.patiently(parts.leases.join)
                 nursery.start_soon(parts.leases.run)
                 task_status.started()
         finally:

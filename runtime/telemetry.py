@@ -97,6 +97,7 @@ EVENTS: Final[dict[str, str]] = {
     "service.stopped": "A hosted service has finished its requests.",
     "step.parked": "Nobody serves a step; it waits for a service.",
     "stream.created": "A stream was made.",
+    "stream.waiting": "JetStream does not serve yet; it is asked again.",
     "supervisor.escalated": "Restarts did not help; the supervisor above decides.",
     "workflow.blocked": "A run's mailbox cannot be folded with its code; movant run show tells.",
     "workflow.crashed": "The daemon failed while it folded an instance.",

@@ -47,7 +47,6 @@ class Report(msgspec.Struct, kw_only=True):
     replies_sent: int = 0
     """By the plain service."""
     replies_lost: int = 0
-    reasked: int = 0
     run_again: int = 0
     """Calls of a service beyond the first one with a key."""
     steps: int = 0
@@ -178,8 +177,6 @@ async def kills(play: Play, count: int, *, stream: str = "MAIL") -> Report:
                 await trio.sleep(DEAD_S)
                 await revived(cluster)
             load.stop()
-        status = await client.status()
-        report.reasked = int(status.counters["requests_reasked"])
     await trio.to_thread.run_sync(_count, play, report)
     return report
 
