@@ -321,7 +321,7 @@ class Daemon:
         """Recover and host instances."""
         parts, config = self.parts, self.config
         async with (
-            DirectReader(parts.transport, "MAIL") as mailboxes,
+            DirectReader(parts.transport, "MAIL", replicas=config.replicas) as mailboxes,
             trio.open_nursery() as nursery,
         ):
             parts.mailboxes = mailboxes
