@@ -29,6 +29,8 @@ SUBJECTS_MAX: Final = 1_000
 """The server refuses more than 1,024 subjects in one request (413)."""
 CONTINUED: Final = "owner.continued"
 """What the subject of a record of a generation ends with."""
+PAUSE_S: Final = (0.0, 0.1, 0.5)
+"""Before each try. A server that has just died is asked in vain until the others know it."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -199,7 +201,8 @@ class DirectReader:
         batch early, by its bytes. Raises UnavailableError when the stream does not answer.
         """
         body = msgspec.json.encode(request)
-        for _ in range(3):
+        for pause_s in PAUSE_S:
+            await trio.sleep(pause_s)
             async with self._limit:
                 read = await self._ask(body)
             if read is None:

@@ -27,11 +27,11 @@ from tests.support.raw import Raw
 FLOWS: Final = Path(__file__).with_name("flows.py")
 REASK_S: Final = 1.5
 STEPS: Final = 6
-WORKERS: Final = 100
+WORKERS: Final = 60
 """Instances under way at once."""
-BEFORE_S: Final = 1.5
+BEFORE_S: Final = 1.0
 """Load before each kill."""
-DEAD_S: Final = 1.0
+DEAD_S: Final = 0.5
 """How long a killed node stays away."""
 PATIENCE_S: Final = 60.0
 """Far above an election (4 to 9 s) and a re-ask."""

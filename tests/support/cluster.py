@@ -113,6 +113,14 @@ class NatsCluster:
             time.sleep(_POLL_S)  # noqa: TID251 - see settled
         raise RuntimeError(f"{stream} has no leader in {READY_S} s")
 
+    def lead(self, stream: str, node: NatsServer) -> None:
+        """Make a node the leader of a stream."""
+        deadline = time.monotonic() + READY_S
+        while self.leader(stream) is not node:
+            assert time.monotonic() < deadline, f"{node.name} does not come to lead {stream}"
+            self.ask(f"STREAM.LEADER.STEPDOWN.{stream}", {"placement": {"preferred": node.name}})
+            time.sleep(_POLL_S)  # noqa: TID251 - see settled
+
     def followers(self, stream: str) -> list[NatsServer]:
         """Return the nodes that do not lead a stream."""
         leader = self.leader(stream)
