@@ -15,13 +15,14 @@ from pathlib import Path
 import pytest
 import trio
 
+from protocols.ports import Outgoing
+from runtime.bridge import connect
 from runtime.server import cluster as module
 from runtime.server.binary import Binary, checked
 from runtime.server.cluster import Cluster, ClusterSettings, free_ports
 from runtime.server.configuration import LOOPBACK, standard_users
 from runtime.server.errors import PortTakenError
 from tests.support.daemon import until
-from tests.support.raw import Raw
 
 pytestmark = pytest.mark.server
 
@@ -40,12 +41,12 @@ async def _running(cluster: Cluster) -> AsyncIterator[Cluster]:
         nursery.cancel_scope.cancel()
 
 
-def _replicas(url: str) -> int:
+async def _replicas(url: str) -> int:
     """Make a stream with three replicas and return how many the server tells of."""
-    with Raw(url) as raw:
-        body = json.dumps({"name": "X", "subjects": ["x"], "num_replicas": 3}).encode()
-        told = raw.ask("$JS.API.STREAM.CREATE.X", body)
-    return 1 + len(told["cluster"]["replicas"])
+    body = json.dumps({"name": "X", "subjects": ["x"], "num_replicas": 3}).encode()
+    async with connect(url, name="test", user="daemon", password="daemon-pw") as transport:  # noqa: S106
+        answer = await transport.request(Outgoing("$JS.API.STREAM.CREATE.X", body), 10.0)
+    return 1 + len(json.loads(answer.payload)["cluster"]["replicas"])
 
 
 def _alive(pid: int) -> bool:
@@ -54,11 +55,12 @@ def _alive(pid: int) -> bool:
 
 async def test_a_killed_node_comes_back_where_it_was(tmp_path: Path, binary: Binary) -> None:
     """The others go on; nothing is left when it ends; a login keeps strangers out."""
-    cluster = Cluster(ClusterSettings(store=tmp_path), binary=binary)
+    users = standard_users("daemon-pw", "client-pw", "service-pw")
+    cluster = Cluster(ClusterSettings(store=tmp_path, users=users), binary=binary)
 
     async with _running(cluster):
         urls = cluster.urls
-        replicas = await trio.to_thread.run_sync(_replicas, urls[0])
+        replicas = await _replicas(cluster.url)
         first = cluster.nodes["n1"]
         pid = first.pid
         os.kill(pid, signal.SIGKILL)
@@ -85,11 +87,13 @@ async def test_route_ports_that_somebody_takes_are_picked_anew(
         picks = [taken, free_ports(3)]
         monkeypatch.setattr(module, "free_ports", lambda _: picks.pop(0))
 
-        users = standard_users("d", "c", "s")
-        async with _running(Cluster(ClusterSettings(store=tmp_path, users=users), binary=binary)):
-            left = len(picks)
+        cluster = Cluster(ClusterSettings(store=tmp_path), binary=binary)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(cluster.run)
+            await until(lambda: not picks and all(each.pid for each in cluster.nodes.values()))
+            nursery.cancel_scope.cancel()
 
-    assert left == 0
+    assert not picks
 
 
 async def test_a_port_that_a_person_chose_is_named_when_it_is_taken(
