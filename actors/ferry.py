@@ -52,10 +52,30 @@ class Import(msgspec.Struct, frozen=True):
         return self.active < 0 or self.active > SILENT_S * 1e9
 
 
+class Replica(msgspec.Struct, frozen=True):
+    """A follower of MAIL."""
+
+    name: str = ""
+    current: bool = True
+    offline: bool = False
+    """Said about half a minute after a death; before that it is only not current."""
+
+    @property
+    def problem(self) -> str:
+        """What a person should look at, or nothing."""
+        if self.current and not self.offline:
+            return ""
+        return f"server {self.name} is away or behind: MAIL has one copy less"
+
+
 class _Info(msgspec.Struct):
-    """What STREAM.INFO tells about sources; a leader that is away tells nothing."""
+    """What STREAM.INFO tells about sources and replicas; a leader that is away tells nothing."""
+
+    class Cluster(msgspec.Struct):
+        replicas: list[Replica] = []
 
     sources: list[Import] = []
+    cluster: Cluster = msgspec.field(default_factory=Cluster)
 
 
 _decoder: Final = msgspec.json.Decoder(_Info)
@@ -74,6 +94,8 @@ class Ferry:
         self._silent_before = False
         self.carried = 0
         """Firings that were carried so far."""
+        self.problems: list[str] = []
+        """What is wrong with the replicas of MAIL, as of the last look."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Look once a second until cancelled."""
@@ -84,6 +106,7 @@ class Ferry:
                 try:
                     await self.look(timers)
                 except (UnavailableError, UnknownOutcomeError, msgspec.DecodeError) as error:
+                    self.problems = ["MAIL has no leader: nothing is stored"]
                     log.debug("ferry.waiting", reason=str(error))
 
     async def look(self, timers: DirectReader) -> None:
@@ -107,8 +130,9 @@ class Ferry:
         answer = await self._transport.request(
             Outgoing("$JS.API.STREAM.INFO.MAIL", b""), timeout_s=ANSWER_S
         )
-        sources = _decoder.decode(answer.payload).sources
-        return next((each for each in sources if each.name == "TIMERS"), None)
+        told = _decoder.decode(answer.payload)
+        self.problems = [each.problem for each in told.cluster.replicas if each.problem]
+        return next((each for each in told.sources if each.name == "TIMERS"), None)
 
     def _is_ours(self, firing: Delivery) -> bool:
         tokens = firing.subject.split(".", _TOKENS - 1)

@@ -127,6 +127,9 @@ class Daemon:
         transport = getattr(self.parts, "transport", None)
         if transport is None or not transport.connected:
             found.append("no connection to NATS")
+        ferry = getattr(self.parts, "ferry", None)
+        if ferry is not None:
+            found += ferry.problems
         owner = getattr(self.parts, "owner", None)
         if owner is not None and owner.crashes:
             found.append(f"{len(owner.crashes)} instances crashed in this daemon")
@@ -396,8 +399,8 @@ class Daemon:
             log.info("owner.caught_up", position=owner.statistics().position)
             nursery.start_soon(parts.checkpoints.run, owner.checkpoint)
             if config.replicas > 1:  # one server goes on importing at once
-                ferry = Ferry(parts.transport, parts.writers["MAIL"], owner.acts_in)
-                nursery.start_soon(ferry.run)
+                parts.ferry = Ferry(parts.transport, parts.writers["MAIL"], owner.acts_in)
+                nursery.start_soon(parts.ferry.run)
             nursery.start_soon(collector.tidy, lambda: len(owner.live))
             task_status.started()
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -245,8 +246,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="movant-cluster-") as folder:
         stage = Stage(Path(folder))
         try:
-            wrong = trio.run(play, stage, options.daemons, options.orders, options.calm)
-            return 1 if wrong else 0
+            story = partial(play, stage, options.daemons, options.orders, options.calm)
+            return 1 if trio.run(story) else 0
         except (RuntimeError, MovantError, trio.TooSlowError, BaseExceptionGroup) as error:
             print(f"The demonstration failed: {error!r}")
             for name in stage.daemons:

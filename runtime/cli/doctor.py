@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -133,7 +134,7 @@ async def _remote(to: Target) -> list[Finding]:
     try:
         async with Client.connect(nats.url, name="movant-doctor", patience_s=1.0) as client:
             findings.append(Finding(check="nats", verdict="ok", found=redacted(nats.url)))
-            checks = (_jetstream, _clock, _captured, _daemon)
+            checks = (_jetstream, _replicas, _clock, _captured, _daemon)
             findings += [await _checked(check, client) for check in checks]
     except MovantError as error:
         findings.append(
@@ -163,6 +164,36 @@ async def _jetstream(client: Client) -> Finding:
         check="jetstream",
         verdict="ok",
         found=f"{told.get('streams', 0)} streams, {told.get('storage', 0) / _GIB:.2f} GiB stored",
+    )
+
+
+async def _replicas(client: Client) -> Finding:
+    """Look for streams without a leader, and for copies that are away or behind."""
+    told = await _ask(client, "$JS.API.STREAM.LIST")
+    wrong: list[str] = []
+    leaders: Counter[str] = Counter()
+    copies = 1
+    for stream in told.get("streams") or []:
+        name = stream["config"]["name"]
+        state = stream.get("cluster") or {}
+        replicas = state.get("replicas") or []
+        copies = max(copies, stream["config"].get("num_replicas", 1))
+        leaders[state.get("leader") or ""] += 1
+        if replicas and not state.get("leader"):
+            wrong.append(f"{name} has no leader")
+        wrong += [
+            f"{name}: {each['name']} is away or behind"
+            for each in replicas
+            if each.get("offline") or not each.get("current")
+        ]
+    # A stream without a leader answers no list: it is only counted.
+    wrong += [f"{name} does not answer" for name in told.get("missing") or []]
+    led = ", ".join(f"{name} {count}" for name, count in sorted(leaders.items()) if name)
+    return _finding(
+        "replicas",
+        not wrong,
+        "; ".join(wrong) or ("one copy" if copies == 1 else f"{copies} copies; led by: {led}"),
+        "start the NATS server that is missing, then look again: nats server report jetstream",
     )
 
 
