@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
 
@@ -95,8 +97,8 @@ async def test_a_takeover_reads_no_mailbox_with_a_hole(
     reads: dict[str, int] = {}
     whole = DirectReader.mailbox
 
-    async def behind(self: DirectReader, filter_subject: str, *, after: int = 0) -> list[Delivery]:
-        found = await whole(self, filter_subject, after=after)
+    async def behind(self: DirectReader, filter_subject: str, **how: Any) -> list[Delivery]:
+        found = await whole(self, filter_subject, **how)
         reads[filter_subject] = reads.get(filter_subject, 0) + 1
         return found[:-1] if reads[filter_subject] <= 2 else found
 
