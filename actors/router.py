@@ -6,7 +6,8 @@ probed: a trace-only message makes the server report who would get it and delive
 2 s while a request on it is open. A probe proves a subscription, not a working handler.
 
 At first use the router also asks whether a stream captures the subject: a catch-all stream
-would answer in the service's place (hazard S4). Such a subject is refused.
+would answer in the service's place (hazard S4). Such a subject is refused. Every probe tells as
+well which streams would have got the message, those of other accounts included.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import msgspec
 import structlog
 import trio
 
+from actors.neighbours import streams_on
+from actors.probe_trace import Trace, Traced
 from protocols import headers as h
 from protocols.errors import MovantError
 from protocols.ports import Entropy, Frame, Outgoing, Transport
@@ -83,6 +86,8 @@ class RouteView(msgspec.Struct, frozen=True):
     captured_by: str = ""
 
 
+_LOOKED_AT_ONCE: Final = frozenset({Presence.ABSENT, Presence.CAPTURED})
+
 Changed = Callable[[Route, bool], None]
 """Told when presence changes; the flag says that all known responders were replaced."""
 
@@ -116,7 +121,7 @@ class Router:
         """
         found = self._routes.get((service, operation))
         if found is not None:
-            if found.presence is Presence.ABSENT and not found.users:
+            if found.presence in _LOOKED_AT_ONCE and not found.users:
                 # Nobody has looked since its last user left: its service may have come.
                 found.presence = Presence.UNKNOWN
                 self._wake.set()
@@ -177,23 +182,25 @@ class Router:
 
     async def _check_capture(self, route: Route) -> None:
         try:
-            answer = await self._transport.request(
-                Outgoing("$JS.API.STREAM.NAMES", msgspec.json.encode({"subject": route.subject})),
-                timeout_s=PROBE_ANSWER_S,
-            )
-            names = msgspec.json.decode(answer.payload).get("streams") or []
-        except (MovantError, msgspec.DecodeError, AttributeError):
+            names = await streams_on(self._transport, route.subject)
+        except MovantError:
             return
-        if names:
-            route.captured_by = str(names[0])
+        self._note_captors(route, names)
+
+    def _note_captors(self, route: Route, names: Sequence[str]) -> None:
+        """Remember who captures a subject; a stream that is gone captures no longer."""
+        before, route.captured_by = route.captured_by, names[0] if names else ""
+        if route.captured_by and not before:
             log.error("route.captured", subject=route.subject, stream=route.captured_by)
 
     async def _probe(self, routes: Iterable[Route]) -> None:
         """Probe some subjects at once and tell what changed."""
         probed = list(routes)
-        for route, responders in zip(probed, await self._ask(probed), strict=True):
-            if responders is not None:
-                await self._judge(route, responders)
+        for route, traced in zip(probed, await self._ask(probed), strict=True):
+            if traced is not None:
+                if traced.captors or route.captured_by:
+                    self._note_captors(route, traced.captors)
+                await self._judge(route, traced.responders)
 
     async def _judge(self, route: Route, responders: set[str]) -> None:
         """Compare a probe's answer with what was known, and tell what changed."""
@@ -228,9 +235,9 @@ class Router:
         when none of the old ones is named in several probes was what they had in hand lost.
         """
         answers = await self._ask([route] * CONFIRMATIONS)
-        return all(each is not None and not each & known for each in answers)
+        return all(each is not None and not each.responders & known for each in answers)
 
-    async def _ask(self, routes: Sequence[Route]) -> list[set[str] | None]:
+    async def _ask(self, routes: Sequence[Route]) -> list[Traced | None]:
         """Return who would get a message on each subject; None without an answer."""
         tokens = []
         for route in routes:
@@ -246,7 +253,7 @@ class Router:
             while not all(self._answers[token].complete for token in tokens):
                 self._told = trio.Event()
                 await self._told.wait()
-        answers = [self._answers.pop(token).responders() for token in tokens]
+        answers = [self._answers.pop(token).traced() for token in tokens]
         return answers + [None] * (len(routes) - len(answers))
 
     def _take(self, frames: Sequence[Frame]) -> None:
@@ -255,53 +262,3 @@ class Router:
             if token in self._answers:
                 self._answers[token].add(frame.payload)
         self._told.set()
-
-
-class Trace:
-    """What servers report about one probe: each tells of its own subscribers.
-
-    A server names clients, and for each other server of the cluster that it would hand the
-    message to a *hop*; that one reports by itself. So the answer is complete with one event
-    more than there are hops, and only then a route to a server is known to lead to somebody.
-    """
-
-    __slots__ = ("_clients", "_events", "_hops", "_told")
-
-    def __init__(self) -> None:
-        self._clients: set[str] = set()
-        self._hops: dict[str, str] = {}
-        self._told: set[str] = set()
-        self._events = 0
-
-    @property
-    def complete(self) -> bool:
-        """Whether every server that was named has reported."""
-        return self._events > 0 and self._told >= self._hops.keys()
-
-    def add(self, event: bytes) -> None:
-        """Take the report of one server; one that cannot be read names nobody."""
-        self._events += 1
-        try:
-            found = msgspec.json.decode(event)
-            server = str((found.get("server") or {}).get("id", ""))
-            headers = (found.get("request") or {}).get("header") or {}
-            self._told.update(map(str, headers.get("Nats-Trace-Hop") or ()))
-            for each in found.get("events") or []:
-                if each.get("type") != "eg" or each.get("error"):
-                    continue
-                name = f"{server}/{each.get('cid', each.get('name', ''))}"
-                if each.get("hop"):
-                    self._hops[str(each["hop"])] = name
-                else:
-                    self._clients.add(name)
-        except (msgspec.DecodeError, AttributeError, TypeError):
-            return
-
-    def responders(self) -> set[str] | None:
-        """Return who would get a message, None when nobody has reported.
-
-        A server that has not reported in time is taken at the word of the one that named it.
-        """
-        if not self._events:
-            return None
-        return self._clients | {name for hop, name in self._hops.items() if hop not in self._told}

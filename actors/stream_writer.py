@@ -51,6 +51,11 @@ ERR_IN_FLIGHT: Final = 10164
 nothing about the sequence: the next try tells."""
 ERR_INCOMPLETE: Final = frozenset({10210, 10174, 10176, 10199})
 """Batch trouble (too many in flight, abandoned, gap, too large): write singly instead."""
+ALARM_S: Final = 60.0
+"""How long batches have to go well until an alarm ends; an open batch is dropped after 10 s."""
+ALARM_REFUSALS: Final = 3
+"""So many refused batches are an alarm: strangers begin some and do not commit them, and the
+server takes no more (S5). One alone may be a server that was restarted in the middle of it."""
 ERR_NEVER: Final = frozenset({10111})
 """Refused by the stream's rules, though the server says 500 (rollup not permitted)."""
 ERR_TOO_LARGE: Final = 10054
@@ -118,6 +123,8 @@ class StreamWriter:
         self._idle = trio.Event()
         self._idle.set()
         self._open = 0
+        self._broken: deque[float] = deque(maxlen=ALARM_REFUSALS)
+        """When batches were refused as a whole, the last ones."""
         self._messages = self._commits = self._retries = self._refused = self._singly = 0
 
     def write(self, message: Outgoing, written: Written) -> None:
@@ -134,6 +141,16 @@ class StreamWriter:
     def depth(self) -> int:
         """Messages that are queued or under way."""
         return len(self._queue) + self._open
+
+    @property
+    def alarm(self) -> str:
+        """What a person should know about this writer; empty: nothing."""
+        if len(self._broken) < ALARM_REFUSALS or trio.current_time() - self._broken[0] > ALARM_S:
+            return ""
+        return (
+            f"somebody leaves batches open in {self._name}, so messages are written one by one:"
+            " look who may publish there"
+        )
 
     def statistics(self) -> WriterStatistics:
         """Return counters since the start."""
@@ -213,6 +230,8 @@ class StreamWriter:
             refusal = _refusal(answer.error)
             told = tries % TELL_EVERY == 0 and answer.error.err_code != ERR_IN_FLIGHT
             if (refusal is None and told) or answer.error.err_code in ERR_INCOMPLETE:
+                if answer.error.err_code in ERR_INCOMPLETE:
+                    self._broken.append(trio.current_time())
                 log.error(
                     "writer.refused",
                     writer=self._name,

@@ -19,6 +19,7 @@ import msgspec
 import structlog
 import trio
 
+from actors.neighbours import streams_on
 from protocols.errors import ConfigurationError, UnavailableError, UnknownOutcomeError
 from protocols.ports import Outgoing, Transport
 
@@ -201,6 +202,14 @@ async def _ensure(transport: Transport, configuration: Configuration) -> None:
     if error := created.get("error"):
         if error.get("err_code") in ERR_NOT_NOW:
             raise UnavailableError(f"stream {name}: {error.get('description')}")
+        others = await _overlapping(transport, configuration)
+        if others:
+            raise ConfigurationError(
+                f"stream {name} cannot be created: its subjects are captured by stream"
+                f" {', '.join(others)}",
+                hint="change the subjects of that stream, or give movant a NATS account of its own"
+                " (docs/operations.md, 'Accounts')",
+            )
         raise ConfigurationError(
             f"stream {name} cannot be created: {error.get('description')}"
             f" ({error.get('err_code')})",
@@ -220,6 +229,14 @@ async def _led(transport: Transport, name: str) -> None:
     found = await _api(transport, f"STREAM.INFO.{name}", {})
     if "config" not in found or not (found.get("cluster") or {"leader": "it"}).get("leader"):
         raise UnavailableError(f"stream {name} has no leader")
+
+
+async def _overlapping(transport: Transport, configuration: Configuration) -> list[str]:
+    """Return the streams of others that capture subjects of one of ours."""
+    found: dict[str, None] = {}
+    for subject in configuration["subjects"]:
+        found.update(dict.fromkeys(await streams_on(transport, subject)))
+    return [name for name in found if name != configuration["name"]]
 
 
 def differences(want: Mapping[str, Any], have: Mapping[str, Any]) -> list[str]:

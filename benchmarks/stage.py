@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from protocols.errors import MovantError
 from runtime.server.binary import find
+from runtime.server.credentials import read
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 READY_S: Final = 30.0
@@ -90,6 +91,11 @@ class Stage:
         return self.start(
             "daemon", "daemon", "--store", str(self.store), "--durability", durability
         )
+
+    def login(self, user: str) -> str:
+        """Return the URL of the daemon's server with the login of one of its users."""
+        host = self.processes["daemon"].url.removeprefix("nats://")
+        return f"nats://{user}:{read(self.store, user)}@{host}"
 
     def server_pid(self) -> int:
         """Return the pid of the daemon's nats-server."""

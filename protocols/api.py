@@ -27,6 +27,24 @@ from protocols.api_errors import ErrorReply as ErrorReply  # noqa: PLC0414 -- pa
 from protocols.api_errors import error_headers as error_headers  # noqa: PLC0414 -- part of the API
 from protocols.api_errors import error_reply as error_reply  # noqa: PLC0414 -- part of the API
 from protocols.api_errors import to_error as to_error  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import DeadList as DeadList  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import DeadPage as DeadPage  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import DeadPurge as DeadPurge  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import DeadPurged as DeadPurged  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import DeadReplay as DeadReplay  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import DeadReplayed as DeadReplayed  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import DeadReplays as DeadReplays  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import DeadRow as DeadRow  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import DeadShow as DeadShow  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import DeadView as DeadView  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import EpochMarker as EpochMarker  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import Finding as Finding  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import Findings as Findings  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import MessagePage as MessagePage  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import RunMessages as RunMessages  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import StoredMessage as StoredMessage  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import WorkflowFetch as WorkflowFetch  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import WorkflowPacked as WorkflowPacked  # noqa: PLC0414 -- part of the API
 from protocols.api_types import ITEMS_MAX as ITEMS_MAX  # noqa: PLC0414 -- part of the API
 from protocols.api_types import PAGE_MAX as PAGE_MAX  # noqa: PLC0414 -- part of the API
 from protocols.api_types import SERVICE as SERVICE  # noqa: PLC0414 -- part of the API
@@ -413,6 +431,7 @@ VERBS: Final[dict[str, Verb]] = {
     "run.show": Verb("Show one instance", RunShow, RunView),
     "run.ls": Verb("List instances", RunList, RunPage),
     "run.history": Verb("Read a mailbox", RunHistory, HistoryPage),
+    "run.messages": Verb("Read raw messages of a mailbox", RunMessages, MessagePage),
     "run.signal": Verb("Send a signal", RunSignal, Accepted),
     "run.signal_many": Verb("Send many signals", RunSignalMany, RunSignalledMany),
     "run.cancel": Verb("Cancel an instance", RunCancel, Accepted),
@@ -422,8 +441,14 @@ VERBS: Final[dict[str, Verb]] = {
     "workflow.ls": Verb("List workflows", Empty, WorkflowPage),
     "workflow.show": Verb("Show a workflow", WorkflowShow, WorkflowView),
     "workflow.register": Verb("Register a definition", WorkflowRegister, WorkflowRegistered),
+    "workflow.fetch": Verb("Read a packed definition", WorkflowFetch, WorkflowPacked),
     "service.ls": Verb("List services", Empty, ServicePage),
     "service.show": Verb("Show a service", ServiceShow, ServiceView),
     "status": Verb("Show how the daemon stands", Empty, StatusView),
     "actor.tree": Verb("Show the supervision tree", Empty, ActorTree),
+    "check": Verb("Check server, streams and permissions", Empty, Findings),
+    "dead.ls": Verb("List dead letters", DeadList, DeadPage),
+    "dead.show": Verb("Show a dead letter", DeadShow, DeadView),
+    "dead.replay": Verb("Send dead letters again", DeadReplay, DeadReplays),
+    "dead.purge": Verb("Remove dead letters", DeadPurge, DeadPurged),
 }

@@ -384,4 +384,50 @@ _API_EXAMPLES: Final[dict[str, tuple[Any, Any]]] = {
         },
     ),
     "actor.tree": ({}, {"root": {"name": "daemon", "kind": "supervisor", "state": "running"}}),
+    "run.messages": (
+        {"id": "order-17"},
+        {
+            "messages": [
+                {
+                    "seq": 4,
+                    "at": 1_790_000_000_000_000_000,
+                    "subject": "movant.mail.7.order-17.signal.go",
+                    "payload": "MQ==",
+                    "size": 1,
+                }
+            ],
+            "markers": [{"seq": 1, "epoch": 3}],
+        },
+    ),
+    "workflow.fetch": ({"hash": "3f2a"}, {"hash": "3f2a", "data": "UEsFBg=="}),
+    "check": (
+        {},
+        {"findings": [{"check": "captured", "verdict": "ok", "found": "no stream does"}]},
+    ),
+    "dead.ls": (
+        {"reason": "stray"},
+        {
+            "letters": [
+                {
+                    "seq": 2,
+                    "at": 1_790_000_000_000_000_000,
+                    "reason": "stray",
+                    "subject": "movant.to.x",
+                    "source_seq": 91,
+                    "detail": "the subject names no mailbox",
+                    "size": 1,
+                }
+            ],
+            "reasons": {"stray": 1},
+        },
+    ),
+    "dead.show": (
+        {"seq": 2},
+        {"seq": 2, "at": 1_790_000_000_000_000_000, "reason": "stray", "payload": "MQ=="},
+    ),
+    "dead.replay": (
+        {"seq": 2},
+        {"letters": [{"seq": 2, "subject": "movant.to.order-17.signal.go"}]},
+    ),
+    "dead.purge": ({"reason": "stray"}, {"purged": 1}),
 }

@@ -37,6 +37,7 @@ from actors.kv_definitions import KvDefinitionStore
 from actors.leases import Leases
 from actors.local import LocalService, RunLocal
 from actors.markers import mark
+from actors.neighbours import refuse_captors
 from actors.outbox import Outbox
 from actors.owner import Owner
 from actors.packing import pack
@@ -45,13 +46,14 @@ from actors.reply_keys import reply_keys
 from actors.requests import Requests
 from actors.router import Router
 from actors.spawning import Spawning
+from actors.strays import Strays
 from actors.stream_writer import StreamWriter
 from actors.system import open_system
 from protocols.errors import ConfigurationError, MovantError
 from runtime import collector
-from runtime.bridge.transport import connect
+from runtime.bridge.connection import connect
 from runtime.checkpoints import Checkpoints
-from runtime.client_discovery import login
+from runtime.client_discovery import login, own_login
 from runtime.clock import SystemClock, SystemEntropy
 from runtime.config import DaemonConfig
 from runtime.gateway import Gateway
@@ -59,6 +61,8 @@ from runtime.health import serve_health
 from runtime.identity import ALIVE, is_dead, own_member
 from runtime.parts import Parts
 from runtime.peers import Peers, Registered
+from runtime.problems import problems
+from runtime.server.accounts import foreign_subjects
 from runtime.server.configuration import Settings
 from runtime.server.embedded import EmbeddedServer
 from runtime.started import Looking, WhenUp
@@ -123,24 +127,7 @@ class Daemon:
 
     def problems(self) -> list[str]:
         """Return what a person should look at."""
-        found = []
-        transport = getattr(self.parts, "transport", None)
-        if transport is None or not transport.connected:
-            found.append("no connection to NATS")
-        ferry = getattr(self.parts, "ferry", None)
-        if ferry is not None:
-            found += ferry.problems
-        owner = getattr(self.parts, "owner", None)
-        if owner is not None and owner.crashes:
-            found.append(f"{len(owner.crashes)} instances crashed in this daemon")
-        router = getattr(self.parts, "router", None)
-        if router is not None:
-            found += [
-                f"stream {each.captured_by} captures {each.subject}"
-                for each in router.views()
-                if each.captured_by
-            ]
-        return found
+        return problems(self.parts)
 
     def drain(self) -> None:
         """Begin a graceful stop. Idempotent."""
@@ -248,14 +235,16 @@ class Daemon:
                     durability=chosen.durability,
                     store_bytes_max=chosen.file_store_bytes_max,
                     free_bytes_min=chosen.free_bytes_min,
+                    foreign=foreign_subjects(self.config.services),
                 )
             )
         await server.run(Looking(task_status, lambda url: setattr(self, "url", url)))
 
     async def _bridge(self, *, task_status: ChildStatus) -> None:
-        async with connect(
-            self.url, name=f"movant {self.name}", **login(self.config.nats)
-        ) as transport:
+        nats = self.config.nats
+        if not nats.url:
+            nats = own_login(self.config.server.store, self.url, "daemon")
+        async with connect(self.url, name=f"movant {self.name}", **login(nats)) as transport:
             self.parts.transport = transport
             task_status.started()
             await transport.wait_failed()
@@ -265,6 +254,7 @@ class Daemon:
         parts, config = self.parts, self.config
         transport = parts.transport
         try:
+            await refuse_captors(transport, foreign_subjects(config.services))
             await streams.ensure(
                 transport,
                 streams.wanted(partitions=config.partitions, replicas=config.replicas),
@@ -365,10 +355,11 @@ class Daemon:
                 ),
             )
             owner.wire(parts.requests, outbox)
+            dead = DeadLetters(parts.writers["DEAD"])
             intake = parts.intake = Intake(
                 owner,
                 parts.keys,
-                dead=DeadLetters(parts.writers["DEAD"]).take,
+                dead=dead.take,
                 lost=lambda partition: parts.assignment.lost(partition),  # noqa: PLW0108  # below
             )
             parts.readers = Readers(
@@ -388,6 +379,14 @@ class Daemon:
             )
             for path in config.workflows:
                 await self.register(path)
+            strays = Strays(
+                parts.transport,
+                self.entropy,
+                Kv(parts.transport, "movant_checkpoints"),
+                dead,
+                lambda: owner.acts_in(0),
+            )
+            nursery.start_soon(strays.run)
             await nursery.start(self._host, owner)
             await nursery.start(parts.requests.run)
             await nursery.start(parts.readers.run)

@@ -12,6 +12,7 @@ is 0 only if all of that is true.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from functools import partial
@@ -27,8 +28,9 @@ from examples.cluster.stage import NAMES, REASK_S, Stage
 from movant import Client
 from protocols import api
 from protocols.errors import MovantError
-from protocols.ports import Outgoing
+from protocols.ports import Outgoing, Transport
 from protocols.subjects import partition_of
+from runtime.bridge import connect
 
 STEPS: Final = 3
 PARTITIONS: Final = 64
@@ -63,8 +65,11 @@ class Order(msgspec.Struct):
 class Demo:
     """Plays the story and tells it."""
 
-    def __init__(self, stage: Stage, client: Client, orders: int, calm_s: float) -> None:
+    def __init__(
+        self, stage: Stage, client: Client, monitor: Transport, orders: int, calm_s: float
+    ) -> None:
         self._stage = stage
+        self._monitor = monitor
         self._client = client
         self._wanted = orders
         self._calm_s = calm_s
@@ -197,9 +202,7 @@ class Demo:
     async def _leader(self) -> str:
         """Return the server that leads the stream of the mailboxes, empty while there is none."""
         try:
-            answer = await self._client.calls.transport.request(
-                Outgoing("$JS.API.STREAM.INFO.MAIL", b""), 1.0
-            )
+            answer = await self._monitor.request(Outgoing("$JS.API.STREAM.INFO.MAIL", b""), 1.0)
         except MovantError:
             return ""
         found = msgspec.json.decode(answer.payload)
@@ -224,8 +227,13 @@ async def play(stage: Stage, daemons: int, orders: int, calm_s: float) -> list[s
         stage.start_daemon(name)
     for name in ("warehouse", "payments"):
         stage.start_service(name)
-    async with Client.connect(stage.url, patience_s=READY_S_MAX) as client:
-        demo = Demo(stage, client, orders, calm_s)
+    os.environ.update(stage.login("client"))
+    password = stage.password_file("monitor").read_text().strip()
+    async with (
+        Client.connect(stage.url, patience_s=READY_S_MAX) as client,
+        connect(stage.url, name="monitor", user="monitor", password=password) as monitor,
+    ):
+        demo = Demo(stage, client, monitor, orders, calm_s)
         await demo.shared(daemons)
         demo.tell("all daemons are ready; orders come in")
         wrong = await demo.run()

@@ -11,6 +11,7 @@ import asyncio  # noqa: TID251 - a service without movant runs on it
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -42,12 +43,17 @@ def warehouse(url: str, file: int) -> None:
     movant.run_service(service, nats=url, drain_s=1.0)
 
 
-async def payments(url: str, file: int) -> None:
+async def payments(url: str, file: int, password: str) -> None:
     """Serve without movant; a key that was charged is not charged again."""
     import nats  # noqa: PLC0415, TID251 - this process alone needs it
 
     client = await nats.connect(
-        url.split(","), max_reconnect_attempts=-1, reconnect_time_wait=0.1, ping_interval=2
+        url.split(","),
+        user=os.environ["MOVANT_NATS__USER"],
+        password=password,
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=0.1,
+        ping_interval=2,
     )
     charged: set[str] = set()
     tasks: set[asyncio.Task[None]] = set()
@@ -77,7 +83,8 @@ def main(name: str, url: str, path: str) -> None:
     if name == "warehouse":
         warehouse(url, file)
     else:
-        asyncio.run(payments(url, file))
+        password = Path(os.environ["MOVANT_NATS__PASSWORD_FILE"]).read_text().strip()
+        asyncio.run(payments(url, file, password))
 
 
 if __name__ == "__main__":

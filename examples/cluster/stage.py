@@ -45,6 +45,17 @@ class Stage:
         """All servers, as one setting."""
         return ",".join(each.url for each in self.servers)
 
+    def login(self, user: str) -> dict[str, str]:
+        """Return the environment of a program that logs in as a user."""
+        return {
+            "MOVANT_NATS__USER": user,
+            "MOVANT_NATS__PASSWORD_FILE": str(self.password_file(user)),
+        }
+
+    def password_file(self, user: str) -> Path:
+        """Return where the cluster keeps a user's password."""
+        return self.folder / "nats" / "credentials" / f"{user}.password"
+
     def start_cluster(self) -> None:
         """Start three servers and wait until they are one cluster."""
         command = (*MOVANT, "nats", "cluster", "--store", str(self.folder / "nats"))
@@ -65,14 +76,15 @@ class Stage:
             *(*MOVANT, "serve", "--name", name, "--nats", ",".join(urls), "--http", ""),
             *("--replicas", str(REPLICAS), "--store", str(self.folder / name)),
             *("--workflow", str(HERE / "orders.py")),
-            environment={"MOVANT_REASK_S": str(REASK_S)},
+            environment={"MOVANT_REASK_S": str(REASK_S), **self.login("daemon")},
         )
 
     def start_service(self, name: str) -> None:
         """Start a service."""
         module = "examples.cluster.services"
         file = str(self.folder / f"{name}.notes")
-        self._others.append(self._start(name, sys.executable, "-m", module, name, self.url, file))
+        command = (sys.executable, "-m", module, name, self.url, file)
+        self._others.append(self._start(name, *command, environment=self.login("service")))
 
     def kill_daemon(self, name: str) -> None:
         """End a daemon as a crash would."""

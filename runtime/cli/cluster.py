@@ -95,11 +95,13 @@ async def _host(one: Cluster, form: Format) -> None:
 
 
 def _tell(one: Cluster, form: Format) -> None:
+    passwords = one.settings.store / "credentials"
     if form != "table":
         nodes: list[dict[str, Any]] = [
             {"name": name, "url": each.url, "pid": each.pid} for name, each in one.nodes.items()
         ]
-        (write_json if form == "json" else write_line)({"url": one.url, "nodes": nodes})
+        told = {"url": one.url, "nodes": nodes, "passwords": str(passwords)}
+        (write_json if form == "json" else write_line)(told)
         sys.stdout.flush()  # a program reads it while we go on
         return
     say("\nThree NATS servers, one cluster:\n")
@@ -108,7 +110,9 @@ def _tell(one: Cluster, form: Format) -> None:
     say(
         "\nIn other terminals, a daemon (or several, with other names), and what it runs:\n\n"
         f"  export MOVANT_NATS={one.url}\n"
+        "  export MOVANT_NATS__USER=daemon\n"
+        f"  export MOVANT_NATS__PASSWORD_FILE={passwords}/daemon.password\n"
         "  movant serve --name a --replicas 3 --http ''\n"
-        "  movant status\n"
+        "  movant status\n\nClients and services have users of their own, client and service.\n"
         "\nKill a server to see what happens; it is started again. Ctrl-C stops all three.\n"
     )

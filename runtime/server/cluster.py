@@ -10,7 +10,7 @@ machine. The stores are kept, so the same directory is the same cluster again.
 
 The ports of the routes have to be known before the first node starts; one that somebody takes
 in between makes all of them be picked anew. The clients' ports are each server's own and kept
-over restarts.
+over restarts. Users and passwords are those of an embedded server, in STORE/credentials.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ import structlog
 import trio
 
 from protocols.errors import MovantError
-from runtime.server import health
+from runtime.server import credentials, health
 from runtime.server.binary import Binary, find
-from runtime.server.configuration import LOOPBACK, Durability, Node, Settings, User
+from runtime.server.configuration import LOOPBACK, Durability, Node, Settings
 from runtime.server.embedded import EmbeddedServer
 from runtime.server.errors import PortTakenError, ServerDiedError
 from runtime.started import WhenUp
@@ -63,7 +63,6 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
     ports: tuple[int, ...] = ()
     durability: Durability = "interval"
     """Each acknowledged message is on a majority of nodes; ``fsync``: on their disks as well."""
-    users: tuple[User, ...] = ()
 
 
 class Cluster:
@@ -105,6 +104,7 @@ class Cluster:
                 return
 
     async def _run(self, binary: Binary, task_status: trio.TaskStatus[str]) -> None:
+        self.settings.store.mkdir(mode=0o700, parents=True, exist_ok=True)
         ports = free_ports(self.settings.nodes)
         password = secrets.token_hex(_PASSWORD_BYTES)
         self.nodes = {
@@ -164,19 +164,23 @@ class Cluster:
             name=f"n{number + 1}",
             port=chosen.ports[number] if chosen.ports else 0,
             durability=chosen.durability,
-            users=chosen.users,
-            node=Node(cluster=NAME, port=ports[number], ports=ports, password=password),
+            node=Node(
+                cluster=NAME,
+                port=ports[number],
+                ports=ports,
+                password=password,
+                credentials=chosen.store,
+            ),
         )
 
     async def _jetstream(self) -> None:
         """Return when JetStream answers through every node. Raises ServerDiedError."""
-        users = self.settings.users
-        user, password = (users[0].name, users[0].password) if users else ("", "")
+        password = credentials.read(self.settings.store, "daemon")
         answer = health.Health()
         with trio.move_on_after(JETSTREAM_S_MAX):
             for server in self.nodes.values():
                 while True:
-                    answer = await health.ask(LOOPBACK, server.port, _ANSWER_S, user, password)
+                    answer = await health.ask(LOOPBACK, server.port, _ANSWER_S, "daemon", password)
                     if not answer.problem:
                         break
                     await trio.sleep(_POLL_S)

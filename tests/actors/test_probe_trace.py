@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from actors.router import Trace
+from actors.probe_trace import Trace, Traced
 
 
 def _event(server: str, *events: dict[str, Any], hop: str = "") -> bytes:
@@ -28,7 +28,7 @@ def test_one_server_names_its_clients() -> None:
     trace.add(_event("A", _client(5), {"type": "eg", "cid": 6, "error": "no"}))
 
     assert trace.complete
-    assert trace.responders() == {"A/5"}
+    assert trace.traced() == Traced({"A/5"}, [])
 
 
 def test_behind_a_route_the_other_server_names_the_client() -> None:
@@ -42,7 +42,7 @@ def test_behind_a_route_the_other_server_names_the_client() -> None:
 
         assert halfway == (reports[0] is far)
         assert trace.complete
-        assert trace.responders() == {"B/5"}
+        assert trace.traced() == Traced({"B/5"}, [])
 
 
 def test_a_route_that_leads_to_nobody_is_nobody() -> None:
@@ -52,7 +52,7 @@ def test_a_route_that_leads_to_nobody_is_nobody() -> None:
     trace.add(_event("B", hop="1"))
 
     assert trace.complete
-    assert trace.responders() == set()
+    assert trace.traced() == Traced(set(), [])
 
 
 def test_a_server_that_does_not_report_is_taken_at_the_word_of_the_other() -> None:
@@ -61,7 +61,7 @@ def test_a_server_that_does_not_report_is_taken_at_the_word_of_the_other() -> No
     trace.add(_event("A", _route(22, "1")))
 
     assert not trace.complete
-    assert trace.responders() == {"A/22"}
+    assert trace.traced() == Traced({"A/22"}, [])
 
 
 def test_no_report_says_nothing_and_an_unreadable_one_names_nobody() -> None:
@@ -69,5 +69,5 @@ def test_no_report_says_nothing_and_an_unreadable_one_names_nobody() -> None:
     silent, broken = Trace(), Trace()
     broken.add(b"{")
 
-    assert silent.responders() is None
-    assert broken.responders() == set()
+    assert silent.traced() is None
+    assert broken.traced() == Traced(set(), [])

@@ -7,8 +7,10 @@ from contextlib import suppress
 import pytest
 import trio
 
+from protocols.api import Finding
 from protocols.errors import MovantError
-from runtime.cli import doctor
+from runtime.bridge import NatsTransport
+from runtime.checks import check_server
 from runtime.client import Client
 from tests.support.cluster import NatsCluster
 from tests.support.daemon import WAIT_S, daemon, until
@@ -23,12 +25,11 @@ async def test_a_server_that_is_away_is_named(cluster: NatsCluster) -> None:
     cluster.settled()
     async with daemon(f"{first.url},{second.url}", replicas=3) as movant:
         cluster.lead("MAIL", first)
-        async with Client.connect(first.url) as client:
-            well = await doctor._replicas(client)
-            third.kill()
-            await until(movant.daemon.problems)
-            problems = (await movant("status"))["problems"]
-            found = await _looked(client)
+        well = await _looked(movant.transport)
+        third.kill()
+        await until(movant.daemon.problems)
+        problems = (await movant("status"))["problems"]
+        found = await _looked(movant.transport)
         third.spawn()
         await until(lambda: not movant.daemon.problems())
 
@@ -39,12 +40,13 @@ async def test_a_server_that_is_away_is_named(cluster: NatsCluster) -> None:
     assert "MAIL: n3 is away or behind" in found.found
 
 
-async def _looked(client: Client) -> doctor.Finding:
+async def _looked(transport: NatsTransport) -> Finding:
     """Look until somebody answers: the dead server may have led all of JetStream."""
     with trio.fail_after(WAIT_S):
         while True:
             with suppress(MovantError):
-                return await doctor._replicas(client)
+                found = (await check_server(transport, replicas=3)).findings
+                return next(each for each in found if each.check == "replicas")
 
 
 async def test_a_request_waits_for_a_new_leader_and_says_so(cluster: NatsCluster) -> None:

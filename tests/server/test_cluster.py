@@ -18,9 +18,10 @@ import trio
 from protocols.ports import Outgoing
 from runtime.bridge import connect
 from runtime.server import cluster as module
+from runtime.server import credentials
 from runtime.server.binary import Binary, checked
 from runtime.server.cluster import Cluster, ClusterSettings, free_ports
-from runtime.server.configuration import LOOPBACK, standard_users
+from runtime.server.configuration import LOOPBACK
 from runtime.server.errors import PortTakenError
 from tests.support.daemon import until
 
@@ -41,10 +42,10 @@ async def _running(cluster: Cluster) -> AsyncIterator[Cluster]:
         nursery.cancel_scope.cancel()
 
 
-async def _replicas(url: str) -> int:
+async def _replicas(url: str, password: str) -> int:
     """Make a stream with three replicas and return how many the server tells of."""
     body = json.dumps({"name": "X", "subjects": ["x"], "num_replicas": 3}).encode()
-    async with connect(url, name="test", user="daemon", password="daemon-pw") as transport:  # noqa: S106
+    async with connect(url, name="test", user="daemon", password=password) as transport:
         answer = await transport.request(Outgoing("$JS.API.STREAM.CREATE.X", body), 10.0)
     return 1 + len(json.loads(answer.payload)["cluster"]["replicas"])
 
@@ -55,12 +56,11 @@ def _alive(pid: int) -> bool:
 
 async def test_a_killed_node_comes_back_where_it_was(tmp_path: Path, binary: Binary) -> None:
     """The others go on; nothing is left when it ends; a login keeps strangers out."""
-    users = standard_users("daemon-pw", "client-pw", "service-pw")
-    cluster = Cluster(ClusterSettings(store=tmp_path, users=users), binary=binary)
+    cluster = Cluster(ClusterSettings(store=tmp_path), binary=binary)
 
     async with _running(cluster):
         urls = cluster.urls
-        replicas = await _replicas(cluster.url)
+        replicas = await _replicas(cluster.url, credentials.read(tmp_path, "daemon"))
         first = cluster.nodes["n1"]
         pid = first.pid
         os.kill(pid, signal.SIGKILL)
