@@ -173,14 +173,14 @@ class Daemon:
     async def _finish(self) -> None:
         """Take nothing new, let what is under way be stored, write the last checkpoint."""
         parts = self.parts
-        await parts.leases.drain()
+        await streams.patiently(parts.leases.drain)
         parts.readers.stop()
         await parts.owner.drained()
         await parts.local.drained()
         for name in STREAMS:
             await parts.writers[name].drained()
-        await parts.assignment.give_all()
-        await parts.leases.leave()
+        await streams.patiently(parts.assignment.give_all)
+        await streams.patiently(parts.leases.leave)
 
     # The tree.
 
