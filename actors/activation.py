@@ -39,6 +39,10 @@ class Home(Protocol):
 
     guard: FoldGuard
 
+    async def settled_in(self, partition: int) -> None:
+        """Wait until the tail of a partition is read, or is not read any more."""
+        ...
+
     def handed(self, partition: int) -> int:
         """Return the position up to which the markers of a partition are known."""
         ...
@@ -83,6 +87,8 @@ class Activation:
     async def run(self, actor: WorkflowActor) -> None:
         """Bring an actor up to date: fold what is stored until nothing is missing."""
         self.count += 1
+        # What the tail brings would have to be read again for each of its instances.
+        await self._home.settled_in(actor.partition)
         tries = 0
         while not actor.gone and not await self._once(actor):
             await trio.sleep(PAUSE_S[min(tries, len(PAUSE_S) - 1)])

@@ -148,11 +148,14 @@ class Owner:
         found = self.partitions.owned.get(partition)
         if found is not None:
             found.leaving = True
+            found.settled.set()
 
     def forget(self, partition: int) -> None:
         """Own a partition no more: drop its actors, whatever they were at."""
-        if self.partitions.owned.pop(partition, None) is None:
+        found = self.partitions.owned.pop(partition, None)
+        if found is None:
             return
+        found.settled.set()
         self.requests.forget(partition)
         for actor in [each for each in self.live.values() if each.partition == partition]:
             self.backlog -= actor.backlog
@@ -175,6 +178,9 @@ class Owner:
 
     async def drained(self, partition: int | None = None) -> None:
         """Wait until everything that was handed over is folded: of a partition, or of all."""
+        for each in self.partitions:
+            if partition in {None, each.number}:
+                each.settled.set()  # nobody reads on to its marker
         # Polled: an event per message would be paid by every message, for one moment of use.
         while any(  # noqa: ASYNC110
             each.backlog or each.activating
@@ -288,6 +294,12 @@ class Owner:
         else:
             actor.threshold = actor.fresh_from = actor.instance.folded + 1
         self._start_soon(self.activation.run, actor)
+
+    async def settled_in(self, partition: int) -> None:
+        """Wait until the tail of a partition is read, or is not read any more."""
+        found = self.partitions.owned.get(partition)
+        if found is not None:
+            await found.settled.wait()
 
     def handed(self, partition: int) -> int:
         """Return the position up to which the markers of a partition are known."""
@@ -433,6 +445,7 @@ class Owner:
     def begun(self, partition: Partition) -> None:
         """Act from here on: all that former owners wrote is read."""
         partition.begun = True
+        partition.settled.set()
         for actor in [each for each in self.live.values() if each.partition == partition.number]:
             held, actor.unsettled = actor.unsettled, {}
             self.adopt(actor, held.values(), set())

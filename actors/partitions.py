@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import msgspec
+import trio
 
 from actors.checkpoint import Checkpoint, Epochs, entries, position
 from actors.inbound import Marker
@@ -39,6 +40,7 @@ class Partition:
         "listed",
         "mark",
         "number",
+        "settled",
         "start",
     )
 
@@ -57,6 +59,8 @@ class Partition:
         self.acts_from = 0
         """Our own marker: what stands at or below it, a former owner may have acted on."""
         self.leaving = False
+        self.settled = trio.Event()
+        """Set when activations may begin: our marker was read, or none of this goes on."""
 
     def is_void(self, mail: AnyMail) -> bool:
         """Tell whether a message stands behind a marker with a higher epoch."""

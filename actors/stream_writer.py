@@ -230,14 +230,7 @@ class StreamWriter:
             refusal = _refusal(answer.error)
             told = tries % TELL_EVERY == 0 and answer.error.err_code != ERR_IN_FLIGHT
             if (refusal is None and told) or answer.error.err_code in ERR_INCOMPLETE:
-                if answer.error.err_code in ERR_INCOMPLETE:
-                    self._broken.append(trio.current_time())
-                log.error(
-                    "writer.refused",
-                    writer=self._name,
-                    err_code=answer.error.err_code,
-                    reason=answer.error.description,
-                )
+                self._note(answer.error)
         elif isinstance(answer, RefusedError):
             refusal = answer
         else:
@@ -254,6 +247,17 @@ class StreamWriter:
             self._refused += 1
             group[0].written(0, refusal)
         return True
+
+    def _note(self, error: PubAck.Error) -> None:
+        """Log a refusal that is not the last word, and count what may become an alarm."""
+        if error.err_code in ERR_INCOMPLETE:
+            self._broken.append(trio.current_time())
+        log.error(
+            "writer.refused",
+            writer=self._name,
+            err_code=error.err_code,
+            reason=error.description,
+        )
 
     async def _send(self, group: list[_Write]) -> PubAck | MovantError:
         """Send a group once and return the server's answer, or why there is none."""

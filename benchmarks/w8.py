@@ -18,12 +18,11 @@ import trio
 
 from benchmarks.client import Finished, round_trips_per_s
 from benchmarks.stage import Stage, fdatasync_per_s, machine, percentile, report, stage
-from benchmarks.workflows import PAYLOAD
+from benchmarks.workflows import PAYLOAD, STEPS
 from runtime.bridge.connection import connect
 from runtime.bridge.transport import NatsTransport
 from runtime.client import Client
 
-STEPS: Final = 8
 LIMIT_S: Final = 240.0
 IDLE_RUNS: Final = 100
 
@@ -44,7 +43,7 @@ async def measure(opened: Stage, instances: int, *, idle: bool) -> dict[str, Any
                 "p99_ms": round(percentile(times, 0.99) * 1e3, 2),
             }
         else:
-            figures = await _at_once(transport, client, instances)
+            figures = await at_once(transport, client, instances)
         status = await client.status()
         figures |= {
             "lost": instances - figures.pop("finished", instances),
@@ -67,7 +66,8 @@ async def _one_by_one(client: Client) -> list[float]:
     return times
 
 
-async def _at_once(transport: NatsTransport, client: Client, instances: int) -> dict[str, Any]:
+async def at_once(transport: NatsTransport, client: Client, instances: int) -> dict[str, Any]:
+    """Start all instances and wait until they have completed."""
     finished = Finished(instances)
     subscription = await transport.subscribe("movant.event.bench-w8.*.completed", finished.take)
     began = time.perf_counter()

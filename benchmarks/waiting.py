@@ -19,16 +19,13 @@ from typing import Any, Final
 import structlog
 import trio
 
-from benchmarks.client import Finished, is_right, records, round_trips_per_s
+from benchmarks.client import Finished, is_right, records, round_trips_per_s, until_dormant
 from benchmarks.stage import Stage, fdatasync_per_s, machine, percentile, report, rss_bytes, stage
 from runtime.bridge.connection import connect
 from runtime.bridge.transport import NatsTransport
 from runtime.client import Client
 
 LIMIT_S: Final = 120.0
-POLL_S: Final = 0.1
-TIDY_S: Final = 1.5
-"""The daemon gives memory back within a second."""
 ARCHIVED_S: Final = 0.2
 """An instance's record may be stored a moment after its event."""
 ANSWER: Final = {"ok": True}
@@ -50,10 +47,10 @@ async def measure(opened: Stage, url: str, instances: int) -> dict[str, Any]:
         empty = resident()
         first, first_per_s = await _start(client, instances)
         full = resident()
-        await _until_dormant(client)
+        await until_dormant(client, LIMIT_S)
         before = resident()
         second, per_s = await _start(client, instances)
-        await _until_dormant(client)
+        await until_dormant(client, LIMIT_S)
         after = resident()
         figures = await _finish(transport, client, second)
         await _finish(transport, client, first)
@@ -102,14 +99,6 @@ async def _finish(
         "p50_ms": round(percentile(times, 0.5) * 1e3, 1),
         "p99_ms": round(percentile(times, 0.99) * 1e3, 1),
     }
-
-
-async def _until_dormant(client: Client) -> None:
-    """Wait until no instance is in the daemon's memory, and that memory is given back."""
-    with trio.fail_after(LIMIT_S):
-        while (await client.status()).counters["live"]:
-            await trio.sleep(POLL_S)
-    await trio.sleep(TIDY_S)
 
 
 def run(

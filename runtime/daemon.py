@@ -42,7 +42,6 @@ from actors.outbox import Outbox
 from actors.owner import Owner
 from actors.packing import pack
 from actors.readers import Readers
-from actors.reply_keys import reply_keys
 from actors.requests import Requests
 from actors.router import Router
 from actors.spawning import Spawning
@@ -62,6 +61,7 @@ from runtime.identity import ALIVE, is_dead, own_member
 from runtime.parts import Parts
 from runtime.peers import Peers, Registered
 from runtime.problems import problems
+from runtime.reply_keys import load_keys
 from runtime.server.accounts import foreign_subjects
 from runtime.server.configuration import Settings
 from runtime.server.embedded import EmbeddedServer
@@ -260,7 +260,7 @@ class Daemon:
                 streams.wanted(partitions=config.partitions, replicas=config.replicas),
             )
             keys = Kv(transport, "movant_keys")
-            parts.keys = await streams.patiently(lambda: reply_keys(keys, self.entropy))
+            parts.keys = await streams.patiently(lambda: load_keys(keys, self.entropy))
         except ConfigurationError as error:
             self._give_up(error)
             raise

@@ -7,7 +7,6 @@ work on it, each as the user that is meant for it.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -31,6 +30,7 @@ from runtime.client_discovery import login
 from runtime.config import DaemonConfig, NatsConfig
 from runtime.daemon import Daemon
 from runtime.service_host import serve
+from tests.support.configurations import block, configuration
 from tests.support.daemon import PROBE
 from tests.support.nats import NatsServer
 from tests.support.raw import Raw
@@ -38,7 +38,6 @@ from tests.support.shop import Shop
 
 pytestmark = pytest.mark.server
 
-PAGE: Final = Path(__file__).parents[2] / "docs" / "operations.md"
 USERS: Final = ("daemon", "admin", "client", "service", "monitor")
 SETTINGS: Final = ("USER", "PASSWORD", "NKEY", "TLS_CA", "TLS_CERT", "TLS_KEY")
 
@@ -46,22 +45,6 @@ SECRET: Final = "d"  # noqa: S105 - of a server that lives for one test
 GUESSED: Final = "guessed"
 
 Logins = Mapping[str, NatsConfig]
-
-
-def block(name: str) -> str:
-    """Return the configuration behind a comment of the page."""
-    found = re.search(
-        rf"<!-- (?:table|login): {name} -->\n```\n(.*?)^```$",
-        PAGE.read_text(),
-        re.DOTALL | re.MULTILINE,
-    )
-    assert found, f"the page has no block {name}"
-    return found[1]
-
-
-def configuration(*logins: str) -> str:
-    """Return the three parts of the page in their order."""
-    return "\n".join((block("may"), *map(block, logins), block("accounts")))
 
 
 @pytest.fixture(autouse=True)
