@@ -155,6 +155,11 @@ def to_reply(instance_id: str, step: str, attempt: int, token: str) -> str:
     return f"movant.to.{instance_id}.reply.{step}.{attempt}.{token}"
 
 
+def to_timer(instance_id: str, name: str) -> str:
+    """Where a firing is published by hand; stored as one that was imported."""
+    return f"movant.to.{instance_id}.timer.{name}"
+
+
 def to_owner(instance_id: str, kind: str) -> str:
     """Where the partition's owner writes a decision."""
     return f"movant.to.{instance_id}.owner.{kind}"

@@ -7,6 +7,7 @@ nothing. So a request that nobody answered is sent again, also when its outcome 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -32,6 +33,13 @@ ANSWER_S: Final = 4.0
 Among several daemons the one that gets it may be frozen: another one may get the repeat."""
 PATIENCE_S: Final = 16.0
 """How long a client keeps asking when nobody can answer: a restart of the daemon."""
+TELL_S: Final = 0.7
+"""After this time a person is told what is waited for."""
+AGAIN: Final = 1.5
+"""Who got no answer asks once more: a cluster that elects a leader answers nobody for 4 to 9 s,
+and when the meta leader is gone as well for longer than one request waits."""
+LATE_S: Final = 3.0
+"""The same for an answer that does not come."""
 _PAUSE_S_MIN: Final = 0.05
 _PAUSE_S_MAX: Final = 1.0
 _JITTER_STEPS: Final = 1_000
@@ -46,9 +54,15 @@ class Calls:
     """The API of one daemon (or several) behind one connection."""
 
     def __init__(
-        self, transport: Transport, *, answer_s: float = ANSWER_S, patience_s: float = PATIENCE_S
+        self,
+        transport: Transport,
+        *,
+        answer_s: float = ANSWER_S,
+        patience_s: float = PATIENCE_S,
+        waiting: Callable[[MovantError], None] | None = None,
     ) -> None:
         self.transport: Final = transport
+        self._waiting = waiting
         self._answer_s = answer_s
         self._patience_s = patience_s
         self._decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
@@ -86,18 +100,41 @@ class Calls:
                 hint="pass a reference to large data instead of the data",
             )
         message = Outgoing(subject=api_subject(verb), payload=payload, headers=_HEADERS_JSON)
-        deadline = trio.current_time() + self._patience_s
+        began = trio.current_time()
         pause_s = _PAUSE_S_MIN
+        told = False
         while True:
             try:
-                frame = await self.transport.request(message, self._answer_s + extra_s)
+                frame = await self._asked(message, extra_s)
                 return self._decoded(verb, frame, result)
             except (UnavailableError, UnknownOutcomeError) as error:
-                hopeless = isinstance(error, UnknownOutcomeError) and not repeat
-                if hopeless or trio.current_time() + pause_s > deadline:
+                unknown = isinstance(error, UnknownOutcomeError)
+                spent_s = trio.current_time() - began
+                limit_s = max(self._patience_s, AGAIN * self._answer_s * unknown)
+                if (unknown and not repeat) or spent_s + pause_s > limit_s:
                     raise _explained(verb, error) from error
+                if not told and spent_s > TELL_S and self._waiting is not None:
+                    told = True
+                    self._waiting(error)
             await trio.sleep(pause_s * (1 + secrets.randbelow(_JITTER_STEPS) / _JITTER_STEPS))
             pause_s = min(2 * pause_s, _PAUSE_S_MAX)
+
+    async def _asked(self, message: Outgoing, extra_s: float) -> Frame:
+        """Send one request; who wants to know is told when its answer takes long."""
+        answer_s = self._answer_s + extra_s
+        if self._waiting is None or extra_s:
+            return await self.transport.request(message, answer_s)
+        found: Frame | MovantError
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_tell_late, self._waiting)
+            try:
+                found = await self.transport.request(message, answer_s)
+            except MovantError as error:
+                found = error  # raised below: outside of the nursery's group
+            nursery.cancel_scope.cancel()
+        if isinstance(found, MovantError):
+            raise found
+        return found
 
     def _decoded(self, verb: str, frame: Frame, result: type[Result]) -> Result:
         if frame.headers:
@@ -115,6 +152,11 @@ class Calls:
                 hint="client and daemon may be too far apart: compare movant version and status",
             ) from error
         return decoded
+
+
+async def _tell_late(waiting: Callable[[MovantError], None]) -> None:
+    await trio.sleep(LATE_S)
+    waiting(UnknownOutcomeError("the daemon has not answered yet"))
 
 
 def _refusal(found: dict[str, str], payload: bytes) -> MovantError:

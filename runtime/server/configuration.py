@@ -34,6 +34,21 @@ Durability = Literal["fsync", "interval"]
 """``fsync``: an acknowledged message is on disk. ``interval``: it survives a process crash."""
 
 
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """What makes a server one of a cluster: where it listens for the others, and who they are.
+
+    ``ports`` has the route ports of all nodes, this one's as well. The password keeps other
+    users of the machine from joining.
+    """
+
+    cluster: str
+    port: int
+    ports: tuple[int, ...]
+    password: str
+    credentials: Path
+    """The directory below which the passwords of the users stand, the same for all nodes."""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a person may choose about the embedded server.
 
@@ -50,6 +65,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes_max: int = MEMORY_BYTES_MAX
     free_bytes_min: int = FREE_BYTES_MIN
     foreign: tuple[str, ...] = ()
+    node: Node | None = None
+    """Set by ``runtime.server.cluster`` alone."""
 
 
 def render(settings: Settings, port: int, passwords: Mapping[str, str]) -> str:
@@ -79,6 +96,8 @@ def render(settings: Settings, port: int, passwords: Mapping[str, str]) -> str:
         },
         "accounts": accounts(passwords, settings.foreign),
     }
+    if settings.node is not None:
+        document["cluster"] = _cluster(settings.node)
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -90,3 +109,15 @@ ERROR_FILE: Final = "server.err"
 CONFIGURATION_FILE: Final = "server.conf"
 LOCK_FILE: Final = "daemon.lock"
 PORT_FILE: Final = "server.port"
+ROUTE_USER: Final = "route"
+
+
+def _cluster(node: Node) -> dict[str, Any]:
+    login = f"{ROUTE_USER}:{node.password}"
+    return {
+        "name": node.cluster,
+        "host": LOOPBACK,
+        "port": node.port,
+        "authorization": {"user": ROUTE_USER, "password": node.password},
+        "routes": [f"nats-route://{login}@{LOOPBACK}:{port}" for port in node.ports],
+    }
