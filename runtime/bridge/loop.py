@@ -234,6 +234,9 @@ class Loop:
                 link.abort("deaf: probes came not back")
             elif verdict is Verdict.PROBE:
                 self._probe(link, b"%d" % watchdog.sent)
+            else:
+                # The server's PING stays unread with all the rest: ours proves that we live.
+                link.ping(_nothing)
         return link.lost.result()
 
     def _probe(self, link: Link, number: bytes) -> None:
@@ -324,6 +327,10 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
         return asyncio.new_event_loop()
     loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
     return loop
+
+
+def _nothing() -> None:
+    """Wait for no answer."""
 
 
 def _cancel(task: asyncio.Task[None]) -> None:
