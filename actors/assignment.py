@@ -65,9 +65,16 @@ class Assignment:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Look four times a second until cancelled. Reports started after the first round."""
+        try:
+            await self._look(task_status)
+        finally:
+            self._leases.be_starting()
+
+    async def _look(self, task_status: trio.TaskStatus[None]) -> None:
         started = False
         while True:
             try:
+                await self._leases.be_up()
                 await self.round()
             except MovantError as error:
                 log.warning("assignment.waiting", reason=str(error))
@@ -97,18 +104,23 @@ class Assignment:
             await self._compare(sight)
             self._leases.trust()
             owned = self._owner.partitions.owned
+            me = self._leases.key
             owners = [claim.member for claim, _ in sight.claims]
-            for number, owner in enumerate(owners):
-                if owner == self._leases.key and number not in owned:
-                    owners[number] = ""  # of an earlier life: it needs a new epoch
-            self.owners = owners
-            wanted = plan(
-                self._leases.key, {key: each.state for key, each in sight.members.items()}, owners
-            )
-            if wanted.give:
-                await self._give(wanted.give)
-            if wanted.take:
-                await self._take({each: sight.claims[each][1] for each in wanted.take})
+            wanted = plan(me, {key: each.state for key, each in sight.members.items()}, owners)
+            # Claims of an earlier life, or whose release was lost: while they stand, nobody else
+            # takes these partitions, whatever the plan says.
+            orphans = {n for n, owner in enumerate(owners) if owner == me and n not in owned}
+            self.owners = ["" if n in orphans else owner for n, owner in enumerate(owners)]
+            # A hand-over that has failed is finished, also when nobody wants it any more: what
+            # is leaving is not read.
+            leaving = {each.number for each in self._owner.partitions if each.leaving}
+            give = leaving | set(wanted.give) - orphans
+            if give:
+                await self._give(tuple(sorted(give)))
+            if unwanted := orphans & set(wanted.give):
+                await self._release_all({each: sight.claims[each][1] for each in unwanted})
+            if take := set(wanted.take) | orphans - set(wanted.give):
+                await self._take({each: sight.claims[each][1] for each in sorted(take)})
 
     async def give_all(self) -> None:
         """Hand everything over: a drain ends."""
@@ -143,17 +155,19 @@ class Assignment:
         epochs = {each: self._owner.epoch_of(each) for each in partitions}
         for number in partitions:
             self._owner.forget(number)
+        await self._release_all({number: epoch for number, epoch in epochs.items() if epoch})
+        log.info("partition.given", partitions=len(partitions))
+
+    async def _release_all(self, epochs: Mapping[int, int]) -> None:
         async with trio.open_nursery() as nursery:
             for number, epoch in epochs.items():
-                if epoch:
-                    nursery.start_soon(self._release, number, epoch)
-        log.info("partition.given", partitions=len(partitions))
+                nursery.start_soon(self._release, number, epoch)
 
     async def _release(self, partition: int, epoch: int) -> None:
         try:
             await self._leases.release(partition, epoch)
         except MovantError as error:
-            # Our record tells that we are gone or do not own it: others need not wait for it.
+            # Our record tells that we are gone, or the next round finds a claim of no use.
             log.warning("partition.not_released", partition=partition, reason=str(error))
 
     async def _take(self, revisions: dict[int, int]) -> None:
@@ -174,6 +188,9 @@ class Assignment:
             return
         await self._mark(epochs)
         stored = await self._checkpoints.claim(epochs)
+        # One may have been lost meanwhile, in the middle of a batch: a reader of the whole
+        # stream that goes on without it must not be taken for one that reads it again.
+        self._readers.follow()
         for number in sorted(stored):
             self._owner.begin(number, epochs[number], stored[number])
         self._readers.follow()

@@ -7,7 +7,7 @@ leader's: an answer that contains message S contains everything below it (hazard
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Self
 
@@ -134,7 +134,9 @@ class DirectReader:
             found |= {other.seq: other for other in more if other.seq <= through}
         return [found[seq] for seq in sorted(found) if seq > after]
 
-    async def follow(self, filter_subject: str, after: int) -> AsyncIterator[list[Delivery]]:
+    async def follow(
+        self, filter_subject: str, after: int
+    ) -> AsyncGenerator[list[Delivery], None]:
         """Yield the messages of a subject filter above ``after`` in batches, in order."""
         while True:
             part, left = await self._get(

@@ -139,7 +139,7 @@ def parse(delivery: Delivery, keys: KeyRing) -> Parsed:
     if not _is_number(tokens[2]):
         return DeadLetter(delivery, "stray", "the subject names no partition")
     partition = int(tokens[2])
-    if instance == OWNER_TOKEN:
+    if instance == OWNER_TOKEN and len(tokens) == 4:  # noqa: PLR2004 - and nothing behind it
         return _marker(delivery, partition)
     if not is_id(instance):
         return DeadLetter(delivery, "id", f"{instance[:60]!r} is no valid id")
@@ -169,7 +169,7 @@ def _mail(
         case "signal":
             return _signal(delivery, tokens)
         case "start":
-            return _start(delivery, tokens)
+            return _start(delivery, instance, tokens, keys)
         case "timer":
             return _timer(delivery, tokens)
         case "owner":
@@ -291,7 +291,9 @@ def _signal(delivery: Delivery, tokens: list[str]) -> Signal | DeadLetter:
     )
 
 
-def _start(delivery: Delivery, tokens: list[str]) -> Start | DeadLetter:
+def _start(
+    delivery: Delivery, instance: str, tokens: list[str], keys: KeyRing
+) -> Start | DeadLetter:
     workflow = ".".join(tokens[5:])
     if not is_name(workflow):  # it becomes part of keys and subjects of ours
         return DeadLetter(delivery, "name", f"{workflow[:60]!r} is no name of a workflow")
@@ -306,10 +308,12 @@ def _start(delivery: Delivery, tokens: list[str]) -> Start | DeadLetter:
     content_type = found.get(h.CONTENT_TYPE, "")
     decode(delivery.payload, content_type)
     parent = None
-    if text := found.get(h.PARENT):
-        instance, _, path = text.partition("|")
-        if is_id(instance) and path:
-            parent = Parent(instance=instance, path=path)
+    text = found.get(h.PARENT, "")
+    # Anybody may start a run; only a parent's owner may say whose child it is.
+    if text and keys.verify_child(found.get(h.PARENT_TOKEN, ""), instance, text):
+        of, _, path = text.partition("|")
+        if is_id(of) and path:
+            parent = Parent(instance=of, path=path)
     return Start(
         seq=delivery.seq,
         at=delivery.at,

@@ -17,7 +17,7 @@ import msgspec
 import structlog
 import trio
 
-from actors.kv import Kv
+from actors.kv import Entry, Kv
 from actors.membership import LEASE_S, RENEW_S, Claim, Member, MemberState, Sightings
 from protocols.errors import AlreadyExistsError, MovantError
 from protocols.ports import Clock
@@ -62,6 +62,7 @@ class Leases:
         self._renewed_at = float("-inf")
         self._until = float("-inf")
         self._left = False
+        self._unread: set[str] = set()
         self.members: dict[str, Member] = {}
         """Who lived at the last look."""
 
@@ -89,6 +90,17 @@ class Leases:
             except MovantError as error:
                 log.warning("lease.not_renewed", reason=str(error))
 
+    async def be_up(self) -> None:
+        """Tell the others that we take partitions from now on. Nothing once a drain began."""
+        if self.state == "starting":
+            self._me = msgspec.structs.replace(self._me, state="up")
+            await self._renew()
+
+    def be_starting(self) -> None:
+        """Tell the others, with the next renewal, that we take none for the time being."""
+        if self.state == "up":
+            self._me = msgspec.structs.replace(self._me, state="starting")
+
     async def drain(self) -> None:
         """Tell the others that they get our partitions."""
         self._me = msgspec.structs.replace(self._me, state="draining")
@@ -105,9 +117,7 @@ class Leases:
         """Read all records. Raises UnavailableError when they cannot be read."""
         began = self._clock.boottime()
         trusted = began < self._until
-        if began - self._renewed_at > 2 * RENEW_S + 0.5:
-            # Others may have been as unable to write as we were.
-            self._sightings.excuse(began)
+        self._excuse(began)
         found = await self._kv.last(f"{MEMBER}*")
         stored = await self._kv.last(f"{PARTITION}*")
         now = self._clock.boottime()
@@ -115,7 +125,7 @@ class Leases:
         revisions: dict[str, int] = {}
         for each in found:
             key = each.key.removeprefix(MEMBER)
-            members[key] = msgspec.json.decode(each.value, type=Member)
+            members[key] = self._member(each)
             revisions[key] = each.revision
         gone = {
             key
@@ -129,10 +139,7 @@ class Leases:
         for each in stored:
             number = each.key.removeprefix(PARTITION)
             if number.isdigit() and int(number) < self._partitions:
-                claims[int(number)] = (
-                    msgspec.json.decode(each.value, type=Claim),
-                    each.revision,
-                )
+                claims[int(number)] = (_claim(each), each.revision)
         await self._forget(members, living, now)
         return Sight(dict(self.members), claims, trusted)
 
@@ -163,13 +170,35 @@ class Leases:
         except AlreadyExistsError:
             log.info("lease.taken_meanwhile", partition=partition)
 
+    def _member(self, entry: Entry) -> Member:
+        """Return a member's record. One that cannot be read stands for a daemon that lives.
+
+        It may be newer than we are: it keeps what it owns, and gets nothing from us.
+        """
+        try:
+            return msgspec.json.decode(entry.value, type=Member)
+        except msgspec.DecodeError as error:
+            if entry.key not in self._unread:
+                self._unread.add(entry.key)
+                log.warning("lease.unreadable", key=entry.key, reason=str(error))
+            return Member(entry.key.removeprefix(MEMBER), "", 0, state="starting")
+
     async def _renew(self) -> None:
         began = self._clock.boottime()
         lapsed = began >= self._until
         await self._kv.put(MEMBER + self.key, msgspec.json.encode(self._me))
+        self._excuse(began)
         self._renewed_at = began
         if not lapsed:
             self._until = began + LEASE_S
+
+    def _excuse(self, now: float) -> None:
+        """Count no silence of others when we were silent: they may have been as unable to write.
+
+        Whoever comes first after a pause, the next renewal or the next look, sees it.
+        """
+        if now - self._renewed_at > 2 * RENEW_S + 0.5:
+            self._sightings.excuse(now)
 
     async def _forget(self, members: dict[str, Member], living: set[str], now: float) -> None:
         """Remove the records of those that went long ago; one of us is enough to do it."""
@@ -178,3 +207,11 @@ class Leases:
         for key in members.keys() - living:
             if self._sightings.silent_for(key, now) > FORGET_S:
                 await self._kv.purge(MEMBER + key)
+
+
+def _claim(entry: Entry) -> Claim:
+    """Return a claim; one that cannot be read is nobody's."""
+    try:
+        return msgspec.json.decode(entry.value, type=Claim)
+    except msgspec.DecodeError:
+        return Claim()

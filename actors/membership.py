@@ -17,7 +17,8 @@ LEASE_S: Final = 4.0
 """A daemon that did not renew for so long is taken for dead, also by itself."""
 RENEW_S: Final = 1.0
 
-MemberState = Literal["up", "draining", "gone"]
+MemberState = Literal["starting", "up", "draining", "gone"]
+"""Only who is up gets partitions; what the others own stays theirs as long as they live."""
 
 
 class Member(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -81,18 +81,23 @@ class Owner:
         self._refill = refill
         self.live: dict[str, WorkflowActor] = {}
         self.crashes: dict[str, tuple[int, int, str]] = {}
-        self.blocked: dict[str, bool] = {}
-        """What became known of blocked instances since the start: blocked, or no longer."""
+        self.blocked: dict[str, tuple[int, bool]] = {}
+        """What became known of blocked instances, with their partition: blocked, or no longer."""
         self.activation = Activation(self, mailboxes, definitions, keys)
         self.passivation = Passivation(
-            clock, self.live, self._drop, self.epoch_of, live_max=live_max
+            clock,
+            self.live,
+            self._drop,
+            self.epoch_of,
+            lambda partition: self.requests.may_act(partition),  # noqa: PLW0108  # made later
+            live_max=live_max,
         )
         self.decisions = Decisions(definitions, self.epoch_of)
         self._nursery: trio.Nursery | None = None
         self._finished: dict[str, None] = {}
         self.partitions = Partitions(partitions)
         self._begun = trio.Event()
-        """Set, and made anew, whenever a partition's own marker was read."""
+        """Set, and made anew, whenever a marker of our own was read, or is waited for no more."""
         self.backlog = 0
         self._folded = self._late = 0
 
@@ -159,6 +164,10 @@ class Owner:
         for instance, (at, *_) in list(self.crashes.items()):
             if at == partition:
                 del self.crashes[instance]
+        for instance, (at, _) in list(self.blocked.items()):
+            if at == partition:
+                del self.blocked[instance]  # its next owner knows better
+        self._tell_begun()  # nobody has to wait for its marker any more
 
     def rouse(self, instance: str, partition: int, cause: int, steps: set[str]) -> None:
         """Bring an instance back that was parked here: its steps can be sent now."""
@@ -235,6 +244,9 @@ class Owner:
             self._late += 1
             return None
         actor = self._start_actor(letter.instance, letter.partition, mail.seq)
+        actor.fresh_from = mail.seq
+        if letter.instance in self.crashes:  # what was lost with it is due as well
+            actor.threshold = min(actor.threshold, self.crashes[letter.instance][1])
         if type(mail) is not Start or not is_first(
             delivery.headers, letter.instance, self.partitions.count
         ):
@@ -280,7 +292,7 @@ class Owner:
             listed = self.partitions.owned[actor.partition].listed
             actor.threshold = min(actor.threshold, listed.pop(actor.id, actor.threshold))
         else:
-            actor.threshold = actor.instance.folded + 1
+            actor.threshold = actor.fresh_from = actor.instance.folded + 1
         self._start_soon(self.activation.run, actor)
 
     async def settled_in(self, partition: int) -> None:
@@ -305,7 +317,9 @@ class Owner:
     def adopt(self, actor: WorkflowActor, effects: Iterable[AnyEffect], parked: set[str]) -> None:
         """Take the effects of a refold: redo those at or above the actor's threshold."""
         actor.close_asks()
-        begun = self.partitions.owned[actor.partition].begun
+        partition = self.partitions.owned[actor.partition]
+        begun = partition.begun
+        fresh_from = max(actor.fresh_from, partition.acts_from + 1)
         for effect in effects:
             if not actor.instance.is_open(effect):
                 continue
@@ -314,7 +328,11 @@ class Owner:
             redo = effect.cause >= actor.threshold
             if type(effect) is Ask and not redo and begun:
                 self.requests.hold(actor, effect)
-            elif type(effect) is Ask and begun and effect.step in parked:
+            elif (
+                type(effect) is Ask
+                and begun
+                and (effect.step in parked or effect.cause >= fresh_from)
+            ):
                 self.requests.add(actor, effect)  # never sent: its time begins now
             elif type(effect) is Ask and begun:
                 self.requests.resume(actor, effect)
@@ -334,6 +352,7 @@ class Owner:
         actor.backlog = 0
         self._drop(actor)
         fresh = self._start_actor(actor.id, actor.partition, threshold)
+        fresh.fresh_from = actor.instance.folded + 1
         fresh.needed = fresh.unfolded = needed
         self._activate(fresh)
 
@@ -345,7 +364,7 @@ class Owner:
         self.crashes.pop(actor.id, None)
         blocked = actor.instance.status == "blocked"
         if blocked or actor.id in self.blocked:
-            self.blocked[actor.id] = blocked
+            self.blocked[actor.id] = (actor.partition, blocked)
         self._retire(actor)
 
     # Host of the actors: what their folds ask for.
@@ -373,9 +392,9 @@ class Owner:
     def _close(self, actor: WorkflowActor, mail: AnyMail) -> None:
         """Drop what the fold of a message has decided."""
         if actor.instance.status == "blocked":
-            if not self.blocked.get(actor.id):
+            if not self.blocked.get(actor.id, (0, False))[1]:
                 actor.tell_blocked()
-            self.blocked[actor.id] = True
+            self.blocked[actor.id] = (actor.partition, True)
         actor.decided(mail)
         if type(mail) is Woken:
             woken(actor, mail)
@@ -406,12 +425,15 @@ class Owner:
             self._retire(actor)
 
     def _perform(self, actor: WorkflowActor, effect: AnyEffect) -> None:
-        begun = self.partitions.owned[actor.partition].begun
-        if type(effect) is Ask and begun:
-            self.requests.add(actor, effect)
+        partition = self.partitions.owned[actor.partition]
+        if type(effect) is Ask and partition.begun:
+            if effect.cause > partition.acts_from:
+                self.requests.add(actor, effect)
+            else:  # handed on before our own marker, and folded only now
+                self.requests.resume(actor, effect)
             return
         actor.unsettled[effect.identity] = effect
-        if not begun:
+        if not partition.begun:
             return
         if type(effect) is Pin:
             self._start_soon(self.decisions.pin, actor, effect)
@@ -429,6 +451,9 @@ class Owner:
             self.adopt(actor, held.values(), set())
             if actor.instance.finished_at:
                 self._retire(actor)
+        self._tell_begun()
+
+    def _tell_begun(self) -> None:
         self._begun.set()
         self._begun = trio.Event()
 

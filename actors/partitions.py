@@ -31,6 +31,7 @@ class Partition:
     """One partition that this daemon owns under one epoch."""
 
     __slots__ = (
+        "acts_from",
         "begun",
         "epoch",
         "epochs",
@@ -55,6 +56,8 @@ class Partition:
         """Below it nothing is needed any more: retention may remove it."""
         self.begun = False
         """Whether our own marker was read: from then on effects are under way."""
+        self.acts_from = 0
+        """Our own marker: what stands at or below it, a former owner may have acted on."""
         self.leaving = False
         self.settled = trio.Event()
         """Set when activations may begin: our marker was read, or none of this goes on."""
@@ -117,6 +120,7 @@ class Partitions:
         if marker.epoch > found.epoch:
             return found
         if marker.epoch == found.epoch and not found.begun:
+            found.acts_from = marker.seq
             return found
         return None
 

@@ -51,6 +51,7 @@ class Passivation:
         live: dict[str, WorkflowActor],
         drop: Callable[[WorkflowActor], None],
         epoch_of: Callable[[int], int],
+        may_act: Callable[[int], bool],
         *,
         live_max: int,
     ) -> None:
@@ -58,6 +59,7 @@ class Passivation:
         self._live = live
         self._drop = drop
         self._epoch_of = epoch_of
+        self._may_act = may_act
         self._live_max = live_max
         self.count = 0
         self.wakes = 0
@@ -93,7 +95,13 @@ class Passivation:
                     self.cover(actor)
 
     def cover(self, actor: WorkflowActor) -> None:
-        """Arm a wake for what is open, so that the actor may leave memory."""
+        """Arm a wake for what is open, so that the actor may leave memory.
+
+        Not by a former owner: his wake would replace the next one's, and tell of steps that
+        they were never sent.
+        """
+        if not self._may_act(actor.partition):
+            return
         asks = list(actor.asks.values())
         pins = [each for each in actor.unsettled.values() if type(each) is Pin]
         if actor.waking or not (asks or pins):

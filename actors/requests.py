@@ -91,7 +91,8 @@ class Requests:
         self._live = live
         self._decide = decide
         self._local = local
-        self._may_act = may_act
+        self.may_act = may_act
+        """Whether effects may be done for a partition: it is ours, and our lease holds."""
         self._reask_s = reask_s
         self._rouse = rouse
         self._away: dict[Route, dict[str, _Away]] = {}
@@ -292,7 +293,7 @@ class Requests:
             self._wake.set()
 
     def _send(self, actor: WorkflowActor, state: OpenAsk) -> None:
-        if self._may_act(actor.partition):
+        if self.may_act(actor.partition):
             self._dispatch(actor, state)
         else:
             # The lease has lapsed: somebody else may own the partition and send this as well.

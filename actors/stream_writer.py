@@ -46,6 +46,11 @@ BACKOFF_S: Final = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 ERR_WRONG_SEQUENCE: Final = frozenset({10071, 10164})
 ERR_INCOMPLETE: Final = frozenset({10210, 10174, 10176, 10199})
 """Batch trouble (too many in flight, abandoned, gap, too large): write singly instead."""
+ALARM_S: Final = 60.0
+"""How long batches have to go well until an alarm ends; an open batch is dropped after 10 s."""
+ALARM_REFUSALS: Final = 3
+"""So many refused batches are an alarm: strangers begin some and do not commit them, and the
+server takes no more (S5). One alone may be a server that was restarted in the middle of it."""
 ERR_NEVER: Final = frozenset({10111})
 """Refused by the stream's rules, though the server says 500 (rollup not permitted)."""
 ERR_TOO_LARGE: Final = 10054
@@ -113,6 +118,8 @@ class StreamWriter:
         self._idle = trio.Event()
         self._idle.set()
         self._open = 0
+        self._broken: deque[float] = deque(maxlen=ALARM_REFUSALS)
+        """When batches were refused as a whole, the last ones."""
         self._messages = self._commits = self._retries = self._refused = self._singly = 0
 
     def write(self, message: Outgoing, written: Written) -> None:
@@ -129,6 +136,16 @@ class StreamWriter:
     def depth(self) -> int:
         """Messages that are queued or under way."""
         return len(self._queue) + self._open
+
+    @property
+    def alarm(self) -> str:
+        """What a person should know about this writer; empty: nothing."""
+        if len(self._broken) < ALARM_REFUSALS or trio.current_time() - self._broken[0] > ALARM_S:
+            return ""
+        return (
+            f"somebody leaves batches open in {self._name}, so messages are written one by one:"
+            " look who may publish there"
+        )
 
     def statistics(self) -> WriterStatistics:
         """Return counters since the start."""
@@ -207,12 +224,7 @@ class StreamWriter:
                 return True
             refusal = _refusal(answer.error)
             if refusal is None or answer.error.err_code in ERR_INCOMPLETE:
-                log.error(
-                    "writer.refused",
-                    writer=self._name,
-                    err_code=answer.error.err_code,
-                    reason=answer.error.description,
-                )
+                self._note(answer.error)
         elif isinstance(answer, RefusedError):
             refusal = answer
         else:
@@ -229,6 +241,17 @@ class StreamWriter:
             self._refused += 1
             group[0].written(0, refusal)
         return True
+
+    def _note(self, error: PubAck.Error) -> None:
+        """Log a refusal that is not the last word, and count what may become an alarm."""
+        if error.err_code in ERR_INCOMPLETE:
+            self._broken.append(trio.current_time())
+        log.error(
+            "writer.refused",
+            writer=self._name,
+            err_code=error.err_code,
+            reason=error.description,
+        )
 
     async def _send(self, group: list[_Write]) -> PubAck | MovantError:
         """Send a group once and return the server's answer, or why there is none."""

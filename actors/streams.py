@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from actors.neighbours import streams_on
 from protocols.errors import ConfigurationError, UnavailableError
 from protocols.ports import Outgoing, Transport
 
@@ -162,6 +163,14 @@ async def _ensure(transport: Transport, configuration: Configuration) -> None:
     created = await _api(transport, f"STREAM.CREATE.{name}", configuration)
     if "error" in created:
         error = created["error"]
+        others = await _overlapping(transport, configuration)
+        if others:
+            raise ConfigurationError(
+                f"stream {name} cannot be created: its subjects are captured by stream"
+                f" {', '.join(others)}",
+                hint="change the subjects of that stream, or give movant a NATS account of its own"
+                " (docs/operations.md, 'Accounts')",
+            )
         raise ConfigurationError(
             f"stream {name} cannot be created: {error.get('description')}"
             f" ({error.get('err_code')})",
@@ -174,6 +183,14 @@ async def _ensure(transport: Transport, configuration: Configuration) -> None:
             hint="movant needs nats-server 2.14 or newer; remove the stream, then update it",
         )
     log.info("stream.created", stream=name)
+
+
+async def _overlapping(transport: Transport, configuration: Configuration) -> list[str]:
+    """Return the streams of others that capture subjects of one of ours."""
+    found: dict[str, None] = {}
+    for subject in configuration["subjects"]:
+        found.update(dict.fromkeys(await streams_on(transport, subject)))
+    return [name for name in found if name != configuration["name"]]
 
 
 def differences(want: Mapping[str, Any], have: Mapping[str, Any]) -> list[str]:

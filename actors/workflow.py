@@ -97,6 +97,8 @@ class WorkflowActor(DrivenActor):
         """Messages were not handed over: they have to be read from the stored mailbox."""
         self.threshold = 0
         """Effects of a refold with a cause at or above this are redone."""
+        self.fresh_from = inf
+        """What stands at or above this was never folded here before: nothing of it was sent."""
         self.attend_at = inf
         self.touched = 0.0
         self.wake_number = 0

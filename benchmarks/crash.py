@@ -26,7 +26,7 @@ from benchmarks.calls import count, read
 from benchmarks.client import is_right, records, round_trips_per_s, stored, until_archived
 from benchmarks.stage import Stage, fdatasync_per_s, machine, percentile, report, stage
 from benchmarks.workflows import PAYLOAD, STEPS
-from runtime.bridge.transport import connect
+from runtime.bridge.connection import connect
 from runtime.client import Client
 
 POLL_S: Final = 0.001
@@ -118,9 +118,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """Run the benchmark and return its figures."""
     with stage() as opened:
         raw = fdatasync_per_s(opened.store)
-        url = opened.daemon(options.durability).url
+        opened.daemon(options.durability)
+        url = opened.login("admin")
         calls = opened.store / "calls"
-        opened.start("service", options.service, "--nats", url, "--calls", str(calls))
+        opened.start(
+            "service", options.service, "--nats", opened.login("service"), "--calls", str(calls)
+        )
         figures = trio.run(partial(measure, opened, url, calls, options))
     return {
         "benchmark": "crash",

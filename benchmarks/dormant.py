@@ -35,7 +35,8 @@ from benchmarks.stage import (
     rss_bytes,
     stage,
 )
-from runtime.bridge.transport import NatsTransport, connect
+from runtime.bridge.connection import connect
+from runtime.bridge.transport import NatsTransport
 from runtime.client import Client
 
 LEVELS: Final = "0.1,0.25,0.5,1"
@@ -198,7 +199,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         os.environ["PYTHONMALLOC"] = "malloc"  # for the daemon, which inherits it
     with stage() as opened:
         raw = fdatasync_per_s(opened.store)
-        url = opened.daemon(options.durability).url
+        opened.daemon(options.durability)
+        url = opened.login("admin")
         figures = trio.run(partial(measure, opened, url, options))
     return {
         "benchmark": "dormant",

@@ -40,7 +40,8 @@ from benchmarks.stage import (
 from benchmarks.workflows import PAYLOAD, STEPS
 from protocols.errors import MovantError
 from protocols.ports import Outgoing
-from runtime.bridge.transport import NatsTransport, connect
+from runtime.bridge.connection import connect
+from runtime.bridge.transport import NatsTransport
 from runtime.client import Client
 
 EVENTS: Final = "movant.event.bench-w8.*.completed"
@@ -236,8 +237,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     with stage() as opened:
         raw = fdatasync_per_s(opened.store)
         more = [word for each in (*settings, *options.set) for word in ("--set", each)]
-        url = opened.daemon(options.durability, *more).url
-        opened.start("service", "hosted", "--nats", url)
+        opened.daemon(options.durability, *more)
+        url = opened.login("admin")
+        opened.start("service", "hosted", "--nats", opened.login("service"))
         found = trio.run(partial(measure, opened, url, options))
     return {
         "benchmark": "endless",

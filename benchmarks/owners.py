@@ -20,7 +20,7 @@ from benchmarks.client import Finished, round_trips_per_s, shared
 from benchmarks.stage import Stage, fdatasync_per_s, machine, report, stage
 from benchmarks.w8 import at_once
 from benchmarks.workflows import PAYLOAD
-from runtime.bridge.transport import connect
+from runtime.bridge.connection import connect
 from runtime.client import Client
 
 PARTITIONS: Final = 64
@@ -49,10 +49,11 @@ def once(daemons: int, instances: int, durability: str) -> dict[str, Any]:
     with stage() as opened:
         raw = fdatasync_per_s(opened.store)
         names = [FIRST, *(f"daemon{number}" for number in range(2, daemons + 1))]
-        url = opened.daemon(durability, "--name", FIRST).url
+        opened.daemon(durability, "--name", FIRST)
+        url = opened.login("admin")
         for name in names[1:]:
             opened.another(name)
-        opened.start("service", "hosted", "--nats", url)
+        opened.start("service", "hosted", "--nats", opened.login("service"))
         figures = trio.run(partial(measure, opened, url, names, instances))
     return figures | {"fdatasync_per_s": round(raw)}
 

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from protocols.errors import MovantError
 from runtime.server.binary import find
+from runtime.server.credentials import read
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 READY_S: Final = 30.0
@@ -91,9 +92,14 @@ class Stage:
             "daemon", "daemon", "--store", str(self.store), "--durability", durability, *more
         )
 
+    def login(self, user: str) -> str:
+        """Return the URL of the daemon's server with the login of one of its users."""
+        host = self.processes["daemon"].url.removeprefix("nats://")
+        return f"nats://{user}:{read(self.store, user)}@{host}"
+
     def another(self, name: str, *more: str) -> Process:
         """Start one more daemon at the server of the first one."""
-        url = self.processes["daemon"].url
+        url = self.login("daemon")
         return self.start(name, "daemon", "--name", name, "--nats", url, *more)
 
     def server_pid(self) -> int:

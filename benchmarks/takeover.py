@@ -42,7 +42,8 @@ from benchmarks.stage import Stage, fdatasync_per_s, machine, percentile, report
 from benchmarks.workflows import PAYLOAD, STEPS
 from protocols.ports import Frame
 from protocols.subjects import partition_of
-from runtime.bridge.transport import NatsTransport, connect
+from runtime.bridge.connection import connect
+from runtime.bridge.transport import NatsTransport
 from runtime.client import Client
 
 VICTIM: Final = "second"
@@ -305,10 +306,11 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         def own(name: str, host: str) -> tuple[str, ...]:
             return ("--host", host, "--requests", str(opened.store / f"{name}.requests"))
 
-        url = opened.daemon(options.durability, "--name", SURVIVOR, *own(SURVIVOR, hosts[0])).url
+        opened.daemon(options.durability, "--name", SURVIVOR, *own(SURVIVOR, hosts[0]))
+        url = opened.login("admin")
         opened.another(VICTIM, *own(VICTIM, hosts[1]))
         calls = ("--calls", str(opened.store / "calls"), "--step-s", str(options.step_s))
-        opened.start("service", "hosted", "--nats", url, *calls)
+        opened.start("service", "hosted", "--nats", opened.login("service"), *calls)
         figures = trio.run(partial(measure, opened, url, options))
     return {
         "benchmark": "takeover",

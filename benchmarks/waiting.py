@@ -21,7 +21,8 @@ import trio
 
 from benchmarks.client import Finished, is_right, records, round_trips_per_s, until_dormant
 from benchmarks.stage import Stage, fdatasync_per_s, machine, percentile, report, rss_bytes, stage
-from runtime.bridge.transport import NatsTransport, connect
+from runtime.bridge.connection import connect
+from runtime.bridge.transport import NatsTransport
 from runtime.client import Client
 
 LIMIT_S: Final = 120.0
@@ -108,7 +109,8 @@ def run(
         os.environ["PYTHONMALLOC"] = "malloc"  # for the daemon, which inherits it
     with stage() as opened:
         raw = fdatasync_per_s(opened.store)
-        url = opened.daemon(durability).url
+        opened.daemon(durability)
+        url = opened.login("admin")
         figures = trio.run(partial(measure, opened, url, instances))
     return {
         "benchmark": "waiting",

@@ -8,12 +8,14 @@ import msgspec
 import structlog
 import trio
 
+from actors.neighbours import refuse_captors
 from actors.packing import open_pack
 from protocols import api
 from protocols.errors import BadValueError, NotFoundError, UnavailableError
 from runtime.discovery import Discovery
 from runtime.peers import Peers, Registered
 from runtime.ranges import ranges
+from runtime.server.accounts import foreign_subjects
 
 if TYPE_CHECKING:
     from runtime.daemon import Daemon
@@ -77,6 +79,7 @@ class DaemonQueries:
         packed = await trio.to_thread.run_sync(open_pack, request.data)
         if packed.hash != request.hash:
             raise BadValueError(f"the definition has the hash {packed.hash}, not {request.hash}")
+        await refuse_captors(self._parts.transport, foreign_subjects(self._daemon.config.services))
         try:
             await self._parts.definition_store.get(packed.hash)
             created = False

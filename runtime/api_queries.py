@@ -68,7 +68,9 @@ class RunQueries:
     async def standing(self, request: StandingOf) -> msgspec.Struct:
         """Tell another daemon what the streams do not tell about instances that live here."""
         owner = self._parts.owner
-        statuses = {id_: "blocked" if blocked else "" for id_, blocked in owner.blocked.items()}
+        statuses = {
+            id_: "blocked" if blocked else "" for id_, (_, blocked) in owner.blocked.items()
+        }
         waiting = {}
         for actor in owner.live.values():
             if actor.instance.status != "running" and not actor.activating:
@@ -129,7 +131,7 @@ class RunQueries:
             return told[row.id] or "running"
         actor = self._parts.owner.live.get(row.id)
         if actor is None or actor.activating:
-            blocked = self._parts.owner.blocked.get(row.id, row.blocked)
+            blocked = self._parts.owner.blocked.get(row.id, (0, row.blocked))[1]
             return "blocked" if blocked else "running"
         return actor.instance.status
 

@@ -7,7 +7,7 @@ more: what is below may be removed from the stream.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -45,10 +45,7 @@ class Checkpoints:
         left = dict(epochs)
         claimed: dict[int, Checkpoint] = {}
         while left:
-            found: dict[int, Checkpoint] = {}
-            async with trio.open_nursery() as nursery:
-                for partition in left:
-                    nursery.start_soon(self._read_into, partition, found)
+            found = await self._load_all(left)
             changed: dict[int, Checkpoint] = {}
             for partition, checkpoint in found.items():
                 if checkpoint.epoch > left[partition]:
@@ -63,8 +60,22 @@ class Checkpoints:
         # What the store refused is claimed again in the next round.
         return {each: mine for each, mine in claimed.items() if self._stored[each] == mine}
 
-    async def _read_into(self, partition: int, found: dict[int, Checkpoint]) -> None:
-        found[partition] = await self.load(partition)
+    async def _load_all(self, partitions: Iterable[int]) -> dict[int, Checkpoint]:
+        found: dict[int, Checkpoint] = {}
+        errors: list[MovantError] = []
+
+        async def one(partition: int) -> None:
+            try:
+                found[partition] = await self.load(partition)
+            except MovantError as error:
+                errors.append(error)  # as it is: out of a nursery it would come in a group
+
+        async with trio.open_nursery() as nursery:
+            for partition in partitions:
+                nursery.start_soon(one, partition)
+        if errors:
+            raise errors[0]
+        return found
 
     async def load(self, partition: int) -> Checkpoint:
         """Read a partition's checkpoint, and write against what was read from then on."""

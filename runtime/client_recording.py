@@ -13,14 +13,19 @@ import msgspec
 
 from actors.bundle import Packed
 from actors.checkpoint import Epochs
-from actors.direct_reader import DirectReader
 from actors.generations import begun, generation_start
-from actors.inbound import DeadLetter, Delivery, Letter, Marker, parse
-from actors.kv import Kv
-from actors.kv_definitions import KvDefinitionStore
+from actors.inbound import DeadLetter, Delivery, Letter, parse
 from actors.loading import load
 from actors.partitions import is_void
 from protocols import codec
+from protocols.api import (
+    EpochMarker,
+    MessagePage,
+    RunMessages,
+    StoredMessage,
+    WorkflowFetch,
+    WorkflowPacked,
+)
 from protocols.definition import Workflow
 from protocols.effects import Status
 from protocols.errors import BadValueError, MovantError, NotFoundError
@@ -32,8 +37,6 @@ from runtime.client import Client
 from runtime.version import VERSION
 
 FORMAT: Final = 1
-STREAM: Final = "MAIL"
-DEFINITIONS: Final = "movant_definitions"
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -87,16 +90,22 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
 async def record(client: Client, run: str, now_ns: int) -> Recording:
     """Read the whole mailbox of a run.
 
-    Raises NotFoundError, and UnavailableError when this login may not read the streams.
+    Raises NotFoundError.
     """
     view = await client.show(check_id(run))
     dead = [entry.seq async for entry in client.history(run) if entry.kind == "dead"]
-    transport = client.calls.transport
-    async with DirectReader(transport, STREAM) as reader:
-        stored = await reader.subject(f"movant.mail.*.{run}.>")
-        partition = stored[0].subject.split(".")[2] if stored else "0"
-        marks = await reader.subject(f"movant.mail.{partition}._owner")
-    markers = [parse(each, _ANY_TOKEN) for each in marks]
+    stored: list[StoredMessage] = []
+    markers: list[EpochMarker] = []
+    after = 0
+    while True:
+        page = await client.calls.call(
+            "run.messages", RunMessages(id=run, after=after), MessagePage
+        )
+        stored += page.messages
+        markers = markers or page.markers
+        after = page.next
+        if not after:
+            break
     return Recording(
         id=run,
         workflow=view.workflow,
@@ -113,7 +122,7 @@ async def record(client: Client, run: str, now_ns: int) -> Recording:
         messages=tuple(
             Stored(each.seq, each.at, each.subject, each.headers, each.payload) for each in stored
         ),
-        markers=tuple((each.seq, each.epoch) for each in markers if isinstance(each, Marker)),
+        markers=tuple((each.seq, each.epoch) for each in markers),
         dead=tuple(dead),
         data=await _definition(client, view.definition),
     )
@@ -227,6 +236,9 @@ async def _definition(client: Client, digest: str) -> bytes:
     if not digest:
         return b""
     try:
-        return await KvDefinitionStore(Kv(client.calls.transport, DEFINITIONS)).get(digest)
+        found = await client.calls.call(
+            "workflow.fetch", WorkflowFetch(hash=digest), WorkflowPacked
+        )
     except MovantError:
         return b""
+    return found.data

@@ -36,6 +36,7 @@ from actors.kv_definitions import KvDefinitionStore
 from actors.leases import Leases
 from actors.local import LocalService, RunLocal
 from actors.markers import mark
+from actors.neighbours import refuse_captors
 from actors.outbox import Outbox
 from actors.owner import Owner
 from actors.packing import pack
@@ -43,14 +44,14 @@ from actors.readers import Readers
 from actors.requests import Requests
 from actors.router import Router
 from actors.spawning import Spawning
+from actors.strays import Strays
 from actors.stream_writer import StreamWriter
 from actors.system import open_system
 from protocols.errors import ConfigurationError, MovantError
-from protocols.tokens import KeyRing
 from runtime import collector
-from runtime.bridge.transport import connect
+from runtime.bridge.connection import connect
 from runtime.checkpoints import Checkpoints
-from runtime.client_discovery import login
+from runtime.client_discovery import login, own_login
 from runtime.clock import SystemClock, SystemEntropy
 from runtime.config import DaemonConfig
 from runtime.gateway import Gateway
@@ -58,6 +59,8 @@ from runtime.health import serve_health
 from runtime.identity import ALIVE, is_dead, own_member
 from runtime.parts import Parts
 from runtime.peers import Peers, Registered
+from runtime.reply_keys import load_keys
+from runtime.server.accounts import foreign_subjects
 from runtime.server.configuration import Settings
 from runtime.server.embedded import EmbeddedServer
 from runtime.started import Looking, WhenUp
@@ -70,7 +73,6 @@ from supervisors.tree import SupervisorSpec, build
 
 VERSION: Final = metadata.version("movant")
 STREAMS: Final = ("MAIL", "TIMERS", "EVENTS", "ARCHIVE", "DEAD")
-REPLY_KEY_BYTES: Final = 32
 
 log = structlog.get_logger()
 
@@ -137,6 +139,8 @@ class Daemon:
                 for each in router.views()
                 if each.captured_by
             ]
+        for writer in getattr(self.parts, "writers", {}).values():
+            found += [writer.alarm] if writer.alarm else []
         return found
 
     def drain(self) -> None:
@@ -245,14 +249,16 @@ class Daemon:
                     durability=chosen.durability,
                     store_bytes_max=chosen.file_store_bytes_max,
                     free_bytes_min=chosen.free_bytes_min,
+                    foreign=foreign_subjects(self.config.services),
                 )
             )
         await server.run(Looking(task_status, lambda url: setattr(self, "url", url)))
 
     async def _bridge(self, *, task_status: ChildStatus) -> None:
-        async with connect(
-            self.url, name=f"movant {self.name}", **login(self.config.nats)
-        ) as transport:
+        nats = self.config.nats
+        if not nats.url:
+            nats = own_login(self.config.server.store, self.url, "daemon")
+        async with connect(self.url, name=f"movant {self.name}", **login(nats)) as transport:
             self.parts.transport = transport
             task_status.started()
             await transport.wait_failed()
@@ -262,11 +268,12 @@ class Daemon:
         parts, config = self.parts, self.config
         transport = parts.transport
         try:
+            await refuse_captors(transport, foreign_subjects(config.services))
             await streams.ensure(
                 transport,
                 streams.wanted(partitions=config.partitions, replicas=config.replicas),
             )
-            parts.keys = await self._keys(Kv(transport, "movant_keys"))
+            parts.keys = await load_keys(Kv(transport, "movant_keys"), self.entropy)
         except ConfigurationError as error:
             self._give_up(error)
             raise
@@ -360,10 +367,11 @@ class Daemon:
                 ),
             )
             owner.wire(parts.requests, outbox)
+            dead = DeadLetters(parts.writers["DEAD"])
             intake = parts.intake = Intake(
                 owner,
                 parts.keys,
-                dead=DeadLetters(parts.writers["DEAD"]).take,
+                dead=dead.take,
                 lost=lambda partition: parts.assignment.lost(partition),  # noqa: PLW0108  # below
             )
             parts.readers = Readers(
@@ -383,6 +391,14 @@ class Daemon:
             )
             for path in config.workflows:
                 await self.register(path)
+            strays = Strays(
+                parts.transport,
+                self.entropy,
+                Kv(parts.transport, "movant_checkpoints"),
+                dead,
+                lambda: owner.acts_in(0),
+            )
+            nursery.start_soon(strays.run)
             await nursery.start(self._host, owner)
             await nursery.start(parts.requests.run)
             await nursery.start(parts.readers.run)
@@ -427,12 +443,3 @@ class Daemon:
         Peers(self).tell_all("registered", Registered(list(packed.workflows)))
         log.info("workflow.registered", hash=packed.hash, workflows=list(packed.workflows))
         return list(packed.workflows)
-
-    async def _keys(self, kv: Kv) -> KeyRing:
-        """Load the reply keys; make the first one."""
-        found = {each.key: each.value for each in await kv.all()}
-        if not found:
-            key_id = self.entropy.token(2)
-            await kv.put(key_id, bytes.fromhex(self.entropy.token(REPLY_KEY_BYTES)), revision=0)
-            found = {each.key: each.value for each in await kv.all()}
-        return KeyRing(list(found)[-1], found)

@@ -26,6 +26,7 @@ from protocols.errors import (
 )
 from protocols.ports import Frame, Outgoing
 from runtime.api_daemon import DaemonQueries
+from runtime.api_operations import OperatorQueries
 from runtime.api_queries import RunQueries
 from runtime.api_runs import RunCommands
 from runtime.discovery import Discovery
@@ -74,6 +75,7 @@ class Gateway:
             DirectReader(transport, "MAIL") as mail,
             DirectReader(transport, "ARCHIVE") as archive,
             DirectReader(transport, "EVENTS") as events,
+            DirectReader(transport, "DEAD") as dead,
             trio.open_nursery() as self._nursery,
         ):
             discovery = Discovery(transport)
@@ -81,7 +83,9 @@ class Gateway:
             queries = RunQueries(self._daemon, mail, archive, events, peers)
             commands = RunCommands(self._daemon, mail, queries)
             about = DaemonQueries(self._daemon, discovery, peers)
-            self._handlers = handlers(commands, queries, about)
+            self._handlers = handlers(
+                commands, queries, about, OperatorQueries(self._daemon, mail, dead)
+            )
             self._handlers |= {
                 f"{PEER}run.show": queries.own,
                 f"{PEER}run.standing": queries.standing,
@@ -171,7 +175,10 @@ def _verb(subject: str) -> str:
 
 
 def handlers(
-    commands: RunCommands, queries: RunQueries, daemon: DaemonQueries
+    commands: RunCommands,
+    queries: RunQueries,
+    daemon: DaemonQueries,
+    operator: OperatorQueries,
 ) -> dict[str, Handler]:
     """Return the handler of each verb."""
     found: dict[str, Handler] = {
@@ -186,13 +193,20 @@ def handlers(
         "run.ls": queries.list,
         "run.history": queries.history,
         "run.resolve": queries.resolve,
+        "run.messages": operator.messages,
         "workflow.ls": daemon.workflows,
         "workflow.show": daemon.workflow,
         "workflow.register": daemon.register,
+        "workflow.fetch": operator.fetch,
         "service.ls": daemon.services,
         "service.show": daemon.service,
         "status": daemon.status,
         "actor.tree": daemon.tree,
+        "check": operator.check,
+        "dead.ls": operator.dead_list,
+        "dead.show": operator.dead_show,
+        "dead.replay": operator.dead_replay,
+        "dead.purge": operator.dead_purge,
     }
     assert found.keys() == api.VERBS.keys()
     return found

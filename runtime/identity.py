@@ -15,7 +15,7 @@ ALIVE: Final[set[str]] = set()
 
 def own_member(name: str, version: str) -> Member:
     """Return a record in the name of this process."""
-    return Member(name, socket.gethostname(), os.getpid(), boot_id(), version=version)
+    return Member(name, socket.gethostname(), os.getpid(), boot_id(), "starting", version)
 
 
 def boot_id() -> str:

@@ -8,8 +8,10 @@
 
 Read it in this order: ``limits`` (every bound), ``wire`` (bytes, pure), ``requests`` (tokens
 and deadlines, pure), ``watchdog`` (is it alive, pure), ``handover`` (what the threads share),
+``nkeys`` (logins by key),
 ``client`` (nats-py's handshake), ``link`` (one connection), ``loop`` (connection after
-connection), ``subscription``, ``errors``, ``waking``, ``transport`` (what actors call).
+connection), ``subscription``, ``errors``, ``waking``, ``transport`` (what actors call),
+``connection`` (opens one).
 
 Decisions
 
@@ -42,8 +44,9 @@ Events: ``bridge.connected``, ``bridge.lost``, ``bridge.deaf``, ``bridge.unreach
 ``bridge.closed``.
 """
 
+from runtime.bridge.connection import connect
 from runtime.bridge.limits import BridgeLimits, BridgeStatistics
 from runtime.bridge.subscription import NatsSubscription
-from runtime.bridge.transport import NatsTransport, connect
+from runtime.bridge.transport import NatsTransport
 
 __all__ = ["BridgeLimits", "BridgeStatistics", "NatsSubscription", "NatsTransport", "connect"]

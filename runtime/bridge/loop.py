@@ -23,7 +23,7 @@ import msgspec
 import structlog
 
 from protocols.errors import ConfigurationError, DisconnectedError, InternalError
-from runtime.bridge.client import Login, drop, open_client, shown
+from runtime.bridge.client import Login, drop, open_client, shown, user_of
 from runtime.bridge.handover import Down, Failed, Inbox, Outbox, Refused, Subscribed, Up
 from runtime.bridge.limits import BridgeLimits
 from runtime.bridge.link import Link
@@ -33,6 +33,7 @@ from runtime.bridge.wire import Chunk, subscribe, unsubscribe
 PROBE_SID: Final = b"1"
 """The watchdog's own subscription; trio's begin at 2."""
 _log = structlog.get_logger(__name__)
+_REFUSED_PUBLISH: Final = re.compile(r'Permissions Violation for Publish to "([^"]*)"')
 _REFUSED_SUBSCRIPTION: Final = re.compile(r'Permissions Violation for Subscription to "([^"]*)"')
 
 
@@ -279,7 +280,7 @@ class Loop:
 
     def _refused(self, told: str) -> None:
         self.server_errors += 1
-        _log.error("bridge.refused", told=told)
+        _log.error("bridge.refused", told=told, user=user_of(self._login))
         if f'"{self._probe_subject}"' in told:
             self._probe_permitted = False
             _log.warning("bridge.watchdog_limited", hint="permit this user its own inbox")
@@ -290,7 +291,8 @@ class Loop:
             sid = next(
                 (one for one, want in self._wanted.items() if want.subject == subject), None
             )
-        self._tell(Refused(told, sid))
+        published = _REFUSED_PUBLISH.search(told)
+        self._tell(Refused(told, sid, published[1] if published else ""))
 
     def _tell(self, event: Up | Down | Subscribed | Refused | Failed) -> None:
         inbox = self._inbox

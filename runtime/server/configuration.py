@@ -6,10 +6,13 @@ It is JSON, which nats-server reads as its own format; so there is no quoting to
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import msgspec
+
+from runtime.server.accounts import accounts
 
 LOOPBACK: Final = "127.0.0.1"
 PAYLOAD_BYTES_MAX: Final = 1024 * 1024
@@ -31,22 +34,11 @@ Durability = Literal["fsync", "interval"]
 """``fsync``: an acknowledged message is on disk. ``interval``: it survives a process crash."""
 
 
-class User(msgspec.Struct, frozen=True, kw_only=True):
-    """Who may connect, and what he may publish and subscribe to."""
-
-    name: str
-    password: str
-    publish: tuple[str, ...]
-    subscribe: tuple[str, ...]
-    responds: bool = False
-    """Whether he may answer requests on their reply subject."""
-
-
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a person may choose about the embedded server.
 
-    ``port`` 0 is a free one, kept over restarts. With ``users`` nobody else may connect; the
-    first one is the daemon itself and needs all permissions.
+    ``port`` 0 is a free one, kept over restarts. ``foreign`` are subjects of services outside
+    of ``movant.svc``, as ``accounts.foreign_subjects`` gives them.
     """
 
     store: Path
@@ -57,32 +49,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     store_bytes_max: int = STORE_BYTES_MAX
     memory_bytes_max: int = MEMORY_BYTES_MAX
     free_bytes_min: int = FREE_BYTES_MIN
-    users: tuple[User, ...] = ()
+    foreign: tuple[str, ...] = ()
 
 
-def standard_users(daemon: str, client: str, service: str) -> tuple[User, ...]:
-    """Return the users of the permissions-by-kind rule, given a password for each."""
-    everything = (">",)
-    return (
-        User(name="daemon", password=daemon, publish=everything, subscribe=everything),
-        User(
-            name="client",
-            password=client,
-            publish=("movant.to.*.start.>", "movant.to.*.signal.>", "movant.api.>", "$SRV.>"),
-            subscribe=("_INBOX.>", "movant.event.>"),
-        ),
-        User(
-            name="service",
-            password=service,
-            publish=("movant.to.*.reply.>",),
-            subscribe=("_INBOX.>", "movant.svc.>", "$SRV.>"),
-            responds=True,
-        ),
-    )
-
-
-def render(settings: Settings, port: int) -> str:
+def render(settings: Settings, port: int, passwords: Mapping[str, str]) -> str:
     """Return the text of the configuration file. ``port`` 0 lets the server choose.
+
+    Nobody connects but the users of ``accounts``; ``passwords`` has one for each.
 
     All files of the server stand in the store directory; ``port`` goes before the settings'
     own, because a restart keeps the port of the first start.
@@ -104,9 +77,8 @@ def render(settings: Settings, port: int) -> str:
             "max_file_store": settings.store_bytes_max,
             "max_memory_store": settings.memory_bytes_max,
         },
+        "accounts": accounts(passwords, settings.foreign),
     }
-    if settings.users:
-        document["authorization"] = {"users": [_user(each) for each in settings.users]}
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -118,13 +90,3 @@ ERROR_FILE: Final = "server.err"
 CONFIGURATION_FILE: Final = "server.conf"
 LOCK_FILE: Final = "daemon.lock"
 PORT_FILE: Final = "server.port"
-
-
-def _user(user: User) -> dict[str, Any]:
-    permissions: dict[str, Any] = {
-        "publish": list(user.publish),
-        "subscribe": list(user.subscribe),
-    }
-    if user.responds:
-        permissions["allow_responses"] = True
-    return {"user": user.name, "password": user.password, "permissions": permissions}

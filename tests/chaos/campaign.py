@@ -20,6 +20,7 @@ from protocols.codec import encode
 from protocols.errors import MovantError, RefusedError
 from protocols.ports import Outgoing
 from runtime.bridge import connect
+from runtime.server.credentials import ensure
 from tests.chaos.checker import Findings, check
 from tests.chaos.faults import Faults
 from tests.chaos.proxy import Proxy, proxied
@@ -69,8 +70,10 @@ class Play:
         *,
         server: NatsServer | None = None,
         proxy: Proxy | None = None,
+        service_url: str = "",
     ) -> None:
         self.url = url
+        self.service_url = service_url or url
         self.directory = directory
         self.server = server
         self.proxy = proxy
@@ -83,7 +86,9 @@ class Play:
 
     def serve(self, kind: str) -> None:
         """Start a service."""
-        process = Process("-m", "tests.chaos.services", kind, self.url, str(self.file(kind)))
+        process = Process(
+            "-m", "tests.chaos.services", kind, self.service_url, str(self.file(kind))
+        )
         self.services[kind] = process
         process.start()
 
@@ -133,8 +138,15 @@ async def playing(binary: str, variant: str, *, crowded: bool) -> AsyncIterator[
         async with AsyncExitStack() as stack:
             if variant == "embedded":
                 port = _free_port()
-                daemon = Process(*common, "--store", str(directory / "s"), "--port", str(port))
-                play = Play(f"nats://127.0.0.1:{port}", directory, daemon)
+                store = directory / "s"
+                store.mkdir(mode=0o700)
+                secrets = ensure(store)  # the daemon would make them; services start beside it
+                daemon = Process(*common, "--store", str(store), "--port", str(port))
+                admin, service = (
+                    f"nats://{user}:{secrets[user]}@127.0.0.1:{port}"
+                    for user in ("admin", "service")
+                )
+                play = Play(admin, directory, daemon, service_url=service)
             else:
                 server = stack.enter_context(NatsServer(binary))
                 proxy = await stack.enter_async_context(proxied(server.port))

@@ -208,6 +208,16 @@ def test_a_run_is_shown_with_what_it_waits_for(ask: Cli, responder: Responder) -
     assert "step /charge  billing.charge  attempt 3" in ended.out
 
 
+def test_a_run_that_continued_shows_its_generation(ask: Cli, responder: Responder) -> None:
+    """Whoever reads its paths wants to know what ``/@3`` means."""
+    responder.answers["run.resolve"] = api.RunResolved(id="r1")
+    responder.answers["run.show"] = _view(generation=1_234)
+
+    ended = ask("run", "show", "r1")
+
+    assert "generation  1,234" in ended.out
+
+
 def test_a_blocked_run_says_how_to_go_on(ask: Cli, responder: Responder) -> None:
     """Blocked is repaired by code, not by waiting."""
     responder.answers["run.resolve"] = api.RunResolved(id="r1")

@@ -153,7 +153,7 @@ async def moving(ctx: movant.Context, value: int) -> object:
 """)
         await movant.daemon.register(source)
         await movant("run.migrate", id="a")
-        ended = await movant.ended("a")
+        ended = await movant.view_when("a", lambda view: view["status"] == "completed")
 
     assert ended["result"] == [2, 2]
     assert len(shop.keys) == 2

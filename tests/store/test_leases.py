@@ -8,8 +8,8 @@ import pytest
 
 from actors import streams
 from actors.kv import Kv
-from actors.leases import Leases
-from actors.membership import LEASE_S, Member
+from actors.leases import Leases, Sight
+from actors.membership import LEASE_S, Member, Plan, plan
 from protocols.errors import AlreadyExistsError
 from runtime.bridge import NatsTransport, connect
 from runtime.clock import SystemClock
@@ -88,8 +88,9 @@ async def test_who_does_not_renew_is_taken_for_dead(transport: NatsTransport) ->
     await second.join()
     assert (await second.look()).members.keys() == {"a", "b"}
 
-    clock.at += LEASE_S - 0.1
-    await second.join()
+    for _ in range(2):
+        clock.at += LEASE_S / 2 - 0.05
+        await second.join()
     before = (await second.look()).members.keys()
     clock.at += 0.2
     after = (await second.look()).members.keys()
@@ -98,7 +99,10 @@ async def test_who_does_not_renew_is_taken_for_dead(transport: NatsTransport) ->
     assert after == {"b"}
 
 
-async def test_who_could_not_renew_itself_blames_nobody(transport: NatsTransport) -> None:
+@pytest.mark.parametrize("first_comes", ["renewal", "look"])
+async def test_who_could_not_renew_itself_blames_nobody(
+    transport: NatsTransport, first_comes: str
+) -> None:
     """While the server was away nobody could renew: silence of that time does not count."""
     clock = Clock()
     first, second = leases(transport, "a", clock), leases(transport, "b", clock)
@@ -107,8 +111,63 @@ async def test_who_could_not_renew_itself_blames_nobody(transport: NatsTransport
     await second.look()
 
     clock.at += LEASE_S + 1
+    if first_comes == "renewal":
+        await second.join()
 
     assert (await second.look()).members.keys() == {"a", "b"}
+
+
+async def test_a_record_that_cannot_be_read_stands_for_a_daemon(transport: NatsTransport) -> None:
+    """A newer version may write states that we do not know: it keeps what it owns."""
+    mine = leases(transport, "a", Clock())
+    kv = Kv(transport, "movant_leases")
+    await mine.join()
+    await kv.put("member.new", b'{"name":"new","host":"h","pid":1,"state":"resting"}')
+    await kv.put("member.odd", b"\xff")
+    await kv.put("partition.0", b'{"member":"new"}')
+    await kv.put("partition.1", b"{")
+
+    sight = await mine.look()
+
+    assert {key: each.state for key, each in sight.members.items()} == {
+        "a": "up",
+        "new": "starting",
+        "odd": "starting",
+    }
+    assert [claim.member for claim, _ in sight.claims] == ["new", "", "", ""]
+
+
+async def test_who_starts_gets_nothing_before_he_can_take_it(transport: NatsTransport) -> None:
+    """Others keep their partitions until then: nobody would serve what they gave."""
+    clock = Clock()
+    mine = leases(transport, "a", clock)
+    newcomer = Leases(
+        Kv(transport, "movant_leases"),
+        clock,
+        "b",
+        Member("newcomer", "host", 2, state="starting"),
+        lambda _, __: False,
+        partitions=PARTITIONS,
+    )
+    await mine.join()
+    await newcomer.join()
+    before = plan_of(await mine.look())
+    await newcomer.be_up()
+    after = plan_of(await mine.look())
+    newcomer.be_starting()
+    await newcomer.join()
+    again = plan_of(await mine.look())
+    await newcomer.drain()
+    await newcomer.be_up()
+
+    assert (len(before.give), len(after.give), len(again.give)) == (0, 2, 0)
+    assert newcomer.state == "draining"
+
+
+def plan_of(sight: Sight) -> Plan:
+    """Return what ``a`` should do when it owns everything."""
+    states = {key: each.state for key, each in sight.members.items()}
+    return plan("a", states, ["a"] * PARTITIONS)
 
 
 @pytest.mark.parametrize("gone", ["its process is dead", "it has left"])

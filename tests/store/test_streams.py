@@ -82,7 +82,8 @@ async def test_a_stream_that_has_our_subjects_is_refused(nats_server: NatsServer
             await streams.ensure(transport, list(WANTED.values()))
 
     assert "MAIL" in refused.value.message
-    assert "nats stream ls" in refused.value.hint
+    assert "stream OTHER" in refused.value.message
+    assert "account of its own" in refused.value.hint
 
 
 # Timers

@@ -24,6 +24,8 @@ READY_S_MAX: Final = 20.0
 STOP_S_MAX: Final = 10.0
 _POLL_S: Final = 0.01
 _LOG_LINES_SHOWN: Final = 20
+_TLS: Final = b'"tls_required":true'
+"""Then our plain handshake is cut off: it serves, and whoever has certificates gets in."""
 
 _CONFIGURATION: Final = """\
 listen: "127.0.0.1:{port}"
@@ -207,7 +209,7 @@ def _answers(port: int) -> bool:
                 if not chunk or b"-ERR" in chunk:
                     # With users configured the API needs credentials: a PONG or a refusal
                     # of the login proves as much as we need.
-                    return b"Authorization Violation" in seen + chunk
+                    return b"Authorization Violation" in seen + chunk or _TLS in seen
                 seen += chunk
                 if b"\r\nHMSG " in seen:
                     return False

@@ -151,6 +151,13 @@ async def once(ctx: movant.Context, value: Any) -> Any:
     return await ctx.call("shop", "buy", {"n": 0}, name="s", idempotent=False, timeout_s=5)
 
 
+@movant.workflow("probe.once_later")
+async def once_later(ctx: movant.Context, value: Any) -> Any:
+    """Wait for a signal, then ask a service that is not idempotent."""
+    await ctx.signal("go")
+    return await ctx.call("shop", "buy", {"n": 0}, name="s", idempotent=False, timeout_s=5)
+
+
 @movant.workflow("probe.tidy")
 async def tidy(ctx: movant.Context, value: Any) -> Any:
     """Undo something when it is cancelled."""
