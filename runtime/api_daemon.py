@@ -14,7 +14,7 @@ from protocols import api
 from protocols.errors import BadValueError, NotFoundError, UnavailableError
 from runtime.discovery import Discovery
 from runtime.peers import Peers, Registered
-from runtime.ranges import ranges
+from runtime.ranges import brief
 from runtime.server.accounts import foreign_subjects
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ class DaemonQueries:
         nodes = []
         if views:
             epochs = sorted({each.epoch for each in views})
-            numbers = ranges([each.partition for each in views])
+            numbers = brief([each.partition for each in views])
             nodes.append(
                 api.ActorNode(
                     name=f"partitions {numbers}, epochs {epochs[0]}-{epochs[-1]}",

@@ -90,6 +90,8 @@ def _several(binary: str, options: argparse.Namespace) -> int:
                 )
             )
             print(several.table(outcome), flush=True)  # noqa: T201 - a report
+            if outcome.ended_s > several.SLOW_S:
+                print("\n".join(outcome.notes), flush=True)  # noqa: T201
             if outcome.findings:
                 failed.append(f"{fault} with {daemons}")
                 print("\n".join(["  " + each for each in outcome.findings]), flush=True)  # noqa: T201

@@ -193,7 +193,7 @@ async def run(
                 api, wanted, {name: play.file(name) for name in play.services}, live_s=LIVE_S
             )
             if ended_s > SLOW_S:
-                doing.notes += await _slowest(api, wanted)
+                doing.notes += await slowest(api, wanted)
         return Report(
             seed=seed,
             variant=variant,
@@ -205,7 +205,7 @@ async def run(
         )
 
 
-async def _slowest(api: Api, wanted: Plan) -> list[str]:
+async def slowest(api: Api, wanted: Plan) -> list[str]:
     """Return the mailboxes of those that ended last, with times before their end."""
     views = [await api("run.show", id=each) for each in wanted.expected]
     views.sort(key=lambda each: -each.get("finished_at", 0))

@@ -27,7 +27,7 @@ import trio
 from actors.membership import LEASE_S
 from protocols.errors import MovantError
 from runtime.bridge import connect
-from tests.chaos.campaign import FLOWS, drive, until_ended
+from tests.chaos.campaign import FLOWS, drive, slowest, until_ended
 from tests.chaos.checker import Findings, check
 from tests.chaos.proxy import Proxy, proxied
 from tests.chaos.reruns import Tally, tally
@@ -46,7 +46,8 @@ SHARED_S: Final = 30.0
 """After each fault all daemons are back within this."""
 DRAIN_S: Final = 15.0
 LIVE_S: Final = 12.0
-BOUND_S: Final = 75.0
+SLOW_S: Final = 10.0
+"""When it takes longer until all have ended, the mailboxes of the last ones are shown."""
 
 MAIN: Final = ("kill", "freeze", "drain", "server")
 MORE: Final = ("blink", "join", "partition", "service", "kill two")
@@ -267,6 +268,8 @@ async def run(
             calm = trio.current_time()
             await until_ended(api, rounds.wanted)
             ended_s = round(trio.current_time() - calm, 1)
+            if ended_s > SLOW_S:
+                rounds.notes += await slowest(api, rounds.wanted)
             files = {name: stage.directory / f"{name}.jsonl" for name in stage.services}
             findings += await check(api, rounds.wanted, files, live_s=LIVE_S)
             streams = await read(transport)
