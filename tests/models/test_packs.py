@@ -13,8 +13,10 @@ PINS = Bound(pins=True, script=("start",))
 REPLICAS = Bound(owners=1, replicas=True)
 SHOWN_BY = {
     "below the position": IN_TURN,
+    "by evidence": REPLICAS,
+    "first that has it": REPLICAS,
     "whole read": OVERLAPPING,
-    "settled": IN_TURN,
+    "from the archive": IN_TURN,
     "valid only": PINS,
     "marker below": PINS,
     "claim": OVERLAPPING,
