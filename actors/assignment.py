@@ -22,7 +22,8 @@ from actors.owner import Owner
 from actors.readers import Readers
 from protocols.errors import AlreadyExistsError, MovantError
 
-LOOK_S: Final = 0.5
+LOOK_S: Final = 0.25
+"""A silence begins up to one look late and is noticed up to one look late."""
 FOLD_S: Final = 10.0
 """How long a hand-over waits for what was read to be folded; the checkpoint tells the rest."""
 
@@ -63,7 +64,7 @@ class Assignment:
         """The member that claimed each partition, as of the last look."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Look twice a second until cancelled. Reports started after the first round."""
+        """Look four times a second until cancelled. Reports started after the first round."""
         try:
             await self._look(task_status)
         finally:

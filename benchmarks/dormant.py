@@ -195,6 +195,8 @@ def _restart(opened: Stage) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Run the benchmark and return its figures."""
+    if options.allocator == "c":
+        os.environ["PYTHONMALLOC"] = "malloc"  # for the daemon, which inherits it
     with stage() as opened:
         raw = fdatasync_per_s(opened.store)
         opened.daemon(options.durability)
@@ -204,6 +206,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "benchmark": "dormant",
         "instances": options.instances,
         "durability": options.durability,
+        "allocator": options.allocator,
         **figures,
         "fdatasync_per_s": round(raw),
         **machine(),
@@ -217,6 +220,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--levels", default=LEVELS, help="parts at which memory is read")
     parser.add_argument("--signals", type=int, default=1_000, help="one by one, and at once")
     parser.add_argument("--after-restart", type=int, default=200)
+    parser.add_argument(
+        "--allocator",
+        choices=["python", "c"],
+        default="python",
+        help="the daemon's: Python's own keeps what a burst took, C's gives it back",
+    )
     parser.add_argument("--durability", choices=["fsync", "interval"], default="fsync")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(argv)

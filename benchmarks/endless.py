@@ -177,7 +177,7 @@ def figures(run: Run, began: float, seconds: float) -> dict[str, Any]:
 
     first, last = steps(warm, warm + window), steps(seconds - window, seconds)
     times = [took for _, took in run.probes] or [0.0]
-    late = [took for at, took in run.probes if at >= seconds - window] or [0.0]
+    late = [took for at, took in run.probes if at >= seconds - window] or times[-1:]
     overall = steps(warm, seconds)
     return {
         "steps_per_s": round(overall),

@@ -45,6 +45,7 @@ _STEP_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")
 TO: Final = "movant.to."
 MAIL: Final = "movant.mail."
 PEERS: Final = "_all"
+API_AGAIN: Final = "movant.api.again."
 OWNER_TOKEN: Final = "_owner"  # noqa: S105 - a subject token, no secret
 
 
@@ -208,6 +209,11 @@ def done(partition: int, instance_id: str) -> str:
 def api(verb: str) -> str:
     """Return the subject of an API verb such as ``run.start``."""
     return f"movant.api.{verb}"
+
+
+def api_again(verb: str) -> str:
+    """Return where a request goes that nobody has answered: to every daemon, not to one."""
+    return f"{API_AGAIN}{verb}"
 
 
 def peer(member: str, verb: str) -> str:

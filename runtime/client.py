@@ -30,7 +30,7 @@ from runtime.client_batches import CHUNK_ITEMS, WINDOW, signals, starts
 from runtime.client_calls import ANSWER_S, PATIENCE_S, Calls
 from runtime.client_watch import watch
 
-WAIT_SLICE_S: Final = 10.0
+WAIT_SLICE_S: Final = 4.0
 """One request waits this long for an end; the next one follows. A daemon that went away in
 between is noticed within this time."""
 _ID_BYTES: Final = 10

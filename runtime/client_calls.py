@@ -2,6 +2,11 @@
 
 Every verb can be repeated: starts and signals carry ids that the client chose, reads change
 nothing. So a request that nobody answered is sent again, also when its outcome is unknown.
+
+    one daemon of several -- no answer for 2 s --> all of them, and the first answer counts
+
+A request goes to one daemon of a queue group. When that one is frozen the server does not know
+it for minutes, and would give it the repeat as well; so a repeat goes to all.
 """
 
 from __future__ import annotations
@@ -26,11 +31,12 @@ from protocols.errors import (
 )
 from protocols.ports import Frame, Outgoing, Transport
 from protocols.subjects import api as api_subject
+from protocols.subjects import api_again
 
-ANSWER_S: Final = 4.0
-"""How long one request waits for its answer, beyond what it asks the daemon to wait.
-
-Among several daemons the one that gets it may be frozen: another one may get the repeat."""
+ANSWER_S: Final = 5.0
+"""How long one request waits for its answer, beyond what it asks the daemon to wait."""
+ALONE_S: Final = 2.0
+"""For so long only one daemon is asked; the answer of a slow one counts also after that."""
 PATIENCE_S: Final = 16.0
 """How long a client keeps asking when nobody can answer: a restart of the daemon."""
 TELL_S: Final = 0.7
@@ -105,7 +111,8 @@ class Calls:
         told = False
         while True:
             try:
-                frame = await self._asked(message, extra_s)
+                again = repeat and msgspec.structs.replace(message, subject=api_again(verb))
+                frame = await self._asked(message, again or None, extra_s)
                 return self._decoded(verb, frame, result)
             except (UnavailableError, UnknownOutcomeError) as error:
                 unknown = isinstance(error, UnknownOutcomeError)
@@ -119,22 +126,34 @@ class Calls:
             await trio.sleep(pause_s * (1 + secrets.randbelow(_JITTER_STEPS) / _JITTER_STEPS))
             pause_s = min(2 * pause_s, _PAUSE_S_MAX)
 
-    async def _asked(self, message: Outgoing, extra_s: float) -> Frame:
+    async def _asked(self, message: Outgoing, again: Outgoing | None, extra_s: float) -> Frame:
         """Send one request; who wants to know is told when its answer takes long."""
-        answer_s = self._answer_s + extra_s
         if self._waiting is None or extra_s:
-            return await self.transport.request(message, answer_s)
+            return await self._answer(message, again, extra_s)
         found: Frame | MovantError
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_tell_late, self._waiting)
             try:
-                found = await self.transport.request(message, answer_s)
+                found = await self._answer(message, again, extra_s)
             except MovantError as error:
                 found = error  # raised below: outside of the nursery's group
             nursery.cancel_scope.cancel()
         if isinstance(found, MovantError):
             raise found
         return found
+
+    async def _answer(self, message: Outgoing, again: Outgoing | None, extra_s: float) -> Frame:
+        """Return the first answer of whoever is asked. Raises why there is none."""
+        alone_s = min(ALONE_S, self._answer_s) + extra_s
+        answers = _Answers()
+        answers.open += 1
+        self.transport.request_soon(message, self._answer_s + extra_s, answers.told)
+        if again is not None:
+            with trio.move_on_after(alone_s):
+                return await answers.first()
+            answers.open += 1
+            self.transport.request_soon(again, self._answer_s + extra_s, answers.told)
+        return await answers.first()
 
     def _decoded(self, verb: str, frame: Frame, result: type[Result]) -> Result:
         if frame.headers:
@@ -157,6 +176,33 @@ class Calls:
 async def _tell_late(waiting: Callable[[MovantError], None]) -> None:
     await trio.sleep(LATE_S)
     waiting(UnknownOutcomeError("the daemon has not answered yet"))
+
+
+class _Answers:
+    """The answers to one request that may be sent twice."""
+
+    __slots__ = ("_event", "_found", "open")
+
+    def __init__(self) -> None:
+        self.open = 0
+        self._event = trio.Event()
+        self._found: Frame | MovantError | None = None
+
+    def told(self, answer: Frame | MovantError) -> None:
+        self.open -= 1
+        if isinstance(self._found, Frame):
+            return
+        self._found = answer
+        if isinstance(answer, Frame) or not self.open:
+            self._event.set()
+
+    async def first(self) -> Frame:
+        """Return the first answer; raise the last error when there is none."""
+        await self._event.wait()
+        assert self._found is not None
+        if isinstance(self._found, Frame):
+            return self._found
+        raise self._found
 
 
 def _refusal(found: dict[str, str], payload: bytes) -> MovantError:

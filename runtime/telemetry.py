@@ -68,7 +68,7 @@ EVENTS: Final[dict[str, str]] = {
     "health.listening": "Health is served over HTTP.",
     "lease.not_renewed": "The lease could not be renewed; another daemon may take over.",
     "lease.taken_meanwhile": "A partition has another owner already.",
-    "lease.unreadable": "A record among the members or claims cannot be decoded.",
+    "lease.unreadable": "A record of another daemon cannot be read; it keeps what it owns.",
     "letter.dead": "A message went to dead letters, with its reason.",
     "letter.lost": "A dead letter could not be stored.",
     "letter.refused": "The server refused a dead letter.",
