@@ -16,7 +16,6 @@ come after it are made anew from it.
 from __future__ import annotations
 
 import socket
-from contextlib import suppress
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -46,8 +45,7 @@ from actors.router import Router
 from actors.spawning import Spawning
 from actors.stream_writer import StreamWriter
 from actors.system import open_system
-from protocols.errors import AlreadyExistsError, ConfigurationError, MovantError
-from protocols.tokens import KeyRing
+from protocols.errors import ConfigurationError, MovantError
 from runtime import collector
 from runtime.bridge.transport import connect
 from runtime.checkpoints import Checkpoints
@@ -59,6 +57,7 @@ from runtime.health import serve_health
 from runtime.identity import ALIVE, is_dead, own_member
 from runtime.parts import Parts
 from runtime.peers import Peers, Registered
+from runtime.reply_keys import load_keys
 from runtime.server.configuration import Settings
 from runtime.server.embedded import EmbeddedServer
 from runtime.started import Looking, WhenUp
@@ -71,9 +70,7 @@ from supervisors.tree import SupervisorSpec, build
 
 VERSION: Final = metadata.version("movant")
 STREAMS: Final = ("MAIL", "TIMERS", "EVENTS", "ARCHIVE", "DEAD")
-REPLY_KEY_BYTES: Final = 32
-FIRST_KEY: Final = "k1"
-"""Id of the first reply key: the same for all, so that only one of them can make it."""
+DRAIN_AGAIN_S: Final = 0.25
 
 log = structlog.get_logger()
 
@@ -167,7 +164,7 @@ class Daemon:
                 if self._fatal is None:
                     log.info("daemon.draining", timeout_s=self.config.drain_timeout_s)
                     with trio.move_on_after(self.config.drain_timeout_s):
-                        await self._finish()
+                        await self._finish_patiently()
             root.request_stop()
         self.state = "stopped"
         log.info("daemon.stopped", daemon=self.name)
@@ -182,6 +179,17 @@ class Daemon:
         finally:
             self._drain.set()
             self._changed.set()
+
+    async def _finish_patiently(self) -> None:
+        """Finish; when the server does not answer, again until the time is over."""
+        while True:
+            try:
+                await self._finish()
+            except MovantError as error:
+                log.warning("drain.waiting", reason=str(error))
+                await trio.sleep(DRAIN_AGAIN_S)
+            else:
+                return
 
     async def _finish(self) -> None:
         """Take nothing new, let what is under way be stored, write the last checkpoint."""
@@ -269,7 +277,7 @@ class Daemon:
                 transport,
                 streams.wanted(partitions=config.partitions, replicas=config.replicas),
             )
-            parts.keys = await self._keys(Kv(transport, "movant_keys"))
+            parts.keys = await load_keys(Kv(transport, "movant_keys"), self.entropy)
         except ConfigurationError as error:
             self._give_up(error)
             raise
@@ -429,15 +437,3 @@ class Daemon:
         Peers(self).tell_all("registered", Registered(list(packed.workflows)))
         log.info("workflow.registered", hash=packed.hash, workflows=list(packed.workflows))
         return list(packed.workflows)
-
-    async def _keys(self, kv: Kv) -> KeyRing:
-        """Load the reply keys; make the first one.
-
-        Of daemons that start together one makes it, and all have it: a reply whose key a
-        daemon does not know would be none for its folds.
-        """
-        while not (found := {each.key: each.value for each in await kv.all()}):
-            secret = bytes.fromhex(self.entropy.token(REPLY_KEY_BYTES))
-            with suppress(AlreadyExistsError):
-                await kv.put(FIRST_KEY, secret, revision=0)
-        return KeyRing(list(found)[-1], found)
