@@ -75,6 +75,7 @@ from supervisors.tree import SupervisorSpec, build
 
 VERSION: Final = metadata.version("movant")
 STREAMS: Final = ("MAIL", "TIMERS", "EVENTS", "ARCHIVE", "DEAD")
+DRAIN_AGAIN_S: Final = 0.25
 
 log = structlog.get_logger()
 
@@ -154,7 +155,7 @@ class Daemon:
                 if self._fatal is None:
                     log.info("daemon.draining", timeout_s=self.config.drain_timeout_s)
                     with trio.move_on_after(self.config.drain_timeout_s):
-                        await self._finish()
+                        await self._finish_patiently()
             root.request_stop()
         self.state = "stopped"
         log.info("daemon.stopped", daemon=self.name)
@@ -169,6 +170,17 @@ class Daemon:
         finally:
             self._drain.set()
             self._changed.set()
+
+    async def _finish_patiently(self) -> None:
+        """Finish; when the server does not answer, again until the time is over."""
+        while True:
+            try:
+                await self._finish()
+            except MovantError as error:
+                log.warning("drain.waiting", reason=str(error))
+                await trio.sleep(DRAIN_AGAIN_S)
+            else:
+                return
 
     async def _finish(self) -> None:
         """Take nothing new, let what is under way be stored, write the last checkpoint."""

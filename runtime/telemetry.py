@@ -60,6 +60,7 @@ EVENTS: Final[dict[str, str]] = {
     "daemon.stopped": "Everything is stored; the process ends.",
     "definition.refused": "A definition cannot run here; its instances are blocked.",
     "definition.waiting": "A definition cannot be read now; it is asked again.",
+    "drain.waiting": "The server does not answer; the drain goes on when it does.",
     "effect.refused": "The server refused an effect for good.",
     "event.lost": "An event could not be published.",
     "ferry.carried": "The import of timers stood still; their firings were brought by hand.",
