@@ -98,12 +98,15 @@ class Activation:
         """Fold what is stored now; False when it has to be looked at again."""
         instance = actor.instance
         folded = instance.folded
+        least = actor.needed
         try:
+            if not least:  # no message asked for it: the leader tells what is the newest
+                least = await self._mailboxes.newest(mailbox(actor.id, actor.partition))
             newest, snapshot, mails = await self._read(actor)
         except MovantError as error:
             log.warning("activation.waiting", run=actor.id, reason=str(error))
             return False
-        if actor.gone or max(newest, folded) < actor.needed:
+        if actor.gone or max(newest, folded) < max(least, actor.needed):
             return False
         if folded and definition_of(mails) not in {"", instance.definition}:
             self._home.remake(actor)

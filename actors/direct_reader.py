@@ -29,6 +29,8 @@ SUBJECTS_MAX: Final = 1_000
 """The server refuses more than 1,024 subjects in one request (413)."""
 CONTINUED: Final = "owner.continued"
 """What the subject of a record of a generation ends with."""
+PAUSE_S: Final = (0.0, 0.1, 0.5)
+"""Before each try. A server that has just died is asked in vain until the others know it."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -41,6 +43,20 @@ class _Counts(msgspec.Struct):
     state: State = msgspec.field(default_factory=State)
 
 
+class _Last(msgspec.Struct):
+    """What STREAM.MSG.GET tells about the newest message."""
+
+    class Message(msgspec.Struct):
+        seq: int
+
+    class Error(msgspec.Struct):
+        code: int = 0
+
+    message: Message | None = None
+    error: Error | None = None
+
+
+_last_decoder: Final = msgspec.json.Decoder(_Last)
 _counts_decoder: Final = msgspec.json.Decoder(_Counts)
 
 
@@ -55,9 +71,11 @@ class _Read(msgspec.Struct):
 class DirectReader:
     """Reads of one stream. Open it inside a nursery-less ``async with``."""
 
-    def __init__(self, transport: Transport, stream: str) -> None:
+    def __init__(self, transport: Transport, stream: str, *, replicas: int = 1) -> None:
         self._transport = transport
+        self._replicas = replicas
         self._subject = f"$JS.API.DIRECT.GET.{stream}"
+        self._leader_subject = f"$JS.API.STREAM.MSG.GET.{stream}"
         self._info_subject = f"$JS.API.STREAM.INFO.{stream}"
         self._reads: dict[str, _Read] = {}
         self._limit = trio.CapacityLimiter(READS_MAX)
@@ -153,6 +171,23 @@ class DirectReader:
             if not left:
                 return
 
+    async def newest(self, filter_subject: str) -> int:
+        """Return a sequence that a complete answer for the filter must reach, as the leader says.
+
+        For who reads without a message that made him ask (hazard S6). One server alone is never
+        behind: then it is 0. Raises UnavailableError, UnknownOutcomeError.
+        """
+        if self._replicas == 1:
+            return 0
+        body = msgspec.json.encode({"last_by_subj": filter_subject})
+        answer = await self._transport.request(Outgoing(self._leader_subject, body), READ_S)
+        found = _last_decoder.decode(answer.payload)
+        if found.message is not None:
+            return found.message.seq
+        if found.error is not None and found.error.code == 404:  # noqa: PLR2004 - nothing there
+            return 0
+        raise UnavailableError(f"{self._leader_subject} does not answer")
+
     async def last(self, subjects: Sequence[str]) -> list[Delivery]:
         """Return the last message of each subject; filters with wildcards may be used."""
         found: list[Delivery] = []
@@ -168,7 +203,8 @@ class DirectReader:
         batch early, by its bytes. Raises UnavailableError when the stream does not answer.
         """
         body = msgspec.json.encode(request)
-        for _ in range(3):
+        for pause_s in PAUSE_S:
+            await trio.sleep(pause_s)
             async with self._limit:
                 read = await self._ask(body)
             if read is None:

@@ -65,6 +65,8 @@ class Leases:
         self._unread: set[str] = set()
         self.members: dict[str, Member] = {}
         """Who lived at the last look."""
+        self.silent: dict[str, Member] = {}
+        """Who did not say good-bye, is silent, and has not come back under the same name."""
 
     @property
     def held(self) -> bool:
@@ -135,6 +137,12 @@ class Leases:
         living = self._sightings.living(revisions, now, surely_gone=gone)
         self.members = {key: members[key] for key in living if key in members}
         self.members[self.key] = self._me
+        names = {each.name for each in self.members.values()}
+        self.silent = {
+            key: each
+            for key, each in members.items()
+            if key not in gone and key not in self.members and each.name not in names
+        }
         claims = [(Claim(), 0)] * self._partitions
         for each in stored:
             number = each.key.removeprefix(PARTITION)

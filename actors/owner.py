@@ -18,6 +18,7 @@ import structlog
 import trio
 
 from actors import checkpoint as cp
+from actors.acting import Acting
 from actors.activation import Activation
 from actors.decisions import Decisions
 from actors.definitions import Definitions
@@ -32,7 +33,7 @@ from actors.passivation import Passivation, woken
 from actors.requests import Requests
 from actors.system import ActorSystem
 from actors.workflow import WorkflowActor
-from protocols.effects import AnyEffect, Arm, Ask, Continue, Pin
+from protocols.effects import AnyEffect, Pin
 from protocols.errors import MovantError
 from protocols.mail import AnyMail, AttemptTimedOut, Pinned, Start, Woken
 from protocols.ports import Clock
@@ -96,6 +97,11 @@ class Owner:
         self._nursery: trio.Nursery | None = None
         self._finished: dict[str, None] = {}
         self.partitions = Partitions(partitions)
+        self.acting = Acting(
+            self.partitions,
+            lambda *pin: self._start_soon(self.decisions.pin, *pin),
+            self.decisions.continued,
+        )
         self._begun = trio.Event()
         """Set, and made anew, whenever a marker of our own was read, or is waited for no more."""
         self.backlog = 0
@@ -105,8 +111,8 @@ class Owner:
 
     def wire(self, requests: Requests, outbox: Outbox) -> None:
         """Connect what acts for the owner; once, before ``run``."""
-        self.requests = self.passivation.requests = requests
-        self.outbox = self.passivation.outbox = self.decisions.outbox = outbox
+        self.requests = self.acting.requests = self.passivation.requests = requests
+        self.outbox = self.acting.outbox = self.passivation.outbox = self.decisions.outbox = outbox
 
     def demand(self) -> int:
         """Return how many more messages may be handed over."""
@@ -252,6 +258,8 @@ class Owner:
         ):
             actor.needed = mail.seq
             self._activate(actor)
+        else:
+            actor.holding = not self.partitions.owned[letter.partition].begun
         return actor
 
     def _start_actor(self, instance_id: str, partition: int, threshold: int) -> WorkflowActor:
@@ -287,7 +295,7 @@ class Owner:
     # Activation: fold the stored mailbox.
 
     def _activate(self, actor: WorkflowActor) -> None:
-        actor.activating = True
+        actor.activating = actor.holding = True
         if not actor.instance.folded:
             listed = self.partitions.owned[actor.partition].listed
             actor.threshold = min(actor.threshold, listed.pop(actor.id, actor.threshold))
@@ -315,29 +323,8 @@ class Owner:
         return found.epochs.at(seq) == found.epoch
 
     def adopt(self, actor: WorkflowActor, effects: Iterable[AnyEffect], parked: set[str]) -> None:
-        """Take the effects of a refold: redo those at or above the actor's threshold."""
-        actor.close_asks()
-        partition = self.partitions.owned[actor.partition]
-        begun = partition.begun
-        fresh_from = max(actor.fresh_from, partition.acts_from + 1)
-        for effect in effects:
-            if not actor.instance.is_open(effect):
-                continue
-            if actor.instance.status == "blocked" and isinstance(effect, Ask | Arm | Pin):
-                continue  # it waits for nothing until it is folded with repaired code
-            redo = effect.cause >= actor.threshold
-            if type(effect) is Ask and not redo and begun:
-                self.requests.hold(actor, effect)
-            elif (
-                type(effect) is Ask
-                and begun
-                and (effect.step in parked or effect.cause >= fresh_from)
-            ):
-                self.requests.add(actor, effect)  # never sent: its time begins now
-            elif type(effect) is Ask and begun:
-                self.requests.resume(actor, effect)
-            elif redo or type(effect) is Ask:
-                self._perform(actor, effect)
+        """Take the effects of a refold; they are done as soon as the actor is up to date."""
+        self.acting.adopt(actor, effects, parked)
 
     def remake(self, actor: WorkflowActor, threshold: int = 0) -> None:
         """Fold the generation again: its definition has changed, or a wake came.
@@ -352,7 +339,7 @@ class Owner:
         actor.backlog = 0
         self._drop(actor)
         fresh = self._start_actor(actor.id, actor.partition, threshold)
-        fresh.fresh_from = actor.instance.folded + 1
+        fresh.fresh_from = actor.fresh_from if actor.holding else actor.instance.folded + 1
         fresh.needed = fresh.unfolded = needed
         self._activate(fresh)
 
@@ -362,6 +349,8 @@ class Owner:
         actor.unfolded = 0
         actor.touched = self._clock.monotonic()
         self.crashes.pop(actor.id, None)
+        if actor.holding and self.partitions.owned[actor.partition].begun:
+            self.acting.release(actor)
         blocked = actor.instance.status == "blocked"
         if blocked or actor.id in self.blocked:
             self.blocked[actor.id] = (actor.partition, blocked)
@@ -379,7 +368,9 @@ class Owner:
             self.remake(actor, threshold)
             return
         for effect in effects:
-            self._perform(actor, effect)
+            self.acting.perform(actor, effect)
+        if actor.holding:
+            self.acting.hold_on(actor, mail)
         if actor.backlog:
             actor.unfolded = mail.seq + 1
         elif actor.behind:
@@ -424,33 +415,15 @@ class Owner:
         if actor.instance.finished_at:
             self._retire(actor)
 
-    def _perform(self, actor: WorkflowActor, effect: AnyEffect) -> None:
-        partition = self.partitions.owned[actor.partition]
-        if type(effect) is Ask and partition.begun:
-            if effect.cause > partition.acts_from:
-                self.requests.add(actor, effect)
-            else:  # handed on before our own marker, and folded only now
-                self.requests.resume(actor, effect)
-            return
-        actor.unsettled[effect.identity] = effect
-        if not partition.begun:
-            return
-        if type(effect) is Pin:
-            self._start_soon(self.decisions.pin, actor, effect)
-        elif type(effect) is Continue:
-            self.decisions.continued(actor)
-        else:
-            self.outbox.perform(actor, effect)
-
     def begun(self, partition: Partition) -> None:
         """Act from here on: all that former owners wrote is read."""
         partition.begun = True
         partition.settled.set()
         for actor in [each for each in self.live.values() if each.partition == partition.number]:
-            held, actor.unsettled = actor.unsettled, {}
-            self.adopt(actor, held.values(), set())
-            if actor.instance.finished_at:
-                self._retire(actor)
+            if not (actor.backlog or actor.activating or actor.behind):
+                self.acting.release(actor)
+                if actor.instance.finished_at:
+                    self._retire(actor)
         self._tell_begun()
 
     def _tell_begun(self) -> None:
@@ -459,7 +432,9 @@ class Owner:
 
     def _retire(self, actor: WorkflowActor) -> None:
         """Drop a finished actor as soon as its last effects are acknowledged."""
-        if actor.final and not (actor.backlog or actor.activating or actor.unsettled):
+        if actor.final and not (
+            actor.backlog or actor.activating or actor.unsettled or actor.held
+        ):
             self._finished[actor.id] = None
             if len(self._finished) > FINISHED_MAX:
                 del self._finished[next(iter(self._finished))]

@@ -123,6 +123,7 @@ class Requests:
         could come.
         """
         state = actor.asks[ask.identity] = OpenAsk(ask)
+        state.suspect = True
         state.spent_s = max(0.0, (self._clock.now_ns() - ask.due) / 1e9)
         state.tries = min(actor.woken_number, DOUBLINGS_MAX)
         if ask.options.idempotent:
@@ -389,7 +390,7 @@ class Requests:
         retryable: bool = False,
     ) -> None:
         state.closing = True
-        may_be_sent = bool(state.sent_at or state.spent_s)
+        may_be_sent = bool(state.sent_at or state.suspect)
         self._decide(
             actor,
             state,

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 import structlog
 import trio
 
 from actors.neighbours import streams_on
+from actors.probe_trace import Trace, Traced
 from protocols import headers as h
 from protocols.errors import MovantError
 from protocols.ports import Entropy, Frame, Outgoing, Transport
@@ -74,13 +75,6 @@ class Route:
         self.seen: dict[str, None] = {}
 
 
-class Traced(NamedTuple):
-    """Who would have got a message: connections of subscribers, and streams."""
-
-    responders: set[str]
-    captors: list[str]
-
-
 class RouteView(msgspec.Struct, frozen=True):
     """A route as people see it."""
 
@@ -114,7 +108,7 @@ class Router:
         self._changed = changed
         self._foreign = dict(foreign or {})
         self._routes: dict[tuple[str, str], Route] = {}
-        self._answers: dict[str, Traced | None] = {}
+        self._answers: dict[str, Trace] = {}
         self._fresh: list[Route] = []
         self._wake = trio.Event()
         self._told = trio.Event()
@@ -250,37 +244,21 @@ class Router:
             self._number += 1
             tokens.append(str(self._number))
             lines = h.encode({h.TRACE_DEST: f"{self._inbox}.{tokens[-1]}", h.TRACE_ONLY: "true"})
-            self._answers[tokens[-1]] = None
+            self._answers[tokens[-1]] = Trace()
             try:
                 self._transport.publish(Outgoing(route.subject, b"", lines))
             except MovantError:
                 break  # not connected, or too busy: the next round asks again
         with trio.move_on_after(PROBE_ANSWER_S):
-            while any(self._answers[token] is None for token in tokens):
+            while not all(self._answers[token].complete for token in tokens):
                 self._told = trio.Event()
                 await self._told.wait()
-        answers = [self._answers.pop(token) for token in tokens]
+        answers = [self._answers.pop(token).traced() for token in tokens]
         return answers + [None] * (len(routes) - len(answers))
 
     def _take(self, frames: Sequence[Frame]) -> None:
         for frame in frames:
             token = frame.subject.rpartition(".")[2]
             if token in self._answers:
-                self._answers[token] = read_trace(frame.payload)
+                self._answers[token].add(frame.payload)
         self._told.set()
-
-
-def read_trace(trace: bytes) -> Traced:
-    """Return who would have got the message that a trace event is about."""
-    try:
-        events = msgspec.json.decode(trace).get("events") or []
-        return Traced(
-            {
-                str(each.get("cid", each.get("name", "")))
-                for each in events
-                if each.get("type") == "eg" and not each.get("error")
-            },
-            [str(each.get("stream", "")) for each in events if each.get("type") == "js"],
-        )
-    except (msgspec.DecodeError, AttributeError, TypeError):
-        return Traced(set(), [])

@@ -30,6 +30,9 @@ HEARTBEAT_S: Final = 1.0
 SILENCE_S: Final = 3.5
 """Three missed heartbeats: the consumer is gone or nobody reads for us."""
 INACTIVE_S: Final = 60.0
+CREATE_S: Final = (1.5, 3.0, 5.0)
+"""How long to wait for a consumer: nobody answers while there is no leader, and the request is
+not kept for the next one."""
 RETRY_S: Final = (0.02, 0.1, 0.25, 0.5, 1.0)
 ACK_TOKENS: Final = 9
 """``$JS.ACK.<stream>.<consumer>.<tries>.<stream seq>.<consumer seq>.<ns>.<pending>``"""
@@ -139,9 +142,10 @@ class StreamReader:
         tries = 0
         while True:
             try:
-                subscription = await self._consume()
+                subscription = await self._consume(CREATE_S[min(tries, len(CREATE_S) - 1)])
             except (UnavailableError, UnknownOutcomeError) as error:
-                log.warning("reader.waiting", stream=self._stream, reason=str(error))
+                if not tries:  # once for each loss: a daemon may have many readers
+                    log.warning("reader.waiting", stream=self._stream, reason=str(error))
                 await trio.sleep(RETRY_S[min(tries, len(RETRY_S) - 1)])
                 tries += 1
                 continue
@@ -157,7 +161,7 @@ class StreamReader:
             if self._stopped:
                 await trio.sleep_forever()
 
-    async def _consume(self) -> Subscription:
+    async def _consume(self, answer_s: float) -> Subscription:
         """Create a consumer behind the position and ask for the first portion."""
         self._restart = trio.Event()
         self._inbox = self._transport.new_inbox()
@@ -187,7 +191,7 @@ class StreamReader:
                     f"$JS.API.CONSUMER.CREATE.{self._stream}.{name}",
                     msgspec.json.encode({"stream_name": self._stream, "config": config}),
                 ),
-                timeout_s=5.0,
+                timeout_s=answer_s,
             )
             created = _created_decoder.decode(answer.payload)
             if created.error is not None:

@@ -41,9 +41,14 @@ BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
 QUEUE_MAX: Final = 200_000
 """Above this a writer says no: its callers have to slow down, memory must stay bounded."""
 ANSWER_S: Final = 5.0
+TELL_EVERY: Final = 8
+"""One line of log for so many tries: without a leader nothing is stored for 4 to 9 s."""
 BACKOFF_S: Final = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 
-ERR_WRONG_SEQUENCE: Final = frozenset({10071, 10164})
+ERR_WRONG_SEQUENCE: Final = 10071
+ERR_IN_FLIGHT: Final = 10164
+"""R3: the check could not be made, because a write of the same subject is under way. It says
+nothing about the sequence: the next try tells."""
 ERR_INCOMPLETE: Final = frozenset({10210, 10174, 10176, 10199})
 """Batch trouble (too many in flight, abandoned, gap, too large): write singly instead."""
 ALARM_S: Final = 60.0
@@ -54,8 +59,8 @@ server takes no more (S5). One alone may be a server that was restarted in the m
 ERR_NEVER: Final = frozenset({10111})
 """Refused by the stream's rules, though the server says 500 (rollup not permitted)."""
 ERR_TOO_LARGE: Final = 10054
-ERR_LATER: Final = frozenset({10023, 10047, 10077, 10008, 10118, 10012})
-"""No space, no resources, no leader: the store may take it later."""
+ERR_LATER: Final = frozenset({ERR_IN_FLIGHT, 10023, 10047, 10077, 10008, 10118, 10012})
+"""In flight, no space, no resources, no leader: the store may take it later."""
 
 Written = Callable[[int, MovantError | None], None]
 """Told once per write: the stream sequence (0 when unknown) and why it failed, if it did."""
@@ -210,26 +215,27 @@ class StreamWriter:
     async def _commit(self, group: list[_Write]) -> None:
         """Return when every write of the group is stored or refused for good."""
         tries = 0
-        while not await self._try(group):
+        while not await self._try(group, tries):
             self._retries += 1
             await trio.sleep(BACKOFF_S[min(tries, len(BACKOFF_S) - 1)])
             tries += 1
 
-    async def _try(self, group: list[_Write]) -> bool:
-        """Send a group once; False when it has to be sent again."""
+    async def _try(self, group: list[_Write], tries: int) -> bool:
+        """Send a group once; False when it has to be sent again, which is told now and then."""
         answer = await self._send(group)
         if isinstance(answer, PubAck):
             if answer.error is None:
                 self._acknowledge(group, answer.seq)
                 return True
             refusal = _refusal(answer.error)
-            if refusal is None or answer.error.err_code in ERR_INCOMPLETE:
+            told = tries % TELL_EVERY == 0 and answer.error.err_code != ERR_IN_FLIGHT
+            if (refusal is None and told) or answer.error.err_code in ERR_INCOMPLETE:
                 self._note(answer.error)
         elif isinstance(answer, RefusedError):
             refusal = answer
         else:
             refusal = None
-            if not isinstance(answer, DisconnectedError):
+            if not isinstance(answer, DisconnectedError) and tries % TELL_EVERY == 0:
                 log.warning("writer.unanswered", writer=self._name, messages=len(group))
         if refusal is None:
             return False
@@ -342,7 +348,7 @@ def _conflict(group: list[_Write]) -> int:
 
 def _refusal(error: PubAck.Error) -> MovantError | None:
     """Return what a server's error means for one write; None: try again later."""
-    if error.err_code in ERR_WRONG_SEQUENCE:
+    if error.err_code == ERR_WRONG_SEQUENCE:
         return AlreadyExistsError(f"already stored: {error.description}")
     if error.err_code == ERR_TOO_LARGE:
         return OversizedError(error.description)

@@ -57,6 +57,7 @@ class OpenAsk:
         "route",
         "sent_at",
         "spent_s",
+        "suspect",
         "tries",
     )
 
@@ -65,6 +66,8 @@ class OpenAsk:
         self.route: Route | None = None
         self.sent_at = 0.0
         self.spent_s = 0.0
+        self.suspect = False
+        """An earlier life of the actor may have sent it: nobody can say that it did not happen."""
         self.deadline = inf
         self.reask_at = inf
         self.tries = 0
@@ -97,8 +100,11 @@ class WorkflowActor(DrivenActor):
         """Messages were not handed over: they have to be read from the stored mailbox."""
         self.threshold = 0
         """Effects of a refold with a cause at or above this are redone."""
-        self.fresh_from = inf
+        self.fresh_from = 0
         """What stands at or above this was never folded here before: nothing of it was sent."""
+        self.holding = True
+        """Nothing is done yet of what its fold asks for: what decides it may be stored already."""
+        self.held: dict[Any, AnyEffect] = {}
         self.attend_at = inf
         self.touched = 0.0
         self.wake_number = 0
@@ -144,6 +150,7 @@ class WorkflowActor(DrivenActor):
             for each in self.unsettled.values()
             if not (self.pin_covered and type(each) is Pin)
         ]
+        causes += [each.cause for each in self.held.values()]
         causes += [each.ask.cause for each in self.asks.values() if not each.covered]
         return min(causes, default=None)
 

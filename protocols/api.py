@@ -132,6 +132,10 @@ class RunView(Message, frozen=True, kw_only=True):
     counters: Annotated[
         dict[str, int], Meta(description="Messages, steps, attempts and more, by name.")
     ] = {}
+    state_hash: Annotated[
+        str,
+        Meta(description="Digest of all that the mailbox determines: the same at every fold."),
+    ] = ""
 
 
 class RunList(Message, frozen=True, kw_only=True):

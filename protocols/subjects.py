@@ -45,6 +45,7 @@ _STEP_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")
 TO: Final = "movant.to."
 MAIL: Final = "movant.mail."
 PEERS: Final = "_all"
+API_AGAIN: Final = "movant.api.again."
 OWNER_TOKEN: Final = "_owner"  # noqa: S105 - a subject token, no secret
 
 
@@ -155,6 +156,11 @@ def to_reply(instance_id: str, step: str, attempt: int, token: str) -> str:
     return f"movant.to.{instance_id}.reply.{step}.{attempt}.{token}"
 
 
+def to_timer(instance_id: str, name: str) -> str:
+    """Where a firing is published by hand; stored as one that was imported."""
+    return f"movant.to.{instance_id}.timer.{name}"
+
+
 def to_owner(instance_id: str, kind: str) -> str:
     """Where the partition's owner writes a decision."""
     return f"movant.to.{instance_id}.owner.{kind}"
@@ -203,6 +209,11 @@ def done(partition: int, instance_id: str) -> str:
 def api(verb: str) -> str:
     """Return the subject of an API verb such as ``run.start``."""
     return f"movant.api.{verb}"
+
+
+def api_again(verb: str) -> str:
+    """Return where a request goes that nobody has answered: to every daemon, not to one."""
+    return f"{API_AGAIN}{verb}"
 
 
 def peer(member: str, verb: str) -> str:

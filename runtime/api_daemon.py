@@ -14,10 +14,11 @@ from protocols import api
 from protocols.errors import BadValueError, NotFoundError, UnavailableError
 from runtime.discovery import Discovery
 from runtime.peers import Peers, Registered
-from runtime.ranges import ranges
+from runtime.ranges import brief
 from runtime.server.accounts import foreign_subjects
 
 if TYPE_CHECKING:
+    from actors.membership import Member
     from runtime.daemon import Daemon
     from supervisors.incarnation import ChildView
 
@@ -117,34 +118,16 @@ class DaemonQueries:
         own = self._own_status()
         found = await self._peers.ask_all("status", api.Empty(), api.StatusView)
         views = {self._daemon.key: own, **found}
-        rows = []
-        for key, member in sorted(
-            self._parts.leases.members.items(), key=lambda each: each[1].name
-        ):
-            view = views.get(key)
-            claimed = [
-                number
-                for number, owner in enumerate(self._parts.assignment.owners)
-                if owner == key
-            ]
-            rows.append(
-                api.DaemonRow(
-                    daemon=member.name,
-                    host=member.host,
-                    pid=member.pid,
-                    version=member.version,
-                    state="silent" if view is None else view.state,
-                    partitions=claimed if view is None else view.partitions,
-                    live=0 if view is None else int(view.counters.get("live", 0)),
-                    lag=0 if view is None else max((each.lag for each in view.owners), default=0),
-                )
-            )
+        leases = self._parts.leases
+        rows = [
+            self._row_of(key, member, views.get(key)) for key, member in leases.members.items()
+        ]
+        rows += [self._row_of(key, member, None) for key, member in leases.silent.items()]
+        rows.sort(key=lambda row: row.daemon)
         owners = {each.partition: each for view in views.values() for each in view.owners}
         problems = [*own.problems]
         for key, view in found.items():
-            name = (
-                self._parts.leases.members[key].name if key in self._parts.leases.members else key
-            )
+            name = leases.members[key].name if key in leases.members else key
             problems += [f"{name}: {problem}" for problem in view.problems]
         problems += [f"{row.daemon} does not answer" for row in rows if row.state == "silent"]
         return msgspec.structs.replace(
@@ -155,6 +138,30 @@ class DaemonQueries:
                 for number in range(self._daemon.config.partitions)
             ],
             problems=problems,
+        )
+
+    def _row_of(self, key: str, member: Member, view: api.StatusView | None) -> api.DaemonRow:
+        """Return how one of the daemons stands, as it says, or as its claims do."""
+        row = api.DaemonRow(
+            daemon=member.name,
+            host=member.host,
+            pid=member.pid,
+            version=member.version,
+            state="silent",
+            partitions=[
+                number
+                for number, owner in enumerate(self._parts.assignment.owners)
+                if owner == key
+            ],
+        )
+        if view is None:
+            return row
+        return msgspec.structs.replace(
+            row,
+            state=view.state,
+            partitions=view.partitions,
+            live=int(view.counters.get("live", 0)),
+            lag=max((each.lag for each in view.owners), default=0),
         )
 
     async def own_status(self, _: api.Empty) -> api.Message:
@@ -224,7 +231,7 @@ class DaemonQueries:
         nodes = []
         if views:
             epochs = sorted({each.epoch for each in views})
-            numbers = ranges([each.partition for each in views])
+            numbers = brief([each.partition for each in views])
             nodes.append(
                 api.ActorNode(
                     name=f"partitions {numbers}, epochs {epochs[0]}-{epochs[-1]}",

@@ -213,6 +213,7 @@ class RunQueries:
                 "early": counters.early,
                 "stray": counters.stray,
             },
+            state_hash=instance.state_hash(),
         )
 
     async def _epochs(self, partition: int) -> Epochs:

@@ -6,7 +6,8 @@ They run in the daemon, with its login, when one answers; else in ``doctor`` its
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 import msgspec
@@ -76,6 +77,9 @@ async def check_server(
             "movant serve makes missing ones; one that differs has to be changed back",
         )
 
+    async def copies() -> Finding:
+        return replicas_of(await _ask(transport, "$JS.API.STREAM.LIST"))
+
     async def captured() -> Finding:
         found = await neighbours.captors(transport, foreign)
         return finding(
@@ -88,6 +92,7 @@ async def check_server(
     checks: list[tuple[str, Callable[[], Awaitable[Finding]]]] = [
         ("permissions", permitted),
         ("jetstream", jetstream),
+        ("replicas", copies),
         ("captured", captured),
     ]
     if partitions is not None:
@@ -103,6 +108,35 @@ def finding(check: str, holds: bool, found: str, remedy: str = "") -> Finding:  
         verdict="ok" if holds else "error",
         found=found,
         next="" if holds else remedy,
+    )
+
+
+def replicas_of(told: Mapping[str, Any]) -> Finding:
+    """Look in a list of streams for one without a leader, and for copies that are away."""
+    wrong: list[str] = []
+    leaders: Counter[str] = Counter()
+    copies = 1
+    for stream in told.get("streams") or []:
+        name = stream["config"]["name"]
+        state = stream.get("cluster") or {}
+        replicas = state.get("replicas") or []
+        copies = max(copies, stream["config"].get("num_replicas", 1))
+        leaders[state.get("leader") or ""] += 1
+        if replicas and not state.get("leader"):
+            wrong.append(f"{name} has no leader")
+        wrong += [
+            f"{name}: {each['name']} is away or behind"
+            for each in replicas
+            if each.get("offline") or not each.get("current")
+        ]
+    # A stream without a leader answers no list: it is only named.
+    wrong += [f"{name} does not answer" for name in told.get("missing") or []]
+    led = ", ".join(f"{name} {count}" for name, count in sorted(leaders.items()) if name)
+    return finding(
+        "replicas",
+        not wrong,
+        "; ".join(wrong) or ("one copy" if copies == 1 else f"{copies} copies; led by: {led}"),
+        "start the NATS server that is missing, then look again: nats server report jetstream",
     )
 
 

@@ -158,7 +158,7 @@ def login(nats: NatsConfig) -> dict[str, Any]:
         for name in ("user", "password", "token", "credentials", "nkey", "inbox_prefix")
         if (value := getattr(nats, name))
     }
-    if nats.tls_ca or nats.tls_cert or nats.url.startswith("tls://"):
+    if nats.tls_ca or nats.tls_cert or "tls://" in nats.url:
         import ssl  # noqa: PLC0415 - 20 ms that most starts do not need
 
         try:

@@ -46,6 +46,7 @@ class NatsConfig(Section, frozen=True, kw_only=True):
     """Which NATS to use and as whom. An empty ``url`` means the embedded server."""
 
     url: str = ""
+    """Several servers of a cluster are joined by commas."""
     user: str = ""
     password: str = ""
     token: str = ""
@@ -110,6 +111,8 @@ class DaemonConfig(Section, frozen=True, kw_only=True):
     partitions: Annotated[int, Meta(ge=1, le=512)] = 64
     """Fixed when the streams are created; ownership moves between daemons in these units."""
     replicas: Annotated[int, Meta(ge=1, le=5)] = 1
+    reask_s: Seconds = 30.0
+    """An answer that has not come after this time is asked for again, with the same key."""
     drain_timeout_s: Seconds = 30.0
     """How long a shutdown waits for what is under way; whatever is not done is done later."""
     services: dict[str, str] = {}
@@ -202,7 +205,9 @@ def flatten(config: DaemonConfig) -> dict[str, Any]:
 
 
 def redacted(url: str) -> str:
-    """Return a URL without the password or token in it."""
+    """Return a URL, or several joined by commas, without the passwords or tokens in it."""
+    if "," in url:
+        return ",".join(map(redacted, url.split(",")))
     scheme, separator, rest = url.rpartition("://")
     login, at, host = rest.rpartition("@")
     if not at:

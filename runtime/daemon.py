@@ -29,6 +29,7 @@ from actors.assignment import Assignment
 from actors.dead_letters import DeadLetters
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
+from actors.ferry import Ferry
 from actors.fold_guard import FoldGuard
 from actors.intake import Intake
 from actors.kv import Kv
@@ -59,6 +60,7 @@ from runtime.health import serve_health
 from runtime.identity import ALIVE, is_dead, own_member
 from runtime.parts import Parts
 from runtime.peers import Peers, Registered
+from runtime.problems import problems
 from runtime.reply_keys import load_keys
 from runtime.server.accounts import foreign_subjects
 from runtime.server.configuration import Settings
@@ -73,6 +75,7 @@ from supervisors.tree import SupervisorSpec, build
 
 VERSION: Final = metadata.version("movant")
 STREAMS: Final = ("MAIL", "TIMERS", "EVENTS", "ARCHIVE", "DEAD")
+DRAIN_AGAIN_S: Final = 0.25
 
 log = structlog.get_logger()
 
@@ -125,23 +128,7 @@ class Daemon:
 
     def problems(self) -> list[str]:
         """Return what a person should look at."""
-        found = []
-        transport = getattr(self.parts, "transport", None)
-        if transport is None or not transport.connected:
-            found.append("no connection to NATS")
-        owner = getattr(self.parts, "owner", None)
-        if owner is not None and owner.crashes:
-            found.append(f"{len(owner.crashes)} instances crashed in this daemon")
-        router = getattr(self.parts, "router", None)
-        if router is not None:
-            found += [
-                f"stream {each.captured_by} captures {each.subject}"
-                for each in router.views()
-                if each.captured_by
-            ]
-        for writer in getattr(self.parts, "writers", {}).values():
-            found += [writer.alarm] if writer.alarm else []
-        return found
+        return problems(self.parts)
 
     def drain(self) -> None:
         """Begin a graceful stop. Idempotent."""
@@ -168,7 +155,7 @@ class Daemon:
                 if self._fatal is None:
                     log.info("daemon.draining", timeout_s=self.config.drain_timeout_s)
                     with trio.move_on_after(self.config.drain_timeout_s):
-                        await self._finish()
+                        await self._finish_patiently()
             root.request_stop()
         self.state = "stopped"
         log.info("daemon.stopped", daemon=self.name)
@@ -184,17 +171,28 @@ class Daemon:
             self._drain.set()
             self._changed.set()
 
+    async def _finish_patiently(self) -> None:
+        """Finish; when the server does not answer, again until the time is over."""
+        while True:
+            try:
+                await self._finish()
+            except MovantError as error:
+                log.warning("drain.waiting", reason=str(error))
+                await trio.sleep(DRAIN_AGAIN_S)
+            else:
+                return
+
     async def _finish(self) -> None:
         """Take nothing new, let what is under way be stored, write the last checkpoint."""
         parts = self.parts
-        await parts.leases.drain()
+        await streams.patiently(parts.leases.drain)
         parts.readers.stop()
         await parts.owner.drained()
         await parts.local.drained()
         for name in STREAMS:
             await parts.writers[name].drained()
-        await parts.assignment.give_all()
-        await parts.leases.leave()
+        await streams.patiently(parts.assignment.give_all)
+        await streams.patiently(parts.leases.leave)
 
     # The tree.
 
@@ -273,7 +271,8 @@ class Daemon:
                 transport,
                 streams.wanted(partitions=config.partitions, replicas=config.replicas),
             )
-            parts.keys = await load_keys(Kv(transport, "movant_keys"), self.entropy)
+            keys = Kv(transport, "movant_keys")
+            parts.keys = await streams.patiently(lambda: load_keys(keys, self.entropy))
         except ConfigurationError as error:
             self._give_up(error)
             raise
@@ -298,7 +297,7 @@ class Daemon:
             async with trio.open_nursery() as nursery:
                 for writer in parts.writers.values():
                     await nursery.start(writer.run)
-                await parts.leases.join()
+                await streams.patiently(parts.leases.join)
                 nursery.start_soon(parts.leases.run)
                 task_status.started()
         finally:
@@ -327,7 +326,7 @@ class Daemon:
         """Recover and host instances."""
         parts, config = self.parts, self.config
         async with (
-            DirectReader(parts.transport, "MAIL") as mailboxes,
+            DirectReader(parts.transport, "MAIL", replicas=config.replicas) as mailboxes,
             trio.open_nursery() as nursery,
         ):
             parts.mailboxes = mailboxes
@@ -354,6 +353,7 @@ class Daemon:
                 local=lambda _, ask, reply: local.tell(RunLocal(ask, reply)),
                 may_act=lambda partition: parts.leases.held and owner.acts_in(partition),
                 rouse=owner.rouse,
+                reask_s=config.reask_s,
             )
             outbox = Outbox(
                 parts.writers,
@@ -409,6 +409,9 @@ class Daemon:
             await owner.caught_up()
             log.info("owner.caught_up", position=owner.statistics().position)
             nursery.start_soon(parts.checkpoints.run, owner.checkpoint)
+            if config.replicas > 1:  # one server goes on importing at once
+                parts.ferry = Ferry(parts.transport, parts.writers["MAIL"], owner.acts_in)
+                nursery.start_soon(parts.ferry.run)
             nursery.start_soon(collector.tidy, lambda: len(owner.live))
             task_status.started()
 

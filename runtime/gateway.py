@@ -94,7 +94,8 @@ class Gateway:
                 f"{PEER}registered": about.registered,
             }
             subscriptions = [
-                await transport.subscribe(subjects.api(">"), self._take, queue="movant"),
+                await transport.subscribe(subjects.api(">"), self._take_new, queue="movant"),
+                await transport.subscribe(subjects.api_again(">"), self._take),
                 await transport.subscribe(subjects.peer(self._daemon.key, ">"), self._take),
                 await transport.subscribe(subjects.peer(subjects.PEERS, ">"), self._take),
                 *await discovery.serve(
@@ -112,6 +113,10 @@ class Gateway:
             finally:
                 for each in subscriptions:
                     each.unsubscribe()
+
+    def _take_new(self, frames: Sequence[Frame]) -> None:
+        """Take what one daemon has to answer; what is asked again comes to all of them."""
+        self._take([each for each in frames if not each.subject.startswith(subjects.API_AGAIN)])
 
     def _take(self, frames: Sequence[Frame]) -> None:
         limit = self._daemon.config.limits.api_requests_max
@@ -171,7 +176,7 @@ def _verb(subject: str) -> str:
     """Return the verb that a request asks for."""
     if subject.startswith("movant.peer."):
         return PEER + subject.split(".", 3)[3]
-    return subject.removeprefix("movant.api.")
+    return subject.removeprefix(subjects.API_AGAIN).removeprefix("movant.api.")
 
 
 def handlers(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from actors.assignment import Assignment
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
+from actors.ferry import Ferry
 from actors.intake import Intake
 from actors.kv_definitions import KvDefinitionStore
 from actors.leases import Leases
@@ -41,3 +42,5 @@ class Parts:
     readers: Readers
     assignment: Assignment
     mailboxes: DirectReader
+    ferry: Ferry
+    """Only with replicas."""

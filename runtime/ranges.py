@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+BRIEF_CHARS_MAX: Final = 32
+
 
 def ranges(numbers: list[int]) -> str:
     """Return numbers as people write them: 0-63, or 1, 4-6."""
@@ -12,3 +16,9 @@ def ranges(numbers: list[int]) -> str:
         else:
             parts.append([number])
     return ", ".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
+
+
+def brief(numbers: list[int]) -> str:
+    """Return numbers as ranges, or only how many there are when that would be a long list."""
+    text = ranges(numbers)
+    return text if len(text) <= BRIEF_CHARS_MAX else f"{len(numbers)} in all"

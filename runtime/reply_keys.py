@@ -19,9 +19,10 @@ async def load_keys(kv: Kv, entropy: Entropy) -> KeyRing:
     """Load the reply keys; make the first one.
 
     Of daemons that start together one makes it, and all have it: a reply whose key a daemon
-    does not know would be none for its folds.
+    does not know would be none for its folds. So the leader is asked: a replica may be behind
+    (hazard S6). Raises UnavailableError, UnknownOutcomeError.
     """
-    while not (found := {each.key: each.value for each in await kv.all()}):
+    while not (found := {each.key: each.value for each in await kv.leaders()}):
         secret = bytes.fromhex(entropy.token(REPLY_KEY_BYTES))
         with suppress(AlreadyExistsError):
             await kv.put(FIRST_KEY, secret, revision=0)

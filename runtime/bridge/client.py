@@ -22,6 +22,7 @@ from nats.aio.client import Client
 
 from protocols.errors import ConfigurationError, DisconnectedError, MovantError
 from runtime.bridge import nkeys
+from runtime.bridge.servers import split
 
 PRIVATE_NAMES: Final = (
     "_read_loop",
@@ -136,8 +137,8 @@ def shown(url: str) -> str:
 
 
 def checked_urls(url: str | Sequence[str]) -> tuple[str, ...]:
-    """Return the server URLs, or raise ConfigurationError."""
-    urls = (url,) if isinstance(url, str) else tuple(url)
+    """Return the server URLs (a text may hold several), or raise ConfigurationError."""
+    urls = split(url)
     for one in urls:
         parts = urlsplit(one if "://" in one else f"nats://{one}")
         if parts.scheme not in {"nats", "tls"} or not parts.hostname:

@@ -27,10 +27,10 @@ async def connect(
 ) -> AsyncIterator[NatsTransport]:
     """Connect to NATS and keep connected for ever; close at the end of the block.
 
-    ``url`` may be several; ``credentials`` is the path of a credentials file, ``nkey`` that of
-    a seed. Raises
-    DisconnectedError when nobody answers within ``limits.connect_s`` and ConfigurationError
-    when the login is refused. After that a loss is told by ``on_state``, never raised here.
+    ``url`` may be several, as a sequence or joined by commas; ``credentials`` is the path of a
+    credentials file, ``nkey`` that of a seed. Raises DisconnectedError when nobody answers
+    within ``limits.connect_s`` and ConfigurationError when the login is refused. After that a
+    loss is told by ``on_state``, never raised here.
     """
     login = Login(
         urls=checked_urls(url),

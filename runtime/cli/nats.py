@@ -1,4 +1,4 @@
-"""``movant nats install|path|version|env|context|credentials``."""
+"""``movant nats install|path|version|cluster|env|context|credentials``."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ nats = LazyGroup(
             "install": Leaf("runtime.cli.nats:install", "Install nats-server for movant alone."),
             "path": Leaf("runtime.cli.nats:path", "Print where nats-server is."),
             "version": Leaf("runtime.cli.nats:version", "Print its version."),
+            "cluster": Leaf("runtime.cli.cluster:cluster", "Run three servers as a cluster here."),
         },
     },
     examples=(

@@ -9,6 +9,7 @@
     leash           ties the server's life to the daemon's (Linux)
     health          asks a server whether it serves clients and JetStream, over a plain socket
     embedded        EmbeddedServer, the supervised child
+    cluster         Cluster: three of them as one NATS cluster on this machine, for trying
 
 Decisions
 D1  The daemon holds an flock on the store; the kernel drops it with the daemon, also after

@@ -114,7 +114,8 @@ class EmbeddedServer:
             if ended:
                 log.warning("server.leftover_ended", pid=ended, store=str(directory))
             store.check_free(directory, self.settings.free_bytes_min)
-            self._passwords = credentials.ensure(directory)
+            node = self.settings.node
+            self._passwords = credentials.ensure(node.credentials if node else directory)
             store.adopt(directory)
             process = await self._start(binary)
             try:
@@ -204,8 +205,14 @@ class EmbeddedServer:
             await trio.sleep(_POLL_S)
 
     async def _ask(self, port: int) -> health.Health:
-        password = self._passwords["daemon"]
-        return await health.ask(LOOPBACK, port, self._watch.timeout_s, "daemon", password)
+        return await health.ask(
+            LOOPBACK,
+            port,
+            self._watch.timeout_s,
+            "daemon",
+            self._passwords["daemon"],
+            jetstream=self.settings.node is None,
+        )
 
     async def _watch_over(self, process: subprocess.Popen[bytes]) -> None:
         """Return never; raise when the process ends or stays silent."""

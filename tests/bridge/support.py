@@ -29,10 +29,10 @@ QUICK = BridgeLimits(
 class RawClient:
     """Speaks the protocol byte by byte, so that it can send what no client would."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, answer_s: float = WAIT_S) -> None:
         parts = urlsplit(url)
         assert parts.hostname
-        self._socket = socket.create_connection((parts.hostname, parts.port or 4222), WAIT_S)
+        self._socket = socket.create_connection((parts.hostname, parts.port or 4222), answer_s)
         self._seen = b""
         options: dict[str, object] = {"verbose": False, "headers": True, "no_responders": True}
         if parts.username:

@@ -182,18 +182,18 @@ async def run(
             async with trio.open_nursery() as keeping:
                 keeping.start_soon(doing.keep)
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(_drive, api, wanted)
+                    nursery.start_soon(drive, api, wanted)
                     nursery.start_soon(_come_late, play, faults_s * LATE)
                     nursery.start_soon(doing.run, faults_s)
                 calm = trio.current_time()
-                await _until_ended(api, wanted)
+                await until_ended(api, wanted)
                 ended_s = trio.current_time() - calm
                 keeping.cancel_scope.cancel()
             findings = await check(
                 api, wanted, {name: play.file(name) for name in play.services}, live_s=LIVE_S
             )
             if ended_s > SLOW_S:
-                doing.notes += await _slowest(api, wanted)
+                doing.notes += await slowest(api, wanted)
         return Report(
             seed=seed,
             variant=variant,
@@ -205,7 +205,7 @@ async def run(
         )
 
 
-async def _slowest(api: Api, wanted: Plan) -> list[str]:
+async def slowest(api: Api, wanted: Plan) -> list[str]:
     """Return the mailboxes of those that ended last, with times before their end."""
     views = [await api("run.show", id=each) for each in wanted.expected]
     views.sort(key=lambda each: -each.get("finished_at", 0))
@@ -223,7 +223,7 @@ async def _come_late(play: Play, after_s: float) -> None:
     play.serve("late")
 
 
-async def _drive(api: Api, wanted: Plan) -> None:
+async def drive(api: Api, wanted: Plan) -> None:
     """Do the deeds, those of one instance one after the other."""
     began = trio.current_time()
     queues: dict[str, list[Deed]] = {}
@@ -291,7 +291,7 @@ async def _publish(api: Api, subject: str, deed: Deed) -> None:
         raise AssertionError(f"{subject} was not stored: {told}")
 
 
-async def _until_ended(api: Api, wanted: Plan) -> None:
+async def until_ended(api: Api, wanted: Plan) -> None:
     """Wait until all have ended, or the bound is over: the check tells who has not."""
     with trio.move_on_after(BOUND_S):
         while True:

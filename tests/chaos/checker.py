@@ -76,10 +76,12 @@ async def _idle(api: Api, found: Findings, live_s: float) -> None:
     with trio.move_on_after(live_s):
         while True:
             try:
-                counters = (await api("status", answer_s=3.0))["counters"]
+                view = await api("status", answer_s=3.0)
             except MovantError as error:
                 counters = error
             else:
+                counters = view["counters"]
+                counters["live"] = sum(each["live"] for each in view["daemons"])
                 if not counters["live"]:
                     break
             await trio.sleep(0.2)

@@ -11,7 +11,7 @@ import pytest
 
 from runtime.cli.output import between, compact, duration
 from runtime.cli.service import load_attribute
-from runtime.ranges import ranges
+from runtime.ranges import brief, ranges
 from tests.cli.conftest import Cli
 from tests.support.nats import NatsServer
 
@@ -220,6 +220,8 @@ def test_partitions_are_ranges() -> None:
     """64 numbers are no information."""
     assert ranges([]) == ""
     assert ranges([3, 1, 2, 9]) == "1-3, 9"
+    assert brief([3, 1, 2, 9]) == "1-3, 9"
+    assert brief(list(range(0, 64, 2))) == "32 in all"
 
 
 def test_a_long_value_is_cut_only_where_a_width_is_given() -> None:

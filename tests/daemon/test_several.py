@@ -7,6 +7,7 @@ import signal
 import pytest
 import trio
 
+from runtime.client import Client
 from tests.support.daemon import (
     WORKFLOWS,
     Api,
@@ -130,6 +131,42 @@ async def test_a_frozen_daemon_that_returns_does_no_harm(nats_server: NatsServer
 
     assert after == before  # whatever it had in mind, it sent nothing of it
     assert "partition.lost" in log
+
+
+@pytest.mark.slow
+async def test_clients_get_answers_while_a_daemon_is_frozen(nats_server: NatsServer) -> None:
+    """It gets its share of the requests; each is answered by another one within seconds."""
+    async with (
+        daemon_process(nats_server.url, name="frozen") as (process, _),
+        daemon(nats_server.url, name="other") as other,
+        Client.connect(nats_server.url) as client,
+    ):
+        await until(lambda: len(owned(other)) == 32)
+        took: list[float] = []
+        views = []
+
+        async def ask() -> None:
+            began = trio.current_time()
+            views.append(await client.status())
+            started = await client.start("probe.echo", 1, wait_s=20)
+            assert started.result == 1
+            took.append(trio.current_time() - began)
+
+        process.signal(signal.SIGSTOP)
+        try:
+            async with trio.open_nursery() as nursery:
+                for _ in range(8):
+                    nursery.start_soon(ask)
+            await until(lambda: len(owned(other)) == 64)
+            later = await client.status()
+        finally:
+            process.signal(signal.SIGCONT)
+
+    assert max(took) < 12.0  # two requests each, and a wait for the lease to lapse
+    for view in (*views, later):
+        states = {row.daemon: row.state for row in view.daemons}
+        assert states == {"frozen": "silent", "other": "ready"}
+        assert "frozen does not answer" in view.problems
 
 
 async def test_whoever_is_asked_answers_for_all(nats_server: NatsServer) -> None:

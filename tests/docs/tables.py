@@ -17,6 +17,7 @@ import msgspec
 from protocols import api
 from runtime.cli import failures
 from runtime.server import accounts
+from tests import hazards as known
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 DOCS: Final = ROOT / "docs"
@@ -97,6 +98,18 @@ def exits() -> str:
     return table(("exit code", "meaning"), [each.split(" ", 1) for each in text.split(", ")])
 
 
+def hazards() -> str:
+    """Return every hazard with the tests that provoke it."""
+    found = known.tests()
+    return table(
+        ("hazard", "what would happen", "tests"),
+        [
+            (name, text, " ".join(f"`{each}`" for each in found.get(name, ())) or "-")
+            for name, text in known.HAZARDS.items()
+        ],
+    )
+
+
 TABLES: Final[dict[str, Callable[[], str]]] = {
     "verbs": verbs,
     "errors": errors,
@@ -104,6 +117,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "exits": exits,
     "may": may,
     "accounts": account_blocks,
+    "hazards": hazards,
 }
 
 

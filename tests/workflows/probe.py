@@ -71,6 +71,20 @@ async def signals(ctx: movant.Context, value: int) -> list[Any]:
     return found
 
 
+@movant.workflow("probe.both")
+async def both(ctx: movant.Context, value: dict[str, Any]) -> list[Any]:
+    """Ask the shop for something slow, and collect signals meanwhile."""
+
+    async def collect() -> list[Any]:
+        found = []
+        for _ in range(value["signals"]):
+            found.append(await ctx.signal("go"))
+            ctx.set_state(seen=len(found))
+        return found
+
+    return list(await ctx.gather(ctx.call("shop", "slow", {"n": 0}, name="s"), collect()))
+
+
 @movant.workflow("probe.sleep")
 async def sleep(ctx: movant.Context, value: float) -> str:
     """Sleep so many seconds."""
