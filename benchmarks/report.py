@@ -206,7 +206,8 @@ SECTIONS: Final = (
         ("dormant",),
         "dormant",
         "instances durability start_per_s daemon_mb server_mb disk_mb daemon_bytes_per_dormant"
-        " server_bytes_per_dormant disk_bytes_per_dormant p50_ms p99_ms burst_p50_ms burst_p99_ms"
+        " server_bytes_per_dormant disk_bytes_per_dormant p50_ms p99_ms round_trip_p99_ms"
+        " burst_p50_ms burst_p99_ms"
         " ready_s first_progress_s restarted_p50_ms restarted_p99_ms lost",
         "Instances that wait for a signal, none in the daemon's memory. `p50_ms` and `p99_ms`:"
         " from the request to signal a random one to the event that tells its end, one after the"
