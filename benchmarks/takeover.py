@@ -8,7 +8,8 @@ signal and are those of the server's clock.
 
 - ``asked_s``: the survivor's first request for one of the lost partitions left it.
 - ``first_progress_s``: the survivor's first request for one of the lost partitions was answered
-  and stored, so it contains one step. What the killed one had asked is answered meanwhile too, and counts as nothing.
+  and stored, so it contains one step. What the killed one had asked is answered meanwhile too,
+  and counts as nothing.
 - ``done_s``: each instance of those partitions has ended, or its next step is stored.
 - ``pause_…``: what one instance waited for that, from its last step before; it contains one
   ordinary step.
