@@ -35,7 +35,7 @@ EVENTS: Final[dict[str, str]] = {
     "bridge.done_failed": "Who waited for a reply raised when it came.",
     "bridge.failed": "The connection's thread ended with an error; the bridge restarts.",
     "bridge.lost": "The connection is lost; it is sought again.",
-    "bridge.refused": "The server does not permit this user a subject.",
+    "bridge.refused": "The server refuses this user a subject, or its connection.",
     "bridge.sink_failed": "A subscriber raised; the others got their messages.",
     "bridge.state_failed": "Who watches the connection raised.",
     "bridge.stuck": "The connection's thread did not end in time.",
