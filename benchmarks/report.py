@@ -182,7 +182,8 @@ SECTIONS: Final = (
         ("takeover",),
         "takeover",
         "variant detection instances step_s claimed_s asked_s first_progress_s done_s pause_p50_s"
-        " pause_p99_s ended_s lost steps_rerun harmful harmful_queued instances_moved partitions_moved",
+        " pause_p99_s ended_s lost steps_rerun harmful harmful_queued instances_moved"
+        " partitions_moved",
         "Two daemons; the one without the server gets SIGKILL, SIGSTOP and SIGCONT (`freeze`) or"
         " SIGTERM (`drain`) when a quarter of the steps is done. Each step takes `step_s` in the"
         " service, and all instances are alive at once. Times count from the signal:"

@@ -292,6 +292,7 @@ class Daemon:
             is_dead,
             partitions=config.partitions,
         )
+        transport.keep_fresh(lambda: parts.leases.held)
         ALIVE.add(self.key)
         try:
             async with trio.open_nursery() as nursery:
