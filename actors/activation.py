@@ -4,6 +4,10 @@ A read may come from a follower, whose log is a prefix of the truth. It is compl
 it contains the message that made somebody ask (hazard S6), so it is repeated until it does.
 Nothing above the reader's position is folded: behind it there may be a marker that makes an
 owner message void.
+
+A mailbox is the union of its messages and its packs. When its partition's mark is above what
+its packs cover, the instance is new, or unfinished and without messages for long, or it has
+ended and what was read is late: the archive knows.
 """
 
 from __future__ import annotations
@@ -14,12 +18,15 @@ from typing import Final, Protocol
 import structlog
 import trio
 
+from actors import packs
+from actors.archive import Archive
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
 from actors.fold_guard import FoldGuard
 from actors.inbound import Delivery, Letter, parse
 from actors.kernel.instance import Instance
 from actors.workflow import WorkflowActor
+from protocols.archive import ArchiveRecord
 from protocols.effects import AnyEffect
 from protocols.errors import MovantError, RefusedError
 from protocols.mail import AnyMail, Migrate, Pinned, Start, Woken
@@ -37,6 +44,27 @@ class Home(Protocol):
     """What an activation needs to know of the owner."""
 
     guard: FoldGuard
+    abandoned: set[str]
+    """Ids whose messages are on their way to the dead letters."""
+
+    def mark(self, partition: int) -> int:
+        """Return the mark of a partition: below it only packs count."""
+        ...
+
+    def is_new(self, partition: int, instance: str, at: int) -> bool:
+        """Tell whether an id that came at a time is too young for the archive to know it."""
+        ...
+
+    @property
+    def era(self) -> int:
+        """How often a mark was raised."""
+        ...
+
+    async def entomb(
+        self, actor: WorkflowActor, record: ArchiveRecord, mails: list[AnyMail]
+    ) -> None:
+        """Drop an actor whose instance has ended long ago; the messages are late."""
+        ...
 
     def handed(self, partition: int) -> int:
         """Return the position up to which the markers of a partition are known."""
@@ -71,9 +99,15 @@ class Activation:
     """Folds stored mailboxes."""
 
     def __init__(
-        self, home: Home, mailboxes: DirectReader, definitions: Definitions, keys: KeyRing
+        self,
+        home: Home,
+        mailboxes: DirectReader,
+        archive: Archive,
+        definitions: Definitions,
+        keys: KeyRing,
     ) -> None:
         self._home = home
+        self._archive = archive
         self._mailboxes = mailboxes
         self._definitions = definitions
         self._keys = keys
@@ -85,19 +119,15 @@ class Activation:
         tries = 0
         while True:
             instance = actor.instance
-            try:
-                stored = await self._mailboxes.mailbox(
-                    mailbox(actor.id, actor.partition), after=instance.folded
-                )
-            except MovantError as error:
-                log.warning("activation.waiting", run=actor.id, reason=str(error))
+            found = await self._read(actor)
+            if found is None:
                 tries = await _pause(tries)
                 continue
-            newest = stored[-1].seq if stored else instance.folded
-            if newest < actor.needed:
-                tries = await _pause(tries)
-                continue
+            stored, record = found
             mails = self._mails(actor, stored)
+            if record is not None:
+                await self._home.entomb(actor, record, mails)
+                return
             if instance.folded and definition_of(mails) not in {"", instance.definition}:
                 self._home.remake(actor)
                 return
@@ -126,6 +156,45 @@ class Activation:
             if instance.folded >= actor.needed:
                 self._home.activated(actor)
                 return
+
+    async def _read(
+        self, actor: WorkflowActor
+    ) -> tuple[list[Delivery], ArchiveRecord | None] | None:
+        """Return what is stored above what is folded, and how it ended if that is long ago.
+
+        None: the store does not answer, or not with all that is needed yet.
+        """
+        after = actor.instance.folded
+        if actor.id in self._home.abandoned:
+            return None
+        try:
+            stored = await self._mailboxes.mailbox(mailbox(actor.id, actor.partition), after=after)
+            # Asked for after the reading: nothing can have been purged above it meanwhile.
+            mark = self._home.mark(actor.partition)
+            box = packs.expand(stored, mark=mark, after=after)
+            for each in box.unreadable:
+                log.error("pack.unreadable", run=actor.id, seq=each.seq)
+            newest = box.messages[-1].seq if box.messages else after
+            if newest < actor.needed:
+                return None
+            record = None
+            if not after and mark > box.through + 1:
+                record = await self._ended(actor, mark, box.messages)
+        except MovantError as error:
+            log.warning("activation.waiting", run=actor.id, reason=str(error))
+            return None
+        return box.messages, record
+
+    async def _ended(
+        self, actor: WorkflowActor, mark: int, messages: Sequence[Delivery]
+    ) -> ArchiveRecord | None:
+        """Return the record of an instance whose history has left MAIL."""
+        first = messages[0].at if messages else 0
+        if self._home.is_new(actor.partition, actor.id, first):
+            return None
+        record = await self._archive.record(actor.partition, actor.id, self._home.era)
+        # With a position at or above the mark it ended lately, and its history is still here.
+        return record if record is not None and record.at < mark else None
 
     def _mails(self, actor: WorkflowActor, stored: Sequence[Delivery]) -> list[AnyMail]:
         """Return the valid mail among what is stored, up to the reader's position."""

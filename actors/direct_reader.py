@@ -15,6 +15,7 @@ import msgspec
 import trio
 
 from actors.inbound import Delivery
+from actors.packs import is_pack
 from protocols import headers as h
 from protocols.errors import OversizedError, UnavailableError, UnknownOutcomeError
 from protocols.ports import Frame, Outgoing, Subscription, Transport
@@ -27,6 +28,8 @@ READS_MAX: Final = 256
 """Reads under way at once; more would only queue in the server."""
 SUBJECTS_MAX: Final = 1_000
 """The server refuses more than 1,024 subjects in one request (413)."""
+READS_OF_A_MAILBOX_MAX: Final = 5
+"""How often a mailbox is read again because it changed meanwhile; each takes a millisecond."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -35,6 +38,7 @@ class _Counts(msgspec.Struct):
 
     class State(msgspec.Struct):
         subjects: dict[str, int] | None = None
+        first_seq: int = 0
 
     state: State = msgspec.field(default_factory=State)
 
@@ -48,6 +52,8 @@ class _Read(msgspec.Struct):
     status: int = 0
     left: int = 0
     """Messages behind the last one of the batch."""
+    up_to: int = 0
+    """The sequence up to which the answer of a ``multi_last`` speaks; 0: it does not say."""
 
 
 class DirectReader:
@@ -80,16 +86,32 @@ class DirectReader:
         return found
 
     async def mailbox(self, filter_subject: str, *, after: int = 0) -> list[Delivery]:
-        """Return the same as ``subject`` for a filter with few messages among very many.
+        """Return the same as ``subject`` for a mailbox: few messages among very many.
+
+        Packs are among them as they are; with ``after`` 0 none is missing, also when the
+        stream is purged meanwhile: the stream's counts, asked for after the reading, name them
+        all. A read may have been served by a replica that lacked one, or before it was there;
+        then it is repeated.
+        """
+        for number in range(READS_OF_A_MAILBOX_MAX):
+            if number:
+                await trio.sleep(0.01 * number)
+            found = await self._mailbox(filter_subject, after)
+            if found is not None:
+                return found
+        raise UnavailableError(f"{filter_subject} changes faster than it can be read")
+
+    async def _mailbox(self, filter_subject: str, after: int) -> list[Delivery] | None:
+        """Read a mailbox once; None when it has changed meanwhile.
 
         The server finds the next message of a wildcard filter by looking at every message in
         between (1 ms among 20,000), but the last one of each subject at once (10 us). In a
         mailbox nearly every message has a subject of its own, so the last ones are all, and
-        the stream's counts, asked for afterwards, prove it. A subject that has more is read
-        for itself, up to the newest message of the first answer.
+        the stream's counts prove it. A subject that has more is read for itself, up to the
+        newest message of the first answer.
         """
         try:
-            newest, left = await self._get(
+            newest, left, _ = await self._get(
                 {
                     "multi_last": [filter_subject],
                     "batch": SUBJECTS_MAX,
@@ -99,10 +121,16 @@ class DirectReader:
         except OversizedError:
             newest, left = [], 1
         if left:
-            return await self.subject(filter_subject, after=after)
+            every = await self.subject(filter_subject, after=after)
+            if after:
+                return every
+            counts = await self._counts(filter_subject)
+            return every if _has_packs(every, counts) else None
         if not newest:
             return []
         counts = await self._counts(filter_subject)
+        if not _has_packs(newest, counts):
+            return None
         found = {each.seq: each for each in newest}
         through = max(found)
         for each in newest:
@@ -111,15 +139,14 @@ class DirectReader:
                 continue
             more = await self.subject(each.subject) if count else []
             if all(other.seq != each.seq for other in more):
-                # A replica that is behind, or a purge in between.
-                return await self.subject(filter_subject, after=after)
+                return None  # a replica that is behind, or a purge in between
             found |= {other.seq: other for other in more if other.seq <= through}
         return [found[seq] for seq in sorted(found) if seq > after]
 
     async def follow(self, filter_subject: str, after: int) -> AsyncIterator[list[Delivery]]:
         """Yield the messages of a subject filter above ``after`` in batches, in order."""
         while True:
-            part, left = await self._get(
+            part, left, _ = await self._get(
                 {
                     "seq": after + 1,
                     "next_by_subj": filter_subject,
@@ -135,17 +162,53 @@ class DirectReader:
 
     async def last(self, subjects: Sequence[str]) -> list[Delivery]:
         """Return the last message of each subject; filters with wildcards may be used."""
+        return (await self.latest(subjects))[0]
+
+    async def latest(self, subjects: Sequence[str]) -> tuple[list[Delivery], int]:
+        """Return the same, and the sequence up to which all answers speak.
+
+        That is 0 when a part of the subjects has nothing: the server does not say then how
+        far it looked.
+        """
         found: list[Delivery] = []
+        up_to = []
         for start in range(0, len(subjects), SUBJECTS_MAX):
             part = list(subjects[start : start + SUBJECTS_MAX])
-            found += (await self._get({"multi_last": part, "batch": SUBJECTS_MAX}))[0]
-        return found
+            while part:
+                messages, left, said = await self._get(
+                    {"multi_last": part, "batch": SUBJECTS_MAX, "max_bytes": BATCH_BYTES_MAX}
+                )
+                found += messages
+                up_to.append(said)
+                if not left or not messages:
+                    break
+                # The answer was cut by its bytes. It is ordered by sequence, not by subject.
+                had = {each.subject for each in messages}
+                rest = [each for each in part if each not in had]
+                if len(rest) == len(part):
+                    break
+                part = rest
+        return found, min(up_to, default=0)
 
-    async def _get(self, request: dict[str, Any]) -> tuple[list[Delivery], int]:
+    async def batch(self, filter_subject: str, after: int, limit: int) -> list[Delivery]:
+        """Return up to ``limit`` messages above ``after``, in order, as one replica has them."""
+        return (
+            await self._get(
+                {
+                    "seq": after + 1,
+                    "next_by_subj": filter_subject,
+                    "batch": limit,
+                    "max_bytes": BATCH_BYTES_MAX,
+                }
+            )
+        )[0]
+
+    async def _get(self, request: dict[str, Any]) -> tuple[list[Delivery], int, int]:
         """Ask once; ask again a few times when the answer is incomplete.
 
-        Returns the messages and how many more there are behind them: the server may end a
-        batch early, by its bytes. Raises UnavailableError when the stream does not answer.
+        Returns the messages, how many more there are behind them (the server may end a batch
+        early, by its bytes), and up to which sequence the answer speaks, 0 if it does not say.
+        Raises UnavailableError when the stream does not answer.
         """
         body = msgspec.json.encode(request)
         for _ in range(3):
@@ -154,21 +217,28 @@ class DirectReader:
             if read is None:
                 continue
             if read.status == 404:  # noqa: PLR2004 - nothing there
-                return [], 0
+                return [], 0, 0
             if read.status == 204:  # noqa: PLR2004 - the end of the batch
-                return [_delivery(each) for each in read.frames], read.left
+                return [_delivery(each) for each in read.frames], read.left, read.up_to
             if read.status == 413:  # noqa: PLR2004
                 raise OversizedError(f"too many subjects for one direct get ({len(body)} bytes)")
         raise UnavailableError(f"{self._subject} does not answer")
 
     async def _counts(self, filter_subject: str) -> dict[str, int]:
         """Return how many messages each subject of a filter has."""
-        body = msgspec.json.encode({"subjects_filter": filter_subject})
+        return (await self._info({"subjects_filter": filter_subject})).subjects or {}
+
+    async def first(self) -> int:
+        """Return the first sequence that the stream still has."""
+        return (await self._info({})).first_seq
+
+    async def _info(self, request: dict[str, str]) -> _Counts.State:
+        body = msgspec.json.encode(request)
         try:
             answer = await self._transport.request(Outgoing(self._info_subject, body), READ_S)
         except UnknownOutcomeError as error:
             raise UnavailableError(f"{self._info_subject} does not answer") from error
-        return _counts_decoder.decode(answer.payload).state.subjects or {}
+        return _counts_decoder.decode(answer.payload).state
 
     async def _ask(self, body: bytes) -> _Read | None:
         self._number += 1
@@ -194,10 +264,18 @@ class DirectReader:
             status = h.status(frame.headers)
             if status:
                 read.status = status
-                read.left = int((h.decode(frame.headers) or {}).get("Nats-Num-Pending", 0))
+                said = h.decode(frame.headers) or {}
+                read.left = int(said.get("Nats-Num-Pending", 0))
+                read.up_to = int(said.get("Nats-UpTo-Sequence", 0))
                 read.done.set()
             else:
                 read.frames.append(frame)
+
+
+def _has_packs(found: Sequence[Delivery], counts: dict[str, int]) -> bool:
+    """Tell whether every pack that the stream counts is among what was read."""
+    packs = {subject for subject in counts if is_pack(subject)}
+    return packs <= {each.subject for each in found} if packs else True
 
 
 def _delivery(frame: Frame) -> Delivery:

@@ -20,12 +20,15 @@ import trio
 
 from actors import checkpoint as cp
 from actors.activation import Activation
+from actors.archive import Archive
+from actors.collection import is_fresh
 from actors.decisions import Decisions
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
 from actors.fold_guard import FoldGuard
 from actors.inbound import DeadLetter, Delivery, Letter, Marker, parse
 from actors.kernel.instance import Instance
+from actors.late import Late
 from actors.outbox import Outbox, is_first
 from actors.owner_statistics import OwnerStatistics
 from actors.partitions import FencedError, Partitions
@@ -33,6 +36,7 @@ from actors.passivation import Passivation, woken
 from actors.requests import Requests
 from actors.system import ActorSystem
 from actors.workflow import WorkflowActor
+from protocols.archive import ArchiveRecord
 from protocols.effects import AnyEffect, Arm, Ask, Pin
 from protocols.errors import MovantError
 from protocols.mail import AnyMail, AttemptTimedOut, Pinned, Reply, Start, Woken
@@ -56,11 +60,13 @@ log = structlog.get_logger()
 class Owner:
     """All partitions of one daemon, on the trio thread. ``run`` belongs under a supervisor.
 
-    ``dead`` is told each message that no fold can take. Call ``wire`` before ``run``.
+    ``dead`` is told each message that no fold can take; ``first`` is the first sequence that
+    MAIL still has. Call ``wire`` before ``run``.
     """
 
     requests: Requests
     outbox: Outbox
+    late: Late
 
     def __init__(
         self,
@@ -73,6 +79,8 @@ class Owner:
         guard: FoldGuard,
         partitions: int,
         epoch: int,
+        archive: Archive,
+        first: int = 0,
         live_max: int = LIVE_MAX,
         checkpoints: Mapping[int, cp.Checkpoint],
         dead: Callable[[DeadLetter], None],
@@ -90,12 +98,16 @@ class Owner:
         self.crashes: dict[str, tuple[int, int, str]] = {}
         self.blocked: dict[str, bool] = {}
         """What became known of blocked instances since the start: blocked, or no longer."""
-        self.activation = Activation(self, mailboxes, definitions, keys)
+        self.activation = Activation(self, mailboxes, archive, definitions, keys)
+        self.abandoned: set[str] = set()
+        """Ids whose messages are on their way to the dead letters: nothing of them is folded."""
         self.passivation = Passivation(clock, self.live, self._drop, epoch, live_max=live_max)
         self.decisions = Decisions(definitions, epoch)
         self._nursery: trio.Nursery | None = None
         self._finished: dict[str, None] = {}
-        self._partitions = Partitions(partitions, epoch, checkpoints)
+        self.partitions = Partitions(
+            partitions, epoch, checkpoints, first=first, now_ns=clock.now_ns()
+        )
         self._catching_up = True
         self._caught_up = trio.Event()
         self._fence = trio.Event()
@@ -104,15 +116,16 @@ class Owner:
 
     # For the daemon.
 
-    def wire(self, requests: Requests, outbox: Outbox) -> None:
+    def wire(self, requests: Requests, outbox: Outbox, late: Late) -> None:
         """Connect what acts for the owner; once, before ``run``."""
         self.requests = requests
+        self.late = late
         self.outbox = self.passivation.outbox = self.decisions.outbox = outbox
 
     @property
     def after(self) -> int:
         """The position that the reader has to start behind."""
-        return self._partitions.after
+        return self.partitions.after
 
     def demand(self) -> int:
         """Return how many more messages may be handed over."""
@@ -122,9 +135,9 @@ class Owner:
         """Recover, then host until cancelled. Raises FencedError when another owner came."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            for instance, cause in list(self._partitions.listed.items()):
+            for instance, cause in list(self.partitions.listed.items()):
                 if instance not in self.live:
-                    partition = partition_of(instance, self._partitions.count)
+                    partition = partition_of(instance, self.partitions.count)
                     self._activate(self._start_actor(instance, partition, cause))
             nursery.start_soon(self.passivation.run)
             task_status.started()
@@ -132,7 +145,7 @@ class Owner:
             nursery.cancel_scope.cancel()
         # Outside of the nursery, or it would be wrapped in a group that nobody catches.
         raise FencedError(
-            f"another daemon took over with epoch {self._partitions.fenced_by}",
+            f"another daemon took over with epoch {self.partitions.fenced_by}",
             hint="look at `movant status` for who owns the partitions",
         )
 
@@ -163,7 +176,6 @@ class Owner:
 
     def checkpoint(self) -> dict[int, cp.Checkpoint]:
         """Return what to store for each partition, as of now."""
-        unfolded = [each.unfolded for each in self.live.values() if each.unfolded]
         unsettled = [(at[0], id_, at[1]) for id_, at in self.crashes.items()]
         for actor in self.live.values():
             cause = actor.lowest_cause()
@@ -171,20 +183,25 @@ class Owner:
                 cause = actor.threshold if cause is None else min(cause, actor.threshold)
             if cause is not None:
                 unsettled.append((actor.partition, actor.id, cause))
-        at = cp.position(self._partitions.handed, unfolded)
-        found = self._partitions.checkpoints(at, unsettled)
+        at = self.folded_to()
+        found = self.partitions.checkpoints(at, unsettled)
         for checkpoint in found.values():
             for instance, _ in cp.surplus(checkpoint.entries):
                 if instance in self.live:
                     self.passivation.cover(self.live[instance])
         return found
 
+    def folded_to(self) -> int:
+        """Return the position at or below which everything is folded."""
+        unfolded = [each.unfolded for each in self.live.values() if each.unfolded]
+        return cp.position(self.partitions.handed, unfolded)
+
     def statistics(self) -> OwnerStatistics:
         """Return counters since the start."""
         return OwnerStatistics(
             live=len(self.live),
             backlog=self.backlog,
-            position=self._partitions.handed,
+            position=self.partitions.handed,
             folded=self._folded,
             activations=self.activation.count,
             passivations=self.passivation.count,
@@ -201,7 +218,7 @@ class Owner:
         """Hand each message to its actor. Never waits and never raises for foreign input."""
         live = self.live
         keys = self._keys
-        partitions = self._partitions
+        partitions = self.partitions
         starts = partitions.starts
         for delivery in batch:
             partitions.handed = delivery.seq
@@ -230,19 +247,53 @@ class Owner:
 
     def handed(self, partition: int) -> int:
         """Return the position up to which the markers of a partition are known."""
-        return self._partitions.known_to(partition)
+        return self.partitions.known_to(partition)
 
     def is_void(self, partition: int, mail: AnyMail) -> bool:
         """Tell whether a message stands behind a marker with a higher epoch."""
-        return self._partitions.is_void(partition, mail)
+        return self.partitions.is_void(partition, mail)
 
     def is_ours(self, partition: int, seq: int) -> bool:
         """Tell whether a sequence stands behind our own marker: nobody else acted on it."""
-        return self._partitions.is_ours(partition, seq)
+        return self.partitions.is_ours(partition, seq)
+
+    def mark(self, partition: int) -> int:
+        """Return the mark of a partition: below it only packs count."""
+        return self.partitions.marks[partition]
+
+    @property
+    def era(self) -> int:
+        """How often a mark was raised."""
+        return self.partitions.era
+
+    def is_new(self, partition: int, instance: str, at: int) -> bool:
+        """Tell whether an id that came at a time is too young for ARCHIVE to know it."""
+        return is_fresh(instance, self.partitions.marked_at[partition], at)
+
+    async def entomb(
+        self, actor: WorkflowActor, record: ArchiveRecord, mails: list[AnyMail]
+    ) -> None:
+        """Drop an actor whose instance has ended long ago: what came is late."""
+        late = [each for each in mails if each.seq >= actor.threshold]
+        # Until they are dealt with, the actor keeps the position below these messages.
+        await self.late.take(record, late)
+        self._late += len(late)
+        self._remember(actor.id)
+        self._drop(actor)
+
+    def abandon(self, instance: str) -> bool:
+        """Stop folding an instance that never started; False when it did, or is about to."""
+        actor = self.live.get(instance)
+        if actor is not None:
+            if actor.activating or actor.unfolded or actor.instance.started_at:
+                return False
+            self._drop(actor)
+        self.abandoned.add(instance)
+        return True
 
     def _mark(self, marker: Marker) -> None:
-        complete = self._partitions.mark(marker)
-        if self._partitions.fenced_by:
+        complete = self.partitions.mark(marker)
+        if self.partitions.fenced_by:
             self._fence.set()
         elif complete and self._catching_up:
             self._begin()
@@ -250,12 +301,15 @@ class Owner:
     def _arrive(self, letter: Letter, delivery: Delivery) -> WorkflowActor | None:
         """Return an actor for an id that is not in memory; None when nobody needs one."""
         mail = letter.mail
-        if letter.instance in self._finished:
+        mark = self.partitions.marks[letter.partition]
+        if letter.instance in self._finished and not (mark and type(mail) in {Start, Reply}):
             self._late += 1
             return None
         actor = self._start_actor(letter.instance, letter.partition, mail.seq)
-        if type(mail) is not Start or not is_first(
-            delivery.headers, letter.instance, self._partitions.count
+        if (
+            type(mail) is not Start
+            or not is_first(delivery.headers, letter.instance, self.partitions.count)
+            or (mark and not self.is_new(letter.partition, letter.instance, mail.at))
         ):
             actor.needed = mail.seq
             self._activate(actor)
@@ -297,7 +351,7 @@ class Owner:
         actor.activating = True
         if not actor.instance.folded:
             actor.threshold = min(
-                actor.threshold, self._partitions.listed.pop(actor.id, actor.threshold)
+                actor.threshold, self.partitions.listed.pop(actor.id, actor.threshold)
             )
         else:
             actor.threshold = actor.instance.folded + 1
@@ -427,10 +481,13 @@ class Owner:
     def _retire(self, actor: WorkflowActor) -> None:
         """Drop a finished actor as soon as its last effects are acknowledged."""
         if actor.final and not (actor.backlog or actor.activating or actor.unsettled):
-            self._finished[actor.id] = None
-            if len(self._finished) > FINISHED_MAX:
-                del self._finished[next(iter(self._finished))]
+            self._remember(actor.id)
             self._drop(actor)
+
+    def _remember(self, instance: str) -> None:
+        self._finished[instance] = None
+        if len(self._finished) > FINISHED_MAX:
+            del self._finished[next(iter(self._finished))]
 
     def _drop(self, actor: WorkflowActor) -> None:
         for identity in list(actor.asks):

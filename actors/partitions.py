@@ -23,7 +23,15 @@ class FencedError(RefusedError):
 class Partitions:
     """All partitions of one owner, which acts under one epoch."""
 
-    def __init__(self, count: int, epoch: int, stored: Mapping[int, Checkpoint]) -> None:
+    def __init__(
+        self,
+        count: int,
+        epoch: int,
+        stored: Mapping[int, Checkpoint],
+        *,
+        first: int = 0,
+        now_ns: int = 0,
+    ) -> None:
         self.count = count
         self.epoch = epoch
         self.handed = 0
@@ -36,9 +44,17 @@ class Partitions:
         self._epochs = [Epochs() for _ in range(count)]
         self.starts = [0] * count
         """The stored position of each partition: at or below it everything is folded."""
+        # A lost checkpoint does not undo a purge: below the first message everything is gone.
+        self.marks = [first if first > 1 else 0] * count
+        """Of each partition: what is needed from below it stands in packs or in ARCHIVE."""
+        self.era = 0
+        """How often a mark was raised: what was read of ARCHIVE before may not say it all."""
+        self.marked_at = [now_ns] * count
+        """Of each partition: the time, in nanoseconds since 1970, before which that was stored."""
         for partition, checkpoint in stored.items():
             self._epochs[partition] = Epochs(checkpoint.markers)
             self.starts[partition] = checkpoint.position
+            self.marks[partition] = max(self.marks[partition], checkpoint.mark)
             self.listed.update(checkpoint.entries)
         self.handed = self.after
 
@@ -92,5 +108,21 @@ class Partitions:
                 epoch=self.epoch,
                 entries=entries(by_partition[partition], position),
                 markers=self._epochs[partition].markers(),
+                mark=self.marks[partition],
             )
         return found
+
+    def owned(self) -> list[int]:
+        """Return the partitions in which our own marker stands."""
+        return sorted(self._marked)
+
+    def set_mark(self, partition: int, mark: int, at: int) -> None:
+        """Raise a mark; ``at`` is the time of the newest message below it."""
+        self.era += 1
+        self.marks[partition] = max(self.marks[partition], mark)
+        self.marked_at[partition] = max(self.marked_at[partition], at)
+
+    def purged(self, first: int) -> None:
+        """Forget the markers that only messages below ``first`` need: those are gone."""
+        for epochs in self._epochs:
+            epochs.prune(first)

@@ -37,7 +37,9 @@ RESUMED: Final = "resumed"
 """A blocked instance goes on."""
 INCIDENT: Final = "incident"
 """Somebody has to look: data says at what."""
-LIFECYCLE: Final = (STARTED, COMPLETED, FAILED, CANCELLED, BLOCKED, RESUMED, INCIDENT)
+LATE: Final = "late"
+"""A service succeeded for an instance that had ended long ago; data says at which step."""
+LIFECYCLE: Final = (STARTED, COMPLETED, FAILED, CANCELLED, BLOCKED, RESUMED, INCIDENT, LATE)
 """Kinds that movant publishes itself; an author's events have kinds of their own."""
 
 CE_ID: Final = "ce-id"

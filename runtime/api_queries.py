@@ -6,21 +6,25 @@ A query of an instance that is not in memory is a read-only fold: it dispatches 
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 import trio
 
+from actors import packs
 from actors.activation import definition_of
 from actors.direct_reader import DirectReader
-from actors.inbound import Letter, parse
+from actors.inbound import Delivery, Letter, parse
 from actors.kernel.blocked import Blocked
 from actors.kernel.instance import Instance
 from actors.router import Presence
 from actors.run_index import Row, RunIndex
 from protocols import api, codec, subjects
+from protocols.archive import ArchiveRecord
+from protocols.effects import Status
 from protocols.errors import BadValueError, MovantError, NotFoundError
-from protocols.mail import AnyMail
+from protocols.mail import AnyMail, Start
 from runtime.history import entry
 
 if TYPE_CHECKING:
@@ -89,16 +93,20 @@ class RunQueries:
         return actor.instance.status
 
     async def history(self, request: api.RunHistory) -> api.Message:
-        """Read a page of a mailbox."""
+        """Read a page of a mailbox; what was packed or archived stands where it was."""
         subjects.check_id(request.id)
         partition = subjects.partition_of(request.id, self._daemon.config.partitions)
         stored = []
-        async for batch in self._mail.follow(
-            subjects.mailbox(request.id, partition), request.after
-        ):
-            stored += batch
-            if len(stored) > request.limit:
-                break
+        if self._parts.owner.mark(partition):
+            whole, _ = await self._whole(request.id)
+            stored = [each for each in whole if each.seq > request.after]
+        else:  # nothing was ever purged: a page needs no more than a page
+            async for batch in self._mail.follow(
+                subjects.mailbox(request.id, partition), request.after
+            ):
+                stored += batch
+                if len(stored) > request.limit:
+                    break
         if not stored and not request.after:
             raise NotFoundError(f"no instance {request.id!r}", hint="movant run ls")
         page = stored[: request.limit]
@@ -124,7 +132,10 @@ class RunQueries:
                 if each.parked and each.route and each.route.presence is Presence.ABSENT
             ]
         else:
-            instance, parked = await self.fold(instance_id), []
+            found = await self._folded(instance_id)
+            if isinstance(found, ArchiveRecord):
+                return _of_record(found)
+            instance, parked = found, []
         start = instance.start
         counters = instance.counters
         waiting = [
@@ -158,14 +169,23 @@ class RunQueries:
 
     async def fold(self, instance_id: str, definition: str = "") -> Instance:
         """Fold an instance for reading only; with ``definition`` as a migration to it would."""
+        found = await self._folded(instance_id, definition)
+        if isinstance(found, ArchiveRecord):
+            raise NotFoundError(f"the history of {instance_id!r} is kept no longer")
+        return found
+
+    async def _folded(self, instance_id: str, definition: str = "") -> Instance | ArchiveRecord:
+        """Return the fold of an instance, or its record when nothing else is left."""
         owner = self._parts.owner
         partition = subjects.partition_of(instance_id, self._daemon.config.partitions)
-        stored = await self._mail.mailbox(subjects.mailbox(instance_id, partition))
+        stored, record = await self._whole(instance_id)
         mails: list[AnyMail] = []
         for each in stored:
             parsed = parse(each, self._parts.keys)
             if type(parsed) is Letter and not owner.is_void(partition, parsed.mail):
                 mails.append(parsed.mail)
+        if record is not None and all(type(each) is not Start for each in mails):
+            return record
         if not mails:
             raise NotFoundError(f"no instance {instance_id!r}", hint="movant run ls")
         await owner.activation.load(mails)
@@ -180,6 +200,47 @@ class RunQueries:
             if number % 200 == 0:
                 await trio.lowlevel.checkpoint()
         return instance
+
+    async def _whole(self, instance_id: str) -> tuple[Sequence[Delivery], ArchiveRecord | None]:
+        """Return all messages of an instance, and its record when it ended long ago."""
+        partition = subjects.partition_of(instance_id, self._daemon.config.partitions)
+        stored = await self._mail.mailbox(subjects.mailbox(instance_id, partition))
+        box = packs.expand(stored)
+        mark = self._parts.owner.mark(partition)
+        if mark <= box.through + 1:
+            return box.messages, None
+        archive = self._parts.archive
+        record = await archive.record(partition, instance_id, self._parts.owner.era)
+        if record is None or record.at >= mark:
+            return box.messages, None
+        found = {each.seq: each for each in box.messages}
+        for each in await archive.history(partition, instance_id, record.at):
+            found[each.seq] = each
+        return [found[seq] for seq in sorted(found)], record
+
+    async def ended(self, instance_id: str) -> bool:
+        """Tell whether an id is that of an instance that ended so long ago that MAIL forgot."""
+        owner = self._parts.owner
+        partition = subjects.partition_of(instance_id, self._daemon.config.partitions)
+        if not owner.mark(partition) or owner.is_new(
+            partition, instance_id, self._daemon.clock.now_ns()
+        ):
+            return False
+        return await self._parts.archive.record(partition, instance_id, owner.era) is not None
+
+
+def _of_record(record: ArchiveRecord) -> api.RunView:
+    """Return what a record alone says about an instance: its history has expired."""
+    return api.RunView(
+        id=record.id,
+        workflow=record.workflow,
+        definition=record.definition,
+        status=cast("Status", record.status),
+        started_at=record.started_at,
+        finished_at=record.finished_at,
+        result=_value(bytes(record.result), ""),
+        failure=record.failure,
+    )
 
 
 def _why(blocked: Blocked) -> str:

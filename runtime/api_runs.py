@@ -11,6 +11,7 @@ import trio
 
 from actors.direct_reader import DirectReader
 from actors.outbox import first_of
+from actors.spawning import first_start
 from protocols import api, codec, subjects
 from protocols import headers as h
 from protocols.definition import Workflow
@@ -21,6 +22,7 @@ from protocols.errors import (
     RefusedError,
     UnavailableError,
 )
+from protocols.mail import Start
 from protocols.ports import Outgoing
 from runtime.api_queries import RunQueries
 from runtime.ending import Ending
@@ -79,17 +81,19 @@ class RunCommands:
 
     async def _begin(self, request: api.RunStart, instance: str, message: Outgoing) -> bool:
         """Write a start; False when there is one already and the policy says return it."""
-        try:
-            await self._write(message)
-        except AlreadyExistsError:
-            if await self._start_behind_signals(instance, message):
+        if request.id is None or not await self._queries.ended(instance):
+            try:
+                await self._write(message)
+            except AlreadyExistsError:
+                if await self._start_behind_signals(instance, message):
+                    return True
+            else:
                 return True
-            if request.if_exists == "refuse":
-                raise AlreadyExistsError(
-                    f"instance {instance!r} exists already", hint=f"movant run show {instance}"
-                ) from None
-            return False
-        return True
+        if request.if_exists == "refuse":
+            raise AlreadyExistsError(
+                f"instance {instance!r} exists already", hint=f"movant run show {instance}"
+            )
+        return False
 
     async def start_many(self, request: api.RunStartMany) -> api.Message:
         """Start many instances; each item has an outcome of its own."""
@@ -98,14 +102,24 @@ class RunCommands:
         digest, workflow = await self._parts.definitions.latest(request.workflow)
         ids = [self._daemon.new_id() if item.id is None else item.id for item in request.items]
 
+        ended = {
+            item.id
+            for item in request.items
+            if item.id is not None and await self._queries.ended(item.id)
+        }
+
         def message(number: int) -> Outgoing:
+            if ids[number] in ended:
+                raise AlreadyExistsError(f"instance {ids[number]!r} exists already")
             return self._start_message(workflow, digest, ids[number], request.items[number].input)
 
         results = []
         for number, outcome in enumerate(await self._write_many(len(ids), message)):
             created, error = True, outcome.error
             if isinstance(error, AlreadyExistsError):
-                created = await self._start_behind_signals(ids[number], message(number))
+                created = ids[number] not in ended and await self._start_behind_signals(
+                    ids[number], message(number)
+                )
                 error = None
             results.append(
                 api.StartResult(
@@ -140,16 +154,25 @@ class RunCommands:
         this very message was ours: its acknowledgement was lost and it was written again.
         """
         partition = subjects.partition_of(instance, self._daemon.config.partitions)
-        starts = f"movant.mail.{partition}.{instance}.start.>"
+        # Looked at first: a start that stands in a pack is none to the server.
+        first = await self._first_start(instance, partition)
         cut = message.headers.index(h.EXPECTED_SEQUENCE.encode())
         ours = message.headers[:cut]
-        lines = f"{h.EXPECTED_SEQUENCE}: 0\r\n{h.EXPECTED_SUBJECT}: {starts}\r\n".encode()
-        try:
-            await self._write(Outgoing(message.subject, message.payload, ours + lines))
-        except AlreadyExistsError:
-            stored = await self._mail.subject(starts)
-            return bool(stored) and ours in stored[0].headers
-        return True
+        if first is None:
+            starts = f"movant.mail.{partition}.{instance}.start.>"
+            lines = f"{h.EXPECTED_SEQUENCE}: 0\r\n{h.EXPECTED_SUBJECT}: {starts}\r\n".encode()
+            try:
+                await self._write(Outgoing(message.subject, message.payload, ours + lines))
+            except AlreadyExistsError:
+                first = await self._first_start(instance, partition)
+            else:
+                return True
+        identity = (h.decode(h.block(ours)) or {}).get(h.MESSAGE_ID)
+        return first is not None and first.message_id == identity
+
+    async def _first_start(self, instance: str, partition: int) -> Start | None:
+        stored = await self._mail.mailbox(subjects.mailbox(instance, partition))
+        return first_start(stored, self._parts.keys)
 
     async def signal(self, request: api.RunSignal) -> api.Message:
         """Write a signal into a mailbox, before the start or after it."""

@@ -37,6 +37,14 @@ class Checkpoints:
         }
         return dict(self._stored)
 
+    async def marks(self) -> dict[int, int]:
+        """Return the marks that are stored, by partition, those of other daemons too."""
+        return {
+            int(each.key): msgspec.json.decode(each.value, type=Checkpoint).mark
+            for each in await self._kv.all()
+            if each.key.isdigit()
+        }
+
     async def run(self, take: Callable[[], Mapping[int, Checkpoint]]) -> None:
         """Store what ``take`` returns, once a second, until cancelled."""
         while True:

@@ -25,15 +25,17 @@ import structlog
 import trio
 
 from actors import streams
+from actors.archive import Archive
 from actors.dead_letters import DeadLetters
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
 from actors.fold_guard import FoldGuard
 from actors.kv import Kv
 from actors.kv_definitions import KvDefinitionStore
+from actors.late import Late
 from actors.leases import Leases
 from actors.local import LocalService, RunLocal
-from actors.outbox import Outbox
+from actors.outbox import Outbox, ttl
 from actors.owner import Owner
 from actors.packing import pack
 from actors.partitions import FencedError
@@ -57,6 +59,7 @@ from runtime.gateway import Gateway
 from runtime.health import serve_health
 from runtime.identity import is_dead, own_lease
 from runtime.parts import Parts
+from runtime.retention import collect, first_of_mail
 from runtime.server.configuration import Settings
 from runtime.server.embedded import EmbeddedServer
 from runtime.started import Looking, WhenUp
@@ -219,6 +222,7 @@ class Daemon:
                 children=(
                     ChildSpec(id="api", start=self._api),
                     ChildSpec(id="health", start=self._health),
+                    ChildSpec(id="collector", start=self._collect),
                 ),
             ),
         ]
@@ -312,11 +316,14 @@ class Daemon:
         parts, config = self.parts, self.config
         stored = await parts.checkpoints.load()
         dead = DeadLetters(parts.writers["DEAD"])
+        retention = config.retention
         async with (
             DirectReader(parts.transport, "MAIL") as mailboxes,
+            DirectReader(parts.transport, "ARCHIVE") as archived,
             trio.open_nursery() as nursery,
         ):
             parts.mailboxes = mailboxes
+            parts.archive = Archive(parts.transport, archived)
             local = parts.system.start(LocalService, parts.writers["MAIL"])
             parts.local = cast("LocalService", parts.system.registry.actor_of(local))
             owner = parts.owner = Owner(
@@ -328,6 +335,8 @@ class Daemon:
                 guard=FoldGuard(self.clock),
                 partitions=config.partitions,
                 epoch=parts.leases.epoch,
+                archive=parts.archive,
+                first=await first_of_mail(parts.transport),
                 live_max=config.limits.live_instances_max,
                 checkpoints=stored,
                 dead=dead.take,
@@ -342,7 +351,7 @@ class Daemon:
                 decide=owner.decisions.attempt,
                 local=lambda _, ask, reply: local.tell(RunLocal(ask, reply)),
             )
-            outbox = Outbox(
+            outbox = parts.outbox = Outbox(
                 parts.writers,
                 owner.settled,
                 Spawning(
@@ -352,8 +361,16 @@ class Daemon:
                     config.partitions,
                     nursery.start_soon,
                 ),
+                position=owner.handed,
+                finished_s=retention.finished_s,
+                events_s=retention.events_s,
             )
-            owner.wire(parts.requests, outbox)
+            late = Late(
+                parts.writers["MAIL"],
+                parts.writers["EVENTS"],
+                event_lines=ttl(retention.events_s),
+            )
+            owner.wire(parts.requests, outbox, late)
             parts.reader = StreamReader(
                 parts.transport,
                 self.entropy,
@@ -390,6 +407,9 @@ class Daemon:
     async def _api(self, *, task_status: ChildStatus) -> None:
         await Gateway(self).run(task_status=task_status)
 
+    async def _collect(self, *, task_status: ChildStatus) -> None:
+        await collect(self, task_status=task_status)
+
     async def _health(self, *, task_status: ChildStatus) -> None:
         await serve_health(self, task_status=task_status)
 
@@ -421,11 +441,14 @@ class Daemon:
 
     async def _mark(self, epoch: int) -> None:
         """Begin our epoch in every partition."""
-        body = msgspec.json.encode({"epoch": epoch, "daemon": self.name})
-        writer = self.parts.writers["MAIL"]
         for partition in range(self.config.partitions):
-            writer.write(Outgoing(marker(partition), body), _marked)
-        await writer.drained()
+            self.tick(partition, epoch)
+        await self.parts.writers["MAIL"].drained()
+
+    def tick(self, partition: int, epoch: int) -> None:
+        """Write the marker of an epoch into a partition."""
+        body = msgspec.json.encode({"epoch": epoch, "daemon": self.name})
+        self.parts.writers["MAIL"].write(Outgoing(marker(partition), body), _marked)
 
 
 def _marked(_: int, error: MovantError | None) -> None:

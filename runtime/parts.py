@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from actors.archive import Archive
+from actors.collector import Collector
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
 from actors.kv_definitions import KvDefinitionStore
 from actors.leases import Leases
 from actors.local import LocalService
+from actors.outbox import Outbox
 from actors.owner import Owner
 from actors.requests import Requests
 from actors.router import Router
@@ -37,3 +40,6 @@ class Parts:
     requests: Requests
     reader: StreamReader
     mailboxes: DirectReader
+    archive: Archive
+    outbox: Outbox
+    collector: Collector

@@ -127,6 +127,7 @@ def test_an_activation_reads_as_far_as_its_partition_was_read() -> None:
         guard=nothing,
         partitions=2,
         epoch=1,
+        archive=nothing,
         checkpoints=stored,
         dead=nothing,
         refill=nothing,

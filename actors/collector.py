@@ -1,0 +1,514 @@
+"""Collector: keeps MAIL small. It copies what is needed to the head and purges the prefix.
+
+    pass:   wait for records under way -> chunk, chunk, … up to the folded position
+    chunk:  read -> look up records -> packs (MAIL), bundles (ARCHIVE) -> mark -> purge
+
+The order is the safety: a mark is raised only when every copy is acknowledged, and the prefix
+is purged up to the least mark that is stored. A pass that ends anywhere is begun again from the
+mark; what it had written already has the same subjects and is not stored twice.
+
+A position T of a pass is never above the folded position, and a record that is written later
+has a position at or above it; those under way when T is chosen are waited for. So an instance
+without a record below T is unfinished, or its record will be found by a later pass.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+import msgspec
+import structlog
+import trio
+
+from actors import collection, packs
+from actors.archive import Archive
+from actors.collection import Fate, Settings
+from actors.direct_reader import DirectReader, nanoseconds
+from actors.inbound import DeadLetter, Delivery, Letter, parse
+from actors.packs import Copy, Sealed
+from actors.spawning import first_start
+from actors.stream_writer import StreamWriter
+from actors.writing import Writing
+from protocols import headers as h
+from protocols import subjects
+from protocols.archive import ArchiveRecord
+from protocols.errors import MovantError, UnavailableError, UnknownOutcomeError
+from protocols.mail import AnyMail, Start
+from protocols.ports import Clock, Outgoing, Transport
+from protocols.tokens import KeyRing
+
+READ: Final = 256
+"""Messages in one read: some milliseconds of this thread's time."""
+GROUP: Final = 200
+"""Instances between two pauses."""
+ANSWER_S: Final = 30.0
+BEHIND_S: Final = 0.1
+_CREATE: Final = b"Nats-Expected-Last-Subject-Sequence: 0\r\n"
+
+log = structlog.get_logger()
+
+
+class Territory(Protocol):
+    """What a collector needs to know of who owns the partitions."""
+
+    def owned(self) -> Collection[int]:
+        """Return the partitions that are ours now."""
+        ...
+
+    def position(self, partition: int) -> int:
+        """Return P: at or below it every message of the partition is folded."""
+        ...
+
+    def mark(self, partition: int) -> int:
+        """Return M: what is needed from below it stands in packs or in ARCHIVE."""
+        ...
+
+    def is_void(self, partition: int, mail: AnyMail) -> bool:
+        """Tell whether a message stands behind a marker with a higher epoch."""
+        ...
+
+    async def finishing(self) -> None:
+        """Wait until the records that are under way now are acknowledged."""
+        ...
+
+    def tick(self, partition: int) -> None:
+        """Write the marker again, so that the position of a quiet partition rises."""
+        ...
+
+    async def set_marks(self, marks: Mapping[int, tuple[int, int]]) -> None:
+        """Raise marks, by partition, with the time below; return when they are stored.
+
+        Raises RefusedError when a partition is no longer ours.
+        """
+        ...
+
+    def abandon(self, instance: str) -> bool:
+        """Stop folding an instance that never started; False when it did."""
+        ...
+
+    def resume(self, instances: Collection[str]) -> None:
+        """Let what comes for abandoned instances be folded again."""
+        ...
+
+    def purged(self, first: int) -> None:
+        """Take the news that nothing below a sequence is left."""
+        ...
+
+
+class CollectorStatistics(msgspec.Struct, frozen=True):
+    """What a collector did since the start."""
+
+    passes: int
+    scanned: int
+    packed: int
+    bundled: int
+    dropped: int
+    orphaned: int
+    purged: int
+    first: int
+
+
+class State(msgspec.Struct):
+    """What a stream says about itself."""
+
+    messages: int = 0
+    first_seq: int = 0
+    last_seq: int = 0
+    first_ts: str = ""
+
+
+class _Info(msgspec.Struct):
+    state: State | None = None
+
+
+class _Purged(msgspec.Struct):
+    success: bool = False
+    purged: int = 0
+    error: Any = None
+
+
+class _Chunk(msgspec.Struct):
+    """What was read: by partition and instance the messages in order, without packs' copies."""
+
+    end: int
+    newest_at: int = 0
+    raw: dict[tuple[int, str], list[Delivery]] = {}
+    imported: int = 0
+    scanned: int = 0
+
+
+_info_decoder: Final = msgspec.json.Decoder(_Info)
+_purged_decoder: Final = msgspec.json.Decoder(_Purged)
+
+
+class Collector:
+    """Collects the partitions of one daemon. ``run`` belongs under a supervisor.
+
+    ``packs_writer`` and ``bundle_writer`` write to MAIL and ARCHIVE and are the collector's
+    own, so that nobody waits behind it. ``least_mark`` reads the least stored mark of all
+    partitions, of other daemons too. ``dead`` keeps a dead letter and returns when it is kept.
+    """
+
+    def __init__(  # noqa: PLR0917  # it is where everything meets
+        self,
+        transport: Transport,
+        clock: Clock,
+        keys: KeyRing,
+        territory: Territory,
+        mailboxes: DirectReader,
+        archive: Archive,
+        settings: Settings,
+        *,
+        partitions: int,
+        packs_writer: StreamWriter,
+        bundle_writer: StreamWriter,
+        least_mark: Callable[[], Awaitable[int]],
+        dead: Callable[[Sequence[DeadLetter]], Awaitable[None]],
+    ) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._keys = keys
+        self._territory = territory
+        self._mailboxes = mailboxes
+        self._archive = archive
+        self._settings = settings
+        self._partitions = partitions
+        self._packs = packs_writer
+        self._bundles = bundle_writer
+        self._least_mark = least_mark
+        self._dead = dead
+        self._left = 0
+        self._busy_since = 0.0
+        self._first = 0
+        self._passes = self._scanned = self._packed = self._bundled = 0
+        self._dropped = self._orphaned = self._purged = 0
+
+    def statistics(self) -> CollectorStatistics:
+        """Return counters since the start."""
+        return CollectorStatistics(
+            self._passes,
+            self._scanned,
+            self._packed,
+            self._bundled,
+            self._dropped,
+            self._orphaned,
+            self._purged,
+            self._first,
+        )
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Begin a pass whenever one is due, until cancelled."""
+        task_status.started()
+        while True:
+            await trio.sleep(self._settings.every_s)
+            try:
+                state = await self.state()
+                oldest = state.first_ts and _nanoseconds(state.first_ts)
+                if collection.is_due(
+                    state.messages,
+                    self._left,
+                    self._settings,
+                    oldest_ns=oldest or 0,
+                    now_ns=self._clock.now_ns(),
+                ):
+                    await self.collect()
+            except MovantError as error:
+                log.warning("collector.waiting", reason=str(error))
+
+    async def state(self) -> State:
+        """Return the state of MAIL."""
+        answer = await self._request("STREAM.INFO.MAIL", {})
+        state = _info_decoder.decode(answer).state
+        if state is None:
+            raise UnavailableError("MAIL does not tell its state")
+        self._first = state.first_seq
+        return state
+
+    async def collect(self) -> None:
+        """Do one pass over what is folded. Raises what made it stop; the next one goes on."""
+        territory = self._territory
+        owned = list(territory.owned())
+        if not owned:
+            return
+        before = self._clock.monotonic()
+        head = (await self.state()).last_seq
+        chunk = self._settings.chunk
+        limits = {each: territory.position(each) + 1 for each in owned}
+        for each in owned:
+            mark = territory.mark(each)
+            if collection.chunk_end(mark, head, chunk) > limits[each]:
+                territory.tick(each)
+        # Records that are written from here on have a position at or above the limits.
+        await territory.finishing()
+        chunks = 0
+        while True:
+            able = [
+                each
+                for each in territory.owned()
+                if collection.chunk_end(territory.mark(each), limits.get(each, 0), chunk)
+            ]
+            if not able:
+                break
+            mark = min(territory.mark(each) for each in able)
+            end = collection.chunk_end(mark, head + 1, chunk)
+            due = [each for each in able if territory.mark(each) < end <= limits[each]]
+            await self._collect_chunk(mark, end, due)
+            chunks += 1
+        if chunks:
+            self._passes += 1
+            state = await self.state()
+            self._left = state.messages
+            log.info(
+                "collector.passed",
+                chunks=chunks,
+                first=state.first_seq,
+                left=state.messages,
+                took_s=round(self._clock.monotonic() - before, 2),
+            )
+
+    async def _collect_chunk(self, mark: int, end: int, due: Sequence[int]) -> None:
+        territory = self._territory
+        self._busy_since = self._clock.monotonic()
+        chunk = await self._read(mark, end, due)
+        end = chunk.end
+        horizon = await self._archive.horizon()
+        self._scanned += chunk.scanned
+        names = {
+            subjects.done(partition, instance): (partition, instance)
+            for partition, instance in chunk.raw
+        }
+        records = {
+            names[subject]: record
+            for subject, record in (await self._archive.records(list(names), horizon)).items()
+        }
+        orphans: set[str] = set()
+        try:
+            await self._keep(chunk, records, end, orphans)
+            marks = dict.fromkeys(due, (end, chunk.newest_at))
+            await territory.set_marks(marks)
+        finally:
+            territory.resume(orphans)
+        await self.purge(chunk.imported)
+
+    # Reading.
+
+    async def _read(self, mark: int, end: int, due: Collection[int]) -> _Chunk:
+        """Read [mark, end) of the partitions that are due, or less when it is very large."""
+        # One reader for all is far cheaper for the server than many filters (hazard S8).
+        every = len(due) * 2 > self._partitions
+        filters = ["movant.mail.>"] if every else [f"movant.mail.{each}.>" for each in due]
+        chunk = _Chunk(end)
+        size = 0
+        for number, pattern in enumerate(filters):
+            after = max(mark - 1, 0)
+            while after < chunk.end - 1:
+                batch = await self._mailboxes.batch(pattern, after, READ)
+                if not batch:
+                    if not every:
+                        break  # of a partition there may be nothing more
+                    if (await self.state()).first_seq >= chunk.end:
+                        break
+                    await trio.sleep(BEHIND_S)  # a replica that is behind
+                    continue
+                after = batch[-1].seq
+                for each in batch:
+                    if each.seq >= chunk.end:
+                        break
+                    size += self._sort(chunk, each, due)
+                if size > self._settings.chunk_bytes_max and after < chunk.end and not number:
+                    chunk.end = after + 1
+                await self._pause()
+        return chunk
+
+    def _sort(self, chunk: _Chunk, delivery: Delivery, due: Collection[int]) -> int:
+        """Put a message to its mailbox; return its size. What names no mailbox is left out."""
+        chunk.scanned += 1
+        chunk.newest_at = max(chunk.newest_at, delivery.at)
+        tokens = delivery.subject.split(".", 5)
+        if len(tokens) < 6 or not tokens[2].isdigit() or not subjects.is_id(tokens[3]):  # noqa: PLR2004
+            return 0
+        if tokens[4] == "timer":
+            chunk.imported = max(chunk.imported, collection.imported((delivery,)))
+        partition = int(tokens[2])
+        if partition not in due or self._territory.mark(partition) > delivery.seq:
+            return 0
+        chunk.raw.setdefault((partition, tokens[3]), []).append(delivery)
+        return len(delivery.payload) + len(delivery.headers)
+
+    # Keeping.
+
+    async def _keep(
+        self,
+        chunk: _Chunk,
+        records: Mapping[tuple[int, str], ArchiveRecord],
+        end: int,
+        orphans: set[str],
+    ) -> None:
+        """Write packs and bundles for what is needed, and return when they are stored."""
+        territory = self._territory
+        bundles: dict[int, dict[str, list[Copy]]] = defaultdict(dict)
+        copying = Writing(self._packs)
+        for number, ((partition, instance), raw) in enumerate(chunk.raw.items(), 1):
+            if number % GROUP == 0:
+                await self._pause()
+            record = records.get((partition, instance))
+            position = None if record is None else record.at
+            fate = collection.fate(position, territory.mark(partition), end)
+            if fate is Fate.DROP:
+                self._dropped += 1
+                continue
+            history = await self._history(partition, instance, raw)
+            if fate is Fate.BUNDLE:
+                self._bundled += 1
+                bundles[partition][instance] = history
+                continue
+            start = self._start_of(partition, instance, history)
+            alone = start is None and record is None
+            if alone and await self._orphan(partition, instance, history, orphans):
+                continue
+            self._packed += 1
+            for message in _packed(instance, end - 1, history, start):
+                await copying.write(message)
+        await copying.done()
+        archiving = Writing(self._bundles)
+        for partition, histories in bundles.items():
+            for group in _bundle_groups(histories):
+                for sealed in await trio.to_thread.run_sync(packs.seal_bundle, group):
+                    await archiving.write(self._bundle(partition, end - 1, min(group), sealed))
+                await self._pause()
+        await archiving.done()
+
+    def _bundle(self, partition: int, through: int, first: str, sealed: Sealed) -> Outgoing:
+        # Longer than the records, so that none is left without its history.
+        ttl_s = self._settings.finished_s * 2
+        return Outgoing(
+            subjects.bundle(partition, through, first, sealed.digest),
+            sealed.payload,
+            _CREATE + (b"Nats-TTL: %ds\r\n" % ttl_s if ttl_s else b""),
+        )
+
+    async def _history(self, partition: int, instance: str, raw: Sequence[Delivery]) -> list[Copy]:
+        """Return what a fold needs of an instance's messages and of the packs among them."""
+        mine = list(raw)
+        found = [each for each in mine if packs.is_pack(each.subject)]
+        for pattern in packs.missing_slices(found):
+            # The rest of a sliced pack stands above the chunk's end.
+            mine += await self._mailboxes.subject(pattern)
+        box = packs.expand(mine)
+        for each in box.unreadable:
+            log.error("pack.unreadable", run=instance, seq=each.seq)
+
+        def is_void(copy: Copy) -> bool:
+            parsed = parse(packs.delivery_of(copy, partition, instance), self._keys)
+            return type(parsed) is Letter and self._territory.is_void(partition, parsed.mail)
+
+        return collection.retained([packs.copy_of(each) for each in box.messages], is_void)
+
+    def _start_of(self, partition: int, instance: str, history: Sequence[Copy]) -> Start | None:
+        starts = (each for each in history if each.rest.startswith("start."))
+        deliveries = [packs.delivery_of(each, partition, instance) for each in starts]
+        return first_start(deliveries, self._keys)
+
+    async def _orphan(
+        self, partition: int, instance: str, history: Sequence[Copy], orphans: set[str]
+    ) -> bool:
+        """Send messages that never got a start to the dead letters, when they are old."""
+        if not history:
+            return True
+        oldest = min(each.at for each in history)
+        if not collection.is_orphaned(oldest, self._clock.now_ns(), self._settings):
+            return False
+        # Its start may stand in a pack above this chunk.
+        mailbox = subjects.mailbox(instance, partition)
+        if first_start(await self._mailboxes.mailbox(mailbox), self._keys) is not None:
+            return False
+        if not self._territory.abandon(instance):
+            return False
+        orphans.add(instance)
+        letters = []
+        for copy in history:
+            delivery = packs.delivery_of(copy, partition, instance)
+            if type(parse(delivery, self._keys)) is Letter:  # others are dead letters already
+                letters.append(DeadLetter(delivery, "orphan", "the instance was never started"))
+        await self._dead(letters)
+        self._orphaned += 1
+        return True
+
+    # Purging.
+
+    async def purge(self, imported: int = 0) -> None:
+        """Purge what no partition needs any more, and firings of timers that MAIL has."""
+        least = await self._least_mark()
+        if least > 1:
+            await self._purge("MAIL", {"seq": least})
+            self._first = max(self._first, least)
+            self._territory.purged(least)
+        if imported:
+            await self._purge("TIMERS", {"filter": "movant.fired.>", "seq": imported + 1})
+
+    async def _purge(self, stream: str, request: Mapping[str, Any]) -> None:
+        answer = _purged_decoder.decode(await self._request(f"STREAM.PURGE.{stream}", request))
+        if not answer.success:
+            raise UnavailableError(f"{stream} was not purged: {answer.error}")
+        if stream == "MAIL":
+            self._purged += answer.purged
+
+    async def _request(self, verb: str, request: Mapping[str, Any]) -> bytes:
+        body = msgspec.json.encode(request) if request else b""
+        try:
+            answer = await self._transport.request(Outgoing(f"$JS.API.{verb}", body), ANSWER_S)
+        except UnknownOutcomeError as error:
+            raise UnavailableError(f"{verb} was not answered") from error
+        return answer.payload
+
+    async def _pause(self) -> None:
+        """Give the others their time: a pass is never in a hurry."""
+        busy_s = self._clock.monotonic() - self._busy_since
+        await trio.sleep(busy_s * (1 / self._settings.busy_max - 1))
+        self._busy_since = self._clock.monotonic()
+
+
+def _pack_lines(start: Start | None) -> bytes:
+    """Return the headers of a pack: what a listing says about the instance."""
+    if start is None:
+        return _CREATE
+    return _CREATE + h.encode(
+        {
+            h.WORKFLOW: start.workflow,
+            h.STARTED: str(start.at),
+            **({h.DEFINITION: start.definition} if start.definition else {}),
+        }
+    )
+
+
+def _packed(
+    instance: str, through: int, history: Sequence[Copy], start: Start | None
+) -> Iterator[Outgoing]:
+    """Yield the packs of one instance's history."""
+    lines = _pack_lines(start)
+    for group in packs.groups(history):
+        for sealed in packs.seal_pack(group):
+            subject = subjects.to_pack(instance, through, sealed.digest)
+            yield Outgoing(subject, sealed.payload, lines)
+
+
+def _bundle_groups(histories: Mapping[str, list[Copy]]) -> Iterator[dict[str, list[Copy]]]:
+    """Cut histories, ordered by id, into groups of about a message's size."""
+    group: dict[str, list[Copy]] = {}
+    size = 0
+    for instance in sorted(histories):
+        history = histories[instance]
+        cost = sum(packs.size_of(each) for each in history)
+        if group and size + cost > packs.GROUP_BYTES:
+            yield group
+            group, size = {}, 0
+        group[instance] = history
+        size += cost
+    if group:
+        yield group
+
+
+def _nanoseconds(text: str) -> int:
+    return 0 if text.startswith("0001") else nanoseconds(text)
