@@ -25,6 +25,8 @@ from actors.direct_reader import DirectReader
 from actors.fold_guard import FoldGuard
 from actors.inbound import Delivery, Letter, parse
 from actors.kernel.instance import Instance
+from actors.partitions import Partitions
+from actors.tombstones import Tombstones
 from actors.workflow import WorkflowActor
 from protocols.archive import ArchiveRecord
 from protocols.effects import AnyEffect
@@ -44,27 +46,8 @@ class Home(Protocol):
     """What an activation needs to know of the owner."""
 
     guard: FoldGuard
-    abandoned: set[str]
-    """Ids whose messages are on their way to the dead letters."""
-
-    def mark(self, partition: int) -> int:
-        """Return the mark of a partition: below it only packs count."""
-        ...
-
-    def is_new(self, partition: int, instance: str, at: int) -> bool:
-        """Tell whether an id that came at a time is too young for the archive to know it."""
-        ...
-
-    @property
-    def era(self) -> int:
-        """How often a mark was raised."""
-        ...
-
-    async def entomb(
-        self, actor: WorkflowActor, record: ArchiveRecord, mails: list[AnyMail]
-    ) -> None:
-        """Drop an actor whose instance has ended long ago; the messages are late."""
-        ...
+    partitions: Partitions
+    tombstones: Tombstones
 
     def handed(self, partition: int) -> int:
         """Return the position up to which the markers of a partition are known."""
@@ -72,10 +55,6 @@ class Home(Protocol):
 
     def is_void(self, partition: int, mail: AnyMail) -> bool:
         """Tell whether a message stands behind a marker with a higher epoch."""
-        ...
-
-    def is_ours(self, partition: int, seq: int) -> bool:
-        """Tell whether a sequence stands behind our own marker: nobody else acted on it."""
         ...
 
     def adopt(self, actor: WorkflowActor, effects: Iterable[AnyEffect], parked: set[str]) -> None:
@@ -126,7 +105,7 @@ class Activation:
             stored, record = found
             mails = self._mails(actor, stored)
             if record is not None:
-                await self._home.entomb(actor, record, mails)
+                await self._home.tombstones.entomb(actor, record, mails)
                 return
             if instance.folded and definition_of(mails) not in {"", instance.definition}:
                 self._home.remake(actor)
@@ -165,12 +144,12 @@ class Activation:
         None: the store does not answer, or not with all that is needed yet.
         """
         after = actor.instance.folded
-        if actor.id in self._home.abandoned:
+        if actor.id in self._home.tombstones.abandoned:
             return None
         try:
             stored = await self._mailboxes.mailbox(mailbox(actor.id, actor.partition), after=after)
             # Asked for after the reading: nothing can have been purged above it meanwhile.
-            mark = self._home.mark(actor.partition)
+            mark = self._home.partitions.marks[actor.partition]
             box = packs.expand(stored, mark=mark, after=after)
             for each in box.unreadable:
                 log.error("pack.unreadable", run=actor.id, seq=each.seq)
@@ -190,9 +169,9 @@ class Activation:
     ) -> ArchiveRecord | None:
         """Return the record of an instance whose history has left MAIL."""
         first = messages[0].at if messages else 0
-        if self._home.is_new(actor.partition, actor.id, first):
+        if self._home.partitions.is_new(actor.partition, actor.id, first):
             return None
-        record = await self._archive.record(actor.partition, actor.id, self._home.era)
+        record = await self._archive.record(actor.partition, actor.id, self._home.partitions.era)
         # With a position at or above the mark it ended lately, and its history is still here.
         return record if record is not None and record.at < mark else None
 
@@ -218,7 +197,7 @@ class Activation:
         for mail in mails:
             if type(mail) is Woken and mail.seq >= actor.threshold:
                 actor.threshold = min(actor.threshold, mail.since)
-                if self._home.is_ours(actor.partition, mail.seq):
+                if self._home.partitions.is_ours(actor.partition, mail.seq):
                     parked.update(mail.parked)
         return parked
 

@@ -15,8 +15,8 @@ without a record below T is unfinished, or its record will be found by a later p
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -27,15 +27,16 @@ from actors.archive import Archive
 from actors.collection import Fate, Settings
 from actors.direct_reader import DirectReader, nanoseconds
 from actors.inbound import DeadLetter, Delivery, Letter, parse
-from actors.packs import Copy, Sealed
+from actors.packs import Copy
+from actors.sealing import bundle_groups, bundled, packed
 from actors.spawning import first_start
 from actors.stream_writer import StreamWriter
+from actors.territory import Territory
 from actors.writing import Writing
-from protocols import headers as h
 from protocols import subjects
 from protocols.archive import ArchiveRecord
 from protocols.errors import MovantError, UnavailableError, UnknownOutcomeError
-from protocols.mail import AnyMail, Start
+from protocols.mail import Start
 from protocols.ports import Clock, Outgoing, Transport
 from protocols.tokens import KeyRing
 
@@ -45,56 +46,8 @@ GROUP: Final = 200
 """Instances between two pauses."""
 ANSWER_S: Final = 30.0
 BEHIND_S: Final = 0.1
-_CREATE: Final = b"Nats-Expected-Last-Subject-Sequence: 0\r\n"
 
 log = structlog.get_logger()
-
-
-class Territory(Protocol):
-    """What a collector needs to know of who owns the partitions."""
-
-    def owned(self) -> Collection[int]:
-        """Return the partitions that are ours now."""
-        ...
-
-    def position(self, partition: int) -> int:
-        """Return P: at or below it every message of the partition is folded."""
-        ...
-
-    def mark(self, partition: int) -> int:
-        """Return M: what is needed from below it stands in packs or in ARCHIVE."""
-        ...
-
-    def is_void(self, partition: int, mail: AnyMail) -> bool:
-        """Tell whether a message stands behind a marker with a higher epoch."""
-        ...
-
-    async def finishing(self) -> None:
-        """Wait until the records that are under way now are acknowledged."""
-        ...
-
-    def tick(self, partition: int) -> None:
-        """Write the marker again, so that the position of a quiet partition rises."""
-        ...
-
-    async def set_marks(self, marks: Mapping[int, tuple[int, int]]) -> None:
-        """Raise marks, by partition, with the time below; return when they are stored.
-
-        Raises RefusedError when a partition is no longer ours.
-        """
-        ...
-
-    def abandon(self, instance: str) -> bool:
-        """Stop folding an instance that never started; False when it did."""
-        ...
-
-    def resume(self, instances: Collection[str]) -> None:
-        """Let what comes for abandoned instances be folded again."""
-        ...
-
-    def purged(self, first: int) -> None:
-        """Take the news that nothing below a sequence is left."""
-        ...
 
 
 class CollectorStatistics(msgspec.Struct, frozen=True):
@@ -369,25 +322,20 @@ class Collector:
             if alone and await self._orphan(partition, instance, history, orphans):
                 continue
             self._packed += 1
-            for message in _packed(instance, end - 1, history, start):
+            for message in packed(instance, end - 1, history, start):
                 await copying.write(message)
         await copying.done()
         archiving = Writing(self._bundles)
-        for partition, histories in bundles.items():
-            for group in _bundle_groups(histories):
-                for sealed in await trio.to_thread.run_sync(packs.seal_bundle, group):
-                    await archiving.write(self._bundle(partition, end - 1, min(group), sealed))
-                await self._pause()
-        await archiving.done()
-
-    def _bundle(self, partition: int, through: int, first: str, sealed: Sealed) -> Outgoing:
         # Longer than the records, so that none is left without its history.
         ttl_s = self._settings.finished_s * 2
-        return Outgoing(
-            subjects.bundle(partition, through, first, sealed.digest),
-            sealed.payload,
-            _CREATE + (b"Nats-TTL: %ds\r\n" % ttl_s if ttl_s else b""),
-        )
+        for partition, histories in bundles.items():
+            for group in bundle_groups(histories):
+                for sealed in await trio.to_thread.run_sync(packs.seal_bundle, group):
+                    await archiving.write(
+                        bundled(partition, end - 1, min(group), sealed, ttl_s=ttl_s)
+                    )
+                await self._pause()
+        await archiving.done()
 
     async def _history(self, partition: int, instance: str, raw: Sequence[Delivery]) -> list[Copy]:
         """Return what a fold needs of an instance's messages and of the packs among them."""
@@ -468,46 +416,6 @@ class Collector:
         busy_s = self._clock.monotonic() - self._busy_since
         await trio.sleep(busy_s * (1 / self._settings.busy_max - 1))
         self._busy_since = self._clock.monotonic()
-
-
-def _pack_lines(start: Start | None) -> bytes:
-    """Return the headers of a pack: what a listing says about the instance."""
-    if start is None:
-        return _CREATE
-    return _CREATE + h.encode(
-        {
-            h.WORKFLOW: start.workflow,
-            h.STARTED: str(start.at),
-            **({h.DEFINITION: start.definition} if start.definition else {}),
-        }
-    )
-
-
-def _packed(
-    instance: str, through: int, history: Sequence[Copy], start: Start | None
-) -> Iterator[Outgoing]:
-    """Yield the packs of one instance's history."""
-    lines = _pack_lines(start)
-    for group in packs.groups(history):
-        for sealed in packs.seal_pack(group):
-            subject = subjects.to_pack(instance, through, sealed.digest)
-            yield Outgoing(subject, sealed.payload, lines)
-
-
-def _bundle_groups(histories: Mapping[str, list[Copy]]) -> Iterator[dict[str, list[Copy]]]:
-    """Cut histories, ordered by id, into groups of about a message's size."""
-    group: dict[str, list[Copy]] = {}
-    size = 0
-    for instance in sorted(histories):
-        history = histories[instance]
-        cost = sum(packs.size_of(each) for each in history)
-        if group and size + cost > packs.GROUP_BYTES:
-            yield group
-            group, size = {}, 0
-        group[instance] = history
-        size += cost
-    if group:
-        yield group
 
 
 def _nanoseconds(text: str) -> int:

@@ -21,7 +21,6 @@ import trio
 from actors import checkpoint as cp
 from actors.activation import Activation
 from actors.archive import Archive
-from actors.collection import is_fresh
 from actors.decisions import Decisions
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
@@ -35,8 +34,8 @@ from actors.partitions import FencedError, Partitions
 from actors.passivation import Passivation, woken
 from actors.requests import Requests
 from actors.system import ActorSystem
+from actors.tombstones import Tombstones
 from actors.workflow import WorkflowActor
-from protocols.archive import ArchiveRecord
 from protocols.effects import AnyEffect, Arm, Ask, Pin
 from protocols.errors import MovantError
 from protocols.mail import AnyMail, AttemptTimedOut, Pinned, Reply, Start, Woken
@@ -50,8 +49,6 @@ BACKLOG_MAX: Final = 20_000
 """Messages handed over and not folded; above it the reader asks for no more."""
 PER_ACTOR_MAX: Final = 2_000
 """Messages waiting for one instance; above it the rest is read again from its mailbox."""
-FINISHED_MAX: Final = 20_000
-"""Ids of instances that ended here lately: their late messages need no activation."""
 DRAIN_LOOK_S: Final = 0.01
 
 log = structlog.get_logger()
@@ -60,13 +57,12 @@ log = structlog.get_logger()
 class Owner:
     """All partitions of one daemon, on the trio thread. ``run`` belongs under a supervisor.
 
-    ``dead`` is told each message that no fold can take; ``first`` is the first sequence that
-    MAIL still has. Call ``wire`` before ``run``.
+    ``dead`` is told each message that no fold can take; MAIL begins at ``first``. Call ``wire``
+    before ``run``.
     """
 
     requests: Requests
     outbox: Outbox
-    late: Late
 
     def __init__(
         self,
@@ -99,33 +95,30 @@ class Owner:
         self.blocked: dict[str, bool] = {}
         """What became known of blocked instances since the start: blocked, or no longer."""
         self.activation = Activation(self, mailboxes, archive, definitions, keys)
-        self.abandoned: set[str] = set()
-        """Ids whose messages are on their way to the dead letters: nothing of them is folded."""
         self.passivation = Passivation(clock, self.live, self._drop, epoch, live_max=live_max)
         self.decisions = Decisions(definitions, epoch)
         self._nursery: trio.Nursery | None = None
-        self._finished: dict[str, None] = {}
-        self.partitions = Partitions(
+        self.tombstones = Tombstones(self.live, self._drop)
+        self.partitions = self._partitions = Partitions(
             partitions, epoch, checkpoints, first=first, now_ns=clock.now_ns()
         )
         self._catching_up = True
         self._caught_up = trio.Event()
         self._fence = trio.Event()
         self.backlog = 0
-        self._folded = self._void = self._late = self._dead_count = 0
+        self._folded = self._void = self._dead_count = 0
 
     # For the daemon.
 
     def wire(self, requests: Requests, outbox: Outbox, late: Late) -> None:
         """Connect what acts for the owner; once, before ``run``."""
-        self.requests = requests
-        self.late = late
+        self.requests, self.tombstones.late = requests, late
         self.outbox = self.passivation.outbox = self.decisions.outbox = outbox
 
     @property
     def after(self) -> int:
         """The position that the reader has to start behind."""
-        return self.partitions.after
+        return self._partitions.after
 
     def demand(self) -> int:
         """Return how many more messages may be handed over."""
@@ -135,9 +128,9 @@ class Owner:
         """Recover, then host until cancelled. Raises FencedError when another owner came."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            for instance, cause in list(self.partitions.listed.items()):
+            for instance, cause in list(self._partitions.listed.items()):
                 if instance not in self.live:
-                    partition = partition_of(instance, self.partitions.count)
+                    partition = partition_of(instance, self._partitions.count)
                     self._activate(self._start_actor(instance, partition, cause))
             nursery.start_soon(self.passivation.run)
             task_status.started()
@@ -145,7 +138,7 @@ class Owner:
             nursery.cancel_scope.cancel()
         # Outside of the nursery, or it would be wrapped in a group that nobody catches.
         raise FencedError(
-            f"another daemon took over with epoch {self.partitions.fenced_by}",
+            f"another daemon took over with epoch {self._partitions.fenced_by}",
             hint="look at `movant status` for who owns the partitions",
         )
 
@@ -184,7 +177,7 @@ class Owner:
             if cause is not None:
                 unsettled.append((actor.partition, actor.id, cause))
         at = self.folded_to()
-        found = self.partitions.checkpoints(at, unsettled)
+        found = self._partitions.checkpoints(at, unsettled)
         for checkpoint in found.values():
             for instance, _ in cp.surplus(checkpoint.entries):
                 if instance in self.live:
@@ -193,21 +186,21 @@ class Owner:
 
     def folded_to(self) -> int:
         """Return the position at or below which everything is folded."""
-        unfolded = [each.unfolded for each in self.live.values() if each.unfolded]
-        return cp.position(self.partitions.handed, unfolded)
+        unfolded = (each.unfolded for each in self.live.values() if each.unfolded)
+        return cp.position(self._partitions.handed, unfolded)
 
     def statistics(self) -> OwnerStatistics:
         """Return counters since the start."""
         return OwnerStatistics(
             live=len(self.live),
             backlog=self.backlog,
-            position=self.partitions.handed,
+            position=self._partitions.handed,
             folded=self._folded,
             activations=self.activation.count,
             passivations=self.passivation.count,
             wakes=self.passivation.wakes,
             void=self._void,
-            late=self._late,
+            late=self.tombstones.count,
             dead=self._dead_count,
             crashed=len(self.crashes),
         )
@@ -218,7 +211,7 @@ class Owner:
         """Hand each message to its actor. Never waits and never raises for foreign input."""
         live = self.live
         keys = self._keys
-        partitions = self.partitions
+        partitions = self._partitions
         starts = partitions.starts
         for delivery in batch:
             partitions.handed = delivery.seq
@@ -247,53 +240,15 @@ class Owner:
 
     def handed(self, partition: int) -> int:
         """Return the position up to which the markers of a partition are known."""
-        return self.partitions.known_to(partition)
+        return self._partitions.known_to(partition)
 
     def is_void(self, partition: int, mail: AnyMail) -> bool:
         """Tell whether a message stands behind a marker with a higher epoch."""
-        return self.partitions.is_void(partition, mail)
-
-    def is_ours(self, partition: int, seq: int) -> bool:
-        """Tell whether a sequence stands behind our own marker: nobody else acted on it."""
-        return self.partitions.is_ours(partition, seq)
-
-    def mark(self, partition: int) -> int:
-        """Return the mark of a partition: below it only packs count."""
-        return self.partitions.marks[partition]
-
-    @property
-    def era(self) -> int:
-        """How often a mark was raised."""
-        return self.partitions.era
-
-    def is_new(self, partition: int, instance: str, at: int) -> bool:
-        """Tell whether an id that came at a time is too young for ARCHIVE to know it."""
-        return is_fresh(instance, self.partitions.marked_at[partition], at)
-
-    async def entomb(
-        self, actor: WorkflowActor, record: ArchiveRecord, mails: list[AnyMail]
-    ) -> None:
-        """Drop an actor whose instance has ended long ago: what came is late."""
-        late = [each for each in mails if each.seq >= actor.threshold]
-        # Until they are dealt with, the actor keeps the position below these messages.
-        await self.late.take(record, late)
-        self._late += len(late)
-        self._remember(actor.id)
-        self._drop(actor)
-
-    def abandon(self, instance: str) -> bool:
-        """Stop folding an instance that never started; False when it did, or is about to."""
-        actor = self.live.get(instance)
-        if actor is not None:
-            if actor.activating or actor.unfolded or actor.instance.started_at:
-                return False
-            self._drop(actor)
-        self.abandoned.add(instance)
-        return True
+        return self._partitions.is_void(partition, mail)
 
     def _mark(self, marker: Marker) -> None:
-        complete = self.partitions.mark(marker)
-        if self.partitions.fenced_by:
+        complete = self._partitions.mark(marker)
+        if self._partitions.fenced_by:
             self._fence.set()
         elif complete and self._catching_up:
             self._begin()
@@ -301,15 +256,13 @@ class Owner:
     def _arrive(self, letter: Letter, delivery: Delivery) -> WorkflowActor | None:
         """Return an actor for an id that is not in memory; None when nobody needs one."""
         mail = letter.mail
-        mark = self.partitions.marks[letter.partition]
-        if letter.instance in self._finished and not (mark and type(mail) in {Start, Reply}):
-            self._late += 1
+        if self.tombstones.is_late(letter, self._partitions.marks[letter.partition]):
             return None
         actor = self._start_actor(letter.instance, letter.partition, mail.seq)
         if (
             type(mail) is not Start
-            or not is_first(delivery.headers, letter.instance, self.partitions.count)
-            or (mark and not self.is_new(letter.partition, letter.instance, mail.at))
+            or not is_first(delivery.headers, letter.instance, self._partitions.count)
+            or not self._partitions.is_new(letter.partition, letter.instance, mail.at)
         ):
             actor.needed = mail.seq
             self._activate(actor)
@@ -351,7 +304,7 @@ class Owner:
         actor.activating = True
         if not actor.instance.folded:
             actor.threshold = min(
-                actor.threshold, self.partitions.listed.pop(actor.id, actor.threshold)
+                actor.threshold, self._partitions.listed.pop(actor.id, actor.threshold)
             )
         else:
             actor.threshold = actor.instance.folded + 1
@@ -481,13 +434,8 @@ class Owner:
     def _retire(self, actor: WorkflowActor) -> None:
         """Drop a finished actor as soon as its last effects are acknowledged."""
         if actor.final and not (actor.backlog or actor.activating or actor.unsettled):
-            self._remember(actor.id)
+            self.tombstones.remember(actor.id)
             self._drop(actor)
-
-    def _remember(self, instance: str) -> None:
-        self._finished[instance] = None
-        if len(self._finished) > FINISHED_MAX:
-            del self._finished[next(iter(self._finished))]
 
     def _drop(self, actor: WorkflowActor) -> None:
         for identity in list(actor.asks):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from actors.checkpoint import Checkpoint, Epochs, entries
+from actors.collection import is_fresh
 from actors.inbound import Marker
 from protocols.errors import RefusedError
 from protocols.mail import AnyMail, AttemptRefused, AttemptTimedOut, Pinned
@@ -121,6 +122,10 @@ class Partitions:
         self.era += 1
         self.marks[partition] = max(self.marks[partition], mark)
         self.marked_at[partition] = max(self.marked_at[partition], at)
+
+    def is_new(self, partition: int, instance: str, at: int) -> bool:
+        """Tell whether an id that came at a time is too young for the archive to know it."""
+        return not self.marks[partition] or is_fresh(instance, self.marked_at[partition], at)
 
     def purged(self, first: int) -> None:
         """Forget the markers that only messages below ``first`` need: those are gone."""

@@ -97,7 +97,7 @@ class RunQueries:
         subjects.check_id(request.id)
         partition = subjects.partition_of(request.id, self._daemon.config.partitions)
         stored = []
-        if self._parts.owner.mark(partition):
+        if self._parts.owner.partitions.marks[partition]:
             whole, _ = await self._whole(request.id)
             stored = [each for each in whole if each.seq > request.after]
         else:  # nothing was ever purged: a page needs no more than a page
@@ -206,11 +206,11 @@ class RunQueries:
         partition = subjects.partition_of(instance_id, self._daemon.config.partitions)
         stored = await self._mail.mailbox(subjects.mailbox(instance_id, partition))
         box = packs.expand(stored)
-        mark = self._parts.owner.mark(partition)
+        mark = self._parts.owner.partitions.marks[partition]
         if mark <= box.through + 1:
             return box.messages, None
         archive = self._parts.archive
-        record = await archive.record(partition, instance_id, self._parts.owner.era)
+        record = await archive.record(partition, instance_id, self._parts.owner.partitions.era)
         if record is None or record.at >= mark:
             return box.messages, None
         found = {each.seq: each for each in box.messages}
@@ -222,11 +222,12 @@ class RunQueries:
         """Tell whether an id is that of an instance that ended so long ago that MAIL forgot."""
         owner = self._parts.owner
         partition = subjects.partition_of(instance_id, self._daemon.config.partitions)
-        if not owner.mark(partition) or owner.is_new(
-            partition, instance_id, self._daemon.clock.now_ns()
-        ):
+        if owner.partitions.is_new(partition, instance_id, self._daemon.clock.now_ns()):
             return False
-        return await self._parts.archive.record(partition, instance_id, owner.era) is not None
+        return (
+            await self._parts.archive.record(partition, instance_id, owner.partitions.era)
+            is not None
+        )
 
 
 def _of_record(record: ArchiveRecord) -> api.RunView:

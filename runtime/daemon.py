@@ -20,7 +20,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, cast
 
-import msgspec
 import structlog
 import trio
 
@@ -46,8 +45,6 @@ from actors.stream_reader import StreamReader
 from actors.stream_writer import StreamWriter
 from actors.system import open_system
 from protocols.errors import ConfigurationError, MovantError
-from protocols.ports import Outgoing
-from protocols.subjects import marker
 from protocols.tokens import KeyRing
 from runtime import collector
 from runtime.bridge.transport import connect
@@ -55,6 +52,7 @@ from runtime.checkpoints import Checkpoints
 from runtime.client_discovery import login
 from runtime.clock import SystemClock, SystemEntropy
 from runtime.config import DaemonConfig
+from runtime.epochs import mark
 from runtime.gateway import Gateway
 from runtime.health import serve_health
 from runtime.identity import is_dead, own_lease
@@ -441,16 +439,7 @@ class Daemon:
 
     async def _mark(self, epoch: int) -> None:
         """Begin our epoch in every partition."""
+        writer = self.parts.writers["MAIL"]
         for partition in range(self.config.partitions):
-            self.tick(partition, epoch)
-        await self.parts.writers["MAIL"].drained()
-
-    def tick(self, partition: int, epoch: int) -> None:
-        """Write the marker of an epoch into a partition."""
-        body = msgspec.json.encode({"epoch": epoch, "daemon": self.name})
-        self.parts.writers["MAIL"].write(Outgoing(marker(partition), body), _marked)
-
-
-def _marked(_: int, error: MovantError | None) -> None:
-    if error is not None:
-        log.error("marker.refused", reason=str(error))
+            mark(writer, partition, epoch, self.name)
+        await writer.drained()

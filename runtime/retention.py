@@ -16,6 +16,7 @@ from actors.stream_writer import StreamWriter
 from protocols.errors import MovantError, UnavailableError
 from protocols.mail import AnyMail
 from protocols.ports import Outgoing, Transport
+from runtime.epochs import mark
 
 if TYPE_CHECKING:
     from runtime.daemon import Daemon
@@ -43,7 +44,7 @@ class OwnerTerritory:
 
     def mark(self, partition: int) -> int:
         """Return the mark of a partition."""
-        return self._owner.mark(partition)
+        return self._owner.partitions.marks[partition]
 
     def is_void(self, partition: int, mail: AnyMail) -> bool:
         """Tell whether a message stands behind a marker with a higher epoch."""
@@ -55,28 +56,29 @@ class OwnerTerritory:
 
     def tick(self, partition: int) -> None:
         """Write our marker again."""
-        self._daemon.tick(partition, self._parts.leases.epoch)
+        writer = self._parts.writers["MAIL"]
+        mark(writer, partition, self._parts.leases.epoch, self._daemon.name)
 
     async def set_marks(self, marks: Mapping[int, tuple[int, int]]) -> None:
         """Raise marks and return when they are stored."""
         owner = self._owner
-        for partition, (mark, at) in marks.items():
-            owner.partitions.set_mark(partition, mark, at)
+        for partition, (found, at) in marks.items():
+            owner.partitions.set_mark(partition, found, at)
         await self._parts.checkpoints.store(owner.checkpoint())
         while True:
             stored = await self._parts.checkpoints.marks()
-            if all(stored.get(each, 0) >= mark for each, (mark, _) in marks.items()):
+            if all(stored.get(each, 0) >= wanted for each, (wanted, _) in marks.items()):
                 return
             # One was refused, or a replica is behind: the next checkpoint has the marks too.
             await trio.sleep(LOOK_S)
 
     def abandon(self, instance: str) -> bool:
         """Stop folding an instance that never started; False when it did."""
-        return self._owner.abandon(instance)
+        return self._owner.tombstones.abandon(instance)
 
     def resume(self, instances: Collection[str]) -> None:
         """Let what comes for abandoned instances be folded again."""
-        self._owner.abandoned.difference_update(instances)
+        self._owner.tombstones.resume(instances)
 
     def purged(self, first: int) -> None:
         """Forget what only messages below ``first`` needed."""
