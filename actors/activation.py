@@ -146,34 +146,46 @@ class Activation:
         after = actor.instance.folded
         if actor.id in self._home.tombstones.abandoned:
             return None
+        marks = self._home.partitions.marks
         try:
+            # Below the mark of now packs are complete; of a later one they may be unread.
+            below = marks[actor.partition]
             stored = await self._mailboxes.mailbox(mailbox(actor.id, actor.partition), after=after)
-            # Asked for after the reading: nothing can have been purged above it meanwhile.
-            mark = self._home.partitions.marks[actor.partition]
-            box = packs.expand(stored, mark=mark, after=after)
+            box = packs.expand(stored, mark=below, after=after)
             for each in box.unreadable:
                 log.error("pack.unreadable", run=actor.id, seq=each.seq)
             newest = box.messages[-1].seq if box.messages else after
-            if newest < actor.needed:
+            messages, record = box.messages, None
+            # The mark of now: nothing above it can have been purged during the reading.
+            if not after and marks[actor.partition] > box.through + 1:
+                messages, record = await self._ended(actor, box.messages)
+            if newest < actor.needed and record is None and len(messages) == len(box.messages):
                 return None
-            record = None
-            if not after and mark > box.through + 1:
-                record = await self._ended(actor, mark, box.messages)
         except MovantError as error:
             log.warning("activation.waiting", run=actor.id, reason=str(error))
             return None
-        return box.messages, record
+        return messages, record
 
     async def _ended(
-        self, actor: WorkflowActor, mark: int, messages: Sequence[Delivery]
-    ) -> ArchiveRecord | None:
-        """Return the record of an instance whose history has left MAIL."""
+        self, actor: WorkflowActor, messages: list[Delivery]
+    ) -> tuple[list[Delivery], ArchiveRecord | None]:
+        """Return messages, and the record of an instance whose history has left MAIL.
+
+        When its last effects may not be settled, its history comes from the archive instead,
+        and no record: it is folded, and they are done again.
+        """
         first = messages[0].at if messages else 0
-        if self._home.partitions.is_new(actor.partition, actor.id, first):
-            return None
-        record = await self._archive.record(actor.partition, actor.id, self._home.partitions.era)
+        partitions = self._home.partitions
+        if partitions.is_new(actor.partition, actor.id, first):
+            return messages, None
+        record = await self._archive.record(actor.partition, actor.id, partitions.era)
         # With a position at or above the mark it ended lately, and its history is still here.
-        return record if record is not None and record.at < mark else None
+        if record is None or record.at >= partitions.marks[actor.partition]:
+            return messages, None
+        if actor.threshold > record.through:
+            return messages, record
+        history = await self._archive.history(actor.partition, actor.id, record.at)
+        return (packs.union(history, messages), None) if history else (messages, record)
 
     def _mails(self, actor: WorkflowActor, stored: Sequence[Delivery]) -> list[AnyMail]:
         """Return the valid mail among what is stored, up to the reader's position."""

@@ -15,7 +15,7 @@ without a record below T is unfinished, or its record will be found by a later p
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -27,7 +27,9 @@ from actors.archive import Archive
 from actors.collection import Fate, Settings
 from actors.direct_reader import DirectReader, nanoseconds
 from actors.inbound import DeadLetter, Delivery, Letter, parse
+from actors.outbox import is_first
 from actors.packs import Copy
+from actors.scan import Chunk, Scan
 from actors.sealing import bundle_groups, bundled, packed
 from actors.spawning import first_start
 from actors.stream_writer import StreamWriter
@@ -40,12 +42,11 @@ from protocols.mail import Start
 from protocols.ports import Clock, Outgoing, Transport
 from protocols.tokens import KeyRing
 
-READ: Final = 256
-"""Messages in one read: some milliseconds of this thread's time."""
 GROUP: Final = 200
 """Instances between two pauses."""
 ANSWER_S: Final = 30.0
-BEHIND_S: Final = 0.1
+READS: Final = 32
+"""Mailboxes read at once."""
 
 log = structlog.get_logger()
 
@@ -80,16 +81,6 @@ class _Purged(msgspec.Struct):
     success: bool = False
     purged: int = 0
     error: Any = None
-
-
-class _Chunk(msgspec.Struct):
-    """What was read: by partition and instance the messages in order, without packs' copies."""
-
-    end: int
-    newest_at: int = 0
-    raw: dict[tuple[int, str], list[Delivery]] = {}
-    imported: int = 0
-    scanned: int = 0
 
 
 _info_decoder: Final = msgspec.json.Decoder(_Info)
@@ -128,6 +119,7 @@ class Collector:
         self._archive = archive
         self._settings = settings
         self._partitions = partitions
+        self._scan = Scan(mailboxes, territory, settings, self._pause, partitions)
         self._packs = packs_writer
         self._bundles = bundle_writer
         self._least_mark = least_mark
@@ -224,7 +216,7 @@ class Collector:
     async def _collect_chunk(self, mark: int, end: int, due: Sequence[int]) -> None:
         territory = self._territory
         self._busy_since = self._clock.monotonic()
-        chunk = await self._read(mark, end, due)
+        chunk = await self._scan.read(mark, end, due)
         end = chunk.end
         horizon = await self._archive.horizon()
         self._scanned += chunk.scanned
@@ -245,56 +237,11 @@ class Collector:
             territory.resume(orphans)
         await self.purge(chunk.imported)
 
-    # Reading.
-
-    async def _read(self, mark: int, end: int, due: Collection[int]) -> _Chunk:
-        """Read [mark, end) of the partitions that are due, or less when it is very large."""
-        # One reader for all is far cheaper for the server than many filters (hazard S8).
-        every = len(due) * 2 > self._partitions
-        filters = ["movant.mail.>"] if every else [f"movant.mail.{each}.>" for each in due]
-        chunk = _Chunk(end)
-        size = 0
-        for number, pattern in enumerate(filters):
-            after = max(mark - 1, 0)
-            while after < chunk.end - 1:
-                batch = await self._mailboxes.batch(pattern, after, READ)
-                if not batch:
-                    if not every:
-                        break  # of a partition there may be nothing more
-                    if (await self.state()).first_seq >= chunk.end:
-                        break
-                    await trio.sleep(BEHIND_S)  # a replica that is behind
-                    continue
-                after = batch[-1].seq
-                for each in batch:
-                    if each.seq >= chunk.end:
-                        break
-                    size += self._sort(chunk, each, due)
-                if size > self._settings.chunk_bytes_max and after < chunk.end and not number:
-                    chunk.end = after + 1
-                await self._pause()
-        return chunk
-
-    def _sort(self, chunk: _Chunk, delivery: Delivery, due: Collection[int]) -> int:
-        """Put a message to its mailbox; return its size. What names no mailbox is left out."""
-        chunk.scanned += 1
-        chunk.newest_at = max(chunk.newest_at, delivery.at)
-        tokens = delivery.subject.split(".", 5)
-        if len(tokens) < 6 or not tokens[2].isdigit() or not subjects.is_id(tokens[3]):  # noqa: PLR2004
-            return 0
-        if tokens[4] == "timer":
-            chunk.imported = max(chunk.imported, collection.imported((delivery,)))
-        partition = int(tokens[2])
-        if partition not in due or self._territory.mark(partition) > delivery.seq:
-            return 0
-        chunk.raw.setdefault((partition, tokens[3]), []).append(delivery)
-        return len(delivery.payload) + len(delivery.headers)
-
     # Keeping.
 
     async def _keep(
         self,
-        chunk: _Chunk,
+        chunk: Chunk,
         records: Mapping[tuple[int, str], ArchiveRecord],
         end: int,
         orphans: set[str],
@@ -302,6 +249,7 @@ class Collector:
         """Write packs and bundles for what is needed, and return when they are stored."""
         territory = self._territory
         bundles: dict[int, dict[str, list[Copy]]] = defaultdict(dict)
+        await self._complete(chunk, records, end)
         copying = Writing(self._packs)
         for number, ((partition, instance), raw) in enumerate(chunk.raw.items(), 1):
             if number % GROUP == 0:
@@ -336,6 +284,29 @@ class Collector:
                     )
                 await self._pause()
         await archiving.done()
+
+    async def _complete(
+        self, chunk: Chunk, records: Mapping[tuple[int, str], ArchiveRecord], end: int
+    ) -> None:
+        """Add to what is to be bundled the packs that stand above the chunk.
+
+        An earlier chunk made them, when the instance had not ended or its record was too new.
+        None has a mailbox of which the chunk has the beginning, with the server's proof.
+        """
+        limit = trio.CapacityLimiter(READS)
+
+        async def add(partition: int, instance: str, raw: list[Delivery]) -> None:
+            async with limit:
+                raw += await self._mailboxes.mailbox(subjects.packs(instance, partition))
+
+        async with trio.open_nursery() as nursery:
+            for (partition, instance), raw in chunk.raw.items():
+                record = records.get((partition, instance))
+                mark = self._territory.mark(partition)
+                if record is None or collection.fate(record.at, mark, end) is not Fate.BUNDLE:
+                    continue
+                if not is_first(raw[0].headers, instance, self._partitions):
+                    nursery.start_soon(add, partition, instance, raw)
 
     async def _history(self, partition: int, instance: str, raw: Sequence[Delivery]) -> list[Copy]:
         """Return what a fold needs of an instance's messages and of the packs among them."""

@@ -174,6 +174,12 @@ def expand(stored: Iterable[Delivery], *, mark: int = 0, after: int = 0) -> Mail
     return Mailbox([found[seq] for seq in sorted(found)], through, unreadable)
 
 
+def union(*parts: Iterable[Delivery]) -> list[Delivery]:
+    """Return messages in order, each once."""
+    found = {each.seq: each for part in parts for each in part}
+    return [found[seq] for seq in sorted(found)]
+
+
 def open_packs(
     packs: Iterable[Delivery],
 ) -> tuple[list[tuple[int, Delivery, list[Copy]]], list[Delivery]]:

@@ -153,6 +153,11 @@ def to_pack(instance_id: str, through: int, digest: str) -> str:
     return f"movant.to.{instance_id}.pack.{through}.{digest}"
 
 
+def packs(instance_id: str, partition: int) -> str:
+    """Return the filter of the packs of one stored mailbox."""
+    return f"movant.mail.{partition}.{instance_id}.pack.>"
+
+
 def mailbox(instance_id: str, partition: int) -> str:
     """Return the filter of one stored mailbox."""
     return f"movant.mail.{partition}.{instance_id}.>"

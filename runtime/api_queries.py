@@ -213,10 +213,8 @@ class RunQueries:
         record = await archive.record(partition, instance_id, self._parts.owner.partitions.era)
         if record is None or record.at >= mark:
             return box.messages, None
-        found = {each.seq: each for each in box.messages}
-        for each in await archive.history(partition, instance_id, record.at):
-            found[each.seq] = each
-        return [found[seq] for seq in sorted(found)], record
+        history = await archive.history(partition, instance_id, record.at)
+        return packs.union(history, box.messages), record
 
     async def ended(self, instance_id: str) -> bool:
         """Tell whether an id is that of an instance that ended so long ago that MAIL forgot."""
