@@ -20,6 +20,7 @@ import trio
 
 from actors import packs
 from actors.archive import Archive
+from actors.collection import is_fresh
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
 from actors.fold_guard import FoldGuard
@@ -156,9 +157,11 @@ class Activation:
                 log.error("pack.unreadable", run=actor.id, seq=each.seq)
             newest = box.messages[-1].seq if box.messages else after
             messages, record = box.messages, None
-            # The mark of now: nothing above it can have been purged during the reading.
-            if not after and marks[actor.partition] > box.through + 1:
-                messages, record = await self._ended(actor, box.messages)
+            # Nothing at or above it can have been purged before the reading ended; the floor is
+            # for who has not learnt yet that another daemon raises the marks.
+            mark = max(marks[actor.partition], self._mailboxes.floor)
+            if not after and mark > box.through + 1:
+                messages, record = await self._ended(actor, mark, box.messages)
             if newest < actor.needed and record is None and len(messages) == len(box.messages):
                 return None
         except MovantError as error:
@@ -167,7 +170,7 @@ class Activation:
         return messages, record
 
     async def _ended(
-        self, actor: WorkflowActor, messages: list[Delivery]
+        self, actor: WorkflowActor, mark: int, messages: list[Delivery]
     ) -> tuple[list[Delivery], ArchiveRecord | None]:
         """Return messages, and the record of an instance whose history has left MAIL.
 
@@ -176,11 +179,12 @@ class Activation:
         """
         first = messages[0].at if messages else 0
         partitions = self._home.partitions
-        if partitions.is_new(actor.partition, actor.id, first):
+        if is_fresh(actor.id, partitions.marked_at[actor.partition], first):
             return messages, None
-        record = await self._archive.record(actor.partition, actor.id, partitions.era)
+        era = (partitions.era, self._mailboxes.floor)
+        record = await self._archive.record(actor.partition, actor.id, era)
         # With a position at or above the mark it ended lately, and its history is still here.
-        if record is None or record.at >= partitions.marks[actor.partition]:
+        if record is None or record.at >= mark:
             return messages, None
         if actor.threshold > record.through:
             return messages, record

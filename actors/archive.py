@@ -25,8 +25,8 @@ from protocols.ports import Outgoing, Transport
 from protocols.subjects import BUNDLE_TOKEN, done
 
 ANSWER_S: Final = 5.0
-LOOKUP: Final = 100
-"""Subjects in one lookup: the server holds its index for 40 us each."""
+LOOKUP: Final = 250
+"""Subjects in one lookup; the server takes some microseconds for each."""
 TRIES: Final = 50
 PAUSE_S: Final = 0.05
 NOT_FOUND: Final = 10037

@@ -42,11 +42,13 @@ from protocols.mail import Start
 from protocols.ports import Clock, Outgoing, Transport
 from protocols.tokens import KeyRing
 
-GROUP: Final = 200
-"""Instances between two pauses."""
+GROUP: Final = 32
+"""Instances between two pauses: some milliseconds of this thread's time."""
+ASKED: Final = 100
+"""Mailboxes in one request for their packs."""
+FAILED_S: Final = 60.0
+"""Pause after a defect: workflows go on without a collector for long."""
 ANSWER_S: Final = 30.0
-READS: Final = 32
-"""Mailboxes read at once."""
 
 log = structlog.get_logger()
 
@@ -161,6 +163,9 @@ class Collector:
                     await self.collect()
             except MovantError as error:
                 log.warning("collector.waiting", reason=str(error))
+            except Exception:  # a defect here must not stop the workflows
+                log.exception("collector.failed")
+                await trio.sleep(FAILED_S)
 
     async def state(self) -> State:
         """Return the state of MAIL."""
@@ -218,6 +223,10 @@ class Collector:
         self._busy_since = self._clock.monotonic()
         chunk = await self._scan.read(mark, end, due)
         end = chunk.end
+        state = await self.state()
+        if state.first_seq > max(mark, 1):
+            # Half a history must not pass for a whole one.
+            raise UnavailableError("another owner purged MAIL while it was read")
         horizon = await self._archive.horizon()
         self._scanned += chunk.scanned
         names = {
@@ -230,6 +239,7 @@ class Collector:
         }
         orphans: set[str] = set()
         try:
+            await self._complete(chunk, records, end, state.last_seq)
             await self._keep(chunk, records, end, orphans)
             marks = dict.fromkeys(due, (end, chunk.newest_at))
             await territory.set_marks(marks)
@@ -249,7 +259,6 @@ class Collector:
         """Write packs and bundles for what is needed, and return when they are stored."""
         territory = self._territory
         bundles: dict[int, dict[str, list[Copy]]] = defaultdict(dict)
-        await self._complete(chunk, records, end)
         copying = Writing(self._packs)
         for number, ((partition, instance), raw) in enumerate(chunk.raw.items(), 1):
             if number % GROUP == 0:
@@ -271,7 +280,7 @@ class Collector:
                 continue
             self._packed += 1
             for message in packed(instance, end - 1, history, start):
-                await copying.write(message)
+                await self._waiting(copying.write(message))
         await copying.done()
         archiving = Writing(self._bundles)
         # Longer than the records, so that none is left without its history.
@@ -286,27 +295,36 @@ class Collector:
         await archiving.done()
 
     async def _complete(
-        self, chunk: Chunk, records: Mapping[tuple[int, str], ArchiveRecord], end: int
+        self,
+        chunk: Chunk,
+        records: Mapping[tuple[int, str], ArchiveRecord],
+        end: int,
+        head: int,
     ) -> None:
         """Add to what is to be bundled the packs that stand above the chunk.
 
         An earlier chunk made them, when the instance had not ended or its record was too new.
         None has a mailbox of which the chunk has the beginning, with the server's proof.
         """
-        limit = trio.CapacityLimiter(READS)
-
-        async def add(partition: int, instance: str, raw: list[Delivery]) -> None:
-            async with limit:
-                raw += await self._mailboxes.mailbox(subjects.packs(instance, partition))
-
-        async with trio.open_nursery() as nursery:
-            for (partition, instance), raw in chunk.raw.items():
-                record = records.get((partition, instance))
-                mark = self._territory.mark(partition)
-                if record is None or collection.fate(record.at, mark, end) is not Fate.BUNDLE:
-                    continue
-                if not is_first(raw[0].headers, instance, self._partitions):
-                    nursery.start_soon(add, partition, instance, raw)
+        wanted: dict[str, list[Delivery]] = {}
+        for (partition, instance), raw in chunk.raw.items():
+            record = records.get((partition, instance))
+            mark = self._territory.mark(partition)
+            if record is None or collection.fate(record.at, mark, end) is not Fate.BUNDLE:
+                continue
+            if not is_first(raw[0].headers, instance, self._partitions):
+                wanted[subjects.packs(instance, partition)] = raw
+        filters = list(wanted)
+        for start in range(0, len(filters), ASKED):
+            part = filters[start : start + ASKED]
+            found = await self._mailboxes.whole(part, head)
+            if found is None:
+                for each in part:
+                    wanted[each] += await self._mailboxes.mailbox(each)
+            else:
+                for pack in found:
+                    wanted[pack.subject.rpartition(".pack.")[0] + ".pack.>"].append(pack)
+            await self._pause()
 
     async def _history(self, partition: int, instance: str, raw: Sequence[Delivery]) -> list[Copy]:
         """Return what a fold needs of an instance's messages and of the packs among them."""
@@ -381,6 +399,12 @@ class Collector:
         except UnknownOutcomeError as error:
             raise UnavailableError(f"{verb} was not answered") from error
         return answer.payload
+
+    async def _waiting(self, something: Awaitable[None]) -> None:
+        """Wait for something; that is no time in which we were busy."""
+        began = self._clock.monotonic()
+        await something
+        self._busy_since += self._clock.monotonic() - began
 
     async def _pause(self) -> None:
         """Give the others their time: a pass is never in a hurry."""

@@ -68,6 +68,8 @@ class DirectReader:
         self._number = 0
         self._inbox = ""
         self._subscription: Subscription | None = None
+        self.floor = 0
+        """A sequence below which the stream was purged, as of the latest mailbox that was read."""
 
     async def __aenter__(self) -> Self:
         self._inbox = self._transport.new_inbox() + "."
@@ -190,6 +192,24 @@ class DirectReader:
                 part = rest
         return found, min(up_to, default=0)
 
+    async def whole(self, filters: Sequence[str], head: int) -> list[Delivery] | None:
+        """Return the last message of each subject that matches, as of sequence ``head`` or later.
+
+        None when one answer cannot tell: it is too large, of a replica that is behind, or
+        empty, because then the server does not say how far it looked.
+        """
+        try:
+            found, left, up_to = await self._get(
+                {
+                    "multi_last": list(filters),
+                    "batch": SUBJECTS_MAX,
+                    "max_bytes": BATCH_BYTES_MAX,
+                }
+            )
+        except OversizedError:
+            return None
+        return found if not left and up_to >= head else None
+
     async def batch(self, filter_subject: str, after: int, limit: int) -> list[Delivery]:
         """Return up to ``limit`` messages above ``after``, in order, as one replica has them."""
         return (
@@ -238,7 +258,9 @@ class DirectReader:
             answer = await self._transport.request(Outgoing(self._info_subject, body), READ_S)
         except UnknownOutcomeError as error:
             raise UnavailableError(f"{self._info_subject} does not answer") from error
-        return _counts_decoder.decode(answer.payload).state
+        state = _counts_decoder.decode(answer.payload).state
+        self.floor = max(self.floor, state.first_seq)
+        return state
 
     async def _ask(self, body: bytes) -> _Read | None:
         self._number += 1

@@ -55,7 +55,8 @@ class Scan:
         chunk = Chunk(end)
         # One reader for all is far cheaper for the server than many filters (hazard S8).
         if len(due) * 2 > self._partitions:
-            await self._follow("movant.mail.>", mark, chunk, set(due), min(due))
+            # All that MAIL holds; ">" costs the server a quarter of what a prefix does.
+            await self._follow(">", mark, chunk, set(due), min(due))
         else:
             for each in due:
                 await self._follow(f"movant.mail.{each}.>", mark, chunk, {each}, each)

@@ -10,7 +10,7 @@ from actors.stream_writer import StreamWriter
 from protocols.errors import AlreadyExistsError, MovantError, OverloadedError
 from protocols.ports import Outgoing
 
-WRITE_BYTES: Final = 512 * 1024
+WRITE_BYTES: Final = 128 * 1024
 """Under way at once: what others write shall not wait behind megabytes."""
 RETRY_S: Final = 0.5
 

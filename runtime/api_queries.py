@@ -206,11 +206,13 @@ class RunQueries:
         partition = subjects.partition_of(instance_id, self._daemon.config.partitions)
         stored = await self._mail.mailbox(subjects.mailbox(instance_id, partition))
         box = packs.expand(stored)
-        mark = self._parts.owner.partitions.marks[partition]
+        partitions = self._parts.owner.partitions
+        mark = max(partitions.marks[partition], self._mail.floor)
         if mark <= box.through + 1:
             return box.messages, None
         archive = self._parts.archive
-        record = await archive.record(partition, instance_id, self._parts.owner.partitions.era)
+        era = (partitions.era, self._mail.floor)
+        record = await archive.record(partition, instance_id, era)
         if record is None or record.at >= mark:
             return box.messages, None
         history = await archive.history(partition, instance_id, record.at)

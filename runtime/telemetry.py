@@ -49,6 +49,7 @@ EVENTS: Final[dict[str, str]] = {
     "child.stop_failed": "A child raised when it was asked to stop.",
     "child.stopped": "A supervised child ended as it should.",
     "child.waiting": "A child cannot be started now; it is tried again.",
+    "collector.failed": "A defect stopped a pass over MAIL; it is tried again in a minute.",
     "collector.passed": "What was needed was copied forward, and MAIL was purged.",
     "collector.waiting": "A pass over MAIL stopped; the next one goes on.",
     "daemon.draining": "Nothing new is taken; what is under way is stored.",
