@@ -115,7 +115,7 @@ class Archive:
 
     async def history(self, partition: int, instance: str, position: int) -> list[Delivery]:
         """Return the history of an instance whose record has this position; empty: none."""
-        for bundle in _candidates(await self._bundles(partition), instance, position):
+        for bundle in candidates(await self._bundles(partition), instance, position):
             pieces = await self._reader.last(bundle.subjects)
             by_subject = {each.subject: each.payload for each in pieces}
             if len(by_subject) < len(bundle.subjects):
@@ -170,7 +170,7 @@ def bundles_of(names: Iterable[str]) -> list[_Bundle]:
     ]
 
 
-def _candidates(bundles: Sequence[_Bundle], instance: str, position: int) -> list[_Bundle]:
+def candidates(bundles: Sequence[_Bundle], instance: str, position: int) -> list[_Bundle]:
     """Return the bundles that may hold an instance, the likeliest first."""
     through = min((each.through for each in bundles if each.through >= position), default=0)
     chosen = sorted(

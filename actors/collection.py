@@ -121,7 +121,7 @@ def is_orphaned(first_at: int, now_ns: int, settings: Settings) -> bool:
 def made_at(instance: str) -> int:
     """Return when an id was made, in nanoseconds since 1970; 0: it does not say.
 
-    Ids that movant chooses begin with the time in milliseconds (``protocols.ids``).
+    Ids that movant chooses (daemon and client library) begin with the time in milliseconds.
     """
     if _OURS.match(instance) is None:
         return 0
