@@ -60,32 +60,33 @@ def fate(position: int | None, mark: int, through: int) -> Fate:
     return Fate.BUNDLE if position >= mark else Fate.DROP
 
 
-def is_due(
-    messages: int, left: int, settings: Settings, *, oldest_ns: int = 0, now_ns: int = 0
-) -> bool:
-    """Tell whether a pass pays: MAIL has doubled since the last one, or became old.
+def pressure(messages: int, left: int, settings: Settings) -> float:
+    """Return how full MAIL is: above 1 a pass pays, because MAIL has doubled since the last."""
+    return messages / max(settings.messages_min, 2 * left)
 
-    An old one is collected whatever its size, because records must not expire before the
-    histories that they close have left MAIL.
+
+def is_old(messages: int, left: int, settings: Settings, *, oldest_ns: int, now_ns: int) -> bool:
+    """Tell whether MAIL has to be collected whatever its size.
+
+    Records must not expire before the histories that they close have left MAIL.
     """
-    if messages > max(settings.messages_min, 2 * left):
-        return True
     old_ns = settings.finished_s * 500_000_000
     return bool(old_ns and oldest_ns) and now_ns - oldest_ns > old_ns and messages > left
 
 
-def chunk_end(mark: int, limit: int, chunk: int) -> int:
-    """Return the next multiple of ``chunk`` above ``mark``, or 0 if that is above ``limit``.
+def chunk_end(mark: int, limit: int, chunk: int, *, rest: bool = False) -> int:
+    """Return the next multiple of ``chunk`` above ``mark``; 0 when that is above ``limit``.
 
-    ``limit`` is the highest sequence that a new mark may have.
+    ``limit`` is the highest sequence that a new mark may have. With ``rest`` what is less than
+    a chunk is taken too.
     """
     end = (mark // chunk + 1) * chunk
-    return end if end <= limit else 0
+    if end <= limit:
+        return end
+    return limit if rest and limit > mark else 0
 
 
-def retained(
-    messages: Sequence[Copy], is_void: Callable[[Copy], bool], *, ends: bool = True
-) -> list[Copy]:
+def retained(messages: Sequence[Copy], is_void: Callable[[Copy], bool]) -> list[Copy]:
     """Return the messages that a fold needs, in order.
 
     Owner messages that are void are left out, because the markers that say so will be gone. A
@@ -108,7 +109,7 @@ def retained(
         kept.append(each)
     if waiting is not None:
         kept.append(waiting)
-    if ends and last is not None and last is not waiting:
+    if last is not None and last is not waiting:
         kept.append(last)
     return kept
 

@@ -127,6 +127,7 @@ class Collector:
         self._least_mark = least_mark
         self._dead = dead
         self._left = 0
+        self._busy = settings.busy_max
         self._busy_since = 0.0
         self._first = 0
         self._passes = self._scanned = self._packed = self._bundled = 0
@@ -151,21 +152,28 @@ class Collector:
         while True:
             await trio.sleep(self._settings.every_s)
             try:
-                state = await self.state()
-                oldest = state.first_ts and _nanoseconds(state.first_ts)
-                if collection.is_due(
-                    state.messages,
-                    self._left,
-                    self._settings,
-                    oldest_ns=oldest or 0,
-                    now_ns=self._clock.now_ns(),
-                ):
-                    await self.collect()
+                await self._look()
             except MovantError as error:
                 log.warning("collector.waiting", reason=str(error))
             except Exception:  # a defect here must not stop the workflows
                 log.exception("collector.failed")
                 await trio.sleep(FAILED_S)
+
+    async def _look(self) -> None:
+        state = await self.state()
+        settings = self._settings
+        full = collection.pressure(state.messages, self._left, settings)
+        if full > 1:
+            # The fuller MAIL is, the more of the daemon's time a pass gets.
+            self._busy = min(1.0, settings.busy_max * full)
+            await self.collect()
+            return
+        oldest_ns = nanoseconds(state.first_ts) if state.messages else 0
+        now_ns = self._clock.now_ns()
+        if collection.is_old(
+            state.messages, self._left, settings, oldest_ns=oldest_ns, now_ns=now_ns
+        ):
+            await self.collect(rest=True)
 
     async def state(self) -> State:
         """Return the state of MAIL."""
@@ -176,8 +184,11 @@ class Collector:
         self._first = state.first_seq
         return state
 
-    async def collect(self) -> None:
-        """Do one pass over what is folded. Raises what made it stop; the next one goes on."""
+    async def collect(self, *, rest: bool = False) -> None:
+        """Do one pass over what is folded, in whole chunks, with ``rest`` to its end.
+
+        Raises what made it stop; the next one goes on.
+        """
         territory = self._territory
         owned = list(territory.owned())
         if not owned:
@@ -197,12 +208,15 @@ class Collector:
             able = [
                 each
                 for each in territory.owned()
-                if collection.chunk_end(territory.mark(each), limits.get(each, 0), chunk)
+                if collection.chunk_end(
+                    territory.mark(each), limits.get(each, 0), chunk, rest=rest
+                )
             ]
             if not able:
                 break
             mark = min(territory.mark(each) for each in able)
-            end = collection.chunk_end(mark, head + 1, chunk)
+            limit = min(limits[each] for each in able) if rest else head + 1
+            end = collection.chunk_end(mark, limit, chunk, rest=rest)
             due = [each for each in able if territory.mark(each) < end <= limits[each]]
             await self._collect_chunk(mark, end, due)
             chunks += 1
@@ -409,9 +423,5 @@ class Collector:
     async def _pause(self) -> None:
         """Give the others their time: a pass is never in a hurry."""
         busy_s = self._clock.monotonic() - self._busy_since
-        await trio.sleep(busy_s * (1 / self._settings.busy_max - 1))
+        await trio.sleep(busy_s * (1 / self._busy - 1))
         self._busy_since = self._clock.monotonic()
-
-
-def _nanoseconds(text: str) -> int:
-    return 0 if text.startswith("0001") else nanoseconds(text)

@@ -151,17 +151,22 @@ def test_a_pass_begins_when_mail_has_doubled_or_is_old() -> None:
     """Never at rest, and always before records expire."""
     settings = Settings(messages_min=100, finished_s=1_000)
 
-    assert not collection.is_due(100, 0, settings)
-    assert collection.is_due(101, 0, settings)
-    assert not collection.is_due(300, 150, settings)
-    assert collection.is_due(301, 150, settings)
-    assert not collection.is_due(9, 0, settings, oldest_ns=1, now_ns=500 * S)
-    assert collection.is_due(9, 0, settings, oldest_ns=1, now_ns=501 * S)
-    assert not collection.is_due(9, 9, settings, oldest_ns=1, now_ns=501 * S)
+    def is_old(messages: int, left: int, now_ns: int) -> bool:
+        return collection.is_old(messages, left, settings, oldest_ns=1, now_ns=now_ns)
+
+    assert collection.pressure(100, 0, settings) == 1
+    assert collection.pressure(300, 0, settings) == 3
+    assert collection.pressure(300, 150, settings) == 1
+    assert not is_old(9, 0, 500 * S)
+    assert is_old(9, 0, 501 * S)
+    assert not is_old(9, 9, 501 * S)
 
 
 def test_marks_are_multiples_of_a_chunk() -> None:
-    """And never above the limit."""
+    """And never above the limit, where the rest may be less."""
+    assert collection.chunk_end(0, 15, 16, rest=True) == 15
+    assert collection.chunk_end(0, 40, 16, rest=True) == 16
+    assert collection.chunk_end(15, 15, 16, rest=True) == 0
     assert collection.chunk_end(0, 15, 16) == 0
     assert collection.chunk_end(0, 16, 16) == 16
     assert collection.chunk_end(16, 40, 16) == 32

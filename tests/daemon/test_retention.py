@@ -775,3 +775,20 @@ async def test_passes_begin_by_themselves(nats_server: NatsServer) -> None:
     assert status["counters"]["collector_purged"] > 50
     assert collector.statistics().passes >= 1
     assert isinstance(movant.daemon.parts.owner.tombstones.late, Late)
+
+
+async def test_a_small_mail_is_collected_before_its_records_expire(
+    nats_server: NatsServer,
+) -> None:
+    """However little there is: half of the time that records are kept is the latest."""
+    settings = RetentionConfig(finished_s=2, busy_max=1.0)
+    async with daemon(nats_server.url, partitions=PARTITIONS, retention=settings) as movant:
+        collector = movant.daemon.parts.collector
+        await movant("run.start", workflow="probe.signals", input=1, id="waits")
+        await movant.run("probe.echo", 1, id="ended")
+        await until(lambda: collector.statistics().bundled)
+        await until(lambda: collector.statistics().purged)
+        await movant("run.signal", id="waits", name="go", data=1)
+        ended = await movant.ended("waits")
+
+    assert ended["result"] == [1]

@@ -220,7 +220,7 @@ def test_limits_on_the_page_are_those_of_the_code() -> None:
 def test_reasons_of_dead_letters_are_those_of_the_code() -> None:
     """The page explains each reason that a message can be a dead letter for, and no other."""
     sources = (inbound, dead_letters, collector)
-    source = "".join(Path(each.__file__).read_text() for each in sources)
+    source = "".join(Path(str(each.__file__)).read_text() for each in sources)
     reasons = set(re.findall(r'DeadLetter\(\s*\w+,\s*"(\w+)"', source))
 
     assert _rows("protocol.md", "Dead letters").keys() == reasons
