@@ -60,6 +60,11 @@ class Scan:
         else:
             for each in due:
                 await self._follow(f"movant.mail.{each}.>", mark, chunk, {each}, each)
+        if chunk.end < end:  # what other partitions were read for beyond it comes again
+            for key, raw in list(chunk.raw.items()):
+                chunk.raw[key] = [each for each in raw if each.seq < chunk.end]
+                if not chunk.raw[key]:
+                    del chunk.raw[key]
         return chunk
 
     async def _follow(

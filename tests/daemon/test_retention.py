@@ -6,6 +6,7 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 
@@ -775,6 +776,37 @@ async def test_passes_begin_by_themselves(nats_server: NatsServer) -> None:
     assert status["counters"]["collector_purged"] > 50
     assert collector.statistics().passes >= 1
     assert isinstance(movant.daemon.parts.owner.tombstones.late, Late)
+
+
+async def test_partitions_are_collected_one_by_one_too(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a daemon does that owns few of them; and large chunks end early. Nothing is purged."""
+    ids = [f"i{number}" for number in range(12)]
+    async with daemon(nats_server.url, **by_hand(chunk=64)) as movant:
+        collector = movant.daemon.parts.collector
+        small = msgspec.structs.replace(collector._settings, chunk_bytes_max=3_000)
+        collector._settings = collector._scan._settings = small
+        for each in ids:
+            await movant("run.start", workflow="probe.signals", input=2, id=each)
+            await movant("run.signal", id=each, name="go", data=1)
+        await fill(movant, 80)
+        wanted = {each: await fold(movant, each) for each in ids}
+        for mine in ([0], [1, 2], [3]):
+            monkeypatch.setattr(OwnerTerritory, "owned", lambda _, mine=mine: mine)
+            before = list(movant.daemon.parts.owner.partitions.marks)
+            await collect(movant)
+            after = movant.daemon.parts.owner.partitions.marks
+            moved = [n for n in range(PARTITIONS) if after[n] > before[n]]
+            assert moved == mine
+            assert (collector.statistics().purged > 0) == (mine == [3])
+            assert {each: await fold(movant, each) for each in ids} == wanted
+        monkeypatch.undo()
+        for each in ids:
+            await movant("run.signal", id=each, name="go", data=2)
+        ended = [await movant.ended(each) for each in ids]
+
+    assert all(each["result"] == [1, 2] for each in ended)
 
 
 async def test_a_small_mail_is_collected_before_its_records_expire(
