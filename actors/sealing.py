@@ -24,6 +24,7 @@ def packed(
     instance: str, through: int, history: Sequence[Copy], start: Start | None
 ) -> Iterator[Outgoing]:
     """Yield the packs of one instance's history."""
+    assert not history or history[-1].seq <= through, "a pack speaks for what is below its end"
     lines = _pack_lines(start)
     for group in packs.groups(history):
         for sealed in packs.seal_pack(group):

@@ -321,7 +321,7 @@ class Daemon:
             trio.open_nursery() as nursery,
         ):
             parts.mailboxes = mailboxes
-            parts.archive = Archive(parts.transport, archived)
+            parts.archive = Archive(parts.transport, archived, replicas=config.replicas)
             local = parts.system.start(LocalService, parts.writers["MAIL"])
             parts.local = cast("LocalService", parts.system.registry.actor_of(local))
             owner = parts.owner = Owner(

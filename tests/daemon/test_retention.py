@@ -555,6 +555,7 @@ async def test_a_replica_that_is_behind_hides_no_record(
     async with daemon(nats_server.url, **by_hand()) as movant:
         await movant.run("probe.echo", 1, id="a")
         await fill(movant)
+        monkeypatch.setattr(movant.daemon.parts.archive, "_replicas", 3)
         monkeypatch.setattr(DirectReader, "latest", behind)
         await collect(movant)
         monkeypatch.undo()
@@ -785,7 +786,7 @@ async def test_partitions_are_collected_one_by_one_too(
     ids = [f"i{number}" for number in range(12)]
     async with daemon(nats_server.url, **by_hand(chunk=64)) as movant:
         collector = movant.daemon.parts.collector
-        small = msgspec.structs.replace(collector._settings, chunk_bytes_max=3_000)
+        small = msgspec.structs.replace(collector._settings, chunk_bytes_max=600)
         collector._settings = collector._scan._settings = small
         for each in ids:
             await movant("run.start", workflow="probe.signals", input=2, id=each)
@@ -793,6 +794,7 @@ async def test_partitions_are_collected_one_by_one_too(
         await fill(movant, 80)
         wanted = {each: await fold(movant, each) for each in ids}
         for mine in ([0], [1, 2], [3]):
+            monkeypatch.setattr("actors.scan.READ", 4)
             monkeypatch.setattr(OwnerTerritory, "owned", lambda _, mine=mine: mine)
             before = list(movant.daemon.parts.owner.partitions.marks)
             await collect(movant)
