@@ -44,6 +44,8 @@ from protocols.tokens import KeyRing
 
 GROUP: Final = 32
 """Instances between two pauses: some milliseconds of this thread's time."""
+LOOKED_AT: Final = 500
+"""The same where there is less to do for each."""
 ASKED: Final = 100
 """Mailboxes in one request for their packs."""
 FAILED_S: Final = 60.0
@@ -321,7 +323,9 @@ class Collector:
         None has a mailbox of which the chunk has the beginning, with the server's proof.
         """
         wanted: dict[str, list[Delivery]] = {}
-        for (partition, instance), raw in chunk.raw.items():
+        for number, ((partition, instance), raw) in enumerate(chunk.raw.items(), 1):
+            if number % LOOKED_AT == 0:
+                await self._pause()
             record = records.get((partition, instance))
             mark = self._territory.mark(partition)
             if record is None or collection.fate(record.at, mark, end) is not Fate.BUNDLE:
