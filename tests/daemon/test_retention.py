@@ -811,6 +811,39 @@ async def test_partitions_are_collected_one_by_one_too(
     assert all(each["result"] == [1, 2] for each in ended)
 
 
+async def test_what_a_stale_owner_wrote_stays_void_without_its_markers(
+    nats_server: NatsServer,
+) -> None:
+    """It is left out of packs, because the markers that say so are forgotten with the purge."""
+    shop = Shop()
+    async with daemon(nats_server.url, services=[shop.service], **by_hand()) as movant:
+        value = {"steps": 1, "operation": "slow"}
+        await movant("run.start", workflow="probe.steps", input=value, id="a")
+        await until(lambda: shop.calls)
+        movant.crash()
+    async with daemon(nats_server.url, services=[shop.service], **by_hand()) as movant:
+        owner = movant.daemon.parts.owner
+        await movant.waits("a", "step")
+        failure = {"kind": "refused", "message": "by a former owner", "retryable": False}
+        stale = {"epoch": 1, "step": "s", "attempt": 1, "failure": failure}
+        with Raw(nats_server.url) as raw:
+            raw.put("movant.to.a.owner.refused", json.dumps(stale).encode())
+        await until(lambda: owner.statistics().void == 1)
+        wanted = await fold(movant, "a")
+        await collected(movant, "a")
+        found = await fold(movant, "a")
+        partition = partition_of("a", PARTITIONS)
+        markers = owner.checkpoint()[partition].markers
+        movant.crash()
+    async with daemon(nats_server.url, services=[shop.service], **by_hand()) as movant:
+        shop.hold.set()
+        ended = await movant.ended("a")
+
+    assert found == wanted
+    assert len(markers) == 1
+    assert ended["result"] == [0]
+
+
 async def test_a_small_mail_is_collected_before_its_records_expire(
     nats_server: NatsServer,
 ) -> None:
