@@ -9,10 +9,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install server demo test check fix bench clean
+.PHONY: help install server demo cluster cluster-demo test check fix bench clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## Make the virtual environment with pinned versions
 
@@ -28,6 +28,12 @@ server: $(INSTALLED) ## Install nats-server into movant's cache, if there is non
 
 demo: server ## Run the demonstration
 	$(BIN)/python -m examples.civic.demo
+
+cluster: server ## Start three NATS servers as a cluster, for trying; Ctrl-C stops them
+	$(BIN)/movant nats cluster
+
+cluster-demo: server ## Run daemons on a cluster, kill daemon and server, show what happens
+	$(BIN)/python -m examples.cluster.demo
 
 test: server check ## Install what is needed, check, and run all tests with coverage
 	$(BIN)/coverage erase

@@ -13,6 +13,7 @@ ended and what was read is late: the archive knows.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Final, Protocol
 
 import structlog
@@ -24,15 +25,15 @@ from actors.collection import is_fresh
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
 from actors.fold_guard import FoldGuard
+from actors.generations import Reading, begun, definition_of, read_generation, reading, sifted
 from actors.inbound import Delivery, Letter, parse
-from actors.kernel.instance import Instance
-from actors.partitions import Partitions
+from actors.partitions import Partition, Partitions
 from actors.tombstones import Tombstones
 from actors.workflow import WorkflowActor
 from protocols.archive import ArchiveRecord
 from protocols.effects import AnyEffect
 from protocols.errors import MovantError, RefusedError
-from protocols.mail import AnyMail, Migrate, Pinned, Start, Woken
+from protocols.mail import AnyMail, Continued, Migrate, Pinned, Snapshot, Start, Woken
 from protocols.subjects import mailbox
 from protocols.tokens import KeyRing
 
@@ -50,20 +51,12 @@ class Home(Protocol):
     partitions: Partitions
     tombstones: Tombstones
 
-    def handed(self, partition: int) -> int:
-        """Return the position up to which the markers of a partition are known."""
-        ...
-
-    def is_void(self, partition: int, mail: AnyMail) -> bool:
-        """Tell whether a message stands behind a marker with a higher epoch."""
-        ...
-
     def adopt(self, actor: WorkflowActor, effects: Iterable[AnyEffect], parked: set[str]) -> None:
         """Take what a refold asked for."""
         ...
 
     def remake(self, actor: WorkflowActor, threshold: int = 0) -> None:
-        """Fold the mailbox again from its beginning, and redo effects from the threshold on."""
+        """Fold the generation again, and redo effects from the threshold on."""
         ...
 
     def activated(self, actor: WorkflowActor) -> None:
@@ -96,110 +89,140 @@ class Activation:
     async def run(self, actor: WorkflowActor) -> None:
         """Bring an actor up to date: fold what is stored until nothing is missing."""
         self.count += 1
+        partition = self._home.partitions.owned.get(actor.partition)
+        if partition is None:
+            return
+        # What the tail brings would have to be read again for each of its instances.
+        await partition.settled.wait()
         tries = 0
-        while True:
-            instance = actor.instance
-            found = await self._read(actor)
-            if found is None:
-                tries = await _pause(tries)
-                continue
-            stored, record = found
-            mails = self._mails(actor, stored)
-            if record is not None:
-                await self._home.tombstones.entomb(actor, record, mails)
-                return
-            if instance.folded and definition_of(mails) not in {"", instance.definition}:
-                self._home.remake(actor)
-                return
-            if not instance.folded and (definition := definition_of(mails)):
-                instance = actor.instance = Instance(
-                    actor.id, self._definitions.workflow, definition=definition
-                )
-            parked = self._lower_threshold(actor, mails)
-            if instance.folded and any(type(each) is Woken for each in mails):
-                # What the wake covered was asked for by what is folded already.
-                lowest = actor.lowest_cause()
-                threshold = actor.threshold if lowest is None else min(actor.threshold, lowest)
-                self._home.remake(actor, threshold)
-                return
-            if not await self.load(mails):
-                tries = await _pause(tries)
-                continue
-            try:
-                effects = await self._refold(actor, mails)
-            except Exception as error:  # noqa: BLE001  # whatever a fold raises is the daemon's
-                self._home.crashed(actor, mails[-1] if mails else None, error)
-                return
-            self._home.adopt(actor, effects, parked)
-            # Not what was read but what was folded counts: the reader may have handed on more
-            # while the definition was loaded.
-            if instance.folded >= actor.needed:
-                self._home.activated(actor)
-                return
+        while not actor.gone and not await self._once(actor, partition):
+            await trio.sleep(PAUSE_S[min(tries, len(PAUSE_S) - 1)])
+            tries += 1
 
-    async def _read(
-        self, actor: WorkflowActor
-    ) -> tuple[list[Delivery], ArchiveRecord | None] | None:
-        """Return what is stored above what is folded, and how it ended if that is long ago.
-
-        None: the store does not answer, or not with all that is needed yet.
-        """
-        after = actor.instance.folded
+    async def _once(self, actor: WorkflowActor, partition: Partition) -> bool:
+        """Fold what is stored now; False when it has to be looked at again."""
+        instance = actor.instance
+        folded = instance.folded
+        least = actor.needed
         if actor.id in self._home.tombstones.abandoned:
-            return None
-        marks = self._home.partitions.marks
+            return False
         try:
-            # Below the mark of now packs are complete; of a later one they may be unread.
-            below = marks[actor.partition]
-            stored = await self._mailboxes.mailbox(mailbox(actor.id, actor.partition), after=after)
-            box = packs.expand(stored, mark=below, after=after)
-            for each in box.unreadable:
-                log.error("pack.unreadable", run=actor.id, seq=each.seq)
-            newest = box.messages[-1].seq if box.messages else after
-            messages, record = box.messages, None
-            # Nothing at or above it can have been purged before the reading ended; the floor is
-            # for who has not learnt yet that another daemon raises the marks.
-            mark = max(marks[actor.partition], self._mailboxes.floor)
-            if not after and mark > box.through + 1:
-                messages, record = await self._ended(actor, mark, box.messages)
-            if newest < actor.needed and record is None and len(messages) == len(box.messages):
-                return None
+            if not least:  # no message asked for it: the leader tells what is the newest
+                least = await self._mailboxes.newest(mailbox(actor.id, actor.partition))
+            found, record = await self._read(actor, partition)
         except MovantError as error:
             log.warning("activation.waiting", run=actor.id, reason=str(error))
-            return None
-        return messages, record
+            return False
+        if actor.gone or max(found.newest, folded) < max(least, actor.needed):
+            return False
+        mails, snapshot = found.mails, found.snapshot
+        if record is not None:
+            return await self._home.tombstones.entomb(actor, record, mails)
+        if folded and definition_of(mails) not in {"", instance.definition}:
+            self._home.remake(actor)
+            return True
+        parked = self._lower_threshold(actor, mails)
+        if folded and any(type(each) is Woken for each in mails):
+            # What the wake covered was asked for by what is folded already.
+            lowest = actor.lowest_cause()
+            threshold = actor.threshold if lowest is None else min(actor.threshold, lowest)
+            self._home.remake(actor, threshold)
+            return True
+        if not await self.load(mails, None if folded else snapshot) or actor.gone:
+            return False
+        begin = snapshot is not None and not folded
+        if not folded:
+            definition = definition_of(mails)
+            actor.instance = begun(actor.id, snapshot, self._definitions.workflow, definition)
+        return await self._fold(actor, [None, *mails] if begin else mails, parked)
+
+    async def _read(
+        self, actor: WorkflowActor, partition: Partition
+    ) -> tuple[Reading, ArchiveRecord | None]:
+        """Read what is not folded yet, from the newest generation on when that is all.
+
+        With a record when the instance ended so long ago that only that is left.
+        """
+        address = mailbox(actor.id, actor.partition)
+        valid = partial(self._mails, partition)
+        after = actor.instance.folded
+        # Below the mark of now packs are complete; of a later one they may be unread.
+        mark = partition.mark
+        if after:
+            stored = await self._mailboxes.mailbox(address, after=after)
+            box = packs.expand(stored, mark=mark, after=after)
+            newest = stored[-1].seq if stored else 0
+            return Reading(newest, box, None, await sifted(box.messages, valid)), None
+        found = await read_generation(self._mailboxes, address, valid, mark=mark)
+        # Nothing at or above it can have been purged before the reading ended; the floor is
+        # for who has not learnt yet that another daemon raises the marks.
+        mark = max(partition.mark, self._mailboxes.floor)
+        if mark <= found.box.through + 1:
+            return found, None
+        return await self._ended(actor, partition, mark, found)
 
     async def _ended(
-        self, actor: WorkflowActor, mark: int, messages: list[Delivery]
-    ) -> tuple[list[Delivery], ArchiveRecord | None]:
-        """Return messages, and the record of an instance whose history has left MAIL.
+        self, actor: WorkflowActor, partition: Partition, mark: int, found: Reading
+    ) -> tuple[Reading, ArchiveRecord | None]:
+        """Return what was read, and the record of an instance whose history has left MAIL.
 
         When its last effects may not be settled, its history comes from the archive instead,
         and no record: it is folded, and they are done again.
         """
+        messages = found.box.messages
         first = messages[0].at if messages else 0
-        partitions = self._home.partitions
-        if is_fresh(actor.id, partitions.marked_at[actor.partition], first):
-            return messages, None
-        era = (partitions.era, self._mailboxes.floor)
+        if mark == partition.mark and is_fresh(actor.id, partition.marked_at, first):
+            return found, None
+        era = (self._home.partitions.era, self._mailboxes.floor)
         record = await self._archive.record(actor.partition, actor.id, era)
         # With a position at or above the mark it ended lately, and its history is still here.
         if record is None or record.at >= mark:
-            return messages, None
+            return found, None
         if actor.threshold > record.through:
-            return messages, record
+            return found, record
         history = await self._archive.history(actor.partition, actor.id, record.at)
-        return (packs.union(history, messages), None) if history else (messages, record)
+        if history:
+            valid = partial(self._mails, partition)
+            return await reading(packs.union(history, messages), valid), None
+        if any(type(each) is Start for each in found.mails):
+            return found, None  # not bundled yet: its record was written late
+        return found, record
 
-    def _mails(self, actor: WorkflowActor, stored: Sequence[Delivery]) -> list[AnyMail]:
+    async def _fold(
+        self, actor: WorkflowActor, mails: Sequence[AnyMail | None], parked: set[str]
+    ) -> bool:
+        """Fold messages and hand their effects over; False when more has come meanwhile.
+
+        None begins the generation of a snapshot.
+        """
+        try:
+            effects = await self._refold(actor, mails)
+        except Exception as error:  # noqa: BLE001  # whatever a fold raises is the daemon's
+            if not actor.gone:
+                self._home.crashed(actor, mails[-1] if mails else None, error)
+            return True
+        if actor.gone:
+            return True
+        if any(type(mail) is Continued and actor.again_from(mail) == 0 for mail in mails):
+            self._home.remake(actor)
+            return True
+        self._home.adopt(actor, effects, parked)
+        # Not what was read but what was folded counts: the reader may have handed on more
+        # while the definition was loaded.
+        if actor.instance.folded < actor.needed:
+            return False
+        self._home.activated(actor)
+        return True
+
+    def _mails(self, partition: Partition, stored: Sequence[Delivery]) -> list[AnyMail]:
         """Return the valid mail among what is stored, up to the reader's position."""
-        limit = self._home.handed(actor.partition)
+        limit = max(partition.handed, self._home.partitions.everywhere)
         mails = []
         for each in stored:
             if each.seq > limit:
                 break
             parsed = parse(each, self._keys)
-            if type(parsed) is Letter and not self._home.is_void(actor.partition, parsed.mail):
+            if type(parsed) is Letter and not partition.is_void(parsed.mail):
                 mails.append(parsed.mail)
         return mails
 
@@ -209,29 +232,36 @@ class Activation:
         A former owner may have sent what was parked when it read the wake, so only wakes
         behind our own marker prove that a step was never sent.
         """
-        parked: set[str] = set()
+        parked = set(actor.never_sent)
         for mail in mails:
-            if type(mail) is Woken and mail.seq >= actor.threshold:
+            if type(mail) is not Woken:
+                actor.wake_number = actor.woken_number = 0
+                continue
+            actor.wake_number = actor.woken_number = mail.number
+            if mail.seq >= actor.threshold:
                 actor.threshold = min(actor.threshold, mail.since)
-                if self._home.partitions.is_ours(actor.partition, mail.seq):
+                if self._home.partitions.owned[actor.partition].is_ours(mail.seq):
                     parked.update(mail.parked)
         return parked
 
-    async def load(self, mails: Iterable[AnyMail]) -> bool:
+    async def load(self, mails: Iterable[AnyMail], snapshot: Snapshot | None = None) -> bool:
         """Load the definitions that messages name; False when the store does not answer."""
-        for mail in mails:
-            if isinstance(mail, Start | Pinned | Migrate) and mail.definition:
-                try:
-                    await self._definitions.prefetch(mail.definition)
-                except RefusedError as error:
-                    # The fold blocks the instance and says why.
-                    log.error("definition.refused", hash=mail.definition, reason=str(error))
-                except MovantError as error:
-                    log.warning("definition.waiting", hash=mail.definition, reason=str(error))
-                    return False
+        named = [snapshot.definition] if snapshot is not None else []
+        named += [each.definition for each in mails if isinstance(each, Start | Pinned | Migrate)]
+        for definition in filter(None, named):
+            try:
+                await self._definitions.prefetch(definition)
+            except RefusedError as error:
+                # The fold blocks the instance and says why.
+                log.error("definition.refused", hash=definition, reason=str(error))
+            except MovantError as error:
+                log.warning("definition.waiting", hash=definition, reason=str(error))
+                return False
         return True
 
-    async def _refold(self, actor: WorkflowActor, mails: Sequence[AnyMail]) -> list[AnyEffect]:
+    async def _refold(
+        self, actor: WorkflowActor, mails: Sequence[AnyMail | None]
+    ) -> list[AnyEffect]:
         effects: list[AnyEffect] = []
         instance = actor.instance
         instance.refolding = True
@@ -243,17 +273,3 @@ class Activation:
         finally:
             instance.refolding = False
         return effects
-
-
-def definition_of(mails: Iterable[AnyMail]) -> str:
-    """Return the definition of the last migration among messages, or nothing."""
-    found = ""
-    for mail in mails:
-        if type(mail) is Migrate:
-            found = mail.definition
-    return found
-
-
-async def _pause(tries: int) -> int:
-    await trio.sleep(PAUSE_S[min(tries, len(PAUSE_S) - 1)])
-    return tries + 1

@@ -179,11 +179,16 @@ def bundles_of(names: Iterable[str]) -> list[_Bundle]:
 
 
 def candidates(bundles: Sequence[_Bundle], instance: str, position: int) -> list[_Bundle]:
-    """Return the bundles that may hold an instance, the likeliest first."""
-    through = min((each.through for each in bundles if each.through >= position), default=0)
-    chosen = sorted(
-        (each for each in bundles if each.through == through and through),
-        key=lambda each: each.first,
-    )
-    at = bisect_right([each.first for each in chosen], instance)
-    return list(reversed(chosen[:at]))
+    """Return the bundles that may hold an instance, the likeliest first.
+
+    That is the one with the least ``through`` at or above the position; but a history whose
+    record was written late, or that was in a pack when its turn came, is in a later one.
+    """
+    found: list[_Bundle] = []
+    for through in sorted({each.through for each in bundles if each.through >= position}):
+        chosen = sorted(
+            (each for each in bundles if each.through == through), key=lambda each: each.first
+        )
+        at = bisect_right([each.first for each in chosen], instance)
+        found += reversed(chosen[:at])
+    return found

@@ -28,6 +28,8 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     entries: tuple[tuple[str, int], ...] = ()
     markers: tuple[tuple[int, int], ...] = ()
     mark: int = 0
+    marked_at: int = 0
+    """The server's time of the newest message below the mark, in nanoseconds since 1970."""
 
 
 class Epochs:

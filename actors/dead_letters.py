@@ -3,12 +3,16 @@
     movant.dead.<reason>   payload: the raw bytes; headers: subject, sequence, detail, and the
                            raw header block in base64
 
-The stream is bounded and forgets its oldest: a flood of nonsense must not fill the disk.
+The stream is bounded and forgets its oldest: a flood of nonsense must not fill the disk. A
+letter carries an id made from the message's place in MAIL, so that one that is found twice (a
+crash, another owner) is recognised; within two minutes the server drops the second one.
 """
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import structlog
@@ -19,7 +23,7 @@ from actors.stream_writer import StreamWriter
 from protocols import headers as h
 from protocols.errors import MovantError, OverloadedError
 from protocols.ports import Outgoing
-from protocols.subjects import dead
+from protocols.subjects import TO, dead
 
 HEADERS_KEPT_BYTES_MAX: Final = 2_048
 
@@ -34,12 +38,17 @@ class DeadLetters:
         self.counts: dict[str, int] = {}
 
     def take(self, letter: DeadLetter) -> None:
-        """Keep one message that no fold can take."""
+        """Keep one message that no fold can take; strays have a reader of their own."""
+        if not letter.delivery.subject.startswith(TO):
+            self.keep(letter)
+
+    def keep(self, letter: DeadLetter, kept: Callable[[int], None] = lambda _: None) -> None:
+        """Keep one message; ``kept`` is told its sequence in MAIL when it is safe or refused."""
         self.counts[letter.reason] = self.counts.get(letter.reason, 0) + 1
         delivery = letter.delivery
         log.warning("letter.dead", reason=letter.reason, seq=delivery.seq, detail=letter.detail)
         try:
-            self._writer.write(envelope(letter), _kept)
+            self._writer.write(envelope(letter), partial(_told, delivery.seq, kept))
         except OverloadedError:
             log.error("letter.lost", reason=letter.reason, seq=delivery.seq)
 
@@ -49,6 +58,8 @@ def envelope(letter: DeadLetter) -> Outgoing:
     delivery = letter.delivery
     lines = h.encode(
         {
+            h.MESSAGE_ID: f"MAIL-{delivery.seq}",
+            "Nats-Msg-Id": f"MAIL-{delivery.seq}",
             "Movant-Subject": header_text(delivery.subject, 1_000),
             "Movant-Sequence": str(delivery.seq),
             "Movant-Detail": header_text(letter.detail),
@@ -58,6 +69,7 @@ def envelope(letter: DeadLetter) -> Outgoing:
     return Outgoing(dead(letter.reason), delivery.payload, lines)
 
 
-def _kept(_: int, error: MovantError | None) -> None:
+def _told(seq: int, kept: Callable[[int], None], _: int, error: MovantError | None) -> None:
+    kept(seq)
     if error is not None:
         log.error("letter.refused", reason=str(error))

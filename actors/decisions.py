@@ -3,12 +3,14 @@
     pinned     which definition a raw start is folded with (hazard F3)
     timeout    an attempt is given up
     refused    an attempt is not sent: nobody serves it, or it cannot be sent
+    continued  a generation has begun, and all that former ones asked for is done
 
 A decision acts when it is folded: one that is only acknowledged may still be void.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
@@ -17,7 +19,7 @@ import trio
 from actors.definitions import Definitions
 from actors.outbox import Outbox
 from actors.workflow import OpenAsk, WorkflowActor
-from protocols.effects import Pin
+from protocols.effects import Continue, Pin
 from protocols.errors import MovantError, NotFoundError
 from protocols.failure import Failure
 
@@ -27,14 +29,14 @@ log = structlog.get_logger()
 
 
 class Decisions:
-    """Decides for one owner, under its epoch."""
+    """Decides for one owner, under the epoch of each partition."""
 
     outbox: Outbox
     """Set before ``pin``."""
 
-    def __init__(self, definitions: Definitions, epoch: int) -> None:
+    def __init__(self, definitions: Definitions, epoch_of: Callable[[int], int]) -> None:
         self._definitions = definitions
-        self._epoch = epoch
+        self._epoch_of = epoch_of
 
     async def pin(self, actor: WorkflowActor, pin: Pin) -> None:
         """Pin a raw start; one of a workflow that nobody registered waits."""
@@ -48,15 +50,17 @@ class Decisions:
                 log.warning("pin.waiting", run=actor.id, reason=str(error))
                 await trio.sleep(RETRY_S)
                 continue
-            if actor.instance.is_open(pin):
-                body = {"epoch": self._epoch, "definition": digest, "kernel": 1}
+            if actor.instance.is_open(pin) and not actor.gone:
+                epoch = self._epoch_of(actor.partition)
+                body = {"epoch": epoch, "definition": digest, "kernel": 1}
                 self.outbox.decision(actor, "pinned", body, _pinned)
             return
 
     def attempt(self, actor: WorkflowActor, state: OpenAsk, failure: Failure | None) -> None:
         """Refuse an attempt with a failure, or give it up as timed out."""
         ask = state.ask
-        body: dict[str, Any] = {"epoch": self._epoch, "step": ask.step, "attempt": ask.attempt}
+        epoch = self._epoch_of(actor.partition)
+        body: dict[str, Any] = {"epoch": epoch, "step": ask.step, "attempt": ask.attempt}
         kind = "timeout"
         if failure is not None:
             kind, body["failure"] = "refused", failure
@@ -67,6 +71,34 @@ class Decisions:
                 actor.attend_at = 0.0
 
         self.outbox.decision(actor, kind, body, written)
+
+    def continued(self, actor: WorkflowActor) -> None:
+        """Record the newest generation as soon as what was asked for before it is acknowledged.
+
+        A fold that begins there does not ask for that again. ``unsettled`` has the effects in
+        the order of asking, so the record is due when it stands first.
+        """
+        actor.close_continues()
+        first = next(iter(actor.unsettled.values()), None)
+        if type(first) is not Continue or actor.gone:
+            return
+        snapshot = first.snapshot
+        if actor.recording == snapshot.generation:
+            return
+        actor.recording = snapshot.generation
+        body = {
+            "epoch": self._epoch_of(actor.partition),
+            "generation": snapshot.generation,
+            "through": snapshot.through,
+            "snapshot": snapshot,
+        }
+
+        def written(_: int, error: MovantError | None) -> None:
+            if error is not None:
+                log.error("continued.refused", run=actor.id, reason=str(error))
+                actor.recording = 0  # again with the next acknowledgement or generation
+
+        self.outbox.decision(actor, "continued", body, written)
 
 
 def _pinned(_: int, error: MovantError | None) -> None:

@@ -7,7 +7,7 @@ leader's: an answer that contains message S contains everything below it (hazard
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Self
 
@@ -28,8 +28,12 @@ READS_MAX: Final = 256
 """Reads under way at once; more would only queue in the server."""
 SUBJECTS_MAX: Final = 1_000
 """The server refuses more than 1,024 subjects in one request (413)."""
-READS_OF_A_MAILBOX_MAX: Final = 5
+READS_OF_A_MAILBOX_MAX: Final = 7
 """How often a mailbox is read again because it changed meanwhile; each takes a millisecond."""
+CONTINUED: Final = "owner.continued"
+"""What the subject of a record of a generation ends with."""
+PAUSE_S: Final = (0.0, 0.1, 0.5)
+"""Before each try. A server that has just died is asked in vain until the others know it."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -43,6 +47,20 @@ class _Counts(msgspec.Struct):
     state: State = msgspec.field(default_factory=State)
 
 
+class _Last(msgspec.Struct):
+    """What STREAM.MSG.GET tells about the newest message."""
+
+    class Message(msgspec.Struct):
+        seq: int
+
+    class Error(msgspec.Struct):
+        code: int = 0
+
+    message: Message | None = None
+    error: Error | None = None
+
+
+_last_decoder: Final = msgspec.json.Decoder(_Last)
 _counts_decoder: Final = msgspec.json.Decoder(_Counts)
 
 
@@ -59,9 +77,11 @@ class _Read(msgspec.Struct):
 class DirectReader:
     """Reads of one stream. Open it inside a nursery-less ``async with``."""
 
-    def __init__(self, transport: Transport, stream: str) -> None:
+    def __init__(self, transport: Transport, stream: str, *, replicas: int = 1) -> None:
         self._transport = transport
+        self._replicas = replicas
         self._subject = f"$JS.API.DIRECT.GET.{stream}"
+        self._leader_subject = f"$JS.API.STREAM.MSG.GET.{stream}"
         self._info_subject = f"$JS.API.STREAM.INFO.{stream}"
         self._reads: dict[str, _Read] = {}
         self._limit = trio.CapacityLimiter(READS_MAX)
@@ -87,23 +107,34 @@ class DirectReader:
             found += part
         return found
 
-    async def mailbox(self, filter_subject: str, *, after: int = 0) -> list[Delivery]:
+    async def mailbox(
+        self,
+        filter_subject: str,
+        *,
+        after: int = 0,
+        continued: Callable[[Delivery], int] | None = None,
+    ) -> list[Delivery]:
         """Return the same as ``subject`` for a mailbox: few messages among very many.
 
-        Packs are among them as they are; with ``after`` 0 none is missing, also when the
-        stream is purged meanwhile: the stream's counts, asked for after the reading, name them
-        all. A read may have been served by a replica that lacked one, or before it was there;
-        then it is repeated.
+        Packs are among them as they are, and none is missing, also when the stream is purged
+        meanwhile: the stream's counts, asked for after the reading, name them all. A read may
+        have been served by a replica that lacked one, or before it was there; then it is
+        repeated.
+
+        ``continued`` is shown the newest ``owner.continued``, if there is one, and returns the
+        sequence at or below which nothing is wanted.
         """
         for number in range(READS_OF_A_MAILBOX_MAX):
             if number:
-                await trio.sleep(0.01 * number)
-            found = await self._mailbox(filter_subject, after)
+                await trio.sleep(0.005 * 2**number)
+            found = await self._mailbox(filter_subject, after, continued)
             if found is not None:
                 return found
         raise UnavailableError(f"{filter_subject} changes faster than it can be read")
 
-    async def _mailbox(self, filter_subject: str, after: int) -> list[Delivery] | None:
+    async def _mailbox(
+        self, filter_subject: str, after: int, continued: Callable[[Delivery], int] | None
+    ) -> list[Delivery] | None:
         """Read a mailbox once; None when it has changed meanwhile.
 
         The server finds the next message of a wildcard filter by looking at every message in
@@ -122,30 +153,47 @@ class DirectReader:
             )
         except OversizedError:
             newest, left = [], 1
+        if continued is not None:
+            subject = filter_subject.removesuffix(">") + CONTINUED
+            # An answer that was cut short need not have it.
+            latest = await self.last([subject]) if left else newest
+            after = max([after, *(continued(each) for each in latest if each.subject == subject)])
         if left:
             every = await self.subject(filter_subject, after=after)
-            if after:
-                return every
-            counts = await self._counts(filter_subject)
-            return every if _has_packs(every, counts) else None
+            return await self._with_packs(every, await self._counts(filter_subject), after)
         if not newest:
             return []
         counts = await self._counts(filter_subject)
-        if not _has_packs(newest, counts):
+        if _packs_not_in(newest, counts):
             return None
         found = {each.seq: each for each in newest}
         through = max(found)
         for each in newest:
             count = counts.get(each.subject, 0)
-            if count == 1:
+            if count == 1 or each.seq <= after:
                 continue
-            more = await self.subject(each.subject) if count else []
+            more = await self.subject(each.subject, after=after) if count else []
             if all(other.seq != each.seq for other in more):
                 return None  # a replica that is behind, or a purge in between
             found |= {other.seq: other for other in more if other.seq <= through}
         return [found[seq] for seq in sorted(found) if seq > after]
 
-    async def follow(self, filter_subject: str, after: int) -> AsyncIterator[list[Delivery]]:
+    async def _with_packs(
+        self, found: list[Delivery], counts: dict[str, int], after: int
+    ) -> list[Delivery] | None:
+        """Add the packs that the stream counts and a reading above ``after`` did not meet."""
+        wanted = _packs_not_in(found, counts)
+        if not wanted:
+            return found
+        more = await self.last(sorted(wanted))
+        if len(more) < len(wanted):
+            return None
+        by_seq = {each.seq: each for each in (*found, *more) if each.seq > after}
+        return [by_seq[seq] for seq in sorted(by_seq)]
+
+    async def follow(
+        self, filter_subject: str, after: int
+    ) -> AsyncGenerator[list[Delivery], None]:
         """Yield the messages of a subject filter above ``after`` in batches, in order."""
         while True:
             part, left, _ = await self._get(
@@ -161,6 +209,23 @@ class DirectReader:
                 after = part[-1].seq
             if not left:
                 return
+
+    async def newest(self, filter_subject: str) -> int:
+        """Return a sequence that a complete answer for the filter must reach, as the leader says.
+
+        For who reads without a message that made him ask (hazard S6). One server alone is never
+        behind: then it is 0. Raises UnavailableError, UnknownOutcomeError.
+        """
+        if self._replicas == 1:
+            return 0
+        body = msgspec.json.encode({"last_by_subj": filter_subject})
+        answer = await self._transport.request(Outgoing(self._leader_subject, body), READ_S)
+        found = _last_decoder.decode(answer.payload)
+        if found.message is not None:
+            return found.message.seq
+        if found.error is not None and found.error.code == 404:  # noqa: PLR2004 - nothing there
+            return 0
+        raise UnavailableError(f"{self._leader_subject} does not answer")
 
     async def last(self, subjects: Sequence[str]) -> list[Delivery]:
         """Return the last message of each subject; filters with wildcards may be used."""
@@ -231,7 +296,8 @@ class DirectReader:
         Raises UnavailableError when the stream does not answer.
         """
         body = msgspec.json.encode(request)
-        for _ in range(3):
+        for pause_s in PAUSE_S:
+            await trio.sleep(pause_s)
             async with self._limit:
                 read = await self._ask(body)
             if read is None:
@@ -294,10 +360,10 @@ class DirectReader:
                 read.frames.append(frame)
 
 
-def _has_packs(found: Sequence[Delivery], counts: dict[str, int]) -> bool:
-    """Tell whether every pack that the stream counts is among what was read."""
+def _packs_not_in(found: Sequence[Delivery], counts: dict[str, int]) -> set[str]:
+    """Return the packs that the stream counts and that are not among what was read."""
     packs = {subject for subject in counts if is_pack(subject)}
-    return packs <= {each.subject for each in found} if packs else True
+    return packs - {each.subject for each in found} if packs else packs
 
 
 def _delivery(frame: Frame) -> Delivery:

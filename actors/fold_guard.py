@@ -56,16 +56,17 @@ class FoldGuard:
         self._thread = threading.Thread(target=self._watch, name="movant-folds", daemon=True)
         self._thread.start()
 
-    def fold(self, instance: Instance, mail: Mail) -> list[AnyEffect]:
-        """Fold one message. Raises what ``Instance.fold`` does."""
+    def fold(self, instance: Instance, mail: Mail | None) -> list[AnyEffect]:
+        """Fold one message; None begins the generation of a snapshot. Raises as the fold does."""
         since = self._since = self._now()
         try:
-            effects = instance.fold(mail)
+            effects = instance.begin() if mail is None else instance.fold(mail)
             if self._now() - since > self._limit_s / 2:
                 self._leave()
             self._since = 0.0
         except FoldTooLongError as error:  # it came behind the workflow's own code
-            raise InternalError(f"the fold of message {mail.seq} took too long") from error
+            seq = instance.folded
+            raise InternalError(f"the fold of message {seq} took too long") from error
         except BaseException:
             with suppress(FoldTooLongError):
                 self._leave()

@@ -21,16 +21,18 @@ from protocols.mail import (
     AttemptTimedOut,
     Cancel,
     ChildEnded,
+    Continued,
     Fired,
     Migrate,
     Parent,
     Pinned,
     Reply,
     Signal,
+    Snapshot,
     Start,
     Woken,
 )
-from protocols.subjects import OWNER_TOKEN, is_id, is_name, is_step_name, step_token
+from protocols.subjects import MAIL, OWNER_TOKEN, is_id, is_name, is_step_name, step_token
 from protocols.tokens import KeyRing
 
 WAKE: Final = "_wake"
@@ -67,6 +69,14 @@ class DeadLetter(msgspec.Struct, frozen=True):
     delivery: Delivery
     reason: str
     detail: str
+
+    @property
+    def partition(self) -> int:
+        """The partition whose reader meets it; -1 when its subject names none."""
+        if not self.delivery.subject.startswith(MAIL):
+            return -1
+        token = self.delivery.subject.split(".", 3)[2]
+        return int(token) if _is_number(token) else -1
 
 
 class Letter(msgspec.Struct, frozen=True, gc=False):
@@ -115,9 +125,17 @@ class _OwnerBody(msgspec.Struct):
     result: msgspec.Raw = msgspec.Raw()
 
 
+class _ContinuedBody(msgspec.Struct):
+    epoch: int
+    generation: int
+    through: int
+    snapshot: Snapshot
+
+
 _marker_decoder: Final = msgspec.json.Decoder(_MarkerBody)
 _timer_decoder: Final = msgspec.json.Decoder(_TimerBody)
 _owner_decoder: Final = msgspec.json.Decoder(_OwnerBody)
+_continued_decoder: Final = msgspec.json.Decoder(_ContinuedBody)
 
 
 def parse(delivery: Delivery, keys: KeyRing) -> Parsed:
@@ -129,7 +147,7 @@ def parse(delivery: Delivery, keys: KeyRing) -> Parsed:
     if not _is_number(tokens[2]):
         return DeadLetter(delivery, "stray", "the subject names no partition")
     partition = int(tokens[2])
-    if instance == OWNER_TOKEN:
+    if instance == OWNER_TOKEN and len(tokens) == 4:  # noqa: PLR2004 - and nothing behind it
         return _marker(delivery, partition)
     if not is_id(instance):
         return DeadLetter(delivery, "id", f"{instance[:60]!r} is no valid id")
@@ -159,7 +177,7 @@ def _mail(
         case "signal":
             return _signal(delivery, tokens)
         case "start":
-            return _start(delivery, tokens)
+            return _start(delivery, instance, tokens, keys)
         case "timer":
             return _timer(delivery, tokens)
         case "owner":
@@ -283,7 +301,9 @@ def _signal(delivery: Delivery, tokens: list[str]) -> Signal | DeadLetter:
     )
 
 
-def _start(delivery: Delivery, tokens: list[str]) -> Start | DeadLetter:
+def _start(
+    delivery: Delivery, instance: str, tokens: list[str], keys: KeyRing
+) -> Start | DeadLetter:
     workflow = ".".join(tokens[5:])
     if not is_name(workflow):  # it becomes part of keys and subjects of ours
         return DeadLetter(delivery, "name", f"{workflow[:60]!r} is no name of a workflow")
@@ -298,10 +318,12 @@ def _start(delivery: Delivery, tokens: list[str]) -> Start | DeadLetter:
     content_type = found.get(h.CONTENT_TYPE, "")
     decode(delivery.payload, content_type)
     parent = None
-    if text := found.get(h.PARENT):
-        instance, _, path = text.partition("|")
-        if is_id(instance) and path:
-            parent = Parent(instance=instance, path=path)
+    text = found.get(h.PARENT, "")
+    # Anybody may start a run; only a parent's owner may say whose child it is.
+    if text and keys.verify_child(found.get(h.PARENT_TOKEN, ""), instance, text):
+        of, _, path = text.partition("|")
+        if is_id(of) and path:
+            parent = Parent(instance=of, path=path)
     return Start(
         seq=delivery.seq,
         at=delivery.at,
@@ -330,7 +352,29 @@ def _timer(delivery: Delivery, tokens: list[str]) -> Fired | Woken:
     )
 
 
+def _continued(delivery: Delivery) -> Continued | DeadLetter:
+    body = _continued_decoder.decode(delivery.payload)
+    snapshot = body.snapshot
+    told = (body.generation, body.through)
+    if (
+        told != (snapshot.generation, snapshot.through)
+        or body.generation <= 1
+        or body.through >= delivery.seq
+    ):
+        return DeadLetter(delivery, "value", "the snapshot is not of the generation that is named")
+    return Continued(
+        seq=delivery.seq,
+        at=delivery.at,
+        epoch=body.epoch,
+        generation=body.generation,
+        through=body.through,
+        snapshot=snapshot,
+    )
+
+
 def _owner(delivery: Delivery, tokens: list[str]) -> AnyMail | DeadLetter:
+    if tokens[5] == "continued":
+        return _continued(delivery)
     body = _owner_decoder.decode(delivery.payload)
     if body.failure is not None:
         encode(body.failure.details)  # raises for what is outside the value domain

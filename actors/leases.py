@@ -1,8 +1,11 @@
-"""The lease: who owns the partitions, and under which epoch.
+"""Leases: this daemon's record among the members, and its claims on partitions.
 
-The epoch is the revision of the lease's key, so it only rises. A lease of a daemon that is
-surely dead (same host, its process is gone) is taken at once; otherwise whoever comes waits
-until it has not been renewed for ``LEASE_S``.
+    member.<key>      renewed once a second; who does not renew is taken for dead
+    partition.<p>     who owns it; the revision of the claim is the partition's epoch
+
+A lease that has lapsed is not trusted again by renewing it: somebody may have taken partitions
+over meanwhile. First the claims are looked at, then ``trust`` lets the daemon act again. The
+clock is the one that goes on while the machine is suspended.
 """
 
 from __future__ import annotations
@@ -14,100 +17,209 @@ import msgspec
 import structlog
 import trio
 
-from actors.kv import Kv
-from protocols.errors import AlreadyExistsError, ConfigurationError, MovantError
+from actors.kv import Entry, Kv
+from actors.membership import LEASE_S, RENEW_S, Claim, Member, MemberState, Sightings
+from protocols.errors import AlreadyExistsError, MovantError
 from protocols.ports import Clock
 
-LEASE_S: Final = 5.0
-RENEW_S: Final = 1.5
-KEY: Final = "all"
+FORGET_S: Final = 3_600.0
+"""Records of daemons that have been silent for so long are removed."""
+MEMBER: Final = "member."
+PARTITION: Final = "partition."
 
 log = structlog.get_logger()
 
 
-class Lease(msgspec.Struct, frozen=True):
-    """Who holds it. ``epoch`` is the revision under which it was taken."""
+class Sight(msgspec.Struct, frozen=True):
+    """What the bucket says: who lives, and per partition who claims it, with the revision."""
 
-    daemon: str
-    host: str
-    pid: int
-    boot: str = ""
-    epoch: int = 0
-    released: bool = False
+    members: dict[str, Member]
+    claims: list[tuple[Claim, int]]
+    trusted: bool
+    """Whether our own lease held all the time until this look began."""
 
 
 class Leases:
-    """Takes and renews the one lease of a single daemon."""
+    """The record and the claims of one daemon."""
 
-    def __init__(self, kv: Kv, clock: Clock, me: Lease, is_dead: Callable[[Lease], bool]) -> None:
+    def __init__(
+        self,
+        kv: Kv,
+        clock: Clock,
+        key: str,
+        me: Member,
+        is_dead: Callable[[str, Member], bool],
+        *,
+        partitions: int,
+    ) -> None:
+        self.key = key
         self._kv = kv
         self._clock = clock
         self._me = me
         self._is_dead = is_dead
-        self._revision = 0
-        self._released = False
-        self.epoch = 0
+        self._partitions = partitions
+        self._sightings = Sightings()
+        self._renewed_at = float("-inf")
+        self._until = float("-inf")
+        self._left = False
+        self._unread: set[str] = set()
+        self.members: dict[str, Member] = {}
+        """Who lived at the last look."""
+        self.silent: dict[str, Member] = {}
+        """Who did not say good-bye, is silent, and has not come back under the same name."""
 
-    async def take(self, wait_s: float) -> int:
-        """Take the lease and return the epoch.
+    @property
+    def held(self) -> bool:
+        """Whether this daemon may act for its partitions now."""
+        return self._clock.boottime() < self._until
 
-        Raises ConfigurationError when another daemon still renews it after ``wait_s``.
-        """
-        began = self._clock.monotonic()
-        seen_revision, seen_at = -1, began
-        while True:
-            entry = await self._kv.get(KEY)
-            holder = msgspec.json.decode(entry.value, type=Lease) if entry else None
-            revision = entry.revision if entry else 0
-            now = self._clock.monotonic()
-            if revision != seen_revision:
-                seen_revision, seen_at = revision, now
-            free = (
-                holder is None
-                or holder.released
-                or self._is_dead(holder)
-                or now - seen_at > LEASE_S
-            )
-            if free:
-                try:
-                    self._revision = await self._kv.put(
-                        KEY, msgspec.json.encode(self._me), revision=revision
-                    )
-                except AlreadyExistsError:
-                    continue
-                self.epoch = self._revision
-                return self.epoch
-            assert holder is not None
-            if now - began > wait_s:
-                raise ConfigurationError(
-                    f"daemon {holder.daemon} (pid {holder.pid} on {holder.host}) owns all"
-                    " partitions of this NATS account",
-                    hint="stop it, or give this daemon an account or server of its own",
-                )
-            log.info("lease.waiting", holder=holder.daemon, pid=holder.pid)
-            await trio.sleep(0.5)
+    @property
+    def state(self) -> MemberState:
+        """Our own state, as others see it."""
+        return self._me.state
+
+    async def join(self) -> None:
+        """Write our record for the first time. Raises UnavailableError, UnknownOutcomeError."""
+        await self._renew()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Renew until cancelled. Raises AlreadyExistsError when somebody else took it."""
+        """Renew until cancelled, or until ``leave``."""
         task_status.started()
-        while not self._released:
+        while not self._left:
             await trio.sleep(RENEW_S)
-            await self._renew(self._me)
+            try:
+                await self._renew()
+            except MovantError as error:
+                log.warning("lease.not_renewed", reason=str(error))
 
-    async def release(self) -> None:
-        """Let the next daemon take over at once."""
-        self._released = True
-        await self._renew(msgspec.structs.replace(self._me, released=True))
+    async def be_up(self) -> None:
+        """Tell the others that we take partitions from now on. Nothing once a drain began."""
+        if self.state == "starting":
+            self._me = msgspec.structs.replace(self._me, state="up")
+            await self._renew()
 
-    async def _renew(self, lease: Lease) -> None:
-        value = msgspec.json.encode(msgspec.structs.replace(lease, epoch=self.epoch))
+    def be_starting(self) -> None:
+        """Tell the others, with the next renewal, that we take none for the time being."""
+        if self.state == "up":
+            self._me = msgspec.structs.replace(self._me, state="starting")
+
+    async def drain(self) -> None:
+        """Tell the others that they get our partitions."""
+        self._me = msgspec.structs.replace(self._me, state="draining")
+        await self._renew()
+
+    async def leave(self) -> None:
+        """Tell the others that we are gone: they need not wait for the lease to lapse."""
+        self._left = True
+        self._me = msgspec.structs.replace(self._me, state="gone")
+        self._until = float("-inf")
+        await self._renew()
+
+    async def look(self) -> Sight:
+        """Read all records. Raises UnavailableError when they cannot be read."""
+        began = self._clock.boottime()
+        trusted = began < self._until
+        self._excuse(began)
+        found = await self._kv.last(f"{MEMBER}*")
+        stored = await self._kv.last(f"{PARTITION}*")
+        now = self._clock.boottime()
+        members: dict[str, Member] = {}
+        revisions: dict[str, int] = {}
+        for each in found:
+            key = each.key.removeprefix(MEMBER)
+            members[key] = self._member(each)
+            revisions[key] = each.revision
+        gone = {
+            key
+            for key, member in members.items()
+            if key != self.key and (member.state == "gone" or self._is_dead(key, member))
+        }
+        living = self._sightings.living(revisions, now, surely_gone=gone)
+        self.members = {key: members[key] for key in living if key in members}
+        self.members[self.key] = self._me
+        names = {each.name for each in self.members.values()}
+        self.silent = {
+            key: each
+            for key, each in members.items()
+            if key not in gone and key not in self.members and each.name not in names
+        }
+        claims = [(Claim(), 0)] * self._partitions
+        for each in stored:
+            number = each.key.removeprefix(PARTITION)
+            if number.isdigit() and int(number) < self._partitions:
+                claims[int(number)] = (_claim(each), each.revision)
+        await self._forget(members, living, now)
+        return Sight(dict(self.members), claims, trusted)
+
+    def trust(self) -> None:
+        """Act under the latest renewal: the claims were looked at after the lease had lapsed."""
+        if not self._left:
+            self._until = self._renewed_at + LEASE_S
+
+    async def claim(self, partition: int, revision: int) -> int:
+        """Take a partition whose claim still has a revision; return the new epoch.
+
+        Raises AlreadyExistsError when somebody else was quicker.
+        """
+        value = msgspec.json.encode(Claim(self.key, self._me.name))
+        return await self._kv.put(f"{PARTITION}{partition}", value, revision=revision)
+
+    async def revision(self, partition: int) -> int:
+        """Return the revision of a claim as the leader has it; 0 when nobody claimed it yet."""
+        entry = await self._kv.leader(f"{PARTITION}{partition}")
+        return entry.revision if entry else 0
+
+    async def release(self, partition: int, epoch: int) -> None:
+        """Give a partition up. Somebody else's newer claim is left as it is."""
         try:
-            self._revision = await self._kv.put(KEY, value, revision=self._revision)
+            await self._kv.put(
+                f"{PARTITION}{partition}", msgspec.json.encode(Claim()), revision=epoch
+            )
         except AlreadyExistsError:
-            entry = await self._kv.get(KEY)
-            holder = msgspec.json.decode(entry.value, type=Lease) if entry else None
-            if entry is None or holder is None or holder.epoch != self.epoch:
-                raise
-            self._revision = entry.revision  # our own renewal, whose answer was lost
-        except MovantError as error:
-            log.warning("lease.not_renewed", reason=str(error))
+            log.info("lease.taken_meanwhile", partition=partition)
+
+    def _member(self, entry: Entry) -> Member:
+        """Return a member's record. One that cannot be read stands for a daemon that lives.
+
+        It may be newer than we are: it keeps what it owns, and gets nothing from us.
+        """
+        try:
+            return msgspec.json.decode(entry.value, type=Member)
+        except msgspec.DecodeError as error:
+            if entry.key not in self._unread:
+                self._unread.add(entry.key)
+                log.warning("lease.unreadable", key=entry.key, reason=str(error))
+            return Member(entry.key.removeprefix(MEMBER), "", 0, state="starting")
+
+    async def _renew(self) -> None:
+        began = self._clock.boottime()
+        lapsed = began >= self._until
+        await self._kv.put(MEMBER + self.key, msgspec.json.encode(self._me))
+        self._excuse(began)
+        self._renewed_at = began
+        if not lapsed:
+            self._until = began + LEASE_S
+
+    def _excuse(self, now: float) -> None:
+        """Count no silence of others when we were silent: they may have been as unable to write.
+
+        Whoever comes first after a pause, the next renewal or the next look, sees it.
+        """
+        if now - self._renewed_at > 2 * RENEW_S + 0.5:
+            self._sightings.excuse(now)
+
+    async def _forget(self, members: dict[str, Member], living: set[str], now: float) -> None:
+        """Remove the records of those that went long ago; one of us is enough to do it."""
+        if self.key != min(living, default=""):
+            return
+        for key in members.keys() - living:
+            if self._sightings.silent_for(key, now) > FORGET_S:
+                await self._kv.purge(MEMBER + key)
+
+
+def _claim(entry: Entry) -> Claim:
+    """Return a claim; one that cannot be read is nobody's."""
+    try:
+        return msgspec.json.decode(entry.value, type=Claim)
+    except msgspec.DecodeError:
+        return Claim()

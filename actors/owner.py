@@ -1,8 +1,7 @@
 """Owner: hosts the instances of its partitions. It alone acts for them.
 
-    reader -> take() -> letters -> WorkflowActor (fold) -> folded() -> requests, outbox
-                 |  unknown id: activation                     |
-                 '- markers, dead letters              settled: passivation
+    Intake -> letters -> WorkflowActor (fold) -> folded() -> requests, outbox
+                 '- unknown id: activation             '- settled: passivation
 
 An instance may be dropped from memory, or left out of the checkpoint, only when each of its
 effects is acknowledged, decided, or covered by a wake. Recovery, takeover and activation are
@@ -12,35 +11,35 @@ does not show as done.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import structlog
 import trio
 
 from actors import checkpoint as cp
+from actors.acting import Acting
 from actors.activation import Activation
 from actors.archive import Archive
 from actors.decisions import Decisions
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
 from actors.fold_guard import FoldGuard
-from actors.inbound import DeadLetter, Delivery, Letter, Marker, parse
+from actors.inbound import Delivery, Letter
 from actors.kernel.instance import Instance
 from actors.late import Late
 from actors.outbox import Outbox, is_first
 from actors.owner_statistics import OwnerStatistics
-from actors.partitions import FencedError, Partitions
+from actors.partitions import Partition, Partitions
 from actors.passivation import Passivation, woken
 from actors.requests import Requests
 from actors.system import ActorSystem
 from actors.tombstones import Tombstones
 from actors.workflow import WorkflowActor
-from protocols.effects import AnyEffect, Arm, Ask, Pin
+from protocols.effects import AnyEffect, Pin
 from protocols.errors import MovantError
-from protocols.mail import AnyMail, AttemptTimedOut, Pinned, Reply, Start, Woken
+from protocols.mail import AnyMail, AttemptTimedOut, Pinned, Start, Woken
 from protocols.ports import Clock
-from protocols.subjects import partition_of
 from protocols.tokens import KeyRing
 
 LIVE_MAX: Final = 100_000
@@ -55,10 +54,9 @@ log = structlog.get_logger()
 
 
 class Owner:
-    """All partitions of one daemon, on the trio thread. ``run`` belongs under a supervisor.
+    """The partitions of one daemon, on the trio thread. ``run`` belongs under a supervisor.
 
-    ``dead`` is told each message that no fold can take; MAIL begins at ``first``. Call ``wire``
-    before ``run``.
+    Call ``wire`` before ``run``; ``Intake`` brings it what was read.
     """
 
     requests: Requests
@@ -74,90 +72,140 @@ class Owner:
         *,
         guard: FoldGuard,
         partitions: int,
-        epoch: int,
         archive: Archive,
-        first: int = 0,
         live_max: int = LIVE_MAX,
-        checkpoints: Mapping[int, cp.Checkpoint],
-        dead: Callable[[DeadLetter], None],
         refill: Callable[[], None],
     ) -> None:
         self._system = system
         self.guard = guard
         self._clock = clock
         self._keys = keys
+        self._mailboxes = mailboxes
         self._definitions = definitions
-        self._epoch = epoch
-        self._dead = dead
         self._refill = refill
         self.live: dict[str, WorkflowActor] = {}
         self.crashes: dict[str, tuple[int, int, str]] = {}
-        self.blocked: dict[str, bool] = {}
-        """What became known of blocked instances since the start: blocked, or no longer."""
+        self.blocked: dict[str, tuple[int, bool]] = {}
+        """What became known of blocked instances, with their partition: blocked, or no longer."""
         self.activation = Activation(self, mailboxes, archive, definitions, keys)
-        self.passivation = Passivation(clock, self.live, self._drop, epoch, live_max=live_max)
-        self.decisions = Decisions(definitions, epoch)
+        self.passivation = Passivation(
+            clock,
+            self.live,
+            self._drop,
+            self.epoch_of,
+            lambda partition: self.requests.may_act(partition),  # noqa: PLW0108  # made later
+            live_max=live_max,
+        )
+        self.decisions = Decisions(definitions, self.epoch_of)
         self._nursery: trio.Nursery | None = None
         self.tombstones = Tombstones(self.live, self._drop)
-        self.partitions = self._partitions = Partitions(
-            partitions, epoch, checkpoints, first=first, now_ns=clock.now_ns()
+        self.partitions = Partitions(partitions)
+        self.acting = Acting(
+            self.partitions,
+            lambda *pin: self._start_soon(self.decisions.pin, *pin),
+            self.decisions.continued,
         )
-        self._catching_up = True
-        self._caught_up = trio.Event()
-        self._fence = trio.Event()
+        self._begun = trio.Event()
+        """Set, and made anew, whenever a marker of our own was read, or is waited for no more."""
         self.backlog = 0
-        self._folded = self._void = self._dead_count = 0
+        self._folded = 0
 
     # For the daemon.
 
     def wire(self, requests: Requests, outbox: Outbox, late: Late) -> None:
         """Connect what acts for the owner; once, before ``run``."""
-        self.requests, self.tombstones.late = requests, late
-        self.outbox = self.passivation.outbox = self.decisions.outbox = outbox
-
-    @property
-    def after(self) -> int:
-        """The position that the reader has to start behind."""
-        return self._partitions.after
+        self.tombstones.late = late
+        self.requests = self.acting.requests = self.passivation.requests = requests
+        self.outbox = self.acting.outbox = self.passivation.outbox = self.decisions.outbox = outbox
 
     def demand(self) -> int:
         """Return how many more messages may be handed over."""
         return BACKLOG_MAX - self.backlog
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Recover, then host until cancelled. Raises FencedError when another owner came."""
+        """Host instances until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            for instance, cause in list(self._partitions.listed.items()):
-                if instance not in self.live:
-                    partition = partition_of(instance, self._partitions.count)
-                    self._activate(self._start_actor(instance, partition, cause))
             nursery.start_soon(self.passivation.run)
             task_status.started()
-            await self._fence.wait()
-            nursery.cancel_scope.cancel()
-        # Outside of the nursery, or it would be wrapped in a group that nobody catches.
-        raise FencedError(
-            f"another daemon took over with epoch {self._partitions.fenced_by}",
-            hint="look at `movant status` for who owns the partitions",
-        )
 
     def close(self) -> None:
         """Drop all actors: nothing of a former owner may act beside the next one."""
         for actor in list(self.live.values()):
             self._drop(actor)
 
-    async def drained(self) -> None:
-        """Wait until everything that was handed over is folded."""
+    # Partitions come and go.
+
+    def epoch_of(self, partition: int) -> int:
+        """Return the epoch under which a partition is owned; 0 when it is not any more."""
+        found = self.partitions.owned.get(partition)
+        return 0 if found is None else found.epoch
+
+    def acts_in(self, partition: int) -> bool:
+        """Tell whether effects may be done for a partition: it is owned, and stays so."""
+        found = self.partitions.owned.get(partition)
+        return found is not None and found.begun and not found.leaving
+
+    def begin(self, partition: int, epoch: int, stored: cp.Checkpoint) -> None:
+        """Own a partition from here on: fold what a former owner left, then read its tail."""
+        found = self.partitions.add(partition, epoch, stored)
+        if found.mark < self._mailboxes.floor > 1:
+            # A lost checkpoint does not undo a purge: below the first message all is gone.
+            self.partitions.raise_mark(found, self._mailboxes.floor, self._clock.now_ns())
+        for instance, cause in list(found.listed.items()):
+            if instance not in self.live:
+                self._activate(self._start_actor(instance, partition, cause))
+
+    def leave(self, partition: int) -> None:
+        """Send nothing more for a partition; what was handed over is still folded."""
+        found = self.partitions.owned.get(partition)
+        if found is not None:
+            found.leaving = True
+            found.settled.set()
+
+    def forget(self, partition: int) -> None:
+        """Own a partition no more: drop its actors, whatever they were at."""
+        found = self.partitions.owned.pop(partition, None)
+        if found is None:
+            return
+        found.settled.set()
+        self.requests.forget(partition)
+        for actor in [each for each in self.live.values() if each.partition == partition]:
+            self.backlog -= actor.backlog
+            actor.backlog = 0
+            self._drop(actor)
+        for instance, (at, *_) in list(self.crashes.items()):
+            if at == partition:
+                del self.crashes[instance]
+        for instance, (at, _) in list(self.blocked.items()):
+            if at == partition:
+                del self.blocked[instance]  # its next owner knows better
+        self._tell_begun()  # nobody has to wait for its marker any more
+
+    def rouse(self, instance: str, partition: int, cause: int, steps: set[str]) -> None:
+        """Bring an instance back that was parked here: its steps can be sent now."""
+        if instance not in self.live and self.acts_in(partition):
+            actor = self._start_actor(instance, partition, cause)
+            actor.never_sent = steps
+            self._activate(actor)
+
+    async def drained(self, partition: int | None = None) -> None:
+        """Wait until everything that was handed over is folded: of a partition, or of all."""
+        for each in self.partitions:
+            if partition in {None, each.number}:
+                each.settled.set()  # nobody reads on to its marker
         # Polled: an event per message would be paid by every message, for one moment of use.
-        while self.backlog or any(  # noqa: ASYNC110
-            each.activating for each in self.live.values()
+        while any(  # noqa: ASYNC110
+            each.backlog or each.activating
+            for each in self.live.values()
+            if partition is None or each.partition == partition
         ):
             await trio.sleep(DRAIN_LOOK_S)
 
     async def caught_up(self) -> None:
-        """Wait until our own markers are read; from then on effects are under way."""
-        await self._caught_up.wait()
+        """Wait until our own marker is read in each partition that is owned."""
+        while not all(each.begun for each in self.partitions):
+            await self._begun.wait()
 
     def registered(self, names: Iterable[str]) -> None:
         """Pin the instances that waited for one of these workflows."""
@@ -176,96 +224,55 @@ class Owner:
                 cause = actor.threshold if cause is None else min(cause, actor.threshold)
             if cause is not None:
                 unsettled.append((actor.partition, actor.id, cause))
-        at = self.folded_to()
-        found = self._partitions.checkpoints(at, unsettled)
+        found = self.partitions.checkpoints(self._unfolded(), unsettled)
         for checkpoint in found.values():
             for instance, _ in cp.surplus(checkpoint.entries):
                 if instance in self.live:
                     self.passivation.cover(self.live[instance])
         return found
 
-    def folded_to(self) -> int:
-        """Return the position at or below which everything is folded."""
-        unfolded = (each.unfolded for each in self.live.values() if each.unfolded)
-        return cp.position(self._partitions.handed, unfolded)
+    def positions(self) -> dict[int, int]:
+        """Return for each partition the position at or below which everything is folded."""
+        return self.partitions.positions(self._unfolded())
+
+    def _unfolded(self) -> list[tuple[int, int]]:
+        return [(each.partition, each.unfolded) for each in self.live.values() if each.unfolded]
 
     def statistics(self) -> OwnerStatistics:
         """Return counters since the start."""
         return OwnerStatistics(
             live=len(self.live),
             backlog=self.backlog,
-            position=self._partitions.handed,
+            position=self.partitions.position,
             folded=self._folded,
             activations=self.activation.count,
             passivations=self.passivation.count,
             wakes=self.passivation.wakes,
-            void=self._void,
             late=self.tombstones.count,
-            dead=self._dead_count,
             crashed=len(self.crashes),
         )
 
-    # Intake: what the reader read, in order.
+    # For the intake.
 
-    def take(self, batch: Sequence[Delivery]) -> None:
-        """Hand each message to its actor. Never waits and never raises for foreign input."""
-        live = self.live
-        keys = self._keys
-        partitions = self._partitions
-        starts = partitions.starts
-        for delivery in batch:
-            partitions.handed = delivery.seq
-            parsed = parse(delivery, keys)
-            if type(parsed) is Letter:
-                if parsed.partition >= partitions.count:
-                    self._dead_count += 1
-                    self._dead(DeadLetter(delivery, "stray", "there is no such partition"))
-                    continue
-                if delivery.seq <= starts[parsed.partition]:
-                    continue
-                mail = parsed.mail
-                if type(mail) is not Reply and partitions.is_void(parsed.partition, mail):
-                    self._void += 1
-                    continue
-                actor = live.get(parsed.instance)
-                if actor is None:
-                    actor = self._arrive(parsed, delivery)
-                if actor is not None:
-                    self._hand(actor, mail)
-            elif type(parsed) is Marker:
-                self._mark(parsed)
-            elif type(parsed) is DeadLetter:
-                self._dead_count += 1
-                self._dead(parsed)
-
-    def handed(self, partition: int) -> int:
-        """Return the position up to which the markers of a partition are known."""
-        return self._partitions.known_to(partition)
-
-    def is_void(self, partition: int, mail: AnyMail) -> bool:
-        """Tell whether a message stands behind a marker with a higher epoch."""
-        return self._partitions.is_void(partition, mail)
-
-    def _mark(self, marker: Marker) -> None:
-        complete = self._partitions.mark(marker)
-        if self._partitions.fenced_by:
-            self._fence.set()
-        elif complete and self._catching_up:
-            self._begin()
-
-    def _arrive(self, letter: Letter, delivery: Delivery) -> WorkflowActor | None:
+    def arrive(self, letter: Letter, delivery: Delivery) -> WorkflowActor | None:
         """Return an actor for an id that is not in memory; None when nobody needs one."""
         mail = letter.mail
-        if self.tombstones.is_late(letter, self._partitions.marks[letter.partition]):
+        partition = self.partitions.owned[letter.partition]
+        if self.tombstones.is_late(letter, partition.mark):
             return None
         actor = self._start_actor(letter.instance, letter.partition, mail.seq)
+        actor.fresh_from = mail.seq
+        if letter.instance in self.crashes:  # what was lost with it is due as well
+            actor.threshold = min(actor.threshold, self.crashes[letter.instance][1])
         if (
             type(mail) is not Start
-            or not is_first(delivery.headers, letter.instance, self._partitions.count)
-            or not self._partitions.is_new(letter.partition, letter.instance, mail.at)
+            or not is_first(delivery.headers, letter.instance, self.partitions.count)
+            or not partition.is_new(letter.instance, mail.at)
         ):
             actor.needed = mail.seq
             self._activate(actor)
+        else:
+            actor.holding = not partition.begun
         return actor
 
     def _start_actor(self, instance_id: str, partition: int, threshold: int) -> WorkflowActor:
@@ -277,7 +284,7 @@ class Owner:
         self.live[instance_id] = actor
         return actor
 
-    def _hand(self, actor: WorkflowActor, mail: AnyMail) -> None:
+    def hand(self, actor: WorkflowActor, mail: AnyMail) -> None:
         """Give an actor its next message, or note that it has to read it from the store."""
         if not actor.unfolded:
             actor.unfolded = mail.seq
@@ -301,34 +308,20 @@ class Owner:
     # Activation: fold the stored mailbox.
 
     def _activate(self, actor: WorkflowActor) -> None:
-        actor.activating = True
+        actor.activating = actor.holding = True
         if not actor.instance.folded:
-            actor.threshold = min(
-                actor.threshold, self._partitions.listed.pop(actor.id, actor.threshold)
-            )
+            listed = self.partitions.owned[actor.partition].listed
+            actor.threshold = min(actor.threshold, listed.pop(actor.id, actor.threshold))
         else:
-            actor.threshold = actor.instance.folded + 1
+            actor.threshold = actor.fresh_from = actor.instance.folded + 1
         self._start_soon(self.activation.run, actor)
 
     def adopt(self, actor: WorkflowActor, effects: Iterable[AnyEffect], parked: set[str]) -> None:
-        """Take the effects of a refold: redo those at or above the actor's threshold."""
-        actor.close_asks()
-        for effect in effects:
-            if not actor.instance.is_open(effect):
-                continue
-            if actor.instance.status == "blocked" and isinstance(effect, Ask | Arm | Pin):
-                continue  # it waits for nothing until it is folded with repaired code
-            redo = effect.cause >= actor.threshold
-            if type(effect) is Ask and not redo and not self._catching_up:
-                self.requests.hold(actor, effect)
-            elif type(effect) is Ask and not self._catching_up:
-                again = effect.options.idempotent or effect.step in parked
-                self.requests.resume(actor, effect, again=again)
-            elif redo or type(effect) is Ask:
-                self._perform(actor, effect)
+        """Take the effects of a refold; they are done as soon as the actor is up to date."""
+        self.acting.adopt(actor, effects, parked)
 
     def remake(self, actor: WorkflowActor, threshold: int = 0) -> None:
-        """Fold the mailbox again from its beginning: its definition has changed, or a wake came.
+        """Fold the generation again: its definition has changed, or a wake came.
 
         Effects at or above the threshold are done again. With a new definition that is all of
         them: the new code may ask earlier for what the old one never asked for, and repeats
@@ -340,6 +333,7 @@ class Owner:
         actor.backlog = 0
         self._drop(actor)
         fresh = self._start_actor(actor.id, actor.partition, threshold)
+        fresh.fresh_from = actor.fresh_from if actor.holding else actor.instance.folded + 1
         fresh.needed = fresh.unfolded = needed
         self._activate(fresh)
 
@@ -349,9 +343,11 @@ class Owner:
         actor.unfolded = 0
         actor.touched = self._clock.monotonic()
         self.crashes.pop(actor.id, None)
+        if actor.holding and self.partitions.owned[actor.partition].begun:
+            self.acting.release(actor)
         blocked = actor.instance.status == "blocked"
         if blocked or actor.id in self.blocked:
-            self.blocked[actor.id] = blocked
+            self.blocked[actor.id] = (actor.partition, blocked)
         self._retire(actor)
 
     # Host of the actors: what their folds ask for.
@@ -366,7 +362,9 @@ class Owner:
             self.remake(actor, threshold)
             return
         for effect in effects:
-            self._perform(actor, effect)
+            self.acting.perform(actor, effect)
+        if actor.holding:
+            self.acting.hold_on(actor, mail)
         if actor.backlog:
             actor.unfolded = mail.seq + 1
         elif actor.behind:
@@ -379,9 +377,9 @@ class Owner:
     def _close(self, actor: WorkflowActor, mail: AnyMail) -> None:
         """Drop what the fold of a message has decided."""
         if actor.instance.status == "blocked":
-            if not self.blocked.get(actor.id):
+            if not self.blocked.get(actor.id, (0, False))[1]:
                 actor.tell_blocked()
-            self.blocked[actor.id] = True
+            self.blocked[actor.id] = (actor.partition, True)
         actor.decided(mail)
         if type(mail) is Woken:
             woken(actor, mail)
@@ -406,40 +404,38 @@ class Owner:
         if error is not None:
             log.error("effect.refused", run=actor.id, effect=identity[0], reason=str(error))
         actor.unsettled.pop(identity, None)
+        if actor.instance.generation > actor.instance.recorded:
+            self.decisions.continued(actor)
         if actor.instance.finished_at:
             self._retire(actor)
 
-    def _perform(self, actor: WorkflowActor, effect: AnyEffect) -> None:
-        if type(effect) is Ask and not self._catching_up:
-            self.requests.add(actor, effect)
-            return
-        actor.unsettled[effect.identity] = effect
-        if self._catching_up:
-            return
-        if type(effect) is Pin:
-            self._start_soon(self.decisions.pin, actor, effect)
-        else:
-            self.outbox.perform(actor, effect)
-
-    def _begin(self) -> None:
+    def begun(self, partition: Partition) -> None:
         """Act from here on: all that former owners wrote is read."""
-        self._catching_up = False
-        for actor in list(self.live.values()):
-            held, actor.unsettled = actor.unsettled, {}
-            self.adopt(actor, held.values(), set())
-            if actor.instance.finished_at:
-                self._retire(actor)
-        self._caught_up.set()
+        partition.begun = True
+        partition.settled.set()
+        for actor in [each for each in self.live.values() if each.partition == partition.number]:
+            if not (actor.backlog or actor.activating or actor.behind):
+                self.acting.release(actor)
+                if actor.instance.finished_at:
+                    self._retire(actor)
+        self._tell_begun()
+
+    def _tell_begun(self) -> None:
+        self._begun.set()
+        self._begun = trio.Event()
 
     def _retire(self, actor: WorkflowActor) -> None:
         """Drop a finished actor as soon as its last effects are acknowledged."""
-        if actor.final and not (actor.backlog or actor.activating or actor.unsettled):
+        if actor.final and not (
+            actor.backlog or actor.activating or actor.unsettled or actor.held
+        ):
             self.tombstones.remember(actor.id)
             self._drop(actor)
 
     def _drop(self, actor: WorkflowActor) -> None:
         for identity in list(actor.asks):
             actor.drop_ask(identity)
+        actor.gone = True
         if self.live.get(actor.id) is actor:
             del self.live[actor.id]
         self._system.kill(actor.actor_ref)

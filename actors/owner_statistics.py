@@ -15,7 +15,5 @@ class OwnerStatistics(msgspec.Struct, frozen=True):
     activations: int
     passivations: int
     wakes: int
-    void: int
     late: int
-    dead: int
     crashed: int

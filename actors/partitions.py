@@ -6,128 +6,193 @@ Epochs decide which owner messages are void: the same answer for every reader, f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 
-from actors.checkpoint import Checkpoint, Epochs, entries
+import msgspec
+import trio
+
+from actors.checkpoint import Checkpoint, Epochs, entries, position
 from actors.collection import is_fresh
 from actors.inbound import Marker
-from protocols.errors import RefusedError
-from protocols.mail import AnyMail, AttemptRefused, AttemptTimedOut, Pinned
+from protocols.mail import AnyMail, AttemptRefused, AttemptTimedOut, Continued, Pinned
+
+BY_OWNER = frozenset({Pinned, AttemptTimedOut, AttemptRefused, Continued})
+"""Decisions of an owner: void behind a marker with a higher epoch."""
 
 
-class FencedError(RefusedError):
-    """Another daemon has taken the partitions over: this one must stop at once."""
+def is_void(epochs: Epochs, mail: AnyMail) -> bool:
+    """Tell whether a message stands behind a marker with a higher epoch."""
+    if type(mail) in BY_OWNER:
+        assert isinstance(mail, Pinned | AttemptTimedOut | AttemptRefused | Continued)
+        return epochs.is_void(mail.seq, mail.epoch)
+    return False
 
-    code = "refused.fenced"
+
+class Partition:
+    """One partition that this daemon owns under one epoch."""
+
+    __slots__ = (
+        "acts_from",
+        "begun",
+        "epoch",
+        "epochs",
+        "handed",
+        "leaving",
+        "listed",
+        "mark",
+        "marked_at",
+        "number",
+        "settled",
+        "start",
+    )
+
+    def __init__(self, number: int, epoch: int, stored: Checkpoint) -> None:
+        self.number = number
+        self.epoch = epoch
+        self.epochs = Epochs(stored.markers)
+        self.start = self.handed = stored.position
+        """Where reading began, and how far it has come: all at or below was handed on."""
+        self.listed = dict(stored.entries)
+        """Instances with effects that a former owner left unsettled, with the lowest cause."""
+        self.mark = stored.mark
+        """What is needed from below it stands in packs or in ARCHIVE."""
+        self.marked_at = stored.marked_at
+        """The server's time of the newest message below the mark."""
+        self.begun = False
+        """Whether our own marker was read: from then on effects are under way."""
+        self.acts_from = 0
+        """Our own marker: what stands at or below it, a former owner may have acted on."""
+        self.leaving = False
+        self.settled = trio.Event()
+        """Set when activations may begin: our marker was read, or none of this goes on."""
+
+    def is_void(self, mail: AnyMail) -> bool:
+        """Tell whether a message stands behind a marker with a higher epoch."""
+        return is_void(self.epochs, mail)
+
+    def is_ours(self, seq: int) -> bool:
+        """Tell whether a sequence stands behind our own marker: nobody else acted on it."""
+        return self.epochs.at(seq) == self.epoch
+
+    def is_new(self, instance: str, at: int) -> bool:
+        """Tell whether an id that came at a time is too young for the archive to know it."""
+        return not self.mark or is_fresh(instance, self.marked_at, at)
+
+
+class PartitionView(msgspec.Struct, frozen=True):
+    """How a partition stands, for people."""
+
+    partition: int
+    epoch: int
+    position: int
+    begun: bool
 
 
 class Partitions:
-    """All partitions of one owner, which acts under one epoch."""
+    """The partitions that one daemon owns now, by number."""
 
-    def __init__(
-        self,
-        count: int,
-        epoch: int,
-        stored: Mapping[int, Checkpoint],
-        *,
-        first: int = 0,
-        now_ns: int = 0,
-    ) -> None:
+    def __init__(self, count: int) -> None:
         self.count = count
-        self.epoch = epoch
-        self.handed = 0
-        """The position of the reader: everything at or below it was handed on."""
-        self.fenced_by = 0
-        """A higher epoch that was read: somebody else owns a partition now; 0: nobody."""
-        self.listed: dict[str, int] = {}
-        """Instances with effects that a former owner left unsettled, with the lowest cause."""
-        self._marked: set[int] = set()
-        self._epochs = [Epochs() for _ in range(count)]
-        self.starts = [0] * count
-        """The stored position of each partition: at or below it everything is folded."""
-        # A lost checkpoint does not undo a purge: below the first message everything is gone.
-        self.marks = [first if first > 1 else 0] * count
-        """Of each partition: what is needed from below it stands in packs or in ARCHIVE."""
+        self.owned: dict[int, Partition] = {}
+        self.everywhere = 0
+        """The position of a reader of the whole stream; 0 when each partition has its own."""
         self.era = 0
-        """How often a mark was raised: what was read of ARCHIVE before may not say it all."""
-        self.marked_at = [now_ns] * count
-        """Of each partition: the time, in nanoseconds since 1970, before which that was stored."""
-        for partition, checkpoint in stored.items():
-            self._epochs[partition] = Epochs(checkpoint.markers)
-            self.starts[partition] = checkpoint.position
-            self.marks[partition] = max(self.marks[partition], checkpoint.mark)
-            self.listed.update(checkpoint.entries)
-        self.handed = self.after
+        """How often a mark changed: what was read of ARCHIVE before may not say it all."""
 
-    @property
-    def after(self) -> int:
-        """The position that the reader has to start behind."""
-        return min(self.starts)
-
-    def known_to(self, partition: int) -> int:
-        """Return the position up to which the markers of a partition are known."""
-        return max(self.handed, self.starts[partition])
-
-    def is_void(self, partition: int, mail: AnyMail) -> bool:
-        """Tell whether a message stands behind a marker with a higher epoch."""
-        if isinstance(mail, Pinned | AttemptTimedOut | AttemptRefused):
-            return self._epochs[partition].is_void(mail.seq, mail.epoch)
-        return False
-
-    def is_ours(self, partition: int, seq: int) -> bool:
-        """Tell whether a sequence stands behind our own marker: nobody else acted on it."""
-        return self._epochs[partition].at(seq) == self.epoch
-
-    def mark(self, marker: Marker) -> bool:
-        """Take a marker; True when with it our own stand in all partitions."""
-        if marker.partition >= self.count:
-            return False
-        self._epochs[marker.partition].add(marker.seq, marker.epoch)
-        if marker.epoch > self.epoch:
-            self.fenced_by = marker.epoch
-        elif marker.epoch == self.epoch:
-            self._marked.add(marker.partition)
-            return len(self._marked) == self.count
-        return False
-
-    def checkpoints(
-        self, at: int, unsettled: Iterable[tuple[int, str, int]]
-    ) -> dict[int, Checkpoint]:
-        """Return what to store when everything at or below ``at`` is folded.
-
-        ``unsettled`` has partition, instance and lowest cause. A partition without our marker
-        is left as it is.
-        """
-        by_partition: list[list[tuple[str, int]]] = [[] for _ in range(self.count)]
-        for partition, instance, cause in unsettled:
-            by_partition[partition].append((instance, cause))
-        found = {}
-        for partition in self._marked:
-            position = max(at, self.starts[partition])
-            found[partition] = Checkpoint(
-                position=position,
-                epoch=self.epoch,
-                entries=entries(by_partition[partition], position),
-                markers=self._epochs[partition].markers(),
-                mark=self.marks[partition],
-            )
+    def add(self, number: int, epoch: int, stored: Checkpoint) -> Partition:
+        """Begin to own a partition."""
+        found = self.owned[number] = Partition(number, epoch, stored)
+        self.era += 1
         return found
 
-    def owned(self) -> list[int]:
-        """Return the partitions in which our own marker stands."""
-        return sorted(self._marked)
-
-    def set_mark(self, partition: int, mark: int, at: int) -> None:
+    def raise_mark(self, partition: Partition, mark: int, at: int) -> None:
         """Raise a mark; ``at`` is the time of the newest message below it."""
+        partition.mark = max(partition.mark, mark)
+        partition.marked_at = max(partition.marked_at, at)
         self.era += 1
-        self.marks[partition] = max(self.marks[partition], mark)
-        self.marked_at[partition] = max(self.marked_at[partition], at)
-
-    def is_new(self, partition: int, instance: str, at: int) -> bool:
-        """Tell whether an id that came at a time is too young for the archive to know it."""
-        return not self.marks[partition] or is_fresh(instance, self.marked_at[partition], at)
 
     def purged(self, first: int) -> None:
         """Forget the markers that only messages below ``first`` need: those are gone."""
-        for epochs in self._epochs:
-            epochs.prune(first)
+        for each in self.owned.values():
+            each.epochs.prune(first)
+
+    def __iter__(self) -> Iterator[Partition]:
+        return iter(list(self.owned.values()))
+
+    def known_to(self, number: int) -> int:
+        """Return the position up to which a partition was handed on, with its markers."""
+        return max(self.owned[number].handed, self.everywhere)
+
+    def settle(self) -> None:
+        """Note each partition's own position: the reader of the whole stream has ended."""
+        for each in self.owned.values():
+            each.handed = max(each.handed, self.everywhere)
+        self.everywhere = 0
+
+    @property
+    def position(self) -> int:
+        """The highest position of all."""
+        return max((each.handed for each in self.owned.values()), default=self.everywhere)
+
+    def mark(self, marker: Marker) -> Partition | None:
+        """Take a marker; return the partition when it is its own first one, or a higher one.
+
+        A higher epoch than ours means that somebody else owns the partition now.
+        """
+        found = self.owned.get(marker.partition)
+        if found is None:
+            return None
+        found.epochs.add(marker.seq, marker.epoch)
+        if marker.epoch > found.epoch:
+            return found
+        if marker.epoch == found.epoch and not found.begun:
+            found.acts_from = marker.seq
+            return found
+        return None
+
+    def views(self) -> list[PartitionView]:
+        """Return how each partition stands, by number."""
+        return [
+            PartitionView(each.number, each.epoch, self.known_to(each.number), each.begun)
+            for each in sorted(self.owned.values(), key=lambda each: each.number)
+        ]
+
+    def checkpoints(
+        self, unfolded: Iterable[tuple[int, int]], unsettled: Iterable[tuple[int, str, int]]
+    ) -> dict[int, Checkpoint]:
+        """Return what to store for each partition that acts.
+
+        ``unfolded`` has partition and lowest sequence that is handed on and not folded,
+        ``unsettled`` partition, instance and lowest cause. A partition whose marker was not
+        read is left as it is.
+        """
+        listed: dict[int, list[tuple[str, int]]] = {}
+        for partition, instance, cause in unsettled:
+            listed.setdefault(partition, []).append((instance, cause))
+        positions = self.positions(unfolded)
+        found = {}
+        for number, each in self.owned.items():
+            if each.begun:
+                at = positions[number]
+                found[number] = Checkpoint(
+                    position=at,
+                    epoch=each.epoch,
+                    entries=entries(listed.get(number, ()), at),
+                    markers=each.epochs.markers(),
+                    mark=each.mark,
+                    marked_at=each.marked_at,
+                )
+        return found
+
+    def positions(self, unfolded: Iterable[tuple[int, int]]) -> dict[int, int]:
+        """Return P of each partition: at or below it everything is folded."""
+        first: dict[int, list[int]] = {}
+        for partition, seq in unfolded:
+            first.setdefault(partition, []).append(seq)
+        return {
+            number: max(position(self.known_to(number), first.get(number, ())), each.start)
+            for number, each in self.owned.items()
+        }
+
+
+__all__ = ["BY_OWNER", "Partition", "PartitionView", "Partitions", "is_void"]

@@ -14,6 +14,7 @@ from typing import Final
 import trio
 
 from actors.outbox import Outbox
+from actors.requests import Requests
 from actors.workflow import WorkflowActor
 from protocols.archive import Wake
 from protocols.effects import Pin
@@ -25,12 +26,19 @@ IDLE_S: Final = 2.0
 EVERY_S: Final = 0.5
 COVER_AFTER_S: Final = 60.0
 """An effect that is open for longer is covered by a wake."""
+LONG_MESSAGES: Final = 1_000
+LONG_IDLE_S: Final = 60.0
+"""Who has so many messages stays longer: bringing it back means to fold all of them."""
 CROWDED_S: Final = 1.0
 """The same while more instances are in memory than the limit allows."""
 WAKE_MIN_S: Final = 1.0
-WAKE_MAX_S: Final = 300.0
+WAKE_MAX_S: Final = 900.0
 PARKED_WAKE_S: Final = 30.0
-"""How often a parked instance looks whether its service has come."""
+"""When a parked instance first looks whether its service has come; each time it doubles.
+
+The daemon itself remembers who is parked and looks much sooner; a wake is for its crash.
+"""
+DOUBLINGS_MAX: Final = 10
 SLICE: Final = 2_000
 
 
@@ -42,18 +50,21 @@ class Passivation:
         clock: Clock,
         live: dict[str, WorkflowActor],
         drop: Callable[[WorkflowActor], None],
-        epoch: int,
+        epoch_of: Callable[[int], int],
+        may_act: Callable[[int], bool],
         *,
         live_max: int,
     ) -> None:
         self._clock = clock
         self._live = live
         self._drop = drop
-        self._epoch = epoch
+        self._epoch_of = epoch_of
+        self._may_act = may_act
         self._live_max = live_max
         self.count = 0
         self.wakes = 0
         self.outbox: Outbox
+        self.requests: Requests
 
     async def run(self) -> None:
         """Look at all live actors twice a second until cancelled."""
@@ -68,17 +79,29 @@ class Passivation:
                 if number % SLICE == 0:
                     await trio.lowlevel.checkpoint()
                 idle_s = now - actor.touched
-                if idle_s < settled_s or actor.backlog or actor.activating:
+                long = not crowded and actor.instance.messages > LONG_MESSAGES
+                if (
+                    idle_s < (LONG_IDLE_S if long else settled_s)
+                    or actor.backlog
+                    or actor.activating
+                ):
                     continue
                 actor.close_asks()
                 if actor.settled:
                     self.count += 1
+                    self.requests.remember(actor)
                     self._drop(actor)
                 elif idle_s > open_s:
                     self.cover(actor)
 
     def cover(self, actor: WorkflowActor) -> None:
-        """Arm a wake for what is open, so that the actor may leave memory."""
+        """Arm a wake for what is open, so that the actor may leave memory.
+
+        Not by a former owner: his wake would replace the next one's, and tell of steps that
+        they were never sent.
+        """
+        if not self._may_act(actor.partition):
+            return
         asks = list(actor.asks.values())
         pins = [each for each in actor.unsettled.values() if type(each) is Pin]
         if actor.waking or not (asks or pins):
@@ -86,7 +109,7 @@ class Passivation:
         now = self._clock.monotonic()
         at = min((min(each.deadline, each.reask_at) for each in asks), default=inf)
         if pins or any(each.parked for each in asks):
-            at = min(at, now + PARKED_WAKE_S)
+            at = min(at, now + PARKED_WAKE_S * 2.0 ** min(actor.woken_number, DOUBLINGS_MAX))
         delay_s = min(max(at - now, WAKE_MIN_S), WAKE_MAX_S)
         causes = [each.ask.cause for each in asks] + [each.cause for each in pins]
         number = actor.wake_number = actor.wake_number + 1
@@ -94,7 +117,7 @@ class Passivation:
         self.wakes += 1
         wake = Wake(
             number=number,
-            epoch=self._epoch,
+            epoch=self._epoch_of(actor.partition),
             since=min(causes),
             parked=tuple(each.ask.step for each in asks if each.parked),
         )

@@ -12,10 +12,12 @@ Nothing here is state: after a crash the fold asks for the same requests again.
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Callable, Iterable
 from math import inf
 from typing import Any, Final
 
+import msgspec
 import structlog
 import trio
 
@@ -36,6 +38,11 @@ SWEEP_S: Final = 0.25
 GRACE_S: Final = 0.05
 """A deadline is written a moment late, so that the server's clock is surely past it."""
 RETRY_S: Final = 0.2
+DOUBLINGS_MAX: Final = 10
+AWAY_MAX: Final = 200_000
+"""Parked instances remembered while they are out of memory, about 300 B each."""
+ROUSED_AT_ONCE: Final = 200
+ROUSE_S: Final = 0.02
 LATER_S: Final = 0.002
 """A due time closer than this is now."""
 
@@ -46,6 +53,18 @@ Decide = Callable[[WorkflowActor, OpenAsk, Failure | None], None]
 
 LocalRunner = Callable[[WorkflowActor, Ask, str], None]
 """Run a function of the workflow's own code; the reply subject is the third argument."""
+
+
+Rouse = Callable[[str, int, int, set[str]], None]
+"""Bring an instance back: id, partition, lowest cause, and the steps that were never sent."""
+
+
+class _Away(msgspec.Struct):
+    """A parked instance that is out of memory."""
+
+    partition: int
+    cause: int
+    steps: set[str]
 
 
 class Requests:
@@ -61,6 +80,8 @@ class Requests:
         live: Callable[[], Iterable[WorkflowActor]],
         decide: Decide,
         local: LocalRunner,
+        may_act: Callable[[int], bool],
+        rouse: Rouse,
         reask_s: float = REASK_S,
     ) -> None:
         self._transport = transport
@@ -70,7 +91,15 @@ class Requests:
         self._live = live
         self._decide = decide
         self._local = local
+        self.may_act = may_act
+        """Whether effects may be done for a partition: it is ours, and our lease holds."""
         self._reask_s = reask_s
+        self._rouse = rouse
+        self._away: dict[Route, dict[str, _Away]] = {}
+        """Parked instances that are out of memory, by what they wait for."""
+        self._away_count = 0
+        self._coming: deque[tuple[str, _Away]] = deque()
+        self._come = trio.Event()
         self._later: list[tuple[float, int, WorkflowActor, Any]] = []
         self._number = 0
         self._wake = trio.Event()
@@ -86,15 +115,18 @@ class Requests:
         else:
             self._send(actor, state)
 
-    def resume(self, actor: WorkflowActor, ask: Ask, *, again: bool) -> None:
+    def resume(self, actor: WorkflowActor, ask: Ask) -> None:
         """Take an attempt that an earlier life of the actor may have sent.
 
-        ``again`` sends it once more with the same key; otherwise it is only looked after. Its
-        time goes on from when it was asked for, but never ends before an answer could come.
+        It is sent once more with the same key; one that may be sent only once is just looked
+        after. Its time goes on from when it was asked for, but never ends before an answer
+        could come.
         """
         state = actor.asks[ask.identity] = OpenAsk(ask)
+        state.suspect = True
         state.spent_s = max(0.0, (self._clock.now_ns() - ask.due) / 1e9)
-        if again:
+        state.tries = min(actor.woken_number, DOUBLINGS_MAX)
+        if ask.options.idempotent:
             delay_s = (ask.due - self._clock.now_ns()) / 1e9
             if delay_s > LATER_S:
                 self._send_later(actor, state, delay_s)
@@ -103,6 +135,38 @@ class Requests:
         else:
             self._sent(actor, state, self._clock.monotonic())
 
+    def remember(self, actor: WorkflowActor) -> None:
+        """Note a parked instance that is about to leave memory, to bring it back in time."""
+        for state in actor.asks.values():
+            route = state.route
+            if not (state.parked and route and state.ask.options.idempotent):
+                continue
+            if self._away_count >= AWAY_MAX:
+                return  # its wake will find it
+            away = self._away.get(route)
+            if away is None:
+                away = self._away[route] = {}
+                route.users += 1  # so that it is looked for
+            known = away.get(actor.id)
+            if known is None:
+                self._away_count += 1
+                known = away[actor.id] = _Away(actor.partition, state.ask.cause, set())
+            known.cause = min(known.cause, state.ask.cause)
+            known.steps.add(state.ask.step)
+
+    def forget(self, partition: int) -> None:
+        """Forget the parked instances of a partition: somebody else looks after them."""
+        for route, away in list(self._away.items()):
+            for instance in [id_ for id_, each in away.items() if each.partition == partition]:
+                del away[instance]
+                self._away_count -= 1
+            if not away:
+                self._found(route)
+
+    def _found(self, route: Route) -> dict[str, _Away]:
+        route.users -= 1
+        return self._away.pop(route)
+
     def hold(self, actor: WorkflowActor, ask: Ask) -> None:
         """Take an attempt that a wake covers: only that knows whether it was ever sent."""
         state = actor.asks[ask.identity] = OpenAsk(ask)
@@ -110,7 +174,24 @@ class Requests:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Look after deadlines, re-asks and delayed attempts until cancelled."""
-        task_status.started()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._bring_back)
+            task_status.started()
+            await self._sweep()
+
+    async def _bring_back(self) -> None:
+        """Bring parked instances back into memory, not all at the same moment."""
+        while True:
+            for _ in range(min(len(self._coming), ROUSED_AT_ONCE)):
+                instance, away = self._coming.popleft()
+                self._rouse(instance, away.partition, away.cause, away.steps)
+            if self._coming:
+                await trio.sleep(ROUSE_S)
+            else:
+                self._come = trio.Event()
+                await self._come.wait()
+
+    async def _sweep(self) -> None:
         sweep_at = self._clock.monotonic() + SWEEP_S
         while True:
             now = self._clock.monotonic()
@@ -173,6 +254,11 @@ class Requests:
         """Release what was parked for a subject; ask again what its dead responder had."""
         if route.presence is Presence.UNKNOWN:
             return
+        if route.presence is Presence.PRESENT and route in self._away:
+            found = self._found(route)
+            self._away_count -= len(found)
+            self._coming.extend(found.items())
+            self._come.set()
         for actor in list(self._live()):
             for state in list(actor.asks.values()):
                 if state.route is not route or state.closing:
@@ -208,6 +294,14 @@ class Requests:
             self._wake.set()
 
     def _send(self, actor: WorkflowActor, state: OpenAsk) -> None:
+        if self.may_act(actor.partition):
+            self._dispatch(actor, state)
+        else:
+            # The lease has lapsed: somebody else may own the partition and send this as well.
+            state.reask_at = inf  # or every sweep would add one more of these
+            self._send_later(actor, state, RETRY_S)
+
+    def _dispatch(self, actor: WorkflowActor, state: OpenAsk) -> None:
         ask = state.ask
         now = self._clock.monotonic()
         reply = to_reply(
@@ -296,7 +390,7 @@ class Requests:
         retryable: bool = False,
     ) -> None:
         state.closing = True
-        may_be_sent = bool(state.sent_at or state.spent_s)
+        may_be_sent = bool(state.sent_at or state.suspect)
         self._decide(
             actor,
             state,

@@ -6,7 +6,8 @@ probed: a trace-only message makes the server report who would get it and delive
 2 s while a request on it is open. A probe proves a subscription, not a working handler.
 
 At first use the router also asks whether a stream captures the subject: a catch-all stream
-would answer in the service's place (hazard S4). Such a subject is refused.
+would answer in the service's place (hazard S4). Such a subject is refused. Every probe tells as
+well which streams would have got the message, those of other accounts included.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import msgspec
 import structlog
 import trio
 
+from actors.neighbours import streams_on
+from actors.probe_trace import Trace, Traced
 from protocols import headers as h
 from protocols.errors import MovantError
 from protocols.ports import Entropy, Frame, Outgoing, Transport
@@ -83,6 +86,8 @@ class RouteView(msgspec.Struct, frozen=True):
     captured_by: str = ""
 
 
+_LOOKED_AT_ONCE: Final = frozenset({Presence.ABSENT, Presence.CAPTURED})
+
 Changed = Callable[[Route, bool], None]
 """Told when presence changes; the flag says that all known responders were replaced."""
 
@@ -103,7 +108,7 @@ class Router:
         self._changed = changed
         self._foreign = dict(foreign or {})
         self._routes: dict[tuple[str, str], Route] = {}
-        self._answers: dict[str, set[str] | None] = {}
+        self._answers: dict[str, Trace] = {}
         self._fresh: list[Route] = []
         self._wake = trio.Event()
         self._told = trio.Event()
@@ -116,7 +121,7 @@ class Router:
         """
         found = self._routes.get((service, operation))
         if found is not None:
-            if found.presence is Presence.ABSENT and not found.users:
+            if found.presence in _LOOKED_AT_ONCE and not found.users:
                 # Nobody has looked since its last user left: its service may have come.
                 found.presence = Presence.UNKNOWN
                 self._wake.set()
@@ -177,23 +182,25 @@ class Router:
 
     async def _check_capture(self, route: Route) -> None:
         try:
-            answer = await self._transport.request(
-                Outgoing("$JS.API.STREAM.NAMES", msgspec.json.encode({"subject": route.subject})),
-                timeout_s=PROBE_ANSWER_S,
-            )
-            names = msgspec.json.decode(answer.payload).get("streams") or []
-        except (MovantError, msgspec.DecodeError, AttributeError):
+            names = await streams_on(self._transport, route.subject)
+        except MovantError:
             return
-        if names:
-            route.captured_by = str(names[0])
+        self._note_captors(route, names)
+
+    def _note_captors(self, route: Route, names: Sequence[str]) -> None:
+        """Remember who captures a subject; a stream that is gone captures no longer."""
+        before, route.captured_by = route.captured_by, names[0] if names else ""
+        if route.captured_by and not before:
             log.error("route.captured", subject=route.subject, stream=route.captured_by)
 
     async def _probe(self, routes: Iterable[Route]) -> None:
         """Probe some subjects at once and tell what changed."""
         probed = list(routes)
-        for route, responders in zip(probed, await self._ask(probed), strict=True):
-            if responders is not None:
-                await self._judge(route, responders)
+        for route, traced in zip(probed, await self._ask(probed), strict=True):
+            if traced is not None:
+                if traced.captors or route.captured_by:
+                    self._note_captors(route, traced.captors)
+                await self._judge(route, traced.responders)
 
     async def _judge(self, route: Route, responders: set[str]) -> None:
         """Compare a probe's answer with what was known, and tell what changed."""
@@ -228,43 +235,30 @@ class Router:
         when none of the old ones is named in several probes was what they had in hand lost.
         """
         answers = await self._ask([route] * CONFIRMATIONS)
-        return all(each is not None and not each & known for each in answers)
+        return all(each is not None and not each.responders & known for each in answers)
 
-    async def _ask(self, routes: Sequence[Route]) -> list[set[str] | None]:
+    async def _ask(self, routes: Sequence[Route]) -> list[Traced | None]:
         """Return who would get a message on each subject; None without an answer."""
         tokens = []
         for route in routes:
             self._number += 1
             tokens.append(str(self._number))
             lines = h.encode({h.TRACE_DEST: f"{self._inbox}.{tokens[-1]}", h.TRACE_ONLY: "true"})
-            self._answers[tokens[-1]] = None
+            self._answers[tokens[-1]] = Trace()
             try:
                 self._transport.publish(Outgoing(route.subject, b"", lines))
             except MovantError:
                 break  # not connected, or too busy: the next round asks again
         with trio.move_on_after(PROBE_ANSWER_S):
-            while any(self._answers[token] is None for token in tokens):
+            while not all(self._answers[token].complete for token in tokens):
                 self._told = trio.Event()
                 await self._told.wait()
-        answers = [self._answers.pop(token) for token in tokens]
+        answers = [self._answers.pop(token).traced() for token in tokens]
         return answers + [None] * (len(routes) - len(answers))
 
     def _take(self, frames: Sequence[Frame]) -> None:
         for frame in frames:
             token = frame.subject.rpartition(".")[2]
             if token in self._answers:
-                self._answers[token] = responders_of(frame.payload)
+                self._answers[token].add(frame.payload)
         self._told.set()
-
-
-def responders_of(trace: bytes) -> set[str]:
-    """Return the connections that a trace event says would have got the message."""
-    try:
-        events = msgspec.json.decode(trace).get("events") or []
-        return {
-            str(each.get("cid", each.get("name", "")))
-            for each in events
-            if each.get("type") == "eg" and not each.get("error")
-        }
-    except (msgspec.DecodeError, AttributeError, TypeError):
-        return set()

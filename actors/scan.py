@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -12,6 +12,7 @@ from actors import collection
 from actors.collection import Settings
 from actors.direct_reader import DirectReader
 from actors.inbound import Delivery
+from actors.partitions import Partition
 from actors.territory import Territory
 from protocols import subjects
 
@@ -25,6 +26,7 @@ class Chunk(msgspec.Struct):
     """What was read below ``end``: by partition and instance the messages, in order."""
 
     end: int
+    due: dict[int, Partition]
     newest_at: int = 0
     """Time of the newest message, in nanoseconds since 1970."""
     raw: dict[tuple[int, str], list[Delivery]] = {}
@@ -50,16 +52,20 @@ class Scan:
         self._pause = pause
         self._partitions = partitions
 
-    async def read(self, mark: int, end: int, due: Collection[int]) -> Chunk:
-        """Read [mark, end) of the partitions that are due, or less when it is very large."""
-        chunk = Chunk(end)
+    async def read(self, mark: int, end: int, due: Sequence[Partition]) -> Chunk:
+        """Read [mark, end) of the partitions that are due, or less when it is very large.
+
+        Of one that is ours no more it may read less.
+        """
+        chunk = Chunk(end, {each.number: each for each in due})
         # One reader for all is far cheaper for the server than many filters (hazard S8).
         if len(due) * 2 > self._partitions:
             # All that MAIL holds; ">" costs the server a quarter of what a prefix does.
-            await self._follow(">", mark, chunk, set(due), min(due))
+            await self._follow(">", mark, chunk, due)
         else:
             for each in due:
-                await self._follow(f"movant.mail.{each}.>", mark, chunk, {each}, each)
+                if self._territory.holds(each):
+                    await self._follow(f"movant.mail.{each.number}.>", each.mark, chunk, [each])
         if chunk.end < end:  # what other partitions were read for beyond it comes again
             for key, raw in list(chunk.raw.items()):
                 chunk.raw[key] = [each for each in raw if each.seq < chunk.end]
@@ -68,12 +74,12 @@ class Scan:
         return chunk
 
     async def _follow(
-        self, pattern: str, mark: int, chunk: Chunk, due: set[int], partition: int
+        self, pattern: str, mark: int, chunk: Chunk, partitions: Sequence[Partition]
     ) -> None:
         """Read until a message at or above the end proves that nothing below it is missing.
 
         A replica may be behind, and then its answer just ends. Where nothing comes for good,
-        a marker of the partition does.
+        a marker of a partition does.
         """
         after = max(mark - 1, 0)
         size = 0
@@ -81,21 +87,24 @@ class Scan:
         while after < chunk.end - 1:
             batch = await self._mailboxes.batch(pattern, after, READ)
             if not batch:
+                held = [each for each in partitions if self._territory.holds(each)]
+                if not held:
+                    return  # nobody waits for it
                 if not ticked:
-                    self._territory.tick(partition)
+                    await self._territory.tick(held[:1])
                     ticked = True
                 await trio.sleep(BEHIND_S)
                 continue
             for each in batch:
                 if each.seq >= chunk.end:
                     break
-                size += self._sort(chunk, each, due)
+                size += self._sort(chunk, each)
             after = batch[-1].seq
             if size > self._settings.chunk_bytes_max and after < chunk.end:
                 chunk.end = after + 1
             await self._pause()
 
-    def _sort(self, chunk: Chunk, delivery: Delivery, due: set[int]) -> int:
+    def _sort(self, chunk: Chunk, delivery: Delivery) -> int:
         """Put a message to its mailbox; return its size. What names no mailbox is left out."""
         chunk.scanned += 1
         chunk.newest_at = max(chunk.newest_at, delivery.at)
@@ -105,7 +114,8 @@ class Scan:
         if tokens[4] == "timer":
             chunk.imported = max(chunk.imported, collection.imported((delivery,)))
         partition = int(tokens[2])
-        if partition not in due or self._territory.mark(partition) > delivery.seq:
+        owned = chunk.due.get(partition)
+        if owned is None or owned.mark > delivery.seq:
             return 0
         chunk.raw.setdefault((partition, tokens[3]), []).append(delivery)
         return len(delivery.payload) + len(delivery.headers)

@@ -120,7 +120,11 @@ class Spawning:
     def _message(self, effect: Spawn, nothing_in: str) -> Outgoing:
         """Return the start; the server stores it only while ``nothing_in`` matches nothing."""
         parent = f"{effect.parent.instance}|{effect.parent.path}"
-        lines = {h.PARENT: parent, h.MESSAGE_ID: effect.id}
+        lines = {
+            h.PARENT: parent,
+            h.PARENT_TOKEN: self._keys.sign_child(effect.child, parent),
+            h.MESSAGE_ID: effect.id,
+        }
         if nothing_in:
             lines |= {h.EXPECTED_SEQUENCE: "0", h.EXPECTED_SUBJECT: nothing_in}
         subject = subjects.to_start(effect.child, effect.workflow)

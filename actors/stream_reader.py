@@ -30,6 +30,9 @@ HEARTBEAT_S: Final = 1.0
 SILENCE_S: Final = 3.5
 """Three missed heartbeats: the consumer is gone or nobody reads for us."""
 INACTIVE_S: Final = 60.0
+CREATE_S: Final = (1.5, 3.0, 5.0)
+"""How long to wait for a consumer: nobody answers while there is no leader, and the request is
+not kept for the next one."""
 RETRY_S: Final = (0.02, 0.1, 0.25, 0.5, 1.0)
 ACK_TOKENS: Final = 9
 """``$JS.ACK.<stream>.<consumer>.<tries>.<stream seq>.<consumer seq>.<ns>.<pending>``"""
@@ -78,6 +81,7 @@ class StreamReader:
         sink: Deliveries,
         demand: Callable[[], int] = lambda: PORTION,
         filter_subject: str = "",
+        portion: int = PORTION,
     ) -> None:
         self._transport = transport
         self._entropy = entropy
@@ -85,6 +89,7 @@ class StreamReader:
         self._sink = sink
         self._demand = demand
         self._filter = filter_subject
+        self._portion = portion
         self._position = after
         self._delivered = self._consumers = self._gaps = self._pending = 0
         self._expected = 1
@@ -113,9 +118,9 @@ class StreamReader:
 
     def refill(self) -> None:
         """Ask for more when the open portion runs low and there is room."""
-        if self._open * 2 > PORTION or not self._pull_subject:
+        if self._open * 2 > self._portion or not self._pull_subject:
             return
-        room = min(PORTION, self._demand() - self._open)
+        room = min(self._portion, self._demand() - self._open)
         if room <= 0:
             return
         body = b'{"batch":%d,"expires":%d,"idle_heartbeat":%d}' % (
@@ -137,9 +142,10 @@ class StreamReader:
         tries = 0
         while True:
             try:
-                subscription = await self._consume()
+                subscription = await self._consume(CREATE_S[min(tries, len(CREATE_S) - 1)])
             except (UnavailableError, UnknownOutcomeError) as error:
-                log.warning("reader.waiting", stream=self._stream, reason=str(error))
+                if not tries:  # once for each loss: a daemon may have many readers
+                    log.warning("reader.waiting", stream=self._stream, reason=str(error))
                 await trio.sleep(RETRY_S[min(tries, len(RETRY_S) - 1)])
                 tries += 1
                 continue
@@ -155,7 +161,7 @@ class StreamReader:
             if self._stopped:
                 await trio.sleep_forever()
 
-    async def _consume(self) -> Subscription:
+    async def _consume(self, answer_s: float) -> Subscription:
         """Create a consumer behind the position and ask for the first portion."""
         self._restart = trio.Event()
         self._inbox = self._transport.new_inbox()
@@ -178,14 +184,14 @@ class StreamReader:
                 "max_waiting": 16,
             }
             if self._filter:
-                config["filter_subject"] = self._filter
+                # As a list: a single filter would have to stand in the request's subject.
+                config["filter_subjects"] = [self._filter]
             answer = await self._transport.request(
                 Outgoing(
-                    f"$JS.API.CONSUMER.CREATE.{self._stream}.{name}"
-                    + (f".{self._filter}" if self._filter else ""),
+                    f"$JS.API.CONSUMER.CREATE.{self._stream}.{name}",
                     msgspec.json.encode({"stream_name": self._stream, "config": config}),
                 ),
-                timeout_s=5.0,
+                timeout_s=answer_s,
             )
             created = _created_decoder.decode(answer.payload)
             if created.error is not None:
@@ -218,6 +224,7 @@ class StreamReader:
         """Check a batch and hand it on. Runs on the trio thread and never waits."""
         self._heard = trio.current_time()
         batch: list[Delivery] = []
+        pending = "0"
         position, expected = self._position, self._expected
         for frame in frames:
             reply = frame.reply
@@ -235,6 +242,7 @@ class StreamReader:
                 break
             expected += 1
             position = seq
+            pending = tokens[8]
             batch.append(
                 Delivery(seq, int(tokens[7]), frame.subject, frame.headers, frame.payload)
             )
@@ -243,6 +251,7 @@ class StreamReader:
         self._open = max(0, self._open - len(batch))
         self._position, self._expected = position, expected
         self._delivered += len(batch)
+        self._pending = int(pending)
         self._sink(batch)
         self.refill()
 

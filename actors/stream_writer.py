@@ -41,16 +41,26 @@ BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
 QUEUE_MAX: Final = 200_000
 """Above this a writer says no: its callers have to slow down, memory must stay bounded."""
 ANSWER_S: Final = 5.0
+TELL_EVERY: Final = 8
+"""One line of log for so many tries: without a leader nothing is stored for 4 to 9 s."""
 BACKOFF_S: Final = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 
-ERR_WRONG_SEQUENCE: Final = frozenset({10071, 10164})
+ERR_WRONG_SEQUENCE: Final = 10071
+ERR_IN_FLIGHT: Final = 10164
+"""R3: the check could not be made, because a write of the same subject is under way. It says
+nothing about the sequence: the next try tells."""
 ERR_INCOMPLETE: Final = frozenset({10210, 10174, 10176, 10199})
 """Batch trouble (too many in flight, abandoned, gap, too large): write singly instead."""
+ALARM_S: Final = 60.0
+"""How long batches have to go well until an alarm ends; an open batch is dropped after 10 s."""
+ALARM_REFUSALS: Final = 3
+"""So many refused batches are an alarm: strangers begin some and do not commit them, and the
+server takes no more (S5). One alone may be a server that was restarted in the middle of it."""
 ERR_NEVER: Final = frozenset({10111})
 """Refused by the stream's rules, though the server says 500 (rollup not permitted)."""
 ERR_TOO_LARGE: Final = 10054
-ERR_LATER: Final = frozenset({10023, 10047, 10077, 10008, 10118, 10012})
-"""No space, no resources, no leader: the store may take it later."""
+ERR_LATER: Final = frozenset({ERR_IN_FLIGHT, 10023, 10047, 10077, 10008, 10118, 10012})
+"""In flight, no space, no resources, no leader: the store may take it later."""
 
 Written = Callable[[int, MovantError | None], None]
 """Told once per write: the stream sequence (0 when unknown) and why it failed, if it did."""
@@ -113,6 +123,8 @@ class StreamWriter:
         self._idle = trio.Event()
         self._idle.set()
         self._open = 0
+        self._broken: deque[float] = deque(maxlen=ALARM_REFUSALS)
+        """When batches were refused as a whole, the last ones."""
         self._messages = self._commits = self._retries = self._refused = self._singly = 0
 
     def write(self, message: Outgoing, written: Written) -> None:
@@ -129,6 +141,16 @@ class StreamWriter:
     def depth(self) -> int:
         """Messages that are queued or under way."""
         return len(self._queue) + self._open
+
+    @property
+    def alarm(self) -> str:
+        """What a person should know about this writer; empty: nothing."""
+        if len(self._broken) < ALARM_REFUSALS or trio.current_time() - self._broken[0] > ALARM_S:
+            return ""
+        return (
+            f"somebody leaves batches open in {self._name}, so messages are written one by one:"
+            " look who may publish there"
+        )
 
     def statistics(self) -> WriterStatistics:
         """Return counters since the start."""
@@ -193,31 +215,27 @@ class StreamWriter:
     async def _commit(self, group: list[_Write]) -> None:
         """Return when every write of the group is stored or refused for good."""
         tries = 0
-        while not await self._try(group):
+        while not await self._try(group, tries):
             self._retries += 1
             await trio.sleep(BACKOFF_S[min(tries, len(BACKOFF_S) - 1)])
             tries += 1
 
-    async def _try(self, group: list[_Write]) -> bool:
-        """Send a group once; False when it has to be sent again."""
+    async def _try(self, group: list[_Write], tries: int) -> bool:
+        """Send a group once; False when it has to be sent again, which is told now and then."""
         answer = await self._send(group)
         if isinstance(answer, PubAck):
             if answer.error is None:
                 self._acknowledge(group, answer.seq)
                 return True
             refusal = _refusal(answer.error)
-            if refusal is None or answer.error.err_code in ERR_INCOMPLETE:
-                log.error(
-                    "writer.refused",
-                    writer=self._name,
-                    err_code=answer.error.err_code,
-                    reason=answer.error.description,
-                )
+            told = tries % TELL_EVERY == 0 and answer.error.err_code != ERR_IN_FLIGHT
+            if (refusal is None and told) or answer.error.err_code in ERR_INCOMPLETE:
+                self._note(answer.error)
         elif isinstance(answer, RefusedError):
             refusal = answer
         else:
             refusal = None
-            if not isinstance(answer, DisconnectedError):
+            if not isinstance(answer, DisconnectedError) and tries % TELL_EVERY == 0:
                 log.warning("writer.unanswered", writer=self._name, messages=len(group))
         if refusal is None:
             return False
@@ -229,6 +247,17 @@ class StreamWriter:
             self._refused += 1
             group[0].written(0, refusal)
         return True
+
+    def _note(self, error: PubAck.Error) -> None:
+        """Log a refusal that is not the last word, and count what may become an alarm."""
+        if error.err_code in ERR_INCOMPLETE:
+            self._broken.append(trio.current_time())
+        log.error(
+            "writer.refused",
+            writer=self._name,
+            err_code=error.err_code,
+            reason=error.description,
+        )
 
     async def _send(self, group: list[_Write]) -> PubAck | MovantError:
         """Send a group once and return the server's answer, or why there is none."""
@@ -319,7 +348,7 @@ def _conflict(group: list[_Write]) -> int:
 
 def _refusal(error: PubAck.Error) -> MovantError | None:
     """Return what a server's error means for one write; None: try again later."""
-    if error.err_code in ERR_WRONG_SEQUENCE:
+    if error.err_code == ERR_WRONG_SEQUENCE:
         return AlreadyExistsError(f"already stored: {error.description}")
     if error.err_code == ERR_TOO_LARGE:
         return OversizedError(error.description)

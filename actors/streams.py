@@ -12,16 +12,25 @@ only differences are settings as a former version made them (``FORMER``), they a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import msgspec
 import structlog
+import trio
 
-from protocols.errors import ConfigurationError, UnavailableError
+from actors.neighbours import streams_on
+from protocols.errors import ConfigurationError, UnavailableError, UnknownOutcomeError
 from protocols.ports import Outgoing, Transport
 
-ANSWER_S: Final = 10.0
+ANSWER_S: Final = 3.0
+PATIENCE_S: Final = 45.0
+"""An election takes 4 to 9 s; several may follow each other when a whole cluster starts."""
+AGAIN_S: Final = 0.2
+ERR_NO_STREAM: Final = 10059
+ERR_NOT_NOW: Final = frozenset({10008, 10009, 10058, 10074, 10164})
+"""No leader of JetStream, no answer of a peer; or another daemon creates it at this moment."""
 MAIL_MESSAGE_BYTES_MAX: Final = 1024 * 1024
 DEAD_BYTES_MAX: Final = 256 * 1024 * 1024
 BUCKETS: Final = (
@@ -34,6 +43,7 @@ BUCKETS: Final = (
 log = structlog.get_logger()
 
 Configuration = dict[str, Any]
+Result = TypeVar("Result")
 
 FORMER: Final[Mapping[tuple[str, str], Any]] = {
     ("EVENTS", "allow_msg_ttl"): False,
@@ -149,12 +159,39 @@ def wanted(*, partitions: int, replicas: int, mail_bytes_max: int = -1) -> list[
 
 
 async def ensure(transport: Transport, configurations: list[Configuration]) -> None:
-    """Create the streams that are missing and check those that exist.
+    """Create the streams that are missing, check those that exist, wait until each has a leader.
 
-    Raises ConfigurationError for a difference, with both values, and UnavailableError.
+    Raises ConfigurationError for a difference, with both values, and UnavailableError when
+    JetStream does not serve within ``PATIENCE_S``.
     """
     for configuration in configurations:
-        await _ensure(transport, configuration)
+        await patiently(partial(_ensure, transport, configuration))
+    for configuration in configurations:
+        await patiently(partial(_led, transport, configuration["name"]))
+
+
+async def patiently(ask: Callable[[], Awaitable[Result]]) -> Result:
+    """Return what ``ask`` returns; ask again while nobody serves, for ``PATIENCE_S``.
+
+    A cluster that starts or has lost a server elects leaders for some seconds, and whoever asks
+    meanwhile gets no answer. Only for what may be done twice.
+    """
+    deadline = trio.current_time() + PATIENCE_S
+    told = False
+    while True:
+        try:
+            return await ask()
+        except (UnavailableError, UnknownOutcomeError) as error:
+            if trio.current_time() > deadline:
+                raise UnavailableError(
+                    f"JetStream does not serve: {error.message}",
+                    hint="a cluster needs a majority of its servers: `nats server report"
+                    " jetstream`, then start again",
+                ) from error
+            if not told:
+                log.warning("stream.waiting", reason=error.message)
+            told = True
+        await trio.sleep(AGAIN_S)
 
 
 async def _ensure(transport: Transport, configuration: Configuration) -> None:
@@ -172,14 +209,25 @@ async def _ensure(transport: Transport, configuration: Configuration) -> None:
                 " daemon a NATS account of its own (docs/operations.md, 'streams')",
             )
         return
+    if (error := found.get("error") or {}).get("err_code") != ERR_NO_STREAM:
+        raise UnavailableError(f"stream {name}: {error.get('description')}")
     created = await _api(transport, f"STREAM.CREATE.{name}", configuration)
-    if "error" in created:
-        error = created["error"]
+    if error := created.get("error"):
+        if error.get("err_code") in ERR_NOT_NOW:
+            raise UnavailableError(f"stream {name}: {error.get('description')}")
+        others = await _overlapping(transport, configuration)
+        if others:
+            raise ConfigurationError(
+                f"stream {name} cannot be created: its subjects are captured by stream"
+                f" {', '.join(others)}",
+                hint="change the subjects of that stream, or give movant a NATS account of its own"
+                " (docs/operations.md, 'Accounts')",
+            )
         raise ConfigurationError(
             f"stream {name} cannot be created: {error.get('description')}"
             f" ({error.get('err_code')})",
             hint="JetStream has to be enabled, with room for its store; another stream may"
-            " capture these subjects: `nats stream ls`",
+            " capture these subjects: `nats stream ls`; replicas need as many servers",
         )
     if problems := differences(configuration, created.get("config", {})):
         raise ConfigurationError(
@@ -187,6 +235,21 @@ async def _ensure(transport: Transport, configuration: Configuration) -> None:
             hint="movant needs nats-server 2.14 or newer; remove the stream, then update it",
         )
     log.info("stream.created", stream=name)
+
+
+async def _led(transport: Transport, name: str) -> None:
+    """Return when a stream has a leader; a server alone always leads."""
+    found = await _api(transport, f"STREAM.INFO.{name}", {})
+    if "config" not in found or not (found.get("cluster") or {"leader": "it"}).get("leader"):
+        raise UnavailableError(f"stream {name} has no leader")
+
+
+async def _overlapping(transport: Transport, configuration: Configuration) -> list[str]:
+    """Return the streams of others that capture subjects of one of ours."""
+    found: dict[str, None] = {}
+    for subject in configuration["subjects"]:
+        found.update(dict.fromkeys(await streams_on(transport, subject)))
+    return [name for name in found if name != configuration["name"]]
 
 
 def former(want: Mapping[str, Any], have: Mapping[str, Any]) -> Configuration:
@@ -205,9 +268,11 @@ async def _upgrade(
 ) -> None:
     """Change what a former version created otherwise. Raises ConfigurationError."""
     updated = await _api(transport, f"STREAM.UPDATE.{name}", {**have, **older})
-    if "error" in updated:
+    if error := updated.get("error"):
+        if error.get("err_code") in ERR_NOT_NOW:
+            raise UnavailableError(f"stream {name}: {error.get('description')}")
         raise ConfigurationError(
-            f"stream {name} cannot be upgraded: {updated['error'].get('description')}",
+            f"stream {name} cannot be upgraded: {error.get('description')}",
             hint="movant needs nats-server 2.14 or newer, and the right to update its streams",
         )
     log.info("stream.upgraded", stream=name, settings=sorted(older))

@@ -5,41 +5,41 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
-from protocols.mail import AnyMail
+from actors.partitions import Partition
 
 
 class Territory(Protocol):
-    """What a collector needs to know of who owns the partitions."""
+    """The partitions of one daemon. One can go at any await; then nothing of it counts."""
 
-    def owned(self) -> Collection[int]:
-        """Return the partitions that are ours now."""
+    def owned(self) -> list[Partition]:
+        """Return the partitions that this daemon acts in, by number."""
         ...
 
-    def position(self, partition: int) -> int:
-        """Return P: at or below it every message of the partition is folded."""
+    def holds(self, partition: Partition) -> bool:
+        """Tell whether a partition is still ours, under the same epoch, and stays so."""
         ...
 
-    def mark(self, partition: int) -> int:
-        """Return M: what is needed from below it stands in packs or in ARCHIVE."""
-        ...
-
-    def is_void(self, partition: int, mail: AnyMail) -> bool:
-        """Tell whether a message stands behind a marker with a higher epoch."""
+    def positions(self) -> Mapping[int, int]:
+        """Return P by partition: at or below it every message is folded."""
         ...
 
     async def finishing(self) -> None:
         """Wait until the records that are under way now are acknowledged."""
         ...
 
-    def tick(self, partition: int) -> None:
-        """Write the marker again, so that the position of a quiet partition rises."""
+    async def tick(self, partitions: Collection[Partition]) -> None:
+        """Write our marker again, so that the position of quiet partitions rises."""
         ...
 
-    async def set_marks(self, marks: Mapping[int, tuple[int, int]]) -> None:
-        """Raise marks, by partition, with the time below; return when they are stored.
+    async def set_marks(self, marks: Mapping[Partition, tuple[int, int]]) -> None:
+        """Raise marks, with the time of the newest message below; return when they are stored.
 
-        Raises RefusedError when a partition is no longer ours.
+        Those of partitions that are ours no more are left as they are.
         """
+        ...
+
+    async def floor(self) -> int:
+        """Return the sequence below which nobody needs anything: no partition, no stray."""
         ...
 
     def abandon(self, instance: str) -> bool:

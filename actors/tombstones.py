@@ -56,14 +56,24 @@ class Tombstones:
 
     async def entomb(
         self, actor: WorkflowActor, record: ArchiveRecord, mails: Collection[AnyMail]
-    ) -> None:
-        """Drop an actor whose instance has ended long ago: what came is late."""
+    ) -> bool:
+        """Drop an actor whose instance has ended long ago: what came is late.
+
+        False when more came meanwhile, which is to be read as well.
+        """
         late = [each for each in mails if each.seq >= actor.threshold]
         # Until they are dealt with, the actor keeps the position below these messages.
         await self.late.take(record, late)
         self.count += len(late)
+        if actor.gone:
+            return True
+        if late:
+            actor.threshold = late[-1].seq + 1
+        if actor.needed >= actor.threshold:
+            return False
         self.remember(actor.id)
         self._drop(actor)
+        return True
 
     def abandon(self, instance: str) -> bool:
         """Stop folding an instance that never started; False when it did, or is about to."""

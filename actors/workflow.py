@@ -15,8 +15,8 @@ import structlog
 from actors.base import DrivenActor
 from actors.fold_guard import FoldGuard
 from actors.kernel.instance import Instance
-from protocols.effects import FINAL, AnyEffect, Ask, Pin
-from protocols.mail import AnyMail, Migrate, Pinned, Reply, Woken
+from protocols.effects import FINAL, AnyEffect, Ask, Continue, Pin
+from protocols.mail import AnyMail, Continued, Migrate, Pinned, Reply, Woken
 
 if TYPE_CHECKING:
     from actors.router import Route
@@ -57,6 +57,7 @@ class OpenAsk:
         "route",
         "sent_at",
         "spent_s",
+        "suspect",
         "tries",
     )
 
@@ -65,6 +66,8 @@ class OpenAsk:
         self.route: Route | None = None
         self.sent_at = 0.0
         self.spent_s = 0.0
+        self.suspect = False
+        """An earlier life of the actor may have sent it: nobody can say that it did not happen."""
         self.deadline = inf
         self.reask_at = inf
         self.tries = 0
@@ -97,12 +100,24 @@ class WorkflowActor(DrivenActor):
         """Messages were not handed over: they have to be read from the stored mailbox."""
         self.threshold = 0
         """Effects of a refold with a cause at or above this are redone."""
+        self.fresh_from = 0
+        """What stands at or above this was never folded here before: nothing of it was sent."""
+        self.holding = True
+        """Nothing is done yet of what its fold asks for: what decides it may be stored already."""
+        self.held: dict[Any, AnyEffect] = {}
         self.attend_at = inf
         self.touched = 0.0
         self.wake_number = 0
         self.woken_number = 0
+        """How many wakes fired since anything else came."""
+        self.never_sent: set[str] = set()
+        """Steps that this daemon parked and surely never sent."""
         self.waking = False
         self.pin_covered = False
+        self.recording = 0
+        """The generation whose record is being written."""
+        self.gone = False
+        """It was dropped: whoever still holds it must not act for it."""
 
     def on_receive(self, mail: AnyMail) -> None:
         """Fold one message and hand the effects to the host."""
@@ -135,19 +150,23 @@ class WorkflowActor(DrivenActor):
             for each in self.unsettled.values()
             if not (self.pin_covered and type(each) is Pin)
         ]
+        causes += [each.cause for each in self.held.values()]
         causes += [each.ask.cause for each in self.asks.values() if not each.covered]
         return min(causes, default=None)
 
     def again_from(self, mail: AnyMail) -> int | None:
         """Return the threshold when a message asks for a fold from the beginning, or None.
 
-        A migration does, and a wake that covers requests of which only it knows whether they
-        were ever sent.
+        A migration does, a generation that this fold has not come to, and a wake that covers
+        requests of which only it knows whether they were ever sent.
         """
         if self.final:
             return None
         if type(mail) is Migrate:
             return 0
+        if type(mail) is Continued and mail.generation > self.instance.generation:
+            # What is recorded counts, should this code not have continued where it did.
+            return 0 if mail.snapshot.definition == self.instance.definition else None
         if type(mail) is Woken and any(each.held for each in self.asks.values()):
             lowest = self.lowest_cause()
             return mail.since if lowest is None else min(lowest, mail.since)
@@ -155,6 +174,8 @@ class WorkflowActor(DrivenActor):
 
     def decided(self, mail: AnyMail) -> None:
         """Drop what the fold of a message no longer waits for."""
+        if type(mail) is not Woken:
+            self.wake_number = self.woken_number = 0
         if type(mail) is Reply and self.instance.status != "blocked":
             identity = ("ask", mail.step, mail.attempt)
             state = self.asks.get(identity)
@@ -162,6 +183,8 @@ class WorkflowActor(DrivenActor):
                 self.drop_ask(identity)
         elif type(mail) is Pinned:
             self.unsettled.pop(("pin", self.instance.workflow), None)
+        elif type(mail) is Continued:
+            self.close_continues()
         elif self.asks and type(mail) is not Woken:
             self.close_asks()
 
@@ -171,6 +194,12 @@ class WorkflowActor(DrivenActor):
         for identity, each in list(self.asks.items()):
             if blocked or not self.instance.is_open(each.ask):
                 self.drop_ask(identity)
+
+    def close_continues(self) -> None:
+        """Drop beginnings of generations that are recorded, or that need no record any more."""
+        for identity, each in list(self.unsettled.items()):
+            if type(each) is Continue and not self.instance.is_open(each):
+                del self.unsettled[identity]
 
     def drop_ask(self, identity: Any) -> None:
         """Drop one request."""

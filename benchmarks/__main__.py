@@ -5,7 +5,19 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("w8", "waiting", "crash", "actors", "kernel", "bridge", "report")
+NAMES = (
+    "w8",
+    "waiting",
+    "crash",
+    "takeover",
+    "owners",
+    "dormant",
+    "endless",
+    "actors",
+    "kernel",
+    "bridge",
+    "report",
+)
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -15,9 +15,15 @@ from protocols.archive import ArchiveRecord
 from protocols.errors import MovantError
 from protocols.ports import Frame, Outgoing
 from runtime.bridge.transport import NatsTransport
+from runtime.client import Client
 
 POLL_S: Final = 0.01
 ANSWER_S: Final = 5.0
+TIDY_S: Final = 1.5
+"""The daemon gives memory back within a second."""
+DORMANT_POLL_S: Final = 0.1
+SHARED_S: Final = 30.0
+SHARED_POLL_S: Final = 0.1
 RECORD: Final = msgspec.json.Decoder(ArchiveRecord)
 
 
@@ -76,6 +82,28 @@ async def records(transport: NatsTransport) -> dict[str, tuple[float, ArchiveRec
 def is_right(record: ArchiveRecord, result: Any) -> bool:
     """Tell whether an instance completed with the result that is expected."""
     return record.status == "completed" and msgspec.json.decode(record.result) == result
+
+
+async def shared(client: Client, names: Collection[str], partitions: int) -> dict[str, list[int]]:
+    """Wait until these daemons have even shares of the partitions; return the shares by name."""
+    with trio.fail_after(SHARED_S):
+        while True:
+            owned: dict[str, list[int]] = {name: [] for name in names}
+            for row in (await client.status()).owners:
+                if row.daemon in owned and row.position:  # its marker was read
+                    owned[row.daemon].append(row.partition)
+            sizes = [len(each) for each in owned.values()]
+            if sum(sizes) == partitions and max(sizes) <= -(-partitions // len(sizes)):
+                return owned
+            await trio.sleep(SHARED_POLL_S)
+
+
+async def until_dormant(client: Client, limit_s: float) -> None:
+    """Wait until no instance is in the daemon's memory, and that memory is given back."""
+    with trio.fail_after(limit_s):
+        while (await client.status()).counters["live"]:
+            await trio.sleep(DORMANT_POLL_S)
+    await trio.sleep(TIDY_S)
 
 
 async def round_trips_per_s(transport: NatsTransport, count: int = 2_000) -> float:

@@ -22,15 +22,13 @@ import msgspec
 import structlog
 import trio
 
+from benchmarks.calls import count, read
 from benchmarks.client import is_right, records, round_trips_per_s, stored, until_archived
 from benchmarks.stage import Stage, fdatasync_per_s, machine, percentile, report, stage
-from benchmarks.workflows import PAYLOAD
-from runtime.bridge.transport import connect
+from benchmarks.workflows import PAYLOAD, STEPS
+from runtime.bridge.connection import connect
 from runtime.client import Client
 
-STEPS: Final = 8
-CALL_BYTES: Final = 8
-"""What the service writes for each call: a digest of the step's key."""
 POLL_S: Final = 0.001
 LIMIT_S: Final = 120.0
 SLICE_S: Final = 0.05
@@ -53,10 +51,10 @@ async def measure(opened: Stage, url: str, calls: Path, options: argparse.Namesp
         round_trips = await round_trips_per_s(transport)
         async with Client.connect(url, patience_s=LIMIT_S) as client:
             await client.start("bench.w8", PAYLOAD, wait_s=30)  # warm: route and code paths
-            warm = _called(calls)
+            warm = count(calls)
             await client.start_many("bench.w8", [PAYLOAD] * instances)
             with trio.fail_after(LIMIT_S):
-                while _called(calls) - warm < instances * STEPS // 2:
+                while count(calls) - warm < instances * STEPS // 2:
                     await trio.sleep(POLL_S)
             # Not in a worker thread: a process that is started there ends with the thread.
             killed = _kill(opened, options.victim, calls)
@@ -75,10 +73,10 @@ async def measure(opened: Stage, url: str, calls: Path, options: argparse.Namesp
             "p50_ms": round(percentile(late, 0.5) * 1e3, 1),
             "p99_ms": round(percentile(late, 0.99) * 1e3, 1),
             "lost": instances - right,
-            "steps_rerun": _called(calls) - _distinct(calls),
+            "steps_rerun": count(calls) - len({each.digest for each in read(calls)}),
             "in_flight": instances - sum(at <= killed.at for at in ended[1:]),
             "steps_at_kill": killed.calls - warm,
-            "handler_calls": _called(calls) - warm,
+            "handler_calls": count(calls) - warm,
             "timeline": timeline(replies[STEPS:], killed.restarted_at),
             "round_trips_per_s": round(round_trips),
             **opened.cost(),
@@ -99,7 +97,7 @@ def timeline(replies: Sequence[float], zero: float) -> list[tuple[float, int]]:
 
 def _kill(opened: Stage, victim: str, calls: Path) -> Kill:
     """Kill a process and start it again."""
-    called = _called(calls)
+    called = count(calls)
     at = time.time()
     if victim == "server":
         pid = opened.server_pid()
@@ -116,22 +114,16 @@ def _kill(opened: Stage, victim: str, calls: Path) -> Kill:
     return Kill(at=at, restarted_at=restarted, calls=called, ready_s=time.time() - restarted)
 
 
-def _called(calls: Path) -> int:
-    return calls.stat().st_size // CALL_BYTES if calls.exists() else 0
-
-
-def _distinct(calls: Path) -> int:
-    raw = calls.read_bytes()
-    return len({raw[at : at + CALL_BYTES] for at in range(0, len(raw), CALL_BYTES)})
-
-
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Run the benchmark and return its figures."""
     with stage() as opened:
         raw = fdatasync_per_s(opened.store)
-        url = opened.daemon(options.durability).url
+        opened.daemon(options.durability)
+        url = opened.login("admin")
         calls = opened.store / "calls"
-        opened.start("service", options.service, "--nats", url, "--calls", str(calls))
+        opened.start(
+            "service", options.service, "--nats", opened.login("service"), "--calls", str(calls)
+        )
         figures = trio.run(partial(measure, opened, url, calls, options))
     return {
         "benchmark": "crash",

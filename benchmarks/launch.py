@@ -1,6 +1,7 @@
 """The processes of a benchmark: daemon, hosted service, plain service.
 
     python -m benchmarks.launch daemon --store DIR --durability fsync
+    python -m benchmarks.launch daemon --name second --nats URL
     python -m benchmarks.launch hosted --nats URL
     python -m benchmarks.launch plain --nats URL
 
@@ -12,35 +13,48 @@ from __future__ import annotations
 import argparse
 import asyncio  # noqa: TID251  # the plain service is what a stranger would write
 import ctypes
-import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from functools import partial
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 import trio
 
+from benchmarks.calls import noter
+from protocols.ports import Outgoing
 from protocols.service import Call, Service
-from runtime.config import DaemonConfig, ServerConfig
+from runtime.bridge.transport import NatsTransport
+from runtime.config import load
 from runtime.daemon import Daemon
 from runtime.service_host import serve
 
 PR_SET_PDEATHSIG: Final = 1
 WORKFLOWS: Final = Path(__file__).with_name("workflows.py")
+REQUEST: Final = "movant.svc."
+KEY: Final = b"Movant-Key: "
+AT_ONCE: Final = 50_000
+"""Handlers of the hosted service that may sleep beside each other."""
 
 
 def main() -> None:
     """Run one process."""
     parser = argparse.ArgumentParser()
     parser.add_argument("kind", choices=["daemon", "hosted", "plain"])
+    parser.add_argument("--name", default="bench")
     parser.add_argument("--store", type=Path, default=Path())
     parser.add_argument("--durability", choices=["fsync", "interval"], default="fsync")
     parser.add_argument("--nats", default="")
+    parser.add_argument("--host", default="", help="what the daemon takes for its host's name")
+    parser.add_argument(
+        "--set", action="append", default=[], help="KEY=VALUE of the configuration"
+    )
+    parser.add_argument("--requests", type=Path, help="note each request to a service in a file")
     parser.add_argument("--calls", type=Path, help="note each call of the handler in a file")
+    parser.add_argument("--step-s", type=float, default=0.0, help="how long a handler sleeps")
     arguments = parser.parse_args()
     _end_with_parent()
     structlog.configure(
@@ -50,9 +64,9 @@ def main() -> None:
     if arguments.kind == "daemon":
         trio.run(_daemon, arguments)
     elif arguments.kind == "hosted":
-        trio.run(_hosted, arguments.nats, _noter(arguments.calls))
+        trio.run(_hosted, arguments.nats, noter(arguments.calls), arguments.step_s)
     else:
-        asyncio.run(_plain(arguments.nats, _noter(arguments.calls)))
+        asyncio.run(_plain(arguments.nats, noter(arguments.calls)))
 
 
 def _end_with_parent() -> None:
@@ -61,20 +75,21 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
-def _noter(path: Path | None) -> Callable[[str], object]:
-    """Return what notes a call: eight bytes of the key, which outlive this process."""
-    if path is None:
-        return lambda _: None
-    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
-    return lambda key: os.write(descriptor, blake2b(key.encode(), digest_size=8).digest())
-
-
 async def _daemon(arguments: argparse.Namespace) -> None:
-    config = DaemonConfig(
-        name="bench",
-        server=ServerConfig(store=arguments.store, durability=arguments.durability),
-        workflows=(WORKFLOWS,),
-    )
+    if arguments.host:
+        # On one host others see at once that a process is gone; elsewhere a lease has to lapse.
+        socket.gethostname = lambda: arguments.host
+    if arguments.requests:
+        _note_requests(arguments.requests)
+    flags = {
+        "name": arguments.name,
+        "nats.url": arguments.nats or None,
+        "server.store": arguments.store,
+        "server.durability": arguments.durability,
+        "workflows": [WORKFLOWS],
+        **dict(each.split("=", 1) for each in arguments.set),
+    }
+    config = load(flags, environment={}).config
     daemon = Daemon(config)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, daemon.drain)
@@ -82,12 +97,27 @@ async def _daemon(arguments: argparse.Namespace) -> None:
         _say_ready(daemon.url)
 
 
-async def _hosted(url: str, note: Callable[[str], object]) -> None:
+def _note_requests(path: Path) -> None:
+    """Note what this daemon sends to services, at the moment when it decides to."""
+    note = noter(path)
+    publish = NatsTransport.publish
+
+    def noting(transport: NatsTransport, message: Outgoing) -> None:
+        publish(transport, message)
+        if message.subject.startswith(REQUEST) and KEY in message.headers:
+            note(message.headers.split(KEY, 1)[1].split(b"\r\n", 1)[0].decode())
+
+    NatsTransport.publish = noting  # type: ignore[method-assign, assignment]
+
+
+async def _hosted(url: str, note: Callable[[str], object], step_s: float) -> None:
     service = Service("bench", version="1.0.0")
 
-    @service.operation("noop")
+    @service.operation("noop", concurrency=AT_ONCE if step_s else None)
     async def noop(request: Any, call: Call) -> Any:
         note(call.key)
+        if step_s:
+            await trio.sleep(step_s)
         return request
 
     stop = trio.Event()

@@ -83,6 +83,86 @@ def crash(results: Sequence[Result], path: Path) -> None:
     _close(axes, path, "SIGKILL at half of the steps")
 
 
+def takeover(results: Sequence[Result], path: Path) -> None:
+    """Draw takeover: stored steps of the lost partitions over time, for each way to go."""
+    axes = _open()
+    for each in results:
+        if each["benchmark"] != "takeover":
+            continue
+        times = [at for at, *_ in each["timeline"]]
+        total, done = 0, []
+        for _, count, _ in each["timeline"]:
+            total += count
+            done.append(total)
+        label = f"{each['variant']}, {each['detection']}: all go on at {each['done_s']} s"
+        axes.step(times, [count / total for count in done], where="post", label=label)
+    axes.axvline(0.0, color="grey", linestyle="--", label="signal")
+    axes.set(xlabel="seconds since the signal", ylabel="part of their steps", ylim=0)
+    axes.legend(frameon=False)
+    _close(axes, path, "Steps of the partitions that change their owner")
+
+
+def owners(results: Sequence[Result], path: Path) -> None:
+    """Draw owners: throughput by the number of daemons, relative to one."""
+    axes = _open()
+    found = [each for each in results if each["benchmark"] == "owners"]
+    line = sorted([(1, 1.0), *((each["daemons"], each["relative"]) for each in found)])
+    axes.plot(*zip(*line, strict=True), marker="o")
+    axes.axhline(0.8, linestyle="--", color="grey", label="target for two")
+    axes.set(
+        ylim=0, xticks=[at for at, _ in line], xlabel="daemons", ylabel="steps/s, one daemon = 1"
+    )
+    axes.legend(frameon=False)
+    _close(axes, path, "Several daemons on the same two cores")
+
+
+def dormant(results: Sequence[Result], path: Path) -> None:
+    """Draw dormant: memory and disk by the number of waiting instances."""
+    axes = _open()
+    found = _one(results, "dormant")
+    counts = [each["instances"] for each in found["samples"]]
+    for name, label in (
+        ("disk", "disk"),
+        ("server", "server, resident"),
+        ("daemon", "daemon, resident"),
+    ):
+        values = [each[name] / 2**20 for each in found["samples"]]
+        axes.plot(counts, values, marker="o", label=label)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.set(ylim=0, xlabel="instances that wait for a signal", ylabel="MB")
+    axes.legend(frameon=False)
+    _close(axes, path, f"{found['instances']:,} dormant instances")
+
+
+def endless(results: Sequence[Result], path: Path) -> None:
+    """Draw endless: memory and disk, speed, and the time of one instance over the run."""
+    found = _one(results, "endless")
+    samples = found["samples"]
+    _, (memory, speed, latency) = plt.subplots(
+        3, 1, figsize=(SIZE[0], 2 * SIZE[1]), layout="constrained", sharex=True
+    )
+    times = [each["at_s"] for each in samples]
+
+    def line(axes: Axes, name: str, label: str) -> None:
+        axes.plot(times, [each[name] for each in samples], label=label, linewidth=1)
+
+    for name, label in (
+        ("server_mb", "server, resident"),
+        ("daemon_mb", "daemon, resident"),
+        ("disk_mb", "disk"),
+        ("MAIL_mb", "MAIL"),
+        ("ARCHIVE_mb", "ARCHIVE"),
+    ):
+        line(memory, name, label)
+    memory.set(ylim=0, ylabel="MB")
+    memory.legend(frameon=False, ncols=3)
+    line(speed, "steps_per_s", "steps/s")
+    speed.set(ylim=0, ylabel="steps/s")
+    line(latency, "probe_ms", "probe")
+    latency.set(yscale="log", ylabel="ms, one instance", xlabel="seconds")
+    _close(memory, path, f"{found['minutes']:g} minutes at {found['steps_per_s']:,} steps/s")
+
+
 def inside(results: Sequence[Result], path: Path) -> None:
     """Draw what happens inside one process: kernel, actors, bridge."""
     axes = _open()
@@ -100,7 +180,16 @@ def inside(results: Sequence[Result], path: Path) -> None:
     _close(axes, path, "Inside one process")
 
 
-PLOTS: Final = {"throughput": throughput, "waiting": waiting, "crash": crash, "inside": inside}
+PLOTS: Final = {
+    "throughput": throughput,
+    "waiting": waiting,
+    "crash": crash,
+    "takeover": takeover,
+    "owners": owners,
+    "dormant": dormant,
+    "endless": endless,
+    "inside": inside,
+}
 
 
 def draw(results: Sequence[Result], directory: Path) -> list[str]:

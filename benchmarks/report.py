@@ -2,6 +2,7 @@
 
     python -m benchmarks report               run the set and write the page
     python -m benchmarks report --redraw      write the page again from results.json
+    python -m benchmarks report --only a,b    run these again, keep the other results
 
 Each benchmark runs in a process of its own, one after the other. What is lost, wrong or above
 a target stands in the page like everything else.
@@ -39,6 +40,14 @@ SHORT: Final = (
     "waiting --instances 10000",
     "waiting --instances 10000 --allocator c",
     *(f"crash --instances 1000 --victim {victim}" for victim in VICTIMS),
+    "takeover",
+    "takeover --one-host",
+    "takeover --freeze",
+    "takeover --drain",
+    "owners --daemons 2",
+    "owners --daemons 4",
+    "dormant",
+    "endless",
     "kernel",
     "actors --quick",
     "bridge --messages 50000",
@@ -48,6 +57,10 @@ TINY: Final = (
     "w8 --idle",
     "waiting --instances 20",
     *(f"crash --instances 10 --victim {victim}" for victim in VICTIMS),
+    "takeover --instances 20 --step-s 0.05",
+    "owners --instances 20 --rounds 1",
+    "dormant --instances 40 --signals 5 --after-restart 3",
+    "endless --minutes 0.1 --per-s 20",
     "kernel --instances 10 --rounds 1",
     "actors --quick",
     "bridge --messages 2000 --in-flight 100 --singles 100",
@@ -104,6 +117,18 @@ TARGETS: Final = (
     Target("crash", "done_s", 2.0),
     Target("crash", "lost", 0),
     Target("w8", "lost", 0),
+    Target("takeover", "first_progress_s", 5.0),
+    Target("takeover", "done_s", 8.0),
+    Target("takeover", "lost", 0),
+    Target("takeover", "harmful", 0),
+    Target("owners", "relative", 0.8, at_least=True, where=(("daemons", 2),)),
+    Target("owners", "lost", 0),
+    Target("dormant", "p99_ms", 20.0),
+    Target("dormant", "first_progress_s", 5.0),
+    Target("dormant", "lost", 0),
+    Target("endless", "steps_per_s", 5_000, at_least=True),
+    Target("endless", "throughput", 0.9, at_least=True),
+    Target("endless", "lost", 0),
 )
 
 
@@ -153,6 +178,55 @@ SECTIONS: Final = (
         " command; `steps_rerun` is counted by the service's own record of its calls.",
     ),
     Section(
+        "Takeover",
+        ("takeover",),
+        "takeover",
+        "variant detection instances step_s claimed_s asked_s first_progress_s done_s pause_p50_s"
+        " pause_p99_s ended_s lost steps_rerun harmful instances_moved partitions_moved",
+        "Two daemons; the one without the server gets SIGKILL, SIGSTOP and SIGCONT (`freeze`) or"
+        " SIGTERM (`drain`) when a quarter of the steps is done. Each step takes `step_s` in the"
+        " service, and all instances are alive at once. Times count from the signal:"
+        " `first_progress_s` until the first step that the survivor asked for is stored,"
+        " `done_s` until each instance of the lost partitions has its next step stored or has"
+        " ended; both contain one step. `detection lease`: the two believe to be on two hosts,"
+        " so a lease of 4 s has to lapse; `process`: the survivor sees that the process is gone."
+        " `harmful`: requests that the frozen one sent after its return for what it had lost.",
+    ),
+    Section(
+        "Several daemons on one machine",
+        ("owners",),
+        "owners",
+        "daemons instances durability relative steps_per_s steps_per_s_one rounds lost",
+        "The load of w8. One daemon and N of them take turns on fresh stores; `relative` is the"
+        " ratio of the medians. On the same cores more daemons cannot be faster: what is measured"
+        " is what sharing costs.",
+    ),
+    Section(
+        "Dormant",
+        ("dormant",),
+        "dormant",
+        "instances durability start_per_s daemon_mb server_mb disk_mb daemon_bytes_per_dormant"
+        " server_bytes_per_dormant disk_bytes_per_dormant p50_ms p99_ms burst_p50_ms burst_p99_ms"
+        " ready_s first_progress_s restarted_p50_ms restarted_p99_ms lost",
+        "Instances that wait for a signal, none in the daemon's memory. `p50_ms` and `p99_ms`:"
+        " from the request to signal a random one to the event that tells its end, one after the"
+        " other; `burst_…`: 1,000 at once. Then daemon and server are killed with SIGKILL;"
+        " `first_progress_s` is the time from the restart command to the end of the next instance"
+        " that is signalled.",
+    ),
+    Section(
+        "Endless",
+        ("endless",),
+        "endless",
+        "minutes per_s keep_s steps_per_s steps_per_s_first steps_per_s_last throughput"
+        " probe_p50_ms probe_p99_ms probe_max_ms server_growth daemon_growth disk_growth"
+        " MAIL_growth ARCHIVE_growth lost refused day_instances day_steps",
+        "Instances of 8 steps, started at a fixed rate; what has ended is kept for `keep_s`"
+        " seconds. `throughput` is the last minute over the first one, `probe_…` the time of one"
+        " more instance each second, `…_growth` the highest value of the last third of the run"
+        " over that of the third before.",
+    ),
+    Section(
         "Inside one process",
         ("kernel", "actors", "bridge"),
         "inside",
@@ -180,14 +254,23 @@ def measure(commands: Sequence[str], told: Callable[[str], None]) -> list[Result
     return results
 
 
+def merged(stored: Sequence[Result], new: Sequence[Result]) -> list[Result]:
+    """Return the results in the order of the set, new ones in the place of those before."""
+    names = {each["benchmark"] for each in new}
+    order = [each.split()[0] for each in SHORT]
+    found = [*(each for each in stored if each["benchmark"] not in names), *new]
+    return sorted(found, key=lambda each: order.index(each["benchmark"].removesuffix("-idle")))
+
+
 def page(results: Sequence[Result], plots: Sequence[str]) -> str:
     """Return the page. Pure: the same results give the same text."""
     first = results[0]
+    commits = dict.fromkeys(f"{each['commit']}, {each['date']}" for each in results)
     versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
     loads = [each["load"] for each in results]
     setting = (
         f"- machine: {first['machine']}\n- versions: {versions}\n"
-        f"- commit: {first['commit']}, {first['date']}\n"
+        f"- commit: {'; '.join(commits)}\n"
         f"- load average before each run: {min(loads)} to {max(loads)}"
     )
     parts = ["# Benchmarks", INTRODUCTION, setting, "## Targets", _targets(results)]
@@ -202,6 +285,8 @@ def page(results: Sequence[Result], plots: Sequence[str]) -> str:
     return "\n\n".join(parts)
 
 
+WHAT: Final = ("durability", "service", "allocator", "victim", "variant", "detection", "daemons")
+"""Settings that tell the runs of one benchmark apart."""
 NOTE: Final = """\
 `steps_per_sync` is `steps_per_s` over `fdatasync_per_s` of the same run. On a disk that syncs
 2,750 times a second five steps a sync are 13,750 steps/s. This one syncs about 8,000 times, and
@@ -226,11 +311,7 @@ def _targets(results: Sequence[Result]) -> str:
         for each in measured:
             if target.applies(each):
                 value = each[target.key]
-                what = " ".join(
-                    each[key]
-                    for key in ("durability", "service", "allocator", "victim")
-                    if key in each
-                )
+                what = " ".join(str(each[key]) for key in WHAT if key in each)
                 met = "yes" if target.met(value) else "**no**"
                 rows.append(
                     f"| {each['benchmark']} {each.get('instances', 1):,} {what} | {target.key} |"
@@ -257,11 +338,7 @@ def _table(results: Sequence[Result], keys: str) -> str:
 def _costs(results: Sequence[Result]) -> str:
     rows = ["| run | peak memory, MB | processor, s |", "|---|---|---|"]
     for each in results:
-        name = " ".join(
-            str(each[key])
-            for key in ("benchmark", "instances", "durability", "service", "allocator", "victim")
-            if key in each
-        )
+        name = " ".join(str(each[key]) for key in ("benchmark", "instances", *WHAT) if key in each)
         costs = [
             ", ".join(f"{process} {value:g}" for process, value in each[key].items())
             for key in ("rss_mb", "cpu_s")
@@ -295,11 +372,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--tiny", action="store_true", help="see that everything runs")
     parser.add_argument("--redraw", action="store_true", help="measure nothing")
     parser.add_argument("--json", action="store_true", help="print the results on the last line")
+    parser.add_argument(
+        "--only", default="", metavar="NAMES", help="comma-separated; keep the other results"
+    )
     arguments = parser.parse_args(argv)
+    commands = TINY if arguments.tiny else SHORT
     if arguments.redraw:
         results = json.loads((arguments.directory / RESULTS).read_text())
+    elif arguments.only:
+        stored = json.loads((arguments.directory / RESULTS).read_text())
+        names = arguments.only.split(",")
+        new = measure([each for each in commands if each.split()[0] in names], print)
+        results = merged(stored, new)
     else:
-        results = measure(TINY if arguments.tiny else SHORT, print)
+        results = measure(commands, print)
     write(results, arguments.directory)
     print(f"wrote {arguments.directory / PAGE}")
     if arguments.json:

@@ -12,13 +12,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
 from protocols.errors import MovantError
 from runtime.server.binary import find
+from runtime.server.credentials import read
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 READY_S: Final = 30.0
@@ -85,11 +86,21 @@ class Stage:
         process = self.processes[name] = Process(name, arguments)
         return process
 
-    def daemon(self, durability: str) -> Process:
+    def daemon(self, durability: str, *more: str) -> Process:
         """Start a daemon with its embedded server."""
         return self.start(
-            "daemon", "daemon", "--store", str(self.store), "--durability", durability
+            "daemon", "daemon", "--store", str(self.store), "--durability", durability, *more
         )
+
+    def login(self, user: str) -> str:
+        """Return the URL of the daemon's server with the login of one of its users."""
+        host = self.processes["daemon"].url.removeprefix("nats://")
+        return f"nats://{user}:{read(self.store, user)}@{host}"
+
+    def another(self, name: str, *more: str) -> Process:
+        """Start one more daemon at the server of the first one."""
+        url = self.login("daemon")
+        return self.start(name, "daemon", "--name", name, "--nats", url, *more)
 
     def server_pid(self) -> int:
         """Return the pid of the daemon's nats-server."""
@@ -149,6 +160,17 @@ def peak_mb(pid: int) -> float:
 def rss_bytes(pid: int) -> int:
     """Return the resident memory of a process now."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+
+
+def disk_bytes(directory: Path) -> int:
+    """Return what the files below a directory take on the disk."""
+    total = 0
+    for where, _, names in os.walk(directory):
+        for name in names:
+            # Files come and go while somebody writes here.
+            with suppress(FileNotFoundError):
+                total += os.stat(os.path.join(where, name)).st_blocks * 512  # noqa: PTH118, PTH116
+    return total
 
 
 def cpu_s(pid: int) -> float:

@@ -18,18 +18,21 @@ import trio
 
 from benchmarks.client import Finished, round_trips_per_s
 from benchmarks.stage import Stage, fdatasync_per_s, machine, percentile, report, stage
-from benchmarks.workflows import PAYLOAD
-from runtime.bridge.transport import NatsTransport, connect
+from benchmarks.workflows import PAYLOAD, STEPS
+from runtime.bridge.connection import connect
+from runtime.bridge.transport import NatsTransport
 from runtime.client import Client
 
-STEPS: Final = 8
 LIMIT_S: Final = 240.0
 IDLE_RUNS: Final = 100
 
 
-async def measure(opened: Stage, url: str, instances: int, *, idle: bool) -> dict[str, Any]:
+async def measure(opened: Stage, instances: int, *, idle: bool) -> dict[str, Any]:
     """Run the instances and return the figures."""
-    async with connect(url, name="bench client") as transport, Client.connect(url) as client:
+    async with (
+        connect(opened.login("admin"), name="bench client") as transport,
+        Client.connect(opened.login("client")) as client,
+    ):
         round_trips = await round_trips_per_s(transport)
         await client.start("bench.w8", PAYLOAD, wait_s=30)  # warm: definition, route, code paths
         figures: dict[str, Any] = {}
@@ -40,7 +43,7 @@ async def measure(opened: Stage, url: str, instances: int, *, idle: bool) -> dic
                 "p99_ms": round(percentile(times, 0.99) * 1e3, 2),
             }
         else:
-            figures = await _at_once(transport, client, instances)
+            figures = await at_once(transport, client, instances)
         status = await client.status()
         figures |= {
             "lost": instances - figures.pop("finished", instances),
@@ -63,7 +66,8 @@ async def _one_by_one(client: Client) -> list[float]:
     return times
 
 
-async def _at_once(transport: NatsTransport, client: Client, instances: int) -> dict[str, Any]:
+async def at_once(transport: NatsTransport, client: Client, instances: int) -> dict[str, Any]:
+    """Start all instances and wait until they have completed."""
     finished = Finished(instances)
     subscription = await transport.subscribe("movant.event.bench-w8.*.completed", finished.take)
     began = time.perf_counter()
@@ -95,9 +99,9 @@ def run(
     """Run the benchmark and return its figures."""
     with stage() as opened:
         raw = fdatasync_per_s(opened.store)
-        url = opened.daemon(durability).url
-        opened.start("service", service, "--nats", url)
-        figures = trio.run(partial(measure, opened, url, instances, idle=idle))
+        opened.daemon(durability)
+        opened.start("service", service, "--nats", opened.login("service"))
+        figures = trio.run(partial(measure, opened, instances, idle=idle))
     return {
         "benchmark": "w8-idle" if idle else "w8",
         "instances": IDLE_RUNS if idle else instances,

@@ -19,15 +19,13 @@ from typing import Any, Final
 import structlog
 import trio
 
-from benchmarks.client import Finished, is_right, records, round_trips_per_s
+from benchmarks.client import Finished, is_right, records, round_trips_per_s, until_dormant
 from benchmarks.stage import Stage, fdatasync_per_s, machine, percentile, report, rss_bytes, stage
-from runtime.bridge.transport import NatsTransport, connect
+from runtime.bridge.connection import connect
+from runtime.bridge.transport import NatsTransport
 from runtime.client import Client
 
 LIMIT_S: Final = 120.0
-POLL_S: Final = 0.1
-TIDY_S: Final = 1.5
-"""The daemon gives memory back within a second."""
 ARCHIVED_S: Final = 0.2
 """An instance's record may be stored a moment after its event."""
 ANSWER: Final = {"ok": True}
@@ -49,10 +47,10 @@ async def measure(opened: Stage, url: str, instances: int) -> dict[str, Any]:
         empty = resident()
         first, first_per_s = await _start(client, instances)
         full = resident()
-        await _until_dormant(client)
+        await until_dormant(client, LIMIT_S)
         before = resident()
         second, per_s = await _start(client, instances)
-        await _until_dormant(client)
+        await until_dormant(client, LIMIT_S)
         after = resident()
         figures = await _finish(transport, client, second)
         await _finish(transport, client, first)
@@ -103,14 +101,6 @@ async def _finish(
     }
 
 
-async def _until_dormant(client: Client) -> None:
-    """Wait until no instance is in the daemon's memory, and that memory is given back."""
-    with trio.fail_after(LIMIT_S):
-        while (await client.status()).counters["live"]:
-            await trio.sleep(POLL_S)
-    await trio.sleep(TIDY_S)
-
-
 def run(
     *, instances: int = 10_000, durability: str = "fsync", allocator: str = "python"
 ) -> dict[str, Any]:
@@ -119,7 +109,8 @@ def run(
         os.environ["PYTHONMALLOC"] = "malloc"  # for the daemon, which inherits it
     with stage() as opened:
         raw = fdatasync_per_s(opened.store)
-        url = opened.daemon(durability).url
+        opened.daemon(durability)
+        url = opened.login("admin")
         figures = trio.run(partial(measure, opened, url, instances))
     return {
         "benchmark": "waiting",

@@ -8,12 +8,13 @@ import movant
 
 PAYLOAD = {"pad": "x" * 186}
 """200 bytes as JSON."""
+STEPS = 8
 
 
 @movant.workflow("bench.w8")
 async def w8(ctx: movant.Context, payload: Any) -> Any:
     """Eight steps, one after the other."""
-    for _ in range(8):
+    for _ in range(STEPS):
         payload = await ctx.call("bench", "noop", payload)
     return payload
 

@@ -22,11 +22,34 @@ from protocols.api_batches import SignalItem as SignalItem  # noqa: PLC0414 -- p
 from protocols.api_batches import SignalResult as SignalResult  # noqa: PLC0414 -- part of the API
 from protocols.api_batches import StartItem as StartItem  # noqa: PLC0414 -- part of the API
 from protocols.api_batches import StartResult as StartResult  # noqa: PLC0414 -- part of the API
+from protocols.api_daemons import ActorNode as ActorNode  # noqa: PLC0414 -- part of the API
+from protocols.api_daemons import ActorTree as ActorTree  # noqa: PLC0414 -- part of the API
+from protocols.api_daemons import DaemonRow as DaemonRow  # noqa: PLC0414 -- part of the API
+from protocols.api_daemons import PartitionRow as PartitionRow  # noqa: PLC0414 -- part of the API
+from protocols.api_daemons import StatusView as StatusView  # noqa: PLC0414 -- part of the API
 from protocols.api_errors import SERVICE_CODES as SERVICE_CODES  # noqa: PLC0414 -- part of the API
 from protocols.api_errors import ErrorReply as ErrorReply  # noqa: PLC0414 -- part of the API
 from protocols.api_errors import error_headers as error_headers  # noqa: PLC0414 -- part of the API
 from protocols.api_errors import error_reply as error_reply  # noqa: PLC0414 -- part of the API
 from protocols.api_errors import to_error as to_error  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import DeadList as DeadList  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import DeadPage as DeadPage  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import DeadPurge as DeadPurge  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import DeadPurged as DeadPurged  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import DeadReplay as DeadReplay  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import DeadReplayed as DeadReplayed  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import DeadReplays as DeadReplays  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import DeadRow as DeadRow  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import DeadShow as DeadShow  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import DeadView as DeadView  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import EpochMarker as EpochMarker  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import Finding as Finding  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import Findings as Findings  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import MessagePage as MessagePage  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import RunMessages as RunMessages  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import StoredMessage as StoredMessage  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import WorkflowFetch as WorkflowFetch  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import WorkflowPacked as WorkflowPacked  # noqa: PLC0414 -- part of the API
 from protocols.api_types import ITEMS_MAX as ITEMS_MAX  # noqa: PLC0414 -- part of the API
 from protocols.api_types import PAGE_MAX as PAGE_MAX  # noqa: PLC0414 -- part of the API
 from protocols.api_types import SERVICE as SERVICE  # noqa: PLC0414 -- part of the API
@@ -95,6 +118,9 @@ class RunView(Message, frozen=True, kw_only=True):
     status: Standing
     started_at: At
     finished_at: At = 0
+    generation: Annotated[
+        int, Meta(description="1, and one more each time it continued as new.")
+    ] = 1
     input: Value = None
     result: Value = None
     failure: Why = None
@@ -106,6 +132,10 @@ class RunView(Message, frozen=True, kw_only=True):
     counters: Annotated[
         dict[str, int], Meta(description="Messages, steps, attempts and more, by name.")
     ] = {}
+    state_hash: Annotated[
+        str,
+        Meta(description="Digest of all that the mailbox determines: the same at every fold."),
+    ] = ""
 
 
 class RunList(Message, frozen=True, kw_only=True):
@@ -330,40 +360,6 @@ class ServiceView(ServiceRow, frozen=True, kw_only=True):
     settings: Annotated[dict[str, Any], Meta(description="Its limits and declarations.")] = {}
 
 
-class StatusView(Message, frozen=True, kw_only=True):
-    """How the daemon stands."""
-
-    version: Annotated[str, Meta(description="Version of movant.")]
-    daemon: Annotated[str, Meta(description="Name of the daemon.")]
-    state: Annotated[str, Meta(description="starting, ready, degraded or draining.")]
-    durability: Annotated[
-        str, Meta(description="fsync, interval or replicated: what an acknowledgement means.")
-    ]
-    uptime_s: Annotated[float, Meta(description="Seconds since the start.")]
-    partitions: Annotated[list[int], Meta(description="The partitions that it owns.")] = []
-    counters: Annotated[
-        dict[str, float], Meta(description="Instances, messages, queues, by name.")
-    ] = {}
-    problems: Annotated[list[str], Meta(description="What a person should look at.")] = []
-
-
-class ActorNode(Message, frozen=True, kw_only=True):
-    """One actor of the supervision tree."""
-
-    name: Annotated[str, Meta(description="Name of the actor.")]
-    kind: Annotated[str, Meta(description="supervisor or worker.")]
-    state: Annotated[str, Meta(description="running, starting, restarting or stopped.")]
-    restarts: Annotated[int, Meta(description="How often it was restarted.")] = 0
-    queued: Annotated[int, Meta(description="Messages in its mailbox.")] = 0
-    children: Annotated[list[ActorNode], Meta(description="In start order.")] = []
-
-
-class ActorTree(Message, frozen=True, kw_only=True):
-    """The supervision tree."""
-
-    root: Annotated[ActorNode, Meta(description="The daemon itself.")]
-
-
 class Verb(NamedTuple):
     """One endpoint of the micro service."""
 
@@ -378,6 +374,7 @@ VERBS: Final[dict[str, Verb]] = {
     "run.show": Verb("Show one instance", RunShow, RunView),
     "run.ls": Verb("List instances", RunList, RunPage),
     "run.history": Verb("Read a mailbox", RunHistory, HistoryPage),
+    "run.messages": Verb("Read raw messages of a mailbox", RunMessages, MessagePage),
     "run.signal": Verb("Send a signal", RunSignal, Accepted),
     "run.signal_many": Verb("Send many signals", RunSignalMany, RunSignalledMany),
     "run.cancel": Verb("Cancel an instance", RunCancel, Accepted),
@@ -387,8 +384,14 @@ VERBS: Final[dict[str, Verb]] = {
     "workflow.ls": Verb("List workflows", Empty, WorkflowPage),
     "workflow.show": Verb("Show a workflow", WorkflowShow, WorkflowView),
     "workflow.register": Verb("Register a definition", WorkflowRegister, WorkflowRegistered),
+    "workflow.fetch": Verb("Read a packed definition", WorkflowFetch, WorkflowPacked),
     "service.ls": Verb("List services", Empty, ServicePage),
     "service.show": Verb("Show a service", ServiceShow, ServiceView),
     "status": Verb("Show how the daemon stands", Empty, StatusView),
     "actor.tree": Verb("Show the supervision tree", Empty, ActorTree),
+    "check": Verb("Check server, streams and permissions", Empty, Findings),
+    "dead.ls": Verb("List dead letters", DeadList, DeadPage),
+    "dead.show": Verb("Show a dead letter", DeadShow, DeadView),
+    "dead.replay": Verb("Send dead letters again", DeadReplay, DeadReplays),
+    "dead.purge": Verb("Remove dead letters", DeadPurge, DeadPurged),
 }

@@ -41,6 +41,7 @@ HEADERS: Final[dict[str, tuple[str, str]]] = {
     h.SCHEMA: (_INTEGER, "Schema version of the sender; absent means 1."),
     h.DEFINITION: ("^[0-9a-f]+$", "Hash of the definition to run; absent: the owner pins one."),
     h.PARENT: (r"^[^|]+\|.+", "Instance and path of the step that waits for this child."),
+    h.PARENT_TOKEN: (".", "Proof that the parent's owner wrote this start."),
     h.KEY: (".", "Idempotency key: the same for every attempt of a step. Do the work once."),
     h.ATTEMPT: (_INTEGER, "Number of the attempt; the first one is 1."),
     h.TIMEOUT: (_DECIMAL, "Seconds that the caller will wait for this attempt."),
@@ -107,6 +108,7 @@ def _mailbox() -> dict[str, Message]:
                 h.SCHEMA,
                 h.DEFINITION,
                 h.PARENT,
+                h.PARENT_TOKEN,
                 h.TRACEPARENT,
             ),
             example_subject="movant.to.order-17.start.fulfilment",
@@ -158,7 +160,7 @@ def _mailbox() -> dict[str, Message]:
         ),
         "control.migrate": Message(
             title="Migrate",
-            summary="Fold the whole mailbox with another definition. Payload: its hash, a text.",
+            summary="Fold this generation with another definition. Payload: its hash, a text.",
             by="movant",
             subject="movant.to.{id}.control.migrate",
             payload=str,
@@ -384,4 +386,50 @@ _API_EXAMPLES: Final[dict[str, tuple[Any, Any]]] = {
         },
     ),
     "actor.tree": ({}, {"root": {"name": "daemon", "kind": "supervisor", "state": "running"}}),
+    "run.messages": (
+        {"id": "order-17"},
+        {
+            "messages": [
+                {
+                    "seq": 4,
+                    "at": 1_790_000_000_000_000_000,
+                    "subject": "movant.mail.7.order-17.signal.go",
+                    "payload": "MQ==",
+                    "size": 1,
+                }
+            ],
+            "markers": [{"seq": 1, "epoch": 3}],
+        },
+    ),
+    "workflow.fetch": ({"hash": "3f2a"}, {"hash": "3f2a", "data": "UEsFBg=="}),
+    "check": (
+        {},
+        {"findings": [{"check": "captured", "verdict": "ok", "found": "no stream does"}]},
+    ),
+    "dead.ls": (
+        {"reason": "stray"},
+        {
+            "letters": [
+                {
+                    "seq": 2,
+                    "at": 1_790_000_000_000_000_000,
+                    "reason": "stray",
+                    "subject": "movant.to.x",
+                    "source_seq": 91,
+                    "detail": "the subject names no mailbox",
+                    "size": 1,
+                }
+            ],
+            "reasons": {"stray": 1},
+        },
+    ),
+    "dead.show": (
+        {"seq": 2},
+        {"seq": 2, "at": 1_790_000_000_000_000_000, "reason": "stray", "payload": "MQ=="},
+    ),
+    "dead.replay": (
+        {"seq": 2},
+        {"letters": [{"seq": 2, "subject": "movant.to.order-17.signal.go"}]},
+    ),
+    "dead.purge": ({"reason": "stray"}, {"purged": 1}),
 }

@@ -26,11 +26,32 @@ _PARAMETERS_MAX: Final = 2
 _RULE: Final = "write 'async def name(ctx, input)'; the input may be left out"
 
 
+MAILBOX_WARN: Final = 10_000
+MAILBOX_MAX: Final = 50_000
+"""A fold of so many messages takes about a second, at every activation."""
+MAILBOX_LIMIT_MAX: Final = 250_000
+"""The highest limit that can be asked for; beyond it a workflow has to continue as new."""
+
+
 class WorkflowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What an author says about a workflow as a whole. ``steps`` are its calls' defaults."""
+    """What an author says about a workflow as a whole. ``steps`` are its calls' defaults.
+
+    ``mailbox_warn`` messages in one generation lead to an event, more than ``mailbox_max`` block
+    the instance. Raises ConfigurationError for limits that make no sense.
+    """
 
     description: str = ""
     steps: StepOptions = STEP_DEFAULTS
+    mailbox_warn: int = MAILBOX_WARN
+    mailbox_max: int = MAILBOX_MAX
+
+    def __post_init__(self) -> None:
+        """Check the limits against each other."""
+        if not 1 <= self.mailbox_warn <= self.mailbox_max <= MAILBOX_LIMIT_MAX:
+            raise ConfigurationError(
+                f"mailbox limits {self.mailbox_warn} and {self.mailbox_max} are not valid",
+                hint=f"1 <= mailbox_warn <= mailbox_max <= {MAILBOX_LIMIT_MAX}",
+            )
 
 
 class Workflow(Generic[R]):
@@ -123,23 +144,35 @@ class Workflow(Generic[R]):
 def workflow(name: Callable[..., Awaitable[R]], /) -> Workflow[R]: ...
 @overload
 def workflow(
-    name: str | None = None, *, description: str = "", steps: StepOptions = STEP_DEFAULTS
+    name: str | None = None,
+    *,
+    description: str = "",
+    steps: StepOptions = STEP_DEFAULTS,
+    mailbox_warn: int | None = None,
+    mailbox_max: int = MAILBOX_MAX,
 ) -> Callable[[Callable[..., Awaitable[R]]], Workflow[R]]: ...
 def workflow(
     name: str | Callable[..., Awaitable[R]] | None = None,
     *,
     description: str = "",
     steps: StepOptions = STEP_DEFAULTS,
+    mailbox_warn: int | None = None,
+    mailbox_max: int = MAILBOX_MAX,
 ) -> Workflow[R] | Callable[[Callable[..., Awaitable[R]]], Workflow[R]]:
     """Declare a workflow: ``@workflow`` takes the function's name, ``@workflow("x.y")`` its own.
 
-    ``steps`` are the options of its calls that name none.
+    ``steps`` are the options of its calls that name none. A generation with ``mailbox_warn``
+    messages (10,000, or the limit if that is lower) publishes the event ``mailbox_large``; one
+    with more than ``mailbox_max`` is blocked.
     """
 
     def declare(function: Callable[..., Awaitable[R]]) -> Workflow[R]:
         called = name if isinstance(name, str) else getattr(function, "__name__", "")
         options = WorkflowOptions(
-            description=description or inspect.getdoc(function) or "", steps=steps
+            description=description or inspect.getdoc(function) or "",
+            steps=steps,
+            mailbox_warn=min(MAILBOX_WARN, mailbox_max) if mailbox_warn is None else mailbox_warn,
+            mailbox_max=mailbox_max,
         )
         return Workflow(called, function, options)
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from protocols.failure import Failure
-from protocols.mail import Parent
+from protocols.mail import Parent, Snapshot
 from protocols.policy import StepOptions
 
 Status = Literal["pending", "running", "completed", "failed", "cancelled", "blocked"]
@@ -138,6 +138,21 @@ class Pin(Effect, frozen=True, kw_only=True):
         return ("pin", self.workflow)
 
 
+class Continue(Effect, frozen=True, kw_only=True):
+    """A generation has begun: the owner has to record it. Open until that is folded.
+
+    To be written only when all effects that were asked for before it are acknowledged: a fold
+    that begins with the snapshot does not ask for them again.
+    """
+
+    snapshot: Snapshot
+
+    @property
+    def identity(self) -> tuple[str, int]:
+        """Kind and generation."""
+        return ("continue", self.snapshot.generation)
+
+
 class Finish(Effect, frozen=True, kw_only=True):
     """The instance has ended: write its archive record and tell its parent."""
 
@@ -152,7 +167,7 @@ class Finish(Effect, frozen=True, kw_only=True):
         return ("finish",)
 
 
-AnyEffect = Ask | Arm | Emit | Send | Spawn | CancelChild | Pin | Finish
+AnyEffect = Ask | Arm | Emit | Send | Spawn | CancelChild | Pin | Continue | Finish
 
 
 class LogLine(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@
     │   ├─ AlreadyExistsError       the id is taken and the policy says refuse
     │   ├─ InvalidInputError        the input does not fit the workflow's schema; has ``fields``
     │   └─ ConfigurationError       a setting or a stream differs from what is needed
+    │       └─ NotPermittedError    the NATS user may not publish or subscribe there
     ├─ UnavailableError             nobody can answer now: retry later, nothing happened
     │   ├─ OverloadedError          a bounded queue is full
     │   └─ DisconnectedError        there is no connection; the message was not sent
@@ -100,6 +101,12 @@ class ConfigurationError(RefusedError):
     """A setting, a stream or a server is not what movant needs; ``hint`` says how to mend it."""
 
     code = "refused.configuration"
+
+
+class NotPermittedError(ConfigurationError):
+    """The NATS server does not permit its user a subject. Nothing was sent or received."""
+
+    code = "refused.configuration.permission"
 
 
 class UnavailableError(MovantError):

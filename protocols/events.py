@@ -37,9 +37,24 @@ RESUMED: Final = "resumed"
 """A blocked instance goes on."""
 INCIDENT: Final = "incident"
 """Somebody has to look: data says at what."""
+CONTINUED: Final = "continued"
+"""A new generation has begun; data has its number."""
+MAILBOX_LARGE: Final = "mailbox_large"
+"""The mailbox of a generation nears its limit; data has the numbers."""
 LATE: Final = "late"
 """A service succeeded for an instance that had ended long ago; data says at which step."""
-LIFECYCLE: Final = (STARTED, COMPLETED, FAILED, CANCELLED, BLOCKED, RESUMED, INCIDENT, LATE)
+LIFECYCLE: Final = (
+    STARTED,
+    CONTINUED,
+    MAILBOX_LARGE,
+    COMPLETED,
+    FAILED,
+    CANCELLED,
+    BLOCKED,
+    RESUMED,
+    INCIDENT,
+    LATE,
+)
 """Kinds that movant publishes itself; an author's events have kinds of their own."""
 
 CE_ID: Final = "ce-id"

@@ -119,13 +119,54 @@ class Cancel(Mail, frozen=True, kw_only=True, tag="control.cancel"):
 
 
 class Migrate(Mail, frozen=True, kw_only=True, tag="control.migrate"):
-    """Fold the whole mailbox with another definition: repaired code, or a newer version.
+    """Fold the current generation with another definition: repaired code, or a newer version.
 
-    The last one counts, for the fold of all messages, also of those before it.
+    The last one counts, for all messages of the generation, also for those before it.
     """
 
     definition: str
     message_id: str = ""
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole state of an instance at the beginning of a generation, before its code runs.
+
+    A fold of this and of the messages above ``through`` gives what a fold of the whole mailbox
+    gives. Times are nanoseconds since 1970.
+    """
+
+    generation: int
+    through: int
+    """Sequence of the message whose fold ended the former generation."""
+    now: int
+    definition: str
+    start: Start
+    """The start of the instance, with the input of this generation."""
+    started_at: int
+    signals: tuple[Signal, ...] = ()
+    """Signals that nobody has taken, in the order in which they came."""
+    state: dict[str, bytes] = {}
+    """What ``ctx.set_state`` showed: encoded values by name."""
+    seen: bytes = b""
+    """Digests of the latest message ids, eight bytes each, the oldest first."""
+    decided: tuple[tuple[str, int], ...] = ()
+    """Step tokens decided last, with the attempt that gave the value, or 0."""
+    late_successes: tuple[tuple[str, int], ...] = ()
+    counters: dict[str, int] = {}
+    """Statistics: duplicates, early, late, stray."""
+
+
+class Continued(Mail, frozen=True, kw_only=True, tag="owner.continued"):
+    """A generation has begun at ``through``: a fold may begin with its snapshot.
+
+    It counts when the last migration between ``through`` and itself, if there is one, names
+    the definition of the snapshot: other code has not continued there.
+    """
+
+    epoch: int
+    generation: int
+    through: int
+    snapshot: Snapshot
 
 
 AnyMail = (
@@ -140,4 +181,5 @@ AnyMail = (
     | ChildEnded
     | Cancel
     | Migrate
+    | Continued
 )

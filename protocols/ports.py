@@ -34,7 +34,11 @@ class Clock(Protocol):
         ...
 
     def monotonic(self) -> float:
-        """Seconds that never step back. For deadlines and leases."""
+        """Seconds that never step back. For deadlines."""
+        ...
+
+    def boottime(self) -> float:
+        """Seconds that never step back and go on while the machine is suspended. For leases."""
         ...
 
 

@@ -16,6 +16,7 @@
     movant.done.<p>.<id>                             the archive record of a finished instance
     movant.done.<p>._bundle.<through>.<first id>.…   histories of finished instances
     movant.api.<group>.<verb>                        the API
+    movant.peer.<daemon>.<verb>                      daemons among themselves
     movant.dead.<reason>                             dead letters
 
 The partition of an id is what the server computes with ``{{partition(n,1)}}``: FNV-1a, 32 bit,
@@ -34,6 +35,8 @@ from protocols.errors import InvalidIdError
 
 ID_BYTES_MAX: Final = 128
 STEP_TOKEN_BYTES_MAX: Final = 64
+GENERATION_CHARS_MAX: Final = 18
+"""Digits of a generation: below 64 bits."""
 SUBJECT_BYTES_MAX: Final = 1024
 """nats-py closes for good on a subject above the server's 4,096 bytes; ours stay far below."""
 
@@ -43,6 +46,8 @@ _STEP_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")
 
 TO: Final = "movant.to."
 MAIL: Final = "movant.mail."
+PEERS: Final = "_all"
+API_AGAIN: Final = "movant.api.again."
 OWNER_TOKEN: Final = "_owner"  # noqa: S105 - a subject token, no secret
 BUNDLE_TOKEN: Final = "_bundle"  # noqa: S105 - the same
 
@@ -120,7 +125,23 @@ def step_token(path: str) -> str:
     token = quote(path.removeprefix("/"), safe="/#").replace(".", "%2E")
     if len(token) <= STEP_TOKEN_BYTES_MAX:
         return token
-    return "~" + hashlib.sha256(path.encode()).hexdigest()[:40]
+    digest = hashlib.sha256(path.encode()).hexdigest()[:40]
+    generation = generation_of(token)
+    return f"~{digest}" if generation == 1 else f"~{generation}~{digest}"
+
+
+def root_of(generation: int) -> str:
+    """Return what the paths of a generation begin with; nothing for the first one."""
+    return "" if generation == 1 else f"/@{generation}"
+
+
+def generation_of(step: str) -> int:
+    """Return the generation that a step token belongs to."""
+    mark, end = ("~", "~") if step.startswith("~") else ("%40", "/")
+    number, found, _ = step.removeprefix(mark).partition(end)
+    if not found or not step.startswith(mark) or not (number.isascii() and number.isdigit()):
+        return 1
+    return int(number[:GENERATION_CHARS_MAX])
 
 
 def to_start(instance_id: str, workflow: str) -> str:
@@ -136,6 +157,11 @@ def to_signal(instance_id: str, name: str) -> str:
 def to_reply(instance_id: str, step: str, attempt: int, token: str) -> str:
     """Where a service's reply goes; ``step`` is a step token."""
     return f"movant.to.{instance_id}.reply.{step}.{attempt}.{token}"
+
+
+def to_timer(instance_id: str, name: str) -> str:
+    """Where a firing is published by hand; stored as one that was imported."""
+    return f"movant.to.{instance_id}.timer.{name}"
 
 
 def to_owner(instance_id: str, kind: str) -> str:
@@ -201,6 +227,16 @@ def bundle(partition: int, through: int, first: str, digest: str) -> str:
 def api(verb: str) -> str:
     """Return the subject of an API verb such as ``run.start``."""
     return f"movant.api.{verb}"
+
+
+def api_again(verb: str) -> str:
+    """Return where a request goes that nobody has answered: to every daemon, not to one."""
+    return f"{API_AGAIN}{verb}"
+
+
+def peer(member: str, verb: str) -> str:
+    """Return where one daemon asks another one, or all with ``PEERS`` as the member."""
+    return f"movant.peer.{member}.{verb}"
 
 
 def dead(reason: str) -> str:

@@ -45,3 +45,11 @@ class KeyRing:
         hasher = keyed.copy()
         hasher.update(f"{instance_id}/{step}/{attempt}".encode())
         return digest == hasher.hexdigest()
+
+    def sign_child(self, child: str, parent: str) -> str:
+        """Return the token of a child's start; ``parent`` is instance and path."""
+        return self.sign(child, f"|{parent}", 0)
+
+    def verify_child(self, token: str, child: str, parent: str) -> bool:
+        """Tell whether the start of a child was written by its parent's owner."""
+        return self.verify(token, child, f"|{parent}", 0)

@@ -8,12 +8,17 @@ import msgspec
 import structlog
 import trio
 
+from actors.neighbours import refuse_captors
 from actors.packing import open_pack
 from protocols import api
 from protocols.errors import BadValueError, NotFoundError, UnavailableError
 from runtime.discovery import Discovery
+from runtime.peers import Peers, Registered
+from runtime.ranges import brief
+from runtime.server.accounts import foreign_subjects
 
 if TYPE_CHECKING:
+    from actors.membership import Member
     from runtime.daemon import Daemon
     from supervisors.incarnation import ChildView
 
@@ -23,8 +28,9 @@ log = structlog.get_logger()
 class DaemonQueries:
     """Answers about definitions, services and the supervision tree."""
 
-    def __init__(self, daemon: Daemon, discovery: Discovery) -> None:
+    def __init__(self, daemon: Daemon, discovery: Discovery, peers: Peers) -> None:
         self._daemon = daemon
+        self._peers = peers
         self._parts = daemon.parts
         self._discovery = discovery
 
@@ -74,6 +80,7 @@ class DaemonQueries:
         packed = await trio.to_thread.run_sync(open_pack, request.data)
         if packed.hash != request.hash:
             raise BadValueError(f"the definition has the hash {packed.hash}, not {request.hash}")
+        await refuse_captors(self._parts.transport, foreign_subjects(self._daemon.config.services))
         try:
             await self._parts.definition_store.get(packed.hash)
             created = False
@@ -81,10 +88,16 @@ class DaemonQueries:
             created = True
         await self._parts.definitions.register(packed)
         self._parts.owner.registered(packed.workflows)
+        self._peers.tell_all("registered", Registered(list(packed.workflows)))
         log.info("workflow.registered", hash=packed.hash, workflows=list(packed.workflows))
         return api.WorkflowRegistered(
             hash=packed.hash, workflows=list(packed.workflows), created=created
         )
+
+    async def registered(self, told: Registered) -> api.Message:
+        """Take the news that another daemon has registered workflows."""
+        self._parts.owner.registered(told.workflows)
+        return api.Empty()
 
     async def services(self, _: api.Empty) -> api.Message:
         """List the services that answer or were asked."""
@@ -101,7 +114,61 @@ class DaemonQueries:
         return await self._discovery.services(self._parts.router.views())
 
     async def status(self, _: api.Empty) -> api.Message:
-        """Show how the daemon stands, with its counters."""
+        """Show how the daemon stands, with its counters, and how the others do."""
+        own = self._own_status()
+        found = await self._peers.ask_all("status", api.Empty(), api.StatusView)
+        views = {self._daemon.key: own, **found}
+        leases = self._parts.leases
+        rows = [
+            self._row_of(key, member, views.get(key)) for key, member in leases.members.items()
+        ]
+        rows += [self._row_of(key, member, None) for key, member in leases.silent.items()]
+        rows.sort(key=lambda row: row.daemon)
+        owners = {each.partition: each for view in views.values() for each in view.owners}
+        problems = [*own.problems]
+        for key, view in found.items():
+            name = leases.members[key].name if key in leases.members else key
+            problems += [f"{name}: {problem}" for problem in view.problems]
+        problems += [f"{row.daemon} does not answer" for row in rows if row.state == "silent"]
+        return msgspec.structs.replace(
+            own,
+            daemons=rows,
+            owners=[
+                owners.get(number) or api.PartitionRow(partition=number)
+                for number in range(self._daemon.config.partitions)
+            ],
+            problems=problems,
+        )
+
+    def _row_of(self, key: str, member: Member, view: api.StatusView | None) -> api.DaemonRow:
+        """Return how one of the daemons stands, as it says, or as its claims do."""
+        row = api.DaemonRow(
+            daemon=member.name,
+            host=member.host,
+            pid=member.pid,
+            version=member.version,
+            state="silent",
+            partitions=[
+                number
+                for number, owner in enumerate(self._parts.assignment.owners)
+                if owner == key
+            ],
+        )
+        if view is None:
+            return row
+        return msgspec.structs.replace(
+            row,
+            state=view.state,
+            partitions=view.partitions,
+            live=int(view.counters.get("live", 0)),
+            lag=max((each.lag for each in view.owners), default=0),
+        )
+
+    async def own_status(self, _: api.Empty) -> api.Message:
+        """Show how this daemon alone stands: another one asks."""
+        return self._own_status()
+
+    def _own_status(self) -> api.StatusView:
         daemon, parts = self._daemon, self._parts
         counters = {
             key: float(value)
@@ -116,6 +183,7 @@ class DaemonQueries:
             "requests_reasked": float(requests.reasked),
             "requests_parked": float(requests.parked),
         }
+        counters |= {"void": float(parts.intake.void), "dead": float(parts.intake.dead)}
         for name, writer in parts.writers.items():
             statistics = writer.statistics()
             counters[f"writer_{name}_messages"] = float(statistics.messages)
@@ -128,17 +196,62 @@ class DaemonQueries:
             state="degraded" if problems and daemon.state == "ready" else daemon.state,
             durability=daemon.durability,
             uptime_s=daemon.clock.monotonic() - daemon.started_at,
-            partitions=list(range(daemon.config.partitions)),
+            partitions=sorted(parts.owner.partitions.owned),
             counters=counters,
             problems=problems,
+            owners=[
+                api.PartitionRow(
+                    partition=each.partition,
+                    daemon=daemon.name,
+                    epoch=each.epoch,
+                    position=each.position,
+                    lag=parts.readers.lag(each.partition),
+                )
+                for each in parts.owner.partitions.views()
+            ],
         )
 
     async def tree(self, _: api.Empty) -> api.Message:
-        """Show the supervision tree."""
+        """Show the supervision trees of all daemons."""
+        found = await self._peers.ask_all("actor.tree", api.Empty(), api.ActorTree)
+        return api.ActorTree(root=self._tree(), others=[each.root for each in found.values()])
+
+    async def own_tree(self, _: api.Empty) -> api.Message:
+        """Show this daemon's tree alone: another one asks."""
+        return api.ActorTree(root=self._tree())
+
+    def _tree(self) -> api.ActorNode:
         view = self._daemon.tree()
         if view is None:
             raise UnavailableError("the daemon is starting")
-        return api.ActorTree(root=_node(view, self._parts.owner.statistics().live))
+        root = _node(view, self._hosted())
+        return msgspec.structs.replace(root, name=f"{root.name} {self._daemon.name}")
+
+    def _hosted(self) -> list[api.ActorNode]:
+        """Return what stands below the workflows: partitions and the instances in memory."""
+        owner, readers = self._parts.owner, self._parts.readers
+        views = owner.partitions.views()
+        nodes = []
+        if views:
+            epochs = sorted({each.epoch for each in views})
+            numbers = brief([each.partition for each in views])
+            nodes.append(
+                api.ActorNode(
+                    name=f"partitions {numbers}, epochs {epochs[0]}-{epochs[-1]}",
+                    kind="worker",
+                    state="running" if all(each.begun for each in views) else "starting",
+                    queued=max(readers.lag(each.partition) for each in views),
+                )
+            )
+        nodes.append(
+            api.ActorNode(
+                name=f"instances in memory: {len(owner.live)}",
+                kind="worker",
+                state="running",
+                queued=owner.backlog,
+            )
+        )
+        return nodes
 
 
 def _row(view: api.ServiceView) -> api.ServiceRow:
@@ -150,12 +263,10 @@ def _row(view: api.ServiceView) -> api.ServiceRow:
     )
 
 
-def _node(view: ChildView, live: int) -> api.ActorNode:
-    children = [_node(each, live) for each in view.children]
+def _node(view: ChildView, hosted: list[api.ActorNode]) -> api.ActorNode:
+    children = [_node(each, hosted) for each in view.children]
     if view.id == "workflows":
-        children.append(
-            api.ActorNode(name=f"instances in memory: {live}", kind="worker", state="running")
-        )
+        children += hosted
     return api.ActorNode(
         name=view.id,
         kind=view.type,

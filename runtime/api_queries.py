@@ -6,16 +6,14 @@ A query of an instance that is not in memory is a read-only fold: it dispatches 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 import trio
 
-from actors import packs
-from actors.activation import definition_of
 from actors.direct_reader import DirectReader
-from actors.inbound import Delivery, Letter, parse
+from actors.generations import begun, definition_of
+from actors.inbound import parse
 from actors.kernel.blocked import Blocked
 from actors.kernel.instance import Instance
 from actors.router import Presence
@@ -23,9 +21,18 @@ from actors.run_index import Row, RunIndex
 from protocols import api, codec, subjects
 from protocols.archive import ArchiveRecord
 from protocols.effects import Status
-from protocols.errors import BadValueError, MovantError, NotFoundError
-from protocols.mail import AnyMail, Start
+from protocols.errors import (
+    BadValueError,
+    MovantError,
+    NoRespondersError,
+    NotFoundError,
+    UnavailableError,
+    UnknownOutcomeError,
+)
+from protocols.mail import Start
 from runtime.history import entry
+from runtime.peers import Peers, Standing, StandingOf
+from runtime.stored import StoredRuns
 
 if TYPE_CHECKING:
     from runtime.daemon import Daemon
@@ -37,23 +44,56 @@ class RunQueries:
     """Reads instances."""
 
     def __init__(
-        self, daemon: Daemon, mail: DirectReader, archive: DirectReader, events: DirectReader
+        self,
+        daemon: Daemon,
+        mail: DirectReader,
+        archive: DirectReader,
+        events: DirectReader,
+        peers: Peers,
     ) -> None:
         self._daemon = daemon
         self._parts = daemon.parts
         self._mail = mail
+        self._stored = StoredRuns(daemon, mail)
+        self._peers = peers
         self._index = RunIndex(mail, archive, events, daemon.parts.keys)
 
     async def show(self, request: api.RunShow) -> api.Message:
         """Show all that is known about one instance."""
         return await self.view(request.id)
 
+    async def own(self, request: api.RunShow) -> api.Message:
+        """Show an instance as this daemon sees it: another one asks."""
+        return await self._view(request.id)
+
+    async def standing(self, request: StandingOf) -> msgspec.Struct:
+        """Tell another daemon what the streams do not tell about instances that live here."""
+        owner = self._parts.owner
+        statuses = {
+            id_: "blocked" if blocked else "" for id_, (_, blocked) in owner.blocked.items()
+        }
+        waiting = {}
+        for actor in owner.live.values():
+            if actor.instance.status != "running" and not actor.activating:
+                statuses[actor.id] = actor.instance.status
+        for instance in request.ids:
+            if first := self._first_waiting(instance):
+                waiting[instance] = first
+        return Standing(statuses, waiting)
+
+    def _first_waiting(self, instance: str) -> str:
+        actor = self._parts.owner.live.get(instance)
+        waiting = actor.instance.waiting() if actor is not None else []
+        return f"{waiting[0].kind} {waiting[0].path}" if waiting else ""
+
     async def list(self, request: api.RunList) -> api.Message:
         """List instances, the newest first."""
         await self._index.refresh()
-        live = self._parts.owner.live
+        told: dict[str, str] = {}
+        for each in (await self._peers.ask_all("run.standing", StandingOf(), Standing)).values():
+            told |= each.statuses
         rows = [
-            (row, self._status_of(row))
+            (row, self._status_of(row, told))
             for row in self._index.newest()
             if request.workflow in {None, row.workflow}
         ]
@@ -61,10 +101,12 @@ class RunQueries:
             rows = [each for each in rows if each[1] == request.status]
         first = _offset(request.after)
         page = rows[first : first + request.limit]
+        asked = StandingOf([row.id for row, _ in page])
+        waiting: dict[str, str] = {}
+        for each in (await self._peers.ask_all("run.standing", asked, Standing)).values():
+            waiting |= each.waiting
         shown = []
         for row, status in page:
-            actor = live.get(row.id)
-            waiting = actor.instance.waiting() if actor is not None else []
             shown.append(
                 api.RunRow(
                     id=row.id,
@@ -73,7 +115,7 @@ class RunQueries:
                     definition=row.definition,
                     started_at=row.started_at,
                     finished_at=row.finished_at,
-                    waiting=f"{waiting[0].kind} {waiting[0].path}" if waiting else "",
+                    waiting=self._first_waiting(row.id) or waiting.get(row.id, ""),
                 )
             )
         following = first + request.limit
@@ -83,24 +125,27 @@ class RunQueries:
             next=str(following) if following < len(rows) else "",
         )
 
-    def _status_of(self, row: Row) -> Any:
+    def _status_of(self, row: Row, told: dict[str, str]) -> Any:
         if row.status:
             return row.status
+        if row.id in told:
+            return told[row.id] or "running"
         actor = self._parts.owner.live.get(row.id)
         if actor is None or actor.activating:
-            blocked = self._parts.owner.blocked.get(row.id, row.blocked)
+            blocked = self._parts.owner.blocked.get(row.id, (0, row.blocked))[1]
             return "blocked" if blocked else "running"
         return actor.instance.status
 
     async def history(self, request: api.RunHistory) -> api.Message:
         """Read a page of a mailbox; what was packed or archived stands where it was."""
         subjects.check_id(request.id)
-        partition = subjects.partition_of(request.id, self._daemon.config.partitions)
+        partition = self._stored.partition_of(request.id)
         stored = []
-        if self._parts.owner.partitions.marks[partition]:
-            whole, _ = await self._whole(request.id)
+        stand = await self._stored.stand(partition)
+        if stand.mark:
+            whole = await self._stored.messages(request.id, stand)
             stored = [each for each in whole if each.seq > request.after]
-        else:  # nothing was ever purged: a page needs no more than a page
+        else:  # nothing of it was ever purged: a page needs no more than a page
             async for batch in self._mail.follow(
                 subjects.mailbox(request.id, partition), request.after
             ):
@@ -121,8 +166,18 @@ class RunQueries:
         return api.RunResolved(id=self._index.resolve(request.prefix))
 
     async def view(self, instance_id: str) -> api.RunView:
-        """Return all about one instance: from memory, or by a fold that dispatches nothing."""
+        """Return all about one instance: from its owner, or by a fold that dispatches nothing."""
         subjects.check_id(instance_id)
+        partition = subjects.partition_of(instance_id, self._daemon.config.partitions)
+        if member := self._peers.owner_of(partition):
+            request = api.RunShow(id=instance_id)
+            try:
+                return await self._peers.ask(member, "run.show", request, api.RunView)
+            except (UnavailableError, UnknownOutcomeError, NoRespondersError):
+                pass  # it is about to end, or too busy: the streams tell nearly as much
+        return await self._view(instance_id)
+
+    async def _view(self, instance_id: str) -> api.RunView:
         actor = self._parts.owner.live.get(instance_id)
         if actor is not None and not actor.activating and not actor.behind:
             instance = actor.instance
@@ -153,6 +208,7 @@ class RunQueries:
             status=instance.status,
             started_at=instance.started_at,
             finished_at=instance.finished_at,
+            generation=instance.generation,
             input=_value(instance.input, start.content_type if start else ""),
             result=_value(instance.result or b"", ""),
             failure=instance.failure,
@@ -160,11 +216,13 @@ class RunQueries:
             waiting=waiting,
             blocked=_why(blocked) if blocked else (f"daemon: {crash[2]}" if crash else ""),
             counters={
+                "messages": instance.messages,
                 "late": counters.late,
                 "duplicates": counters.duplicates,
                 "early": counters.early,
                 "stray": counters.stray,
             },
+            state_hash=instance.state_hash(),
         )
 
     async def fold(self, instance_id: str, definition: str = "") -> Instance:
@@ -177,57 +235,27 @@ class RunQueries:
     async def _folded(self, instance_id: str, definition: str = "") -> Instance | ArchiveRecord:
         """Return the fold of an instance, or its record when nothing else is left."""
         owner = self._parts.owner
-        partition = subjects.partition_of(instance_id, self._daemon.config.partitions)
-        stored, record = await self._whole(instance_id)
-        mails: list[AnyMail] = []
-        for each in stored:
-            parsed = parse(each, self._parts.keys)
-            if type(parsed) is Letter and not owner.is_void(partition, parsed.mail):
-                mails.append(parsed.mail)
-        if record is not None and all(type(each) is not Start for each in mails):
+        found, record = await self._stored.generation(instance_id)
+        snapshot, mails = found.snapshot, found.mails
+        if record is not None and snapshot is None and all(type(x) is not Start for x in mails):
             return record
-        if not mails:
+        if not mails and snapshot is None:
             raise NotFoundError(f"no instance {instance_id!r}", hint="movant run ls")
-        await owner.activation.load(mails)
-        instance = Instance(
+        await owner.activation.load(mails, snapshot)
+        instance = begun(
             instance_id,
+            snapshot,
             self._parts.definitions.workflow,
-            definition=definition or definition_of(mails),
+            definition or definition_of(mails),
         )
         instance.refolding = True
+        if snapshot is not None:
+            owner.guard.fold(instance, None)
         for number, mail in enumerate(mails, 1):
             owner.guard.fold(instance, mail)
             if number % 200 == 0:
                 await trio.lowlevel.checkpoint()
         return instance
-
-    async def _whole(self, instance_id: str) -> tuple[Sequence[Delivery], ArchiveRecord | None]:
-        """Return all messages of an instance, and its record when it ended long ago."""
-        partition = subjects.partition_of(instance_id, self._daemon.config.partitions)
-        stored = await self._mail.mailbox(subjects.mailbox(instance_id, partition))
-        box = packs.expand(stored)
-        partitions = self._parts.owner.partitions
-        mark = max(partitions.marks[partition], self._mail.floor)
-        if mark <= box.through + 1:
-            return box.messages, None
-        archive = self._parts.archive
-        era = (partitions.era, self._mail.floor)
-        record = await archive.record(partition, instance_id, era)
-        if record is None or record.at >= mark:
-            return box.messages, None
-        history = await archive.history(partition, instance_id, record.at)
-        return packs.union(history, box.messages), record
-
-    async def ended(self, instance_id: str) -> bool:
-        """Tell whether an id is that of an instance that ended so long ago that MAIL forgot."""
-        owner = self._parts.owner
-        partition = subjects.partition_of(instance_id, self._daemon.config.partitions)
-        if owner.partitions.is_new(partition, instance_id, self._daemon.clock.now_ns()):
-            return False
-        return (
-            await self._parts.archive.record(partition, instance_id, owner.partitions.era)
-            is not None
-        )
 
 
 def _of_record(record: ArchiveRecord) -> api.RunView:

@@ -11,7 +11,6 @@ import trio
 
 from actors.direct_reader import DirectReader
 from actors.outbox import first_of
-from actors.spawning import first_start
 from protocols import api, codec, subjects
 from protocols import headers as h
 from protocols.definition import Workflow
@@ -22,10 +21,10 @@ from protocols.errors import (
     RefusedError,
     UnavailableError,
 )
-from protocols.mail import Start
 from protocols.ports import Outgoing
 from runtime.api_queries import RunQueries
 from runtime.ending import Ending
+from runtime.stored import StoredRuns
 
 if TYPE_CHECKING:
     from runtime.daemon import Daemon
@@ -39,7 +38,7 @@ class RunCommands:
     def __init__(self, daemon: Daemon, mail: DirectReader, queries: RunQueries) -> None:
         self._daemon = daemon
         self._parts = daemon.parts
-        self._mail = mail
+        self._stored = StoredRuns(daemon, mail)
         self._queries = queries
         self._view = queries.view
 
@@ -81,7 +80,7 @@ class RunCommands:
 
     async def _begin(self, request: api.RunStart, instance: str, message: Outgoing) -> bool:
         """Write a start; False when there is one already and the policy says return it."""
-        if request.id is None or not await self._queries.ended(instance):
+        if request.id is None or not await self._stored.ended([instance]):
             try:
                 await self._write(message)
             except AlreadyExistsError:
@@ -102,25 +101,33 @@ class RunCommands:
         digest, workflow = await self._parts.definitions.latest(request.workflow)
         ids = [self._daemon.new_id() if item.id is None else item.id for item in request.items]
 
-        ended = {
-            item.id
-            for item in request.items
-            if item.id is not None and await self._queries.ended(item.id)
-        }
+        ended = await self._stored.ended(item.id for item in request.items if item.id is not None)
 
         def message(number: int) -> Outgoing:
             if ids[number] in ended:
                 raise AlreadyExistsError(f"instance {ids[number]!r} exists already")
             return self._start_message(workflow, digest, ids[number], request.items[number].input)
 
-        results = []
-        for number, outcome in enumerate(await self._write_many(len(ids), message)):
-            created, error = True, outcome.error
-            if isinstance(error, AlreadyExistsError):
-                created = ids[number] not in ended and await self._start_behind_signals(
+        written = await self._write_many(len(ids), message)
+        behind: dict[int, bool] = {}
+
+        async def start_behind_signals(number: int) -> None:
+            try:
+                behind[number] = ids[number] not in ended and await self._start_behind_signals(
                     ids[number], message(number)
                 )
-                error = None
+            except MovantError as error:
+                written[number].error = error
+
+        # At once: a request that is repeated has to be answered before it is repeated again.
+        async with trio.open_nursery() as nursery:
+            for number, outcome in enumerate(written):
+                if isinstance(outcome.error, AlreadyExistsError):
+                    nursery.start_soon(start_behind_signals, number)
+        results = []
+        for number, outcome in enumerate(written):
+            created = behind.get(number, True)
+            error = None if number in behind else outcome.error
             results.append(
                 api.StartResult(
                     id=ids[number],
@@ -154,25 +161,21 @@ class RunCommands:
         this very message was ours: its acknowledgement was lost and it was written again.
         """
         partition = subjects.partition_of(instance, self._daemon.config.partitions)
+        starts = f"movant.mail.{partition}.{instance}.start.>"
         # Looked at first: a start that stands in a pack is none to the server.
-        first = await self._first_start(instance, partition)
+        first = await self._stored.first_start(instance)
         cut = message.headers.index(h.EXPECTED_SEQUENCE.encode())
         ours = message.headers[:cut]
         if first is None:
-            starts = f"movant.mail.{partition}.{instance}.start.>"
             lines = f"{h.EXPECTED_SEQUENCE}: 0\r\n{h.EXPECTED_SUBJECT}: {starts}\r\n".encode()
             try:
                 await self._write(Outgoing(message.subject, message.payload, ours + lines))
             except AlreadyExistsError:
-                first = await self._first_start(instance, partition)
+                first = await self._stored.first_start(instance)
             else:
                 return True
         identity = (h.decode(h.block(ours)) or {}).get(h.MESSAGE_ID)
         return first is not None and first.message_id == identity
-
-    async def _first_start(self, instance: str, partition: int) -> Start | None:
-        stored = await self._mail.mailbox(subjects.mailbox(instance, partition))
-        return first_start(stored, self._parts.keys)
 
     async def signal(self, request: api.RunSignal) -> api.Message:
         """Write a signal into a mailbox, before the start or after it."""

@@ -12,7 +12,7 @@ a start, a signal or a cancel that is sent twice happens once.
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, Literal, Self, TypeVar
@@ -31,7 +31,7 @@ from runtime.client_calls import ANSWER_S, PATIENCE_S, Calls
 from runtime.client_watch import watch
 from runtime.clock import SystemClock
 
-WAIT_SLICE_S: Final = 10.0
+WAIT_SLICE_S: Final = 4.0
 """One request waits this long for an end; the next one follows. A daemon that went away in
 between is noticed within this time."""
 _ID_BYTES: Final = 6
@@ -70,15 +70,17 @@ class Client:
         name: str = "movant-client",
         answer_s: float = ANSWER_S,
         patience_s: float = PATIENCE_S,
+        waiting: Callable[[MovantError], None] | None = None,
     ) -> AsyncIterator[Self]:
         """Connect to the daemon at ``url``, or to the one that this machine knows of.
 
-        ``patience_s`` bounds how long a request is tried again while nobody can answer. Raises
+        ``patience_s`` bounds how long a request is tried again while nobody can answer;
+        ``waiting`` is told once per request why. Raises
         NoDaemonError, DisconnectedError, and ConfigurationError for a refused login.
         """
         nats = client_discovery.find(url or "", store)
         async with connect(nats.url, name=name, **client_discovery.login(nats)) as transport:
-            yield cls(Calls(transport, answer_s=answer_s, patience_s=patience_s))
+            yield cls(Calls(transport, answer_s=answer_s, patience_s=patience_s, waiting=waiting))
 
     @property
     def calls(self) -> Calls:

@@ -13,26 +13,30 @@ import msgspec
 
 from actors.bundle import Packed
 from actors.checkpoint import Epochs
-from actors.direct_reader import DirectReader
-from actors.inbound import DeadLetter, Delivery, Letter, Marker, parse
-from actors.kernel.instance import Instance
-from actors.kv import Kv
-from actors.kv_definitions import KvDefinitionStore
+from actors.generations import begun, generation_start
+from actors.inbound import DeadLetter, Delivery, Letter, parse
 from actors.loading import load
+from actors.partitions import is_void
 from protocols import codec
+from protocols.api import (
+    EpochMarker,
+    MessagePage,
+    RunMessages,
+    StoredMessage,
+    WorkflowFetch,
+    WorkflowPacked,
+)
 from protocols.definition import Workflow
 from protocols.effects import Status
 from protocols.errors import BadValueError, MovantError, NotFoundError
 from protocols.failure import Failure
-from protocols.mail import AnyMail, AttemptRefused, AttemptTimedOut, Pinned
+from protocols.mail import AnyMail
 from protocols.subjects import check_id
 from protocols.tokens import KeyRing
 from runtime.client import Client
 from runtime.version import VERSION
 
 FORMAT: Final = 1
-STREAM: Final = "MAIL"
-DEFINITIONS: Final = "movant_definitions"
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -86,16 +90,22 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
 async def record(client: Client, run: str, now_ns: int) -> Recording:
     """Read the whole mailbox of a run.
 
-    Raises NotFoundError, and UnavailableError when this login may not read the streams.
+    Raises NotFoundError.
     """
     view = await client.show(check_id(run))
     dead = [entry.seq async for entry in client.history(run) if entry.kind == "dead"]
-    transport = client.calls.transport
-    async with DirectReader(transport, STREAM) as reader:
-        stored = await reader.subject(f"movant.mail.*.{run}.>")
-        partition = stored[0].subject.split(".")[2] if stored else "0"
-        marks = await reader.subject(f"movant.mail.{partition}._owner")
-    markers = [parse(each, _ANY_TOKEN) for each in marks]
+    stored: list[StoredMessage] = []
+    markers: list[EpochMarker] = []
+    after = 0
+    while True:
+        page = await client.calls.call(
+            "run.messages", RunMessages(id=run, after=after), MessagePage
+        )
+        stored += page.messages
+        markers = markers or page.markers
+        after = page.next
+        if not after:
+            break
     return Recording(
         id=run,
         workflow=view.workflow,
@@ -112,7 +122,7 @@ async def record(client: Client, run: str, now_ns: int) -> Recording:
         messages=tuple(
             Stored(each.seq, each.at, each.subject, each.headers, each.payload) for each in stored
         ),
-        markers=tuple((each.seq, each.epoch) for each in markers if isinstance(each, Marker)),
+        markers=tuple((each.seq, each.epoch) for each in markers),
         dead=tuple(dead),
         data=await _definition(client, view.definition),
     )
@@ -154,9 +164,12 @@ def replay(recording: Recording, packed: Packed | None = None) -> Replayed:
             raise NotFoundError(f"definition {digest} has no workflow {name!r}")
         return workflows[name]
 
-    instance = Instance(recording.id, find)
+    snapshot, mails = generation_start(_mails(recording))
+    # Not of the snapshot: what is tried here is the code at hand.
+    instance = begun(recording.id, snapshot, find, digest if snapshot is not None else "")
     instance.refolding = True
-    mails = _mails(recording)
+    if snapshot is not None:
+        instance.begin()
     for mail in mails:
         instance.fold(mail)
     outcome = Outcome(
@@ -198,12 +211,8 @@ def _mails(recording: Recording) -> list[AnyMail]:
         parsed = parse(delivery, _ANY_TOKEN)
         if isinstance(parsed, DeadLetter) or each.seq in dead or not isinstance(parsed, Letter):
             continue
-        mail = parsed.mail
-        if isinstance(mail, Pinned | AttemptTimedOut | AttemptRefused):
-            if not epochs.is_void(mail.seq, mail.epoch):
-                mails.append(mail)
-        else:
-            mails.append(mail)
+        if not is_void(epochs, parsed.mail):
+            mails.append(parsed.mail)
     return mails
 
 
@@ -227,6 +236,9 @@ async def _definition(client: Client, digest: str) -> bytes:
     if not digest:
         return b""
     try:
-        return await KvDefinitionStore(Kv(client.calls.transport, DEFINITIONS)).get(digest)
+        found = await client.calls.call(
+            "workflow.fetch", WorkflowFetch(hash=digest), WorkflowPacked
+        )
     except MovantError:
         return b""
+    return found.data

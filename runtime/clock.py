@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import secrets
 import time
+from typing import Final
+
+_BOOTTIME: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""On macOS the monotonic clock itself goes on while the machine sleeps."""
 
 
 class SystemClock:
@@ -16,6 +20,10 @@ class SystemClock:
     def monotonic(self) -> float:
         """Return seconds that never step back."""
         return time.monotonic()
+
+    def boottime(self) -> float:
+        """Return seconds that never step back and go on while the machine is suspended."""
+        return time.clock_gettime(_BOOTTIME)
 
 
 class SystemEntropy:

@@ -46,11 +46,16 @@ class NatsConfig(Section, frozen=True, kw_only=True):
     """Which NATS to use and as whom. An empty ``url`` means the embedded server."""
 
     url: str = ""
+    """Several servers of a cluster are joined by commas."""
     user: str = ""
     password: str = ""
     token: str = ""
     credentials: str = ""
     """Path of a credentials file (JWT and nkey)."""
+    nkey: str = ""
+    """Path of the seed of a user's nkey."""
+    inbox_prefix: str = "_INBOX"
+    """Where answers come, for users who may not subscribe to ``_INBOX.>``."""
     tls_ca: str = ""
     """Path of the certificates to trust; empty: those of the system."""
     tls_cert: str = ""
@@ -122,11 +127,11 @@ class DaemonConfig(Section, frozen=True, kw_only=True):
     retention: RetentionConfig = RetentionConfig()
     http: HttpConfig = HttpConfig()
     log: LogConfig = LogConfig()
-    partitions: Annotated[int, Meta(ge=1, le=1024)] = 64
+    partitions: Annotated[int, Meta(ge=1, le=512)] = 64
     """Fixed when the streams are created; ownership moves between daemons in these units."""
     replicas: Annotated[int, Meta(ge=1, le=5)] = 1
-    lease_wait_s: Seconds = 12.0
-    """How long a start waits for the lease of a daemon that has ended or is about to."""
+    reask_s: Seconds = 30.0
+    """An answer that has not come after this time is asked for again, with the same key."""
     drain_timeout_s: Seconds = 30.0
     """How long a shutdown waits for what is under way; whatever is not done is done later."""
     services: dict[str, str] = {}
@@ -219,7 +224,9 @@ def flatten(config: DaemonConfig) -> dict[str, Any]:
 
 
 def redacted(url: str) -> str:
-    """Return a URL without the password or token in it."""
+    """Return a URL, or several joined by commas, without the passwords or tokens in it."""
+    if "," in url:
+        return ",".join(map(redacted, url.split(",")))
     scheme, separator, rest = url.rpartition("://")
     login, at, host = rest.rpartition("@")
     if not at:

@@ -16,6 +16,7 @@ come after it are made anew from it.
 from __future__ import annotations
 
 import socket
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, cast
@@ -25,39 +26,46 @@ import trio
 
 from actors import streams
 from actors.archive import Archive
+from actors.assignment import Assignment
 from actors.dead_letters import DeadLetters
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
+from actors.ferry import Ferry
 from actors.fold_guard import FoldGuard
+from actors.intake import Intake
 from actors.kv import Kv
 from actors.kv_definitions import KvDefinitionStore
 from actors.late import Late
 from actors.leases import Leases
 from actors.local import LocalService, RunLocal
+from actors.markers import mark
+from actors.neighbours import refuse_captors
 from actors.outbox import Outbox, ttl
 from actors.owner import Owner
 from actors.packing import pack
-from actors.partitions import FencedError
+from actors.readers import Readers
 from actors.requests import Requests
 from actors.router import Router
 from actors.spawning import Spawning
-from actors.stream_reader import StreamReader
+from actors.strays import Strays
 from actors.stream_writer import StreamWriter
 from actors.system import open_system
 from protocols.errors import ConfigurationError, MovantError
-from protocols.tokens import KeyRing
 from runtime import collector
-from runtime.bridge.transport import connect
+from runtime.bridge.connection import connect
 from runtime.checkpoints import Checkpoints
-from runtime.client_discovery import login
+from runtime.client_discovery import login, own_login
 from runtime.clock import SystemClock, SystemEntropy
 from runtime.config import DaemonConfig
-from runtime.epochs import mark
 from runtime.gateway import Gateway
 from runtime.health import serve_health
-from runtime.identity import is_dead, own_lease
+from runtime.identity import ALIVE, is_dead, own_member
 from runtime.parts import Parts
-from runtime.retention import collect, first_of_mail
+from runtime.peers import Peers, Registered
+from runtime.problems import problems
+from runtime.reply_keys import load_keys
+from runtime.retention import collect
+from runtime.server.accounts import foreign_subjects
 from runtime.server.configuration import Settings
 from runtime.server.embedded import EmbeddedServer
 from runtime.started import Looking, WhenUp
@@ -70,7 +78,6 @@ from supervisors.tree import SupervisorSpec, build
 
 VERSION: Final = metadata.version("movant")
 STREAMS: Final = ("MAIL", "TIMERS", "EVENTS", "ARCHIVE", "DEAD")
-REPLY_KEY_BYTES: Final = 32
 
 log = structlog.get_logger()
 
@@ -83,6 +90,8 @@ class Daemon:
         self.clock = SystemClock()
         self.entropy = SystemEntropy()
         self.parts = Parts()
+        self.key = self.entropy.token(8)
+        """Which daemon this is among those of its NATS account, in this life."""
         self.state = "starting"
         self.started_at = self.clock.monotonic()
         self._drain = trio.Event()
@@ -121,21 +130,7 @@ class Daemon:
 
     def problems(self) -> list[str]:
         """Return what a person should look at."""
-        found = []
-        transport = getattr(self.parts, "transport", None)
-        if transport is None or not transport.connected:
-            found.append("no connection to NATS")
-        owner = getattr(self.parts, "owner", None)
-        if owner is not None and owner.crashes:
-            found.append(f"{len(owner.crashes)} instances crashed in this daemon")
-        router = getattr(self.parts, "router", None)
-        if router is not None:
-            found += [
-                f"stream {each.captured_by} captures {each.subject}"
-                for each in router.views()
-                if each.captured_by
-            ]
-        return found
+        return problems(self.parts)
 
     def drain(self) -> None:
         """Begin a graceful stop. Idempotent."""
@@ -181,13 +176,14 @@ class Daemon:
     async def _finish(self) -> None:
         """Take nothing new, let what is under way be stored, write the last checkpoint."""
         parts = self.parts
-        parts.reader.stop()
+        await streams.patiently(parts.leases.drain)
+        parts.readers.stop()
         await parts.owner.drained()
         await parts.local.drained()
         for name in STREAMS:
             await parts.writers[name].drained()
-        await parts.checkpoints.store(parts.owner.checkpoint())
-        await parts.leases.release()
+        await streams.patiently(parts.assignment.give_all)
+        await streams.patiently(parts.leases.leave)
 
     # The tree.
 
@@ -220,7 +216,7 @@ class Daemon:
                 children=(
                     ChildSpec(id="api", start=self._api),
                     ChildSpec(id="health", start=self._health),
-                    ChildSpec(id="collector", start=self._collect),
+                    ChildSpec(id="collector", start=partial(collect, self)),
                 ),
             ),
         ]
@@ -243,39 +239,35 @@ class Daemon:
                     durability=chosen.durability,
                     store_bytes_max=chosen.file_store_bytes_max,
                     free_bytes_min=chosen.free_bytes_min,
+                    foreign=foreign_subjects(self.config.services),
                 )
             )
         await server.run(Looking(task_status, lambda url: setattr(self, "url", url)))
 
     async def _bridge(self, *, task_status: ChildStatus) -> None:
-        async with connect(
-            self.url, name=f"movant {self.name}", **login(self.config.nats)
-        ) as transport:
+        nats = self.config.nats
+        if not nats.url:
+            nats = own_login(self.config.server.store, self.url, "daemon")
+        async with connect(self.url, name=f"movant {self.name}", **login(nats)) as transport:
             self.parts.transport = transport
             task_status.started()
             await transport.wait_failed()
 
     async def _store(self, *, task_status: ChildStatus) -> None:
-        """Check streams, load keys, take the lease, run the writers."""
+        """Check streams, load keys, join the other daemons, run the writers."""
         parts, config = self.parts, self.config
         transport = parts.transport
         try:
+            await refuse_captors(transport, foreign_subjects(config.services))
             await streams.ensure(
                 transport,
                 streams.wanted(partitions=config.partitions, replicas=config.replicas),
             )
-            parts.keys = await self._keys(Kv(transport, "movant_keys"))
-            parts.leases = Leases(
-                Kv(transport, "movant_leases"),
-                self.clock,
-                own_lease(self.name),
-                is_dead,
-            )
-            epoch = await parts.leases.take(wait_s=config.lease_wait_s)
+            keys = Kv(transport, "movant_keys")
+            parts.keys = await streams.patiently(lambda: load_keys(keys, self.entropy))
         except ConfigurationError as error:
             self._give_up(error)
             raise
-        log.info("lease.taken", epoch=epoch)
         checkpoints = Kv(transport, "movant_checkpoints")
         parts.definition_store = KvDefinitionStore(Kv(transport, "movant_definitions"))
         parts.definitions = Definitions(parts.definition_store)
@@ -284,11 +276,24 @@ class Daemon:
             for name in (*STREAMS, checkpoints.stream)
         }
         parts.checkpoints = Checkpoints(checkpoints, parts.writers[checkpoints.stream])
-        async with trio.open_nursery() as nursery:
-            for writer in parts.writers.values():
-                await nursery.start(writer.run)
-            nursery.start_soon(parts.leases.run)
-            task_status.started()
+        parts.leases = Leases(
+            Kv(transport, "movant_leases"),
+            self.clock,
+            self.key,
+            own_member(self.name, self.version),
+            is_dead,
+            partitions=config.partitions,
+        )
+        ALIVE.add(self.key)
+        try:
+            async with trio.open_nursery() as nursery:
+                for writer in parts.writers.values():
+                    await nursery.start(writer.run)
+                await streams.patiently(parts.leases.join)
+                nursery.start_soon(parts.leases.run)
+                task_status.started()
+        finally:
+            ALIVE.discard(self.key)
 
     async def _actors(self, *, task_status: ChildStatus) -> None:
         async with open_system() as system:
@@ -312,16 +317,15 @@ class Daemon:
     async def _workflows(self, *, task_status: ChildStatus) -> None:
         """Recover and host instances."""
         parts, config = self.parts, self.config
-        stored = await parts.checkpoints.load()
-        dead = DeadLetters(parts.writers["DEAD"])
         retention = config.retention
         async with (
-            DirectReader(parts.transport, "MAIL") as mailboxes,
+            DirectReader(parts.transport, "MAIL", replicas=config.replicas) as mailboxes,
             DirectReader(parts.transport, "ARCHIVE") as archived,
             trio.open_nursery() as nursery,
         ):
             parts.mailboxes = mailboxes
             parts.archive = Archive(parts.transport, archived, replicas=config.replicas)
+            await streams.patiently(mailboxes.first)
             local = parts.system.start(LocalService, parts.writers["MAIL"])
             parts.local = cast("LocalService", parts.system.registry.actor_of(local))
             owner = parts.owner = Owner(
@@ -332,13 +336,9 @@ class Daemon:
                 mailboxes,
                 guard=FoldGuard(self.clock),
                 partitions=config.partitions,
-                epoch=parts.leases.epoch,
                 archive=parts.archive,
-                first=await first_of_mail(parts.transport),
                 live_max=config.limits.live_instances_max,
-                checkpoints=stored,
-                dead=dead.take,
-                refill=lambda: parts.reader.refill(),  # noqa: PLW0108  # made below
+                refill=lambda: parts.readers.refill(),  # noqa: PLW0108  # made below
             )
             parts.requests = Requests(
                 parts.transport,
@@ -348,6 +348,9 @@ class Daemon:
                 live=owner.live.values,
                 decide=owner.decisions.attempt,
                 local=lambda _, ask, reply: local.tell(RunLocal(ask, reply)),
+                may_act=lambda partition: parts.leases.held and owner.acts_in(partition),
+                rouse=owner.rouse,
+                reask_s=config.reask_s,
             )
             outbox = parts.outbox = Outbox(
                 parts.writers,
@@ -359,44 +362,64 @@ class Daemon:
                     config.partitions,
                     nursery.start_soon,
                 ),
-                position=owner.handed,
+                position=owner.partitions.known_to,
                 finished_s=retention.finished_s,
                 events_s=retention.events_s,
             )
-            late = Late(
-                parts.writers["MAIL"],
-                parts.writers["EVENTS"],
-                event_lines=ttl(retention.events_s),
-            )
+            events_ttl = ttl(retention.events_s)
+            late = Late(parts.writers["MAIL"], parts.writers["EVENTS"], event_lines=events_ttl)
             owner.wire(parts.requests, outbox, late)
-            parts.reader = StreamReader(
+            dead = DeadLetters(parts.writers["DEAD"])
+            intake = parts.intake = Intake(
+                owner,
+                parts.keys,
+                dead=dead.take,
+                lost=lambda partition: parts.assignment.lost(partition),  # noqa: PLW0108  # below
+            )
+            parts.readers = Readers(
                 parts.transport,
                 self.entropy,
-                stream="MAIL",
-                after=owner.after,
-                sink=owner.take,
+                owner.partitions,
+                take=intake.take,
+                take_all=intake.take_all,
                 demand=owner.demand,
+            )
+            parts.assignment = Assignment(
+                parts.leases,
+                owner,
+                parts.readers,
+                parts.checkpoints,
+                partial(mark, parts.writers["MAIL"], self.name),
             )
             for path in config.workflows:
                 await self.register(path)
-            nursery.start_soon(self._host, owner)
+            strays = Strays(
+                parts.transport,
+                self.entropy,
+                Kv(parts.transport, "movant_checkpoints"),
+                dead,
+                lambda: owner.acts_in(0),
+            )
+            nursery.start_soon(strays.run)
+            await nursery.start(self._host, owner)
             await nursery.start(parts.requests.run)
-            await nursery.start(parts.reader.run)
+            await nursery.start(parts.readers.run)
             parts.transport.on_state(
                 lambda up: parts.requests.reconnected() if up and owner is parts.owner else None
             )
-            await self._mark(parts.leases.epoch)
+            await nursery.start(parts.assignment.run)
             await owner.caught_up()
             log.info("owner.caught_up", position=owner.statistics().position)
             nursery.start_soon(parts.checkpoints.run, owner.checkpoint)
+            if config.replicas > 1:  # one server goes on importing at once
+                parts.ferry = Ferry(parts.transport, parts.writers["MAIL"], owner.acts_in)
+                nursery.start_soon(parts.ferry.run)
             nursery.start_soon(collector.tidy, lambda: len(owner.live))
             task_status.started()
 
-    async def _host(self, owner: Owner) -> None:
+    async def _host(self, owner: Owner, *, task_status: trio.TaskStatus[None]) -> None:
         try:
-            await owner.run()
-        except FencedError as error:
-            self._give_up(error)
+            await owner.run(task_status=task_status)
         finally:
             owner.close()
             owner.guard.close()
@@ -404,9 +427,6 @@ class Daemon:
 
     async def _api(self, *, task_status: ChildStatus) -> None:
         await Gateway(self).run(task_status=task_status)
-
-    async def _collect(self, *, task_status: ChildStatus) -> None:
-        await collect(self, task_status=task_status)
 
     async def _health(self, *, task_status: ChildStatus) -> None:
         await serve_health(self, task_status=task_status)
@@ -425,21 +445,6 @@ class Daemon:
         packed = await trio.to_thread.run_sync(pack, path)
         await self.parts.definitions.register(packed)
         self.parts.owner.registered(packed.workflows)
+        Peers(self).tell_all("registered", Registered(list(packed.workflows)))
         log.info("workflow.registered", hash=packed.hash, workflows=list(packed.workflows))
         return list(packed.workflows)
-
-    async def _keys(self, kv: Kv) -> KeyRing:
-        """Load the reply keys; make the first one."""
-        found = {each.key: each.value for each in await kv.all()}
-        if not found:
-            key_id = self.entropy.token(2)
-            await kv.put(key_id, bytes.fromhex(self.entropy.token(REPLY_KEY_BYTES)), revision=0)
-            found = {each.key: each.value for each in await kv.all()}
-        return KeyRing(list(found)[-1], found)
-
-    async def _mark(self, epoch: int) -> None:
-        """Begin our epoch in every partition."""
-        writer = self.parts.writers["MAIL"]
-        for partition in range(self.config.partitions):
-            mark(writer, partition, epoch, self.name)
-        await writer.drained()

@@ -26,9 +26,11 @@ from protocols.errors import (
 )
 from protocols.ports import Frame, Outgoing
 from runtime.api_daemon import DaemonQueries
+from runtime.api_operations import OperatorQueries
 from runtime.api_queries import RunQueries
 from runtime.api_runs import RunCommands
 from runtime.discovery import Discovery
+from runtime.peers import Peers, Registered, StandingOf
 
 if TYPE_CHECKING:
     from runtime.daemon import Daemon
@@ -39,7 +41,10 @@ VALUED: Final = frozenset({"run.start", "run.start_many", "run.signal"})
 
 log = structlog.get_logger()
 
-Handler = Callable[[Any], Awaitable[api.Message]]
+Handler = Callable[[Any], Awaitable[msgspec.Struct]]
+PEER: Final = "peer:"
+"""Prefix of the verbs that only daemons ask; no subject of a client's can contain it."""
+_TO_ALL: Final = subjects.peer(subjects.PEERS, "")
 
 
 class Gateway:
@@ -52,8 +57,15 @@ class Gateway:
         self._served: dict[str, int] = {}
         self._handlers: dict[str, Handler] = {}
         self._nursery: trio.Nursery
-        self._decoders = {
+        self._decoders: dict[str, msgspec.json.Decoder[Any]] = {
             verb: msgspec.json.Decoder(found.request) for verb, found in api.VERBS.items()
+        }
+        self._decoders |= {
+            f"{PEER}run.show": msgspec.json.Decoder(api.RunShow),
+            f"{PEER}run.standing": msgspec.json.Decoder(StandingOf),
+            f"{PEER}status": msgspec.json.Decoder(api.Empty),
+            f"{PEER}actor.tree": msgspec.json.Decoder(api.Empty),
+            f"{PEER}registered": msgspec.json.Decoder(Registered),
         }
 
     async def run(self, *, task_status: ChildStatus) -> None:
@@ -63,14 +75,29 @@ class Gateway:
             DirectReader(transport, "MAIL") as mail,
             DirectReader(transport, "ARCHIVE") as archive,
             DirectReader(transport, "EVENTS") as events,
+            DirectReader(transport, "DEAD") as dead,
             trio.open_nursery() as self._nursery,
         ):
             discovery = Discovery(transport)
-            queries = RunQueries(self._daemon, mail, archive, events)
+            peers = Peers(self._daemon)
+            queries = RunQueries(self._daemon, mail, archive, events, peers)
             commands = RunCommands(self._daemon, mail, queries)
-            self._handlers = handlers(commands, queries, DaemonQueries(self._daemon, discovery))
+            about = DaemonQueries(self._daemon, discovery, peers)
+            self._handlers = handlers(
+                commands, queries, about, OperatorQueries(self._daemon, mail, dead)
+            )
+            self._handlers |= {
+                f"{PEER}run.show": queries.own,
+                f"{PEER}run.standing": queries.standing,
+                f"{PEER}status": about.own_status,
+                f"{PEER}actor.tree": about.own_tree,
+                f"{PEER}registered": about.registered,
+            }
             subscriptions = [
-                await transport.subscribe(subjects.api(">"), self._take, queue="movant"),
+                await transport.subscribe(subjects.api(">"), self._take_new, queue="movant"),
+                await transport.subscribe(subjects.api_again(">"), self._take),
+                await transport.subscribe(subjects.peer(self._daemon.key, ">"), self._take),
+                await transport.subscribe(subjects.peer(subjects.PEERS, ">"), self._take),
                 *await discovery.serve(
                     name="movant",
                     version=self._daemon.version,
@@ -87,10 +114,15 @@ class Gateway:
                 for each in subscriptions:
                     each.unsubscribe()
 
+    def _take_new(self, frames: Sequence[Frame]) -> None:
+        """Take what one daemon has to answer; what is asked again comes to all of them."""
+        self._take([each for each in frames if not each.subject.startswith(subjects.API_AGAIN)])
+
     def _take(self, frames: Sequence[Frame]) -> None:
         limit = self._daemon.config.limits.api_requests_max
         for frame in frames:
-            if not subjects.is_reply(frame.reply):
+            told = not frame.reply and frame.subject.startswith(_TO_ALL)
+            if not (told or subjects.is_reply(frame.reply)):
                 continue
             if self._open >= limit:
                 self._refuse(
@@ -101,7 +133,7 @@ class Gateway:
             self._nursery.start_soon(self._serve, frame)
 
     async def _serve(self, frame: Frame) -> None:
-        verb = frame.subject.removeprefix("movant.api.")
+        verb = _verb(frame.subject)
         try:
             handler = self._handlers.get(verb)
             if handler is None:
@@ -119,7 +151,8 @@ class Gateway:
             payload = msgspec.json.encode(result)
             if len(payload) > self._transport.payload_bytes_max:
                 raise OverloadedError("the answer is too large", hint="ask for fewer rows")
-            self._transport.publish(Outgoing(frame.reply, payload))
+            if frame.reply:
+                self._transport.publish(Outgoing(frame.reply, payload))
         except MovantError as error:
             self._refuse(frame, error)
         except Exception as error:  # a defect in one handler stops no other
@@ -129,6 +162,8 @@ class Gateway:
             self._open -= 1
 
     def _refuse(self, frame: Frame, error: MovantError) -> None:
+        if not frame.reply:
+            return
         payload = msgspec.json.encode(api.error_reply(error))
         lines = h.encode(api.error_headers(error))
         try:
@@ -137,8 +172,18 @@ class Gateway:
             return  # nobody can be told
 
 
+def _verb(subject: str) -> str:
+    """Return the verb that a request asks for."""
+    if subject.startswith("movant.peer."):
+        return PEER + subject.split(".", 3)[3]
+    return subject.removeprefix(subjects.API_AGAIN).removeprefix("movant.api.")
+
+
 def handlers(
-    commands: RunCommands, queries: RunQueries, daemon: DaemonQueries
+    commands: RunCommands,
+    queries: RunQueries,
+    daemon: DaemonQueries,
+    operator: OperatorQueries,
 ) -> dict[str, Handler]:
     """Return the handler of each verb."""
     found: dict[str, Handler] = {
@@ -153,13 +198,20 @@ def handlers(
         "run.ls": queries.list,
         "run.history": queries.history,
         "run.resolve": queries.resolve,
+        "run.messages": operator.messages,
         "workflow.ls": daemon.workflows,
         "workflow.show": daemon.workflow,
         "workflow.register": daemon.register,
+        "workflow.fetch": operator.fetch,
         "service.ls": daemon.services,
         "service.show": daemon.service,
         "status": daemon.status,
         "actor.tree": daemon.tree,
+        "check": operator.check,
+        "dead.ls": operator.dead_list,
+        "dead.show": operator.dead_show,
+        "dead.replay": operator.dead_replay,
+        "dead.purge": operator.dead_purge,
     }
     assert found.keys() == api.VERBS.keys()
     return found

@@ -14,6 +14,7 @@ from protocols.mail import (
     AttemptTimedOut,
     Cancel,
     ChildEnded,
+    Continued,
     Fired,
     Migrate,
     Pinned,
@@ -39,7 +40,7 @@ def entry(delivery: Delivery, parsed: Parsed) -> HistoryEntry:
     return HistoryEntry(seq=delivery.seq, at=delivery.at, **facts)
 
 
-def _facts(mail: Any) -> dict[str, Any]:  # noqa: C901  # one case per kind
+def _facts(mail: Any) -> dict[str, Any]:  # noqa: C901, PLR0912  # one case per kind
     match mail:
         case Start():
             summary = f"definition {mail.definition}" if mail.definition else "not pinned"
@@ -88,6 +89,12 @@ def _facts(mail: Any) -> dict[str, Any]:  # noqa: C901  # one case per kind
                 "summary": mail.status,
                 "failure": mail.failure,
                 "body": _value(mail.body, ""),
+            }
+        case Continued():
+            return {
+                "kind": "owner.continued",
+                "summary": f"generation {mail.generation} since {mail.through}",
+                "body": _value(mail.snapshot.start.body, mail.snapshot.start.content_type),
             }
         case Migrate():
             return {"kind": "control.migrate", "summary": f"definition {mail.definition}"}

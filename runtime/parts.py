@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from actors.archive import Archive
+from actors.assignment import Assignment
 from actors.collector import Collector
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
+from actors.ferry import Ferry
+from actors.intake import Intake
 from actors.kv_definitions import KvDefinitionStore
 from actors.leases import Leases
 from actors.local import LocalService
 from actors.outbox import Outbox
 from actors.owner import Owner
+from actors.readers import Readers
 from actors.requests import Requests
 from actors.router import Router
-from actors.stream_reader import StreamReader
 from actors.stream_writer import StreamWriter
 from actors.system import ActorSystem
 from protocols.tokens import KeyRing
@@ -38,8 +41,12 @@ class Parts:
     local: LocalService
     owner: Owner
     requests: Requests
-    reader: StreamReader
+    intake: Intake
+    readers: Readers
+    assignment: Assignment
     mailboxes: DirectReader
     archive: Archive
     outbox: Outbox
     collector: Collector
+    ferry: Ferry
+    """Only with replicas."""

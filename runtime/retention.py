@@ -3,74 +3,96 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import msgspec
 import trio
 
+from actors import strays
+from actors.checkpoint import Checkpoint
 from actors.collection import Settings
 from actors.collector import Collector
 from actors.dead_letters import envelope
 from actors.inbound import DeadLetter
+from actors.kv import Kv
+from actors.markers import mark
+from actors.partitions import Partition
+from actors.purging import Purging
 from actors.stream_writer import StreamWriter
 from protocols.errors import MovantError, UnavailableError
-from protocols.mail import AnyMail
-from protocols.ports import Outgoing, Transport
-from runtime.epochs import mark
+from protocols.ports import Outgoing
 
 if TYPE_CHECKING:
     from runtime.daemon import Daemon
     from supervisors.child import ChildStatus
 
-ANSWER_S: Final = 10.0
 LOOK_S: Final = 0.2
+LOOKS_MAX: Final = 50
+"""Looks at whether marks are stored, before a pass is given up."""
+
+_NONE: Final = Checkpoint()
 
 
 class OwnerTerritory:
-    """``actors.collector.Territory`` of a daemon that owns all partitions under one epoch."""
+    """``actors.territory.Territory`` of a daemon."""
 
-    def __init__(self, daemon: Daemon) -> None:
+    def __init__(self, daemon: Daemon, purging: Purging) -> None:
         self._daemon = daemon
+        self._purging = purging
         self._parts = daemon.parts
         self._owner = daemon.parts.owner
+        self._kv = Kv(daemon.parts.transport, "movant_checkpoints")
 
-    def owned(self) -> Collection[int]:
-        """Return the partitions in which our own marker stands."""
-        return self._owner.partitions.owned()
+    def owned(self) -> list[Partition]:
+        """Return the partitions that this daemon acts in, by number."""
+        found = self._owner.partitions.owned
+        return [found[number] for number in sorted(found) if self.holds(found[number])]
 
-    def position(self, partition: int) -> int:
-        """Return the position at or below which everything is folded."""
-        return max(self._owner.folded_to(), self._owner.partitions.starts[partition])
+    def holds(self, partition: Partition) -> bool:
+        """Tell whether a partition is still ours, under the same epoch, and stays so."""
+        found = self._owner.partitions.owned.get(partition.number)
+        return found is partition and partition.begun and not partition.leaving
 
-    def mark(self, partition: int) -> int:
-        """Return the mark of a partition."""
-        return self._owner.partitions.marks[partition]
-
-    def is_void(self, partition: int, mail: AnyMail) -> bool:
-        """Tell whether a message stands behind a marker with a higher epoch."""
-        return self._owner.is_void(partition, mail)
+    def positions(self) -> Mapping[int, int]:
+        """Return P by partition."""
+        return self._owner.positions()
 
     async def finishing(self) -> None:
         """Wait until the records that are under way now are acknowledged."""
         await self._parts.outbox.recorded()
 
-    def tick(self, partition: int) -> None:
+    async def tick(self, partitions: Collection[Partition]) -> None:
         """Write our marker again."""
-        writer = self._parts.writers["MAIL"]
-        mark(writer, partition, self._parts.leases.epoch, self._daemon.name)
+        epochs = {each.number: each.epoch for each in partitions}
+        await mark(self._parts.writers["MAIL"], self._daemon.name, epochs)
 
-    async def set_marks(self, marks: Mapping[int, tuple[int, int]]) -> None:
-        """Raise marks and return when they are stored."""
-        owner = self._owner
-        for partition, (found, at) in marks.items():
-            owner.partitions.set_mark(partition, found, at)
-        await self._parts.checkpoints.store(owner.checkpoint())
-        while True:
-            stored = await self._parts.checkpoints.marks()
-            if all(stored.get(each, 0) >= wanted for each, (wanted, _) in marks.items()):
+    async def set_marks(self, marks: Mapping[Partition, tuple[int, int]]) -> None:
+        """Raise marks and return when they are stored, or no longer ours to store."""
+        for partition, (at, time) in marks.items():
+            if self.holds(partition):
+                self._owner.partitions.raise_mark(partition, at, time)
+        for _ in range(LOOKS_MAX):
+            await self._parts.checkpoints.store(self._owner.checkpoint())
+            stored = await self._parts.checkpoints.all()
+            if all(
+                stored.get(each.number, _NONE).mark >= at or not self.holds(each)
+                for each, (at, _) in marks.items()
+            ):
                 return
-            # One was refused, or a replica is behind: the next checkpoint has the marks too.
+            # Another writing of ours came in between, or a replica is behind.
             await trio.sleep(LOOK_S)
+        raise UnavailableError("marks of partitions are not stored")
+
+    async def floor(self) -> int:
+        """Return the least stored mark of all partitions, not above a stray that is not kept."""
+        stored = await self._parts.checkpoints.all()
+        count = self._daemon.config.partitions
+        least = min(stored.get(each, _NONE).mark for each in range(count))
+        if least > 1:
+            entry = await self._kv.get(strays.KEY)
+            stray = await self._purging.next(strays.FILTER, int(entry.value) if entry else 0)
+            if stray:
+                least = min(least, stray)
+        return least
 
     def abandon(self, instance: str) -> bool:
         """Stop folding an instance that never started; False when it did."""
@@ -97,15 +119,12 @@ async def collect(daemon: Daemon, *, task_status: ChildStatus) -> None:
         for each in dead:
             await _written(letters, envelope(each))
 
-    async def least_mark() -> int:
-        stored = await parts.checkpoints.marks()
-        return min(stored.get(each, 0) for each in range(config.partitions))
-
+    purging = Purging(parts.transport)
     parts.collector = Collector(
-        parts.transport,
+        purging,
         daemon.clock,
         parts.keys,
-        OwnerTerritory(daemon),
+        OwnerTerritory(daemon, purging),
         parts.mailboxes,
         parts.archive,
         Settings(
@@ -118,7 +137,6 @@ async def collect(daemon: Daemon, *, task_status: ChildStatus) -> None:
         partitions=config.partitions,
         packs_writer=packs,
         bundle_writer=bundles,
-        least_mark=least_mark,
         dead=bury,
     )
     async with trio.open_nursery() as nursery:
@@ -127,15 +145,6 @@ async def collect(daemon: Daemon, *, task_status: ChildStatus) -> None:
         if retention.enabled:
             nursery.start_soon(parts.collector.run)
         task_status.started()
-
-
-async def first_of_mail(transport: Transport) -> int:
-    """Return the first sequence that MAIL still has."""
-    answer = await transport.request(Outgoing("$JS.API.STREAM.INFO.MAIL", b""), ANSWER_S)
-    value: dict[str, Any] = msgspec.json.decode(answer.payload)
-    if "state" not in value:
-        raise UnavailableError("MAIL does not tell its state")
-    return int(value["state"]["first_seq"])
 
 
 async def _written(writer: StreamWriter, message: Outgoing) -> None:

@@ -11,6 +11,7 @@ import os
 import signal
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -24,8 +25,8 @@ from protocols.errors import ConfigurationError, OverloadedError
 from protocols.ports import Frame, Subscription, Transport
 from protocols.service import Service
 from runtime import collector
-from runtime.bridge.transport import connect
-from runtime.client_discovery import login
+from runtime.bridge.connection import connect
+from runtime.client_discovery import login, with_login
 from runtime.clock import SystemClock, SystemEntropy
 from runtime.config import nats_from_environment
 from runtime.discovery import QUEUE_GROUP, Discovery
@@ -36,22 +37,28 @@ DRAIN_S: Final = 30.0
 log = structlog.get_logger()
 
 
-def run_service(*services: Service, nats: str = "", drain_s: float = DRAIN_S) -> None:
+def run_service(
+    *services: Service, nats: str = "", store: Path | None = None, drain_s: float = DRAIN_S
+) -> None:
     """Serve until SIGTERM or SIGINT. Blocks; call it from a program's main.
 
-    ``nats`` is the server's URL; without it MOVANT_NATS__URL (or MOVANT_NATS) is used. Raises
-    ConfigurationError and DisconnectedError when serving cannot begin.
+    ``nats`` is the server's URL; without it MOVANT_NATS__URL (or MOVANT_NATS) is used. On the
+    server of a daemon of this machine the login is found by itself; ``store`` is that daemon's
+    directory when it is not the usual one. Raises ConfigurationError and DisconnectedError when
+    serving cannot begin.
     """
     if not services:
         raise ConfigurationError("no service to run")
-    trio.run(partial(_main, services, nats, drain_s))
+    trio.run(partial(_main, services, nats, store, drain_s))
 
 
-async def _main(services: Sequence[Service], nats: str, drain_s: float) -> None:
+async def _main(
+    services: Sequence[Service], nats: str, store: Path | None, drain_s: float
+) -> None:
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_signals, stop)
-        await serve(services, nats, stop, drain_s=drain_s)
+        await serve(services, nats, stop, store=store, drain_s=drain_s)
         nursery.cancel_scope.cancel()
 
 
@@ -68,6 +75,7 @@ async def serve(
     nats: str,
     stop: trio.Event,
     *,
+    store: Path | None = None,
     drain_s: float = DRAIN_S,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -77,6 +85,7 @@ async def serve(
         raise ConfigurationError(
             "no NATS server is named", hint="pass nats=… or set MOVANT_NATS=nats://127.0.0.1:4222"
         )
+    settings = with_login(settings, store, "service")
     collector.tune()
     clock, entropy = SystemClock(), SystemEntropy()
     names = ", ".join(each.name for each in services)

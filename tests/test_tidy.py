@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import protocols.errors
+from tests import hazards
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 LAYERS: Final = ("protocols", "actors", "supervisors", "runtime", "movant")
@@ -221,3 +222,14 @@ def test_constraints_are_exact_versions_and_nothing_else() -> None:
 
     assert lines
     assert wrong == []
+
+
+def test_every_hazard_has_a_test() -> None:
+    """The inventory names each hazard, and for each a test provokes it."""
+    found = hazards.tests()
+    wanted = {f"F{n}" for n in range(1, 9)} | {f"S{n}" for n in range(1, 14)}
+    wanted |= {f"M{n}" for n in range(1, 12)}
+
+    assert set(hazards.HAZARDS) == wanted
+    assert wanted - found.keys() == set()
+    assert found.keys() - wanted == set()

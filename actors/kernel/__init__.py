@@ -3,6 +3,7 @@
 Reading order:
 
     instance    what each mail does: the rules of the fold      (view: what others read)
+    execution   how the code runs: begin, generations, end      (generation: what goes along)
     context     what authors of workflows see                   (branches: gather, race, scope)
     step        one unit of work at a service, with its retries
     operations  sleep, timeout, signal, child
@@ -25,4 +26,9 @@ K5  A second attempt after an unknown outcome (timeout, broken reply) needs a se
 K6  Statistics are not part of the digest: a repeat changes a counter, and nothing else.
 K7  A dropped instance unwinds its coroutines; ``ctx`` is dead then, so that ``finally`` blocks
     of workflow code have no effect.
+K8  A generation takes along what its Snapshot holds, and nothing else: a fold that begins there
+    and one that began with the start are the same from then on.
+K9  A fold may pass several generations; only the one that it comes to rest in is recorded.
+K10 What a generation asked for before it continued stays, even when the next one blocks in the
+    same fold: it has ended as it should.
 """

@@ -19,8 +19,9 @@ _FOREIGN_LOOPS: Final = ("asyncio", "trio", "anyio", "sniffio")
 class Blocked(msgspec.Struct, frozen=True, kw_only=True):
     """What keeps the mailbox from being folded with this code.
 
-    ``reason`` is ``mismatch``, ``exception``, ``not_durable``, ``definition``, ``result`` or
-    ``unknown``. ``message`` and ``place`` are for people and may differ between machines.
+    ``reason`` is ``mismatch``, ``exception``, ``not_durable``, ``definition``, ``result``,
+    ``mailbox_full``, ``snapshot_too_large`` or ``unknown``.
+    ``message`` and ``place`` are for people and may differ between machines.
     """
 
     reason: str

@@ -14,7 +14,7 @@ to every branch.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 import msgspec
 
@@ -24,7 +24,7 @@ from actors.kernel.ledger import Ledger
 from actors.kernel.nursery import Nursery
 from actors.kernel.operations import Child, Deadline, Listen, Operation, Sleep, T
 from actors.kernel.step import Step
-from actors.kernel.tasks import CancelScope, Frame, dispose
+from actors.kernel.tasks import CancelScope, ContinueAs, Frame, dispose
 from protocols import codec
 from protocols.definition import Workflow
 from protocols.effects import Emit, LocalCall, Send
@@ -40,7 +40,15 @@ if TYPE_CHECKING:
 ANY: Final[Any] = Any
 LOCAL: Final = "_local"
 """The service that runs ``ctx.run`` functions in the daemon."""
-LIFECYCLE: Final = ("started", "completed", "failed", "cancelled", "blocked")
+LIFECYCLE: Final = (
+    "started",
+    "continued",
+    "mailbox_large",
+    "completed",
+    "failed",
+    "cancelled",
+    "blocked",
+)
 """Events that only movant publishes."""
 
 Absent = Literal["wait", "fail"]
@@ -237,6 +245,20 @@ class Context:
     def shield(self) -> CancelScope:
         """Hide a block from cancellation outside of it: ``with ctx.shield(): await undo``."""
         return CancelScope(self._ledger.scheduler, shield=True)
+
+    def continue_as(self, input: Any = None) -> NoReturn:  # noqa: A002 - as authors say
+        """End this generation and begin the next one, with a new input, in the same mailbox.
+
+        Never returns. It leaves the code like an error: ``finally`` blocks run and may await,
+        what runs beside is cancelled and waited for. Then the workflow's function is called
+        anew: its paths, timers and keys are new ones; id, definition, parent, time, state that
+        was shown, and signals that nobody has taken stay. A cancelled instance ends instead.
+        """
+        scheduler = self._ledger.scheduler
+        body = codec.encode(input)
+        scheduler.enter()
+        scheduler.continuing = True
+        raise ContinueAs(body)
 
     def send(self, instance_id: str, signal: str, data: Any = None) -> None:
         """Send a signal to another instance; delivered once, not awaited."""

@@ -15,14 +15,13 @@ import msgspec
 from protocols import codec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
+    from actors.kernel.generation import Seen
     from actors.kernel.ledger import Ledger
     from actors.kernel.tasks import Task
     from actors.kernel.view import View
 
 
-def digest(instance: View, ledger: Ledger, seen: Iterable[Any], *, cancel: bool) -> str:
+def digest(instance: View, ledger: Ledger, seen: Seen, *, cancel: bool) -> str:
     """Return the SHA-256 of the folded state as hexadecimal text."""
     failure, blocked = instance.failure, instance.blocked
     facts = {
@@ -35,7 +34,7 @@ def digest(instance: View, ledger: Ledger, seen: Iterable[Any], *, cancel: bool)
         "failure": failure and [failure.kind, codec.encode(failure.details)],
         "blocked": blocked and [blocked.reason, blocked.error],
         "state": sorted(ledger.state.items()),
-        "seen": sorted(seen),
+        "seen": seen.facts(),
         "steps": [
             [step.path, step.attempt, step.due, step.service, step.operation, step.body]
             for step in sorted(ledger.steps.values(), key=_path)

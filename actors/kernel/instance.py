@@ -17,6 +17,14 @@ What it returns are the effects that this mail made the code ask for. The rules 
     ChildEnded        for a child that is waited for
     Cancel            the first one
     Woken, Migrate    never: they only move the time; both speak to the host
+    Continued         never: it says where a fold may begin; the owner wrote it
+
+``ctx.continue_as`` ends a generation and begins the next in the same fold. A fold that begins
+with the snapshot of a generation goes on exactly like one that began with the start:
+
+    instance = Instance.from_snapshot("order-1", snapshot, load)
+    effects = instance.begin()
+    for mail in mailbox above snapshot.through: effects = instance.fold(mail)
 
 What comes again, too early or too late is counted. What this code never asked for blocks.
 """
@@ -24,27 +32,21 @@ What comes again, too early or too late is counted. What this code never asked f
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from actors.kernel.blocked import Blocked, blocked_by
-from actors.kernel.context import Context
-from actors.kernel.outcome import Ended, cancelled_by, end_of_error, end_of_value, input_of
-from actors.kernel.tasks import Frame, steppable
-from actors.kernel.view import View
-from protocols.effects import (
-    FINAL,
-    AnyEffect,
-    Arm,
-    Emit,
-    Finish,
-    Pin,
-)
-from protocols.errors import ConfigurationError, InternalError, NotFoundError
+from actors.kernel.blocked import Blocked
+from actors.kernel.execution import Execution
+from actors.kernel.generation import Seen, restore
+from actors.kernel.outcome import cancelled_by
+from protocols.definition import MAILBOX_LIMIT_MAX
+from protocols.effects import FINAL, AnyEffect, Arm, Pin
+from protocols.errors import InternalError
 from protocols.mail import (
     AttemptRefused,
     AttemptTimedOut,
     Cancel,
     ChildEnded,
+    Continued,
     Fired,
     Mail,
     Migrate,
@@ -54,19 +56,67 @@ from protocols.mail import (
     Start,
     Woken,
 )
+from protocols.subjects import generation_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from protocols.definition import Workflow
+    from protocols.mail import Snapshot
 
 
 SHOWN_MAX: Final = 50
 """Steps listed in the diff of a mismatch: enough to see what moved."""
 
 
-class Instance(View):
+class Instance(Execution):
     """One execution of a workflow: its status, and what it waits for."""
 
     __slots__ = ()
+
+    @classmethod
+    def from_snapshot(
+        cls,
+        instance_id: str,
+        snapshot: Snapshot,
+        load: Callable[[str, str], Workflow[Any]],
+        *,
+        definition: str = "",
+    ) -> Self:
+        """Return an instance at the beginning of a generation; call ``begin`` before ``fold``.
+
+        A migration's ``definition`` goes before that of the snapshot.
+        """
+        instance = cls(
+            instance_id,
+            load,
+            definition=definition or snapshot.definition,
+            generation=snapshot.generation,
+        )
+        restore(instance._ledger, snapshot)
+        instance._seen = Seen(snapshot.seen)
+        instance._start = snapshot.start
+        instance._watch = 0
+        instance.folded = snapshot.through
+        instance.workflow = snapshot.start.workflow
+        instance.started_at = snapshot.started_at
+        return instance
+
+    def begin(self) -> list[AnyEffect]:
+        """Begin the generation of a snapshot, once; return what its code asks for at once."""
+        assert self._watch == 0, "only an instance from a snapshot has something to begin"
+        assert self._start is not None
+        try:
+            self._begin(self._start)
+            if self._ledger.scheduler.ready:
+                request = self._advance()
+                if request is not None:
+                    self._go_on(request)
+        except BaseException:
+            self._broken = True
+            raise
+        self._kept = 0
+        return self._ledger.effects
 
     def close(self) -> None:
         """Drop the code's coroutines now. The instance cannot be folded any more."""
@@ -92,20 +142,25 @@ class Instance(View):
         ledger = self._ledger
         ledger.now = max(ledger.now, mail.at)
         if self.status == "blocked" and type(mail) is not Cancel:
+            if type(mail) is Continued:
+                self._note(mail)
             return []
         ledger.cause = mail.seq
         effects: list[AnyEffect] = []
         ledger.effects = effects
         ledger.scheduler.entries = 0
         rule = _RULES.get(type(mail))
+        messages = self.messages = self.messages + 1
         try:
             if rule is None:
                 message = f"no rule for a {type(mail).__name__} message"
                 self._halt(Blocked(reason="unknown", message=message))
-            else:
+            elif messages < self._watch or self._admits(mail):
                 rule(self, mail)
             if ledger.scheduler.ready:
-                self._run()
+                request = self._advance()
+                if request is not None:
+                    self._go_on(request)
         except BaseException:
             self._broken = True
             raise
@@ -142,6 +197,9 @@ class Instance(View):
             return
         listeners = ledger.listeners.get(mail.name)
         if listeners is None:
+            if self.messages > MAILBOX_LIMIT_MAX:
+                ledger.counters.stray += 1  # nobody has started it, and no limit will allow it
+                return
             ledger.signals.setdefault(mail.name, deque()).append(mail)
             return
         listener = listeners.popleft()
@@ -195,33 +253,42 @@ class Instance(View):
             return
         if self.status in FINAL:
             self._ledger.counters.late += 1
+        elif self.status == "blocked":  # its code cannot run any more, not even to clean up
+            self._cancel = mail
+            if self._start is not None:
+                self.blocked = None
+                self._end(cancelled_by(mail))
         elif self._cancel is not None:
             self._ledger.counters.duplicates += 1
         else:
             self._cancel = mail
             main = self._ledger.scheduler.main
-            if self.status == "blocked":  # its code cannot run any more, not even to clean up
-                self.blocked = None
-                self._end(cancelled_by(mail))
-            elif main is not None:
+            if main is not None:
                 self._ledger.scheduler.cancel()
             elif self._start is not None:
                 self._end(cancelled_by(mail))
 
-    def _on_host(self, mail: Woken | Migrate) -> None:
+    def _on_host(self, _mail: Woken | Migrate) -> None:
         """Only the time moves: the message speaks to the host."""
+        self.messages -= 1
+
+    def _on_continued(self, mail: Continued) -> None:
+        """Note that the beginning of this generation stands in the mailbox."""
+        self.messages -= 1
+        self._note(mail)
+
+    def _note(self, mail: Continued) -> None:
+        if mail.generation == self.generation and mail.snapshot.definition == self.definition:
+            self.recorded = mail.generation
 
     # Helpers of the rules
 
     def _repeated(self, kind: str, message_id: str) -> bool:
         """Remember a message id; tell whether it was seen before, and count it then."""
-        if not message_id:
+        if not message_id or not self._seen.repeated(kind, message_id):
             return False
-        if (kind, message_id) in self._seen:
-            self._ledger.counters.duplicates += 1
-            return True
-        self._seen.add((kind, message_id))
-        return False
+        self._ledger.counters.duplicates += 1
+        return True
 
     def _not_open(self, step: str, success: int) -> None:
         """Count an answer that is late or repeated; block when the step was never asked for."""
@@ -230,8 +297,10 @@ class Instance(View):
         if decided is None:
             if self.status != "running":
                 ledger.counters.stray += 1
-                return
-            self._mismatch(step)
+            elif generation_of(step) < ledger.generation:
+                ledger.counters.late += 1  # too long ago to tell a repeat from a late success
+            else:
+                self._mismatch(step)
         elif success and success == decided:
             ledger.counters.duplicates += 1
         else:
@@ -254,89 +323,6 @@ class Instance(View):
             )
         )
 
-    # Running the code
-
-    def _begin(self, start: Start) -> None:
-        """Load the code and start it with its input."""
-        try:
-            workflow = self._load(start.workflow, self.definition)
-        except (NotFoundError, ConfigurationError) as error:
-            self._halt(Blocked(reason="definition", message=error.message))
-            return
-        ledger = self._ledger
-        self.status = "running"
-        self._emit("started", {"workflow": self.workflow})
-        given = input_of(workflow, start)
-        if isinstance(given, Ended | Blocked):
-            self._end(given)
-            return
-        ctx = Context(ledger, self.workflow, start.traceparent, workflow.options.steps)
-        ledger.scheduler.start(steppable(workflow.function(ctx, *given)), Frame(""))
-
-    def _run(self) -> None:
-        """Run the code until it waits, and see whether it has ended."""
-        ledger = self._ledger
-        scheduler = ledger.scheduler
-        scheduler.run()
-        if scheduler.dropped:
-            for where, error in scheduler.dropped:
-                facts = {"task": where, "error": type(error).__name__}
-                ledger.log("warning", "task.error_dropped", facts)
-            scheduler.dropped.clear()
-        if scheduler.defect is not None:
-            self._halt(blocked_by(scheduler.defect))
-        elif scheduler.main is not None and scheduler.main.outcome:
-            main = scheduler.main
-            if main.error is not None:
-                self._end(end_of_error(main.error, self._cancel))
-            elif ledger.unawaited:
-                kinds = ", ".join(type(operation).__name__ for operation in ledger.unawaited)
-                message = f"never awaited: {kinds}; write 'await ctx...'"
-                self._halt(Blocked(reason="not_durable", message=message))
-            else:
-                self._end(end_of_value(main.value))
-
-    def _end(self, end: Ended | Blocked) -> None:
-        """End the instance, or halt it: the last effects are an event and the outcome."""
-        if isinstance(end, Blocked):
-            self._halt(end)
-            return
-        ledger = self._ledger
-        self.status = end.status
-        self.result = end.body
-        self.failure = end.failure
-        self.finished_at = ledger.now
-        ledger.signals.clear()
-        ledger.scheduler.main = None
-        failure = end.failure
-        facts = {} if failure is None else {"kind": failure.kind, "message": failure.message}
-        self._emit(end.status, facts)
-        assert self._start is not None
-        ledger.effects.append(
-            Finish(
-                cause=ledger.cause,
-                status=end.status,
-                body=end.body or b"",
-                failure=failure,
-                parent=self._start.parent,
-            )
-        )
-
-    def _halt(self, blocked: Blocked) -> None:
-        """Block. What this mail made the code ask for is dropped: repaired code asks again."""
-        self.status = "blocked"
-        self.blocked = blocked
-        ledger = self._ledger
-        ledger.scheduler.ready.clear()
-        ledger.effects = []
-        facts = {"reason": blocked.reason, "message": blocked.message, "place": blocked.place}
-        self._emit("blocked", facts, f"/{ledger.cause}")
-
-    def _emit(self, event: str, facts: dict[str, Any], suffix: str = "") -> None:
-        ledger = self._ledger
-        identity = ledger.identity(f"/{event}{suffix}")
-        ledger.effects.append(Emit(cause=ledger.cause, event=event, data=facts, id=identity))
-
 
 _RULES: Final[dict[type[Mail], Callable[[Instance, Any], None]]] = {
     Start: Instance._on_start,  # noqa: SLF001 - the table of the class's own rules
@@ -346,6 +332,7 @@ _RULES: Final[dict[type[Mail], Callable[[Instance, Any], None]]] = {
     Fired: Instance._on_fired,  # noqa: SLF001
     Woken: Instance._on_host,  # noqa: SLF001
     Migrate: Instance._on_host,  # noqa: SLF001
+    Continued: Instance._on_continued,  # noqa: SLF001
     AttemptTimedOut: Instance._on_timed_out,  # noqa: SLF001
     AttemptRefused: Instance._on_refused,  # noqa: SLF001
     ChildEnded: Instance._on_child_ended,  # noqa: SLF001

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from actors.kernel.tasks import Scheduler
 from protocols.effects import AnyEffect, LogLine
+from protocols.subjects import root_of
 
 if TYPE_CHECKING:
     from collections import deque
@@ -78,6 +79,23 @@ class Ledger:
         self.logs: list[LogLine] = []
         self.refolding = False
         self.unawaited: dict[Operation[Any], None] = {}
+
+    @property
+    def root(self) -> str:
+        """What the paths of this generation begin with."""
+        return root_of(self.generation)
+
+    def next_generation(self) -> None:
+        """Forget all that belonged to the code; signals, state and statistics stay."""
+        entries = self.scheduler.entries
+        self.generation += 1
+        self.scheduler = Scheduler()
+        self.scheduler.entries = entries
+        self.steps = {}
+        self.timers = {}
+        self.children = {}
+        self.listeners = {}
+        self.unawaited = {}
 
     def identity(self, path: str) -> str:
         """Return the world-wide identity of what happens at ``path``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from actors.kernel.tasks import CancelScope, Frame, Scheduler, Task, Wait, steppable
+from actors.kernel.tasks import CancelScope, ContinueAs, Frame, Scheduler, Task, Wait, steppable
 from protocols.errors import CancelledError, WorkflowError
 from protocols.subjects import check_step_name
 
@@ -87,8 +87,12 @@ class Nursery:
 
     def failed(self, error: BaseException, where: str) -> None:
         """Keep the error that counts: the first, unless a later one is a defect of the code."""
-        if not isinstance(error, WorkflowError):
+        if isinstance(error, ContinueAs):
             self.defect = self.defect or error
+        elif not isinstance(error, WorkflowError) and (
+            self.defect is None or isinstance(self.defect, ContinueAs)
+        ):
+            self.defect = error
         if self.until == "never":
             return
         if self.error is None and not (self.until == "first" and self.scope.requested):

@@ -34,6 +34,17 @@ DAEMON_FAILURES: Final = (MemoryError, RecursionError, ImportError, KeyboardInte
 """Errors of the process, never of a workflow: they leave the fold."""
 
 
+class ContinueAs(BaseException):
+    """Leaves workflow code like an error, so that its ``finally`` blocks run.
+
+    A BaseException, so that ``except Exception`` does not swallow it.
+    """
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__("ctx.continue_as")
+        self.body = body
+
+
 class Steppable(Protocol):
     """A coroutine or the generator of an awaitable: what a task drives."""
 
@@ -199,7 +210,16 @@ class Task:
 class Scheduler:
     """Runs the tasks of one instance until all of them wait."""
 
-    __slots__ = ("defect", "dropped", "entries", "main", "ready", "running", "whole")
+    __slots__ = (
+        "continuing",
+        "defect",
+        "dropped",
+        "entries",
+        "main",
+        "ready",
+        "running",
+        "whole",
+    )
 
     def __init__(self) -> None:
         self.ready: deque[Task] = deque()
@@ -209,6 +229,8 @@ class Scheduler:
         self.defect: NotDurableError | None = None
         self.dropped: list[tuple[str, BaseException]] = []
         self.entries = 0
+        self.continuing = False
+        """Whether the code has asked to continue as new."""
 
     def start(self, coroutine: Steppable, frame: Frame) -> None:
         """Start the main task."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from actors.kernel.digest import digest
+from actors.kernel.generation import Seen
 from actors.kernel.ledger import Counters, Ledger
 from protocols import codec
-from protocols.effects import AnyEffect, Arm, Ask, LogLine, Pin, Status, Waiting
+from protocols.effects import FINAL, AnyEffect, Arm, Ask, Continue, LogLine, Pin, Status, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,16 +26,21 @@ class View:
     __slots__ = (
         "_broken",
         "_cancel",
+        "_kept",
         "_ledger",
+        "_limits",
         "_load",
         "_migrated",
         "_seen",
         "_start",
+        "_watch",
         "blocked",
         "definition",
         "failure",
         "finished_at",
         "folded",
+        "messages",
+        "recorded",
         "result",
         "started_at",
         "status",
@@ -51,10 +58,20 @@ class View:
         """Begin an empty fold. A migration's ``definition`` goes before all others."""
         self._ledger = Ledger(instance_id, generation)
         self._load = load
-        self._seen: set[tuple[str, str]] = set()
+        self._seen = Seen()
         self._start: Start | None = None
         self._cancel: Cancel | None = None
         self._broken = False
+        self._watch = sys.maxsize
+        """The count of messages at which the limits have to be looked at."""
+        self._limits = (0, 0)
+        """Warn at, and at most, so many messages; known when the code is."""
+        self._kept = 0
+        """Effects of this fold that stay when it blocks: those of former generations."""
+        self.messages = 0
+        """Messages folded in this generation, without those that speak to the host."""
+        self.recorded = generation
+        """The generation whose beginning stands in the mailbox."""
         self.status: Status = "pending"
         self.folded = 0
         self.workflow = ""
@@ -82,7 +99,7 @@ class View:
 
     @property
     def input(self) -> bytes:
-        """The body of the start message."""
+        """The body of the start message, or what the code continued with."""
         return self._start.body if self._start is not None else b""
 
     @property
@@ -124,6 +141,9 @@ class View:
             return timer is not None and timer.due == effect.due
         if isinstance(effect, Pin):
             return self._wants_pin
+        if isinstance(effect, Continue):
+            begun = effect.snapshot.generation
+            return begun == self.generation > self.recorded and self.status not in FINAL
         return True
 
     def waiting(self) -> list[Waiting]:

@@ -1,10 +1,12 @@
 """Be the service ``hall``, with nothing but a NATS client.
 
-python be_a_service.py nats://127.0.0.1:4222
+eval "$(movant nats env --user service)"
+python be_a_service.py $NATS_URL
 """
 
 import asyncio
 import json
+import os
 import sys
 
 import nats
@@ -14,7 +16,8 @@ ANSWERS: dict[str, bytes] = {}  # a real service keeps them where it keeps its e
 
 
 async def main(url: str) -> None:
-    client = await nats.connect(url, max_reconnect_attempts=-1)
+    login = {"user": os.environ.get("NATS_USER"), "password": os.environ.get("NATS_PASSWORD")}
+    client = await nats.connect(url, **login, max_reconnect_attempts=-1)
 
     async def answer(request: Msg) -> None:
         key = (request.headers or {}).get("Movant-Key", request.reply)

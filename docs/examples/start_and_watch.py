@@ -1,10 +1,12 @@
 """Start a run and see how it ends, with nothing but a NATS client.
 
-python start_and_watch.py nats://127.0.0.1:4222 greet-1
+eval "$(movant nats env)"
+python start_and_watch.py $NATS_URL greet-1
 """
 
 import asyncio
 import json
+import os
 import sys
 
 import nats
@@ -16,7 +18,8 @@ async def show(event: Msg) -> None:
 
 
 async def main(url: str, run: str) -> None:
-    client = await nats.connect(url)
+    login = {"user": os.environ.get("NATS_USER"), "password": os.environ.get("NATS_PASSWORD")}
+    client = await nats.connect(url, **login)
     await client.subscribe(f"movant.event.*.{run}.>", cb=show)
     guest = json.dumps({"name": "Ann", "wait_s": 0.1}).encode()
     ack = await client.request(f"movant.to.{run}.start.greet", guest, timeout=5)

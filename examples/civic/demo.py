@@ -95,17 +95,36 @@ class Stage:
         """Where the embedded server listens."""
         return f"nats://127.0.0.1:{self.port}"
 
+    @property
+    def store(self) -> Path:
+        """The daemon's store; the passwords of its NATS users stand there."""
+        return self.folder / "store"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What movant's programs find server and login by, and what other programs use."""
+        found = {**os.environ, "MOVANT_SERVER__STORE": str(self.store)}
+        secret = self.store / "credentials" / "service.password"
+        if secret.exists():  # what ``eval "$(movant nats env --user service)"`` sets
+            found |= {"NATS_USER": "service", "NATS_PASSWORD": secret.read_text().strip()}
+        return found
+
     def start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
         """Start a process that logs to a file of its name."""
         with (self.folder / f"{name}.log").open("ab") as log:
             return subprocess.Popen(
-                command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command,
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
 
 
 def start_daemon(stage: Stage) -> None:
     """Start the daemon with its embedded server and wait until it answers."""
-    options = ("--store", str(stage.folder / "store"), "--nats-port", str(stage.port))
+    options = ("--store", str(stage.store), "--nats-port", str(stage.port))
     stage.daemon = stage.start("daemon", *MOVANT, "serve", *options)
     wait_for("the daemon", lambda: answers(stage), READY_S_MAX)
 
@@ -115,7 +134,7 @@ def cli(stage: Stage, *words: str) -> Any:
     ended = subprocess.run(
         (*MOVANT, *words, "-o", "json"),
         cwd=ROOT,
-        env={**os.environ, "MOVANT_NATS": stage.url},
+        env={**stage.environment, "MOVANT_NATS": stage.url},
         capture_output=True,
         timeout=READY_S_MAX,
         check=False,

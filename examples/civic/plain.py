@@ -21,6 +21,7 @@ import argparse
 import asyncio
 import json
 import logging
+import os
 import signal
 import sqlite3
 from collections.abc import Mapping
@@ -121,6 +122,8 @@ async def serve(office: str, records: Records, url: str, work_s: float) -> None:
     client = await nats.connect(
         url,
         name=f"civic-{office}",
+        user=os.environ.get("NATS_USER"),  # eval "$(movant nats env --user service)"
+        password=os.environ.get("NATS_PASSWORD"),
         max_reconnect_attempts=-1,
         reconnect_time_wait=0.2,
         ping_interval=5,

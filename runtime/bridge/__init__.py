@@ -7,9 +7,11 @@
                      one ``run_sync_soon`` per batch
 
 Read it in this order: ``limits`` (every bound), ``wire`` (bytes, pure), ``requests`` (tokens
-and deadlines, pure), ``watchdog`` (is it alive, pure), ``handover`` (what the threads share),
-``client`` (nats-py's handshake), ``link`` (one connection), ``loop`` (connection after
-connection), ``subscription``, ``errors``, ``waking``, ``transport`` (what actors call).
+and deadlines, pure), ``watchdog`` (is it alive, pure), ``servers`` (which one next, pure),
+``handover`` (what the threads share), ``nkeys`` (logins by key), ``client`` (nats-py's
+handshake), ``link`` (one connection), ``loop`` (connection after connection),
+``subscription``, ``errors``, ``waking``, ``transport`` (what actors call), ``connection``
+(opens one).
 
 Decisions
 
@@ -35,6 +37,9 @@ D5. Deadlines are ticks in buckets on the trio side, at most ``tick_s`` late. Th
     exception of its user into a group.
 D6. The watchdog's probe is a message through the server to a subscription of its own. A user
     who may not publish to its own inbox gets PINGs instead (``bridge.watchdog_limited``).
+D7. Servers form a ring: the given ones in their order, then those that a server told of. A
+    loss leads to the next one at once, a whole round without success to a wait. Rejected:
+    nats-py's shuffled pool (whoever runs daemons beside their nodes names the near one first).
 
 Events: ``bridge.connected``, ``bridge.lost``, ``bridge.deaf``, ``bridge.unreachable``,
 ``bridge.refused``, ``bridge.bad_frames``, ``bridge.watchdog_limited``, ``bridge.sink_failed``,
@@ -42,8 +47,9 @@ Events: ``bridge.connected``, ``bridge.lost``, ``bridge.deaf``, ``bridge.unreach
 ``bridge.closed``.
 """
 
+from runtime.bridge.connection import connect
 from runtime.bridge.limits import BridgeLimits, BridgeStatistics
 from runtime.bridge.subscription import NatsSubscription
-from runtime.bridge.transport import NatsTransport, connect
+from runtime.bridge.transport import NatsTransport
 
 __all__ = ["BridgeLimits", "BridgeStatistics", "NatsSubscription", "NatsTransport", "connect"]

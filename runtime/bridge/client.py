@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from base64 import b64encode
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -20,8 +21,18 @@ import nats.errors
 from nats.aio.client import Client
 
 from protocols.errors import ConfigurationError, DisconnectedError, MovantError
+from runtime.bridge import nkeys
+from runtime.bridge.servers import split
 
-PRIVATE_NAMES: Final = ("_read_loop", "_flusher", "_ping_interval", "_transport", "_server_info")
+PRIVATE_NAMES: Final = (
+    "_read_loop",
+    "_flusher",
+    "_ping_interval",
+    "_transport",
+    "_server_info",
+    "_public_nkey",
+    "_auth_configured",
+)
 PRIVATE_TRANSPORT_NAMES: Final = ("_io_reader", "_io_writer")
 _PORT: Final = 4222
 _REFUSALS: Final = ("authorization violation", "authentication", "permissions violation")
@@ -37,6 +48,8 @@ class Login(msgspec.Struct, frozen=True, kw_only=True):
     token: str | None = None
     credentials: str | None = None
     """Path of a credentials file (JWT and nkey)."""
+    nkey: str | None = None
+    """Path of the seed of a user's nkey."""
     tls: ssl.SSLContext | None = None
 
 
@@ -51,6 +64,11 @@ class GuardedClient(Client):
 
     async def _ping_interval(self) -> None:
         """Ping nothing: the watchdog does."""
+
+    def log_in_by_key(self, public: str | None) -> None:
+        """Send ``signature_cb``'s signature, with this public nkey or else with the JWT."""
+        self._public_nkey = public
+        self._auth_configured = True
 
     @property
     def server_info(self) -> dict[str, object]:
@@ -69,6 +87,7 @@ class GuardedClient(Client):
 async def open_client(login: Login, url: str, timeout_s: float) -> GuardedClient:
     """Connect to one server. Raises DisconnectedError, or ConfigurationError when refused."""
     client = GuardedClient()
+    callbacks = _signing(login, client)
     try:
         async with asyncio.timeout(timeout_s):
             await client.connect(
@@ -77,13 +96,13 @@ async def open_client(login: Login, url: str, timeout_s: float) -> GuardedClient
                 user=login.user,
                 password=login.password,
                 token=login.token,
-                user_credentials=login.credentials,
                 tls=login.tls,
                 error_cb=_ignore,  # the last error is raised as well
                 allow_reconnect=False,
                 max_reconnect_attempts=1,
                 reconnect_time_wait=0,
                 connect_timeout=timeout_s,  # type: ignore[arg-type] # seconds as a float do
+                **callbacks,
             )
     except BaseException as error:
         drop(client)
@@ -91,6 +110,18 @@ async def open_client(login: Login, url: str, timeout_s: float) -> GuardedClient
             raise _explained(error, client, url) from error
         raise
     return client
+
+
+def user_of(login: Login) -> str:
+    """Return who a login is, for people."""
+    if login.user:
+        return repr(login.user)
+    if login.nkey or login.credentials:
+        return f"of the key {login.nkey or login.credentials}"
+    named = urlsplit(login.urls[0] if "://" in login.urls[0] else f"nats://{login.urls[0]}")
+    if named.username and named.password:
+        return repr(named.username)
+    return "of this login" if login.token or named.username or login.tls else "without a name"
 
 
 def drop(client: GuardedClient) -> None:
@@ -106,8 +137,8 @@ def shown(url: str) -> str:
 
 
 def checked_urls(url: str | Sequence[str]) -> tuple[str, ...]:
-    """Return the server URLs, or raise ConfigurationError."""
-    urls = (url,) if isinstance(url, str) else tuple(url)
+    """Return the server URLs (a text may hold several), or raise ConfigurationError."""
+    urls = split(url)
     for one in urls:
         parts = urlsplit(one if "://" in one else f"nats://{one}")
         if parts.scheme not in {"nats", "tls"} or not parts.hostname:
@@ -118,6 +149,22 @@ def checked_urls(url: str | Sequence[str]) -> tuple[str, ...]:
     if not urls:
         raise ConfigurationError("no server URL is given", hint="give nats://host:port")
     return urls
+
+
+def _signing(login: Login, client: GuardedClient) -> dict[str, Any]:
+    """Return the callbacks of a login by key. Raises ConfigurationError for a bad file."""
+    if login.credentials:
+        jwt, key = nkeys.read_credentials(login.credentials)
+        client.log_in_by_key(None)
+        return {
+            "user_jwt_cb": lambda: bytearray(jwt.encode()),
+            "signature_cb": lambda nonce: b64encode(key.sign(nonce.encode())),
+        }
+    if login.nkey:
+        key = nkeys.read_seed(login.nkey)
+        client.log_in_by_key(key.public)
+        return {"signature_cb": lambda nonce: b64encode(key.sign(nonce.encode()))}
+    return {}
 
 
 async def _ignore(_error: Exception) -> None:
@@ -131,7 +178,8 @@ def _explained(error: Exception, client: GuardedClient, url: str) -> MovantError
     if any(words in told.lower() for words in _REFUSALS):
         return ConfigurationError(
             f"the NATS server {shown(url)} refuses the login: {told}",
-            hint="check user, password, token or credentials file",
+            hint="check the login (movant config show); for a daemon's own server name its store,"
+            " or see: movant nats credentials",
         )
     return DisconnectedError(
         f"no connection to the NATS server {shown(url)}: {told}",

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from protocols.errors import (
-    ConfigurationError,
     DisconnectedError,
     NoRespondersError,
+    NotPermittedError,
     OverloadedError,
     UnknownOutcomeError,
+)
+
+_PERMISSION_HINT: Final = (
+    "use the user that is meant for it (movant nats credentials), or permit it on the server"
+    " (docs/operations.md, 'Permissions')"
 )
 
 
@@ -32,11 +39,17 @@ def no_responders() -> NoRespondersError:
     )
 
 
-def refused(told: str) -> ConfigurationError:
+def subscription_refused(subject: str, user: str) -> NotPermittedError:
     """Say that the server does not permit a subscription."""
-    return ConfigurationError(
-        f"the server refuses the subscription: {told}",
-        hint="give this user the permission to subscribe, or use another user",
+    return NotPermittedError(
+        f"the NATS user {user} may not subscribe to {subject}", hint=_PERMISSION_HINT
+    )
+
+
+def publish_refused(subject: str, user: str) -> NotPermittedError:
+    """Say that the server does not permit a message."""
+    return NotPermittedError(
+        f"the NATS user {user} may not publish to {subject}", hint=_PERMISSION_HINT
     )
 
 

@@ -43,10 +43,12 @@ class Subscribed(msgspec.Struct, frozen=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """The server refused something: its words, and the subscription if it is one."""
+    """The server refused something: its words, and the subscription or subject if it is one."""
 
     told: str
     sid: bytes | None
+    subject: str = ""
+    """The subject that our user may not publish to."""
 
 
 class Failed(msgspec.Struct, frozen=True):

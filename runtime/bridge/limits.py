@@ -24,9 +24,10 @@ class BridgeLimits(msgspec.Struct, frozen=True, kw_only=True):
     tick_s: float = 0.02
     """Grain of request deadlines: a timeout is at most this much late, never early."""
     connect_s: float = 5.0
-    """How long one attempt to connect may take; also how long the first one is tried."""
+    """How long one attempt to connect may take, with several servers all of them together (but
+    a second each); also how long the first connection is tried."""
     reconnect_s_min: float = 0.1
-    """Wait before the second attempt; doubles up to ``reconnect_s_max``, with jitter."""
+    """Wait after a round over all servers; doubles up to ``reconnect_s_max``, with jitter."""
     reconnect_s_max: float = 1.0
     """A restarted server is found within about this time, by a thousand clients too."""
     watchdog_s: float = 2.0

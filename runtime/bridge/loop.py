@@ -23,16 +23,18 @@ import msgspec
 import structlog
 
 from protocols.errors import ConfigurationError, DisconnectedError, InternalError
-from runtime.bridge.client import Login, drop, open_client, shown
+from runtime.bridge.client import Login, drop, open_client, shown, user_of
 from runtime.bridge.handover import Down, Failed, Inbox, Outbox, Refused, Subscribed, Up
 from runtime.bridge.limits import BridgeLimits
 from runtime.bridge.link import Link
+from runtime.bridge.servers import Servers
 from runtime.bridge.watchdog import Verdict, Watchdog
 from runtime.bridge.wire import Chunk, subscribe, unsubscribe
 
 PROBE_SID: Final = b"1"
 """The watchdog's own subscription; trio's begin at 2."""
 _log = structlog.get_logger(__name__)
+_REFUSED_PUBLISH: Final = re.compile(r'Permissions Violation for Publish to "([^"]*)"')
 _REFUSED_SUBSCRIPTION: Final = re.compile(r'Permissions Violation for Subscription to "([^"]*)"')
 
 
@@ -70,7 +72,7 @@ class Loop:
         self._wake_trio = wake_trio
         self._wanted: dict[bytes, Subject] = {}
         self._epoch = 0
-        self._attempt = 0
+        self._servers = Servers(login.urls)
         self._link: Link | None = None
         self._watchdog = Watchdog(limits.watchdog_misses_max)
         self._connections = 0
@@ -155,14 +157,14 @@ class Loop:
             _log.debug("bridge.closed")  # by stop: the thread ends in good order
 
     async def _keep_one_connection(self) -> None:
-        url = self._login.urls[self._attempt % len(self._login.urls)]
-        if self._attempt:
-            await asyncio.sleep(_backoff_s(self._attempt, self._limits))
-        self._attempt += 1
+        servers = self._servers
+        if servers.rounds:
+            await asyncio.sleep(_backoff_s(servers.rounds, self._limits))
+        url = servers.take()
         self._epoch += 1  # from here on the outbox is closed until trio knows the new connection
         link: Link | None = None
         try:
-            client = await open_client(self._login, url, self._limits.connect_s)
+            client = await open_client(self._login, url, servers.try_s(self._limits.connect_s))
             link = Link(client, self._received, self.pump, self._refused)
             try:
                 await link.adopt()
@@ -182,8 +184,9 @@ class Loop:
         finally:
             link.abort("closed")
             self._link = None
+            servers.learn(url, link.info.get("connect_urls"))
         if self._loop.time() - stood_at > 2 * self._limits.reconnect_s_max:
-            self._attempt = 0  # try at once; one that is cut again and again waits
+            servers.stood()  # try at once; one that is cut again and again waits
         self._tell(Down(reason, self._outbox.taken_items))
         _log.warning("bridge.lost", server=shown(url), reason=reason)
 
@@ -197,7 +200,7 @@ class Loop:
         try:
             link.write(b"".join(lines))
             link.ping(partial(answered.set_result, "PONG"))
-            async with asyncio.timeout(self._limits.connect_s):
+            async with asyncio.timeout(self._servers.try_s(self._limits.connect_s)):
                 await asyncio.wait({answered, link.lost}, return_when=asyncio.FIRST_COMPLETED)
         except TimeoutError:
             link.abort("no answer to the first PING")
@@ -231,6 +234,9 @@ class Loop:
                 link.abort("deaf: probes came not back")
             elif verdict is Verdict.PROBE:
                 self._probe(link, b"%d" % watchdog.sent)
+            else:
+                # The server's PING stays unread with all the rest: ours proves that we live.
+                link.ping(_nothing)
         return link.lost.result()
 
     def _probe(self, link: Link, number: bytes) -> None:
@@ -279,7 +285,7 @@ class Loop:
 
     def _refused(self, told: str) -> None:
         self.server_errors += 1
-        _log.error("bridge.refused", told=told)
+        _log.error("bridge.refused", told=told, user=user_of(self._login))
         if f'"{self._probe_subject}"' in told:
             self._probe_permitted = False
             _log.warning("bridge.watchdog_limited", hint="permit this user its own inbox")
@@ -290,7 +296,8 @@ class Loop:
             sid = next(
                 (one for one, want in self._wanted.items() if want.subject == subject), None
             )
-        self._tell(Refused(told, sid))
+        published = _REFUSED_PUBLISH.search(told)
+        self._tell(Refused(told, sid, published[1] if published else ""))
 
     def _tell(self, event: Up | Down | Subscribed | Refused | Failed) -> None:
         inbox = self._inbox
@@ -322,13 +329,17 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
+def _nothing() -> None:
+    """Wait for no answer."""
+
+
 def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
 
 
-def _backoff_s(attempt: int, limits: BridgeLimits) -> float:
-    """Return the wait before an attempt: doubling, half of it by chance."""
-    doubled = limits.reconnect_s_min * 2.0 ** min(attempt - 1, 16)
+def _backoff_s(rounds: int, limits: BridgeLimits) -> float:
+    """Return the wait after rounds over all servers: doubling, half of it by chance."""
+    doubled = limits.reconnect_s_min * 2.0 ** min(rounds - 1, 16)
     chance = secrets.randbelow(1_000) / 2_000
     return min(doubled, limits.reconnect_s_max) * (0.5 + chance)
 

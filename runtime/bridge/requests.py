@@ -19,11 +19,12 @@ LEFTOVERS_MAX: Final = 8_192
 
 
 class OpenRequest(msgspec.Struct, gc=False):
-    """Whom to tell, until when, and the number of the queued item that carries it."""
+    """Whom to tell, until when, the number of the queued item that carries it, its subject."""
 
     done: Done
     tick: int
     item: int
+    subject: str
 
 
 class RequestTable:
@@ -42,12 +43,12 @@ class RequestTable:
     def __len__(self) -> int:
         return len(self._open)
 
-    def add(self, done: Done, deadline: float, item: int) -> str:
+    def add(self, done: Done, deadline: float, item: int, subject: str = "") -> str:
         """Open a request and return its token."""
         self._next += 1
         token = str(self._next)
         tick = max(int(deadline / self._tick_s), self._passed) + 1
-        self._open[token] = OpenRequest(done, tick, item)
+        self._open[token] = OpenRequest(done, tick, item, subject)
         bucket = self._buckets.get(tick)
         if bucket is None:
             self._buckets[tick] = [token]
@@ -76,6 +77,11 @@ class RequestTable:
                 if request is not None:
                     told.append(request.done)
         return told
+
+    def refused(self, subject: str) -> list[Done]:
+        """Remove the requests on a subject and return whom to tell, oldest first."""
+        found = [token for token, each in self._open.items() if each.subject == subject]
+        return [self._open.pop(token).done for token in found]
 
     def clear(self) -> list[OpenRequest]:
         """Remove all requests and return them, oldest first."""

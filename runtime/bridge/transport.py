@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
-from ssl import SSLContext
 from typing import Final, assert_never
 
 import structlog
@@ -21,7 +19,7 @@ from protocols.errors import (
 from protocols.headers import status
 from protocols.ports import Done, Frame, Outgoing, Sink
 from runtime.bridge import errors, wire
-from runtime.bridge.client import Login, checked_urls
+from runtime.bridge.client import Login, user_of
 from runtime.bridge.handover import (
     Down,
     Event,
@@ -62,6 +60,8 @@ class NatsTransport:
         self._subscriptions: dict[bytes, Wanted] = {}
         self._next_sid = int(_REPLIES)
         self._state_told: list[Callable[[bool], None]] = []
+        self._refusal_told: list[Callable[[str], None]] = []
+        self._user = user_of(login)
         self._connected = False
         self._server = ""
         self._payload_bytes_max = 1_048_576
@@ -157,7 +157,7 @@ class NatsTransport:
             raise
         if wanted.refused is not None:
             unsubscribe()
-            raise errors.refused(wanted.refused)
+            raise errors.subscription_refused(subject, self._user)
         if self._failure is not None:
             raise errors.disconnected()
         return NatsSubscription(unsubscribe)
@@ -175,6 +175,19 @@ class NatsTransport:
         self._state_told.append(told)
 
     # Beyond the port.
+
+    def on_refusal(self, told: Callable[[str], None]) -> Callable[[], None]:
+        """Call ``told(subject)`` when our user may not publish there; returns how to stop that.
+
+        Requests are told by themselves; this is for messages without an answer.
+        """
+        self._refusal_told.append(told)
+        return partial(self._refusal_told.remove, told)
+
+    @property
+    def user(self) -> str:
+        """The NATS user of this connection, for people."""
+        return self._user
 
     def statistics(self) -> BridgeStatistics:
         """Return a snapshot of what crossed the bridge and what waits."""
@@ -222,9 +235,8 @@ class NatsTransport:
             await self._first.wait()
         if not self._connected:
             raise self._failure or errors.disconnected()
-        refused = self._subscriptions[_REPLIES].refused
-        if refused is not None:
-            raise errors.refused(refused)
+        if self._subscriptions[_REPLIES].refused is not None:
+            raise errors.subscription_refused(f"{self._replies}*", self._user)
 
     async def aclose(self) -> None:
         """Send what is queued, within ``close_s``, and end the thread. Open requests fail."""
@@ -249,7 +261,7 @@ class NatsTransport:
         if len(self._requests) >= limits.requests_open_max:
             raise errors.too_many_open(limits.requests_open_max)
         deadline = trio.current_time() + timeout_s
-        token = self._requests.add(done, deadline, self._outbox.put_items)
+        token = self._requests.add(done, deadline, self._outbox.put_items, message.subject)
         try:
             item = wire.publish(message, self._payload_bytes_max, self._replies + token)
             if before:
@@ -342,10 +354,19 @@ class NatsTransport:
                 wanted = self._subscriptions.get(event.sid or b"")
                 if wanted is not None:
                     wanted.refused = event.told
+                if event.subject:
+                    self._refuse(event.subject)
             case Failed():
                 self._failed(event)
             case _:
                 assert_never(event)
+
+    def _refuse(self, subject: str) -> None:
+        """Fail what was asked where our user may not publish: no answer can come."""
+        for done in self._requests.refused(subject):
+            self._tell(done, errors.publish_refused(subject, self._user))
+        for told in tuple(self._refusal_told):
+            told(subject)
 
     def _lose(self, taken: int, reason: str) -> None:
         was_connected = self._connected
@@ -409,39 +430,3 @@ class NatsTransport:
 
     def _check_thread(self) -> None:
         assert threading.get_ident() == self._trio_thread, "the bridge is used by trio only"
-
-
-@asynccontextmanager
-async def connect(
-    url: str | Sequence[str],
-    *,
-    name: str,
-    limits: BridgeLimits | None = None,
-    user: str | None = None,
-    password: str | None = None,
-    token: str | None = None,
-    credentials: str | None = None,
-    tls: SSLContext | None = None,
-    inbox_prefix: str = "_INBOX",
-) -> AsyncIterator[NatsTransport]:
-    """Connect to NATS and keep connected for ever; close at the end of the block.
-
-    ``url`` may be several; ``credentials`` is the path of a credentials file. Raises
-    DisconnectedError when nobody answers within ``limits.connect_s`` and ConfigurationError
-    when the login is refused. After that a loss is told by ``on_state``, never raised here.
-    """
-    login = Login(
-        urls=checked_urls(url),
-        name=name,
-        user=user,
-        password=password,
-        token=token,
-        credentials=credentials,
-        tls=tls,
-    )
-    transport = NatsTransport(login, limits or BridgeLimits(), inbox_prefix)
-    try:
-        await transport.start()
-        yield transport
-    finally:
-        await transport.aclose()

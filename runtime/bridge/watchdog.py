@@ -17,7 +17,7 @@ class Verdict(Enum):
     PROBE = auto()
     """Send a probe with number ``sent``."""
     WAIT = auto()
-    """Nothing: we do not read ourselves, so silence says nothing."""
+    """No probe: we do not read ourselves, so silence says nothing."""
     DEAF = auto()
     """Give the connection up."""
 

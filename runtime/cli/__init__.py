@@ -64,10 +64,11 @@ cli = LazyGroup(
             "workflow": Leaf("runtime.cli.workflow:workflow", "Register and inspect workflows."),
             "run": Leaf("runtime.cli.run:run", "Start, watch and steer runs."),
             "service": Leaf("runtime.cli.service:service", "Inspect and run services."),
+            "dead": Leaf("runtime.cli.dead:dead", "Look at dead letters, send them again."),
             "actor": Leaf("runtime.cli.actor:actor", "Inspect the supervision tree."),
         },
         "Tools": {
-            "nats": Leaf("runtime.cli.nats:nats", "Find or install nats-server."),
+            "nats": Leaf("runtime.cli.nats:nats", "NATS server, its users and their logins."),
             "schema": Leaf("runtime.cli.schema:schema", "Print schemas of all messages."),
             "completion": Leaf("runtime.cli.completion:completion", "Print a completion script."),
             "version": Leaf("runtime.cli.version:version", "Show the version."),

@@ -36,7 +36,8 @@ def tree(to: Target) -> int:
     elif to.form == "jsonl":
         write_line(found)
     else:
-        lines = list(_lines(found.root, "", ""))
+        roots = [found.root, *found.others]
+        lines = [line for root in roots for line in _lines(root, "", "")]
         width = max(len(name) for name, _ in lines)
         write_text("\n".join(f"{name.ljust(width)}  {facts}".rstrip() for name, facts in lines))
     return OK

@@ -6,17 +6,17 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final
 
-import msgspec
 import trio
 
-from actors.direct_reader import nanoseconds
-from protocols.errors import MovantError
-from protocols.ports import Outgoing
+from protocols.api import Empty, Finding, Findings
+from protocols.errors import MovantError, NoRespondersError
+from runtime.bridge import NatsTransport
+from runtime.checks import check_server, finding
 from runtime.cli.failures import DEGRADED, OK
 from runtime.cli.options import Target, command, target
 from runtime.cli.output import write_json, write_jsonl, write_table, write_text
@@ -30,20 +30,8 @@ from runtime.telemetry import configure
 PACKAGES: Final = ("protocols", "actors", "supervisors", "runtime", "movant")
 SKEW_S_MAX: Final = 2.0
 """Timers are due by the server's clock; a client that shows other times confuses people."""
-_ANSWER_S: Final = 5.0
 _PYTHON_MIN: Final = (3, 11)
 _GIB: Final = 1024**3
-
-Verdict = Literal["ok", "warning", "error"]
-
-
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """What one check has found, and what to do about it."""
-
-    check: str
-    verdict: Verdict
-    found: str
-    next: str = ""
 
 
 @command(
@@ -75,7 +63,7 @@ def doctor(to: Target) -> int:
 
 def _local(store: Path) -> Iterator[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
-    yield _finding(
+    yield finding(
         "python", sys.version_info >= _PYTHON_MIN, version, "install Python 3.11 or newer"
     )
     yield _packages()
@@ -98,7 +86,7 @@ def _packages() -> Finding:
         where = Path(spec.origin).parents[1] if spec and spec.origin else None
         if where != home:
             strangers.append(f"{name} is at {where}")
-    return _finding(
+    return finding(
         "packages",
         not strangers,
         "; ".join(strangers) or f"all of {home}",
@@ -116,7 +104,7 @@ def _store(store: Path) -> Finding:
             next="choose another directory: --store, or MOVANT_SERVER__STORE",
         )
     free = shutil.disk_usage(existing).free
-    return _finding(
+    return finding(
         "store",
         free >= FREE_BYTES_MIN,
         f"{store}, {free / _GIB:.1f} GiB free",
@@ -125,60 +113,43 @@ def _store(store: Path) -> Finding:
 
 
 async def _remote(to: Target) -> list[Finding]:
+    """Ask the daemon what it finds; without one look at the server with our own login."""
     try:
         nats = find(to.url or "", to.store)
     except MovantError as error:
         return [Finding(check="daemon", verdict="warning", found=error.message, next=error.hint)]
-    findings: list[Finding] = []
     try:
-        async with Client.connect(nats.url, name="movant-doctor", patience_s=1.0) as client:
-            findings.append(Finding(check="nats", verdict="ok", found=redacted(nats.url)))
-            checks = (_jetstream, _clock, _captured, _daemon)
-            findings += [await _checked(check, client) for check in checks]
+        async with Client.connect(
+            to.url, store=to.store, name="movant-doctor", patience_s=1.0
+        ) as client:
+            found = [Finding(check="nats", verdict="ok", found=redacted(nats.url))]
+            return found + await _server(client) + [await _daemon(client)]
     except MovantError as error:
-        findings.append(
-            Finding(check="nats", verdict="error", found=error.message, next=error.hint)
-        )
-    return findings
+        return [Finding(check="nats", verdict="error", found=error.message, next=error.hint)]
 
 
-async def _checked(check: Callable[[Client], Awaitable[Finding]], client: Client) -> Finding:
+async def _server(client: Client) -> list[Finding]:
     try:
-        return await check(client)
+        told = await client.calls.call("check", Empty(), Findings)
+    except NoRespondersError:
+        transport = client.calls.transport
+        assert isinstance(transport, NatsTransport)
+        told = await check_server(transport)
     except MovantError as error:
-        name = check.__name__.strip("_")
-        return Finding(check=name, verdict="error", found=error.message, next=error.hint)
+        return [Finding(check="server", verdict="error", found=error.message, next=error.hint)]
+    return [*told.findings, _clock(told.server_time, time.time_ns())]
 
 
-async def _jetstream(client: Client) -> Finding:
-    told = await _ask(client, "$JS.API.INFO")
-    if "error" in told:
-        return Finding(
-            check="jetstream",
-            verdict="error",
-            found=str(told["error"].get("description")),
-            next="enable JetStream on the server",
-        )
-    return Finding(
-        check="jetstream",
-        verdict="ok",
-        found=f"{told.get('streams', 0)} streams, {told.get('storage', 0) / _GIB:.2f} GiB stored",
-    )
-
-
-async def _clock(client: Client) -> Finding:
-    before = time.time_ns()
-    told = await _ask(client, "$JS.API.STREAM.INFO.MAIL")
-    after = time.time_ns()
-    if "ts" not in told:
+def _clock(server: int, ours: int) -> Finding:
+    if not server:
         return Finding(
             check="clock",
             verdict="error",
             found="there is no stream MAIL on this server",
             next="movant serve makes it",
         )
-    skew_s = (nanoseconds(told["ts"]) - (before + after) / 2) / 1e9
-    return _finding(
+    skew_s = (server - ours) / 1e9
+    return finding(
         "clock",
         abs(skew_s) <= SKEW_S_MAX,
         f"the server's clock is {skew_s:+.3f} s from ours",
@@ -186,40 +157,15 @@ async def _clock(client: Client) -> Finding:
     )
 
 
-async def _captured(client: Client) -> Finding:
-    """Look for streams that capture requests to services and would answer in their place."""
-    told = await _ask(client, "$JS.API.STREAM.NAMES", {"subject": "movant.svc.>"})
-    names = told.get("streams") or []
-    return _finding(
-        "captured",
-        not names,
-        f"captured by {', '.join(names)}" if names else "no stream captures movant.svc.>",
-        "change the subjects of these streams: they answer in place of services",
-    )
-
-
 async def _daemon(client: Client) -> Finding:
-    view = await client.status()
+    try:
+        view = await client.status()
+    except MovantError as error:
+        return Finding(check="daemon", verdict="error", found=error.message, next=error.hint)
     wrong = view.problems or ([] if view.state == "ready" else [f"it is {view.state}"])
-    return _finding(
+    return finding(
         "daemon",
         not wrong,
         "; ".join(wrong) or f"{view.daemon} is ready, movant {view.version}",
         "movant status",
-    )
-
-
-async def _ask(client: Client, subject: str, request: Any = None) -> dict[str, Any]:
-    payload = b"" if request is None else msgspec.json.encode(request)
-    frame = await client.calls.transport.request(Outgoing(subject, payload), _ANSWER_S)
-    found: dict[str, Any] = msgspec.json.decode(frame.payload, type=dict[str, Any])
-    return found
-
-
-def _finding(check: str, holds: bool, found: str, remedy: str) -> Finding:  # noqa: FBT001 - what was found
-    return Finding(
-        check=check,
-        verdict="ok" if holds else "error",
-        found=found,
-        next="" if holds else remedy,
     )

@@ -49,6 +49,7 @@ async def _host(daemon: Daemon, told: Callable[[Daemon], None]) -> None:
                 pid=os.getpid(),
                 started=time.time_ns(),
                 name=daemon.name,
+                own=not daemon.config.nats.url,
             )
             with announced(daemon.config.server.store, notice):
                 notify(READY=1, STATUS=_status(daemon), MAINPID=os.getpid())

@@ -1,4 +1,4 @@
-"""``movant nats install|path|version``."""
+"""``movant nats install|path|version|cluster|env|context|credentials``."""
 
 from __future__ import annotations
 
@@ -14,16 +14,23 @@ if TYPE_CHECKING:
 
 nats = LazyGroup(
     "nats",
-    help="Find or install nats-server.",
+    help="The NATS server: its binary, its users, and how other programs log in.",
     tree={
-        "Commands": {
+        "Logins": {
+            "env": Leaf("runtime.cli.nats_logins:env", "Print what a program has to export."),
+            "context": Leaf("runtime.cli.nats_logins:context", "Make a context for the nats CLI."),
+            "credentials": Leaf("runtime.cli.nats_logins:credentials", "List users and files."),
+        },
+        "Binary": {
             "install": Leaf("runtime.cli.nats:install", "Install nats-server for movant alone."),
             "path": Leaf("runtime.cli.nats:path", "Print where nats-server is."),
             "version": Leaf("runtime.cli.nats:version", "Print its version."),
-        }
+            "cluster": Leaf("runtime.cli.cluster:cluster", "Run three servers as a cluster here."),
+        },
     },
     examples=(
         ("movant nats install", "into movant's cache; nothing else is changed"),
+        ('eval "$(movant nats env --user service)"', "for a service that is no part of movant"),
         ("$(movant nats path) --help", "use the one that movant uses"),
     ),
 )

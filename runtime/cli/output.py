@@ -41,6 +41,7 @@ _STYLES: Final = {
     "absent": "yellow",
     "cancelled": "yellow",
     "degraded": "yellow",
+    "silent": "red",
     "draining": "yellow",
 }
 

@@ -130,6 +130,8 @@ def _facts(view: api.RunView) -> list[tuple[str, str]]:
     if view.finished_at:
         took = between(view.started_at, view.finished_at)
         facts.append(("finished", f"{clock_time(view.finished_at)}  after {took}"))
+    if view.generation > 1:
+        facts.append(("generation", f"{view.generation:,}"))
     if view.blocked:
         facts.append(("blocked", view.blocked))
     facts.append(("input", pretty(view.input)))

@@ -22,7 +22,11 @@ def _settings(function: F) -> F:
     for decorate in reversed(
         (
             click.option("--config", type=click.Path(path_type=Path), help="TOML file."),
-            click.option("--nats", metavar="URL", help="Use this NATS instead of an own server."),
+            click.option(
+                "--nats",
+                metavar="URL",
+                help="Use this NATS instead of an own server; several of a cluster: with commas.",
+            ),
             click.option(
                 "--store",
                 type=click.Path(path_type=Path, file_okay=False),
@@ -46,6 +50,11 @@ def _settings(function: F) -> F:
                 help="Fixed when the store is created.",
             ),
             click.option(
+                "--replicas",
+                type=click.IntRange(1, 5),
+                help="Copies of each stream; above 1 on a NATS cluster. Fixed like partitions.",
+            ),
+            click.option(
                 "--drain-timeout",
                 type=float,
                 metavar="SECONDS",
@@ -65,6 +74,7 @@ def _settings(function: F) -> F:
         ("movant serve", "with a NATS server of its own"),
         ("movant serve --config /etc/movant.toml --http 127.0.0.1:8700", "in production"),
         ("movant serve --nats nats://nats.internal:4222", "on an existing NATS"),
+        ("movant serve --nats nats://a,nats://b,nats://c --replicas 3", "on a cluster"),
         ("MOVANT_LOG__LEVEL=debug movant serve", "every setting has a variable"),
     ),
 )
@@ -147,6 +157,7 @@ def _keys(flags: dict[str, Any], workflows: tuple[Path, ...]) -> dict[str, Any]:
         "server.durability": flags["durability"],
         "http.address": flags.get("http"),
         "partitions": flags["partitions"],
+        "replicas": flags["replicas"],
         "drain_timeout_s": flags["drain_timeout"],
         "log.level": flags["log_level"],
         "log.format": flags["log_format"],

@@ -114,7 +114,7 @@ def run(where: str, url: str | None, store: Path | None) -> int:
 
     loaded = load_service(where)
     configure()
-    run_service(loaded, nats=find(url or "", store).url)
+    run_service(loaded, nats=find(url or "", store, user="service").url, store=store)
     return OK
 
 

@@ -34,7 +34,11 @@ def ask(to: Target, question: Callable[[Client], Awaitable[R]]) -> R:
 
     async def main() -> R:
         async with Client.connect(
-            to.url, store=to.store, name="movant-cli", patience_s=PATIENCE_S
+            to.url,
+            store=to.store,
+            name="movant-cli",
+            patience_s=PATIENCE_S,
+            waiting=lambda error: say(f"waiting: {error.message}"),
         ) as client:
             return await question(client)
 

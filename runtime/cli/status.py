@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from runtime.cli.failures import DEGRADED, OK
 from runtime.cli.options import Target, command, target
-from runtime.cli.output import duration, write_facts, write_json, write_line
+from runtime.cli.output import (
+    duration,
+    write_facts,
+    write_json,
+    write_line,
+    write_table,
+    write_text,
+)
+from runtime.ranges import brief
 
 if TYPE_CHECKING:
     from protocols import api
     from runtime.client import Client
 
-_RUN_OF_NUMBERS = 2
+DAEMONS: Final = ("DAEMON", "STATE", "PARTITIONS", "IN MEMORY", "LAG", "WHERE")
 
 
 @command(
@@ -37,6 +45,9 @@ def status(to: Target) -> int:
         write_line(view)
     else:
         write_facts(_facts(view))
+        if len(view.daemons) > 1:
+            write_text("")
+            write_table(DAEMONS, [_daemon(each) for each in view.daemons])
     return OK if view.state == "ready" and not view.problems else DEGRADED
 
 
@@ -46,21 +57,17 @@ def _facts(view: api.StatusView) -> list[tuple[str, str]]:
         ("state", view.state),
         ("up", duration(view.uptime_s)),
         ("durability", view.durability),
-        ("partitions", ranges(view.partitions) or "none"),
+        ("partitions", brief(view.partitions) or "none"),
     ]
+    unowned = [each.partition for each in view.owners if not each.daemon]
+    if unowned:
+        facts.append(("unowned", f"partitions {brief(unowned)}"))
     facts += [(name, f"{value:,.6g}") for name, value in view.counters.items() if value]
     facts += [("problem", problem) for problem in view.problems]
     return facts
 
 
-def ranges(numbers: list[int]) -> str:
-    """Return numbers as people write them: 0-63, or 1, 4-6."""
-    parts: list[list[int]] = []
-    for number in sorted(numbers):
-        if parts and number == parts[-1][-1] + 1:
-            parts[-1].append(number)
-        else:
-            parts.append([number])
-    return ", ".join(
-        f"{part[0]}-{part[-1]}" if len(part) >= _RUN_OF_NUMBERS else str(part[0]) for part in parts
-    )
+def _daemon(row: api.DaemonRow) -> tuple[str, ...]:
+    """Return the cells of one daemon among several."""
+    counts = (f"{len(row.partitions)}", f"{row.live:,}", f"{row.lag:,}")
+    return (row.daemon, row.state, *counts, f"{row.host} pid {row.pid}")

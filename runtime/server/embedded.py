@@ -1,7 +1,7 @@
 """EmbeddedServer: movant's own nats-server as a supervised child of the daemon.
 
-    run()   lock the store -> end a leftover -> check the disk -> start -> ready -> watch
-              │                                                                    │
+    run()   lock the store -> end a leftover -> check disk, passwords -> start -> ready -> watch
+              │                                                                              │
               └── a ConfigurationError: a person has to act      ServerDiedError: start me again
 
 The object outlives its runs: it remembers the port, so that a restarted server is where its
@@ -24,7 +24,7 @@ import structlog
 import trio
 
 from protocols.errors import MovantError
-from runtime.server import health, store
+from runtime.server import credentials, health, store
 from runtime.server.binary import Binary, find
 from runtime.server.configuration import (
     CONFIGURATION_FILE,
@@ -73,6 +73,7 @@ class EmbeddedServer:
         self._watch = watch or Watch()
         self._process: subprocess.Popen[bytes] | None = None
         self._port = settings.port
+        self._passwords: dict[str, str] = {}
         self._hung = False
         self._log_start = 0
         self.version = ""
@@ -113,6 +114,9 @@ class EmbeddedServer:
             if ended:
                 log.warning("server.leftover_ended", pid=ended, store=str(directory))
             store.check_free(directory, self.settings.free_bytes_min)
+            node = self.settings.node
+            self._passwords = credentials.ensure(node.credentials if node else directory)
+            store.adopt(directory)
             process = await self._start(binary)
             try:
                 self._remember_port()
@@ -167,7 +171,7 @@ class EmbeddedServer:
             for stale in (directory / PORTS_DIRECTORY).glob("*.ports"):
                 stale.unlink()
             self._log_start = self._log_path.stat().st_size if self._log_path.exists() else 0
-            _write(configuration, render(self.settings, port))
+            _write(configuration, render(self.settings, port, self._passwords))
             with (directory / ERROR_FILE).open("wb") as errors:
                 self._process = subprocess.Popen(  # noqa: S603 - the binary that find() chose
                     command,
@@ -201,9 +205,14 @@ class EmbeddedServer:
             await trio.sleep(_POLL_S)
 
     async def _ask(self, port: int) -> health.Health:
-        users = self.settings.users
-        user, password = (users[0].name, users[0].password) if users else ("", "")
-        return await health.ask(LOOPBACK, port, self._watch.timeout_s, user, password)
+        return await health.ask(
+            LOOPBACK,
+            port,
+            self._watch.timeout_s,
+            "daemon",
+            self._passwords["daemon"],
+            jetstream=self.settings.node is None,
+        )
 
     async def _watch_over(self, process: subprocess.Popen[bytes]) -> None:
         """Return never; raise when the process ends or stays silent."""

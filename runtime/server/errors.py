@@ -7,6 +7,7 @@ ConfigurationError              a person has to change something first
 ├─ PortTakenError               another process listens on the port
 ├─ StoreLockedError             another daemon uses the store
 ├─ StoreNotWritableError        the store directory cannot be written
+├─ CredentialsError             a password of the server's users cannot be used
 └─ DiskFullError                too little free space to promise anything
 UnavailableError                trying again may help
 ├─ InstallError                 the binary could not be fetched now
@@ -60,6 +61,12 @@ class StoreNotWritableError(ConfigurationError):
     """The store directory cannot be created or written."""
 
     code = "refused.configuration.store_not_writable"
+
+
+class CredentialsError(ConfigurationError):
+    """A password of the embedded server's users is missing, not ours, or open to others."""
+
+    code = "refused.configuration.credentials"
 
 
 class DiskFullError(ConfigurationError):

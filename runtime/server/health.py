@@ -28,9 +28,19 @@ class Health(msgspec.Struct, frozen=True):
 
 
 async def ask(
-    host: str, port: int, timeout_s: float, user: str = "", password: str = ""
+    host: str,
+    port: int,
+    timeout_s: float,
+    user: str = "",
+    password: str = "",
+    *,
+    jetstream: bool = True,
 ) -> Health:
-    """Return the health of the server at ``host`` and ``port``. Never raises for its state."""
+    """Return the health of the server at ``host`` and ``port``. Never raises for its state.
+
+    Without ``jetstream`` only that it serves clients: a node of a cluster that has no majority
+    is well, though JetStream waits for the others.
+    """
     seen = b""
     try:
         with trio.fail_after(timeout_s):
@@ -40,7 +50,7 @@ async def ask(
                 while len(seen) < _ANSWER_BYTES_MAX:
                     chunk = await stream.receive_some(_CHUNK_BYTES)
                     seen += chunk
-                    answer = read(seen, ended=not chunk)
+                    answer = read(seen, ended=not chunk, jetstream=jetstream)
                     if answer is not None:
                         return answer
         return Health(problem="the answer does not end")
@@ -50,7 +60,7 @@ async def ask(
         return Health(problem=f"no connection: {error}")
 
 
-def read(seen: bytes, *, ended: bool) -> Health | None:
+def read(seen: bytes, *, ended: bool, jetstream: bool = True) -> Health | None:
     """Return what the bytes so far mean, None when more are needed."""
     info_line, _, rest = seen.partition(b"\r\n")
     if not rest and not ended:
@@ -63,6 +73,8 @@ def read(seen: bytes, *, ended: bool) -> Health | None:
     if b"-ERR" in rest:
         refusal = rest[rest.index(b"-ERR") :].partition(b"\r\n")[0]
         return Health(version, f"refused: {refusal.decode(errors='replace')}")
+    if not jetstream and b"PONG\r\n" in rest:
+        return Health(version)
     body = _body(rest)
     if body is not None:
         error = body.get("error") or {}

@@ -18,8 +18,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+import structlog
 import trio
 
+from runtime.server.accounts import MAIN
 from runtime.server.configuration import CONFIGURATION_FILE, LOCK_FILE, PID_FILE, PORTS_DIRECTORY
 from runtime.server.errors import (
     DiskFullError,
@@ -34,6 +36,8 @@ KILLED_S_MAX: Final = 5.0
 _POLL_S: Final = 0.02
 _PS_S_MAX: Final = 5.0
 _MIB: Final = 1024**2
+
+log = structlog.get_logger(__name__)
 
 
 @contextmanager
@@ -93,6 +97,18 @@ async def end_leftover(store: Path) -> int:
         f"a nats-server of a former daemon (pid {pid}) still runs on {store} and does not end",
         hint=f"look at the process, end it, then start again (ps -fp {pid})",
     )
+
+
+def adopt(store: Path) -> None:
+    """Give the streams of a store that was made without users to movant's account.
+
+    The server keeps streams in a directory named like their account; ``$G`` is the one of
+    servers without accounts. Call it with the lock held and no server running.
+    """
+    former, ours = (store / "jetstream" / name for name in ("$G", MAIN))
+    if former.is_dir() and not ours.exists():
+        former.rename(ours)
+        log.info("server.store_adopted", store=str(store))
 
 
 def leftover(store: Path) -> int:

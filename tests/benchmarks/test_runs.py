@@ -75,6 +75,63 @@ def test_crash_loses_nothing(victim: str) -> None:
     assert sum(count for _, count in found["timeline"]) >= 160
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["--one-host", "--freeze", "--drain"])
+def test_takeover_tells_when_all_go_on(how: str) -> None:
+    """Whichever way one of two daemons goes, nothing is lost and nothing harmful is sent."""
+    found = run("takeover", "--instances", "30", "--step-s", "0.3", "--frozen-s", "5", how)
+
+    assert found.keys() >= SERVED | {"first_progress_s", "done_s", "pause_p50_s", "timeline"}
+    assert found["lost"] == 0
+    assert found["partitions_moved"] == 32
+    assert found["instances_moved"] > 0
+    assert 0 < found["first_progress_s"] <= found["done_s"] <= found["ended_s"]
+    assert found["pause_p50_s"] > 0
+    assert found.get("harmful", 0) == 0
+
+
+@pytest.mark.slow
+def test_owners_compares_with_one_daemon() -> None:
+    """Both run on stores of their own, and all instances complete."""
+    found = run("owners", "--instances", "20", "--rounds", "1")
+
+    assert found.keys() >= SERVED | {"daemons", "relative", "steps_per_s", "steps_per_s_one"}
+    assert found["lost"] == 0
+    assert found["relative"] > 0
+
+
+@pytest.mark.slow
+def test_dormant_tells_memory_and_times() -> None:
+    """What waits ends when it is signalled, also after a restart of everything."""
+    found = run(
+        "dormant",
+        "--instances",
+        "40",
+        "--signals",
+        "5",
+        "--after-restart",
+        "3",
+        "--levels",
+        "0.5,1",
+    )
+
+    assert found.keys() >= SERVED | {"p99_ms", "burst_p99_ms", "first_progress_s", "samples"}
+    assert found["lost"] == 0
+    assert found["signalled"] == 13
+    assert [each["instances"] for each in found["samples"]] == [0, 20, 40]
+
+
+@pytest.mark.slow
+def test_endless_tells_how_it_goes_on() -> None:
+    """The load is paced, and everything that was started ends."""
+    found = run("endless", "--minutes", "0.05", "--per-s", "40", "--keep-s", "1")
+
+    assert found.keys() >= SERVED | {"throughput", "steps_per_s", "probe_p99_ms", "samples"}
+    assert found["lost"] == found["refused"] == 0
+    assert found["started"] >= 120
+    assert len(found["samples"]) >= 2
+
+
 def test_kernel_tells_steps_per_second() -> None:
     """The kernel alone needs no server."""
     found = run("kernel", "--instances", "2", "--steps", "3", "--rounds", "1")

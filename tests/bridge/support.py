@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -28,12 +29,15 @@ QUICK = BridgeLimits(
 class RawClient:
     """Speaks the protocol byte by byte, so that it can send what no client would."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, answer_s: float = WAIT_S) -> None:
         parts = urlsplit(url)
         assert parts.hostname
-        self._socket = socket.create_connection((parts.hostname, parts.port or 4222), WAIT_S)
+        self._socket = socket.create_connection((parts.hostname, parts.port or 4222), answer_s)
         self._seen = b""
-        self.send(b'CONNECT {"verbose":false,"headers":true,"no_responders":true}\r\n')
+        options: dict[str, object] = {"verbose": False, "headers": True, "no_responders": True}
+        if parts.username:
+            options |= {"user": parts.username, "pass": parts.password}
+        self.send(b"CONNECT " + json.dumps(options).encode() + b"\r\n")
         self.sync()
 
     def send(self, data: bytes) -> None:
@@ -57,6 +61,12 @@ class RawClient:
             chunk = self._socket.recv(65_536)
             assert chunk, f"the server closed: {self._seen!r}"
             self._seen += chunk
+
+    def refusals(self) -> list[str]:
+        """Return what the server refused of all that was sent since the last look."""
+        self.sync()
+        lines = self._seen.decode().split("\r\n")
+        return [line.removeprefix("-ERR ").strip("'") for line in lines if line[:4] == "-ERR"]
 
     def __enter__(self) -> Self:
         return self

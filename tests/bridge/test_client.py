@@ -11,11 +11,11 @@ import trio
 from nats.aio.client import Client  # noqa: TID251 - the names that the bridge depends on
 from nats.aio.transport import TcpTransport  # noqa: TID251
 
-from protocols.errors import ConfigurationError
+from protocols.errors import ConfigurationError, NotPermittedError
 from protocols.ports import Outgoing
-from runtime.bridge import BridgeLimits, connect
+from runtime.bridge import BridgeLimits, NatsTransport, connect
 from runtime.bridge.client import PRIVATE_NAMES, PRIVATE_TRANSPORT_NAMES
-from tests.bridge.support import Collector, until
+from tests.bridge.support import Collector, Told, until
 from tests.support.nats import NatsServer
 
 
@@ -85,9 +85,51 @@ async def test_a_subscription_that_is_not_permitted_is_an_error(nats_binary: str
     """Without this the actor would be deaf and not know it."""
     with NatsServer(nats_binary, extra=USERS) as server:
         async with connect(server.url, name="test", **login("limited", "b")) as transport:
-            with pytest.raises(ConfigurationError, match="Subscription"):
+            with pytest.raises(
+                NotPermittedError, match=r"user 'limited' may not subscribe to closed\.x"
+            ):
                 await transport.subscribe("closed.x", Collector())
             await transport.subscribe("open.x", Collector())
+
+
+@pytest.mark.server
+async def test_a_request_that_is_not_permitted_fails_at_once(nats_binary: str) -> None:
+    """The error names the user and the subject; other requests go on waiting for theirs."""
+    with NatsServer(nats_binary, extra=USERS) as server:
+        async with (
+            connect(server.url, name="test", **login("limited", "b")) as transport,
+            trio.open_nursery() as nursery,
+        ):
+            await transport.subscribe("open.silent", Collector())
+            waiting = Told()
+            transport.request_soon(Outgoing("open.silent", b""), 60.0, waiting)
+            with trio.fail_after(2.0):
+                with pytest.raises(NotPermittedError, match=r"'limited' .* publish to closed\.x"):
+                    await transport.request(Outgoing("closed.x", b""), 60.0)
+                for _ in range(2):
+                    nursery.start_soon(_refused, transport)
+            assert waiting.answers == []
+
+
+@pytest.mark.server
+async def test_a_message_that_is_not_permitted_is_told_to_who_asks(nats_binary: str) -> None:
+    """A publish has no answer; whoever wants to know is told the subject."""
+    with NatsServer(nats_binary, extra=USERS) as server:
+        async with connect(server.url, name="test", **login("limited", "b")) as transport:
+            told: list[str] = []
+            stop = transport.on_refusal(told.append)
+            transport.publish(Outgoing("closed.y", b""))
+            await until(lambda: told)
+            stop()
+            transport.publish(Outgoing("closed.z", b""))
+            await transport.subscribe("open.y", Collector())
+
+    assert told == ["closed.y"]
+
+
+async def _refused(transport: NatsTransport) -> None:
+    with pytest.raises(NotPermittedError):
+        await transport.request(Outgoing("closed.x", b""), 60.0)
 
 
 @pytest.mark.server

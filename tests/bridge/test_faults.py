@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -216,6 +217,34 @@ async def test_a_standstill_of_trio_longer_than_the_watchdog_is_no_deafness(
         assert transport.connected
         assert transport.statistics().reading_pauses
         assert transport.statistics().reconnects == 0
+
+
+async def test_a_server_that_wants_signs_of_life_gets_them_while_trio_stands_still(
+    nats_binary: str,
+) -> None:
+    """Its PING is not read for longer than it waits for the answer: ours is enough."""
+    limits = BridgeLimits(incoming_frames_max=100, watchdog_s=0.05)
+    impatient = 'ping_interval: "200ms"\nping_max: 1\ndebug: true'
+    with NatsServer(nats_binary, extra=impatient) as server:
+        async with connect(server.url, name="test", limits=limits) as transport:
+            seen = Collector()
+
+            def slow(frames: Sequence[Frame]) -> None:
+                if not seen.frames:
+                    until_s = trio.current_time() + 2.0
+                    while trio.current_time() < until_s:
+                        time.sleep(0.01)  # noqa: TID251 - trio stands still, the server waits
+                seen(frames)
+
+            await transport.subscribe("k8", slow)
+            with RawClient(server.url) as raw:
+                raw.send(b"PUB k8 1\r\nx\r\n" * 10_000)
+                raw.sync()
+            await until(lambda: len(seen.frames) == 10_000)
+            await trio.sleep(0.3)  # a loss would be told by now
+
+            assert transport.statistics().reading_pauses
+            assert transport.statistics().reconnects == 0
 
 
 async def test_a_bridge_closes_while_the_server_is_away(nats_server: NatsServer) -> None:

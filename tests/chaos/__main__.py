@@ -1,4 +1,8 @@
-"""Longer campaigns: ``python -m tests.chaos --seeds 10``; prints the seed of a failure."""
+"""Longer campaigns, which print the seed of a failure.
+
+python -m tests.chaos --seeds 10                one daemon, all faults mixed
+python -m tests.chaos --several --rounds 20     two and three daemons, rounds of each fault
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ import structlog
 import trio
 
 from runtime.server.binary import find
+from tests.chaos import several
 from tests.chaos.campaign import SLOW_S, run
 
 
@@ -24,9 +29,15 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=12)
     parser.add_argument("--variant", choices=["external", "embedded", "both"], default="both")
     parser.add_argument("--logs", type=Path, help="keep the log of a failure's daemon here")
+    parser.add_argument("--several", action="store_true", help="several daemons")
+    parser.add_argument("--rounds", type=int, default=20, help="of each fault, with --several")
+    parser.add_argument("--daemons", type=int, nargs="+", default=[2, 3])
+    parser.add_argument("--only", nargs="+", choices=several.FAULTS, default=several.FAULTS)
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
     binary = find().path
+    if options.several:
+        return _several(binary, options)
     total: Counter[str] = Counter()
     failed = []
     for seed in range(options.first, options.first + options.seeds):
@@ -59,6 +70,37 @@ def main() -> int:
                 options.logs.mkdir(exist_ok=True)
                 (options.logs / f"{seed}.log").write_text(report.log)
     print(f"faults {dict(total)}; failed seeds {failed}", flush=True)  # noqa: T201
+    return 1 if failed else 0
+
+
+def _several(binary: str, options: argparse.Namespace) -> int:
+    """Run rounds of each fault with each number of daemons."""
+    failed = []
+    for daemons in options.daemons:
+        for fault in options.only:
+            # The rest only now and then: it would take an hour.
+            rounds = options.rounds if fault in several.MAIN else -(-options.rounds // 4)
+            outcome = trio.run(
+                partial(
+                    several.run,
+                    options.first,
+                    binary,
+                    daemons=daemons,
+                    faults=[fault] * rounds,
+                )
+            )
+            print(several.table(outcome), flush=True)  # noqa: T201 - a report
+            if outcome.ended_s > several.SLOW_S:
+                print("\n".join(outcome.notes), flush=True)  # noqa: T201
+            if outcome.findings:
+                failed.append(f"{fault} with {daemons}")
+                print("\n".join(["  " + each for each in outcome.findings]), flush=True)  # noqa: T201
+                if options.logs:
+                    options.logs.mkdir(exist_ok=True)
+                    name = f"{fault.replace(' ', '-')}-{daemons}.log"
+                    text = "\n".join([*outcome.notes, outcome.log])
+                    (options.logs / name).write_text(text)
+    print(f"failed: {failed}", flush=True)  # noqa: T201
     return 1 if failed else 0
 
 

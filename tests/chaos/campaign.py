@@ -20,6 +20,7 @@ from protocols.codec import encode
 from protocols.errors import MovantError, RefusedError
 from protocols.ports import Outgoing
 from runtime.bridge import connect
+from runtime.server.credentials import ensure
 from tests.chaos.checker import Findings, check
 from tests.chaos.faults import Faults
 from tests.chaos.proxy import Proxy, proxied
@@ -69,8 +70,10 @@ class Play:
         *,
         server: NatsServer | None = None,
         proxy: Proxy | None = None,
+        service_url: str = "",
     ) -> None:
         self.url = url
+        self.service_url = service_url or url
         self.directory = directory
         self.server = server
         self.proxy = proxy
@@ -83,7 +86,9 @@ class Play:
 
     def serve(self, kind: str) -> None:
         """Start a service."""
-        process = Process("-m", "tests.chaos.services", kind, self.url, str(self.file(kind)))
+        process = Process(
+            "-m", "tests.chaos.services", kind, self.service_url, str(self.file(kind))
+        )
         self.services[kind] = process
         process.start()
 
@@ -133,8 +138,15 @@ async def playing(binary: str, variant: str, *, crowded: bool) -> AsyncIterator[
         async with AsyncExitStack() as stack:
             if variant == "embedded":
                 port = _free_port()
-                daemon = Process(*common, "--store", str(directory / "s"), "--port", str(port))
-                play = Play(f"nats://127.0.0.1:{port}", directory, daemon)
+                store = directory / "s"
+                store.mkdir(mode=0o700)
+                secrets = ensure(store)  # the daemon would make them; services start beside it
+                daemon = Process(*common, "--store", str(store), "--port", str(port))
+                admin, service = (
+                    f"nats://{user}:{secrets[user]}@127.0.0.1:{port}"
+                    for user in ("admin", "service")
+                )
+                play = Play(admin, directory, daemon, service_url=service)
             else:
                 server = stack.enter_context(NatsServer(binary))
                 proxy = await stack.enter_async_context(proxied(server.port))
@@ -170,18 +182,18 @@ async def run(
             async with trio.open_nursery() as keeping:
                 keeping.start_soon(doing.keep)
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(_drive, api, wanted)
+                    nursery.start_soon(drive, api, wanted)
                     nursery.start_soon(_come_late, play, faults_s * LATE)
                     nursery.start_soon(doing.run, faults_s)
                 calm = trio.current_time()
-                await _until_ended(api, wanted)
+                await until_ended(api, wanted)
                 ended_s = trio.current_time() - calm
                 keeping.cancel_scope.cancel()
             findings = await check(
                 api, wanted, {name: play.file(name) for name in play.services}, live_s=LIVE_S
             )
             if ended_s > SLOW_S:
-                doing.notes += await _slowest(api, wanted)
+                doing.notes += await slowest(api, wanted)
         return Report(
             seed=seed,
             variant=variant,
@@ -193,7 +205,7 @@ async def run(
         )
 
 
-async def _slowest(api: Api, wanted: Plan) -> list[str]:
+async def slowest(api: Api, wanted: Plan) -> list[str]:
     """Return the mailboxes of those that ended last, with times before their end."""
     views = [await api("run.show", id=each) for each in wanted.expected]
     views.sort(key=lambda each: -each.get("finished_at", 0))
@@ -211,7 +223,7 @@ async def _come_late(play: Play, after_s: float) -> None:
     play.serve("late")
 
 
-async def _drive(api: Api, wanted: Plan) -> None:
+async def drive(api: Api, wanted: Plan) -> None:
     """Do the deeds, those of one instance one after the other."""
     began = trio.current_time()
     queues: dict[str, list[Deed]] = {}
@@ -279,7 +291,7 @@ async def _publish(api: Api, subject: str, deed: Deed) -> None:
         raise AssertionError(f"{subject} was not stored: {told}")
 
 
-async def _until_ended(api: Api, wanted: Plan) -> None:
+async def until_ended(api: Api, wanted: Plan) -> None:
     """Wait until all have ended, or the bound is over: the check tells who has not."""
     with trio.move_on_after(BOUND_S):
         while True:

@@ -22,12 +22,13 @@ from actors.kernel.instance import Instance
 from actors.kv import Kv
 from actors.kv_definitions import KvDefinitionStore
 from actors.loading import load
+from actors.partitions import is_void
 from protocols import headers as h
 from protocols.archive import ArchiveRecord
 from protocols.definition import Workflow
 from protocols.effects import FINAL, AnyEffect, Arm, Finish
 from protocols.errors import MovantError
-from protocols.mail import AnyMail, AttemptRefused, AttemptTimedOut, Fired, Pinned
+from protocols.mail import AnyMail, Fired
 from protocols.tokens import KeyRing
 from tests.chaos.services import Record, records
 from tests.chaos.workload import Expected, Plan
@@ -75,10 +76,12 @@ async def _idle(api: Api, found: Findings, live_s: float) -> None:
     with trio.move_on_after(live_s):
         while True:
             try:
-                counters = (await api("status", answer_s=3.0))["counters"]
+                view = await api("status", answer_s=3.0)
             except MovantError as error:
                 counters = error
             else:
+                counters = view["counters"]
+                counters["live"] = sum(each["live"] for each in view["daemons"])
                 if not counters["live"]:
                     break
             await trio.sleep(0.2)
@@ -190,12 +193,8 @@ def _mails(instance: str, stored: Stored) -> list[AnyMail]:
         parsed = parse(each, stored.keys)
         if not isinstance(parsed, Letter):
             continue
-        mail = parsed.mail
-        if isinstance(mail, Pinned | AttemptTimedOut | AttemptRefused) and stored.epochs[
-            parsed.partition
-        ].is_void(mail.seq, mail.epoch):
-            continue
-        mails.append(mail)
+        if not is_void(stored.epochs[parsed.partition], parsed.mail):
+            mails.append(parsed.mail)
     return mails
 
 

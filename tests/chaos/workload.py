@@ -54,7 +54,7 @@ class Plan(msgspec.Struct):
 class Planner:
     """Draws a plan from a seed."""
 
-    def __init__(self, seed: int, count: int, spread_s: float) -> None:
+    def __init__(self, seed: int, count: int, spread_s: float, prefix: str = "") -> None:
         self._spread_s = spread_s
         self.plan = Plan(seed)
         self._chance = random.Random(seed)  # noqa: S311 - a seed that replays it
@@ -62,7 +62,7 @@ class Planner:
         self._works = 0
         for number in range(count):
             kind = KINDS[number % len(KINDS)]
-            self._id = f"{kind.replace('_', '-')}-{number}"
+            self._id = f"{prefix}{kind.replace('_', '-')}-{number}"
             self._works = 0
             make: Callable[[], None] = getattr(self, f"_{kind}")
             make()
@@ -257,8 +257,11 @@ class Planner:
 _SIGNAL_VERBS: Final[tuple[Literal["signal", "raw_signal"], ...]] = ("signal", "raw_signal")
 
 
-def plan(seed: int, count: int, spread_s: float) -> Plan:
-    """Return the workload of a seed, begun over some seconds, in the order of its time."""
-    drawn = Planner(seed, count, spread_s).plan
+def plan(seed: int, count: int, spread_s: float, prefix: str = "") -> Plan:
+    """Return the workload of a seed, begun over some seconds, in the order of its time.
+
+    ``prefix`` begins every id, so that several workloads can follow each other.
+    """
+    drawn = Planner(seed, count, spread_s, prefix).plan
     drawn.deeds.sort(key=lambda each: each.at_s)
     return drawn

@@ -208,6 +208,16 @@ def test_a_run_is_shown_with_what_it_waits_for(ask: Cli, responder: Responder) -
     assert "step /charge  billing.charge  attempt 3" in ended.out
 
 
+def test_a_run_that_continued_shows_its_generation(ask: Cli, responder: Responder) -> None:
+    """Whoever reads its paths wants to know what ``/@3`` means."""
+    responder.answers["run.resolve"] = api.RunResolved(id="r1")
+    responder.answers["run.show"] = _view(generation=1_234)
+
+    ended = ask("run", "show", "r1")
+
+    assert "generation  1,234" in ended.out
+
+
 def test_a_blocked_run_says_how_to_go_on(ask: Cli, responder: Responder) -> None:
     """Blocked is repaired by code, not by waiting."""
     responder.answers["run.resolve"] = api.RunResolved(id="r1")
@@ -283,6 +293,43 @@ def test_status_is_3_when_somebody_should_look(
     assert "0-2, 7" in ended.out
     assert "12,000" in ended.out
     assert "idle" not in ended.out
+
+
+def test_status_of_several_daemons_fits_a_narrow_terminal(ask: Cli, responder: Responder) -> None:
+    """One line each; lists of scattered numbers help nobody, and fill the screen."""
+    rows = [
+        api.DaemonRow(
+            daemon=name,
+            state=state,
+            host="machine",
+            pid=4_000_000,
+            partitions=list(range(first, 64, 2)),
+            live=123_456,
+            lag=7,
+        )
+        for first, (name, state) in enumerate([("alpha", "ready"), ("beta", "silent")])
+    ]
+    responder.answers["status"] = api.StatusView(
+        version="1",
+        daemon="alpha",
+        state="ready",
+        durability="fsync",
+        uptime_s=3,
+        partitions=rows[0].partitions,
+        counters={"writer_KV_movant_checkpoints_messages": 12_000.0},
+        daemons=rows,
+        owners=[api.PartitionRow(partition=n, daemon="alpha" * (n != 5)) for n in range(64)],
+    )
+
+    ended = ask("status")
+
+    lines = ended.out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[:3] for line in lines[-2:]] == [
+        ["alpha", "ready", "32"],
+        ["beta", "silent", "32"],
+    ]
+    assert any(line.split() == ["unowned", "partitions", "5"] for line in lines)
 
 
 def test_without_a_daemon_the_exit_code_is_4_and_a_command_is_named(cli: Cli) -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from runtime.cli.output import between, compact, duration
 from runtime.cli.service import load_attribute
-from runtime.cli.status import ranges
+from runtime.ranges import brief, ranges
 from tests.cli.conftest import Cli
+from tests.support.nats import NatsServer
 
 GOOD = """import movant
 
@@ -145,6 +146,31 @@ def test_the_doctor_without_a_daemon_checks_this_machine(cli: Cli, nats_binary: 
     }
 
 
+_LIMITED = """
+authorization { users: [
+  {user: daemon, password: d, permissions: {publish: {allow: ">", deny: "movant.timer.>"}}}
+]}
+"""
+
+
+@pytest.mark.server
+def test_the_doctor_names_them_where_no_daemon_runs(
+    nats_binary: str, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the login that the daemon would have."""
+    with NatsServer(nats_binary, extra=_LIMITED) as server:
+        monkeypatch.setenv("MOVANT_NATS__USER", "daemon")
+        monkeypatch.setenv("MOVANT_NATS__PASSWORD", "d")
+        ended = cli("doctor", "--nats", server.url, "-o", "json")
+
+    found = {each["check"]: each for each in ended.json}
+    assert ended.code == 3
+    assert found["permissions"]["verdict"] == "error"
+    assert "'daemon' lacks: publish movant.timer.>" in found["permissions"]["found"]
+    assert found["jetstream"]["verdict"] == "ok"
+    assert "no daemon serves it" in found["daemon"]["found"]
+
+
 def test_the_path_of_the_server_is_one_word(cli: Cli, nats_binary: str) -> None:
     """``$(movant nats path)`` is a program."""
     ended = cli("nats", "path")
@@ -194,6 +220,8 @@ def test_partitions_are_ranges() -> None:
     """64 numbers are no information."""
     assert ranges([]) == ""
     assert ranges([3, 1, 2, 9]) == "1-3, 9"
+    assert brief([3, 1, 2, 9]) == "1-3, 9"
+    assert brief(list(range(0, 64, 2))) == "32 in all"
 
 
 def test_a_long_value_is_cut_only_where_a_width_is_given() -> None:

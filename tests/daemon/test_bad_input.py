@@ -236,7 +236,7 @@ DEAD = [
         {"Movant-Schema": "\u00b2"},
         "schema",
     ),
-    ("a bad id", "movant.to._owner.signal.go", b"1", {}, "value"),
+    ("a bad id", "movant.to._owner.signal.go", b"1", {}, "id"),
     ("an id with a dollar", "movant.to.$x.signal.go", b"1", {}, "id"),
     ("a long id", f"movant.to.{'x' * 129}.signal.go", b"1", {}, "id"),
     ("no kind", "movant.to.d7", b"1", {}, "stray"),

@@ -43,7 +43,7 @@ async def test_a_blocked_run_goes_on_with_repaired_code(
         await movant.daemon.register(source)
 
         migrated = await movant("run.migrate", id="a")
-        ended = await movant.ended("a")
+        ended = await movant.view_when("a", lambda view: view["status"] == "completed")
         history = await movant("run.history", id="a")
 
     assert migrated["status"] == "running"

@@ -10,12 +10,13 @@ import msgspec
 import pytest
 import trio
 
-from actors import packs
-from actors.activation import definition_of
+from actors import packs, strays
 from actors.collector import Collector
 from actors.direct_reader import DirectReader
+from actors.generations import definition_of
 from actors.inbound import Delivery, Letter, parse
 from actors.kernel.instance import Instance
+from actors.kv import Kv
 from actors.late import Late
 from actors.outbox import Outbox, first_of
 from actors.writing import Writing
@@ -129,14 +130,15 @@ async def fold(movant: Running, instance: str) -> str:
     """Return the state hash of the fold of what is stored now."""
     parts = movant.daemon.parts
     partition = partition_of(instance, PARTITIONS)
-    mark = parts.owner.partitions.marks[partition]
+    owned = parts.owner.partitions.owned[partition]
+    mark = owned.mark
     stored = await parts.mailboxes.mailbox(mailbox(instance, partition))
     box = packs.expand(stored, mark=mark)
     assert not box.unreadable
     mails = []
     for each in box.messages:
         parsed = parse(each, parts.keys)
-        if type(parsed) is Letter and not parts.owner.is_void(partition, parsed.mail):
+        if type(parsed) is Letter and not owned.is_void(parsed.mail):
             mails.append(parsed.mail)
     await parts.owner.activation.load(mails)
     fresh = Instance(instance, parts.definitions.workflow, definition=definition_of(mails))
@@ -496,12 +498,53 @@ async def test_a_started_run_whose_start_is_packed_above_is_no_orphan(
         await fill(movant, 20)
         await collect(movant)
         owner = movant.daemon.parts.owner
-        mark = owner.partitions.marks[partition_of("a", PARTITIONS)]
+        mark = owner.partitions.owned[partition_of("a", PARTITIONS)].mark
         await movant("run.signal", id="a", name="go", data=2)
         ended = await movant.ended("a")
 
     assert mark > head + 1
     assert ended["result"] == [1, 2]
+
+
+async def strays_kept(movant: Running) -> None:
+    """Wait until the reader of strays has stored that it has read one."""
+    kv = Kv(movant.daemon.parts.transport, "movant_checkpoints")
+    with trio.fail_after(10):
+        while await kv.get(strays.KEY) is None:
+            await trio.sleep(0.05)
+
+
+async def test_a_stray_is_purged_only_as_a_dead_letter(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody but its reader sees it; while that has not stored its position, MAIL keeps it."""
+    store = strays.Strays._store
+
+    async def never(_: strays.Strays) -> None:
+        await trio.lowlevel.checkpoint()
+
+    monkeypatch.setattr(strays.Strays, "_store", never)
+    async with daemon(nats_server.url, **by_hand()) as movant:
+        await fill(movant)
+        with Raw(nats_server.url) as raw:
+            raw.put("movant.to.A", b"1")
+            stray = raw.stored("MAIL", "movant.to.A")
+            await fill(movant)
+            await collect(movant)
+            await fill(movant)
+            await collect(movant)
+            held = raw.ask("$JS.API.STREAM.INFO.MAIL")["state"]["first_seq"]
+            monkeypatch.setattr(strays.Strays, "_store", store)
+            await strays_kept(movant)
+            await fill(movant)
+            await collect(movant)
+            first = raw.ask("$JS.API.STREAM.INFO.MAIL")["state"]["first_seq"]
+            dead = raw.stored("DEAD", "movant.dead.stray")
+
+    assert stray is not None
+    assert held == stray["seq"]
+    assert first > stray["seq"]
+    assert dead is not None
 
 
 async def test_foreign_and_invalid_mailboxes_hold_no_pass_up(nats_server: NatsServer) -> None:
@@ -520,6 +563,7 @@ async def test_foreign_and_invalid_mailboxes_hold_no_pass_up(nats_server: NatsSe
                 "movant.to.a.pack.99999999999.aa.0.999999999",
             ):
                 raw.put(subject, b"1")
+        await strays_kept(movant)
         await collected(movant, "a")
         await fill(movant)
         await collect(movant)
@@ -795,10 +839,12 @@ async def test_partitions_are_collected_one_by_one_too(
         wanted = {each: await fold(movant, each) for each in ids}
         for mine in ([0], [1, 2], [3]):
             monkeypatch.setattr("actors.scan.READ", 4)
-            monkeypatch.setattr(OwnerTerritory, "owned", lambda _, mine=mine: mine)
-            before = list(movant.daemon.parts.owner.partitions.marks)
+            owned = movant.daemon.parts.owner.partitions.owned
+            chosen = [owned[number] for number in mine]
+            monkeypatch.setattr(OwnerTerritory, "owned", lambda _, chosen=chosen: chosen)
+            before = [owned[number].mark for number in range(PARTITIONS)]
             await collect(movant)
-            after = movant.daemon.parts.owner.partitions.marks
+            after = [owned[number].mark for number in range(PARTITIONS)]
             moved = [n for n in range(PARTITIONS) if after[n] > before[n]]
             assert moved == mine
             assert (collector.statistics().purged > 0) == (mine == [3])
@@ -828,7 +874,7 @@ async def test_what_a_stale_owner_wrote_stays_void_without_its_markers(
         stale = {"epoch": 1, "step": "s", "attempt": 1, "failure": failure}
         with Raw(nats_server.url) as raw:
             raw.put("movant.to.a.owner.refused", json.dumps(stale).encode())
-        await until(lambda: owner.statistics().void == 1)
+        await until(lambda: movant.daemon.parts.intake.void == 1)
         wanted = await fold(movant, "a")
         await collected(movant, "a")
         found = await fold(movant, "a")

@@ -16,7 +16,8 @@ import msgspec
 
 from protocols import api
 from runtime.cli import failures
-from runtime.server.configuration import standard_users
+from runtime.server import accounts
+from tests import hazards as known
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 DOCS: Final = ROOT / "docs"
@@ -49,16 +50,46 @@ def errors() -> str:
 def permissions() -> str:
     """Return who may publish and subscribe what."""
     return table(
-        ("user", "may publish", "may subscribe"),
+        ("user", "account", "for", "may publish", "may subscribe"),
         [
             (
                 each.name,
-                _quoted(each.publish) + (" and replies to requests" if each.responds else ""),
-                _quoted(each.subscribe),
+                each.account,
+                each.purpose,
+                (_quoted(each.publish) or "everything")
+                + (" and replies to requests" if each.responds else ""),
+                _quoted(each.subscribe) or "everything",
             )
-            for each in standard_users("", "", "")
+            for each in accounts.users()
         ],
     )
+
+
+def may() -> str:
+    """Return what each kind of user may do, as variables of a server configuration."""
+    lines = []
+    for each in accounts.users():
+        if each.publish:
+            lines += [f"{each.name.upper()}_MAY {{", f"  publish: {_listed(each.publish)}"]
+            lines.append(f"  subscribe: {_listed(each.subscribe)}")
+            lines += ['  allow_responses: {max: 100, expires: "2m"}'] if each.responds else []
+            lines.append("}")
+    return _fenced(lines)
+
+
+def account_blocks() -> str:
+    """Return the accounts of a server configuration; their users are variables."""
+    names = [each.name for each in accounts.users()]
+    lines = ["accounts {"]
+    for name, account in accounts.accounts(dict.fromkeys(names, "")).items():
+        lines += [f"  {name} {{", f"    users: ${name}_USERS"]
+        lines += ["    jetstream: enabled"] if "jetstream" in account else []
+        for key in ("exports", "imports"):
+            if key in account:
+                lines += [f"    {key}: [", *(f"      {_flow(each)}" for each in account[key])]
+                lines.append("    ]")
+        lines.append("  }")
+    return _fenced([*lines, "}"])
 
 
 def exits() -> str:
@@ -67,11 +98,26 @@ def exits() -> str:
     return table(("exit code", "meaning"), [each.split(" ", 1) for each in text.split(", ")])
 
 
+def hazards() -> str:
+    """Return every hazard with the tests that provoke it."""
+    found = known.tests()
+    return table(
+        ("hazard", "what would happen", "tests"),
+        [
+            (name, text, " ".join(f"`{each}`" for each in found.get(name, ())) or "-")
+            for name, text in known.HAZARDS.items()
+        ],
+    )
+
+
 TABLES: Final[dict[str, Callable[[], str]]] = {
     "verbs": verbs,
     "errors": errors,
     "permissions": permissions,
     "exits": exits,
+    "may": may,
+    "accounts": account_blocks,
+    "hazards": hazards,
 }
 
 
@@ -93,6 +139,25 @@ def pages() -> list[Path]:
         ROOT / "CHANGELOG.md",
         *sorted(DOCS.glob("*.md")),
     ]
+
+
+def _fenced(lines: Sequence[str]) -> str:
+    return "\n".join(["```", *lines, "```", ""])
+
+
+def _listed(subjects: Sequence[str]) -> str:
+    return "[" + ", ".join(f'"{each}"' for each in subjects) + "]"
+
+
+def _flow(value: Any) -> str:
+    """Return a value as a server configuration has it on one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_flow(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_flow(each) for each in value) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if set("*>$.") & set(value) else str(value)
 
 
 def _first_line(kind: type) -> str:

@@ -22,6 +22,7 @@ from protocols.ports import Frame
 from runtime.cli.service import load_attribute
 from tests.docs.tables import DOCS, ROOT
 from tests.docs.test_pages import BLOCK
+from tests.support.configurations import configuration
 from tests.support.daemon import daemon, plainly, until
 from tests.support.nats import NatsServer
 
@@ -125,15 +126,31 @@ async def test_a_start_and_a_signal_are_plain_publishes(nats_server: NatsServer)
     assert view["status"] == "completed"
 
 
-async def test_the_permissions_of_the_page_are_enough_and_not_more(nats_binary: str) -> None:
-    """With the three users a run completes, and a client cannot cancel behind the API's back."""
-    page = (DOCS / "operations.md").read_text()
-    accounts = next(found[2] for found in BLOCK.finditer(page) if found[2].startswith("accounts"))
-    with NatsServer(nats_binary, extra=accounts) as server:
+async def test_a_workflow_that_never_ends_goes_on_in_generations(nats_server: NatsServer) -> None:
+    """The tally of the concepts page: what it shows is what was voted, across generations."""
+    async with daemon(nats_server.url, workflows=[EXAMPLES / "tally.py"]) as movant:
+        await movant("run.start", workflow="tally", input={"per_generation": 2}, id="tally-1")
+        for choice in ("tea", "coffee", "tea", "tea", "coffee"):
+            await movant("run.signal", id="tally-1", name="vote", data=choice)
+        view = await movant.view_when(
+            "tally-1", lambda view: view["state"]["votes"] == {"tea": 3, "coffee": 2}
+        )
+
+    assert view["generation"] == 3
+    assert [each["path"] for each in view["waiting"]] == ["/@3/signal.vote#2"]
+
+
+async def test_the_permissions_of_the_page_are_enough_and_not_more(
+    nats_binary: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With these users a run completes, and a client cannot cancel behind the API's back."""
+    for user in ("daemon", "admin", "client", "service", "monitor"):
+        monkeypatch.setenv(f"{user.upper()}_PASSWORD", f"secret-of-{user}")
+    with NatsServer(nats_binary, extra=configuration("passwords")) as server:
         address = server.url.removeprefix("nats://")
         as_user = {
-            name: f"nats://{name}:{name.upper()}_PASSWORD@{address}"
-            for name in ("daemon", "client", "service")
+            name: f"nats://{name}:secret-of-{name}@{address}"
+            for name in ("daemon", "admin", "client", "service")
         }
         async with daemon(as_user["daemon"], workflows=[GREET]) as movant:
             with _process("be_a_service.py", as_user["service"]):

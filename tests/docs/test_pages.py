@@ -52,12 +52,11 @@ def _commands() -> Iterator[tuple[str, list[str]]]:
     for page in pages():
         text = page.read_text()
         blocks = "\n".join(found[2] for found in BLOCK.finditer(text) if found[1] == "sh")
-        shown = re.findall(r"(?:^|until )(movant [^|&;<>\n]+)", blocks, re.MULTILINE)
+        # A number right before a redirection is that of a stream, no argument.
+        command = r"(?:^|until )(movant (?:(?! \d>)[^|&;<>\n])+)"
+        shown = re.findall(command, blocks, re.MULTILINE)
         for line in (*shown, *re.findall(r"`(movant [a-z][^`]*)`", text)):
-            words = shlex.split(line, comments=True)
-            # What stands before a redirection of a numbered stream is no argument.
-            words = words[:-1] if line in shown and words[-1].isdigit() else words
-            yield f"{page.name}: {line}", words[1:]
+            yield f"{page.name}: {line}", shlex.split(line, comments=True)[1:]
 
 
 def _anchor(heading: str) -> str:
@@ -159,7 +158,7 @@ def test_settings_without_effect_are_marked() -> None:
     marked = {key for key, cells in rows.items() if cells[1] == "see the note below"}
     read = {key for key in rows if re.search(rf"(config|limits)\.{key.split('.')[-1]}\b", code)}
 
-    limits = {key for key in rows if key.startswith("limits.") or key == "lease_wait_s"}
+    limits = {key for key in rows if key.startswith("limits.")}
     assert marked == limits - read
 
 

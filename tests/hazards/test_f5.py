@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from actors.partitions import FencedError
+from protocols.subjects import partition_of
 from tests.support.daemon import daemon, until
 from tests.support.nats import NatsServer
 from tests.support.raw import Raw
@@ -14,16 +14,39 @@ from tests.support.shop import Shop
 pytestmark = pytest.mark.server
 
 
-async def test_a_second_daemon_fences_the_first(nats_server: NatsServer) -> None:
-    """The first reads the higher marker and stops; the second goes on with the runs."""
+async def test_a_second_daemon_takes_its_share_and_both_go_on(nats_server: NatsServer) -> None:
+    """Partitions are handed over; each run is hosted by one of the two, and goes on."""
     async with daemon(nats_server.url, name="first") as first:
-        await first("run.start", workflow="probe.signals", input=1, id="a")
+        for number in range(20):
+            await first("run.start", workflow="probe.signals", input=1, id=f"a{number}")
         async with daemon(nats_server.url, name="second") as second:
-            await until(lambda: first.error)
-            await second("run.signal", id="a", name="go", data=1)
-            ended = await second.ended("a")
+            await until(lambda: len(second.daemon.parts.owner.partitions.owned) == 32)
+            await until(lambda: len(first.daemon.parts.owner.partitions.owned) == 32)
+            for number in range(20):
+                await second("run.signal", id=f"a{number}", name="go", data=number)
+            ended = [await second.ended(f"a{number}") for number in range(20)]
 
-    assert isinstance(first.error, FencedError)
+    assert [each["result"] for each in ended] == [[number] for number in range(20)]
+
+
+async def test_a_former_owner_that_reads_a_newer_marker_stops(nats_server: NatsServer) -> None:
+    """Somebody else's marker in a partition: its actors are gone before the next message."""
+    async with daemon(nats_server.url) as movant:
+        await movant("run.start", workflow="probe.signals", input=1, id="a")
+        owner = movant.daemon.parts.owner
+        partition = partition_of("a", 64)
+        before = owner.epoch_of(partition)
+        marker = {"epoch": before + 1, "daemon": "other"}
+        with Raw(nats_server.url) as raw:
+            raw.put(f"movant.mail.{partition}._owner", msgspec.json.encode(marker))
+        await until(lambda: owner.epoch_of(partition) != before)
+        lost = "a" not in owner.live
+        # Nobody claims it, so this daemon takes it again, under a higher epoch.
+        await until(lambda: owner.epoch_of(partition) > before + 1)
+        await movant("run.signal", id="a", name="go", data=1)
+        ended = await movant.ended("a")
+
+    assert lost
     assert ended["result"] == [1]
 
 
@@ -41,7 +64,7 @@ async def test_a_decision_of_a_former_epoch_is_void(nats_server: NatsServer) -> 
         }
         with Raw(nats_server.url) as raw:
             raw.put("movant.to.a.owner.refused", msgspec.json.encode(decision))
-        await until(lambda: movant.daemon.parts.owner.statistics().void)
+        await until(lambda: movant.daemon.parts.intake.void)
         before = await movant("run.show", id="a")
         movant.crash()
         shop.hold.set()

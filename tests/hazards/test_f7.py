@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import trio
 
 from actors import passivation
 from actors.checkpoint import Checkpoint
-from actors.owner import Owner
+from actors.partitions import Partitions
 from protocols.subjects import partition_of
-from runtime.clock import SystemClock
 from tests.support.daemon import Api, Process, asking, daemon, daemon_process, offered
 from tests.support.nats import NatsServer
 from tests.support.raw import Raw
@@ -116,25 +113,11 @@ async def test_what_waits_does_not_hold_the_checkpoint(
 
 def test_an_activation_reads_as_far_as_its_partition_was_read() -> None:
     """Not only as far as the slowest partition: what is behind that is not handed over again."""
-    nothing: Any = None
-    stored = {0: Checkpoint(position=10), 1: Checkpoint(position=100)}
-    owner = Owner(
-        nothing,
-        SystemClock(),
-        nothing,
-        nothing,
-        nothing,
-        guard=nothing,
-        partitions=2,
-        epoch=1,
-        archive=nothing,
-        checkpoints=stored,
-        dead=nothing,
-        refill=nothing,
-    )
+    found = Partitions(2)
+    found.add(0, 5, Checkpoint(position=10))
+    found.add(1, 6, Checkpoint(position=100))
 
-    assert owner.after == 10
-    assert (owner.handed(0), owner.handed(1)) == (10, 100)
+    assert (found.known_to(0), found.known_to(1)) == (10, 100)
 
 
 async def test_partitions_whose_checkpoints_differ_lose_no_message(

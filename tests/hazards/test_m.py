@@ -84,6 +84,24 @@ async def test_m8_ids_with_a_leading_underscore_are_reserved(nats_server: NatsSe
             await movant("run.signal", id="_owner", name="go")
 
 
+async def test_m8_a_signal_to_the_reserved_id_is_no_epoch_marker(
+    nats_server: NatsServer,
+) -> None:
+    """Whoever may send signals could otherwise fence every daemon, for ever."""
+    forged = b'{"epoch":1000000,"daemon":"nobody"}'
+    async with daemon(nats_server.url) as movant:
+        with Raw(nats_server.url) as raw:
+            for kind in ("signal.go", "start.probe.echo", "reply.s.1.t"):
+                raw.put(f"movant.to._owner.{kind}", forged)
+            await until(lambda: raw.messages("DEAD") == 3)
+            kept = raw.subjects("DEAD", ">")
+        ended = await movant.run("probe.echo", 1)
+
+    assert kept == {"movant.dead.id": 3}
+    assert ended["status"] == "completed"
+    assert movant.error is None
+
+
 async def test_m9_a_question_about_a_passivated_instance_dispatches_nothing(
     nats_server: NatsServer,
 ) -> None:

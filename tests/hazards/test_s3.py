@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from actors import requests
 from tests.support.daemon import daemon, until
 from tests.support.nats import NatsServer
 from tests.support.raw import Raw
@@ -12,12 +11,9 @@ from tests.support.raw import Raw
 pytestmark = pytest.mark.server
 
 
-async def test_a_lost_reply_is_asked_for_again(
-    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_lost_reply_is_asked_for_again(nats_server: NatsServer) -> None:
     """A service that answers only the second time: same key, same attempt, same reply subject."""
-    monkeypatch.setattr(requests.Requests.__init__, "__kwdefaults__", {"reask_s": 0.5})
-    async with daemon(nats_server.url) as movant:
+    async with daemon(nats_server.url, reask_s=0.5) as movant:
         with Raw(nats_server.url) as service:
             service.send(b"SUB movant.svc.shop.buy q 5\r\n")
             service.sync()
@@ -34,12 +30,9 @@ async def test_a_lost_reply_is_asked_for_again(
     assert ended["result"] == [7]
 
 
-async def test_a_step_that_is_not_idempotent_is_never_asked_again(
-    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_step_that_is_not_idempotent_is_never_asked_again(nats_server: NatsServer) -> None:
     """Not by time, not after a lost connection."""
-    monkeypatch.setattr(requests.Requests.__init__, "__kwdefaults__", {"reask_s": 0.1})
-    async with daemon(nats_server.url) as movant:
+    async with daemon(nats_server.url, reask_s=0.1) as movant:
         with Raw(nats_server.url) as service:
             service.send(b"SUB movant.svc.shop.buy q 5\r\n")
             service.sync()

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from typing import Any
 
 import pytest
+import trio
 
-from tests.support.daemon import daemon, until
+from actors.packing import pack
+from protocols.errors import ConfigurationError
+from runtime.config import DaemonConfig, NatsConfig
+from runtime.daemon import Daemon
+from tests.support.daemon import PROBE, daemon, until
 from tests.support.nats import NatsServer
 from tests.support.raw import Raw
 from tests.support.shop import Shop
@@ -16,19 +23,68 @@ pytestmark = pytest.mark.server
 AUDIT = json.dumps({"name": "AUDIT", "subjects": ["movant.svc.>"], "storage": "memory"}).encode()
 
 
-async def test_a_captured_subject_is_refused_clearly(nats_server: NatsServer) -> None:
-    """The step fails and names the stream; status names it too."""
+def _stream(subject: str) -> bytes:
+    return json.dumps({"name": "AUDIT", "subjects": [subject], "storage": "memory"}).encode()
+
+
+@pytest.mark.parametrize(
+    ("subject", "captured"),
+    [
+        ("movant.svc.>", "movant.svc.>"),
+        ("movant.svc.shop.buy", "movant.svc.>"),
+        ("movant.api.>", "movant.api.>"),
+        ("billing.v2.pay", "billing.v2.>"),
+        ("movant.>", "movant.svc.>"),
+        ("movant.to.>", "MAIL"),
+    ],
+)
+async def test_a_start_is_refused_beside_a_stream_that_captures(
+    nats_server: NatsServer, subject: str, captured: str
+) -> None:
+    """The error names the stream and what it captures, or which of our streams it hinders."""
     with Raw(nats_server.url) as raw:
-        raw.ask("$JS.API.STREAM.CREATE.AUDIT", AUDIT)
+        raw.ask("$JS.API.STREAM.CREATE.AUDIT", _stream(subject))
+    config = DaemonConfig(
+        name="test",
+        nats=NatsConfig(url=nats_server.url),
+        services={"billing": "billing.v2.{operation}"},
+    )
+    with pytest.raises(ConfigurationError, match="stream AUDIT") as caught, trio.fail_after(10):
+        await Daemon(config).run()
+
+    assert captured in caught.value.message
+    assert "account of its own" in caught.value.hint
+
+
+async def test_a_stream_that_comes_later_is_told_everywhere(nats_server: NatsServer) -> None:
+    """The step fails and names it; status, doctor and the next registration do as well."""
     shop = Shop()
     async with daemon(nats_server.url, services=[shop.service]) as movant:
+        with Raw(nats_server.url) as raw:
+            raw.ask("$JS.API.STREAM.CREATE.AUDIT", AUDIT)
         ended = await movant.run("probe.retry", {"operation": "buy", "attempts": 1})
         status = await movant("status")
+        checked = await movant("check")
+        packed = pack(PROBE)
+        body: dict[str, Any] = {
+            "data": base64.b64encode(packed.data).decode(),
+            "hash": packed.hash,
+        }
+        with pytest.raises(ConfigurationError, match=r"stream AUDIT captures movant\.svc\.>"):
+            await movant("workflow.register", **body)
+        with Raw(nats_server.url) as raw:
+            raw.ask("$JS.API.STREAM.DELETE.AUDIT")
+        await movant("workflow.register", **body)
+        again = await movant.run("probe.retry", {"operation": "buy"})
 
     assert ended["status"] == "failed"
     assert "AUDIT" in ended["failure"]["message"]
     assert any("AUDIT" in problem for problem in status["problems"])
-    assert shop.keys == []
+    found = {each["check"]: each for each in checked["findings"]}
+    assert found["captured"]["verdict"] == "error"
+    assert "AUDIT" in found["captured"]["found"]
+    assert again["status"] == "completed"
+    assert len(shop.keys) == 1
 
 
 async def test_an_answer_of_a_stream_is_no_reply(nats_server: NatsServer) -> None:

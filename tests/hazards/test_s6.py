@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from actors.direct_reader import DirectReader
@@ -20,9 +22,9 @@ async def test_a_stale_read_is_asked_again(
     reads = 0
     whole = DirectReader.mailbox
 
-    async def behind(self: DirectReader, filter_subject: str, *, after: int = 0) -> list[Delivery]:
+    async def behind(self: DirectReader, filter_subject: str, **more: Any) -> list[Delivery]:
         nonlocal reads
-        found = await whole(self, filter_subject, after=after)
+        found = await whole(self, filter_subject, **more)
         reads += 1
         return found[:-1] if reads <= stale else found
 

@@ -68,3 +68,28 @@ async def test_a_timeout_that_the_server_finds_early_is_decided_again(
     assert requests.sent == 1
     assert ended["failure"]["kind"] == "timeout"
     assert [each["kind"] for each in history["entries"]].count("owner.timeout") == 2
+
+
+async def test_a_start_that_names_a_stranger_as_its_parent_is_an_ordinary_start(
+    nats_server: NatsServer,
+) -> None:
+    """It runs, and tells nobody but who asks: the other run goes on waiting for its own child."""
+    async with daemon(nats_server.url) as movant:
+        await movant(
+            "run.start",
+            workflow="probe.parent",
+            input={"workflow": "probe.signals", "input": 1},
+            id="a",
+        )
+        waiting = (await movant.waits("a", "child"))["waiting"][0]
+        parent = {"Movant-Parent": f"a|{waiting['path']}"}
+        with Raw(nats_server.url) as raw:
+            raw.put("movant.to.b.start.probe.echo", b'"forged"', parent)
+            forged = {**parent, "Movant-Parent-Token": "k1-000000000000"}
+            raw.put("movant.to.c.start.probe.echo", b'"forged"', forged)
+            ended = [await movant.ended(each) for each in "bc"]
+        after = await movant("run.show", id="a")
+
+    assert [each["result"] for each in ended] == ["forged", "forged"]
+    assert after["status"] == "running"
+    assert after["waiting"][0]["path"] == waiting["path"]

@@ -4,6 +4,9 @@ Every strand has a position in the tree of strands, a scope, and at most one wai
 the continuation to call with an outcome. What becomes runnable stands in one queue; that and
 the order by position (parents before children, older before younger) is all that decides who
 goes first.
+
+A program that continues leaves its signals and what it knows of decided steps to the program of
+the next generation.
 """
 
 from __future__ import annotations
@@ -25,12 +28,13 @@ NS: Final = 1_000_000_000
 class Outcome:
     """How a node ended. ``detail`` is the path of a timer that ran out."""
 
-    kind: Literal["value", "error", "cancelled"]
+    kind: Literal["value", "error", "cancelled", "continue"]
     value: Any = None
     detail: str = ""
 
 
 CANCELLED: Final = Outcome("cancelled")
+CONTINUE: Final = Outcome("continue")
 
 
 @dataclass(eq=False)
@@ -94,16 +98,19 @@ class Group:
     live: int = 0
     first: tuple[str, Outcome] | None = None
     error: Outcome | None = None
+    continues: bool = False
     cut: bool = False
     results: dict[str, Outcome] = field(default_factory=dict)
     joined: Callable[[], None] | None = None
 
 
 class Model:
-    """Runs one program against mails that are given as method calls."""
+    """Runs a program per generation against mails that are given as method calls."""
 
-    def __init__(self, program: p.Node) -> None:
-        self.program = program
+    def __init__(self, *programs: p.Node) -> None:
+        self.programs = programs
+        self.generation = 1
+        self.went = False
         self.now = 0
         self.status = "pending"
         self.outcome = Outcome("value")
@@ -122,13 +129,19 @@ class Model:
 
     def start(self) -> None:
         """Begin the program."""
-        strand = Strand((), Names(""), self.whole)
         self.status = "running"
-        self._queue.append(lambda: self._run(self.program, strand, self._end))
+        self._begin("")
         self._settle()
+
+    def _begin(self, root: str) -> None:
+        strand = Strand((), Names(root), self.whole)
+        program = self.programs[self.generation - 1]
+        self._queue.append(lambda: self._run(program, strand, self._end))
 
     def reply(self, path: str, attempt: int, value: Any) -> None:
         """Take a success."""
+        if self.status == "blocked":
+            return
         wait = self.asks.get(path)
         if wait is None:
             if attempt != self.winners[path]:
@@ -180,7 +193,9 @@ class Model:
 
     def cancel(self) -> None:
         """Cancel the whole."""
-        if self.status == "running":
+        if self.status == "blocked":
+            self.status = "cancelled"
+        elif self.status == "running":
             self.cancel_came = True
             self._kill(self.whole)
             self._settle()
@@ -219,6 +234,16 @@ class Model:
             self._queue.append(partial(wait.then, CANCELLED))
 
     def _end(self, outcome: Outcome) -> None:
+        if outcome.kind == "continue" and not self.cancel_came:
+            self.generation += 1
+            self.whole, self.went = Region(None), False
+            self._begin(f"/@{self.generation}")
+            return
+        if outcome.kind == "value" and self.went:
+            self.status = "blocked"
+            return
+        if outcome.kind == "continue":
+            outcome = CANCELLED
         self.outcome = outcome
         self.status = {"value": "completed", "error": "failed", "cancelled": "cancelled"}[
             outcome.kind
@@ -258,6 +283,15 @@ class Model:
 
     def _run_fail(self, node: p.Fail, _strand: Strand, then: Callable[[Outcome], None]) -> None:
         then(Outcome("error", node.kind))
+
+    def _run_go(self, _node: p.Go, strand: Strand, then: Callable[[Outcome], None]) -> None:
+        if self.generation == p.GENERATIONS:
+            then(Outcome("value"))
+        elif strand.region.dead():
+            then(CANCELLED)
+        else:
+            self.went = True
+            then(CONTINUE)
 
     def _run_seq(self, node: p.Seq, strand: Strand, then: Callable[[Outcome], None]) -> None:
         values: list[Any] = []
@@ -343,7 +377,9 @@ class Model:
 
         def joined() -> None:
             errors = [key for key in keys if group.results[key].kind == "error"]
-            if group.error is not None:
+            if group.continues:
+                then(CONTINUE)
+            elif group.error is not None:
                 then(group.error)
             elif group.cut and not group.region.asked:
                 then(CANCELLED)
@@ -362,7 +398,9 @@ class Model:
         self._spawn(group, strand, {str(i): part for i, part in enumerate(node.parts)})
 
         def joined() -> None:
-            if group.error is not None:
+            if group.continues:
+                then(CONTINUE)
+            elif group.error is not None:
                 then(group.error)
             elif group.cut and not group.region.asked:
                 then(CANCELLED)
@@ -391,10 +429,15 @@ class Model:
             if outcome.kind == "error":
                 group.error = group.error or outcome
                 self._kill(group.region)
+            elif outcome.kind == "continue":
+                group.continues = True
+                self._kill(group.region)
 
             def joined() -> None:
                 strand.names, strand.region = around, outer
-                if group.error is not None:
+                if group.continues:
+                    then(CONTINUE)
+                elif group.error is not None:
                     then(group.error)
                 elif outcome.kind == "cancelled" or group.cut:
                     then(CANCELLED)
@@ -441,7 +484,11 @@ class Model:
             won = group.first is None
             if won:
                 group.first = (key, outcome)
-            if outcome.kind == "error" and group.until != "never":
+            if outcome.kind == "continue":
+                group.continues = True
+                if group.until != "never":
+                    self._kill(group.region)
+            elif outcome.kind == "error" and group.until != "never":
                 if group.error is None and (group.until == "error" or won):
                     group.error = outcome
                 self._kill(group.region)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 RETRY_DELAY_S: Final = 2
 ATTEMPT_TIMEOUT_S: Final = 5
+GENERATIONS: Final = 4
 SIGNALS: Final = ("red", "blue")
 
 
@@ -49,6 +50,11 @@ class Fail:
     """Raise an error of the workflow."""
 
     kind: str
+
+
+@dataclass(frozen=True)
+class Go:
+    """Continue as new; nothing in the last generation."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,19 @@ class Finally:
 
 
 Node = (
-    Call | Sleep | Take | Fail | Seq | Gather | Race | Scope | Timeout | Shield | Catch | Finally
+    Call
+    | Sleep
+    | Take
+    | Fail
+    | Go
+    | Seq
+    | Gather
+    | Race
+    | Scope
+    | Timeout
+    | Shield
+    | Catch
+    | Finally
 )
 
 
@@ -129,6 +147,10 @@ async def execute(ctx: Context, node: Node) -> Any:  # noqa: C901, PLR0912 - one
             return await ctx.signal(name)
         case Fail(kind):
             raise FailError(kind, "on purpose")
+        case Go():
+            if ctx.generation < GENERATIONS:
+                ctx.continue_as(ctx.generation)
+            return None
         case Seq(parts):
             return [await execute(ctx, part) for part in parts]
         case Gather(parts, collect):
@@ -199,13 +221,22 @@ PROGRAMS: Final[st.SearchStrategy[Node]] = st.one_of(
 )
 
 
-def grown(rng: Rng, depth: int) -> Node:
+_going = _compose(st.one_of(_leaves, _leaves, st.builds(Go), _small, _compose(st.builds(Go))))
+CONTINUING: Final[st.SearchStrategy[list[Node]]] = st.lists(
+    st.builds(Seq, st.tuples(st.one_of(_going, st.builds(Catch, _going)), st.builds(Go))),
+    min_size=GENERATIONS,
+    max_size=GENERATIONS,
+)
+"""A program for each generation."""
+
+
+def grown(rng: Rng, depth: int, *, goes: bool = False) -> Node:
     """Return a random program of up to ``depth`` levels; larger than hypothesis likes them."""
     if depth == 0:
-        return _grown_leaf(rng)
+        return Go() if goes and rng.integer(0, 9) == 0 else _grown_leaf(rng)
 
     def inner() -> Node:
-        return grown(rng, depth - 1 if rng.integer(0, 3) else 0)
+        return grown(rng, depth - 1 if rng.integer(0, 3) else 0, goes=goes)
 
     def several() -> tuple[Node, ...]:
         return tuple(inner() for _ in range(rng.integer(1, 3)))

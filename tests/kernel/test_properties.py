@@ -58,12 +58,12 @@ if TYPE_CHECKING:
 class Duel:
     """The same mails for kernel and model."""
 
-    def __init__(self, program: Node) -> None:
+    def __init__(self, *programs: Node) -> None:
         async def code(ctx: Context) -> Any:
-            return await execute(ctx, program)
+            return await execute(ctx, programs[ctx.generation - 1])
 
         self.box = Mailbox(Workflow("random", code))
-        self.model = Model(program)
+        self.model = Model(*programs)
         self.hashes: list[str] = []
 
     def play(self, schedule: list[tuple[str, int, int]]) -> None:
@@ -134,6 +134,7 @@ class Duel:
         if len(self.hashes) < len(self.box.mails):
             self.hashes.append(instance.state_hash())
         assert instance.status == model.status, instance.blocked
+        assert instance.generation == model.generation
         waiting = instance.waiting()
         steps = {one.path: (one.attempt, one.due) for one in waiting if one.kind == "step"}
         assert steps == {path: (wait.attempt, wait.due) for path, wait in model.asks.items()}

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 
-from tests.models import settling, two_owners
+from tests.models import packs, settling, two_owners
 from tests.models.search import Found
 
 
@@ -18,9 +18,9 @@ def main() -> int:
     )
     parser.add_argument("--without", default="", help="leave out one rule", metavar="CLAUSE")
     given = parser.parse_args()
-    if given.without and given.without not in {*settling.RULES, *two_owners.RULES}:
-        known = ", ".join((*settling.RULES, *two_owners.RULES))
-        parser.error(f"there is no such clause; there are: {known}")
+    rules = (*packs.RULES, *settling.RULES, *two_owners.RULES)
+    if given.without and given.without not in rules:
+        parser.error(f"there is no such clause; there are: {', '.join(rules)}")
     code = 0
     for name, found in searches(given.bound, given.without):
         print(f"{name}: {found}", flush=True)  # noqa: T201  # it is a command
@@ -32,6 +32,12 @@ def searches(bound: int, without: str) -> Iterator[tuple[str, Found]]:
     """Search each model that knows the clause."""
     if not without or without in two_owners.RULES:
         yield "two owners", two_owners.TwoOwners(1 + bound, without=without).explore()
+        at_once = 2 if bound == 1 else 3
+        three = two_owners.TwoOwners(owners=3, at_once=at_once, without=without)
+        yield f"three owners, {at_once} at once", three.explore()
+    if not without or without in packs.RULES:
+        for reach in packs.SMALL if bound == 1 else packs.LARGE:
+            yield f"packs, {reach}", packs.Packs(reach, without=without).explore()
     if without and without not in settling.RULES:
         return
     for program in settling.PROGRAMS:

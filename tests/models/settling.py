@@ -51,10 +51,13 @@ code adds to them. Each is needed: without it there is a shortest counterexample
 - *replacement*: B arms a wake for a new request; it replaces the one that covered an old one.
 
 One clause is not among them. That a checkpoint is stored against the revision which the owner
-read keeps no effect: a stale checkpoint stays a true statement, as the firing of a wake comes
-above it. This model lets former owners overwrite checkpoints freely, and with that clause it
-has exactly as many states. (Retention is another matter: what is purged below a position must
-not be asked for again.)
+knows keeps no effect as long as the log keeps everything: a stale checkpoint stays a true
+statement, as the firing of a wake comes above it. This model lets former owners overwrite
+checkpoints freely, and with that clause it has exactly as many states. Once the log is purged
+it is needed: see *claim* and *compare and set* in ``packs``.
+
+A hand-over between daemons (stop reading, fold, store the checkpoint, release) is a checkpoint
+and an end, so it is among these histories.
 
 Measured, with all rules and one wake an owner: 94,474 states of *pinned* and 152,535 of *chain*
 with three owners of which one at a time acts, and 73,836 of *two asks* with two of them;

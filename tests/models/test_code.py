@@ -52,7 +52,7 @@ def test_a_wake_that_another_one_replaced_covers_nothing() -> None:
     actor.asks = {each.identity: OpenAsk(each) for each in effects if isinstance(each, Ask)}
     actor.wake_number = 1
     wakes = Wakes()
-    hosts = Passivation(SystemClock(), {}, nothing, 2, live_max=1)
+    hosts = Passivation(SystemClock(), {}, nothing, lambda _: 2, lambda _: True, live_max=1)
     hosts.outbox = wakes
 
     hosts.cover(actor)
@@ -74,7 +74,7 @@ async def test_a_wake_that_comes_during_an_activation_makes_due(
     async with daemon(nats_server.url) as movant:
         owner = movant.daemon.parts.owner
 
-        async def slowly(self: Activation, mails: Iterable[AnyMail]) -> bool:
+        async def slowly(self: Activation, mails: Iterable[AnyMail], _: object) -> bool:
             read = list(mails)
             while owner.live["a"].needed <= read[-1].seq:
                 await trio.sleep(0.01)

@@ -148,3 +148,25 @@ def test_partitions_are_those_of_the_server(nats_binary: str) -> None:
         seen = asyncio.run(ask(server.url))
 
     assert all(partition == subjects.partition_of(one, count) for count, one, partition in seen)
+
+
+@pytest.mark.parametrize("name", ["charge", "x" * 80, "a.b"])
+@pytest.mark.parametrize("generation", [1, 2, 1_000])
+def test_a_step_token_tells_its_generation(name: str, generation: int) -> None:
+    """Also one that is a hash; generations never share a token."""
+    path = f"{subjects.root_of(generation)}/{name}"
+
+    token = subjects.step_token(path)
+
+    assert subjects.generation_of(token) == generation
+    assert len(token) <= subjects.STEP_TOKEN_BYTES_MAX
+    assert "." not in token
+    assert token != subjects.step_token(f"/@{generation + 1}/{name}")
+
+
+@pytest.mark.parametrize(
+    "token", ["", "~", "~~", "%40", "%40/x", "%40x/y", "~x~y", "%402", "40/x"]
+)
+def test_a_token_that_names_no_generation_is_of_the_first(token: str) -> None:
+    """Whatever stands in a mailbox."""
+    assert subjects.generation_of(token) == 1

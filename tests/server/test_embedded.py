@@ -17,9 +17,10 @@ import pytest
 import trio
 
 from protocols.errors import ConfigurationError
-from runtime.server import health, store
+from runtime.server import credentials, health, store
+from runtime.server.accounts import USERS
 from runtime.server.binary import Binary, checked
-from runtime.server.configuration import LOOPBACK, Settings, standard_users
+from runtime.server.configuration import LOOPBACK, Settings
 from runtime.server.embedded import EmbeddedServer, Watch
 from runtime.server.errors import (
     DiskFullError,
@@ -31,6 +32,8 @@ from runtime.server.errors import (
     StoreNotWritableError,
     from_api_error,
 )
+from tests.support.nats import NatsServer
+from tests.support.raw import Raw
 
 pytestmark = pytest.mark.server
 
@@ -77,9 +80,10 @@ async def _strike(server: EmbeddedServer, number: signal.Signals, seen: list[int
         await trio.sleep_forever()
 
 
-def _request(port: int, subject: str, body: str = "") -> dict[str, Any]:
-    """Send one request by hand and return its JSON answer."""
-    hello = 'CONNECT {"verbose":false}\r\nSUB answer 1\r\n'
+def _request(where: Path, port: int, subject: str, body: str = "") -> dict[str, Any]:
+    """Send one request of the daemon's by hand and return its JSON answer."""
+    login = json.dumps({"verbose": False, "user": "daemon", "pass": _password(where)})
+    hello = f"CONNECT {login}\r\nSUB answer 1\r\n"
     with socket.create_connection((LOOPBACK, port), timeout=5) as connection:
         connection.sendall(f"{hello}PUB {subject} answer {len(body)}\r\n{body}\r\n".encode())
         with connection.makefile("rb") as lines:
@@ -90,8 +94,13 @@ def _request(port: int, subject: str, body: str = "") -> dict[str, Any]:
     raise AssertionError("no answer")
 
 
-async def _serves(port: int) -> bool:
-    return not (await health.ask(LOOPBACK, port, 2.0)).problem
+def _password(where: Path, user: str = "daemon") -> str:
+    return credentials.read(where, user)
+
+
+async def _serves(server: EmbeddedServer) -> bool:
+    password = _password(server.settings.store)
+    return not (await health.ask(LOOPBACK, server.port, 2.0, "daemon", password)).problem
 
 
 def _alive(pid: int) -> bool:
@@ -108,7 +117,7 @@ async def test_it_serves_jetstream_and_ends_with_its_scope(tmp_path: Path, binar
 
     async with _running(server):
         pid = server.pid
-        served = await _serves(server.port)
+        served = await _serves(server)
 
     assert served
     assert server.version == binary.version_text
@@ -129,7 +138,7 @@ async def test_a_killed_server_is_reported_and_comes_back_on_its_port(
     async with _running(server):
         assert server.port == seen[1]
         assert server.pid != seen[0]
-        assert await _serves(server.port)
+        assert await _serves(server)
 
 
 async def test_a_frozen_server_is_reported_and_removed(tmp_path: Path, binary: Binary) -> None:
@@ -181,7 +190,7 @@ async def test_a_second_daemon_on_a_store_is_refused(tmp_path: Path, binary: Bin
 
         assert caught.value.pid == os.getpid()
         assert "movant status" in caught.value.hint
-        assert await _serves(first.port)
+        assert await _serves(first)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -198,8 +207,10 @@ async def test_a_killed_daemon_can_be_started_again_at_once(
     with daemon:
         assert daemon.stdout is not None
         former, port = map(int, daemon.stdout.readline().split() or ["0", "0"])
-        _request(port, "$JS.API.STREAM.CREATE.KEPT", '{"name":"KEPT","subjects":["kept"]}')
-        stored = _request(port, "kept", "a message")
+        _request(
+            tmp_path, port, "$JS.API.STREAM.CREATE.KEPT", '{"name":"KEPT","subjects":["kept"]}'
+        )
+        stored = _request(tmp_path, port, "kept", "a message")
         daemon.send_signal(number)
         daemon.wait()
 
@@ -208,7 +219,7 @@ async def test_a_killed_daemon_can_be_started_again_at_once(
         assert server.pid != former
         assert not _alive(former)
         assert stored["seq"] == 1
-        assert _request(port, "$JS.API.STREAM.INFO.KEPT")["state"]["messages"] == 1
+        assert _request(tmp_path, port, "$JS.API.STREAM.INFO.KEPT")["state"]["messages"] == 1
 
 
 async def test_a_leftover_server_is_ended_by_its_proven_pid(
@@ -226,7 +237,7 @@ async def test_a_leftover_server_is_ended_by_its_proven_pid(
                 await trio.sleep(0.01)
 
         async with _running(EmbeddedServer(Settings(store=tmp_path), binary=binary)) as server:
-            served = await _serves(server.port)
+            served = await _serves(server)
             left_status = left.wait(1)
 
     assert served
@@ -281,19 +292,50 @@ async def test_a_server_that_ends_at_once_shows_its_last_lines(tmp_path: Path) -
         await server.run()
 
 
-async def test_with_users_a_stranger_is_refused_and_the_daemon_is_served(
+async def test_a_stranger_is_refused_and_every_user_is_served(
     tmp_path: Path, binary: Binary
 ) -> None:
-    """The generated permissions are accepted by the server and enforced."""
-    users = standard_users("d-secret", "c-secret", "s-secret")
-    settings = Settings(store=tmp_path, users=users)
-
-    async with _running(EmbeddedServer(settings, binary=binary)) as server:
+    """Nobody connects without a login; the generated accounts are accepted by the server."""
+    async with _running(EmbeddedServer(Settings(store=tmp_path), binary=binary)) as server:
         stranger = await health.ask(LOOPBACK, server.port, 2.0)
-        daemon = await health.ask(LOOPBACK, server.port, 2.0, "daemon", "d-secret")
+        wrong = await health.ask(LOOPBACK, server.port, 2.0, "daemon", "guessed")
+        told = {
+            user: (
+                await health.ask(LOOPBACK, server.port, 2.0, user, _password(tmp_path, user))
+            ).problem
+            for user in USERS
+        }
 
     assert "Authorization Violation" in stranger.problem
-    assert not daemon.problem
+    assert "Authorization Violation" in wrong.problem
+    assert {user for user, problem in told.items() if not problem} == {
+        "daemon",
+        "admin",
+        "monitor",
+    }
+    assert all(
+        "Permissions Violation" in told[user] and "$JS.API.INFO" in told[user]
+        for user in ("client", "service")
+    )
+
+
+async def test_a_store_without_users_gets_them_and_keeps_its_streams(
+    tmp_path: Path, nats_binary: str, binary: Binary
+) -> None:
+    """What a former version stored is there for the daemon's user after the first start."""
+    with NatsServer(nats_binary) as former:
+        with Raw(former.url) as raw:
+            raw.ask("$JS.API.STREAM.CREATE.KEPT", b'{"name":"KEPT","subjects":["kept"]}')
+            stored = raw.ask("kept", b"a message")
+        former.stop()
+        (former.directory / "store" / "jetstream").rename(tmp_path / "jetstream")
+
+    async with _running(EmbeddedServer(Settings(store=tmp_path), binary=binary)) as server:
+        kept = _request(tmp_path, server.port, "$JS.API.STREAM.INFO.KEPT")
+
+    assert stored["seq"] == 1
+    assert kept["state"]["messages"] == 1
+    assert [each.name for each in (tmp_path / "jetstream").iterdir()] == ["MOVANT"]
 
 
 def test_the_servers_ways_to_say_full_become_one_error() -> None:

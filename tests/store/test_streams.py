@@ -10,11 +10,9 @@ import trio
 
 from actors import streams
 from actors.direct_reader import DirectReader
-from actors.kv import Kv
-from actors.leases import Lease, Leases
 from actors.outbox import schedule
 from actors.stream_writer import StreamWriter
-from protocols.errors import AlreadyExistsError, ConfigurationError
+from protocols.errors import ConfigurationError
 from protocols.subjects import partition_of
 from runtime.bridge import NatsTransport, connect
 from runtime.clock import SystemClock, SystemEntropy
@@ -123,46 +121,8 @@ async def test_a_stream_that_has_our_subjects_is_refused(nats_server: NatsServer
             await streams.ensure(transport, list(WANTED.values()))
 
     assert "MAIL" in refused.value.message
-    assert "nats stream ls" in refused.value.hint
-
-
-# Leases
-
-
-def leases(transport: NatsTransport, name: str, *, dead: bool = False) -> Leases:
-    """Return the lease of a daemon that finds others dead or alive."""
-    me = Lease(name, "host", 1)
-    return Leases(Kv(transport, "movant_leases"), SystemClock(), me, lambda _: dead)
-
-
-async def test_a_free_lease_is_taken_and_its_epoch_rises(transport: NatsTransport) -> None:
-    """First come, first served; a released one is free at once, under a higher epoch."""
-    first, second = leases(transport, "first"), leases(transport, "second")
-
-    epoch = await first.take(wait_s=0)
-    await first.release()
-    higher = await second.take(wait_s=0)
-
-    assert higher > epoch
-
-
-async def test_a_living_holder_is_named(transport: NatsTransport) -> None:
-    """Whoever comes second is told who owns the partitions."""
-    await leases(transport, "first").take(wait_s=0)
-
-    with pytest.raises(ConfigurationError, match=r"daemon first \(pid 1 on host\)"):
-        await leases(transport, "second").take(wait_s=0.1)
-
-
-async def test_a_dead_holder_is_replaced_at_once_and_fenced(transport: NatsTransport) -> None:
-    """Its process is gone: nobody waits; should it come back, it cannot renew."""
-    first = leases(transport, "first")
-    await first.take(wait_s=0)
-
-    await leases(transport, "second", dead=True).take(wait_s=0)
-
-    with pytest.raises(AlreadyExistsError):
-        await first._renew(first._me)
+    assert "stream OTHER" in refused.value.message
+    assert "account of its own" in refused.value.hint
 
 
 # Timers

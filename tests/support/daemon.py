@@ -79,7 +79,8 @@ class Api:
         with trio.move_on_after(WAIT_S):
             while True:
                 try:
-                    view = await self("run.show", id=instance)
+                    # Not for long: among several daemons the one that was asked may be frozen.
+                    view = await self("run.show", id=instance, answer_s=2.0)
                     if holds(view):
                         return view
                 except (MovantError, LookupError) as error:  # not there yet, or waits for nothing
@@ -219,6 +220,11 @@ class Process:
         """Ask it to drain (SIGTERM) and do not wait."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal: SIGSTOP freezes it, SIGCONT lets it go on."""
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         """End it as a crash would (SIGKILL)."""

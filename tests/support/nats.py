@@ -24,10 +24,12 @@ READY_S_MAX: Final = 20.0
 STOP_S_MAX: Final = 10.0
 _POLL_S: Final = 0.01
 _LOG_LINES_SHOWN: Final = 20
+_TLS: Final = b'"tls_required":true'
+"""Then our plain handshake is cut off: it serves, and whoever has certificates gets in."""
 
 _CONFIGURATION: Final = """\
 listen: "127.0.0.1:{port}"
-server_name: "movant-test"
+server_name: "{name}"
 ports_file_dir: "{directory}"
 max_payload: 1MB
 jetstream {{
@@ -44,17 +46,27 @@ class NatsServer:
     """One nats-server process on 127.0.0.1 with JetStream in a temporary directory.
 
     ``sync_interval`` is ``always`` (each acknowledged message is on disk) or a duration.
-    ``extra`` is text added to the configuration file (users, mappings).
+    ``extra`` is text added to the configuration file (users, mappings, routes). ``port`` 0 is
+    a free one.
     """
 
-    def __init__(self, binary: str, *, sync_interval: str = "always", extra: str = "") -> None:
+    def __init__(
+        self,
+        binary: str,
+        *,
+        sync_interval: str = "always",
+        extra: str = "",
+        name: str = "movant-test",
+        port: int = 0,
+    ) -> None:
+        self.name = name
         self._binary = binary
         self._sync_interval = sync_interval
         self._extra = extra
         self._process: subprocess.Popen[bytes] | None = None
         self._frozen = False
         self.directory = Path(tempfile.mkdtemp(prefix="movant-nats-"))
-        self.port = 0
+        self.port = port
 
     @property
     def url(self) -> str:
@@ -74,6 +86,11 @@ class NatsServer:
         return self._process is not None and self._process.poll() is None
 
     @property
+    def frozen(self) -> bool:
+        """Whether ``freeze`` holds it."""
+        return self._frozen
+
+    @property
     def log(self) -> str:
         """What the server has written to its log so far."""
         path = self.directory / "server.log"
@@ -81,11 +98,22 @@ class NatsServer:
 
     def start(self) -> Self:
         """Start and return when clients and JetStream are served."""
+        process = self.spawn()
+        try:
+            self._await_ready(process)
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def spawn(self) -> subprocess.Popen[bytes]:
+        """Start the process and do not wait: a node of a cluster needs others to be ready."""
         assert not self.running, "the server runs already"
         configuration = self.directory / "server.conf"
         configuration.write_text(
             _CONFIGURATION.format(
                 port=self.port or -1,
+                name=self.name,
                 directory=self.directory,
                 sync_interval=self._sync_interval,
                 extra=self._extra,
@@ -99,12 +127,7 @@ class NatsServer:
                 stderr=log,
             )
         self._frozen = False
-        try:
-            self._await_ready(self._process)
-        except BaseException:
-            self.kill()
-            raise
-        return self
+        return self._process
 
     def kill(self) -> None:
         """End the process as a crash would (SIGKILL). The store stays."""
@@ -207,7 +230,7 @@ def _answers(port: int) -> bool:
                 if not chunk or b"-ERR" in chunk:
                     # With users configured the API needs credentials: a PONG or a refusal
                     # of the login proves as much as we need.
-                    return b"Authorization Violation" in seen + chunk
+                    return b"Authorization Violation" in seen + chunk or _TLS in seen
                 seen += chunk
                 if b"\r\nHMSG " in seen:
                     return False

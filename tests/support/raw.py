@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import trio
 
-from tests.bridge.support import RawClient
+from tests.bridge.support import WAIT_S, RawClient
 
 
 class Message(NamedTuple):
@@ -24,8 +24,8 @@ class Message(NamedTuple):
 class Raw(RawClient):
     """Publishes and asks, byte by byte. Every method blocks for some milliseconds."""
 
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
+    def __init__(self, url: str, *, answer_s: float = WAIT_S) -> None:
+        super().__init__(url, answer_s)
         self._asked = 0
         self._left = b""
 

@@ -71,6 +71,20 @@ async def signals(ctx: movant.Context, value: int) -> list[Any]:
     return found
 
 
+@movant.workflow("probe.both")
+async def both(ctx: movant.Context, value: dict[str, Any]) -> list[Any]:
+    """Ask the shop for something slow, and collect signals meanwhile."""
+
+    async def collect() -> list[Any]:
+        found = []
+        for _ in range(value["signals"]):
+            found.append(await ctx.signal("go"))
+            ctx.set_state(seen=len(found))
+        return found
+
+    return list(await ctx.gather(ctx.call("shop", "slow", {"n": 0}, name="s"), collect()))
+
+
 @movant.workflow("probe.sleep")
 async def sleep(ctx: movant.Context, value: float) -> str:
     """Sleep so many seconds."""
@@ -148,6 +162,13 @@ async def deep(ctx: movant.Context, value: Any) -> Any:
 @movant.workflow("probe.once")
 async def once(ctx: movant.Context, value: Any) -> Any:
     """Ask a service that is not idempotent."""
+    return await ctx.call("shop", "buy", {"n": 0}, name="s", idempotent=False, timeout_s=5)
+
+
+@movant.workflow("probe.once_later")
+async def once_later(ctx: movant.Context, value: Any) -> Any:
+    """Wait for a signal, then ask a service that is not idempotent."""
+    await ctx.signal("go")
     return await ctx.call("shop", "buy", {"n": 0}, name="s", idempotent=False, timeout_s=5)
 
 

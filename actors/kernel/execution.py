@@ -1,0 +1,183 @@
+"""Execution: runs the code of an instance, from its begin to its end, within its limits."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import msgspec
+
+from actors.kernel.blocked import Blocked, blocked_by
+from actors.kernel.context import Context
+from actors.kernel.generation import ENTRIES_PER_GENERATION, Boundary, leave, snapshot_of
+from actors.kernel.outcome import Ended, cancelled_by, end_of_error, end_of_value, input_of
+from actors.kernel.tasks import ContinueAs, Frame, steppable
+from actors.kernel.view import View
+from protocols.effects import FINAL, Continue, Emit, Finish
+from protocols.errors import ConfigurationError, InternalError, NotFoundError
+from protocols.mail import Cancel, Continued, Mail, Migrate, Start, Woken
+
+
+class Execution(View):
+    """A view that runs: what ``Instance`` does when its rules let the code go on."""
+
+    __slots__ = ()
+
+    def _begin(self, start: Start) -> None:
+        """Load the code and start it with its input."""
+        try:
+            workflow = self._load(start.workflow, self.definition)
+        except (NotFoundError, ConfigurationError) as error:
+            self._halt(Blocked(reason="definition", message=error.message))
+            return
+        ledger = self._ledger
+        self._limits = (workflow.options.mailbox_warn, workflow.options.mailbox_max)
+        if self.messages > self._limits[1]:
+            self._halt(self._full())
+            return
+        self.status = "running"
+        self._watch = self._limits[0]
+        if ledger.generation == 1:
+            self._emit("started", {"workflow": self.workflow})
+        else:
+            self._emit("continued", {"generation": ledger.generation})
+            self._kept = len(ledger.effects)
+        self._warn()
+        given = input_of(workflow, start)
+        if isinstance(given, Ended | Blocked):
+            self._end(given)
+            return
+        ctx = Context(ledger, self.workflow, start.traceparent, workflow.options.steps)
+        frame = Frame(ledger.root)
+        ledger.scheduler.start(steppable(workflow.function(ctx, *given)), frame)
+
+    def _go_on(self, request: ContinueAs | None) -> None:
+        """Begin the next generation, and others when it ends at once, until the code waits."""
+        boundary: Boundary | None = None
+        at = 0
+        while request is not None:
+            if self._cancel is not None:
+                self._end(cancelled_by(self._cancel))
+                break
+            assert self._start is not None
+            self._ledger.scheduler.entries += ENTRIES_PER_GENERATION
+            boundary = leave(self._ledger, self._seen)
+            self._start = msgspec.structs.replace(self._start, body=request.body, content_type="")
+            self.messages = 0
+            at = len(self._ledger.effects)
+            self._begin(self._start)
+            request = self._advance() if self._ledger.scheduler.ready else None
+        if boundary is not None and self.status not in FINAL:
+            self._record(boundary, at)
+        self._kept = 0
+
+    def _record(self, boundary: Boundary, at: int) -> None:
+        """Ask for the record of the generation that the fold came to, between its effects."""
+        ledger = self._ledger
+        snapshot = snapshot_of(boundary, self, self._seen)
+        if isinstance(snapshot, Blocked):
+            self._kept = 0
+            self._halt(snapshot)
+        else:
+            ledger.effects.insert(at, Continue(cause=ledger.cause, snapshot=snapshot))
+
+    def _advance(self) -> ContinueAs | None:
+        """Run the code until it waits or has ended; return how it continues, if it does."""
+        ledger = self._ledger
+        scheduler = ledger.scheduler
+        scheduler.run()
+        if scheduler.dropped:
+            for where, dropped in scheduler.dropped:
+                facts = {"task": where, "error": type(dropped).__name__}
+                ledger.log("warning", "task.error_dropped", facts)
+            scheduler.dropped.clear()
+        main = scheduler.main
+        if scheduler.defect is not None:
+            self._halt(blocked_by(scheduler.defect))
+        elif main is not None and main.outcome:
+            error = main.error
+            if not (error is None or isinstance(error, ContinueAs)):
+                self._end(end_of_error(error, self._cancel))
+            elif ledger.unawaited:
+                kinds = ", ".join(type(operation).__name__ for operation in ledger.unawaited)
+                message = f"never awaited: {kinds}; write 'await ctx...'"
+                self._halt(Blocked(reason="not_durable", message=message))
+            elif error is not None:
+                return error
+            elif scheduler.continuing:
+                message = "the code went on after ctx.continue_as: let it leave the function"
+                self._halt(Blocked(reason="not_durable", message=message))
+            else:
+                self._end(end_of_value(main.value))
+        return None
+
+    def _end(self, end: Ended | Blocked) -> None:
+        """End the instance, or halt it: the last effects are an event and the outcome."""
+        if isinstance(end, Blocked):
+            self._halt(end)
+            return
+        ledger = self._ledger
+        self.status = end.status
+        self.result = end.body
+        self.failure = end.failure
+        self.finished_at = ledger.now
+        self._watch = sys.maxsize
+        ledger.signals.clear()
+        ledger.scheduler.main = None
+        failure = end.failure
+        facts = {} if failure is None else {"kind": failure.kind, "message": failure.message}
+        self._emit(end.status, facts)
+        assert self._start is not None
+        ledger.effects.append(
+            Finish(
+                cause=ledger.cause,
+                status=end.status,
+                body=end.body or b"",
+                failure=failure,
+                parent=self._start.parent,
+            )
+        )
+
+    def _halt(self, blocked: Blocked) -> None:
+        """Block. What this mail made the code ask for is dropped: repaired code asks again."""
+        self.status = "blocked"
+        self.blocked = blocked
+        ledger = self._ledger
+        ledger.scheduler.ready.clear()
+        del ledger.effects[self._kept :]
+        facts = {"reason": blocked.reason, "message": blocked.message, "place": blocked.place}
+        self._emit("blocked", facts, f"/{ledger.cause}")
+
+    def _emit(self, event: str, facts: dict[str, Any], suffix: str = "") -> None:
+        ledger = self._ledger
+        identity = ledger.identity(f"/{event}{suffix}")
+        ledger.effects.append(Emit(cause=ledger.cause, event=event, data=facts, id=identity))
+
+    # The limits of the mailbox
+
+    def _admits(self, mail: Mail) -> bool:
+        """Look at the limits of the mailbox; False when this message goes beyond them."""
+        if self.status == "pending":
+            raise InternalError(f"instance {self.id} was folded before its generation began")
+        if isinstance(mail, Woken | Migrate | Continued):
+            return True
+        if self.messages > self._limits[1] and type(mail) is not Cancel:
+            self._halt(self._full())
+            return False
+        self._warn()
+        return True
+
+    def _warn(self) -> None:
+        """Publish, once, that the mailbox has grown large; from then on look at its limit."""
+        warn, limit = self._limits
+        if warn <= self.messages and self._watch <= warn:
+            self._emit("mailbox_large", {"messages": self.messages, "limit": limit})
+            self._watch = limit + 1
+
+    def _full(self) -> Blocked:
+        return Blocked(
+            reason="mailbox_full",
+            message=f"generation {self.generation} has more than {self._limits[1]} messages: "
+            "migrate it to a definition with a larger mailbox_max that calls ctx.continue_as in "
+            "time, or cancel it",
+        )

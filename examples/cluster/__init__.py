@@ -1,0 +1,1 @@
+"""Three daemons on three NATS servers, and what happens when one of each is killed."""

@@ -1,0 +1,184 @@
+"""Taking and giving partitions when something goes wrong on the way: nothing stays behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import trio
+
+from actors import streams
+from actors.kv import Kv
+from actors.membership import LEASE_S
+from actors.stream_writer import StreamWriter
+from protocols.errors import ConfigurationError, MovantError, UnavailableError
+from runtime.bridge import connect
+from runtime.checkpoints import Checkpoints
+from runtime.clock import SystemEntropy
+from runtime.config import DaemonConfig, NatsConfig
+from runtime.daemon import Daemon
+from tests.daemon.test_several import begin, finish, owned, shared
+from tests.support.daemon import daemon, until
+from tests.support.nats import NatsServer
+
+pytestmark = pytest.mark.server
+
+BROKEN = """
+import movant
+
+@movant.workflow("broken")
+async def broken(ctx: movant.Context, _: object = None) -> object:
+    return 1 // 0
+"""
+
+
+async def test_a_hand_over_that_fails_is_finished(nats_server: NatsServer) -> None:
+    """The newcomer is gone before the second try: what was leaving comes back to life."""
+    async with daemon(nats_server.url, name="a") as first:
+        parts = first.daemon.parts
+        store = parts.checkpoints.store
+        tries: list[Sequence[int]] = []
+
+        async def refuse(checkpoints: dict[int, object]) -> None:
+            tries.append(sorted(checkpoints))
+            raise UnavailableError("the server does not answer")
+
+        await begin(first)
+        async with daemon(nats_server.url, name="b") as second:
+            parts.checkpoints.store = refuse  # type: ignore[method-assign,assignment]
+            await until(lambda: tries)
+            second.crash()
+        await until(lambda: len(parts.leases.members) == 1)
+        parts.checkpoints.store = store  # type: ignore[method-assign]
+
+        await until(lambda: not any(each.leaving for each in parts.owner.partitions))
+        await until(lambda: len(owned(first)) == 64)
+        await finish(first)
+
+
+async def test_a_claim_whose_release_is_lost_is_used_or_given_up(nats_server: NatsServer) -> None:
+    """No partition stays claimed by one who does not own it while others wait for him."""
+    async with (
+        daemon(nats_server.url, name="a") as first,
+        daemon(nats_server.url, name="b") as second,
+        daemon(nats_server.url, name="c") as third,
+    ):
+        await shared(first, second, third)
+        for each in (first, second, third):
+            for number in owned(each):
+                each.daemon.parts.owner.forget(number)  # as after a restart of its workflows
+
+        await shared(first, second, third)
+        await begin(first)
+        await finish(second)
+
+
+async def test_claiming_checkpoints_without_a_server_raises_one_error(
+    nats_server: NatsServer,
+) -> None:
+    """Whoever takes partitions when the connection goes tries again; he does not crash."""
+    async with connect(nats_server.url, name="test") as transport:
+        await streams.ensure(transport, streams.wanted(partitions=4, replicas=1))
+        writer = StreamWriter(transport, SystemEntropy(), name="KV_movant_checkpoints")
+        checkpoints = Checkpoints(Kv(transport, "movant_checkpoints"), writer)
+        nats_server.kill()
+
+        with pytest.raises(MovantError):
+            await checkpoints.claim({0: 1, 1: 2})
+
+
+async def test_a_server_that_goes_while_partitions_are_taken_costs_no_restart(
+    nats_server: NatsServer,
+) -> None:
+    """The takeover waits for the server; no child of the tree ends."""
+    async with daemon(nats_server.url, name="a") as first:
+        await begin(first)
+        async with daemon(nats_server.url, name="b") as second:
+            await shared(first, second)
+            claim = first.daemon.parts.checkpoints.claim
+
+            async def interrupted(epochs: dict[int, int]) -> object:
+                nats_server.kill()
+                await trio.sleep(0.2)
+                try:
+                    return await claim(epochs)
+                finally:
+                    first.daemon.parts.checkpoints.claim = claim  # type: ignore[method-assign]
+                    nats_server.start()
+
+            first.daemon.parts.checkpoints.claim = interrupted  # type: ignore[method-assign,assignment]
+            second.crash()
+        await until(lambda: len(owned(first)) == 64)
+        await finish(first)
+        tree = first.daemon.tree()
+        assert tree is not None
+        assert {each.id: each.restarts for each in tree.children}["workflows"] == 0
+
+
+async def test_a_daemon_gets_ready_though_its_first_partitions_are_taken_from_it(
+    nats_server: NatsServer,
+) -> None:
+    """It waits for markers of its own; those of what it lost meanwhile are not waited for."""
+    async with daemon(nats_server.url, name="a") as first:
+        owner = first.daemon.parts.owner
+        async with first.daemon.parts.assignment._lock:  # nothing is taken meanwhile
+            for number in range(4):
+                owner.partitions.owned[number].begun = False
+            with trio.fail_after(LEASE_S):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(owner.caught_up)
+                    await trio.testing.wait_all_tasks_blocked()
+                    for number in range(4):
+                        owner.forget(number)
+
+
+async def test_what_is_known_of_blocked_runs_goes_with_their_partition(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """A former owner does not go on telling that a run is blocked: it may be repaired."""
+    source = tmp_path / "broken.py"
+    source.write_text(BROKEN)
+    async with daemon(nats_server.url, name="a", workflows=[source]) as first:
+        blocked = await first.run("broken", None, id="stuck")
+        owner = first.daemon.parts.owner
+        known = dict(owner.blocked)
+        for number in owned(first):
+            owner.forget(number)
+
+    assert blocked["status"] == "blocked"
+    assert known
+    assert owner.blocked == {}
+
+
+async def test_daemons_that_start_at_the_same_moment_have_the_same_reply_keys(
+    nats_server: NatsServer,
+) -> None:
+    """What one of them has signed, all fold: else a reply would be a dead letter for the next."""
+    rings = []
+
+    async def one(name: str, *, task_status: trio.TaskStatus[None]) -> None:
+        async with daemon(nats_server.url, name=name) as running:
+            keys = running.daemon.parts.keys
+            rings.append(keys)
+            task_status.started()
+            await until(lambda: len(rings) == 3)
+
+    async with trio.open_nursery() as nursery:
+        for name in ("a", "b", "c"):
+            nursery.start_soon(nursery.start, one, name)
+
+    tokens = [each.sign("run", "step", 1) for each in rings]
+    assert all(each.verify(token, "run", "step", 1) for each in rings for token in tokens)
+
+
+async def test_another_number_of_partitions_is_refused_clearly(nats_server: NatsServer) -> None:
+    """Two daemons that count differently would read the same mailboxes as different ones."""
+    async with daemon(nats_server.url, name="a") as first:
+        other = Daemon(DaemonConfig(nats=NatsConfig(url=nats_server.url), partitions=32))
+        with pytest.raises(ConfigurationError) as caught:
+            await other.run()
+        assert "partition(64,1)" in caught.value.message
+        assert "partition(32,1)" in caught.value.message
+        await begin(first)
+        await finish(first)
