@@ -4,6 +4,10 @@ A read may come from a follower, whose log is a prefix of the truth. It is compl
 it contains the message that made somebody ask (hazard S6), so it is repeated until it does.
 Nothing above the reader's position is folded: behind it there may be a marker that makes an
 owner message void.
+
+A mailbox is the union of its messages and its packs. When its partition's mark is above what
+its packs cover, the instance is new, or unfinished and without messages for long, or it has
+ended and what was read is late: the archive knows.
 """
 
 from __future__ import annotations
@@ -15,12 +19,18 @@ from typing import Final, Protocol
 import structlog
 import trio
 
+from actors import packs
+from actors.archive import Archive
+from actors.collection import is_fresh
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
 from actors.fold_guard import FoldGuard
-from actors.generations import begun, definition_of, read_generation, sifted
+from actors.generations import Reading, begun, definition_of, read_generation, reading, sifted
 from actors.inbound import Delivery, Letter, parse
+from actors.partitions import Partition, Partitions
+from actors.tombstones import Tombstones
 from actors.workflow import WorkflowActor
+from protocols.archive import ArchiveRecord
 from protocols.effects import AnyEffect
 from protocols.errors import MovantError, RefusedError
 from protocols.mail import AnyMail, Continued, Migrate, Pinned, Snapshot, Start, Woken
@@ -38,22 +48,8 @@ class Home(Protocol):
     """What an activation needs to know of the owner."""
 
     guard: FoldGuard
-
-    async def settled_in(self, partition: int) -> None:
-        """Wait until the tail of a partition is read, or is not read any more."""
-        ...
-
-    def handed(self, partition: int) -> int:
-        """Return the position up to which the markers of a partition are known."""
-        ...
-
-    def is_void(self, partition: int, mail: AnyMail) -> bool:
-        """Tell whether a message stands behind a marker with a higher epoch."""
-        ...
-
-    def is_ours(self, partition: int, seq: int) -> bool:
-        """Tell whether a sequence stands behind our own marker: nobody else acted on it."""
-        ...
+    partitions: Partitions
+    tombstones: Tombstones
 
     def adopt(self, actor: WorkflowActor, effects: Iterable[AnyEffect], parked: set[str]) -> None:
         """Take what a refold asked for."""
@@ -76,9 +72,15 @@ class Activation:
     """Folds stored mailboxes."""
 
     def __init__(
-        self, home: Home, mailboxes: DirectReader, definitions: Definitions, keys: KeyRing
+        self,
+        home: Home,
+        mailboxes: DirectReader,
+        archive: Archive,
+        definitions: Definitions,
+        keys: KeyRing,
     ) -> None:
         self._home = home
+        self._archive = archive
         self._mailboxes = mailboxes
         self._definitions = definitions
         self._keys = keys
@@ -87,27 +89,35 @@ class Activation:
     async def run(self, actor: WorkflowActor) -> None:
         """Bring an actor up to date: fold what is stored until nothing is missing."""
         self.count += 1
+        partition = self._home.partitions.owned.get(actor.partition)
+        if partition is None:
+            return
         # What the tail brings would have to be read again for each of its instances.
-        await self._home.settled_in(actor.partition)
+        await partition.settled.wait()
         tries = 0
-        while not actor.gone and not await self._once(actor):
+        while not actor.gone and not await self._once(actor, partition):
             await trio.sleep(PAUSE_S[min(tries, len(PAUSE_S) - 1)])
             tries += 1
 
-    async def _once(self, actor: WorkflowActor) -> bool:
+    async def _once(self, actor: WorkflowActor, partition: Partition) -> bool:
         """Fold what is stored now; False when it has to be looked at again."""
         instance = actor.instance
         folded = instance.folded
         least = actor.needed
+        if actor.id in self._home.tombstones.abandoned:
+            return False
         try:
             if not least:  # no message asked for it: the leader tells what is the newest
                 least = await self._mailboxes.newest(mailbox(actor.id, actor.partition))
-            newest, snapshot, mails = await self._read(actor)
+            found, record = await self._read(actor, partition)
         except MovantError as error:
             log.warning("activation.waiting", run=actor.id, reason=str(error))
             return False
-        if actor.gone or max(newest, folded) < max(least, actor.needed):
+        if actor.gone or max(found.newest, folded) < max(least, actor.needed):
             return False
+        mails, snapshot = found.mails, found.snapshot
+        if record is not None:
+            return await self._home.tombstones.entomb(actor, record, mails)
         if folded and definition_of(mails) not in {"", instance.definition}:
             self._home.remake(actor)
             return True
@@ -126,14 +136,57 @@ class Activation:
             actor.instance = begun(actor.id, snapshot, self._definitions.workflow, definition)
         return await self._fold(actor, [None, *mails] if begin else mails, parked)
 
-    async def _read(self, actor: WorkflowActor) -> tuple[int, Snapshot | None, list[AnyMail]]:
-        """Read what is not folded yet, from the newest generation on when that is all."""
+    async def _read(
+        self, actor: WorkflowActor, partition: Partition
+    ) -> tuple[Reading, ArchiveRecord | None]:
+        """Read what is not folded yet, from the newest generation on when that is all.
+
+        With a record when the instance ended so long ago that only that is left.
+        """
         address = mailbox(actor.id, actor.partition)
-        valid = partial(self._mails, actor)
-        if not actor.instance.folded:
-            return await read_generation(self._mailboxes, address, valid)
-        stored = await self._mailboxes.mailbox(address, after=actor.instance.folded)
-        return stored[-1].seq if stored else 0, None, await sifted(stored, valid)
+        valid = partial(self._mails, partition)
+        after = actor.instance.folded
+        # Below the mark of now packs are complete; of a later one they may be unread.
+        mark = partition.mark
+        if after:
+            stored = await self._mailboxes.mailbox(address, after=after)
+            box = packs.expand(stored, mark=mark, after=after)
+            newest = stored[-1].seq if stored else 0
+            return Reading(newest, box, None, await sifted(box.messages, valid)), None
+        found = await read_generation(self._mailboxes, address, valid, mark=mark)
+        # Nothing at or above it can have been purged before the reading ended; the floor is
+        # for who has not learnt yet that another daemon raises the marks.
+        mark = max(partition.mark, self._mailboxes.floor)
+        if mark <= found.box.through + 1:
+            return found, None
+        return await self._ended(actor, partition, mark, found)
+
+    async def _ended(
+        self, actor: WorkflowActor, partition: Partition, mark: int, found: Reading
+    ) -> tuple[Reading, ArchiveRecord | None]:
+        """Return what was read, and the record of an instance whose history has left MAIL.
+
+        When its last effects may not be settled, its history comes from the archive instead,
+        and no record: it is folded, and they are done again.
+        """
+        messages = found.box.messages
+        first = messages[0].at if messages else 0
+        if mark == partition.mark and is_fresh(actor.id, partition.marked_at, first):
+            return found, None
+        era = (self._home.partitions.era, self._mailboxes.floor)
+        record = await self._archive.record(actor.partition, actor.id, era)
+        # With a position at or above the mark it ended lately, and its history is still here.
+        if record is None or record.at >= mark:
+            return found, None
+        if actor.threshold > record.through:
+            return found, record
+        history = await self._archive.history(actor.partition, actor.id, record.at)
+        if history:
+            valid = partial(self._mails, partition)
+            return await reading(packs.union(history, messages), valid), None
+        if any(type(each) is Start for each in found.mails):
+            return found, None  # not bundled yet: its record was written late
+        return found, record
 
     async def _fold(
         self, actor: WorkflowActor, mails: Sequence[AnyMail | None], parked: set[str]
@@ -161,15 +214,15 @@ class Activation:
         self._home.activated(actor)
         return True
 
-    def _mails(self, actor: WorkflowActor, stored: Sequence[Delivery]) -> list[AnyMail]:
+    def _mails(self, partition: Partition, stored: Sequence[Delivery]) -> list[AnyMail]:
         """Return the valid mail among what is stored, up to the reader's position."""
-        limit = self._home.handed(actor.partition)
+        limit = max(partition.handed, self._home.partitions.everywhere)
         mails = []
         for each in stored:
             if each.seq > limit:
                 break
             parsed = parse(each, self._keys)
-            if type(parsed) is Letter and not self._home.is_void(actor.partition, parsed.mail):
+            if type(parsed) is Letter and not partition.is_void(parsed.mail):
                 mails.append(parsed.mail)
         return mails
 
@@ -187,7 +240,7 @@ class Activation:
             actor.wake_number = actor.woken_number = mail.number
             if mail.seq >= actor.threshold:
                 actor.threshold = min(actor.threshold, mail.since)
-                if self._home.is_ours(actor.partition, mail.seq):
+                if self._home.partitions.owned[actor.partition].is_ours(mail.seq):
                     parked.update(mail.parked)
         return parked
 

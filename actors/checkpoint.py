@@ -3,7 +3,9 @@
 ``position`` P: every message of the partition at or below it is folded, not merely handed
 over. ``entries``: for each instance with an unsettled effect whose cause is at or below P, its
 id and the lowest such cause. ``markers``: the epochs of the partition, by sequence, because an
-instance's own mailbox does not contain them.
+instance's own mailbox does not contain them. ``mark`` M, never above P: whatever is needed of
+the messages below it stands in packs at or above it, or in ARCHIVE; MAIL is purged up to the
+least mark of all partitions.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     entries: tuple[tuple[str, int], ...] = ()
     markers: tuple[tuple[int, int], ...] = ()
     mark: int = 0
-    """Messages of the partition below it are not needed any more."""
+    marked_at: int = 0
+    """The server's time of the newest message below the mark, in nanoseconds since 1970."""
 
 
 class Epochs:
@@ -60,6 +63,12 @@ class Epochs:
     def is_void(self, seq: int, epoch: int) -> bool:
         """Tell whether an owner message stands behind a marker with a higher epoch."""
         return epoch < self.at(seq)
+
+    def prune(self, below: int) -> None:
+        """Forget the markers below a sequence but the last: nothing below it is read again."""
+        cut = bisect_left(self._seqs, below) - 1
+        if cut > 0:
+            del self._seqs[:cut], self._epochs[:cut]
 
     def markers(self) -> tuple[tuple[int, int], ...]:
         """Return the markers for a checkpoint."""

@@ -15,6 +15,7 @@ import msgspec
 import trio
 
 from actors.inbound import Delivery
+from actors.packs import is_pack
 from protocols import headers as h
 from protocols.errors import OversizedError, UnavailableError, UnknownOutcomeError
 from protocols.ports import Frame, Outgoing, Subscription, Transport
@@ -27,6 +28,8 @@ READS_MAX: Final = 256
 """Reads under way at once; more would only queue in the server."""
 SUBJECTS_MAX: Final = 1_000
 """The server refuses more than 1,024 subjects in one request (413)."""
+READS_OF_A_MAILBOX_MAX: Final = 7
+"""How often a mailbox is read again because it changed meanwhile; each takes a millisecond."""
 CONTINUED: Final = "owner.continued"
 """What the subject of a record of a generation ends with."""
 PAUSE_S: Final = (0.0, 0.1, 0.5)
@@ -39,6 +42,7 @@ class _Counts(msgspec.Struct):
 
     class State(msgspec.Struct):
         subjects: dict[str, int] | None = None
+        first_seq: int = 0
 
     state: State = msgspec.field(default_factory=State)
 
@@ -66,6 +70,8 @@ class _Read(msgspec.Struct):
     status: int = 0
     left: int = 0
     """Messages behind the last one of the batch."""
+    up_to: int = 0
+    """The sequence up to which the answer of a ``multi_last`` speaks; 0: it does not say."""
 
 
 class DirectReader:
@@ -82,6 +88,8 @@ class DirectReader:
         self._number = 0
         self._inbox = ""
         self._subscription: Subscription | None = None
+        self.floor = 0
+        """A sequence below which the stream was purged, as of the latest mailbox that was read."""
 
     async def __aenter__(self) -> Self:
         self._inbox = self._transport.new_inbox() + "."
@@ -106,19 +114,37 @@ class DirectReader:
         after: int = 0,
         continued: Callable[[Delivery], int] | None = None,
     ) -> list[Delivery]:
-        """Return the same as ``subject`` for a filter with few messages among very many.
+        """Return the same as ``subject`` for a mailbox: few messages among very many.
 
-        The server finds the next message of a wildcard filter by looking at every message in
-        between (1 ms among 20,000), but the last one of each subject at once (10 us). In a
-        mailbox nearly every message has a subject of its own, so the last ones are all, and
-        the stream's counts, asked for afterwards, prove it. A subject that has more is read
-        for itself, up to the newest message of the first answer.
+        Packs are among them as they are, and none is missing, also when the stream is purged
+        meanwhile: the stream's counts, asked for after the reading, name them all. A read may
+        have been served by a replica that lacked one, or before it was there; then it is
+        repeated.
 
         ``continued`` is shown the newest ``owner.continued``, if there is one, and returns the
         sequence at or below which nothing is wanted.
         """
+        for number in range(READS_OF_A_MAILBOX_MAX):
+            if number:
+                await trio.sleep(0.005 * 2**number)
+            found = await self._mailbox(filter_subject, after, continued)
+            if found is not None:
+                return found
+        raise UnavailableError(f"{filter_subject} changes faster than it can be read")
+
+    async def _mailbox(
+        self, filter_subject: str, after: int, continued: Callable[[Delivery], int] | None
+    ) -> list[Delivery] | None:
+        """Read a mailbox once; None when it has changed meanwhile.
+
+        The server finds the next message of a wildcard filter by looking at every message in
+        between (1 ms among 20,000), but the last one of each subject at once (10 us). In a
+        mailbox nearly every message has a subject of its own, so the last ones are all, and
+        the stream's counts prove it. A subject that has more is read for itself, up to the
+        newest message of the first answer.
+        """
         try:
-            newest, left = await self._get(
+            newest, left, _ = await self._get(
                 {
                     "multi_last": [filter_subject],
                     "batch": SUBJECTS_MAX,
@@ -131,14 +157,15 @@ class DirectReader:
             subject = filter_subject.removesuffix(">") + CONTINUED
             # An answer that was cut short need not have it.
             latest = await self.last([subject]) if left else newest
-            for each in latest:
-                if each.subject == subject:
-                    after = max(after, continued(each))
+            after = max([after, *(continued(each) for each in latest if each.subject == subject)])
         if left:
-            return await self.subject(filter_subject, after=after)
+            every = await self.subject(filter_subject, after=after)
+            return await self._with_packs(every, await self._counts(filter_subject), after)
         if not newest:
             return []
         counts = await self._counts(filter_subject)
+        if _packs_not_in(newest, counts):
+            return None
         found = {each.seq: each for each in newest}
         through = max(found)
         for each in newest:
@@ -147,17 +174,29 @@ class DirectReader:
                 continue
             more = await self.subject(each.subject, after=after) if count else []
             if all(other.seq != each.seq for other in more):
-                # A replica that is behind, or a purge in between.
-                return await self.subject(filter_subject, after=after)
+                return None  # a replica that is behind, or a purge in between
             found |= {other.seq: other for other in more if other.seq <= through}
         return [found[seq] for seq in sorted(found) if seq > after]
+
+    async def _with_packs(
+        self, found: list[Delivery], counts: dict[str, int], after: int
+    ) -> list[Delivery] | None:
+        """Add the packs that the stream counts and a reading above ``after`` did not meet."""
+        wanted = _packs_not_in(found, counts)
+        if not wanted:
+            return found
+        more = await self.last(sorted(wanted))
+        if len(more) < len(wanted):
+            return None
+        by_seq = {each.seq: each for each in (*found, *more) if each.seq > after}
+        return [by_seq[seq] for seq in sorted(by_seq)]
 
     async def follow(
         self, filter_subject: str, after: int
     ) -> AsyncGenerator[list[Delivery], None]:
         """Yield the messages of a subject filter above ``after`` in batches, in order."""
         while True:
-            part, left = await self._get(
+            part, left, _ = await self._get(
                 {
                     "seq": after + 1,
                     "next_by_subj": filter_subject,
@@ -190,17 +229,71 @@ class DirectReader:
 
     async def last(self, subjects: Sequence[str]) -> list[Delivery]:
         """Return the last message of each subject; filters with wildcards may be used."""
+        return (await self.latest(subjects))[0]
+
+    async def latest(self, subjects: Sequence[str]) -> tuple[list[Delivery], int]:
+        """Return the same, and the sequence up to which all answers speak.
+
+        That is 0 when a part of the subjects has nothing: the server does not say then how
+        far it looked.
+        """
         found: list[Delivery] = []
+        up_to = []
         for start in range(0, len(subjects), SUBJECTS_MAX):
             part = list(subjects[start : start + SUBJECTS_MAX])
-            found += (await self._get({"multi_last": part, "batch": SUBJECTS_MAX}))[0]
-        return found
+            while part:
+                messages, left, said = await self._get(
+                    {"multi_last": part, "batch": SUBJECTS_MAX, "max_bytes": BATCH_BYTES_MAX}
+                )
+                found += messages
+                up_to.append(said)
+                if not left or not messages:
+                    break
+                # The answer was cut by its bytes. It is ordered by sequence, not by subject.
+                had = {each.subject for each in messages}
+                rest = [each for each in part if each not in had]
+                if len(rest) == len(part):
+                    break
+                part = rest
+        return found, min(up_to, default=0)
 
-    async def _get(self, request: dict[str, Any]) -> tuple[list[Delivery], int]:
+    async def whole(self, filters: Sequence[str], head: int) -> list[Delivery] | None:
+        """Return the last message of each subject that matches, as of sequence ``head`` or later.
+
+        None when one answer cannot tell: it is too large, of a replica that is behind, or
+        empty, because then the server does not say how far it looked.
+        """
+        try:
+            found, left, up_to = await self._get(
+                {
+                    "multi_last": list(filters),
+                    "batch": SUBJECTS_MAX,
+                    "max_bytes": BATCH_BYTES_MAX,
+                }
+            )
+        except OversizedError:
+            return None
+        return found if not left and up_to >= head else None
+
+    async def batch(self, filter_subject: str, after: int, limit: int) -> list[Delivery]:
+        """Return up to ``limit`` messages above ``after``, in order, as one replica has them."""
+        return (
+            await self._get(
+                {
+                    "seq": after + 1,
+                    "next_by_subj": filter_subject,
+                    "batch": limit,
+                    "max_bytes": BATCH_BYTES_MAX,
+                }
+            )
+        )[0]
+
+    async def _get(self, request: dict[str, Any]) -> tuple[list[Delivery], int, int]:
         """Ask once; ask again a few times when the answer is incomplete.
 
-        Returns the messages and how many more there are behind them: the server may end a
-        batch early, by its bytes. Raises UnavailableError when the stream does not answer.
+        Returns the messages, how many more there are behind them (the server may end a batch
+        early, by its bytes), and up to which sequence the answer speaks, 0 if it does not say.
+        Raises UnavailableError when the stream does not answer.
         """
         body = msgspec.json.encode(request)
         for pause_s in PAUSE_S:
@@ -210,21 +303,30 @@ class DirectReader:
             if read is None:
                 continue
             if read.status == 404:  # noqa: PLR2004 - nothing there
-                return [], 0
+                return [], 0, 0
             if read.status == 204:  # noqa: PLR2004 - the end of the batch
-                return [_delivery(each) for each in read.frames], read.left
+                return [_delivery(each) for each in read.frames], read.left, read.up_to
             if read.status == 413:  # noqa: PLR2004
                 raise OversizedError(f"too many subjects for one direct get ({len(body)} bytes)")
         raise UnavailableError(f"{self._subject} does not answer")
 
     async def _counts(self, filter_subject: str) -> dict[str, int]:
         """Return how many messages each subject of a filter has."""
-        body = msgspec.json.encode({"subjects_filter": filter_subject})
+        return (await self._info({"subjects_filter": filter_subject})).subjects or {}
+
+    async def first(self) -> int:
+        """Return the first sequence that the stream still has."""
+        return (await self._info({})).first_seq
+
+    async def _info(self, request: dict[str, str]) -> _Counts.State:
+        body = msgspec.json.encode(request)
         try:
             answer = await self._transport.request(Outgoing(self._info_subject, body), READ_S)
         except UnknownOutcomeError as error:
             raise UnavailableError(f"{self._info_subject} does not answer") from error
-        return _counts_decoder.decode(answer.payload).state.subjects or {}
+        state = _counts_decoder.decode(answer.payload).state
+        self.floor = max(self.floor, state.first_seq)
+        return state
 
     async def _ask(self, body: bytes) -> _Read | None:
         self._number += 1
@@ -250,10 +352,18 @@ class DirectReader:
             status = h.status(frame.headers)
             if status:
                 read.status = status
-                read.left = int((h.decode(frame.headers) or {}).get("Nats-Num-Pending", 0))
+                said = h.decode(frame.headers) or {}
+                read.left = int(said.get("Nats-Num-Pending", 0))
+                read.up_to = int(said.get("Nats-UpTo-Sequence", 0))
                 read.done.set()
             else:
                 read.frames.append(frame)
+
+
+def _packs_not_in(found: Sequence[Delivery], counts: dict[str, int]) -> set[str]:
+    """Return the packs that the stream counts and that are not among what was read."""
+    packs = {subject for subject in counts if is_pack(subject)}
+    return packs - {each.subject for each in found} if packs else packs
 
 
 def _delivery(frame: Frame) -> Delivery:

@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
+import msgspec
+import structlog
 import trio
 
 from actors.direct_reader import DirectReader
 from actors.inbound import Delivery
 from actors.kernel.instance import Instance
+from actors.packs import Mailbox, expand
 from protocols.definition import Workflow
 from protocols.mail import AnyMail, Continued, Migrate, Snapshot
 
@@ -24,6 +27,18 @@ SLICE: Final = 1_000
 Valid = Callable[[Sequence[Delivery]], list[AnyMail]]
 """From what is stored to the mail among it that counts."""
 
+log = structlog.get_logger()
+
+
+class Reading(msgspec.Struct):
+    """A mailbox as it was read: of packs and messages, from a generation's beginning on."""
+
+    newest: int
+    """The highest sequence that was read, of a pack too; 0: nothing."""
+    box: Mailbox
+    snapshot: Snapshot | None
+    mails: list[AnyMail]
+
 
 def generation_start(mails: Iterable[AnyMail]) -> tuple[Snapshot | None, list[AnyMail]]:
     """Return the snapshot to begin with, and the mail above it; None: all, from the start.
@@ -31,6 +46,17 @@ def generation_start(mails: Iterable[AnyMail]) -> tuple[Snapshot | None, list[An
     ``mails`` are valid, in order, and all of the mailbox or all above a ``through`` of it.
     """
     mails = list(mails)
+    newest = newest_generation(mails)
+    if newest is None:
+        return None, mails
+    return newest.snapshot, [mail for mail in mails if mail.seq > newest.through]
+
+
+def newest_generation(mails: Iterable[AnyMail]) -> Continued | None:
+    """Return the record of the newest generation that counts.
+
+    Which one counts depends on what stands below it alone: it counts for ever.
+    """
     newest: Continued | None = None
     migrated: Migrate | None = None
     for mail in mails:
@@ -42,9 +68,7 @@ def generation_start(mails: Iterable[AnyMail]) -> tuple[Snapshot | None, list[An
             and _counts(mail, migrated)
         ):
             newest = mail
-    if newest is None:
-        return None, mails
-    return newest.snapshot, [mail for mail in mails if mail.seq > newest.through]
+    return newest
 
 
 def _counts(mail: Continued, migrated: Migrate | None) -> bool:
@@ -87,24 +111,37 @@ async def sifted(stored: Sequence[Delivery], valid: Valid) -> list[AnyMail]:
 
 
 async def read_generation(
-    mailboxes: DirectReader, filter_subject: str, valid: Valid
-) -> tuple[int, Snapshot | None, list[AnyMail]]:
+    mailboxes: DirectReader, filter_subject: str, valid: Valid, *, mark: int = 0
+) -> Reading:
     """Read a mailbox from the beginning of its newest generation.
 
-    Returns the newest sequence that was read, and what ``generation_start`` returns.
+    ``mark`` is that of its partition, as it was known before this was called.
     """
     left_out = 0
 
     def after(newest: Delivery) -> int:
         nonlocal left_out
+        if newest.seq < mark:  # only a copy of it counts
+            return 0
         for mail in valid([newest]):
             if type(mail) is Continued:
                 left_out = mail.through
         return left_out
 
     stored = await mailboxes.mailbox(filter_subject, continued=after)
-    snapshot, mails = generation_start(await sifted(stored, valid))
-    if left_out and snapshot is None:  # a migration to code that has not continued there
+    found = await reading(stored, valid, mark=mark, after=left_out)
+    if left_out and found.snapshot is None:  # a migration to code that has not continued there
         stored = await mailboxes.mailbox(filter_subject)
-        snapshot, mails = generation_start(await sifted(stored, valid))
-    return stored[-1].seq if stored else 0, snapshot, mails
+        found = await reading(stored, valid, mark=mark)
+    return found
+
+
+async def reading(
+    stored: Sequence[Delivery], valid: Valid, *, mark: int = 0, after: int = 0
+) -> Reading:
+    """Return what the messages and packs of a mailbox hold above ``after``."""
+    box = expand(stored, mark=mark, after=after)
+    for each in box.unreadable:
+        log.error("pack.unreadable", subject=each.subject, seq=each.seq)
+    snapshot, mails = generation_start(await sifted(box.messages, valid))
+    return Reading(stored[-1].seq if stored else 0, box, snapshot, mails)

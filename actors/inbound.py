@@ -87,7 +87,15 @@ class Letter(msgspec.Struct, frozen=True, gc=False):
     mail: AnyMail
 
 
-Parsed = Letter | Marker | DeadLetter
+class Pack(msgspec.Struct, frozen=True, gc=False):
+    """Copies of an instance's messages; ``actors.packs`` opens it, the fold never sees it."""
+
+    seq: int
+    partition: int
+    instance: str
+
+
+Parsed = Letter | Marker | Pack | DeadLetter
 
 
 class _MarkerBody(msgspec.Struct):
@@ -155,14 +163,14 @@ def parse(delivery: Delivery, keys: KeyRing) -> Parsed:
         RecursionError,
     ) as error:
         return DeadLetter(delivery, "value", str(error)[:300])
-    if isinstance(mail, DeadLetter):
+    if isinstance(mail, DeadLetter | Pack):
         return mail
     return Letter(partition, instance, mail)
 
 
 def _mail(
     delivery: Delivery, instance: str, tokens: list[str], keys: KeyRing
-) -> AnyMail | DeadLetter:
+) -> AnyMail | Pack | DeadLetter:
     match tokens[4]:
         case "reply":
             return _reply(delivery, instance, tokens, keys)
@@ -176,6 +184,8 @@ def _mail(
             return _owner(delivery, tokens)
         case "control":
             return _control(delivery, tokens)
+        case "pack":
+            return Pack(delivery.seq, int(tokens[2]), instance)
         case kind:
             return DeadLetter(delivery, "kind", f"{kind[:60]!r} is no kind of message")
 

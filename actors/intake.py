@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from actors.inbound import DeadLetter, Delivery, Letter, Marker, parse
+from actors.inbound import DeadLetter, Delivery, Letter, Marker, Pack, parse
 from actors.owner import Owner
 from protocols.mail import Reply
 from protocols.tokens import KeyRing
@@ -83,8 +83,11 @@ class Intake:
             self.dead += 1
             self._dead(DeadLetter(delivery, "stray", "there is no such partition"))
 
-    def _odd(self, parsed: Marker | DeadLetter) -> None:
+    def _odd(self, parsed: Marker | Pack | DeadLetter) -> None:
         """Take a marker, or put away what no fold can take, once though it is read again."""
+        if isinstance(parsed, Pack):
+            self._pack(parsed)
+            return
         if isinstance(parsed, Marker):
             self._mark(parsed)
             return
@@ -97,6 +100,12 @@ class Intake:
             return
         self.dead += 1
         self._dead(parsed)
+
+    def _pack(self, pack: Pack) -> None:
+        """Pass over a pack: its copies are folded already, or read with its mailbox."""
+        partition = self._partitions.owned.get(pack.partition)
+        if partition is not None:
+            partition.handed = max(partition.handed, pack.seq)
 
     def _mark(self, marker: Marker) -> None:
         found = self._partitions.owned.get(marker.partition)

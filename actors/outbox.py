@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 import structlog
+import trio
 
 from actors.inbound import WAKE
 from actors.spawning import Spawning
@@ -38,10 +39,12 @@ from protocols.mail import Parent
 from protocols.ports import Outgoing
 
 FIRED_TTL_S: Final = 86_400
-"""A firing is imported by MAIL within a second; this only bounds what TIMERS keeps."""
+"""A firing is imported by MAIL within a second, and purged when a pass meets it there; this
+bounds what TIMERS keeps without one."""
 RESULT_IN_EVENT_BYTES_MAX: Final = 32_768
 """Larger results are read from the archive."""
 _EXPECTATION_LINES: Final = 2
+RECORDED_LOOK_S: Final = 0.01
 LIFECYCLE: Final = frozenset({"started", "completed", "failed", "cancelled", "blocked"})
 
 log = structlog.get_logger()
@@ -71,8 +74,21 @@ class Outbox:
         writers: Mapping[str, StreamWriter],
         settled: Settled,
         spawning: Spawning,
+        *,
+        position: Callable[[int], int],
+        finished_s: int = 0,
+        events_s: int = 0,
     ) -> None:
+        """Take ``position`` of a partition, and how long records and events are kept.
+
+        Those are seconds, 0 for ever.
+        """
         self._spawning = spawning
+        self._position = position
+        self._record_ttl = ttl(finished_s)
+        self._event_ttl = ttl(events_s)
+        self._recording: dict[int, None] = {}
+        self._recorded = 0
         self._mail = writers["MAIL"]
         self._timers = writers["TIMERS"]
         self._events = writers["EVENTS"]
@@ -106,6 +122,13 @@ class Outbox:
                 )
             case _:
                 raise InternalError(f"{type(effect).__name__} is not for the outbox")
+
+    async def recorded(self) -> None:
+        """Wait until every record that is under way now is acknowledged."""
+        last = self._recorded
+        # Polled, as an event per record would be paid by every instance that ends.
+        while self._recording and next(iter(self._recording)) <= last:  # noqa: ASYNC110
+            await trio.sleep(RECORDED_LOOK_S)
 
     def wake(self, actor: WorkflowActor, wake: Wake, due: int, written: Written) -> None:
         """Arm a wake of an instance; it replaces the one before it and covers what that did."""
@@ -153,6 +176,7 @@ class Outbox:
             f"ce-id: {percent_encode(event_id)}\r\nce-type: {TYPE_PREFIX}{kind}{TYPE_VERSION}\r\n"
             f"ce-source: {SOURCE_PREFIX}{workflow}\r\nce-subject: {instance}\r\n"
             f"ce-time: {rfc3339(at)}\r\nce-datacontenttype: application/json\r\n"
+            f"{self._event_ttl}"
         )
         return Outgoing(subjects.event(workflow, instance, kind), payload, lines.encode())
 
@@ -166,12 +190,17 @@ class Outbox:
             started_at=instance.started_at,
             finished_at=instance.finished_at,
             through=effect.cause,
+            position=self._position(actor.partition),
+            start_id=instance.start.message_id if instance.start else "",
             result=msgspec.Raw(effect.body or b"null"),
             failure=effect.failure,
         )
         told = self._told(actor, effect)
+        number = self._recorded = self._recorded + 1
+        self._recording[number] = None
 
         def archived(seq: int, error: MovantError | None) -> None:
+            self._recording.pop(number, None)
             if isinstance(error, AlreadyExistsError):
                 error = None  # a repeat after a crash: the record stands already
             if error is None and effect.parent is not None:
@@ -183,7 +212,7 @@ class Outbox:
             Outgoing(
                 subjects.done(actor.partition, actor.id),
                 msgspec.json.encode(record),
-                b"Nats-Expected-Last-Subject-Sequence: 0\r\n",
+                b"Nats-Expected-Last-Subject-Sequence: 0\r\n" + self._record_ttl.encode(),
             ),
             archived,
         )
@@ -236,6 +265,11 @@ def schedule(partition: int, instance: str, name: str, due: int, payload: bytes)
     return Outgoing(subjects.timer(partition, instance, name), payload, lines.encode())
 
 
+def ttl(seconds: int) -> str:
+    """Return the header line by which the server forgets a message after so long; 0: never."""
+    return f"Nats-TTL: {seconds}s\r\n" if seconds else ""
+
+
 def rfc3339(moment: int) -> str:
     """Return nanoseconds since 1970 as RFC 3339 text in UTC."""
     seconds, fraction = divmod(moment, 1_000_000_000)
@@ -275,4 +309,4 @@ def _ignore(_: int, error: MovantError | None) -> None:
         log.warning("event.lost", reason=str(error))
 
 
-__all__ = ["Outbox", "first_of", "is_first", "lifecycle", "rfc3339", "schedule"]
+__all__ = ["Outbox", "first_of", "is_first", "lifecycle", "rfc3339", "schedule", "ttl"]

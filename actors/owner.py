@@ -20,18 +20,21 @@ import trio
 from actors import checkpoint as cp
 from actors.acting import Acting
 from actors.activation import Activation
+from actors.archive import Archive
 from actors.decisions import Decisions
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
 from actors.fold_guard import FoldGuard
 from actors.inbound import Delivery, Letter
 from actors.kernel.instance import Instance
+from actors.late import Late
 from actors.outbox import Outbox, is_first
 from actors.owner_statistics import OwnerStatistics
 from actors.partitions import Partition, Partitions
 from actors.passivation import Passivation, woken
 from actors.requests import Requests
 from actors.system import ActorSystem
+from actors.tombstones import Tombstones
 from actors.workflow import WorkflowActor
 from protocols.effects import AnyEffect, Pin
 from protocols.errors import MovantError
@@ -45,8 +48,6 @@ BACKLOG_MAX: Final = 20_000
 """Messages handed over and not folded; above it the reader asks for no more."""
 PER_ACTOR_MAX: Final = 2_000
 """Messages waiting for one instance; above it the rest is read again from its mailbox."""
-FINISHED_MAX: Final = 20_000
-"""Ids of instances that ended here lately: their late messages need no activation."""
 DRAIN_LOOK_S: Final = 0.01
 
 log = structlog.get_logger()
@@ -71,6 +72,7 @@ class Owner:
         *,
         guard: FoldGuard,
         partitions: int,
+        archive: Archive,
         live_max: int = LIVE_MAX,
         refill: Callable[[], None],
     ) -> None:
@@ -78,13 +80,14 @@ class Owner:
         self.guard = guard
         self._clock = clock
         self._keys = keys
+        self._mailboxes = mailboxes
         self._definitions = definitions
         self._refill = refill
         self.live: dict[str, WorkflowActor] = {}
         self.crashes: dict[str, tuple[int, int, str]] = {}
         self.blocked: dict[str, tuple[int, bool]] = {}
         """What became known of blocked instances, with their partition: blocked, or no longer."""
-        self.activation = Activation(self, mailboxes, definitions, keys)
+        self.activation = Activation(self, mailboxes, archive, definitions, keys)
         self.passivation = Passivation(
             clock,
             self.live,
@@ -95,7 +98,7 @@ class Owner:
         )
         self.decisions = Decisions(definitions, self.epoch_of)
         self._nursery: trio.Nursery | None = None
-        self._finished: dict[str, None] = {}
+        self.tombstones = Tombstones(self.live, self._drop)
         self.partitions = Partitions(partitions)
         self.acting = Acting(
             self.partitions,
@@ -105,12 +108,13 @@ class Owner:
         self._begun = trio.Event()
         """Set, and made anew, whenever a marker of our own was read, or is waited for no more."""
         self.backlog = 0
-        self._folded = self._late = 0
+        self._folded = 0
 
     # For the daemon.
 
-    def wire(self, requests: Requests, outbox: Outbox) -> None:
+    def wire(self, requests: Requests, outbox: Outbox, late: Late) -> None:
         """Connect what acts for the owner; once, before ``run``."""
+        self.tombstones.late = late
         self.requests = self.acting.requests = self.passivation.requests = requests
         self.outbox = self.acting.outbox = self.passivation.outbox = self.decisions.outbox = outbox
 
@@ -145,6 +149,9 @@ class Owner:
     def begin(self, partition: int, epoch: int, stored: cp.Checkpoint) -> None:
         """Own a partition from here on: fold what a former owner left, then read its tail."""
         found = self.partitions.add(partition, epoch, stored)
+        if found.mark < self._mailboxes.floor > 1:
+            # A lost checkpoint does not undo a purge: below the first message all is gone.
+            self.partitions.raise_mark(found, self._mailboxes.floor, self._clock.now_ns())
         for instance, cause in list(found.listed.items()):
             if instance not in self.live:
                 self._activate(self._start_actor(instance, partition, cause))
@@ -210,9 +217,6 @@ class Owner:
 
     def checkpoint(self) -> dict[int, cp.Checkpoint]:
         """Return what to store for each partition, as of now."""
-        unfolded = [
-            (each.partition, each.unfolded) for each in self.live.values() if each.unfolded
-        ]
         unsettled = [(at[0], id_, at[1]) for id_, at in self.crashes.items()]
         for actor in self.live.values():
             cause = actor.lowest_cause()
@@ -220,12 +224,19 @@ class Owner:
                 cause = actor.threshold if cause is None else min(cause, actor.threshold)
             if cause is not None:
                 unsettled.append((actor.partition, actor.id, cause))
-        found = self.partitions.checkpoints(unfolded, unsettled)
+        found = self.partitions.checkpoints(self._unfolded(), unsettled)
         for checkpoint in found.values():
             for instance, _ in cp.surplus(checkpoint.entries):
                 if instance in self.live:
                     self.passivation.cover(self.live[instance])
         return found
+
+    def positions(self) -> dict[int, int]:
+        """Return for each partition the position at or below which everything is folded."""
+        return self.partitions.positions(self._unfolded())
+
+    def _unfolded(self) -> list[tuple[int, int]]:
+        return [(each.partition, each.unfolded) for each in self.live.values() if each.unfolded]
 
     def statistics(self) -> OwnerStatistics:
         """Return counters since the start."""
@@ -237,7 +248,7 @@ class Owner:
             activations=self.activation.count,
             passivations=self.passivation.count,
             wakes=self.passivation.wakes,
-            late=self._late,
+            late=self.tombstones.count,
             crashed=len(self.crashes),
         )
 
@@ -246,20 +257,22 @@ class Owner:
     def arrive(self, letter: Letter, delivery: Delivery) -> WorkflowActor | None:
         """Return an actor for an id that is not in memory; None when nobody needs one."""
         mail = letter.mail
-        if letter.instance in self._finished:
-            self._late += 1
+        partition = self.partitions.owned[letter.partition]
+        if self.tombstones.is_late(letter, partition.mark):
             return None
         actor = self._start_actor(letter.instance, letter.partition, mail.seq)
         actor.fresh_from = mail.seq
         if letter.instance in self.crashes:  # what was lost with it is due as well
             actor.threshold = min(actor.threshold, self.crashes[letter.instance][1])
-        if type(mail) is not Start or not is_first(
-            delivery.headers, letter.instance, self.partitions.count
+        if (
+            type(mail) is not Start
+            or not is_first(delivery.headers, letter.instance, self.partitions.count)
+            or not partition.is_new(letter.instance, mail.at)
         ):
             actor.needed = mail.seq
             self._activate(actor)
         else:
-            actor.holding = not self.partitions.owned[letter.partition].begun
+            actor.holding = not partition.begun
         return actor
 
     def _start_actor(self, instance_id: str, partition: int, threshold: int) -> WorkflowActor:
@@ -302,25 +315,6 @@ class Owner:
         else:
             actor.threshold = actor.fresh_from = actor.instance.folded + 1
         self._start_soon(self.activation.run, actor)
-
-    async def settled_in(self, partition: int) -> None:
-        """Wait until the tail of a partition is read, or is not read any more."""
-        found = self.partitions.owned.get(partition)
-        if found is not None:
-            await found.settled.wait()
-
-    def handed(self, partition: int) -> int:
-        """Return the position up to which the markers of a partition are known."""
-        return self.partitions.known_to(partition)
-
-    def is_void(self, partition: int, mail: AnyMail) -> bool:
-        """Tell whether a message stands behind a marker with a higher epoch."""
-        return self.partitions.owned[partition].is_void(mail)
-
-    def is_ours(self, partition: int, seq: int) -> bool:
-        """Tell whether a sequence stands behind our own marker: nobody else acted on it."""
-        found = self.partitions.owned[partition]
-        return found.epochs.at(seq) == found.epoch
 
     def adopt(self, actor: WorkflowActor, effects: Iterable[AnyEffect], parked: set[str]) -> None:
         """Take the effects of a refold; they are done as soon as the actor is up to date."""
@@ -435,9 +429,7 @@ class Owner:
         if actor.final and not (
             actor.backlog or actor.activating or actor.unsettled or actor.held
         ):
-            self._finished[actor.id] = None
-            if len(self._finished) > FINISHED_MAX:
-                del self._finished[next(iter(self._finished))]
+            self.tombstones.remember(actor.id)
             self._drop(actor)
 
     def _drop(self, actor: WorkflowActor) -> None:

@@ -12,6 +12,7 @@ import msgspec
 import trio
 
 from actors.checkpoint import Checkpoint, Epochs, entries, position
+from actors.collection import is_fresh
 from actors.inbound import Marker
 from protocols.mail import AnyMail, AttemptRefused, AttemptTimedOut, Continued, Pinned
 
@@ -39,6 +40,7 @@ class Partition:
         "leaving",
         "listed",
         "mark",
+        "marked_at",
         "number",
         "settled",
         "start",
@@ -53,7 +55,9 @@ class Partition:
         self.listed = dict(stored.entries)
         """Instances with effects that a former owner left unsettled, with the lowest cause."""
         self.mark = stored.mark
-        """Below it nothing is needed any more: retention may remove it."""
+        """What is needed from below it stands in packs or in ARCHIVE."""
+        self.marked_at = stored.marked_at
+        """The server's time of the newest message below the mark."""
         self.begun = False
         """Whether our own marker was read: from then on effects are under way."""
         self.acts_from = 0
@@ -65,6 +69,14 @@ class Partition:
     def is_void(self, mail: AnyMail) -> bool:
         """Tell whether a message stands behind a marker with a higher epoch."""
         return is_void(self.epochs, mail)
+
+    def is_ours(self, seq: int) -> bool:
+        """Tell whether a sequence stands behind our own marker: nobody else acted on it."""
+        return self.epochs.at(seq) == self.epoch
+
+    def is_new(self, instance: str, at: int) -> bool:
+        """Tell whether an id that came at a time is too young for the archive to know it."""
+        return not self.mark or is_fresh(instance, self.marked_at, at)
 
 
 class PartitionView(msgspec.Struct, frozen=True):
@@ -84,11 +96,25 @@ class Partitions:
         self.owned: dict[int, Partition] = {}
         self.everywhere = 0
         """The position of a reader of the whole stream; 0 when each partition has its own."""
+        self.era = 0
+        """How often a mark changed: what was read of ARCHIVE before may not say it all."""
 
     def add(self, number: int, epoch: int, stored: Checkpoint) -> Partition:
         """Begin to own a partition."""
         found = self.owned[number] = Partition(number, epoch, stored)
+        self.era += 1
         return found
+
+    def raise_mark(self, partition: Partition, mark: int, at: int) -> None:
+        """Raise a mark; ``at`` is the time of the newest message below it."""
+        partition.mark = max(partition.mark, mark)
+        partition.marked_at = max(partition.marked_at, at)
+        self.era += 1
+
+    def purged(self, first: int) -> None:
+        """Forget the markers that only messages below ``first`` need: those are gone."""
+        for each in self.owned.values():
+            each.epochs.prune(first)
 
     def __iter__(self) -> Iterator[Partition]:
         return iter(list(self.owned.values()))
@@ -140,24 +166,33 @@ class Partitions:
         ``unsettled`` partition, instance and lowest cause. A partition whose marker was not
         read is left as it is.
         """
-        first: dict[int, list[int]] = {}
-        for partition, seq in unfolded:
-            first.setdefault(partition, []).append(seq)
         listed: dict[int, list[tuple[str, int]]] = {}
         for partition, instance, cause in unsettled:
             listed.setdefault(partition, []).append((instance, cause))
+        positions = self.positions(unfolded)
         found = {}
         for number, each in self.owned.items():
             if each.begun:
-                at = max(position(self.known_to(number), first.get(number, ())), each.start)
+                at = positions[number]
                 found[number] = Checkpoint(
                     position=at,
                     epoch=each.epoch,
                     entries=entries(listed.get(number, ()), at),
                     markers=each.epochs.markers(),
                     mark=each.mark,
+                    marked_at=each.marked_at,
                 )
         return found
+
+    def positions(self, unfolded: Iterable[tuple[int, int]]) -> dict[int, int]:
+        """Return P of each partition: at or below it everything is folded."""
+        first: dict[int, list[int]] = {}
+        for partition, seq in unfolded:
+            first.setdefault(partition, []).append(seq)
+        return {
+            number: max(position(self.known_to(number), first.get(number, ())), each.start)
+            for number, each in self.owned.items()
+        }
 
 
 __all__ = ["BY_OWNER", "Partition", "PartitionView", "Partitions", "is_void"]

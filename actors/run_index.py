@@ -1,7 +1,7 @@
 """RunIndex: which instances there are, kept up to date by reading what is new.
 
 It holds one small row per instance, made from starts in MAIL, records in ARCHIVE and the
-``blocked`` events. It can be
+``blocked`` events; where starts were purged unseen, from the headers of packs. It can be
 dropped at any time: it is a projection, and the next listing reads again what is missing.
 """
 
@@ -15,7 +15,8 @@ import structlog
 import trio
 
 from actors.direct_reader import DirectReader
-from actors.inbound import Letter, parse
+from actors.inbound import Delivery, Letter, parse
+from protocols import headers as h
 from protocols.archive import ArchiveRecord
 from protocols.errors import NotFoundError, RefusedError
 from protocols.mail import Start
@@ -60,13 +61,17 @@ class RunIndex:
     async def refresh(self) -> None:
         """Read what has come since the last time."""
         async with self._lock:
+            if await self._mail.first() > self._mail_seq + 1:
+                async for batch in self._mail.follow("movant.mail.*.*.pack.>", self._mail_seq):
+                    for each in batch:
+                        self._packed(each)
             async for batch in self._mail.follow("movant.mail.*.*.start.>", self._mail_seq):
                 for each in batch:
                     parsed = parse(each, self._keys)
                     if type(parsed) is Letter and type(parsed.mail) is Start:
                         self._started(parsed.instance, parsed.mail)
                 self._mail_seq = batch[-1].seq
-            async for batch in self._archive.follow("movant.done.>", self._archive_seq):
+            async for batch in self._archive.follow("movant.done.*.*", self._archive_seq):
                 for each in batch:
                     try:
                         self._ended(_record_decoder.decode(each.payload))
@@ -103,14 +108,26 @@ class RunIndex:
         return found[0]
 
     def _started(self, instance: str, start: Start) -> None:
-        if instance in self.rows:
+        self._add(Row(instance, start.workflow, start.definition, start.at))
+
+    def _packed(self, pack: Delivery) -> None:
+        """Take what the headers of a pack say about an instance whose start is gone."""
+        found = h.decode(pack.headers) or {}
+        started = found.get(h.STARTED, "")
+        if started.isdigit() and h.WORKFLOW in found:
+            instance = pack.subject.split(".")[3]
+            definition = found.get(h.DEFINITION, "")
+            self._add(Row(instance, found[h.WORKFLOW], definition, int(started)))
+
+    def _add(self, row: Row) -> None:
+        if row.id in self.rows:
             return
         if len(self.rows) >= ROWS_MAX:
             oldest = next(iter(self.rows))
             del self.rows[oldest]
             del self._ids[bisect_left(self._ids, oldest)]
-        self.rows[instance] = Row(instance, start.workflow, start.definition, start.at)
-        insort(self._ids, instance)
+        self.rows[row.id] = row
+        insort(self._ids, row.id)
 
     def _ended(self, record: ArchiveRecord) -> None:
         row = self.rows.get(record.id)

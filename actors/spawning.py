@@ -10,7 +10,7 @@ the same answer, in any epoch.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -18,14 +18,15 @@ import structlog
 import trio
 
 from actors.direct_reader import DirectReader
-from actors.inbound import Letter, parse
+from actors.inbound import Delivery, Letter, parse
+from actors.packs import expand
 from actors.stream_writer import StreamWriter, Written
 from protocols import headers as h
 from protocols import subjects
 from protocols.effects import Spawn
 from protocols.errors import AlreadyExistsError, MovantError
 from protocols.failure import Failure
-from protocols.mail import Start
+from protocols.mail import Parent, Start
 from protocols.ports import Outgoing
 from protocols.tokens import KeyRing
 
@@ -69,45 +70,37 @@ class Spawning:
 
     async def _behind(self, effect: Spawn, written: Written) -> None:
         """Start a child whose mailbox is not empty: signals may come before the start."""
+        # Looked at first: a start that stands in a pack is none to the server.
+        if await self._found(effect, written):
+            return
         starts = f"movant.mail.{self._partition(effect)}.{effect.child}.start.>"
 
         def told(seq: int, error: MovantError | None) -> None:
             if isinstance(error, AlreadyExistsError):
-                self._start_soon(self._look, effect, starts, written)
+                self._start_soon(self._look, effect, written)
             else:
                 written(seq, error)
 
         await self._patiently(self._write, self._message(effect, starts), told)
 
-    async def _look(self, effect: Spawn, starts: str, written: Written) -> None:
-        """See whose start stands there."""
-        stored = await self._patiently(self._mailboxes.subject, starts)
-        for each in stored:
-            parsed = parse(each, self._keys)
-            if type(parsed) is Letter and type(parsed.mail) is Start:
-                if parsed.mail.message_id == effect.id:
-                    written(each.seq, None)
-                else:
-                    await self._tell_parent(effect, written)
-                return
-        # Only starts that no fold can take: one without the proof goes behind them.
-        await self._patiently(self._write, self._message(effect, ""), written)
+    async def _look(self, effect: Spawn, written: Written) -> None:
+        """See whose start came first."""
+        if not await self._found(effect, written):
+            # Only starts that no fold can take: one without the proof goes behind them.
+            await self._patiently(self._write, self._message(effect, ""), written)
 
-    async def _tell_parent(self, effect: Spawn, written: Written) -> None:
-        log.warning("child.exists", run=effect.parent.instance, child=effect.child)
-        failure = Failure(
-            kind=EXISTS,
-            message=f"the id {effect.child!r} belongs to another run",
-            retryable=False,
-        )
-        body = {
-            "step": subjects.step_token(effect.parent.path),
-            "child": effect.child,
-            "status": "failed",
-            "failure": failure,
-        }
-        subject = subjects.to_owner(effect.parent.instance, "child")
-        await self._patiently(self._write, Outgoing(subject, msgspec.json.encode(body)), written)
+    async def _found(self, effect: Spawn, written: Written) -> bool:
+        """Tell whether there is a start, and settle the spawn by whose it is."""
+        mailbox = subjects.mailbox(effect.child, self._partition(effect))
+        start = first_start(await self._patiently(self._mailboxes.mailbox, mailbox), self._keys)
+        if start is None:
+            return False
+        if start.message_id == effect.id:
+            written(start.seq, None)
+        else:
+            log.warning("child.exists", run=effect.parent.instance, child=effect.child)
+            await self._patiently(self._write, taken(effect.parent, effect.child), written)
+        return True
 
     async def _write(self, message: Outgoing, written: Written) -> None:
         self._mail.write(message, written)
@@ -138,4 +131,28 @@ class Spawning:
         return Outgoing(subject, effect.body, h.encode(lines))
 
 
-__all__ = ["EXISTS", "Spawning"]
+def first_start(stored: Iterable[Delivery], keys: KeyRing) -> Start | None:
+    """Return the start that counts in a mailbox, or None."""
+    for each in expand(stored).messages:
+        if ".start." in each.subject:
+            parsed = parse(each, keys)
+            if type(parsed) is Letter and type(parsed.mail) is Start:
+                return parsed.mail
+    return None
+
+
+def taken(parent: Parent, child: str) -> Outgoing:
+    """Return the message that tells a parent that the id of its child is another run's."""
+    failure = Failure(
+        kind=EXISTS, message=f"the id {child!r} belongs to another run", retryable=False
+    )
+    body = {
+        "step": subjects.step_token(parent.path),
+        "child": child,
+        "status": "failed",
+        "failure": failure,
+    }
+    return Outgoing(subjects.to_owner(parent.instance, "child"), msgspec.json.encode(body))
+
+
+__all__ = ["EXISTS", "Spawning", "first_start", "taken"]

@@ -74,7 +74,7 @@ async def stored(transport: NatsTransport, stream: str, subject: str) -> list[De
 
 async def records(transport: NatsTransport) -> dict[str, tuple[float, ArchiveRecord]]:
     """Return by id what the archive says, with the wall-clock time at which it was stored."""
-    found = await stored(transport, "ARCHIVE", "movant.done.>")
+    found = await stored(transport, "ARCHIVE", "movant.done.*.*")
     decoded = [(each.at / 1e9, RECORD.decode(each.payload)) for each in found]
     return {record.id: (at, record) for at, record in decoded}
 

@@ -1,4 +1,8 @@
-"""The record of a finished instance in ARCHIVE, and of a wake in TIMERS."""
+"""What stands in ARCHIVE, and the payload of a wake in TIMERS.
+
+movant.done.<p>.<id>                                   the record of a finished instance
+movant.done.<p>._bundle.<through>.<first id>.<digest>  the histories of many
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,9 @@ from protocols.failure import Failure
 class ArchiveRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How an instance ended. Times are nanoseconds since 1970, UTC.
 
-    ``through`` is the sequence of the message that ended it.
+    ``through`` is the sequence of the message that ended it, ``position`` the position of its
+    partition when this was written: the history stands in MAIL until the partition's mark is
+    above it, and then in the bundle with the least ``through`` at or above it.
     """
 
     id: str
@@ -20,8 +26,16 @@ class ArchiveRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     started_at: int
     finished_at: int
     through: int
+    position: int = 0
+    start_id: str = ""
+    """The message id of the start: by it a repeat is told from another run's start."""
     result: msgspec.Raw = msgspec.Raw(b"null")
     failure: Failure | None = None
+
+    @property
+    def at(self) -> int:
+        """The position by which the history is found; early records have none of their own."""
+        return self.position or self.through
 
 
 class Wake(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

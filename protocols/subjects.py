@@ -5,6 +5,7 @@
     movant.to.<id>.reply.<step>.<attempt>.<token>
     movant.to.<id>.owner.<kind>                      what the partition's owner decides
     movant.to.<id>.control.<verb>
+    movant.to.<id>.pack.<through>.<digest>           copies of messages at or below <through>
     movant.mail.<p>.<id>.…                           the same, as MAIL stores it
     movant.mail.<p>._owner                           epoch markers
     movant.timer.<p>.<id>.<name>                     an armed timer
@@ -13,6 +14,7 @@
     movant.svc.<service>.<operation>                 requests to services
     movant.event.<workflow>.<id>.<kind>              events
     movant.done.<p>.<id>                             the archive record of a finished instance
+    movant.done.<p>._bundle.<through>.<first id>.…   histories of finished instances
     movant.api.<group>.<verb>                        the API
     movant.peer.<daemon>.<verb>                      daemons among themselves
     movant.dead.<reason>                             dead letters
@@ -47,6 +49,7 @@ MAIL: Final = "movant.mail."
 PEERS: Final = "_all"
 API_AGAIN: Final = "movant.api.again."
 OWNER_TOKEN: Final = "_owner"  # noqa: S105 - a subject token, no secret
+BUNDLE_TOKEN: Final = "_bundle"  # noqa: S105 - the same
 
 
 def is_id(text: str) -> bool:
@@ -171,6 +174,16 @@ def to_control(instance_id: str, verb: str) -> str:
     return f"movant.to.{instance_id}.control.{verb}"
 
 
+def to_pack(instance_id: str, through: int, digest: str) -> str:
+    """Where copies of an instance's messages at or below ``through`` are published."""
+    return f"movant.to.{instance_id}.pack.{through}.{digest}"
+
+
+def packs(instance_id: str, partition: int) -> str:
+    """Return the filter of the packs of one stored mailbox."""
+    return f"movant.mail.{partition}.{instance_id}.pack.>"
+
+
 def mailbox(instance_id: str, partition: int) -> str:
     """Return the filter of one stored mailbox."""
     return f"movant.mail.{partition}.{instance_id}.>"
@@ -204,6 +217,11 @@ def event(workflow: str, instance_id: str, kind: str) -> str:
 def done(partition: int, instance_id: str) -> str:
     """Return the subject of the archive record of a finished instance."""
     return f"movant.done.{partition}.{instance_id}"
+
+
+def bundle(partition: int, through: int, first: str, digest: str) -> str:
+    """Return the subject of histories, of which ``first`` has the least id."""
+    return f"movant.done.{partition}.{BUNDLE_TOKEN}.{through}.{first}.{digest}"
 
 
 def api(verb: str) -> str:

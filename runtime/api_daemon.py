@@ -174,6 +174,9 @@ class DaemonQueries:
             key: float(value)
             for key, value in msgspec.structs.asdict(parts.owner.statistics()).items()
         }
+        if hasattr(parts, "collector"):
+            counted = msgspec.structs.asdict(parts.collector.statistics())
+            counters |= {f"collector_{key}": float(value) for key, value in counted.items()}
         requests = parts.requests
         counters |= {
             "requests_sent": float(requests.sent),

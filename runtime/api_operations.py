@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,7 +12,7 @@ import msgspec
 
 from actors.dead_letters import HEADERS_KEPT_BYTES_MAX
 from actors.direct_reader import DirectReader
-from actors.inbound import Delivery, Letter, Marker, parse
+from actors.inbound import Delivery, Letter, parse
 from actors.kv import ANSWER_S
 from actors.stream_writer import PubAck
 from protocols import api, subjects
@@ -22,6 +23,7 @@ from protocols.mail import Signal
 from protocols.ports import Outgoing
 from runtime.checks import check_server
 from runtime.server.accounts import foreign_subjects
+from runtime.stored import Stand, StoredRuns
 
 if TYPE_CHECKING:
     from runtime.daemon import Daemon
@@ -42,16 +44,16 @@ class OperatorQueries:
         self._daemon = daemon
         self._parts = daemon.parts
         self._mail = mail
+        self._stored = StoredRuns(daemon, mail)
         self._dead = dead
 
     async def messages(self, request: api.RunMessages) -> api.Message:
         """Read a page of raw messages."""
         subjects.check_id(request.id)
-        partition = subjects.partition_of(request.id, self._daemon.config.partitions)
         found: list[api.StoredMessage] = []
         size, more = 0, False
-        mailbox = subjects.mailbox(request.id, partition)
-        async with aclosing(self._mail.follow(mailbox, request.after)) as batches:
+        stand = await self._stored.stand(self._stored.partition_of(request.id))
+        async with aclosing(self._batches(request, stand)) as batches:
             async for batch in batches:
                 for each in batch:
                     size += min(len(each.payload), SHOWN_BYTES_MAX) + len(each.headers)
@@ -65,7 +67,9 @@ class OperatorQueries:
             raise NotFoundError(f"no instance {request.id!r}", hint="movant run ls")
         return api.MessagePage(
             messages=found,
-            markers=[] if request.after else await self._markers(partition),
+            markers=[]
+            if request.after
+            else [api.EpochMarker(seq=seq, epoch=epoch) for seq, epoch in stand.epochs.markers()],
             next=found[-1].seq if more else 0,
         )
 
@@ -123,14 +127,18 @@ class OperatorQueries:
         told = await self._ask("$JS.API.STREAM.PURGE.DEAD", body)
         return api.DeadPurged(purged=int(told.get("purged", 0)))
 
-    async def _markers(self, partition: int) -> list[api.EpochMarker]:
-        stored = await self._mail.subject(subjects.marker(partition))
-        parsed = [parse(each, self._parts.keys) for each in stored]
-        return [
-            api.EpochMarker(seq=each.seq, epoch=each.epoch)
-            for each in parsed
-            if isinstance(each, Marker)
-        ]
+    async def _batches(
+        self, request: api.RunMessages, stand: Stand
+    ) -> AsyncGenerator[list[Delivery], None]:
+        """Yield an instance's messages; what was packed or archived stands where it was."""
+        if stand.mark:
+            whole = await self._stored.messages(request.id, stand)
+            yield [each for each in whole if each.seq > request.after]
+            return
+        mailbox = subjects.mailbox(request.id, self._stored.partition_of(request.id))
+        async with aclosing(self._mail.follow(mailbox, request.after)) as batches:
+            async for batch in batches:
+                yield batch
 
     async def _counts(self) -> dict[str, int]:
         told = await self._ask("$JS.API.STREAM.INFO.DEAD", {"subjects_filter": _DEAD + ">"})

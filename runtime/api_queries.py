@@ -6,22 +6,21 @@ A query of an instance that is not in memory is a read-only fold: it dispatches 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 import trio
 
-from actors.checkpoint import Epochs
 from actors.direct_reader import DirectReader
-from actors.generations import begun, definition_of, read_generation
-from actors.inbound import Delivery, Letter, Marker, parse
+from actors.generations import begun, definition_of
+from actors.inbound import parse
 from actors.kernel.blocked import Blocked
 from actors.kernel.instance import Instance
-from actors.partitions import is_void
 from actors.router import Presence
 from actors.run_index import Row, RunIndex
 from protocols import api, codec, subjects
+from protocols.archive import ArchiveRecord
+from protocols.effects import Status
 from protocols.errors import (
     BadValueError,
     MovantError,
@@ -30,9 +29,10 @@ from protocols.errors import (
     UnavailableError,
     UnknownOutcomeError,
 )
-from protocols.mail import AnyMail
+from protocols.mail import Start
 from runtime.history import entry
 from runtime.peers import Peers, Standing, StandingOf
+from runtime.stored import StoredRuns
 
 if TYPE_CHECKING:
     from runtime.daemon import Daemon
@@ -54,6 +54,7 @@ class RunQueries:
         self._daemon = daemon
         self._parts = daemon.parts
         self._mail = mail
+        self._stored = StoredRuns(daemon, mail)
         self._peers = peers
         self._index = RunIndex(mail, archive, events, daemon.parts.keys)
 
@@ -136,16 +137,21 @@ class RunQueries:
         return actor.instance.status
 
     async def history(self, request: api.RunHistory) -> api.Message:
-        """Read a page of a mailbox."""
+        """Read a page of a mailbox; what was packed or archived stands where it was."""
         subjects.check_id(request.id)
-        partition = subjects.partition_of(request.id, self._daemon.config.partitions)
+        partition = self._stored.partition_of(request.id)
         stored = []
-        async for batch in self._mail.follow(
-            subjects.mailbox(request.id, partition), request.after
-        ):
-            stored += batch
-            if len(stored) > request.limit:
-                break
+        stand = await self._stored.stand(partition)
+        if stand.mark:
+            whole = await self._stored.messages(request.id, stand)
+            stored = [each for each in whole if each.seq > request.after]
+        else:  # nothing of it was ever purged: a page needs no more than a page
+            async for batch in self._mail.follow(
+                subjects.mailbox(request.id, partition), request.after
+            ):
+                stored += batch
+                if len(stored) > request.limit:
+                    break
         if not stored and not request.after:
             raise NotFoundError(f"no instance {request.id!r}", hint="movant run ls")
         page = stored[: request.limit]
@@ -181,7 +187,10 @@ class RunQueries:
                 if each.parked and each.route and each.route.presence is Presence.ABSENT
             ]
         else:
-            instance, parked = await self.fold(instance_id), []
+            found = await self._folded(instance_id)
+            if isinstance(found, ArchiveRecord):
+                return _of_record(found)
+            instance, parked = found, []
         start = instance.start
         counters = instance.counters
         waiting = [
@@ -216,39 +225,21 @@ class RunQueries:
             state_hash=instance.state_hash(),
         )
 
-    async def _epochs(self, partition: int) -> Epochs:
-        """Return the epochs of a partition, also of one that another daemon owns."""
-        owned = self._parts.owner.partitions.owned.get(partition)
-        if owned is not None and owned.begun:
-            return owned.epochs
-        # What retention has removed stands in the checkpoint.
-        found = Epochs((await self._parts.checkpoints.read(partition)).markers)
-        for each in await self._mail.subject(subjects.marker(partition)):
-            parsed = parse(each, self._parts.keys)
-            if type(parsed) is Marker:
-                found.add(parsed.seq, parsed.epoch)
-        return found
-
     async def fold(self, instance_id: str, definition: str = "") -> Instance:
         """Fold an instance for reading only; with ``definition`` as a migration to it would."""
+        found = await self._folded(instance_id, definition)
+        if isinstance(found, ArchiveRecord):
+            raise NotFoundError(f"the history of {instance_id!r} is kept no longer")
+        return found
+
+    async def _folded(self, instance_id: str, definition: str = "") -> Instance | ArchiveRecord:
+        """Return the fold of an instance, or its record when nothing else is left."""
         owner = self._parts.owner
-        partition = subjects.partition_of(instance_id, self._daemon.config.partitions)
-        keys = self._parts.keys
-
-        def valid(stored: Sequence[Delivery]) -> list[AnyMail]:
-            parsed = (parse(each, keys) for each in stored)
-            letters = (each.mail for each in parsed if type(each) is Letter)
-            return [each for each in letters if not is_void(epochs, each)]
-
-        address = subjects.mailbox(instance_id, partition)
-        epochs = await self._epochs(partition)
-        while True:
-            known = epochs.markers()
-            _, snapshot, mails = await read_generation(self._mail, address, valid)
-            epochs = await self._epochs(partition)
-            if epochs.markers() == known:  # no marker came that what was read may stand behind
-                break
-        if not mails:
+        found, record = await self._stored.generation(instance_id)
+        snapshot, mails = found.snapshot, found.mails
+        if record is not None and snapshot is None and all(type(x) is not Start for x in mails):
+            return record
+        if not mails and snapshot is None:
             raise NotFoundError(f"no instance {instance_id!r}", hint="movant run ls")
         await owner.activation.load(mails, snapshot)
         instance = begun(
@@ -265,6 +256,20 @@ class RunQueries:
             if number % 200 == 0:
                 await trio.lowlevel.checkpoint()
         return instance
+
+
+def _of_record(record: ArchiveRecord) -> api.RunView:
+    """Return what a record alone says about an instance: its history has expired."""
+    return api.RunView(
+        id=record.id,
+        workflow=record.workflow,
+        definition=record.definition,
+        status=cast("Status", record.status),
+        started_at=record.started_at,
+        finished_at=record.finished_at,
+        result=_value(bytes(record.result), ""),
+        failure=record.failure,
+    )
 
 
 def _why(blocked: Blocked) -> str:

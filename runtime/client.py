@@ -29,11 +29,12 @@ from runtime.bridge import connect
 from runtime.client_batches import CHUNK_ITEMS, WINDOW, signals, starts
 from runtime.client_calls import ANSWER_S, PATIENCE_S, Calls
 from runtime.client_watch import watch
+from runtime.clock import SystemClock
 
 WAIT_SLICE_S: Final = 4.0
 """One request waits this long for an end; the next one follows. A daemon that went away in
 between is noticed within this time."""
-_ID_BYTES: Final = 10
+_ID_BYTES: Final = 6
 _MESSAGE_ID_BYTES: Final = 12
 
 R = TypeVar("R", bound=api.Message)
@@ -351,8 +352,12 @@ class Client:
 
 
 def new_id() -> str:
-    """Return a fresh instance id: 80 random bits, in characters that a double click selects."""
-    return secrets.token_hex(_ID_BYTES)
+    """Return a fresh instance id, in characters that a double click selects.
+
+    It begins with the time in milliseconds, so that the daemon can tell that it is fresh
+    without a look into the archive; 48 random bits follow.
+    """
+    return f"{SystemClock().now_ns() // 1_000_000:011x}{secrets.token_hex(_ID_BYTES)}"
 
 
 def _new_message_id() -> str:

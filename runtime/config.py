@@ -85,6 +85,24 @@ class LimitsConfig(Section, frozen=True, kw_only=True):
     """Requests of clients under way; more are refused as overloaded."""
 
 
+class RetentionConfig(Section, frozen=True, kw_only=True):
+    """When MAIL is collected, and how long what has ended is kept."""
+
+    enabled: bool = True
+    messages_min: Count = 200_000
+    """Messages in MAIL below which it is left alone; about 440 B of server memory each."""
+    chunk: Annotated[int, Meta(ge=2)] = 32_768
+    """Messages that are collected in one go, in daemon memory meanwhile."""
+    busy_max: Annotated[float, Meta(gt=0, le=1)] = 0.3
+    """Part of the daemon's time that collecting may take."""
+    finished_s: Annotated[int, Meta(ge=0)] = 30 * 86_400
+    """How long the record and history of a finished run are kept; 0: for ever."""
+    events_s: Annotated[int, Meta(ge=0)] = 7 * 86_400
+    """How long events are kept; 0: for ever."""
+    orphan_s: Seconds = 86_400.0
+    """After this, messages to a run that was never started are dead letters."""
+
+
 class HttpConfig(Section, frozen=True, kw_only=True):
     """Health over HTTP. ``address`` is ``host:port``, port 0 a free one, empty: no HTTP."""
 
@@ -106,6 +124,7 @@ class DaemonConfig(Section, frozen=True, kw_only=True):
     nats: NatsConfig = NatsConfig()
     server: ServerConfig = ServerConfig()
     limits: LimitsConfig = LimitsConfig()
+    retention: RetentionConfig = RetentionConfig()
     http: HttpConfig = HttpConfig()
     log: LogConfig = LogConfig()
     partitions: Annotated[int, Meta(ge=1, le=512)] = 64

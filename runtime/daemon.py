@@ -25,6 +25,7 @@ import structlog
 import trio
 
 from actors import streams
+from actors.archive import Archive
 from actors.assignment import Assignment
 from actors.dead_letters import DeadLetters
 from actors.definitions import Definitions
@@ -34,11 +35,12 @@ from actors.fold_guard import FoldGuard
 from actors.intake import Intake
 from actors.kv import Kv
 from actors.kv_definitions import KvDefinitionStore
+from actors.late import Late
 from actors.leases import Leases
 from actors.local import LocalService, RunLocal
 from actors.markers import mark
 from actors.neighbours import refuse_captors
-from actors.outbox import Outbox
+from actors.outbox import Outbox, ttl
 from actors.owner import Owner
 from actors.packing import pack
 from actors.readers import Readers
@@ -62,6 +64,7 @@ from runtime.parts import Parts
 from runtime.peers import Peers, Registered
 from runtime.problems import problems
 from runtime.reply_keys import load_keys
+from runtime.retention import collect
 from runtime.server.accounts import foreign_subjects
 from runtime.server.configuration import Settings
 from runtime.server.embedded import EmbeddedServer
@@ -225,6 +228,7 @@ class Daemon:
                 children=(
                     ChildSpec(id="api", start=self._api),
                     ChildSpec(id="health", start=self._health),
+                    ChildSpec(id="collector", start=partial(collect, self)),
                 ),
             ),
         ]
@@ -326,11 +330,15 @@ class Daemon:
     async def _workflows(self, *, task_status: ChildStatus) -> None:
         """Recover and host instances."""
         parts, config = self.parts, self.config
+        retention = config.retention
         async with (
             DirectReader(parts.transport, "MAIL", replicas=config.replicas) as mailboxes,
+            DirectReader(parts.transport, "ARCHIVE") as archived,
             trio.open_nursery() as nursery,
         ):
             parts.mailboxes = mailboxes
+            parts.archive = Archive(parts.transport, archived, replicas=config.replicas)
+            await streams.patiently(mailboxes.first)
             local = parts.system.start(LocalService, parts.writers["MAIL"])
             parts.local = cast("LocalService", parts.system.registry.actor_of(local))
             owner = parts.owner = Owner(
@@ -341,6 +349,7 @@ class Daemon:
                 mailboxes,
                 guard=FoldGuard(self.clock),
                 partitions=config.partitions,
+                archive=parts.archive,
                 live_max=config.limits.live_instances_max,
                 refill=lambda: parts.readers.refill(),  # noqa: PLW0108  # made below
             )
@@ -356,7 +365,7 @@ class Daemon:
                 rouse=owner.rouse,
                 reask_s=config.reask_s,
             )
-            outbox = Outbox(
+            outbox = parts.outbox = Outbox(
                 parts.writers,
                 owner.settled,
                 Spawning(
@@ -366,8 +375,13 @@ class Daemon:
                     config.partitions,
                     nursery.start_soon,
                 ),
+                position=owner.partitions.known_to,
+                finished_s=retention.finished_s,
+                events_s=retention.events_s,
             )
-            owner.wire(parts.requests, outbox)
+            events_ttl = ttl(retention.events_s)
+            late = Late(parts.writers["MAIL"], parts.writers["EVENTS"], event_lines=events_ttl)
+            owner.wire(parts.requests, outbox, late)
             dead = DeadLetters(parts.writers["DEAD"])
             intake = parts.intake = Intake(
                 owner,

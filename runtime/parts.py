@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from actors.archive import Archive
 from actors.assignment import Assignment
+from actors.collector import Collector
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
 from actors.ferry import Ferry
@@ -10,6 +12,7 @@ from actors.intake import Intake
 from actors.kv_definitions import KvDefinitionStore
 from actors.leases import Leases
 from actors.local import LocalService
+from actors.outbox import Outbox
 from actors.owner import Owner
 from actors.readers import Readers
 from actors.requests import Requests
@@ -42,5 +45,8 @@ class Parts:
     readers: Readers
     assignment: Assignment
     mailboxes: DirectReader
+    archive: Archive
+    outbox: Outbox
+    collector: Collector
     ferry: Ferry
     """Only with replicas."""

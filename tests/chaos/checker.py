@@ -106,7 +106,7 @@ async def _read(api: Api) -> Stored:
         else:
             mailboxes[each.subject.split(".")[3]].append(each)
     archive: dict[str, list[ArchiveRecord]] = defaultdict(list)
-    for each in await _all(transport, "ARCHIVE", "movant.done.>"):
+    for each in await _all(transport, "ARCHIVE", "movant.done.*.*"):
         record = msgspec.json.decode(each.payload, type=ArchiveRecord)
         archive[record.id].append(record)
     events: dict[str, list[tuple[str, str]]] = defaultdict(list)

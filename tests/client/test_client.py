@@ -39,7 +39,7 @@ async def test_a_start_without_an_id_gets_one_and_keeps_it_when_it_is_asked_agai
     assert started == STARTED
     assert len(ids) == 2
     assert ids[0] == ids[1]
-    assert len(ids[0]) == 20
+    assert len(ids[0]) == 23
 
 
 @pytest.mark.server

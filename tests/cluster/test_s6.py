@@ -10,6 +10,7 @@ import trio
 from actors.activation import Activation
 from actors.direct_reader import DirectReader
 from actors.inbound import Delivery
+from actors.partitions import Partition
 from actors.workflow import WorkflowActor
 from protocols.subjects import partition_of
 from runtime.config import LimitsConfig
@@ -35,9 +36,9 @@ async def test_a_read_from_a_replica_that_is_behind_is_repeated(
     stale = 0
     once = Activation._once
 
-    async def counted(self: Activation, actor: WorkflowActor) -> bool:
+    async def counted(self: Activation, actor: WorkflowActor, partition: Partition) -> bool:
         nonlocal stale
-        done = await once(self, actor)
+        done = await once(self, actor, partition)
         stale += not done
         return done
 

@@ -14,7 +14,7 @@ import click
 import msgspec
 import pytest
 
-from actors import dead_letters, inbound, outbox, requests, streams
+from actors import collector, dead_letters, inbound, outbox, requests, streams
 from actors.bundle import PACKED_BYTES_MAX
 from actors.kernel.step import RETRY_AFTER_S_MAX
 from protocols import api, codec, headers, subjects
@@ -218,7 +218,8 @@ def test_limits_on_the_page_are_those_of_the_code() -> None:
 
 def test_reasons_of_dead_letters_are_those_of_the_code() -> None:
     """The page explains each reason that a message can be a dead letter for, and no other."""
-    source = Path(inbound.__file__).read_text() + Path(dead_letters.__file__).read_text()
+    sources = (inbound, dead_letters, collector)
+    source = "".join(Path(str(each.__file__)).read_text() for each in sources)
     reasons = set(re.findall(r'DeadLetter\(\s*\w+,\s*"(\w+)"', source))
 
     assert _rows("protocol.md", "Dead letters").keys() == reasons

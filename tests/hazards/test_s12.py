@@ -41,7 +41,7 @@ async def test_a_second_start_cannot_pass_for_the_first(nats_server: NatsServer)
         await movant.run("probe.echo", "first", id="a")
         owner = movant.daemon.parts.owner
         await until(lambda: "a" not in owner.live)
-        owner._finished.clear()
+        owner.tombstones.finished.clear()
         with Raw(nats_server.url) as raw:
             last = raw.ask("$JS.API.STREAM.INFO.MAIL")["state"]["last_seq"]
             history = await movant("run.history", id="a")

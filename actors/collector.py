@@ -1,0 +1,398 @@
+"""Collector: keeps MAIL small. It copies what is needed to the head and purges the prefix.
+
+    pass:   wait for records under way -> chunk, chunk, … up to the folded positions
+    chunk:  read -> look up records -> complete -> is all still there? -> packs (MAIL),
+            bundles (ARCHIVE) -> marks -> purge
+
+The order is the safety: a mark is raised only when every copy is acknowledged, and the prefix
+is purged up to the least mark that is stored. A pass that ends anywhere is begun again from the
+mark; what it had written already has the same subjects and is not stored twice.
+
+A daemon collects the partitions that it owns. One may be taken over at any moment, and then its
+next owner has MAIL purged: so after its last read and before its first write a chunk asks the
+leader whether anything above its marks is gone, and what is no more ours is thrown away.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+import structlog
+import trio
+
+from actors import collection, packs
+from actors.archive import Archive
+from actors.collection import Fate, Settings
+from actors.direct_reader import CONTINUED, DirectReader, nanoseconds
+from actors.fates import Fates, Key
+from actors.generations import newest_generation
+from actors.inbound import DeadLetter, Delivery, Letter, parse
+from actors.packs import Copy
+from actors.partitions import Partition
+from actors.purging import Purging, State
+from actors.scan import Chunk, Scan
+from actors.sealing import bundle_groups, bundled, packed
+from actors.spawning import first_start
+from actors.stream_writer import StreamWriter
+from actors.territory import Territory
+from actors.writing import Writing
+from protocols import subjects
+from protocols.errors import MovantError, UnavailableError
+from protocols.mail import Start
+from protocols.ports import Clock
+from protocols.tokens import KeyRing
+
+GROUP: Final = 32
+"""Instances between two pauses: some milliseconds of this thread's time."""
+FAILED_S: Final = 60.0
+"""Pause after a defect: workflows go on without a collector for long."""
+PURGE_S: Final = 5.0
+"""How often the floor is looked at while marks of others hold it down."""
+
+log = structlog.get_logger()
+
+
+class CollectorStatistics(msgspec.Struct, frozen=True):
+    """What a collector did since the start."""
+
+    passes: int
+    scanned: int
+    packed: int
+    bundled: int
+    dropped: int
+    orphaned: int
+    purged: int
+    first: int
+
+
+class Collector:
+    """Collects the partitions of one daemon. ``run`` belongs under a supervisor.
+
+    ``packs_writer`` and ``bundle_writer`` write to MAIL and ARCHIVE and are the collector's
+    own, so that nobody waits behind it. ``dead`` keeps a dead letter and returns when it is
+    kept.
+    """
+
+    def __init__(  # noqa: PLR0917  # it is where everything meets
+        self,
+        purging: Purging,
+        clock: Clock,
+        keys: KeyRing,
+        territory: Territory,
+        mailboxes: DirectReader,
+        archive: Archive,
+        settings: Settings,
+        *,
+        partitions: int,
+        packs_writer: StreamWriter,
+        bundle_writer: StreamWriter,
+        dead: Callable[[Sequence[DeadLetter]], Awaitable[None]],
+    ) -> None:
+        self._purging = purging
+        self._clock = clock
+        self._keys = keys
+        self._territory = territory
+        self._mailboxes = mailboxes
+        self._archive = archive
+        self._settings = settings
+        self._scan = Scan(mailboxes, territory, settings, self._pause, partitions)
+        self._fates = Fates(mailboxes, self._pause, partitions)
+        self._packs = packs_writer
+        self._bundles = bundle_writer
+        self._dead = dead
+        self._left = 0
+        self._busy = settings.busy_max
+        self._busy_since = 0.0
+        self._looked_at = 0.0
+        self._first = 0
+        self._passes = self._scanned = self._packed = self._bundled = 0
+        self._dropped = self._orphaned = self._purged = 0
+
+    def statistics(self) -> CollectorStatistics:
+        """Return counters since the start."""
+        return CollectorStatistics(
+            self._passes,
+            self._scanned,
+            self._packed,
+            self._bundled,
+            self._dropped,
+            self._orphaned,
+            self._purged,
+            self._first,
+        )
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Begin a pass whenever one is due, until cancelled."""
+        task_status.started()
+        while True:
+            await trio.sleep(self._settings.every_s)
+            try:
+                await self._look()
+            except MovantError as error:
+                log.warning("collector.waiting", reason=str(error))
+            except Exception:  # a defect here must not stop the workflows
+                log.exception("collector.failed")
+                await trio.sleep(FAILED_S)
+
+    async def _look(self) -> None:
+        owned = self._territory.owned()
+        if not owned:
+            return
+        state = await self.state()
+        settings = self._settings
+        waiting = _above(state, owned)
+        full = collection.pressure(waiting, self._left, settings)
+        if full > 1:
+            # The fuller MAIL is, the more of the daemon's time a pass gets.
+            self._busy = min(1.0, settings.busy_max * full)
+            await self.collect()
+            return
+        oldest_ns = nanoseconds(state.first_ts) if state.messages else 0
+        now_ns = self._clock.now_ns()
+        if collection.is_old(waiting, self._left, settings, oldest_ns=oldest_ns, now_ns=now_ns):
+            await self.collect(rest=True)
+            return
+        now = self._clock.monotonic()
+        if min(each.mark for each in owned) > state.first_seq and now > self._looked_at + PURGE_S:
+            self._looked_at = now
+            await self.purge()  # marks of others held the floor down when ours were raised
+
+    async def state(self) -> State:
+        """Return the state of MAIL."""
+        state = await self._purging.state()
+        if state.first_seq > self._first:
+            self._first = state.first_seq
+            self._territory.purged(state.first_seq)
+        return state
+
+    async def collect(self, *, rest: bool = False) -> None:
+        """Do one pass over what is folded, in whole chunks, with ``rest`` to its end.
+
+        Raises what made it stop; the next one goes on.
+        """
+        territory = self._territory
+        owned = territory.owned()
+        if not owned:
+            return
+        before = self._clock.monotonic()
+        head = (await self.state()).last_seq
+        chunk = self._settings.chunk
+        positions = territory.positions()
+        limits = {each: positions.get(each.number, -1) + 1 for each in owned}
+        quiet = [
+            each
+            for each, limit in limits.items()
+            if collection.chunk_end(each.mark, head, chunk) > limit
+        ]
+        if quiet:
+            await territory.tick(quiet)
+        # Records that are written from here on have a position at or above the limits.
+        await territory.finishing()
+        chunks = 0
+        while True:
+            able = [
+                each
+                for each in limits
+                if territory.holds(each)
+                and collection.chunk_end(each.mark, limits[each], chunk, rest=rest)
+            ]
+            if not able:
+                break
+            mark = min(each.mark for each in able)
+            limit = min(limits[each] for each in able) if rest else head + 1
+            end = collection.chunk_end(mark, limit, chunk, rest=rest)
+            due = [each for each in able if each.mark < end <= limits[each]]
+            await self._collect_chunk(mark, end, due)
+            chunks += 1
+        if chunks:
+            self._passes += 1
+            state = await self.state()
+            self._left = _above(state, territory.owned())
+            log.info(
+                "collector.passed",
+                chunks=chunks,
+                first=state.first_seq,
+                left=state.messages,
+                took_s=round(self._clock.monotonic() - before, 2),
+            )
+
+    async def _collect_chunk(self, mark: int, end: int, due: Sequence[Partition]) -> None:
+        territory = self._territory
+        self._busy_since = self._clock.monotonic()
+        chunk = await self._scan.read(mark, end, due)
+        self._scanned += chunk.scanned
+        head = (await self.state()).last_seq
+        horizon = await self._archive.horizon()
+        names = {subjects.done(*key): key for key in chunk.raw}
+        found = await self._archive.records(list(names), horizon)
+        records = {names[subject]: record for subject, record in found.items()}
+        fates = await self._fates.decide(chunk, records)
+        await self._fates.complete(chunk, fates, head)
+        # Nothing is read of histories from here on: what is not gone now was read whole. Half a
+        # history must not pass for a whole one.
+        first = (await self.state()).first_seq
+        ours = [each for each in due if territory.holds(each) and first <= max(each.mark, 1)]
+        if not ours:
+            raise UnavailableError("the partitions that were read have other owners now")
+        orphans: set[str] = set()
+        try:
+            await self._keep(chunk, {each.number: each for each in ours}, fates, orphans)
+            await territory.set_marks(dict.fromkeys(ours, (chunk.end, chunk.newest_at)))
+        finally:
+            territory.resume(orphans)
+        await self.purge(chunk.imported)
+
+    # Keeping.
+
+    async def _keep(
+        self,
+        chunk: Chunk,
+        ours: Mapping[int, Partition],
+        fates: Mapping[Key, Fate],
+        orphans: set[str],
+    ) -> None:
+        """Write packs and bundles for what is needed, and return when they are stored."""
+        territory = self._territory
+        through = chunk.end - 1
+        bundles: dict[int, dict[str, list[Copy]]] = defaultdict(dict)
+        copying = Writing(self._packs)
+        for number, (key, raw) in enumerate(chunk.raw.items(), 1):
+            if number % GROUP == 0:
+                await self._pause()
+            partition, instance = ours.get(key[0]), key[1]
+            if partition is None or not territory.holds(partition):
+                continue
+            fate = fates[key]
+            if fate is Fate.DROP:
+                self._dropped += 1
+                continue
+            history = self._history(partition, instance, raw)
+            if fate is Fate.BUNDLE:
+                self._bundled += 1
+                bundles[partition.number][instance] = history
+                continue
+            start = self._start_of(partition.number, instance, history)
+            if start is None and await self._orphan(partition, instance, history, orphans):
+                continue
+            self._packed += 1
+            kept = self._since(partition.number, instance, history, start)
+            for message in packed(instance, through, kept, start):
+                await self._waiting(copying.write(message))
+        await copying.done()
+        await self._archived(chunk, ours, bundles)
+
+    async def _archived(
+        self,
+        chunk: Chunk,
+        ours: Mapping[int, Partition],
+        bundles: Mapping[int, dict[str, list[Copy]]],
+    ) -> None:
+        """Write bundles, and return when they are stored."""
+        archiving = Writing(self._bundles)
+        # Longer than the records, so that none is left without its history.
+        ttl_s = self._settings.finished_s * 2
+        for number, histories in bundles.items():
+            for group in bundle_groups(histories):
+                for sealed in await trio.to_thread.run_sync(packs.seal_bundle, group):
+                    if self._territory.holds(ours[number]):
+                        await archiving.write(
+                            bundled(number, chunk.end - 1, min(group), sealed, ttl_s=ttl_s)
+                        )
+                await self._pause()
+        await archiving.done()
+        for number, histories in bundles.items():
+            self._fates.stored(chunk, number, histories)
+
+    def _history(self, partition: Partition, instance: str, raw: Sequence[Delivery]) -> list[Copy]:
+        """Return what a fold needs of an instance's messages and of the packs among them."""
+        box = packs.expand(raw)
+        for each in box.unreadable:
+            log.error("pack.unreadable", run=instance, seq=each.seq)
+
+        def is_void(copy: Copy) -> bool:
+            parsed = parse(packs.delivery_of(copy, partition.number, instance), self._keys)
+            return type(parsed) is Letter and partition.is_void(parsed.mail)
+
+        return collection.retained([packs.copy_of(each) for each in box.messages], is_void)
+
+    def _start_of(self, partition: int, instance: str, history: Sequence[Copy]) -> Start | None:
+        starts = (each for each in history if each.rest.startswith("start."))
+        deliveries = [packs.delivery_of(each, partition, instance) for each in starts]
+        return first_start(deliveries, self._keys)
+
+    def _since(
+        self, partition: int, instance: str, history: list[Copy], start: Start | None
+    ) -> list[Copy]:
+        """Return what the newest generation needs: its snapshot stands for all below.
+
+        The start stays: by it a repeat is told from another run's start.
+        """
+        if all(each.rest != CONTINUED for each in history):
+            return history
+        parsed = [
+            parse(packs.delivery_of(each, partition, instance), self._keys) for each in history
+        ]
+        newest = newest_generation([each.mail for each in parsed if type(each) is Letter])
+        if newest is None:
+            return history
+        first = start.seq if start is not None else 0
+        return [each for each in history if each.seq > newest.through or each.seq == first]
+
+    async def _orphan(
+        self, partition: Partition, instance: str, history: Sequence[Copy], orphans: set[str]
+    ) -> bool:
+        """Send messages that never got a start to the dead letters, when they are old."""
+        if not history:
+            return True
+        oldest = min(each.at for each in history)
+        if not collection.is_orphaned(oldest, self._clock.now_ns(), self._settings):
+            return False
+        # Its start may stand in a pack above this chunk.
+        mailbox = subjects.mailbox(instance, partition.number)
+        if first_start(await self._mailboxes.mailbox(mailbox), self._keys) is not None:
+            return False
+        if not self._territory.holds(partition) or not self._territory.abandon(instance):
+            return False
+        orphans.add(instance)
+        letters = []
+        for copy in history:
+            delivery = packs.delivery_of(copy, partition.number, instance)
+            if type(parse(delivery, self._keys)) is Letter:  # others are dead letters already
+                letters.append(DeadLetter(delivery, "orphan", "the instance was never started"))
+        await self._dead(letters)
+        self._orphaned += 1
+        return True
+
+    # Purging.
+
+    async def purge(self, imported: int = 0) -> None:
+        """Purge what no partition needs any more, and firings of timers that MAIL has."""
+        floor = await self._territory.floor()
+        if floor > max(self._first, 1):
+            self._purged += await self._purging.purge("MAIL", {"seq": floor})
+            self._first = floor
+            self._territory.purged(floor)
+        if imported:
+            firings = {"filter": "movant.fired.>", "seq": imported + 1}
+            await self._purging.purge("TIMERS", firings)
+
+    async def _waiting(self, something: Awaitable[None]) -> None:
+        """Wait for something; that is no time in which we were busy."""
+        began = self._clock.monotonic()
+        await something
+        self._busy_since += self._clock.monotonic() - began
+
+    async def _pause(self) -> None:
+        """Give the others their time: a pass is never in a hurry."""
+        busy_s = self._clock.monotonic() - self._busy_since
+        await trio.sleep(busy_s * (1 / self._busy - 1))
+        self._busy_since = self._clock.monotonic()
+
+
+def _above(state: State, owned: Sequence[Partition]) -> int:
+    """Return how many messages stand above our marks: others may hold the floor down."""
+    least = min((each.mark for each in owned), default=0)
+    return min(state.messages, state.last_seq + 1 - max(least, state.first_seq))

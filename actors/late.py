@@ -1,0 +1,100 @@
+"""Late: what comes for an instance that ended so long ago that only its record is left.
+
+start with a parent   the parent is told: the result if it asked for it, else that the id is
+                      another run's
+start                 counted; the API answers from the record before it writes one
+success of a service  counted, and published: it may have had an effect that nobody knows
+anything else         counted
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+import structlog
+import trio
+
+from actors.spawning import taken
+from actors.stream_writer import StreamWriter
+from protocols import subjects
+from protocols.archive import ArchiveRecord
+from protocols.errors import MovantError, OverloadedError
+from protocols.events import LATE, Event, to_wire
+from protocols.headers import encode
+from protocols.mail import AnyMail, Parent, Reply, Start
+from protocols.ports import Outgoing
+
+RETRY_S: Final = 0.1
+
+log = structlog.get_logger()
+
+
+class Late:
+    """Deals with late messages. ``event_lines`` are header lines for its events."""
+
+    def __init__(self, mail: StreamWriter, events: StreamWriter, *, event_lines: str = "") -> None:
+        self._mail = mail
+        self._events = events
+        self._event_lines = event_lines.encode()
+        self.counts: Counter[str] = Counter()
+        """Late messages by kind."""
+
+    async def take(self, record: ArchiveRecord, mails: Iterable[AnyMail]) -> None:
+        """Return when everybody who has to know has been told."""
+        for mail in mails:
+            kind = mail.__struct_config__.tag
+            self.counts[str(kind)] += 1
+            log.info("letter.late", run=record.id, kind=kind, seq=mail.seq)
+            if type(mail) is Start and mail.parent is not None:
+                await _written(self._mail, answer(record, mail, mail.parent))
+            elif type(mail) is Reply and mail.failure is None:
+                self.counts["success"] += 1
+                await _written(self._events, self._event(record, mail))
+
+    def _event(self, record: ArchiveRecord, mail: Reply) -> Outgoing:
+        event = Event(
+            id=f"{record.id}/{LATE}/{mail.step}/{mail.attempt}",
+            kind=LATE,
+            workflow=record.workflow,
+            instance=record.id,
+            at=mail.at,
+            data={"step": mail.step, "attempt": mail.attempt, "seq": mail.seq},
+        )
+        lines, payload = to_wire(event)
+        subject = subjects.event(record.workflow, record.id, LATE)
+        return Outgoing(subject, payload, encode(lines) + self._event_lines)
+
+
+def answer(record: ArchiveRecord, start: Start, parent: Parent) -> Outgoing:
+    """Return what a parent is told whose child's id belongs to an instance that has ended."""
+    if not start.message_id or start.message_id != record.start_id:
+        return taken(parent, record.id)
+    body = {
+        "step": subjects.step_token(parent.path),
+        "child": record.id,
+        "status": record.status,
+        "failure": record.failure,
+        "result": record.result,
+    }
+    return Outgoing(subjects.to_owner(parent.instance, "child"), msgspec.json.encode(body))
+
+
+async def _written(writer: StreamWriter, message: Outgoing) -> None:
+    done = trio.Event()
+
+    def told(_: int, error: MovantError | None) -> None:
+        if error is not None:
+            log.error("late.refused", subject=message.subject, reason=str(error))
+        done.set()
+
+    while True:
+        try:
+            writer.write(message, told)
+        except OverloadedError:
+            await trio.sleep(RETRY_S)
+        else:
+            await done.wait()
+            return

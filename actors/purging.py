@@ -1,0 +1,89 @@
+"""Purging: what the leader of MAIL says of the stream, and the removal of its beginning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from protocols.errors import UnavailableError, UnknownOutcomeError
+from protocols.ports import Outgoing, Transport
+
+ANSWER_S: Final = 30.0
+"""A purge of many messages takes the server a while."""
+NOT_FOUND: Final = 404
+
+
+class State(msgspec.Struct, frozen=True):
+    """What a stream says about itself."""
+
+    messages: int = 0
+    first_seq: int = 0
+    last_seq: int = 0
+    first_ts: str = ""
+
+
+class _Info(msgspec.Struct):
+    state: State | None = None
+
+
+class _Purged(msgspec.Struct):
+    success: bool = False
+    purged: int = 0
+    error: Any = None
+
+
+class _Stored(msgspec.Struct):
+    class Message(msgspec.Struct):
+        seq: int
+
+    class Error(msgspec.Struct):
+        code: int = 0
+
+    message: Message | None = None
+    error: Error | None = None
+
+
+_info_decoder: Final = msgspec.json.Decoder(_Info)
+_purged_decoder: Final = msgspec.json.Decoder(_Purged)
+_stored_decoder: Final = msgspec.json.Decoder(_Stored)
+
+
+class Purging:
+    """Asks the leaders of streams. Every call raises UnavailableError when none answers."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    async def state(self) -> State:
+        """Return the state of MAIL."""
+        state = _info_decoder.decode(await self._request("STREAM.INFO.MAIL", {})).state
+        if state is None:
+            raise UnavailableError("MAIL does not tell its state")
+        return state
+
+    async def next(self, filter_subject: str, after: int) -> int:
+        """Return the sequence of the first message of a filter above ``after``; 0: none."""
+        request = {"seq": after + 1, "next_by_subj": filter_subject}
+        found = _stored_decoder.decode(await self._request("STREAM.MSG.GET.MAIL", request))
+        if found.message is not None:
+            return found.message.seq
+        if found.error is None or found.error.code != NOT_FOUND:
+            raise UnavailableError("MAIL does not answer")
+        return 0
+
+    async def purge(self, stream: str, request: Mapping[str, Any]) -> int:
+        """Remove messages; return how many."""
+        answer = _purged_decoder.decode(await self._request(f"STREAM.PURGE.{stream}", request))
+        if not answer.success:
+            raise UnavailableError(f"{stream} was not purged: {answer.error}")
+        return answer.purged
+
+    async def _request(self, verb: str, request: Mapping[str, Any]) -> bytes:
+        body = msgspec.json.encode(request) if request else b""
+        try:
+            answer = await self._transport.request(Outgoing(f"$JS.API.{verb}", body), ANSWER_S)
+        except UnknownOutcomeError as error:
+            raise UnavailableError(f"{verb} was not answered") from error
+        return answer.payload
