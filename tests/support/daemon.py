@@ -257,12 +257,18 @@ class Process:
 
 @asynccontextmanager
 async def daemon_process(
-    url: str, *, workflows: Sequence[Path] = (PROBE,), name: str = "test"
+    url: str,
+    *,
+    workflows: Sequence[Path] = (PROBE,),
+    name: str = "test",
+    configuration: Path | None = None,
 ) -> AsyncIterator[tuple[Process, Api]]:
     """Run ``movant serve`` as a process of its own."""
     arguments = ["-m", "runtime", "serve", "--nats", url, "--name", name, "--http", ""]
     for path in workflows:
         arguments += ["--workflow", str(path)]
+    if configuration is not None:
+        arguments += ["--config", str(configuration)]
     process = Process(*arguments)
     try:
         process.start()
