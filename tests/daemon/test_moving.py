@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 
@@ -17,7 +18,10 @@ from actors.collector import Collector
 from actors.fates import Fates, Key
 from actors.partitions import Partition
 from actors.scan import Chunk
+from protocols import headers as h
+from protocols import subjects
 from protocols.errors import UnavailableError
+from protocols.ports import Outgoing
 from protocols.subjects import partition_of
 from runtime.config import RetentionConfig
 from runtime.retention import OwnerTerritory
@@ -72,14 +76,26 @@ def first_seq(url: str) -> int:
         return int(raw.ask("$JS.API.STREAM.INFO.MAIL")["state"]["first_seq"])
 
 
-async def purged_above(url: str, before: int) -> None:
-    """Wait until MAIL begins above a sequence."""
-    await until(lambda: first_seq(url) > before)
-
-
 def is_in(generation: int, view: Any) -> bool:
     """Tell whether a run is in a generation."""
     return bool(view["generation"] == generation)
+
+
+class All(Api):
+    """Asks all daemons at once, as a client does that got no answer: one may be gone."""
+
+    async def raw(self, verb: str, payload: bytes, *, answer_s: float = 10.0) -> Any:
+        """Return what the first one answers."""
+        message = Outgoing(subjects.api_again(verb), payload)
+        frame = await self.transport.request(message, answer_s)
+        assert h.SERVICE_ERROR.encode() not in frame.headers, frame
+        return msgspec.json.decode(frame.payload)
+
+
+async def signal_once(api: Api, instance: str, value: int) -> None:
+    """Signal a run; however often it is asked for, it counts once."""
+    message_id = f"{instance}-{value}"
+    await api("run.signal", id=instance, name="go", data=value, message_id=message_id)
 
 
 class Load:
@@ -89,6 +105,7 @@ class Load:
         self.shop = shop
         self.ended: list[str] = []
         self.waiting: list[str] = []
+        self._seen = 0
 
     async def wave(self, api: Api, *, ended: int = 40, waiting: int = 6) -> None:
         """Start some more of both."""
@@ -99,13 +116,23 @@ class Load:
         for _ in range(waiting):
             instance = f"w{len(self.waiting)}"
             await api("run.start", workflow="probe.signals", input=2, id=instance)
-            await api("run.signal", id=instance, name="go", data=1)
+            await signal_once(api, instance, 1)
             self.waiting.append(instance)
 
     async def settled(self, api: Api) -> None:
         """Wait until all that can end has ended."""
-        for each in self.ended:
+        for each in self.ended[self._seen :]:
             assert (await api.ended(each))["result"] == list(range(STEPS))
+        self._seen = len(self.ended)
+
+    async def until_purged(self, api: Api, url: str) -> int:
+        """Go on until MAIL begins above where it begins now; return where that was."""
+        before = first_seq(url)
+        with trio.fail_after(30):
+            while first_seq(url) <= before:
+                await self.wave(api, waiting=0)
+                await self.settled(api)
+        return before
 
     async def check(self, *apis: Api) -> None:
         """See through each daemon that everything is there, once; then end what waits."""
@@ -121,7 +148,7 @@ class Load:
         again = await apis[0]("run.start_many", workflow="probe.steps", items=items)
         assert not any(each["created"] for each in again["results"])
         for each in self.waiting:
-            await apis[-1]("run.signal", id=each, name="go", data=2)
+            await signal_once(apis[-1], each, 2)
         for each in self.waiting:
             assert (await apis[0].ended(each))["result"] == [1, 2]
         assert self.shop.doubled == []
@@ -144,20 +171,16 @@ async def test_passes_go_on_while_daemons_join_drain_and_crash(nats_server: Nats
                 await load.wave(third)
                 await load.wave(first)
                 second.crash()
-                await load.wave(third)
+                await load.wave(All(third.transport))
             await load.wave(first)  # the third has drained
         async with daemon(url, name="d", **SMALL) as fourth:
             await until(lambda: len(owned(fourth)) == 4)
             await load.wave(first)
             await load.settled(fourth)
-            before = first_seq(url)
-            await load.wave(fourth)
-            await load.settled(first)
-            await purged_above(url, before)
+            await load.until_purged(fourth, url)
             await load.check(fourth, first)
             passes = [each.daemon.parts.collector.statistics() for each in (first, fourth)]
 
-    assert before > 1
     assert all(each.passes and each.scanned for each in passes)
     assert sum(each.bundled for each in passes) > 0
 
@@ -298,10 +321,11 @@ async def test_never_ending_runs_do_not_grow(nats_server: NatsServer) -> None:
         for done in range(40, 161, 40):
             items = [{"id": "a", "data": 1} for _ in range(40)]
             await movant("run.signal_many", name="add", items=items)
-            before = await movant.view_when("a", partial(is_in, done + 1))
+            await movant.view_when("a", partial(is_in, done + 1))
             await until(lambda: "a" not in owner.live or owner.live["a"].settled)
             if "a" in owner.live:
                 await passivate(movant, "a")
+            before = await movant("run.show", id="a")
             await collected(movant, "a")
             after = await movant("run.show", id="a")
             assert after["state_hash"] == before["state_hash"]
@@ -313,7 +337,7 @@ async def test_never_ending_runs_do_not_grow(nats_server: NatsServer) -> None:
         await movant("run.signal_many", name="add", items=items)
         ended = await movant.ended("a")
 
-    assert max(sizes) < 10
+    assert max(sizes) < 60  # of 160 and more: what came since the pass before the last
     assert not again["created"]
     assert ended["result"] == 200
 
@@ -332,19 +356,14 @@ async def test_a_daemon_that_was_frozen_in_its_passes_does_no_harm(
         daemon_process(url, name="frozen", configuration=configuration) as (process, _),
         daemon(url, name="other", **SMALL) as other,
     ):
+        api = All(other.transport)
         await until(lambda: len(owned(other)) == 4)
-        for number in range(3):
-            await load.wave(other)
+        for number in range(2):
+            await load.wave(api)
             await trio.sleep(0.31 * number)
             process.signal(signal.SIGSTOP)
             await until(lambda: len(owned(other)) == 8)
-            for _ in range(3):
-                await load.wave(other)
-                await load.settled(other)
-            before = first_seq(url)
-            await load.wave(other)
-            await load.settled(other)
-            await purged_above(url, before)
+            await load.until_purged(api, url)
             process.signal(signal.SIGCONT)
             await until(lambda: len(owned(other)) == 4)
         await load.settled(other)
