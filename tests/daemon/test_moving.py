@@ -26,6 +26,7 @@ from protocols.subjects import partition_of
 from runtime.config import RetentionConfig
 from runtime.retention import OwnerTerritory
 from tests.daemon.test_retention import (
+    CHUNK,
     PARTITIONS,
     by_hand,
     collect,
@@ -74,6 +75,13 @@ def first_seq(url: str) -> int:
     """Return where MAIL begins."""
     with Raw(url) as raw:
         return int(raw.ask("$JS.API.STREAM.INFO.MAIL")["state"]["first_seq"])
+
+
+def is_recorded(url: str, instance: str) -> bool:
+    """Tell whether ARCHIVE has the record of an instance."""
+    with Raw(url) as raw:
+        subject = subjects.done(partition_of(instance, PARTITIONS), instance)
+        return raw.stored("ARCHIVE", subject) is not None
 
 
 def is_in(generation: int, view: Any) -> bool:
@@ -238,8 +246,11 @@ async def test_half_a_history_is_no_bundle_when_an_owner_wakes_up_late(
         await first.view_when("a", lambda view: view["state"] == {"seen": 1})
         await passivate(first, "a")
         await collected(first, "a")  # its beginning stands in a pack
+        with Raw(url) as raw:  # its end, and the position of its record, lie in one chunk
+            while raw.ask("$JS.API.STREAM.INFO.MAIL")["state"]["last_seq"] % CHUNK != 2:
+                raw.put("movant.to.pad.signal.x", b"1")
         await first("run.signal", id="a", name="go", data=2)
-        await first.ended("a")
+        await until(lambda: is_recorded(url, "a"))
         history = await first("run.history", id="a")
         await fill(first)
         stale, gate = frozen(first, "a")
@@ -253,7 +264,8 @@ async def test_half_a_history_is_no_bundle_when_an_owner_wakes_up_late(
 
         async with trio.open_nursery() as nursery, daemon(url, name="b", **by_hand()) as second:
             nursery.start_soon(late)
-            await gate.reached.wait()
+            with trio.fail_after(10):
+                await gate.reached.wait()
             await give_all(first)
             await until(lambda: len(owned(second)) == PARTITIONS)
             while first_seq(url) <= history["entries"][-1]["seq"] + 64:
