@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from math import inf
 from typing import Final
 
 import msgspec
@@ -51,6 +52,8 @@ FAILED_S: Final = 60.0
 """Pause after a defect: workflows go on without a collector for long."""
 PURGE_S: Final = 5.0
 """How often the floor is looked at while marks of others hold it down."""
+STUCK_S: Final = 300.0
+"""So long after a pass was due MAIL has been purged a little, or a person has to look."""
 
 log = structlog.get_logger()
 
@@ -66,6 +69,7 @@ class CollectorStatistics(msgspec.Struct, frozen=True):
     orphaned: int
     purged: int
     first: int
+    mark: int
 
 
 class Collector:
@@ -108,6 +112,9 @@ class Collector:
         self._busy_since = 0.0
         self._looked_at = 0.0
         self._first = 0
+        self._left_all = 0
+        self._due_since = inf
+        self._held_by = ""
         self._passes = self._scanned = self._packed = self._bundled = 0
         self._dropped = self._orphaned = self._purged = 0
 
@@ -122,7 +129,18 @@ class Collector:
             self._orphaned,
             self._purged,
             self._first,
+            min((each.mark for each in self._territory.owned()), default=0),
         )
+
+    @property
+    def problems(self) -> list[str]:
+        """What a person should look at: why MAIL is not purged though it is due."""
+        due_s = self._clock.monotonic() - self._due_since
+        if due_s < STUCK_S:
+            return []
+        return [
+            f"MAIL was not purged for {due_s / 60:.0f} minutes: {self._held_by} is not collected"
+        ]
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Begin a pass whenever one is due, until cancelled."""
@@ -145,6 +163,10 @@ class Collector:
         settings = self._settings
         waiting = _above(state, owned)
         full = collection.pressure(waiting, self._left, settings)
+        if collection.pressure(state.messages, self._left_all, settings) <= 1:
+            self._due_since = inf
+        elif self._due_since == inf:
+            self._due_since = self._clock.monotonic()
         if full > 1:
             # The fuller MAIL is, the more of the daemon's time a pass gets.
             self._busy = min(1.0, settings.busy_max * full)
@@ -164,9 +186,15 @@ class Collector:
         """Return the state of MAIL."""
         state = await self._purging.state()
         if state.first_seq > self._first:
-            self._first = state.first_seq
-            self._territory.purged(state.first_seq)
+            self._left_all = state.messages if self._first else 0
+            self._risen(state.first_seq)
         return state
+
+    def _risen(self, first: int) -> None:
+        """Note that nothing below ``first`` is left."""
+        self._first = first
+        self._due_since = inf
+        self._territory.purged(first)
 
     async def collect(self, *, rest: bool = False) -> None:
         """Do one pass over what is folded, in whole chunks, with ``rest`` to its end.
@@ -371,10 +399,12 @@ class Collector:
     async def purge(self, imported: int = 0) -> None:
         """Purge what no partition needs any more, and firings of timers that MAIL has."""
         floor = await self._territory.floor()
-        if floor > max(self._first, 1):
-            self._purged += await self._purging.purge("MAIL", {"seq": floor})
-            self._first = floor
-            self._territory.purged(floor)
+        self._held_by = floor.held_by
+        if floor.seq > max(self._first, 1):
+            purged = await self._purging.purge("MAIL", {"seq": floor.seq})
+            self._purged += purged
+            self._left_all = max(self._left_all - purged, 0)
+            self._risen(floor.seq)
         if imported:
             firings = {"filter": "movant.fired.>", "seq": imported + 1}
             await self._purging.purge("TIMERS", firings)

@@ -10,7 +10,9 @@ import msgspec
 from protocols.errors import UnavailableError, UnknownOutcomeError
 from protocols.ports import Outgoing, Transport
 
-ANSWER_S: Final = 30.0
+ANSWER_S: Final = 3.0
+"""A request that met a leader's death is never answered: it is asked again."""
+PURGED_S: Final = 10.0
 """A purge of many messages takes the server a while."""
 NOT_FOUND: Final = 404
 
@@ -75,15 +77,18 @@ class Purging:
 
     async def purge(self, stream: str, request: Mapping[str, Any]) -> int:
         """Remove messages; return how many."""
-        answer = _purged_decoder.decode(await self._request(f"STREAM.PURGE.{stream}", request))
+        found = await self._request(f"STREAM.PURGE.{stream}", request, PURGED_S)
+        answer = _purged_decoder.decode(found)
         if not answer.success:
             raise UnavailableError(f"{stream} was not purged: {answer.error}")
         return answer.purged
 
-    async def _request(self, verb: str, request: Mapping[str, Any]) -> bytes:
+    async def _request(
+        self, verb: str, request: Mapping[str, Any], answer_s: float = ANSWER_S
+    ) -> bytes:
         body = msgspec.json.encode(request) if request else b""
         try:
-            answer = await self._transport.request(Outgoing(f"$JS.API.{verb}", body), ANSWER_S)
+            answer = await self._transport.request(Outgoing(f"$JS.API.{verb}", body), answer_s)
         except UnknownOutcomeError as error:
             raise UnavailableError(f"{verb} was not answered") from error
         return answer.payload

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
+import msgspec
+
 from actors.partitions import Partition
+
+
+class Floor(msgspec.Struct, frozen=True):
+    """Below ``seq`` nobody needs anything; ``held_by`` says who holds it down, for people."""
+
+    seq: int
+    held_by: str
 
 
 class Territory(Protocol):
@@ -38,8 +47,8 @@ class Territory(Protocol):
         """
         ...
 
-    async def floor(self) -> int:
-        """Return the sequence below which nobody needs anything: no partition, no stray."""
+    async def floor(self) -> Floor:
+        """Return below what nobody needs anything: no partition, no stray."""
         ...
 
     def abandon(self, instance: str) -> bool:

@@ -14,6 +14,9 @@ def problems(parts: Parts) -> list[str]:
     ferry = getattr(parts, "ferry", None)
     if ferry is not None:
         found += ferry.problems
+    collector = getattr(parts, "collector", None)
+    if collector is not None:
+        found += collector.problems
     owner = getattr(parts, "owner", None)
     if owner is not None and owner.crashes:
         found.append(f"{len(owner.crashes)} instances crashed in this daemon")

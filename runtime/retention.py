@@ -18,6 +18,7 @@ from actors.markers import mark
 from actors.partitions import Partition
 from actors.purging import Purging
 from actors.stream_writer import StreamWriter
+from actors.territory import Floor
 from protocols.errors import MovantError, UnavailableError
 from protocols.ports import Outgoing
 
@@ -82,17 +83,24 @@ class OwnerTerritory:
             await trio.sleep(LOOK_S)
         raise UnavailableError("marks of partitions are not stored")
 
-    async def floor(self) -> int:
+    async def floor(self) -> Floor:
         """Return the least stored mark of all partitions, not above a stray that is not kept."""
         stored = await self._parts.checkpoints.all()
         count = self._daemon.config.partitions
-        least = min(stored.get(each, _NONE).mark for each in range(count))
+        least, partition = min((stored.get(each, _NONE).mark, each) for each in range(count))
         if least > 1:
             entry = await self._kv.get(strays.KEY)
             stray = await self._purging.next(strays.FILTER, int(entry.value) if entry else 0)
-            if stray:
-                least = min(least, stray)
-        return least
+            if stray and stray < least:
+                return Floor(stray, f"a stray at {stray} that is no dead letter yet")
+        return Floor(least, f"partition {partition} of {self._owner_of(partition)}")
+
+    def _owner_of(self, partition: int) -> str:
+        if partition in self._owner.partitions.owned:
+            return f"daemon {self._daemon.name}"
+        owners = self._parts.assignment.owners
+        member = self._parts.leases.members.get(owners[partition] if owners else "")
+        return "nobody" if member is None else f"daemon {member.name}"
 
     def abandon(self, instance: str) -> bool:
         """Stop folding an instance that never started; False when it did."""

@@ -193,6 +193,34 @@ async def test_passes_go_on_while_daemons_join_drain_and_crash(nats_server: Nats
     assert sum(each.bundled for each in passes) > 0
 
 
+async def test_status_tells_who_holds_the_floor_down(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daemon that does not collect keeps all of MAIL, whatever the others do."""
+    monkeypatch.setattr("actors.collector.STUCK_S", 0.5)
+    monkeypatch.setattr("actors.collector.PURGE_S", 0.1)
+    lazy = {**SMALL, "retention": RetentionConfig(enabled=False)}
+    load = Load(Shop())
+    url = nats_server.url
+    async with (
+        offered(url, load.shop.service),
+        daemon(url, name="busy", **SMALL) as busy,
+    ):
+        async with daemon(url, name="lazy", **lazy) as other:
+            await until(lambda: len(owned(other)) == 4)
+            await load.wave(busy)
+            await until(busy.daemon.problems)
+            status = await All(busy.transport)("status")
+            kept = first_seq(url)
+        await load.until_purged(busy, url)
+        await until(lambda: not busy.daemon.problems())
+
+    assert kept == 1
+    told = [each for each in status["problems"] if "not purged" in each]
+    assert "of daemon lazy is not collected" in told[0]
+    assert status["counters"].get("collector_mark", 0) >= 0
+
+
 class Frozen(OwnerTerritory):
     """As an owner sees it that was frozen in the middle of a pass: all is still its own."""
 
@@ -262,19 +290,20 @@ async def test_half_a_history_is_no_bundle_when_an_owner_wakes_up_late(
             except UnavailableError as error:
                 woken.append(str(error))
 
-        async with trio.open_nursery() as nursery, daemon(url, name="b", **by_hand()) as second:
+        async with trio.open_nursery() as nursery:
             nursery.start_soon(late)
             with trio.fail_after(10):
                 await gate.reached.wait()
-            await give_all(first)
-            await until(lambda: len(owned(second)) == PARTITIONS)
-            while first_seq(url) <= history["entries"][-1]["seq"] + 64:
-                await fill(second)
-                await collect(second)
-            gate.go.set()
-            await until(lambda: woken)
-            found = await second("run.history", id="a")
-            shown = await second("run.show", id="a")
+            async with daemon(url, name="b", **by_hand()) as second:
+                await give_all(first)
+                await until(lambda: len(owned(second)) == PARTITIONS)
+                while first_seq(url) <= history["entries"][-1]["seq"] + 64:
+                    await fill(second)
+                    await collect(second)
+                gate.go.set()
+                await until(lambda: woken)
+                found = await second("run.history", id="a")
+                shown = await second("run.show", id="a")
 
     assert "other owners" in woken[0]
     assert found == history
