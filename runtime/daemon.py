@@ -56,7 +56,7 @@ from runtime.bridge.connection import connect
 from runtime.checkpoints import Checkpoints
 from runtime.client_discovery import login, own_login
 from runtime.clock import SystemClock, SystemEntropy
-from runtime.config import DaemonConfig
+from runtime.config import DaemonConfig, redacted
 from runtime.draining import STREAMS, drain
 from runtime.gateway import Gateway
 from runtime.health import serve_health
@@ -149,7 +149,10 @@ class Daemon:
             if self._fatal is None and not self._drain.is_set():
                 self.state = "ready"
                 log.info(
-                    "daemon.ready", daemon=self.name, url=self.url, durability=self.durability
+                    "daemon.ready",
+                    daemon=self.name,
+                    url=redacted(self.url),
+                    durability=self.durability,
                 )
                 task_status.started(self)
                 await self._drain.wait()

@@ -28,7 +28,7 @@ from runtime import collector
 from runtime.bridge.connection import connect
 from runtime.client_discovery import login, with_login
 from runtime.clock import SystemClock, SystemEntropy
-from runtime.config import nats_from_environment
+from runtime.config import nats_from_environment, redacted
 from runtime.discovery import QUEUE_GROUP, Discovery
 
 DRAIN_S: Final = 30.0
@@ -102,7 +102,7 @@ async def serve(
                 actor = _start(system, service, transport, writer, clock)
                 actors.append(actor)
                 subscriptions += await _subscribe(transport, entropy.token(10), actor)
-            log.info("service.ready", services=names, url=settings.url)
+            log.info("service.ready", services=names, url=redacted(settings.url))
             task_status.started()
             await stop.wait()
             log.info("service.draining", services=names)
