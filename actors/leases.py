@@ -1,6 +1,6 @@
 """Leases: this daemon's record among the members, and its claims on partitions.
 
-    member.<key>      renewed once a second; who does not renew is taken for dead
+    member.<key>      renewed twice a second; who does not renew is taken for dead
     partition.<p>     who owns it; the revision of the claim is the partition's epoch
 
 A lease that has lapsed is not trusted again by renewing it: somebody may have taken partitions
@@ -205,7 +205,7 @@ class Leases:
 
         Whoever comes first after a pause, the next renewal or the next look, sees it.
         """
-        if now - self._renewed_at > 2 * RENEW_S + 0.5:
+        if now - self._renewed_at > LEASE_S / 2:
             self._sightings.excuse(now)
 
     async def _forget(self, members: dict[str, Member], living: set[str], now: float) -> None:

@@ -13,9 +13,9 @@ from typing import Final, Literal
 
 import msgspec
 
-LEASE_S: Final = 4.0
+LEASE_S: Final = 3.5
 """A daemon that did not renew for so long is taken for dead, also by itself."""
-RENEW_S: Final = 1.0
+RENEW_S: Final = 0.5
 
 MemberState = Literal["starting", "up", "draining", "gone"]
 """Only who is up gets partitions; what the others own stays theirs as long as they live."""

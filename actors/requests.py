@@ -327,7 +327,8 @@ class Requests:
             self._park(actor, state, route)
             return
         try:
-            self._transport.publish(Outgoing(route.subject, ask.body, request_headers(ask), reply))
+            message = Outgoing(route.subject, ask.body, request_headers(ask), reply)
+            self._transport.publish(message, perishable=True)
         except UnavailableError:
             state.reask_at = inf  # or every sweep would add one more of these
             self._send_later(actor, state, RETRY_S)

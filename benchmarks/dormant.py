@@ -3,10 +3,12 @@
 N instances wait for one signal each, none of them in the daemon's memory. On the way to N, at
 some smaller counts, and at N: resident memory of daemon and server, and the disk. Then 1,000
 random instances get their signal one after the other (``p50_ms``, ``p99_ms``: from the client's
-request to the event that tells the end), and 1,000 others all at once (``burst_…``). Then
+request to the event that tells the end; between them single round trips of core NATS tell what
+the machine itself needs, ``round_trip_p99_ms``), and 1,000 others all at once (``burst_…``). Then
 daemon and server are killed with SIGKILL and started again; ``first_progress_s`` is the time
 from the restart command to the end of the first instance that is signalled, and some more
 follow one by one (``restarted_p99_ms``), with a server that has read nothing yet.
+``restart_cpu_s`` is the processor time of both until then.
 """
 
 from __future__ import annotations
@@ -95,7 +97,10 @@ async def measure(opened: Stage, url: str, options: argparse.Namespace) -> dict[
         figures, names = await _fill(opened, client, options.instances, options.levels)
         signalled = min(options.signals, options.instances // 4)
         chosen = pick.sample(names, 2 * signalled + options.after_restart)
-        one_by_one = [await ends.signalled(client, name) for name in chosen[:signalled]]
+        one_by_one, idle = [], []
+        for name in chosen[:signalled]:
+            one_by_one.append(await ends.signalled(client, name))
+            idle.append(1 / await round_trips_per_s(transport, 1))
         burst = await _burst(transport, client, chosen[signalled : 2 * signalled])
     cost = opened.cost()
     began = time.perf_counter()
@@ -105,6 +110,8 @@ async def measure(opened: Stage, url: str, options: argparse.Namespace) -> dict[
         after = chosen[2 * signalled :]
         first_s = await ends.signalled(client, after[0])
         progress_s = time.perf_counter() - began
+        restart_cpu_s = opened.cost()["cpu_s"]
+        del restart_cpu_s["client"]
         restarted = [await ends.signalled(client, name) for name in after[1:]] or [first_s]
         await trio.sleep(ARCHIVED_S)
         found = await records(transport)
@@ -114,10 +121,12 @@ async def measure(opened: Stage, url: str, options: argparse.Namespace) -> dict[
         "p50_ms": round(percentile(one_by_one, 0.5) * 1e3, 2),
         "p99_ms": round(percentile(one_by_one, 0.99) * 1e3, 2),
         "max_ms": round(max(one_by_one) * 1e3, 2),
+        "round_trip_p99_ms": round(percentile(idle, 0.99) * 1e3, 2),
         "burst_p50_ms": round(percentile(burst, 0.5) * 1e3, 1),
         "burst_p99_ms": round(percentile(burst, 0.99) * 1e3, 1),
         "ready_s": round(ready_s, 3),
         "first_progress_s": round(progress_s, 3),
+        "restart_cpu_s": restart_cpu_s,
         "first_ms": round(first_s * 1e3, 2),
         "restarted_p50_ms": round(percentile(restarted, 0.5) * 1e3, 2),
         "restarted_p99_ms": round(percentile(restarted, 0.99) * 1e3, 2),

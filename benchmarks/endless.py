@@ -43,6 +43,7 @@ from protocols.ports import Outgoing
 from runtime.bridge.connection import connect
 from runtime.bridge.transport import NatsTransport
 from runtime.client import Client
+from runtime.config import DaemonConfig
 
 EVENTS: Final = "movant.event.bench-w8.*.completed"
 STREAMS: Final = ("MAIL", "ARCHIVE", "EVENTS", "TIMERS")
@@ -51,6 +52,8 @@ WARM_S: Final = 5.0
 WINDOW_S: Final = 60.0
 LIMIT_S: Final = 120.0
 ANSWER_S: Final = 5.0
+KEPT: Final = ("retention.finished_s", "retention.events_s")
+"""How long what has ended is kept; a daemon that keeps all for ever shows how that grows."""
 SHOWN: Final = 150
 """Samples that are kept in the result; each stands for as many seconds as it takes."""
 DAY_S: Final = 86_400
@@ -233,7 +236,8 @@ def thinned(run: Run, count: int) -> list[dict[str, float]]:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Run the benchmark and return its figures."""
-    settings: list[str] = []  # NORETENTION
+    sections = DaemonConfig.__struct_fields__
+    settings = [f"{key}={options.keep_s}" for key in KEPT if key.partition(".")[0] in sections]
     with stage() as opened:
         raw = fdatasync_per_s(opened.store)
         more = [word for each in (*settings, *options.set) for word in ("--set", each)]

@@ -102,8 +102,8 @@ def _note_requests(path: Path) -> None:
     note = noter(path)
     publish = NatsTransport.publish
 
-    def noting(transport: NatsTransport, message: Outgoing) -> None:
-        publish(transport, message)
+    def noting(transport: NatsTransport, message: Outgoing, *, perishable: bool = False) -> None:
+        publish(transport, message, perishable=perishable)
         if message.subject.startswith(REQUEST) and KEY in message.headers:
             note(message.headers.split(KEY, 1)[1].split(b"\r\n", 1)[0].decode())
 

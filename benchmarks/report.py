@@ -182,7 +182,8 @@ SECTIONS: Final = (
         ("takeover",),
         "takeover",
         "variant detection instances step_s claimed_s asked_s first_progress_s done_s pause_p50_s"
-        " pause_p99_s ended_s lost steps_rerun harmful instances_moved partitions_moved",
+        " pause_p99_s ended_s lost steps_rerun harmful harmful_queued instances_moved"
+        " partitions_moved",
         "Two daemons; the one without the server gets SIGKILL, SIGSTOP and SIGCONT (`freeze`) or"
         " SIGTERM (`drain`) when a quarter of the steps is done. Each step takes `step_s` in the"
         " service, and all instances are alive at once. Times count from the signal:"
@@ -206,7 +207,8 @@ SECTIONS: Final = (
         ("dormant",),
         "dormant",
         "instances durability start_per_s daemon_mb server_mb disk_mb daemon_bytes_per_dormant"
-        " server_bytes_per_dormant disk_bytes_per_dormant p50_ms p99_ms burst_p50_ms burst_p99_ms"
+        " server_bytes_per_dormant disk_bytes_per_dormant p50_ms p99_ms round_trip_p99_ms"
+        " burst_p50_ms burst_p99_ms"
         " ready_s first_progress_s restarted_p50_ms restarted_p99_ms lost",
         "Instances that wait for a signal, none in the daemon's memory. `p50_ms` and `p99_ms`:"
         " from the request to signal a random one to the event that tells its end, one after the"

@@ -6,14 +6,17 @@ the daemon without the server gets SIGKILL (or, with ``--freeze``, SIGSTOP until
 has its partitions and then SIGCONT, or, with ``--drain``, SIGTERM). Times count from that
 signal and are those of the server's clock.
 
+- ``asked_s``: the survivor's first request for one of the lost partitions left it.
 - ``first_progress_s``: the survivor's first request for one of the lost partitions was answered
-  and stored. What the killed one had asked is answered meanwhile too, and counts as nothing.
+  and stored, so it contains one step. What the killed one had asked is answered meanwhile too,
+  and counts as nothing.
 - ``done_s``: each instance of those partitions has ended, or its next step is stored.
 - ``pause_…``: what one instance waited for that, from its last step before; it contains one
   ordinary step.
 - ``harmful``: requests that the frozen one sent, after it returned, for partitions that it had
   lost; also what it sent before and what only then left its queues, when the other one had
-  asked the same before.
+  asked the same before (``harmful_queued``: no check of a lease can call those back, only their
+  key protects the service).
 
 By default the two daemons believe to be on two hosts: the lease has to lapse. ``--one-host``:
 the survivor sees that the process is gone.
@@ -181,6 +184,7 @@ async def _figures(
         late = harmful(sent, wire.seen, key_of, marks, event)
         figures |= {
             "harmful": len(late),
+            "harmful_queued": len(set(late) - set(sent)),
             "sent_after_return": sum(each.at > event.returned_at for each in sent),
             "partitions_retaken": len(marks),
         }
@@ -263,7 +267,8 @@ async def _phases(
     ]
     marks = await _marks(transport, SURVIVOR, event.at)
     times = {
-        "claimed_s": max(claims, default=0.0),
+        # A frozen one that has returned claims some of them again.
+        "claimed_s": 0.0 if event.returned_at else max(claims, default=0.0),
         "marked_s": max((marks.get(each, 0.0) for each in event.partitions), default=0.0),
         "asked_s": min((each.at for each in asked), default=0.0),
     }

@@ -87,8 +87,12 @@ class Transport(Protocol):
         """The server's ``max_payload``."""
         ...
 
-    def publish(self, message: Outgoing) -> None:
-        """Queue one message; at most once. Raises OverloadedError, DisconnectedError."""
+    def publish(self, message: Outgoing, *, perishable: bool = False) -> None:
+        """Queue one message; at most once. Raises OverloadedError, DisconnectedError.
+
+        A perishable one is dropped when this process may not act any more at the moment when
+        it would be written.
+        """
         ...
 
     def request_soon(

@@ -76,10 +76,18 @@ class RunQueries:
         for actor in owner.live.values():
             if actor.instance.status != "running" and not actor.activating:
                 statuses[actor.id] = actor.instance.status
+        finished = {}
         for instance in request.ids:
             if first := self._first_waiting(instance):
                 waiting[instance] = first
-        return Standing(statuses, waiting)
+            if at := self._finished_at(instance):
+                finished[instance] = at
+        return Standing(statuses, waiting, finished)
+
+    def _finished_at(self, instance: str) -> int:
+        """Return when an instance ended whose record is still under way; 0: not here."""
+        actor = self._parts.owner.live.get(instance)
+        return actor.instance.finished_at if actor is not None else 0
 
     def _first_waiting(self, instance: str) -> str:
         actor = self._parts.owner.live.get(instance)
@@ -103,8 +111,10 @@ class RunQueries:
         page = rows[first : first + request.limit]
         asked = StandingOf([row.id for row, _ in page])
         waiting: dict[str, str] = {}
+        finished: dict[str, int] = {}
         for each in (await self._peers.ask_all("run.standing", asked, Standing)).values():
             waiting |= each.waiting
+            finished |= each.finished
         shown = []
         for row, status in page:
             shown.append(
@@ -114,7 +124,9 @@ class RunQueries:
                     status=status,
                     definition=row.definition,
                     started_at=row.started_at,
-                    finished_at=row.finished_at,
+                    finished_at=row.finished_at
+                    or self._finished_at(row.id)
+                    or finished.get(row.id, 0),
                     waiting=self._first_waiting(row.id) or waiting.get(row.id, ""),
                 )
             )

@@ -57,6 +57,7 @@ from runtime.checkpoints import Checkpoints
 from runtime.client_discovery import login, own_login
 from runtime.clock import SystemClock, SystemEntropy
 from runtime.config import DaemonConfig
+from runtime.draining import STREAMS, drain
 from runtime.gateway import Gateway
 from runtime.health import serve_health
 from runtime.identity import ALIVE, is_dead, own_member
@@ -77,7 +78,6 @@ from supervisors.supervisor import Supervisor
 from supervisors.tree import SupervisorSpec, build
 
 VERSION: Final = metadata.version("movant")
-STREAMS: Final = ("MAIL", "TIMERS", "EVENTS", "ARCHIVE", "DEAD")
 
 log = structlog.get_logger()
 
@@ -157,7 +157,7 @@ class Daemon:
                 if self._fatal is None:
                     log.info("daemon.draining", timeout_s=self.config.drain_timeout_s)
                     with trio.move_on_after(self.config.drain_timeout_s):
-                        await self._finish()
+                        await drain(self.parts)
             root.request_stop()
         self.state = "stopped"
         log.info("daemon.stopped", daemon=self.name)
@@ -172,18 +172,6 @@ class Daemon:
         finally:
             self._drain.set()
             self._changed.set()
-
-    async def _finish(self) -> None:
-        """Take nothing new, let what is under way be stored, write the last checkpoint."""
-        parts = self.parts
-        await streams.patiently(parts.leases.drain)
-        parts.readers.stop()
-        await parts.owner.drained()
-        await parts.local.drained()
-        for name in STREAMS:
-            await parts.writers[name].drained()
-        await streams.patiently(parts.assignment.give_all)
-        await streams.patiently(parts.leases.leave)
 
     # The tree.
 
@@ -284,6 +272,7 @@ class Daemon:
             is_dead,
             partitions=config.partitions,
         )
+        transport.keep_fresh(lambda: parts.leases.held)
         ALIVE.add(self.key)
         try:
             async with trio.open_nursery() as nursery:

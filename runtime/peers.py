@@ -28,11 +28,12 @@ class Standing(msgspec.Struct, frozen=True):
     """What an owner knows of its instances beyond what the streams tell.
 
     ``statuses`` has those that are not simply running, ``waiting`` the first thing that each of
-    the asked ones waits for.
+    the asked ones waits for, ``finished`` when those ended whose record is still under way.
     """
 
     statuses: dict[str, str] = {}
     waiting: dict[str, str] = {}
+    finished: dict[str, int] = {}
 
 
 class StandingOf(msgspec.Struct, frozen=True):

@@ -160,7 +160,7 @@ class Demo:
         with trio.fail_after(END_S_MAX):
             while not any(each.ended > max(last, killed + 0.5) for each in self.orders):
                 await trio.sleep(POLL_S)
-        self.tell(f"orders go on to end, {trio.current_time() - killed:.1f} s after the kill")
+        self.tell(f"orders complete again, {trio.current_time() - killed:.1f} s after the kill")
 
     def _judge(self) -> list[str]:
         notes = self._stage.notes()
@@ -215,14 +215,17 @@ def _shares(rows: dict[str, api.DaemonRow]) -> str:
 
 async def play(stage: Stage, daemons: int, orders: int, calm_s: float) -> list[str]:
     """Start everything, play the story, and return what is wrong."""
+    print("Starting three NATS servers ...\n", flush=True)
     stage.start_cluster()
     print("Three NATS servers, one cluster; every message is on two of them before it counts:")
     for each in stage.servers:
         print(f"  {each.name}  {each.url}  pid {each.pid}")
     print(
-        f"\nDaemons: {', '.join(NAMES[:daemons])}. Services: warehouse (movant), payments (nats-py"
+        f"\nDaemons: {', '.join(NAMES[:daemons])}."
+        " Services: warehouse, hosted by movant; payments, nats-py alone.\n"
+        "What payments answers while no server leads is lost, and asked for again after"
+        f" {REASK_S:g} s.\n"
     )
-    print(f"alone; an answer of its that is lost is asked for again after {REASK_S:g} s).\n")
     for name in NAMES[:daemons]:
         stage.start_daemon(name)
     for name in ("warehouse", "payments"):

@@ -8,6 +8,7 @@ looks, so nothing is left lying.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -61,11 +62,23 @@ class Failed(msgspec.Struct, frozen=True):
 Event = Up | Down | Subscribed | Refused | Failed
 
 
+def _always() -> bool:
+    return True
+
+
+class Perishable(bytes):
+    """An item that may be written only while ``Outbox.fresh`` says so."""
+
+    __slots__ = ()
+
+
 class Outbox:
     """From trio to asyncio: encoded messages. An item is one message or one that stays whole."""
 
     def __init__(self) -> None:
         self.items: list[bytes] = []
+        self.fresh: Callable[[], bool] = _always
+        """Whether perishable items may still be written; asked on the asyncio thread."""
         self.put_items = 0
         self.put_bytes = 0
         self.granted = 0
@@ -87,6 +100,15 @@ class Outbox:
 
     def take(self) -> bytes:
         """Take and join the oldest items (asyncio); empty when there are none."""
+        while batch := self._batch():
+            if not self.fresh():
+                # What a process that was frozen had in its queues is nobody's wish any more.
+                batch = [each for each in batch if type(each) is not Perishable]
+            if batch:
+                return b"".join(batch)
+        return b""
+
+    def _batch(self) -> list[bytes]:
         batch = self.items[:TAKE_ITEMS_MAX]
         if self.bytes_count > TAKE_BYTES_MAX:
             size = 0
@@ -96,10 +118,9 @@ class Outbox:
                     del batch[count:]
                     break
         del self.items[: len(batch)]
-        data = b"".join(batch)
         self.taken_items += len(batch)
-        self.taken_bytes += len(data)
-        return data
+        self.taken_bytes += sum(map(len, batch))
+        return batch
 
     def clear(self) -> None:
         """Forget all that waits (trio, while the epoch it was for is over)."""

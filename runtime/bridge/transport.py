@@ -26,6 +26,7 @@ from runtime.bridge.handover import (
     Failed,
     Inbox,
     Outbox,
+    Perishable,
     Refused,
     Subscribed,
     Up,
@@ -95,12 +96,21 @@ class NatsTransport:
         """The server's ``max_payload``."""
         return self._payload_bytes_max
 
-    def publish(self, message: Outgoing) -> None:
-        """Queue one message; at most once. Raises OverloadedError, DisconnectedError."""
+    def publish(self, message: Outgoing, *, perishable: bool = False) -> None:
+        """Queue one message; at most once. Raises OverloadedError, DisconnectedError.
+
+        A perishable one is dropped when ``keep_fresh``'s condition does not hold any more at the
+        moment when it would be written.
+        """
         if not self._connected:
             raise errors.disconnected()
-        self._put(wire.publish(message, self._payload_bytes_max))
+        item = wire.publish(message, self._payload_bytes_max)
+        self._put(Perishable(item) if perishable else item)
         self._frames_out += 1
+
+    def keep_fresh(self, holds: Callable[[], bool]) -> None:
+        """Write perishable messages only while ``holds()``; asked on the asyncio thread."""
+        self._outbox.fresh = holds
 
     def request_soon(
         self,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
 _PORTS = 65_535
 _NODES = 3
+_LOOK_S = 0.1
 
 
 @command(
@@ -61,7 +65,7 @@ def cluster(store: Path | None, port: int, durability: str, form: Format) -> int
     from runtime.telemetry import configure  # noqa: PLC0415
 
     directory = (store or default_store().with_name("movant-cluster")).expanduser().absolute()
-    configure("warning", "human")
+    configure("error", "human")  # who dies and comes back is told in words
     one = Cluster(
         ClusterSettings(
             store=directory,
@@ -69,6 +73,8 @@ def cluster(store: Path | None, port: int, durability: str, form: Format) -> int
             durability=cast("Durability", durability),
         )
     )
+    if form == "table":
+        say("starting three NATS servers; in some seconds they have elected their leaders")
     trio.run(_host, one, form)
     if form == "table":
         say(f"stopped; everything is kept in {directory}")
@@ -89,6 +95,8 @@ async def _host(one: Cluster, form: Format) -> None:
                 nursery.start_soon(obey)
                 await nursery.start(one.run)
                 _tell(one, form)
+                if form == "table":
+                    nursery.start_soon(_tell_deaths, one)
         except BaseExceptionGroup as group:
             # One task can fail, the cluster: its error is what the command ends with.
             raise group.exceptions[0] from None
@@ -107,12 +115,30 @@ def _tell(one: Cluster, form: Format) -> None:
     say("\nThree NATS servers, one cluster:\n")
     for name, each in one.nodes.items():
         say(f"  {name}  {each.url}  pid {each.pid}")
+    # After ``make cluster`` the virtual environment need not be on the path.
+    movant = "movant" if shutil.which("movant") else shlex.quote(str(Path(sys.argv[0]).absolute()))
     say(
         "\nIn other terminals, a daemon (or several, with other names), and what it runs:\n\n"
         f"  export MOVANT_NATS={one.url}\n"
         "  export MOVANT_NATS__USER=daemon\n"
-        f"  export MOVANT_NATS__PASSWORD_FILE={passwords}/daemon.password\n"
-        "  movant serve --name a --replicas 3 --http ''\n"
-        "  movant status\n\nClients and services have users of their own, client and service.\n"
-        "\nKill a server to see what happens; it is started again. Ctrl-C stops all three.\n"
+        f"  export MOVANT_NATS__PASSWORD_FILE={shlex.quote(str(passwords / 'daemon.password'))}\n"
+        f"  {movant} serve --name a --replicas 3 --http ''\n"
+        f"  {movant} status\n\n"
+        "Clients and services log in as client and service, with the files of these names beside"
+        " that one.\n"
+        "Kill a server to see what happens (kill -9 and its pid); it is started again. Ctrl-C"
+        " stops all three.\n"
     )
+
+
+async def _tell_deaths(one: Cluster) -> None:
+    """Say who died and was started again, until cancelled."""
+    import trio  # noqa: PLC0415 - see above
+
+    pids = {name: each.pid for name, each in one.nodes.items()}
+    while True:
+        await trio.sleep(_LOOK_S)
+        for name, each in one.nodes.items():
+            if each.pid not in {0, pids[name]}:
+                say(f"{time.strftime('%H:%M:%S')}  {name} died; started again, pid {each.pid}")
+                pids[name] = each.pid

@@ -379,3 +379,23 @@ async def test_the_second_server_is_used_when_the_first_is_away(shared_nats: Nat
     urls = ["nats://127.0.0.1:1", shared_nats.url]
     async with connect(urls, name="test", limits=QUICK) as transport:
         assert transport.connected
+
+
+async def test_what_is_perishable_is_dropped_when_it_may_not_be_written_any_more(
+    shared_nats: NatsServer,
+) -> None:
+    """A process that was frozen for long does not send what it had in its queues; all else is."""
+    fresh = True
+    async with connect(shared_nats.url, name="test") as transport:
+        seen = Collector()
+        await transport.subscribe("t9.*", seen)
+        transport.keep_fresh(lambda: fresh)
+        transport.publish(Outgoing("t9.a", b"1"), perishable=True)
+        await until(lambda: len(seen.frames) == 1)
+        fresh = False
+        for _ in range(3_000):  # more than one portion of nothing else
+            transport.publish(Outgoing("t9.b", b"2"), perishable=True)
+        transport.publish(Outgoing("t9.c", b"3"))
+        await until(lambda: len(seen.frames) == 2)
+
+    assert [each.payload for each in seen.frames] == [b"1", b"3"]

@@ -11,7 +11,7 @@ from actors.kernel.instance import Instance
 from protocols.definition import workflow
 from protocols.mail import Start
 from runtime.clock import SystemClock
-from tests.support.daemon import daemon, offered
+from tests.support.daemon import WAIT_S, daemon, offered
 from tests.support.nats import NatsServer
 from tests.support.shop import Shop
 
@@ -69,7 +69,7 @@ async def test_an_endless_workflow_freezes_nobody_for_long(
 
     async with daemon(nats_server.url) as movant:
         again = await movant("run.cancel", id="a", reason="it never ends")
-        cancelled = await movant.ended("a")
+        cancelled = await movant.ended("a", answer_s=WAIT_S)  # each look folds it to its limit
 
     assert ended["status"] == "completed"
     assert "without waiting" in view["blocked"]

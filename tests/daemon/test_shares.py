@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
 from actors import streams
+from actors.checkpoint import Checkpoint
 from actors.kv import Kv
 from actors.membership import LEASE_S
 from actors.stream_writer import StreamWriter
-from protocols.errors import ConfigurationError, MovantError, UnavailableError
+from protocols.errors import ConfigurationError, MovantError, UnavailableError, UnknownOutcomeError
 from runtime.bridge import connect
 from runtime.checkpoints import Checkpoints
 from runtime.clock import SystemEntropy
@@ -114,6 +116,130 @@ async def test_a_server_that_goes_while_partitions_are_taken_costs_no_restart(
         tree = first.daemon.tree()
         assert tree is not None
         assert {each.id: each.restarts for each in tree.children}["workflows"] == 0
+
+
+async def test_a_server_that_goes_in_the_middle_of_a_hand_over_costs_nothing(
+    nats_server: NatsServer,
+) -> None:
+    """The checkpoints cannot be stored: the hand-over is finished when the server is back."""
+    async with daemon(nats_server.url, name="a") as first:
+        await begin(first)
+        parts = first.daemon.parts
+        store = parts.checkpoints.store
+        interrupted: list[int] = []
+
+        async def interrupt(checkpoints: dict[int, Checkpoint]) -> None:
+            if interrupted or not any(each.leaving for each in parts.owner.partitions):
+                await store(checkpoints)
+                return
+            interrupted.append(len(checkpoints))
+            nats_server.kill()
+            try:
+                with trio.move_on_after(0.5):
+                    await store(checkpoints)
+                    raise AssertionError("there was no server")
+            finally:
+                nats_server.start()
+            raise UnavailableError("the server was away")
+
+        parts.checkpoints.store = interrupt  # type: ignore[method-assign,assignment]
+        async with daemon(nats_server.url, name="b") as second:
+            await shared(first, second)
+            await finish(second)
+
+    assert interrupted == [32]
+
+
+async def test_a_drain_waits_for_a_server_that_comes_back(nats_server: NatsServer) -> None:
+    """It hands over then, so that the next daemon need not wait for the lease to lapse."""
+    async with daemon(nats_server.url, name="a") as first:
+        await begin(first)
+        nats_server.kill()
+        first.daemon.drain()
+        await until(lambda: first.daemon.state == "draining")
+        await trio.sleep(0.3)
+        nats_server.start()
+        await until(lambda: first.daemon.state == "stopped")
+        assert owned(first) == set()
+        async with daemon(nats_server.url, name="b") as second:
+            await until(lambda: len(owned(second)) == 64, wait_s=LEASE_S - 1)
+            await finish(second)
+
+
+async def test_a_claim_whose_answer_is_lost_is_ours(nats_server: NatsServer) -> None:
+    """It is taken again, under an epoch that is known."""
+    async with daemon(nats_server.url, name="a") as first:
+        await begin(first)
+        async with daemon(nats_server.url, name="b") as second:
+            await shared(first, second)
+            leases = first.daemon.parts.leases
+            claim = leases.claim
+            unheard: dict[int, int] = {}
+
+            async def lost(partition: int, revision: int) -> int:
+                epoch = await claim(partition, revision)
+                if partition not in unheard:
+                    unheard[partition] = epoch
+                    raise UnknownOutcomeError("the answer was lost")
+                return epoch
+
+            leases.claim = lost  # type: ignore[method-assign]
+        await until(lambda: len(owned(first)) == 64)
+        assert len(unheard) == 32
+        for number, epoch in unheard.items():
+            assert first.daemon.parts.owner.epoch_of(number) > epoch
+        await finish(first)
+
+
+async def test_a_checkpoint_whose_answer_is_lost_is_written_over(nats_server: NatsServer) -> None:
+    """The repeat is refused as stale; what stands there is our own, and the next one goes on."""
+    async with connect(nats_server.url, name="test") as transport, trio.open_nursery() as nursery:
+        await streams.ensure(transport, streams.wanted(partitions=4, replicas=1))
+        kv = Kv(transport, "movant_checkpoints")
+        writer = StreamWriter(transport, SystemEntropy(), name=kv.stream)
+        await nursery.start(writer.run)
+        checkpoints = Checkpoints(kv, writer)
+        await checkpoints.claim({0: 5})
+        first, second = Checkpoint(position=10, epoch=5), Checkpoint(position=20, epoch=5)
+        await kv.put("0", msgspec.json.encode(first))  # the write whose answer was lost
+
+        await checkpoints.store({0: first})
+        await checkpoints.store({0: second})
+        mine = await checkpoints.load(0)
+        await kv.put("0", msgspec.json.encode(Checkpoint(position=30, epoch=6)))
+        await checkpoints.store({0: Checkpoint(position=25, epoch=5)})
+        theirs = await checkpoints.load(0)
+        refused = await checkpoints.claim({0: 5})
+        nursery.cancel_scope.cancel()
+
+    assert mine == second
+    assert (theirs.position, theirs.epoch) == (30, 6)  # a former owner puts nothing back
+    assert refused == {}
+
+
+async def test_workflows_that_fail_alone_begin_anew_beside_the_others(
+    nats_server: NatsServer,
+) -> None:
+    """One child of the tree restarts; its partitions come back to it, and nothing is lost."""
+    async with (
+        daemon(nats_server.url, name="a") as first,
+        daemon(nats_server.url, name="b") as second,
+    ):
+        await shared(first, second)
+        await begin(first)
+        before = first.daemon.parts.owner
+
+        async def fail() -> None:
+            raise RuntimeError("a defect")
+
+        before._start_soon(fail)
+        await until(lambda: first.daemon.parts.owner is not before)
+        await shared(first, second)
+        await finish(second)
+        tree = first.daemon.tree()
+        assert tree is not None
+        restarts = {each.id: each.restarts for each in tree.children}
+        assert (restarts["store"], restarts["workflows"]) == (0, 1)
 
 
 async def test_a_daemon_gets_ready_though_its_first_partitions_are_taken_from_it(

@@ -22,8 +22,6 @@ class Checkpoint(NamedTuple):
 
     position: int = 1
     mark: int = 0
-    packed: int = 0
-    """Above every pack that the mark relies on."""
     listed: int = NOWHERE
     """The lowest cause of an unsettled effect."""
 
@@ -51,7 +49,6 @@ class Owner(NamedTuple):
     current: bool = False
     """Whether the checkpoint is still the one that it knows."""
     mark: int = 0
-    packed: int = 0
     pass_: Pass | None = None
 
 
@@ -99,6 +96,12 @@ def readable(state: State, low: int = 0, top: int | None = None) -> Seqs:
         elif message[0] in MINE:
             found.add(seq)
     return frozenset(found)
+
+
+def packed(state: State) -> Seqs:
+    """Return the copies in all packs."""
+    packs = (cast("Seqs", each[1]) for each in state.log[state.floor :] if each[0] == "pack")
+    return frozenset[int]().union(*packs)
 
 
 def portion(state: State, low: int, top: int) -> tuple[Seqs, int]:

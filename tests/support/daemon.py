@@ -62,9 +62,11 @@ class Api:
         fields.setdefault("wait_s", WAIT_S)
         return await self("run.start", workflow=workflow, input=value, **fields)
 
-    async def ended(self, instance: str) -> Any:
+    async def ended(self, instance: str, *, answer_s: float = 2.0) -> Any:
         """Return the view of an instance when it has ended or is blocked."""
-        return await self.view_when(instance, lambda view: view["status"] in FINAL)
+        return await self.view_when(
+            instance, lambda view: view["status"] in FINAL, answer_s=answer_s
+        )
 
     async def waits(self, instance: str, kind: str, *, times: int = 1) -> Any:
         """Return the view of an instance when it waits for so many things of a kind."""
@@ -73,14 +75,16 @@ class Api:
             lambda view: sum(each["kind"] == kind for each in view.get("waiting", ())) >= times,
         )
 
-    async def view_when(self, instance: str, holds: Callable[[Any], object]) -> Any:
+    async def view_when(
+        self, instance: str, holds: Callable[[Any], object], *, answer_s: float = 2.0
+    ) -> Any:
         """Return the view of an instance as soon as something holds of it."""
         view: Any = None
         with trio.move_on_after(WAIT_S):
             while True:
                 try:
                     # Not for long: among several daemons the one that was asked may be frozen.
-                    view = await self("run.show", id=instance, answer_s=2.0)
+                    view = await self("run.show", id=instance, answer_s=answer_s)
                     if holds(view):
                         return view
                 except (MovantError, LookupError) as error:  # not there yet, or waits for nothing

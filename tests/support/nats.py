@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import suppress
@@ -145,8 +146,16 @@ class NatsServer:
 
     def freeze(self) -> None:
         """Halt the process (SIGSTOP): connections stay open and nobody answers."""
+        if self._frozen:
+            return
         os.kill(self.pid, signal.SIGSTOP)
         self._frozen = True
+        # On a busy machine its threads go on for a moment, and one may still answer.
+        deadline = time.monotonic() + STOP_S_MAX
+        while sys.platform == "linux" and self.running and time.monotonic() < deadline:
+            if os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOHANG):
+                return
+            time.sleep(_POLL_S / 10)  # noqa: TID251 - a millisecond or two, outside of trio
 
     def thaw(self) -> None:
         """Let a frozen process go on (SIGCONT)."""
