@@ -2,7 +2,7 @@
 
     pass:   wait for records under way -> chunk, chunk, … up to the folded positions
     chunk:  read -> look up records -> complete -> is all still there? -> packs (MAIL),
-            bundles (ARCHIVE) -> marks -> purge
+            bundles (ARCHIVE) -> marks; after some of them, and at the end: purge
 
 The order is the safety: a mark is raised only when every copy is acknowledged, and the prefix
 is purged up to the least mark that is stored. A pass that ends anywhere is begun again from the
@@ -52,6 +52,8 @@ FAILED_S: Final = 60.0
 """Pause after a defect: workflows go on without a collector for long."""
 PURGE_S: Final = 5.0
 """How often the floor is looked at while marks of others hold it down."""
+PURGED_CHUNKS: Final = 4
+"""So many chunks are purged at once: writes to MAIL wait some 100 ms, however few they are."""
 STUCK_S: Final = 300.0
 """So long after a pass was due MAIL has been purged a little, or a person has to look."""
 
@@ -113,6 +115,7 @@ class Collector:
         self._looked_at = 0.0
         self._first = 0
         self._left_all = 0
+        self._imported = 0
         self._due_since = inf
         self._held_by = ""
         self._passes = self._scanned = self._packed = self._bundled = 0
@@ -235,7 +238,10 @@ class Collector:
             due = [each for each in able if each.mark < end <= limits[each]]
             await self._collect_chunk(mark, end, due)
             chunks += 1
+            if chunks % PURGED_CHUNKS == 0:
+                await self.purge()
         if chunks:
+            await self.purge()
             self._passes += 1
             state = await self.state()
             self._left = _above(state, territory.owned())
@@ -271,7 +277,7 @@ class Collector:
             await territory.set_marks(dict.fromkeys(ours, (chunk.end, chunk.newest_at)))
         finally:
             territory.resume(orphans)
-        await self.purge(chunk.imported)
+        self._imported = max(self._imported, chunk.imported)
 
     # Keeping.
 
@@ -396,7 +402,7 @@ class Collector:
 
     # Purging.
 
-    async def purge(self, imported: int = 0) -> None:
+    async def purge(self) -> None:
         """Purge what no partition needs any more, and firings of timers that MAIL has."""
         floor = await self._territory.floor()
         self._held_by = floor.held_by
@@ -405,9 +411,10 @@ class Collector:
             self._purged += purged
             self._left_all = max(self._left_all - purged, 0)
             self._risen(floor.seq)
-        if imported:
-            firings = {"filter": "movant.fired.>", "seq": imported + 1}
+        if self._imported:
+            firings = {"filter": "movant.fired.>", "seq": self._imported + 1}
             await self._purging.purge("TIMERS", firings)
+            self._imported = 0
 
     async def _waiting(self, something: Awaitable[None]) -> None:
         """Wait for something; that is no time in which we were busy."""

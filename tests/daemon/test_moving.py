@@ -151,7 +151,8 @@ class Load:
                 history = await api("run.history", id=each)
                 kinds = [entry["kind"] for entry in history["entries"]]
                 assert kinds[0] == "start", (each, kinds)
-                assert kinds.count("reply") == STEPS, (each, kinds)
+                # Who took over, or met no leader, may have asked again with the same key.
+                assert kinds.count("reply") >= STEPS, (each, kinds)
         items = [{"id": each, "input": {"steps": STEPS}} for each in self.ended]
         again = await apis[0]("run.start_many", workflow="probe.steps", items=items)
         assert not any(each["created"] for each in again["results"])
