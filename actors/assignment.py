@@ -86,10 +86,6 @@ class Assignment:
                 await self._again.wait()
             self._again = trio.Event()
 
-    def look_soon(self) -> None:
-        """Look again at once: something has changed."""
-        self._again.set()
-
     def lost(self, partition: int) -> None:
         """Take the news that somebody else's marker was read in a partition of ours."""
         # Not from here: a reader is in the middle of a batch.
