@@ -17,7 +17,7 @@ def test_nothing_is_lost_when_a_daemon_and_a_server_are_killed(nats_binary: str)
     """Exit code 0 says that all orders ended right; the story tells who was killed."""
     command = [sys.executable, "-m", "examples.cluster.demo", "--daemons", "2"]
     ended = subprocess.run(
-        [*command, "--orders", "40", "--calm", "1"],
+        [*command, "--calm", "1"],
         cwd=ROOT,
         capture_output=True,
         text=True,
