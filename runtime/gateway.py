@@ -21,8 +21,10 @@ from protocols.errors import (
     BadValueError,
     InternalError,
     MovantError,
+    NoRespondersError,
     NotFoundError,
     OverloadedError,
+    UnavailableError,
 )
 from protocols.ports import Frame, Outgoing
 from runtime.api_daemon import DaemonQueries
@@ -44,6 +46,10 @@ log = structlog.get_logger()
 Handler = Callable[[Any], Awaitable[msgspec.Struct]]
 PEER: Final = "peer:"
 """Prefix of the verbs that only daemons ask; no subject of a client's can contain it."""
+_NO_LEADER: Final = UnavailableError(
+    "nobody at the NATS server stores what this needs",
+    hint="a cluster elects a new leader within seconds: try again; movant doctor looks at it",
+)
 _TO_ALL: Final = subjects.peer(subjects.PEERS, "")
 
 
@@ -153,6 +159,8 @@ class Gateway:
                 raise OverloadedError("the answer is too large", hint="ask for fewer rows")
             if frame.reply:
                 self._transport.publish(Outgoing(frame.reply, payload))
+        except NoRespondersError:  # of JetStream: to the caller it would say that we are not there
+            self._refuse(frame, _NO_LEADER)
         except MovantError as error:
             self._refuse(frame, error)
         except Exception as error:  # a defect in one handler stops no other

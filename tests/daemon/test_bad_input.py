@@ -411,3 +411,17 @@ async def test_what_a_service_answers_wrongly_fails_the_step_and_nothing_else(
         assert odd["status"] == huge["status"] == "failed"
         assert odd["failure"]["kind"] == "error"
         assert huge["failure"]["kind"] == "oversized"
+
+
+async def test_a_stream_that_nobody_serves_is_not_an_absent_daemon(
+    nats_server: NatsServer,
+) -> None:
+    """A cluster without a leader answers like that; whoever asked may try again."""
+    async with daemon(nats_server.url) as movant:
+        with Raw(nats_server.url) as raw:
+            raw.ask("$JS.API.STREAM.DELETE.KV_movant_definitions")
+        with pytest.raises(errors.UnavailableError) as refused:
+            await movant("run.start", workflow="not.known", id="a")
+
+    assert type(refused.value) is errors.UnavailableError
+    assert "elects a new leader" in refused.value.hint
