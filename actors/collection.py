@@ -68,7 +68,7 @@ def pressure(messages: int, left: int, settings: Settings) -> float:
 def is_old(messages: int, left: int, settings: Settings, *, oldest_ns: int, now_ns: int) -> bool:
     """Tell whether MAIL has to be collected whatever its size.
 
-    Records must not expire before the histories that they close have left MAIL.
+    A record is forgotten when MAIL was purged twice since: twice in the time that it is kept.
     """
     old_ns = settings.finished_s * 500_000_000
     return bool(old_ns and oldest_ns) and now_ns - oldest_ns > old_ns and messages > left

@@ -27,8 +27,9 @@ import trio
 from actors import collection, packs
 from actors.archive import Archive
 from actors.collection import Fate, Settings
-from actors.direct_reader import CONTINUED, DirectReader, nanoseconds
+from actors.direct_reader import CONTINUED, DirectReader
 from actors.fates import Fates, Key
+from actors.forgetting import Sweeps
 from actors.generations import newest_generation
 from actors.inbound import DeadLetter, Delivery, Letter, parse
 from actors.packs import Copy
@@ -42,6 +43,7 @@ from actors.territory import Territory
 from actors.writing import Writing
 from protocols import subjects
 from protocols.errors import MovantError, UnavailableError
+from protocols.events import from_time
 from protocols.mail import Start
 from protocols.ports import Clock
 from protocols.tokens import KeyRing
@@ -91,6 +93,7 @@ class Collector:
         mailboxes: DirectReader,
         archive: Archive,
         settings: Settings,
+        sweeps: Sweeps,
         *,
         partitions: int,
         packs_writer: StreamWriter,
@@ -104,6 +107,7 @@ class Collector:
         self._mailboxes = mailboxes
         self._archive = archive
         self._settings = settings
+        self._sweeps = sweeps
         self._scan = Scan(mailboxes, territory, settings, self._pause, partitions)
         self._fates = Fates(mailboxes, self._pause, partitions)
         self._packs = packs_writer
@@ -175,7 +179,7 @@ class Collector:
             self._busy = min(1.0, settings.busy_max * full)
             await self.collect()
             return
-        oldest_ns = nanoseconds(state.first_ts) if state.messages else 0
+        oldest_ns = from_time(state.first_ts) if state.messages else 0
         now_ns = self._clock.now_ns()
         if collection.is_old(waiting, self._left, settings, oldest_ns=oldest_ns, now_ns=now_ns):
             await self.collect(rest=True)
@@ -187,17 +191,18 @@ class Collector:
 
     async def state(self) -> State:
         """Return the state of MAIL."""
-        state = await self._purging.state()
+        state = await self._purging.state("MAIL")
         if state.first_seq > self._first:
             self._left_all = state.messages if self._first else 0
-            self._risen(state.first_seq)
+            self._risen(state)
         return state
 
-    def _risen(self, first: int) -> None:
-        """Note that nothing below ``first`` is left."""
-        self._first = first
+    def _risen(self, state: State) -> None:
+        """Note that nothing is left below the first sequence."""
+        self._first = state.first_seq
         self._due_since = inf
-        self._territory.purged(first)
+        self._territory.purged(state.first_seq)
+        self._sweeps.note(state, self._clock.now_ns())
 
     async def collect(self, *, rest: bool = False) -> None:
         """Do one pass over what is folded, in whole chunks, with ``rest`` to its end.
@@ -326,15 +331,11 @@ class Collector:
     ) -> None:
         """Write bundles, and return when they are stored."""
         archiving = Writing(self._bundles)
-        # Longer than the records, so that none is left without its history.
-        ttl_s = self._settings.finished_s * 2
         for number, histories in bundles.items():
             for group in bundle_groups(histories):
                 for sealed in await trio.to_thread.run_sync(packs.seal_bundle, group):
                     if self._territory.holds(ours[number]):
-                        await archiving.write(
-                            bundled(number, chunk.end - 1, min(group), sealed, ttl_s=ttl_s)
-                        )
+                        await archiving.write(bundled(number, chunk.end - 1, min(group), sealed))
                 await self._pause()
         await archiving.done()
         for number, histories in bundles.items():
@@ -410,7 +411,7 @@ class Collector:
             purged = await self._purging.purge("MAIL", {"seq": floor.seq})
             self._purged += purged
             self._left_all = max(self._left_all - purged, 0)
-            self._risen(floor.seq)
+            self._risen(await self._purging.state("MAIL"))
         if self._imported:
             firings = {"filter": "movant.fired.>", "seq": self._imported + 1}
             await self._purging.purge("TIMERS", firings)

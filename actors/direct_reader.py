@@ -8,7 +8,6 @@ leader's: an answer that contains message S contains everything below it (hazard
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final, Self
 
 import msgspec
@@ -18,6 +17,7 @@ from actors.inbound import Delivery
 from actors.packs import is_pack
 from protocols import headers as h
 from protocols.errors import OversizedError, UnavailableError, UnknownOutcomeError
+from protocols.events import from_time, to_time
 from protocols.ports import Frame, Outgoing, Subscription, Transport
 
 READ_S: Final = 5.0
@@ -34,7 +34,6 @@ CONTINUED: Final = "owner.continued"
 """What the subject of a record of a generation ends with."""
 PAUSE_S: Final = (0.0, 0.1, 0.5)
 """Before each try. A server that has just died is asked in vain until the others know it."""
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class _Counts(msgspec.Struct):
@@ -288,6 +287,16 @@ class DirectReader:
             )
         )[0]
 
+    async def since(self, moment: int) -> Delivery | None:
+        """Return the first message that was stored at a time or later, or None.
+
+        ``moment`` is in nanoseconds since 1970.
+        """
+        found, _, _ = await self._get(
+            {"start_time": to_time(moment), "next_by_subj": ">", "batch": 1}
+        )
+        return found[0] if found else None
+
     async def _get(self, request: dict[str, Any]) -> tuple[list[Delivery], int, int]:
         """Ask once; ask again a few times when the answer is incomplete.
 
@@ -370,7 +379,7 @@ def _delivery(frame: Frame) -> Delivery:
     raw = frame.headers
     return Delivery(
         int(_own(raw, b"\r\nNats-Sequence: ")),
-        nanoseconds(_own(raw, b"\r\nNats-Time-Stamp: ").decode()),
+        from_time(_own(raw, b"\r\nNats-Time-Stamp: ").decode()),
         _own(raw, b"\r\nNats-Subject: ").decode("utf-8", "backslashreplace"),
         raw,
         frame.payload,
@@ -381,11 +390,3 @@ def _own(raw: bytes, name: bytes) -> bytes:
     """Return what the server says: its lines are behind those that were stored, which may lie."""
     start = raw.rindex(name) + len(name)
     return raw[start : raw.index(b"\r\n", start)]
-
-
-def nanoseconds(text: str) -> int:
-    """Return nanoseconds since 1970 of an RFC 3339 time in UTC with up to nine decimals."""
-    whole, _, fraction = text.removesuffix("Z").partition(".")
-    moment = datetime.fromisoformat(whole).replace(tzinfo=UTC)
-    seconds = (moment - _EPOCH).days * 86_400 + (moment - _EPOCH).seconds
-    return seconds * 1_000_000_000 + int(fraction.ljust(9, "0")[:9] or "0")

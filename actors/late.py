@@ -33,12 +33,11 @@ log = structlog.get_logger()
 
 
 class Late:
-    """Deals with late messages. ``event_lines`` are header lines for its events."""
+    """Deals with late messages."""
 
-    def __init__(self, mail: StreamWriter, events: StreamWriter, *, event_lines: str = "") -> None:
+    def __init__(self, mail: StreamWriter, events: StreamWriter) -> None:
         self._mail = mail
         self._events = events
-        self._event_lines = event_lines.encode()
         self.counts: Counter[str] = Counter()
         """Late messages by kind."""
 
@@ -65,7 +64,7 @@ class Late:
         )
         lines, payload = to_wire(event)
         subject = subjects.event(record.workflow, record.id, LATE)
-        return Outgoing(subject, payload, encode(lines) + self._event_lines)
+        return Outgoing(subject, payload, encode(lines))
 
 
 def answer(record: ArchiveRecord, start: Start, parent: Parent) -> Outgoing:

@@ -9,7 +9,6 @@ by whoever receives it. ``settled`` is told when the server has acknowledged.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -33,7 +32,7 @@ from protocols.effects import (
     Spawn,
 )
 from protocols.errors import AlreadyExistsError, InternalError, MovantError
-from protocols.events import SOURCE_PREFIX, TYPE_PREFIX, TYPE_VERSION, percent_encode
+from protocols.events import SOURCE_PREFIX, TYPE_PREFIX, TYPE_VERSION, percent_encode, to_time
 from protocols.failure import Failure
 from protocols.mail import Parent
 from protocols.ports import Outgoing
@@ -76,17 +75,10 @@ class Outbox:
         spawning: Spawning,
         *,
         position: Callable[[int], int],
-        finished_s: int = 0,
-        events_s: int = 0,
     ) -> None:
-        """Take ``position`` of a partition, and how long records and events are kept.
-
-        Those are seconds, 0 for ever.
-        """
+        """Take ``position``, which returns that of a partition."""
         self._spawning = spawning
         self._position = position
-        self._record_ttl = ttl(finished_s)
-        self._event_ttl = ttl(events_s)
         self._recording: dict[int, None] = {}
         self._recorded = 0
         self._mail = writers["MAIL"]
@@ -175,8 +167,7 @@ class Outbox:
             f"Content-Type: application/json\r\nce-specversion: 1.0\r\n"
             f"ce-id: {percent_encode(event_id)}\r\nce-type: {TYPE_PREFIX}{kind}{TYPE_VERSION}\r\n"
             f"ce-source: {SOURCE_PREFIX}{workflow}\r\nce-subject: {instance}\r\n"
-            f"ce-time: {rfc3339(at)}\r\nce-datacontenttype: application/json\r\n"
-            f"{self._event_ttl}"
+            f"ce-time: {to_time(at)}\r\nce-datacontenttype: application/json\r\n"
         )
         return Outgoing(subjects.event(workflow, instance, kind), payload, lines.encode())
 
@@ -212,7 +203,7 @@ class Outbox:
             Outgoing(
                 subjects.done(actor.partition, actor.id),
                 msgspec.json.encode(record),
-                b"Nats-Expected-Last-Subject-Sequence: 0\r\n" + self._record_ttl.encode(),
+                b"Nats-Expected-Last-Subject-Sequence: 0\r\n",
             ),
             archived,
         )
@@ -258,23 +249,11 @@ def lifecycle(actor: WorkflowActor, kind: str) -> LifecycleData:
 def schedule(partition: int, instance: str, name: str, due: int, payload: bytes) -> Outgoing:
     """Return the message that arms a timer. ``due`` is in nanoseconds since 1970."""
     lines = (
-        f"Nats-Schedule: @at {rfc3339(due)}\r\n"
+        f"Nats-Schedule: @at {to_time(due)}\r\n"
         f"Nats-Schedule-Target: {subjects.fired(partition, instance, name)}\r\n"
         f"Nats-Schedule-TTL: {FIRED_TTL_S}s\r\n"
     )
     return Outgoing(subjects.timer(partition, instance, name), payload, lines.encode())
-
-
-def ttl(seconds: int) -> str:
-    """Return the header line by which the server forgets a message after so long; 0: never."""
-    return f"Nats-TTL: {seconds}s\r\n" if seconds else ""
-
-
-def rfc3339(moment: int) -> str:
-    """Return nanoseconds since 1970 as RFC 3339 text in UTC."""
-    seconds, fraction = divmod(moment, 1_000_000_000)
-    whole = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{whole}.{fraction:09d}Z"
 
 
 def first_of(instance: str, partitions: int) -> bytes:
@@ -309,4 +288,4 @@ def _ignore(_: int, error: MovantError | None) -> None:
         log.warning("event.lost", reason=str(error))
 
 
-__all__ = ["Outbox", "first_of", "is_first", "lifecycle", "rfc3339", "schedule", "ttl"]
+__all__ = ["Outbox", "first_of", "is_first", "lifecycle", "schedule"]

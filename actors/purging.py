@@ -1,4 +1,4 @@
-"""Purging: what the leader of MAIL says of the stream, and the removal of its beginning."""
+"""Purging: what the leader of a stream says of it, and the removal of its beginning."""
 
 from __future__ import annotations
 
@@ -58,15 +58,15 @@ class Purging:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    async def state(self) -> State:
-        """Return the state of MAIL."""
-        state = _info_decoder.decode(await self._request("STREAM.INFO.MAIL", {})).state
+    async def state(self, stream: str) -> State:
+        """Return the state of a stream."""
+        state = _info_decoder.decode(await self._request(f"STREAM.INFO.{stream}", {})).state
         if state is None:
-            raise UnavailableError("MAIL does not tell its state")
+            raise UnavailableError(f"{stream} does not tell its state")
         return state
 
     async def next(self, filter_subject: str, after: int) -> int:
-        """Return the sequence of the first message of a filter above ``after``; 0: none."""
+        """Return the sequence of MAIL's first message of a filter above ``after``; 0: none."""
         request = {"seq": after + 1, "next_by_subj": filter_subject}
         found = _stored_decoder.decode(await self._request("STREAM.MSG.GET.MAIL", request))
         if found.message is not None:

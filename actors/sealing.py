@@ -48,12 +48,10 @@ def bundle_groups(histories: Mapping[str, list[Copy]]) -> Iterator[dict[str, lis
         yield group
 
 
-def bundled(partition: int, through: int, first: str, sealed: Sealed, *, ttl_s: int) -> Outgoing:
-    """Return a message of a bundle, kept for so many seconds (0: for ever)."""
+def bundled(partition: int, through: int, first: str, sealed: Sealed) -> Outgoing:
+    """Return a message of a bundle."""
     return Outgoing(
-        subjects.bundle(partition, through, first, sealed.digest),
-        sealed.payload,
-        _CREATE + (b"Nats-TTL: %ds\r\n" % ttl_s if ttl_s else b""),
+        subjects.bundle(partition, through, first, sealed.digest), sealed.payload, _CREATE
     )
 
 

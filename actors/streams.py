@@ -6,8 +6,7 @@ and because it has a source its duplicate window may be 0: a stranger's message 
 nobody's reply. Timers live in TIMERS, to which only daemons publish; MAIL imports their
 firings. (reference: hazards F1, F2; nats-server 2.15.1.)
 
-A stream that exists with other settings is refused, never overwritten. One exception: where the
-only differences are settings as a former version made them (``FORMER``), they are updated.
+A stream that exists with other settings is refused, never overwritten.
 """
 
 from __future__ import annotations
@@ -44,12 +43,6 @@ log = structlog.get_logger()
 
 Configuration = dict[str, Any]
 Result = TypeVar("Result")
-
-FORMER: Final[Mapping[tuple[str, str], Any]] = {
-    ("EVENTS", "allow_msg_ttl"): False,
-    ("ARCHIVE", "allow_msg_ttl"): False,
-}
-"""By stream and setting, what 0.1 created: events and finished runs were kept for ever."""
 
 _BASE: Final[Configuration] = {
     "retention": "limits",
@@ -117,7 +110,6 @@ def wanted(*, partitions: int, replicas: int, mail_bytes_max: int = -1) -> list[
             "discard": "old",
             "max_bytes": -1,
             "allow_atomic": True,
-            "allow_msg_ttl": True,
             "deny_delete": False,
             "num_replicas": replicas,
         },
@@ -126,7 +118,6 @@ def wanted(*, partitions: int, replicas: int, mail_bytes_max: int = -1) -> list[
             "name": "ARCHIVE",
             "subjects": ["movant.done.>"],
             "discard": "new",
-            "allow_msg_ttl": True,
             "deny_delete": True,
             "allow_atomic": True,
             "num_replicas": replicas,
@@ -200,9 +191,6 @@ async def _ensure(transport: Transport, configuration: Configuration) -> None:
     if "config" in found:
         have = found["config"]
         if problems := differences(configuration, have):
-            if older := former(configuration, have):
-                await _upgrade(transport, name, have, older)
-                return
             raise ConfigurationError(
                 f"stream {name} differs from what movant needs: {'; '.join(problems)}",
                 hint="it is never changed behind your back: rename or remove it, or give this"
@@ -250,32 +238,6 @@ async def _overlapping(transport: Transport, configuration: Configuration) -> li
     for subject in configuration["subjects"]:
         found.update(dict.fromkeys(await streams_on(transport, subject)))
     return [name for name in found if name != configuration["name"]]
-
-
-def former(want: Mapping[str, Any], have: Mapping[str, Any]) -> Configuration:
-    """Return the settings to update when nothing else differs from a former version's."""
-    name = want["name"]
-    older = {
-        key: value
-        for key, value in want.items()
-        if (name, key) in FORMER and have.get(key, _zero(value)) == FORMER[name, key] != value
-    }
-    return older if older and not differences(want, {**have, **older}) else {}
-
-
-async def _upgrade(
-    transport: Transport, name: str, have: Mapping[str, Any], older: Configuration
-) -> None:
-    """Change what a former version created otherwise. Raises ConfigurationError."""
-    updated = await _api(transport, f"STREAM.UPDATE.{name}", {**have, **older})
-    if error := updated.get("error"):
-        if error.get("err_code") in ERR_NOT_NOW:
-            raise UnavailableError(f"stream {name}: {error.get('description')}")
-        raise ConfigurationError(
-            f"stream {name} cannot be upgraded: {error.get('description')}",
-            hint="movant needs nats-server 2.14 or newer, and the right to update its streams",
-        )
-    log.info("stream.upgraded", stream=name, settings=sorted(older))
 
 
 def differences(want: Mapping[str, Any], have: Mapping[str, Any]) -> list[str]:

@@ -176,6 +176,9 @@ class DaemonQueries:
         }
         if hasattr(parts, "collector"):
             counted = msgspec.structs.asdict(parts.collector.statistics())
+            counted |= {
+                f"forgotten_{key}": count for key, count in parts.forgetting.counts.items()
+            }
             counters |= {f"collector_{key}": float(value) for key, value in counted.items()}
         requests = parts.requests
         counters |= {

@@ -13,9 +13,9 @@ from typing import Any, Final, cast
 import msgspec
 
 from actors import neighbours, streams
-from actors.direct_reader import nanoseconds
 from protocols.api import Finding, Findings
 from protocols.errors import MovantError, UnavailableError
+from protocols.events import from_time
 from protocols.ports import Outgoing
 from runtime import permissions
 from runtime.bridge.transport import NatsTransport
@@ -157,7 +157,7 @@ async def _server_time(transport: NatsTransport) -> int:
     if "ts" not in told:
         return 0
     # As of now: the answer was written half a round trip ago.
-    return nanoseconds(told["ts"]) + (time.time_ns() - before) // 2
+    return from_time(told["ts"]) + (time.time_ns() - before) // 2
 
 
 async def _ask(transport: NatsTransport, subject: str) -> dict[str, Any]:

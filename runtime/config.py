@@ -96,9 +96,9 @@ class RetentionConfig(Section, frozen=True, kw_only=True):
     busy_max: Annotated[float, Meta(gt=0, le=1)] = 0.3
     """Part of the daemon's time that collecting may take."""
     finished_s: Annotated[int, Meta(ge=0)] = 30 * 86_400
-    """How long the record and history of a finished run are kept; 0: for ever."""
+    """How long the record and history of a finished run are kept at least; 0: for ever."""
     events_s: Annotated[int, Meta(ge=0)] = 7 * 86_400
-    """How long events are kept; 0: for ever."""
+    """How long events are kept at least; 0: for ever."""
     orphan_s: Seconds = 86_400.0
     """After this, messages to a run that was never started are dead letters."""
 

@@ -40,7 +40,7 @@ from actors.leases import Leases
 from actors.local import LocalService, RunLocal
 from actors.markers import mark
 from actors.neighbours import refuse_captors
-from actors.outbox import Outbox, ttl
+from actors.outbox import Outbox
 from actors.owner import Owner
 from actors.packing import pack
 from actors.readers import Readers
@@ -309,7 +309,6 @@ class Daemon:
     async def _workflows(self, *, task_status: ChildStatus) -> None:
         """Recover and host instances."""
         parts, config = self.parts, self.config
-        retention = config.retention
         async with (
             DirectReader(parts.transport, "MAIL", replicas=config.replicas) as mailboxes,
             DirectReader(parts.transport, "ARCHIVE") as archived,
@@ -355,11 +354,8 @@ class Daemon:
                     nursery.start_soon,
                 ),
                 position=owner.partitions.known_to,
-                finished_s=retention.finished_s,
-                events_s=retention.events_s,
             )
-            events_ttl = ttl(retention.events_s)
-            late = Late(parts.writers["MAIL"], parts.writers["EVENTS"], event_lines=events_ttl)
+            late = Late(parts.writers["MAIL"], parts.writers["EVENTS"])
             owner.wire(parts.requests, outbox, late)
             dead = DeadLetters(parts.writers["DEAD"])
             intake = parts.intake = Intake(

@@ -8,6 +8,7 @@ from actors.collector import Collector
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
 from actors.ferry import Ferry
+from actors.forgetting import Forgetting
 from actors.intake import Intake
 from actors.kv_definitions import KvDefinitionStore
 from actors.leases import Leases
@@ -48,5 +49,6 @@ class Parts:
     archive: Archive
     outbox: Outbox
     collector: Collector
+    forgetting: Forgetting
     ferry: Ferry
     """Only with replicas."""

@@ -12,6 +12,8 @@ from actors.checkpoint import Checkpoint
 from actors.collection import Settings
 from actors.collector import Collector
 from actors.dead_letters import envelope
+from actors.direct_reader import DirectReader
+from actors.forgetting import Forgetting, Sweeps
 from actors.inbound import DeadLetter
 from actors.kv import Kv
 from actors.markers import mark
@@ -127,7 +129,7 @@ async def collect(daemon: Daemon, *, task_status: ChildStatus) -> None:
         for each in dead:
             await _written(letters, envelope(each))
 
-    purging = Purging(parts.transport)
+    purging, sweeps = Purging(parts.transport), Sweeps()
     parts.collector = Collector(
         purging,
         daemon.clock,
@@ -142,16 +144,29 @@ async def collect(daemon: Daemon, *, task_status: ChildStatus) -> None:
             orphan_s=retention.orphan_s,
             finished_s=retention.finished_s,
         ),
+        sweeps,
         partitions=config.partitions,
         packs_writer=packs,
         bundle_writer=bundles,
         dead=bury,
     )
-    async with trio.open_nursery() as nursery:
+    async with (
+        DirectReader(parts.transport, "ARCHIVE") as archive,
+        DirectReader(parts.transport, "EVENTS") as events,
+        trio.open_nursery() as nursery,
+    ):
+        parts.forgetting = Forgetting(
+            purging,
+            daemon.clock,
+            sweeps,
+            {"ARCHIVE": archive, "EVENTS": events},
+            {"ARCHIVE": retention.finished_s, "EVENTS": retention.events_s},
+        )
         await nursery.start(packs.run)
         await nursery.start(bundles.run)
         if retention.enabled:
             nursery.start_soon(parts.collector.run)
+            nursery.start_soon(parts.forgetting.run)
         task_status.started()
 
 

@@ -33,6 +33,8 @@ pytestmark = pytest.mark.server
 
 PARTITIONS = 4
 CHUNK = 16
+KEPT_S = 3.2
+"""After this, what is kept for a second is old, also for a clock that is 2 s behind."""
 
 
 def by_hand(**changes: Any) -> dict[str, Any]:
@@ -890,7 +892,51 @@ async def test_what_a_stale_owner_wrote_stays_void_without_its_markers(
     assert ended["result"] == [0]
 
 
-async def test_a_small_mail_is_collected_before_its_records_expire(
+async def test_a_record_stays_until_nothing_in_mail_needs_it(nats_server: NatsServer) -> None:
+    """However old it is: MAIL has to be purged past all that stood there when it was bundled."""
+    async with daemon(nats_server.url, **by_hand(finished_s=1, events_s=1)) as movant:
+        parts = movant.daemon.parts
+        await movant.run("probe.echo", 1, id="ended")
+        await fill(movant, 20)  # one record alone would not be worth it
+        await trio.sleep(KEPT_S)
+        await collected(movant, "ended")
+        await parts.forgetting.look()
+        early = (await movant("run.show", id="ended"))["status"]
+        await fill(movant)
+        await collect(movant)
+        await parts.forgetting.look()
+        with pytest.raises(MovantError, match="no instance"):
+            await movant("run.show", id="ended")
+        with Raw(nats_server.url) as raw:
+            left = raw.subjects("MAIL", mailbox("ended", partition_of("ended", PARTITIONS)))
+            events = raw.subjects("EVENTS", "movant.event.*.ended.*")
+        counts = (await movant("status"))["counters"]
+        again = await movant.run("probe.echo", 2, id="ended")
+
+    assert early == "completed"
+    assert left == events == {}
+    assert counts["collector_forgotten_archive"] >= 1
+    assert counts["collector_forgotten_events"] >= 2
+    assert again["result"] == 2
+
+
+async def test_what_has_to_be_kept_for_ever_is_kept(nats_server: NatsServer) -> None:
+    """0 seconds are no time at which something is old enough."""
+    async with daemon(nats_server.url, **by_hand(finished_s=0, events_s=0)) as movant:
+        await movant.run("probe.echo", 1, id="ended")
+        await trio.sleep(KEPT_S)
+        await collected(movant, "ended")
+        await collected(movant, "ended")
+        await movant.daemon.parts.forgetting.look()
+        shown = await movant("run.show", id="ended")
+        with Raw(nats_server.url) as raw:
+            events = raw.subjects("EVENTS", "movant.event.*.ended.*")
+
+    assert shown["status"] == "completed"
+    assert len(events) == 2
+
+
+async def test_a_small_mail_is_collected_while_its_records_are_kept(
     nats_server: NatsServer,
 ) -> None:
     """However little there is: half of the time that records are kept is the latest."""

@@ -16,6 +16,8 @@ What is claimed, in every reachable state:
     one outcome   so a message behind the end, or a repeated start, never makes it run again
     effects       the record and the event come to the world, in peace
     no garbage    in peace everything of an instance that ended is purged
+    no return     when its record is forgotten nothing of an instance stands in the mailbox: it
+                  would be taken for one that has not ended
 
 A pass waits for the records that are under way, reads from the mark to a top, decides, writes,
 raises the mark in memory; the mark is stored with the checkpoint, and the stream is purged to
@@ -31,7 +33,7 @@ the stored one. What the code calls a chunk is a pass here.
     12 steps  absence at the leader, floor at the end, look-up, marker below
     13 steps  by evidence, whole history
     14 steps  claim, first that has it
-    15 steps  compare and set, covering pack, from the archive
+    15 steps  compare and set, covering pack, from the archive, swept twice
     19 steps  below the position
     20 steps  whole read
 
@@ -54,6 +56,8 @@ the stored one. What the code calls a chunk is a pass here.
   own, with what A knew to be open left out.
 - *covering pack*: between two portions of a read everything is purged; the first portion had a
   pack that reaches less far.
+- *swept twice*: a pass copies X forward, the next one bundles it and MAIL is purged up to there.
+  The pack stands above; without its record X would be copied forward for ever.
 - *absence at the leader*: one portion comes from the leader, the second from a replica that does
   not have the pack yet.
 
@@ -62,8 +66,8 @@ had unsettled effects: as good, but a pass could not be cut into small steps. Th
 for records makes look-ups shorter; with *by evidence* it is not needed for safety.
 
 Bound of the test, with all rules and one pack: two owners one after the other, with reads,
-193,314 states; two that overlap, 174,553; three of which the second cannot fold, 177,095; pins,
-69,140; replicas, 11,574; one owner, two packs, a late message, 154,507: 45 s together.
+196,444 states; two that overlap, 176,544; three of which the second cannot fold, 183,858; pins,
+69,140; replicas, 11,574; one owner, two packs, a late message, 160,627: 50 s together.
 ``python -m tests.models --bound 2`` adds two overlapping owners with reads, with a late message,
 with two packs, three owners one after the other, pins with reads, and replicas with a late
 message (135,011 states, with two packs more): about a million states and one to three minutes
@@ -125,6 +129,7 @@ RULES: Final[Mapping[str, str]] = {
     "absence at the leader": "that there is no record and no such pack only the leader can tell",
     "reads to its top": "a pass reads from a replica that has everything below its top",
     "floor at the end": "what is purged is asked after the last portion of a read",
+    "swept twice": "a record stays until all is purged that stood there when its end was",
 }
 
 
@@ -193,6 +198,9 @@ class Packs:
         """Return what is wrong: a lost message, a lost history, or a wrong fold."""
         if state.excess:
             return state.excess
+        if state.forgotten:
+            stands = readable(state) or packed(state)
+            return "the record of what stands in the mailbox is forgotten" if stands else ""
         whole = self.valid(state.log, 0)
         seen = readable(state)
         packs = (cast("Seqs", each[1]) for each in state.log if each[0] == "pack")
@@ -210,7 +218,7 @@ class Packs:
 
     def settled(self, state: State) -> bool:
         """Every effect is in the world."""
-        return state.event and state.record != NOWHERE
+        return state.event and (state.record != NOWHERE or state.forgotten)
 
     def collected(self, state: State) -> bool:
         """Nothing is stored of an instance that ended."""
@@ -249,6 +257,8 @@ class Packs:
 
     def steps(self, state: State) -> Iterator[Step[State]]:
         """Return everything that can happen next."""
+        if state.forgotten:
+            return
         peace = not any(each.phase in {MARKED, LOADED, ACTING} for each in state.owners)
         for index, owner in enumerate(state.owners):
             name = "ABC"[index]
@@ -281,13 +291,27 @@ class Packs:
             least = min(max(state.checkpoint.mark, state.other), len(state.log))
         if least > state.floor:
             purged = state._replace(floor=least)
+            if NOWHERE < state.record < least and state.swept == NOWHERE:
+                purged = purged._replace(swept=len(state.log))
             if self.bound.replicas:
                 purged = purged._replace(purges=(*state.purges, (len(state.log), least)))
             yield Step(("purged below", least), purged)
+        if self._may_forget(state):
+            forgotten = state._replace(record=NOWHERE, forgotten=True)
+            yield Step(("the record is forgotten",), forgotten, NONE)
         if self.on("tick") and not state.other:
             yield Step(("the other mark rises",), state._replace(other=HIGH))
         if self.bound.reads:
             yield from self._reads(state)
+
+    def _may_forget(self, state: State) -> bool:
+        """Tell whether a record may go, which is kept for longer than a pass or a read takes."""
+        under_way = any(each.pass_ for each in state.owners) or state.reader is not None
+        if state.record == NOWHERE or not state.event or under_way:
+            return False
+        if not self.on("swept twice"):
+            return state.floor > state.record
+        return state.swept != NOWHERE and state.floor > state.swept
 
     def _load(self, state: State, index: int) -> State:
         """Read the checkpoint; claim it, so that nobody else can replace it any more."""

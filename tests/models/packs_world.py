@@ -78,6 +78,9 @@ class State(NamedTuple):
     purges: tuple[tuple[int, int], ...] = ()
     """Length of the log and floor at each purge, where replicas are asked."""
     reader: Reader | None = None
+    swept: int = NOWHERE
+    """Length of the log when it was first purged past the record's position."""
+    forgotten: bool = False
     excess: str = ""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from actors.direct_reader import BATCH, DirectReader, nanoseconds
+from actors.direct_reader import BATCH, DirectReader
 from actors.kv import Kv
 from protocols.errors import AlreadyExistsError
 from protocols.subjects import mailbox, partition_of
@@ -104,13 +104,6 @@ async def test_the_last_of_each_subject(transport: NatsTransport, nats_server: N
 
     assert sorted(each.payload for each in found) == [b"4", b"5"]
     assert none == []
-
-
-def test_time_is_read_to_the_nanosecond() -> None:
-    """The server leaves out zeros at the end."""
-    assert nanoseconds("1970-01-01T00:00:01.5Z") == 1_500_000_000
-    assert nanoseconds("1970-01-02T00:00:00.000000001Z") == 86_400 * 10**9 + 1
-    assert nanoseconds("1970-01-01T00:00:00Z") == 0
 
 
 async def test_a_key_is_put_got_and_guarded_by_its_revision(transport: NatsTransport) -> None:

@@ -72,45 +72,6 @@ async def test_a_stream_with_other_settings_is_refused(
     assert after["config"] == created["config"]
 
 
-async def test_what_a_former_version_made_is_upgraded(nats_server: NatsServer) -> None:
-    """EVENTS and ARCHIVE kept everything for ever; with another difference they are refused."""
-    former = {"EVENTS": {"allow_msg_ttl": False}, "ARCHIVE": {"allow_msg_ttl": False}}
-    with Raw(nats_server.url) as raw:
-        for name, change in former.items():
-            made = json.dumps({**WANTED[name], **change}).encode()
-            raw.ask(f"$JS.API.STREAM.CREATE.{name}", made)
-        raw.ask("movant.done.1.kept", b"{}")
-        async with connect(nats_server.url, name="test", limits=QUICK) as transport:
-            await streams.ensure(transport, list(WANTED.values()))
-        configs = [raw.ask(f"$JS.API.STREAM.INFO.{name}")["config"] for name in former]
-        kept = raw.messages("ARCHIVE")
-        raw.ask("$JS.API.STREAM.DELETE.EVENTS")
-        other = {**WANTED["EVENTS"], "allow_msg_ttl": False, "discard": "new"}
-        raw.ask("$JS.API.STREAM.CREATE.EVENTS", json.dumps(other).encode())
-        async with connect(nats_server.url, name="test", limits=QUICK) as transport:
-            with pytest.raises(ConfigurationError, match="discard is"):
-                await streams.ensure(transport, list(WANTED.values()))
-
-    assert all(each["allow_msg_ttl"] for each in configs)
-    assert kept == 1
-
-
-async def test_a_record_expires_though_nobody_may_delete_it(
-    transport: NatsTransport, nats_server: NatsServer
-) -> None:
-    """ARCHIVE denies deletes, and the server forgets what has a TTL all the same."""
-    with Raw(nats_server.url) as raw:
-        raw.ask("movant.done.1.short", b"{}", {"Nats-TTL": "1s"})
-        raw.ask("movant.done.1.long", b"{}", {"Nats-TTL": "3600s"})
-        denied = raw.ask("$JS.API.STREAM.MSG.DELETE.ARCHIVE", b'{"seq":2}')
-        await until(lambda: raw.messages("ARCHIVE") == 1)
-        left = raw.subjects("ARCHIVE", "movant.done.>")
-
-    assert transport.connected
-    assert "error" in denied
-    assert left == {"movant.done.1.long": 1}
-
-
 async def test_a_stream_that_has_our_subjects_is_refused(nats_server: NatsServer) -> None:
     """Somebody captures movant's subjects already: the start says what to look at."""
     other = {"name": "OTHER", "subjects": ["movant.to.x.>"]}
