@@ -144,9 +144,8 @@ class Collector:
         due_s = self._clock.monotonic() - self._due_since
         if due_s < STUCK_S:
             return []
-        return [
-            f"MAIL was not purged for {due_s / 60:.0f} minutes: {self._held_by} is not collected"
-        ]
+        why = f"{self._held_by} is not collected" if self._held_by else "a pass is under way"
+        return [f"MAIL was not purged for {due_s / 60:.0f} minutes: {why}"]
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Begin a pass whenever one is due, until cancelled."""
