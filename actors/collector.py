@@ -55,7 +55,10 @@ FAILED_S: Final = 60.0
 PURGE_S: Final = 5.0
 """How often the floor is looked at while marks of others hold it down."""
 PURGED_CHUNKS: Final = 4
-"""So many chunks are purged at once: writes to MAIL wait some 100 ms, however few they are."""
+"""So many chunks are purged at once, in the middle of a pass."""
+PURGED_PART: Final = 3
+"""And at least this part of MAIL: for each message that stays the server stores nothing for
+0.3 us, however few are purged."""
 STUCK_S: Final = 300.0
 """So long after a pass was due MAIL has been purged a little, or a person has to look."""
 
@@ -239,7 +242,7 @@ class Collector:
             due = [each for each in able if each.mark < end <= limits[each]]
             copied += await self._collect_chunk(mark, end, due)
             chunks += 1
-            if chunks % PURGED_CHUNKS == 0:
+            if end - self._first >= max(PURGED_CHUNKS * chunk, (head - end) // PURGED_PART):
                 await self.purge()
         if chunks:
             for each in limits:
