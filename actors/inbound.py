@@ -253,6 +253,7 @@ def _failure(found: dict[str, str], payload: bytes, content_type: str) -> Failur
         details=details,
         retry_after_s=_seconds(found.get(h.RETRY_AFTER, "")),
         unknown=outcome == "unknown",
+        code=code if code_text else 0,
     )
 
 
