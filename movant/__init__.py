@@ -2,6 +2,7 @@
 
 from actors.kernel.context import Context
 from protocols.definition import Workflow, workflow
+from protocols.directives import Directive
 from protocols.errors import (
     AlreadyExistsError,
     CancelledError,
@@ -20,6 +21,7 @@ from protocols.errors import (
     WorkflowError,
 )
 from protocols.failure import Failure
+from protocols.machine import Hook, Machine, Next, State
 from protocols.policy import NO_RETRY, Retry, StepOptions
 from protocols.service import Call, Failed, Refused, Service
 from runtime.client import Client, WaitTimeoutError
@@ -37,17 +39,22 @@ __all__ = [
     "Client",
     "ConfigurationError",
     "Context",
+    "Directive",
     "FailError",
     "Failed",
     "Failure",
     "GatherError",
+    "Hook",
     "InvalidInputError",
+    "Machine",
     "MovantError",
+    "Next",
     "NotFoundError",
     "Refused",
     "RefusedError",
     "Retry",
     "Service",
+    "State",
     "StepFailedError",
     "StepOptions",
     "TimedOutError",

@@ -37,6 +37,8 @@ class Finding(msgspec.Struct, frozen=True):
     message: str
     hint: str = ""
     severity: Literal["error", "warning"] = "error"
+    of_key: bool = False
+    """Whether the key at the place is wrong, and not what it holds."""
 
     @property
     def where(self) -> str:
@@ -47,7 +49,10 @@ class Finding(msgspec.Struct, frozen=True):
 
 def check(machine: Machine) -> list[Finding]:
     """Return everything that is wrong with a machine, errors and warnings, in reading order."""
-    return [*_heads(machine), *_states(machine), *_ways(machine)]
+    found = [*_heads(machine), *_states(machine)]
+    # A wrong name also cuts a way: that would be told as two mistakes.
+    wrong = any(each.severity == "error" for each in found)
+    return found if wrong else [*found, *_ways(machine)]
 
 
 def checked(machine: Machine) -> Machine:
@@ -181,6 +186,7 @@ def _signals(machine: Machine, state: State, at: Place) -> Iterator[Finding]:
                 place,
                 f"{name[:60]!r} is no name for a signal",
                 f"letters, digits, '_', '-', '.', and not beginning with {OWN_SIGNALS!r}",
+                of_key=True,
             )
         if each.to not in machine.states:
             yield _unknown_state(machine, place, each.to)
@@ -205,13 +211,14 @@ def _directives(machine: Machine, table: Table, at: Place, state: str | None) ->
     for kind, first in table.items():
         place = (*at, kind)
         if kind in ALIASES:
-            yield Finding(place, f"{kind!r} is an alias", f"write {ALIASES[kind]!r}")
+            yield Finding(place, f"{kind!r} is an alias", f"write {ALIASES[kind]!r}", of_key=True)
         elif kind not in known:
             yield Finding(
                 place,
                 f"{kind[:60]!r} is no error kind",
                 f"{did_you_mean(kind, known)} A service's own kind is declared: "
                 f"'kinds: [{kind[:60]}]'",
+                of_key=True,
             )
         each: Directive | None = first
         depth = 0
