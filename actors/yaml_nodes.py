@@ -109,11 +109,12 @@ class _Composer:
 
     def _node(self, event: Any, depth: int) -> Node:
         self._check(event, depth)
-        mark = event.start_mark
+        mark: Any = event.start_mark
         if isinstance(event, yaml.ScalarEvent):
             plain = event.style in {None, ""}
             value = _resolved(event.value) if plain else event.value
-            width = event.end_mark.column - mark.column if event.end_mark.line == mark.line else 1
+            end: Any = event.end_mark
+            width = end.column - mark.column if end.line == mark.line else 1
             return Node(value, mark.line + 1, mark.column + 1, max(1, width))
         node = Node(None, mark.line + 1, mark.column + 1)
         if isinstance(event, yaml.SequenceStartEvent):
@@ -130,7 +131,7 @@ class _Composer:
         self._check(event, depth)
         if not isinstance(event, yaml.ScalarEvent):
             raise _at(event, "a key is a mapping or a list", "write keys as plain words")
-        mark = event.start_mark
+        mark: Any = event.start_mark
         key = Node(event.value, mark.line + 1, mark.column + 1, max(1, len(event.value)))
         before = entries.get(event.value)
         if before is not None:

@@ -64,7 +64,7 @@ ALIASES: Final = {
 }
 """Other words for a kind: those of movant's own parts, and common ones of services."""
 
-_BY_STATUS: Final = {
+NAMED_STATUSES: Final = {
     400: VALIDATION,
     401: PERMISSION,
     403: PERMISSION,
@@ -83,6 +83,7 @@ _BY_STATUS: Final = {
     504: TIMEOUT,
     507: OVER_LIMIT,
 }
+"""HTTP statuses that say more than who is to blame."""
 _UNNAMED: Final = frozenset({REFUSED, FAILED, "unknown", ""})
 """What a failure is called when the service said no kind: its outcome."""
 _CLIENT, _SERVER, _END = 400, 500, 600
@@ -101,7 +102,7 @@ def classify(failure: Failure) -> str:
 
 def kind_of_status(code: int) -> str:
     """Return the kind that an HTTP status stands for; empty when it says nothing."""
-    known = _BY_STATUS.get(code)
+    known = NAMED_STATUSES.get(code)
     if known is not None:
         return known
     if _CLIENT <= code < _SERVER:

@@ -87,7 +87,7 @@ def _directives(table: Table) -> list[str]:
 
 
 def _chain(directive: Directive) -> str:
-    told = directive.do
+    told: str = directive.do
     detail = ", ".join(filter(None, (*directive.services, directive.by, directive.to)))
     told += f" ({detail})" if detail else ""
     if isinstance(directive.then, Directive):
