@@ -19,7 +19,6 @@ import msgspec
 from actors.motion_hearing import Hearing
 from actors.motion_record import DIRECTIVE, INCIDENT, STALE, TRANSITION, WARNING
 from actors.motion_rules import Answer, Decision, Move, Refusal, completed, read_decision
-from protocols import codec
 from protocols.definition import Workflow, WorkflowOptions
 from protocols.directives import Directive, choose
 from protocols.durations import shown
@@ -31,9 +30,6 @@ from protocols.machine_check import checked, targets
 
 if TYPE_CHECKING:
     from actors.kernel.context import Context
-
-DATA_BYTES_MAX: Final = 192 * 1024
-"""Outputs of all states together: they go to each owner, and into the result."""
 
 
 class MotionWorkflow(Workflow[Any]):
@@ -156,11 +152,9 @@ class _Motion(Hearing):
     def _completion(self, answer: Answer) -> Move | Failure:
         """Judge a completion. What may not follow is refused, and a failure of the owner."""
         way = completed(self.machine, self.state, answer, self._names())
-        size = len(codec.encode(answer.output))
-        total = size + sum(n for state, n in self.sizes.items() if state != self.state)
-        if total > DATA_BYTES_MAX:
-            message = f"the outputs of all states take {total} bytes, the limit {DATA_BYTES_MAX}"
-            return Failure(kind=OVER_LIMIT, message=message, retryable=False)
+        too_large = self._too_large(answer.output)
+        if too_large:
+            return Failure(kind=OVER_LIMIT, message=too_large, retryable=False)
         if isinstance(way, Move):
             return way
         self._refuse(way)
@@ -220,7 +214,7 @@ class _Motion(Hearing):
         previous = self.came_from.get(self.state, "")
         if not previous or not self._once_more(directive):
             return None
-        return Move(to=previous, cause="returned", failure=failure)
+        return Move(to=previous, cause="returned", failure=failure, back=True)
 
     def _continue(self, directive: Directive, failure: Failure) -> Move | None:
         of = self.machine.states[self.state]
@@ -290,6 +284,8 @@ class _Motion(Hearing):
             self.ctx.emit(INCIDENT, facts)
             word = await self._person(RESUME, 0.0)
             if word is not None and word != "halt":
+                # Who resumes by hand begins anew: returns and reviews are counted from here.
+                self.times = {key: n for key, n in self.times.items() if key[0] != self.state}
                 return word
 
     # Transitions
@@ -307,7 +303,7 @@ class _Motion(Hearing):
         self.transitions += 1
         if move.cause == "completed":
             self.times = {key: n for key, n in self.times.items() if key[0] != self.state}
-        if move.cause != "returned":
+        if not move.back and (move.cause != "signal" or move.to not in self.came_from):
             self.came_from[move.to] = self.state
         self.error = None if move.failure is None else self.error
         self.state = move.to
@@ -321,6 +317,9 @@ class _Motion(Hearing):
             owner=self.machine.states[self.state].owner,
             entered_at=at,
             entry=self.entries[self.state],
+            blocked=None,
+            next_action="",
+            expected_completion=None,
             previous=self.came_from.get(self.state, ""),
             transitions=self.transitions,
             history=list(self.history),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from actors.motion_rules import Answer, read_answer
 from protocols import codec
 from protocols.directives import choose, retries_of
-from protocols.durations import shown
+from protocols.durations import DURATION_S_MAX, shown
 from protocols.error_kinds import KINDS, OVER_LIMIT
 from protocols.errors import OversizedError, StepFailedError
 from protocols.failure import TIMEOUT, Failure
@@ -24,7 +24,11 @@ STEP_TIMEOUT_S: Final = 86_400.0
 
 
 class Asking:
-    """Asks services for one motion. ``path`` and ``digest`` are those of the latest request."""
+    """Asks services for one motion.
+
+    ``path`` and ``digest`` are those of the latest request; ``path`` is empty when it was not
+    sent, because it is too large.
+    """
 
     def __init__(self, ctx: Context, machine: Machine) -> None:
         self._ctx = ctx
@@ -47,7 +51,8 @@ class Asking:
         answer = await self._within(
             service, operation, request, options=options, bound_s=bound_s, of=of
         )
-        self._first.setdefault(service, self.path)
+        if self.path:
+            self._first.setdefault(service, self.path)
         return answer
 
     async def step(
@@ -75,6 +80,7 @@ class Asking:
         of: str,
     ) -> Answer | Failure:
         ctx = self._ctx
+        self.path = ""
         try:
             self.digest = hashlib.sha256(codec.encode(request)).hexdigest()
         except OversizedError as error:
@@ -137,4 +143,4 @@ def _options_of(keyed: _Keyed, state: str) -> tuple[StepOptions, float]:
         policy = late.policy
         delays = [policy.delay_before(each, "") for each in range(2, policy.attempts + 1)]
         bound_s = timeout_s * policy.attempts + sum(delays)
-    return options, bound_s
+    return options, min(bound_s, DURATION_S_MAX)

@@ -93,11 +93,14 @@ class Hearing(Record):
             reason = "a step before a transition has failed: it can only be asked again"
             return Refusal(to=decision.to, reason=reason, **told)
         if decision.do == "transition":
+            too_large = self._too_large(decision.result)
+            if too_large:
+                return Refusal(to=decision.to, reason=too_large, **told)
             return decided(self.machine, self.state, decision, self._names(), cause)
         previous = self.came_from.get(self.state, "")
         if not previous:
             return Refusal(to="", reason=f"no state came before {self.state}", **told)
-        return Move(to=previous, **told)
+        return Move(to=previous, back=True, **told)
 
     async def _person(
         self, signal: Literal["motion.resume", "motion.review"], timeout_s: float

@@ -27,6 +27,10 @@ INCIDENT: Final = "incident"
 """Events of a motion, beside those of every workflow."""
 
 WARNINGS_MAX: Final = 20
+DATA_BYTES_MAX: Final = 192 * 1024
+"""Outputs of all states together: they go to each owner, and into the result."""
+DETAILS_BYTES_MAX: Final = 16 * 1024
+"""Of a failure, where it is told again; the history has it whole."""
 
 
 class Record:
@@ -42,6 +46,7 @@ class Record:
         self.data: dict[str, Any] = {}
         self.sizes: dict[str, int] = {}
         self.came_from: dict[str, str] = {}
+        """The state whose work led to each; going back and signals do not count as work."""
         self.transitions = 0
         self.history: deque[dict[str, Any]] = deque(maxlen=machine.history)
         self.warnings: deque[dict[str, Any]] = deque(maxlen=WARNINGS_MAX)
@@ -55,6 +60,14 @@ class Record:
         if move.answer is not None:
             self.data[self.state] = move.answer.output
             self.sizes[self.state] = len(codec.encode(move.answer.output))
+
+    def _too_large(self, output: Any) -> str:
+        """Return why an output cannot be kept beside the others; empty when it can."""
+        total = len(codec.encode(output))
+        total += sum(size for state, size in self.sizes.items() if state != self.state)
+        if total <= DATA_BYTES_MAX:
+            return ""
+        return f"the outputs of all states take {total} bytes, the limit is {DATA_BYTES_MAX}"
 
     def _facts(self, move: Move) -> dict[str, Any]:
         """Return what a witness needs: from where to where, why, through whom, with what."""
@@ -119,7 +132,7 @@ class Record:
             "kind": failure.kind,
             "class": classify(failure),
             "message": failure.message,
-            "details": failure.details,
+            "details": _small(failure.details),
             "unknown": is_unknown_outcome(failure),
         }
 
@@ -137,6 +150,11 @@ class Record:
 
     def _in(self, seconds: float) -> str | None:
         return (self.ctx.now() + timedelta(seconds=seconds)).isoformat() if seconds else None
+
+
+def _small(details: Any) -> Any:
+    """Return details that an event and a request can repeat; null for what is too large."""
+    return details if len(codec.encode(details)) <= DETAILS_BYTES_MAX else None
 
 
 def digest_of(value: Any) -> str:

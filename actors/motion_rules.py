@@ -27,6 +27,9 @@ UNSUCCESSFUL: Final = "unsuccessful"
 """Error kind of an answer that says ``success: false`` and no kind."""
 
 
+_RESULT_FIELDS: Final = frozenset({"success", "next_state", "error", "motion_id", "branch"})
+
+
 class Answer(msgspec.Struct, frozen=True):
     """An owner's completion: its output, the state that it asks for, and who it was."""
 
@@ -37,10 +40,14 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Move(msgspec.Struct, frozen=True, kw_only=True):
-    """A transition that is allowed. ``to`` is empty at the end of a motion."""
+    """A transition that is allowed. ``to`` is empty at the end of a motion.
+
+    ``back``: to the state that came before, which stays what it was for both.
+    """
 
     to: str
     cause: Cause
+    back: bool = False
     answer: Answer | None = None
     failure: Failure | None = None
     signal: str = ""
@@ -73,7 +80,8 @@ def read_answer(value: Any, *, owner: str, motion: str, step: str) -> Answer | F
     """Return what an owner's reply says.
 
     A reply with ``success`` or ``next_state`` is a branch's result: ``{success, output,
-    next_state, error}``. Every other value is the output itself.
+    next_state, error}``; without ``output`` the other fields are the output. Every other value
+    is the output itself.
     """
     if not isinstance(value, dict) or not ("next_state" in value or "success" in value):
         return Answer(value, "", owner, step)
@@ -86,7 +94,8 @@ def read_answer(value: Any, *, owner: str, motion: str, step: str) -> Answer | F
     if not isinstance(to, str | None):
         message = f"next_state is {type(to).__name__}, not the name of a state"
         return Failure(kind=SYSTEM, message=message, retryable=False)
-    return Answer(value.get("output"), to or "", owner, step)
+    rest = {key: each for key, each in value.items() if key not in _RESULT_FIELDS}
+    return Answer(value.get("output", rest or None), to or "", owner, step)
 
 
 def completed(

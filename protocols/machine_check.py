@@ -17,6 +17,8 @@ from protocols.machine import OWN_SIGNALS, Hook, Machine, Next, State
 from protocols.subjects import is_id, is_name, is_step_name
 
 STATES_MAX: Final = 500
+STATE_CHARS_MAX: Final = 64
+"""Of a state's name: it is part of the names of scopes."""
 CHAIN_MAX: Final = 8
 """Directives that follow each other by ``then``."""
 AVAILABLE: Final = frozenset(
@@ -110,7 +112,7 @@ def _heads(machine: Machine) -> Iterator[Finding]:
 def _states(machine: Machine) -> Iterator[Finding]:
     for name, state in machine.states.items():
         at: Place = ("states", name)
-        if not is_id(name):
+        if not is_id(name) or len(name) > STATE_CHARS_MAX:
             yield Finding(at, f"{name[:60]!r} is no name of a state", _STATE_NAME)
         yield from _role(machine, name, state)
         yield from _nexts(machine, state, at)
@@ -123,11 +125,8 @@ def _states(machine: Machine) -> Iterator[Finding]:
 def _role(machine: Machine, name: str, state: State) -> Iterator[Finding]:
     """Check that a state is one of three things: worked in, parked, or the end."""
     at: Place = ("states", name)
-    if state.owner and not is_name(state.owner):
-        yield Finding((*at, "owner"), f"{state.owner[:60]!r} is no name of a service", _NAME)
-    operation = machine.operation(name)
-    if state.owner and not is_step_name(operation):
-        yield Finding((*at, "operation"), f"{operation[:60]!r} is no operation", _STATE_NAME)
+    if state.owner:
+        yield from _step(state.owner, machine.operation(name), (*at, "owner"), (*at, "operation"))
     if state.parked and (state.owner or state.operation):
         yield Finding((*at, "parked"), "a parked state has no owner", "take one of the two away")
     if state.parked and state.terminal:
@@ -236,11 +235,11 @@ def _directive(
 ) -> Iterator[Finding]:
     if directive.do not in AVAILABLE:
         yield Finding(place, f"{directive.do} is not available", "undo by hand in a review")
-    for service in (*directive.services, *filter(None, [directive.by])):
-        if not is_name(service):
-            yield Finding(place, f"{service[:60]!r} is no name of a service", _NAME)
-    if not is_step_name(directive.operation):
-        yield Finding(place, f"{directive.operation[:60]!r} is no operation", _STATE_NAME)
+    asked = "" if state is None else machine.operation(state)
+    for service in directive.services:
+        yield from _step(service, asked or directive.operation, place, place)
+    if directive.by:
+        yield from _step(directive.by, directive.operation, place, place)
     if directive.do == "fallback" and kind == TIMEOUT and directive.unknown == "halt":
         yield Finding(
             place,
@@ -274,10 +273,19 @@ def _in_state(
 
 def _hooks(hooks: tuple[Hook, ...], at: Place) -> Iterator[Finding]:
     for index, hook in enumerate(hooks):
-        if not is_name(hook.service):
-            yield Finding((*at, index), f"{hook.service[:60]!r} is no name of a service", _NAME)
-        if not is_step_name(hook.operation):
-            yield Finding((*at, index), f"{hook.operation[:60]!r} is no operation", _STATE_NAME)
+        place = (*at, index)
+        yield from _step(hook.service, hook.operation, (*place, "service"), (*place, "operation"))
+
+
+def _step(
+    service: str, operation: str, of_service: Place, of_operation: Place
+) -> Iterator[Finding]:
+    if not is_name(service):
+        yield Finding(of_service, f"{service[:60]!r} is no name of a service", _NAME)
+    elif not is_step_name(operation):
+        yield Finding(of_operation, f"{operation[:60]!r} is no operation", _STATE_NAME)
+    elif not is_step_name(f"{service}.{operation}"):
+        yield Finding(of_operation, "service and operation are too long", "128 characters in all")
 
 
 def _ways(machine: Machine) -> Iterator[Finding]:
@@ -340,5 +348,5 @@ def _unknown_state(machine: Machine, place: Place, name: str) -> Finding:
 
 
 _NAME: Final = "letters, digits, '_', '-' and single dots between them, at most 128 in all"
-_STATE_NAME: Final = "letters, digits, '_' and '-', beginning with a letter or a digit"
+_STATE_NAME: Final = "letters, digits, '_' and '-', beginning with a letter or a digit, at most 64"
 _CONDITION: Final = "such as: result.ayes > result.noes && input.amount <= 1000"

@@ -9,9 +9,8 @@ import msgspec
 import pytest
 
 from actors.machine_file import load_document
-from actors.motion import DATA_BYTES_MAX
 from actors.motion_hearing import HELD_MAX
-from actors.motion_record import WARNINGS_MAX
+from actors.motion_record import DATA_BYTES_MAX, WARNINGS_MAX
 from actors.motion_rules import read_decision
 from protocols.directives import DIRECTIVES, RETRIES
 from protocols.machine import HISTORY_MAX, STATE_TIMEOUT_S

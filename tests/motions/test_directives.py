@@ -14,6 +14,16 @@ from tests.kernel.mailbox import SECOND, asks, paths
 from tests.motions.machines import in_building, motion, of_motion, told, went
 
 BUILD = "/states/BUILDING/builder.build"
+BY_A_PERSON = Machine(
+    name="plain",
+    initial="A",
+    states={
+        "A": State(
+            owner="x", next="B", on_error={"refused": Directive(do="review", timeout="2d")}
+        ),
+        "B": State(terminal=True),
+    },
+)
 
 
 def test_a_retry_asks_the_same_service_with_the_same_key() -> None:
@@ -191,19 +201,7 @@ def test_a_reviewer_is_not_privileged(word: Any, reason: str) -> None:
 
 def test_a_person_reviews_where_no_service_is_named() -> None:
     """A signal decides; one that is none is refused, and the wait goes on."""
-    machine = Machine(
-        name="plain",
-        initial="A",
-        states={
-            "A": State(
-                owner="x",
-                next="B",
-                on_error={"refused": Directive(do="review", timeout="2d")},
-            ),
-            "B": State(terminal=True),
-        },
-    )
-    box = motion(machine)
+    box = motion(BY_A_PERSON)
     box.start()
     box.fail("/states/A/x.a", "refused")
 
@@ -218,19 +216,7 @@ def test_a_person_reviews_where_no_service_is_named() -> None:
 
 def test_nobody_who_reviews_in_time_leads_to_what_comes_then() -> None:
     """After two days it halts, and the review comes too late: refused."""
-    machine = Machine(
-        name="plain",
-        initial="A",
-        states={
-            "A": State(
-                owner="x",
-                next="B",
-                on_error={"refused": Directive(do="review", timeout="2d")},
-            ),
-            "B": State(terminal=True),
-        },
-    )
-    box = motion(machine)
+    box = motion(BY_A_PERSON)
     box.start()
     box.fail("/states/A/x.a", "refused")
     box.pass_time(2 * 86_400)
@@ -399,3 +385,93 @@ def test_a_refusal_of_the_owner_of_the_partition_has_a_kind() -> None:
     effects = box.refuse(BUILD, NO_RESPONDERS)
 
     assert paths(effects) == [BUILD]
+
+
+def test_going_back_is_never_a_way_forward() -> None:
+    """Who sends a motion back has not led there: from the state before, back is further back."""
+    box = in_building()
+    box.fail(BUILD, "system")
+    box.signal("motion.resume", {"do": "return_to_previous", "who": "root"})
+
+    box.fail("/states/REVIEWED#2/council.vote", "validation")
+
+    assert went(box)[-2:] == [
+        ("BUILDING", "REVIEWED", "resumed"),
+        ("REVIEWED", "FILED", "returned"),
+    ]
+    box.refold()
+
+
+def test_an_operator_who_resumes_begins_the_count_anew() -> None:
+    """Three reviews were used up; after a word by hand there are three more."""
+    box = in_building()
+    for number in range(1, 4):
+        again = "" if number == 1 else f"#{number}"
+        box.fail(BUILD + again, "permission")
+        box.reply("/states/BUILDING/council.review" + again, "retry")
+    halted = box.fail(BUILD + "#4", "permission")
+    box.signal("motion.resume")
+
+    (review,) = asks(box.fail(BUILD + "#5", "permission"))
+
+    assert of_motion(halted) == ["directive", "directive", "incident"]
+    assert review.path == "/states/BUILDING/council.review#4"
+
+
+def test_a_motion_that_went_on_is_not_shown_as_halted() -> None:
+    """What was shown of the halt goes with the state."""
+    box = in_building()
+    box.fail(BUILD, "system")
+
+    box.signal("motion.resume", {"to": "INSPECTED"})
+    box.reply("/states/INSPECTED/diary.note")
+
+    assert box.instance.state["blocked"] is None
+    assert box.instance.state["next_action"] == "inspector inspected"
+
+
+def test_outputs_that_grow_too_large_hold_the_motion_and_ask_nothing_wrong() -> None:
+    """It halts in its state; a retry asks nobody, and never under the key of another step."""
+    box = motion()
+    box.start("x" * 200_000)
+    box.reply("/states/FILED/clerk.check", "y" * 100_000)
+
+    effects = box.signal("motion.resume", "retry")
+
+    assert box.instance.state["blocked"].startswith("halted: over_limit: ")
+    assert asks(effects) == []
+    assert of_motion(effects) == ["directive", "directive", "incident"]
+    box.refold()
+
+
+def test_an_output_beyond_the_limit_is_a_failure_of_the_owner() -> None:
+    """Whoever says it: the owner, or an operator in the owner's place."""
+    box = motion()
+    box.start()
+    effects = box.reply("/states/FILED/clerk.check", "y" * 200_000)
+    refused = box.signal("motion.resume", {"to": "REVIEWED", "result": "y" * 200_000})
+
+    assert told(effects, "directive")[0]["error"]["kind"] == "over_limit"
+    assert told(refused, "transition_refused")[0]["reason"].startswith("the outputs of all")
+    assert box.instance.status == "running"
+
+
+def test_large_details_of_a_failure_do_not_block_the_motion() -> None:
+    """They stay in the history; what is told again is short."""
+    box = in_building()
+
+    effects = box.fail(BUILD, "system", details={"trace": "z" * 250_000})
+
+    assert told(effects, "directive")[0]["error"]["details"] is None
+    assert box.instance.status == "running"
+
+
+def test_a_result_without_output_keeps_its_other_fields() -> None:
+    """A reply that has a field of its own called ``success`` loses nothing."""
+    box = in_building()
+
+    box.reply(BUILD, {"success": True, "floors": 2})
+    box.reply("/states/INSPECTED/diary.note")
+
+    (ask,) = [each for each in asks(box.effects) if each.service == "inspector"]
+    assert b'"BUILDING":{"floors":2}' in ask.body
