@@ -18,7 +18,15 @@ import msgspec
 
 from actors.motion_hearing import Hearing
 from actors.motion_record import DIRECTIVE, INCIDENT, STALE, TRANSITION, WARNING
-from actors.motion_rules import Answer, Decision, Move, Refusal, completed, read_decision
+from actors.motion_rules import (
+    Answer,
+    Decision,
+    Move,
+    Refusal,
+    completed,
+    read_decision,
+    submitted,
+)
 from protocols.definition import Workflow, WorkflowOptions
 from protocols.directives import Directive, choose
 from protocols.durations import shown
@@ -65,8 +73,9 @@ class _Motion(Hearing):
         self.ctx.tell_late(STALE)
         async with self.ctx.scope(name="states") as around:
             around.start(self._listen(), name="signals")
-            await self._transition(Move(to=self.machine.initial, cause="submitted"))
-            move = await self._stay()
+            begin = submitted(self.machine, self.input)
+            await self._transition(begin)
+            move = await self._stay(begin.answer)
             while move.to:
                 await self._transition(move)
                 move = await self._stay()
@@ -88,27 +97,33 @@ class _Motion(Hearing):
 
     # A stay in a state
 
-    async def _stay(self) -> Move:
-        """Be in the state until something leads out of it; an end leads to no state."""
+    async def _stay(self, done: Answer | None = None) -> Move:
+        """Be in the state until something leads out of it; an end leads to no state.
+
+        ``done`` stands for the work that was done before the motion began.
+        """
         move = Move(to="", cause="completed")
         async with self.ctx.scope(name=self.state) as block:
             self.block = block
             while self.held and self.cut is None:
                 self._judge(*self.held.popleft())
             if self.cut is None:
-                move = await self._attend()
+                move = await self._attend(done)
         self.block = self.pause = None
         self.wanted = ""
         return self.cut or move
 
-    async def _attend(self) -> Move:
+    async def _attend(self, done: Answer | None) -> Move:
         state = self.machine.states[self.state]
         for hook in state.on_entry:
             away = await self._hook(hook, self._place())
             if away is not None:
                 return away
-        if state.owner:
-            outcome: Answer | Move | Failure | Literal["again"] = await self._ask()
+        outcome: Answer | Move | Failure | Literal["again"]
+        if done is not None:
+            outcome = done
+        elif state.owner:
+            outcome = await self._ask()
         elif state.parked:
             outcome = await self._park()
         else:
@@ -152,7 +167,7 @@ class _Motion(Hearing):
     def _completion(self, answer: Answer) -> Move | Failure:
         """Judge a completion. What may not follow is refused, and a failure of the owner."""
         way = completed(self.machine, self.state, answer, self._names())
-        too_large = self._too_large(answer.output)
+        too_large = self._too_large(answer)
         if too_large:
             return Failure(kind=OVER_LIMIT, message=too_large, retryable=False)
         if isinstance(way, Move):

@@ -93,10 +93,9 @@ class Hearing(Record):
             reason = "a step before a transition has failed: it can only be asked again"
             return Refusal(to=decision.to, reason=reason, **told)
         if decision.do == "transition":
-            too_large = self._too_large(decision.result)
-            if too_large:
-                return Refusal(to=decision.to, reason=too_large, **told)
-            return decided(self.machine, self.state, decision, self._names(), cause)
+            way = decided(self.machine, self.state, decision, self._names(), cause)
+            too_large = self._too_large(way.answer) if isinstance(way, Move) and way.answer else ""
+            return Refusal(to=decision.to, reason=too_large, **told) if too_large else way
         previous = self.came_from.get(self.state, "")
         if not previous:
             return Refusal(to="", reason=f"no state came before {self.state}", **told)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from actors.motion_asking import Asking
-from actors.motion_rules import Move, Refusal
+from actors.motion_rules import Answer, Move, Refusal
 from protocols import codec
 from protocols.directives import Directive
 from protocols.error_kinds import classify, is_unknown_outcome
@@ -57,14 +56,14 @@ class Record:
 
     def _keep(self, move: Move) -> None:
         """Keep the output of the state that is left."""
-        if move.answer is not None:
+        if move.answer is not None and self.state:
             self.data[self.state] = move.answer.output
-            self.sizes[self.state] = len(codec.encode(move.answer.output))
+            self.sizes[self.state] = move.answer.size
 
-    def _too_large(self, output: Any) -> str:
+    def _too_large(self, answer: Answer) -> str:
         """Return why an output cannot be kept beside the others; empty when it can."""
-        total = len(codec.encode(output))
-        total += sum(size for state, size in self.sizes.items() if state != self.state)
+        others = (size for state, size in self.sizes.items() if state != self.state)
+        total = answer.size + sum(others)
         if total <= DATA_BYTES_MAX:
             return ""
         return f"the outputs of all states take {total} bytes, the limit is {DATA_BYTES_MAX}"
@@ -84,7 +83,8 @@ class Record:
             "entry": self.entries.get(move.to, 0) + 1,
             "step": answer.step if answer is not None else "",
             "input": self.asking.digest if answer is not None else "",
-            "output": "" if answer is None else digest_of(answer.output),
+            "output": "" if answer is None else answer.digest,
+            "work_done": answer is not None and move.cause == "submitted",
             "error": None if move.failure is None else self._told(move.failure),
             "signal": move.signal,
             "by": move.by,
@@ -155,8 +155,3 @@ class Record:
 def _small(details: Any) -> Any:
     """Return details that an event and a request can repeat; null for what is too large."""
     return details if len(codec.encode(details)) <= DETAILS_BYTES_MAX else None
-
-
-def digest_of(value: Any) -> str:
-    """Return the SHA-256 of a value as it is encoded, in hexadecimal."""
-    return hashlib.sha256(codec.encode(value)).hexdigest()

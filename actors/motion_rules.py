@@ -6,15 +6,18 @@ privileged: an owner, a reviewer, an operator and a signal all ask here.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final, Literal
 
 import msgspec
 
+from protocols import codec
 from protocols.conditions import Condition, ConditionError
 from protocols.error_kinds import ALIASES, KINDS, SYSTEM
-from protocols.failure import Failure
+from protocols.errors import FailError
+from protocols.failure import VALIDATION, Failure
 from protocols.machine import TRANSITION, Machine, Next, State
 
 Cause = Literal["submitted", "completed", "signal", "returned", "reviewed", "resumed", "continued"]
@@ -31,12 +34,23 @@ _RESULT_FIELDS: Final = frozenset({"success", "next_state", "error", "motion_id"
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """An owner's completion: its output, the state that it asks for, and who it was."""
+    """An owner's completion: its output, the state that it asks for, and who it was.
+
+    ``size`` is that of the encoded output, in bytes; ``digest`` its SHA-256, in hexadecimal.
+    """
 
     output: Any
     to: str = ""
     owner: str = ""
     step: str = ""
+    size: int = 0
+    digest: str = ""
+
+    def __post_init__(self) -> None:
+        """Encode the output, once."""
+        body = codec.encode(self.output)
+        msgspec.structs.force_setattr(self, "size", len(body))
+        msgspec.structs.force_setattr(self, "digest", hashlib.sha256(body).hexdigest())
 
 
 class Move(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +110,24 @@ def read_answer(value: Any, *, owner: str, motion: str, step: str) -> Answer | F
         return Failure(kind=SYSTEM, message=message, retryable=False)
     rest = {key: each for key, each in value.items() if key not in _RESULT_FIELDS}
     return Answer(value.get("output", rest or None), to or "", owner, step)
+
+
+def submitted(machine: Machine, given: Any) -> Move:
+    """Return how a motion begins: in the first state, or where its input says, if it may.
+
+    With ``work_done`` the owner of that state is not asked: ``output`` is what it has answered.
+    Raises FailError for a state in which no motion may begin.
+    """
+    if not machine.begin or not isinstance(given, dict) or given.get("state") is None:
+        return Move(to=machine.initial, cause="submitted")
+    state = given["state"]
+    if not isinstance(state, str) or state not in {machine.initial, *machine.begin}:
+        shown = state[:TEXT_CHARS_MAX] if isinstance(state, str) else type(state).__name__
+        known = _list((machine.initial, *machine.begin))
+        raise FailError(VALIDATION, f"no motion may begin in {shown!r}: {known}")
+    done = given.get("work_done") is True and machine.states[state].owner
+    answer = Answer(given.get("output"), "", machine.states[state].owner) if done else None
+    return Move(to=state, cause="submitted", answer=answer)
 
 
 def completed(

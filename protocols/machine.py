@@ -137,8 +137,10 @@ class Machine(_Part, frozen=True, kw_only=True):
 
     ``on_error`` holds for states that say nothing else; ``kinds`` are error kinds of its
     services' own, beside those of ``protocols.error_kinds``. ``on_transition`` are steps before
-    each transition takes effect, its witnesses: without them it does not. ``history`` is how
-    many transitions a motion shows. Raises ValueError for what has the wrong form; whether the
+    each transition takes effect, its witnesses: without them it does not. ``begin`` lists other
+    states in which a motion may begin: its input names one as ``state``, and may say that its
+    work is done already (``work_done: true``, ``output``). ``history`` is how many transitions a
+    motion shows. Raises ValueError for what has the wrong form; whether the
     parts fit each other is for ``protocols.machine_check``.
     """
 
@@ -147,6 +149,7 @@ class Machine(_Part, frozen=True, kw_only=True):
     states: dict[str, State]
     description: str = ""
     timeout: float | str = STATE_TIMEOUT_S
+    begin: tuple[str, ...] = ()
     reviewer: str = ""
     kinds: tuple[str, ...] = ()
     on_error: dict[str, Directive | Do] = {}

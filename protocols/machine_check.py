@@ -90,10 +90,7 @@ def _heads(machine: Machine) -> Iterator[Finding]:
         yield Finding(("name",), f"{machine.name[:60]!r} is no name of a workflow", _NAME)
     if not 1 <= len(machine.states) <= STATES_MAX:
         yield Finding(("states",), f"{len(machine.states)} states", f"1 to {STATES_MAX} of them")
-    if machine.initial not in machine.states:
-        yield _unknown_state(machine, ("initial",), machine.initial)
-    elif machine.states and machine.states[machine.initial].terminal:
-        yield Finding(("initial",), f"{machine.initial} is the end already", "begin elsewhere")
+    yield from _begins(machine)
     if machine.reviewer and not is_name(machine.reviewer):
         yield Finding(("reviewer",), f"{machine.reviewer[:60]!r} is no name of a service", _NAME)
     for index, kind in enumerate(machine.kinds):
@@ -107,6 +104,16 @@ def _heads(machine: Machine) -> Iterator[Finding]:
     yield from _hooks(machine.on_transition, ("on_transition",))
     if not any(state.terminal for state in machine.states.values()):
         yield Finding(("states",), "no state is terminal", "write 'terminal: true' where it ends")
+
+
+def _begins(machine: Machine) -> Iterator[Finding]:
+    begins: list[tuple[Place, str]] = [(("initial",), machine.initial)]
+    begins += [(("begin", index), name) for index, name in enumerate(machine.begin)]
+    for place, name in begins:
+        if name not in machine.states:
+            yield _unknown_state(machine, place, name)
+        elif machine.states[name].terminal:
+            yield Finding(place, f"{name} is the end already", "begin elsewhere")
 
 
 def _states(machine: Machine) -> Iterator[Finding]:
@@ -291,7 +298,7 @@ def _step(
 def _ways(machine: Machine) -> Iterator[Finding]:
     """Look for states that nothing leads to, and for states that lead to no end."""
     ways = {name: _leads_to(machine, state) for name, state in machine.states.items()}
-    reached = _closure({machine.initial} & machine.states.keys(), ways)
+    reached = _closure({machine.initial, *machine.begin} & machine.states.keys(), ways)
     back: dict[str, set[str]] = {name: set() for name in machine.states}
     for name, follow in ways.items():
         for each in follow:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
+import pytest
+
 from protocols.effects import Arm
-from tests.kernel.mailbox import SECOND
-from tests.motions.machines import in_building, motion, of_motion, went
+from tests.kernel.mailbox import SECOND, asks, paths
+from tests.motions.machines import PERMIT, in_building, motion, of_motion, told, went
 
 
 def test_a_motion_goes_through_its_states_to_an_end() -> None:
@@ -41,3 +46,52 @@ def test_a_seven_day_timeout_takes_no_time_on_virtual_time() -> None:
     box.pass_time(86_400)
     assert of_motion(box.fire("/states/REVIEWED/deadline")) == ["directive", "incident"]
     assert box.instance.state["blocked"].startswith("halted: timeout: council has not answered")
+
+
+ENTERED = msgspec.structs.replace(PERMIT, begin=("BUILDING", "TABLED"))
+
+
+def test_a_motion_may_begin_in_a_later_state() -> None:
+    """Where its machine allows it: the owner of that state is asked."""
+    box = motion(ENTERED)
+
+    asked = paths(box.start({"state": "BUILDING", "plot": 7}))
+
+    assert asked == ["/states/BUILDING/builder.build"]
+    assert went(box) == [("", "BUILDING", "submitted")]
+
+
+def test_a_motion_may_begin_with_work_that_is_done() -> None:
+    """The next owner is asked, and the assumption stands in the transition."""
+    box = motion(ENTERED)
+
+    asked = paths(box.start({"state": "BUILDING", "work_done": True, "output": "a house"}))
+
+    assert asked == ["/states/INSPECTED/diary.note"]
+    assert went(box)[1:] == [("BUILDING", "INSPECTED", "completed")]
+    first, second = told(box.effects, "transition")
+    assert (first["work_done"], second["work_done"]) == (True, False)
+    assert first["output"] == second["output"] != ""
+    box.reply("/states/INSPECTED/diary.note")
+    assert b'"BUILDING":"a house"' in asks(box.effects)[-1].body
+    box.refold()
+
+
+@pytest.mark.parametrize("state", ["DONE", "REVIEWED", "Mars", "", 7, ["FILED"], {"a": 1}])
+def test_a_motion_may_not_begin_anywhere_else(state: Any) -> None:
+    """It fails at once, and no owner is asked."""
+    box = motion(ENTERED)
+
+    effects = box.start({"state": state})
+
+    assert asks(effects) == []
+    assert box.instance.failure
+    assert box.instance.failure.kind == "validation"
+    box.refold()
+
+
+def test_without_such_states_an_input_says_what_it_likes() -> None:
+    """``state`` is then a word of the input like others."""
+    box = motion()
+
+    assert paths(box.start({"state": "DONE"})) == ["/states/FILED/clerk.check"]
