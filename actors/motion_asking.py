@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from actors.motion_rules import Answer, read_answer
 from protocols import codec
-from protocols.directives import choose, retries_of
+from protocols.directives import choose, of_kind, retries_of
 from protocols.durations import DURATION_S_MAX, shown
 from protocols.error_kinds import KINDS, OVER_LIMIT
 from protocols.errors import OversizedError, StepFailedError
-from protocols.failure import TIMEOUT, Failure
+from protocols.failure import NO_RESPONDERS, TIMEOUT, Failure
 from protocols.policy import Retry, StepOptions
 
 if TYPE_CHECKING:
@@ -125,15 +125,18 @@ class _Keyed:
 def _options_of(keyed: _Keyed, state: str) -> tuple[StepOptions, float]:
     """Return the options of a state's step, and the seconds after which its time is over.
 
-    Each attempt has the state's time. An attempt whose service is absent uses none of it, so
+    Whoever says what happens without a service does not wait for one. Each attempt has the
+    state's time. An attempt whose service is absent uses none of it, so
     the whole is bounded as well: by the time of all attempts, if a timeout is retried.
     """
     machine = keyed.machine
     of = machine.states[state]
     kinds = (*KINDS, *machine.kinds)
     timeout_s = machine.timeout_s(state)
+    named = of_kind(NO_RESPONDERS, of.directives, machine.directives)
     options = StepOptions(
         timeout_s=timeout_s,
+        absent="wait" if named is None else "fail",
         idempotent=of.idempotent,
         retries=retries_of(kinds, of.directives, machine.directives),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -70,7 +71,7 @@ class Witness:
     def __init__(self) -> None:
         self.seen: dict[str, events.Event] = {}
 
-    def __call__(self, frames: list[Frame]) -> None:
+    def __call__(self, frames: Sequence[Frame]) -> None:
         """Take events, and repeats of them."""
         for frame in frames:
             event = events.from_wire(h.decode(frame.headers) or {}, frame.payload)

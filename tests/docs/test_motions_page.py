@@ -13,10 +13,12 @@ from actors.motion_hearing import HELD_MAX
 from actors.motion_record import DATA_BYTES_MAX, WARNINGS_MAX
 from actors.motion_rules import read_decision
 from protocols.directives import DIRECTIVES, RETRIES
+from protocols.effects import Emit
 from protocols.machine import HISTORY_MAX, STATE_TIMEOUT_S
 from protocols.machine_check import AVAILABLE
 from runtime.cli.service import load_attribute
 from tests.docs.tables import DOCS
+from tests.motions.machines import in_building
 from tests.support.daemon import daemon
 from tests.support.nats import NatsServer
 
@@ -43,6 +45,22 @@ def test_every_directive_is_on_the_page() -> None:
     assert sorted(rows("maps kinds to directives:")) == sorted(DIRECTIVES)
     assert set(DIRECTIVES) - AVAILABLE == {"compensate"}
     assert re.search(r"`compensate` \| not available", PAGE)
+
+
+def test_every_fact_of_an_event_is_on_the_page() -> None:
+    """And every fact that a run shows."""
+    box = in_building()
+    box.reply("/states/REVIEWED/council.vote")
+    box.signal("noise")
+    box.fail("/states/BUILDING/builder.build", "system")
+
+    events = {each.event: each.data for each in box.effects if isinstance(each, Emit)}
+    for kind in ("transition", "transition_refused", "stale", "directive", "incident"):
+        (row,) = re.findall(rf"^\| `{kind}` \| (.+) \|$", PAGE, re.MULTILINE)
+        told = set(re.findall(r"`(\w+)`", row))
+        assert events[kind].keys() - {"motion_id", "work_done", "reason", "entry"} <= told
+    shown = PAGE.split("`movant run show` tells", 1)[1].split("\n\n", 1)[0]
+    assert set(box.instance.state) == set(re.findall(r"`(\w+)`", shown))
 
 
 def test_every_word_of_a_decision_means_something() -> None:

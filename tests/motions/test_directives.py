@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from actors.motion_rules import ILLEGAL
@@ -11,7 +12,7 @@ from protocols.directives import Directive
 from protocols.failure import NO_RESPONDERS
 from protocols.machine import Machine, Next, State
 from tests.kernel.mailbox import SECOND, asks, paths
-from tests.motions.machines import in_building, motion, of_motion, told, went
+from tests.motions.machines import PERMIT, in_building, motion, of_motion, told, went
 
 BUILD = "/states/BUILDING/builder.build"
 BY_A_PERSON = Machine(
@@ -378,13 +379,21 @@ def test_a_service_that_is_absent_is_waited_for_until_the_time_is_over() -> None
     assert told(effects, "directive")[0]["error"]["unknown"]
 
 
-def test_a_refusal_of_the_owner_of_the_partition_has_a_kind() -> None:
-    """An attempt that nobody serves is ``no_responders``, and retried."""
-    box = in_building()
+def test_an_absent_service_fails_a_state_only_where_a_directive_says_what_then() -> None:
+    """Without a word the request waits for the service, and burns no attempt."""
+    waits = in_building()
+    machine = msgspec.structs.replace(
+        PERMIT,
+        on_error={"no_responders": Directive(do="fallback", services=("agency",))},
+    )
+    box = motion(machine)
+    box.start()
 
-    effects = box.refuse(BUILD, NO_RESPONDERS)
+    effects = box.refuse("/states/FILED/clerk.check", NO_RESPONDERS)
 
-    assert paths(effects) == [BUILD]
+    assert {ask.options.absent for ask in asks(waits.effects)} == {"wait"}
+    assert asks(box.effects)[0].options.absent == "fail"
+    assert [(ask.service, ask.operation) for ask in asks(effects)] == [("agency", "check")]
 
 
 def test_going_back_is_never_a_way_forward() -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from protocols.directives import Directive
 from protocols.effects import Arm, Ask, Emit
 from protocols.error_kinds import KINDS
+from protocols.machine import Hook, Machine, Next, State
+from protocols.machine_check import check as findings
 from protocols.machine_check import targets
 from tests.kernel.mailbox import Mailbox
 from tests.motions.machines import PERMIT, motion, told
@@ -17,6 +20,7 @@ from tests.motions.test_signals import WITNESSED
 NAMES: Final = (
     *PERMIT.signal_names,
     "stop",
+    "jump",
     "motion.resume",
     "motion.review",
     "motion.transition",
@@ -28,7 +32,7 @@ VALUES: Final = st.one_of(
     st.fixed_dictionaries(
         {},
         optional={
-            "to": st.sampled_from([*PERMIT.states, "B", "C", "Mars"]),
+            "to": st.sampled_from([*PERMIT.states, "B", "S1", "S2", "Mars"]),
             "do": st.sampled_from(["retry", "halt", "return_to_previous", "transition", "x"]),
             "who": st.just("ann"),
             "ayes": st.integers(0, 3),
@@ -39,7 +43,7 @@ VALUES: Final = st.one_of(
         {"success": st.booleans()},
         optional={
             "output": st.integers(0, 9),
-            "next_state": st.sampled_from([*PERMIT.states, "B", None]),
+            "next_state": st.sampled_from([*PERMIT.states, "B", "S1", "S2", None]),
             "error": st.sampled_from([*KINDS, "odd", None]),
         },
     ),
@@ -74,9 +78,8 @@ def act(box: Mailbox, verb: str, what: Any, value: Any) -> None:
             box.time_out(ask.path, attempt=ask.attempt)
 
 
-def check(box: Mailbox) -> None:
+def check(box: Mailbox, machine: Machine) -> None:
     """Check what must hold of every motion, whatever has happened to it."""
-    machine = WITNESSED if box.code.name == "witnessed" else PERMIT
     transitions = told(box.effects, "transition")
     states = ["", *(each["to"] for each in transitions)]
     assert box.instance.status != "blocked", box.instance.blocked
@@ -101,7 +104,7 @@ def check(box: Mailbox) -> None:
     box.refold()
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.sampled_from([PERMIT, WITNESSED]), st.integers(0, 6), st.lists(VERBS, max_size=40))
 def test_a_motion_follows_its_machine_whatever_comes(
     machine: Any, far: int, verbs: list[tuple[str, Any, Any]]
@@ -114,4 +117,87 @@ def test_a_motion_follows_its_machine_whatever_comes(
     for verb, what, value in verbs:
         act(box, verb, what, value)
 
-    check(box)
+    check(box, machine)
+
+
+def directives(names: list[str]) -> st.SearchStrategy[Directive]:
+    """Return directives that any state may have, each with something behind it."""
+    first = st.one_of(
+        st.sampled_from(["retry", "return_to_previous", "continue", "halt_and_alert"]).map(
+            lambda do: {"do": do}
+        ),
+        st.just({"do": "fallback", "services": ("y", "z"), "unknown": "switch"}),
+        st.just({"do": "review", "by": "judge"}),
+        st.just({"do": "review", "timeout": 10}),
+        st.sampled_from(names).map(lambda name: {"do": "continue", "to": name}),
+    )
+    return st.lists(first, min_size=1, max_size=3).map(_chained)
+
+
+def _chained(parts: list[dict[str, Any]]) -> Directive:
+    then: Directive | None = None
+    for each in reversed(parts):
+        then = Directive(**each, then=then)
+    assert then is not None
+    return then
+
+
+@st.composite
+def machines(draw: st.DrawFn) -> Machine:
+    """Return a machine without an error: a chain to an end, with ways across it."""
+    count = draw(st.integers(2, 5))
+    names = [f"S{n}" for n in range(count)]
+    flags = st.booleans()
+    hooks = st.sampled_from([(), (), (Hook(service="h", operation="o"),)])
+    states: dict[str, State] = {}
+    for number, name in enumerate(names[:-1]):
+        parked = draw(st.sampled_from([False, False, True]))
+        across = draw(st.lists(st.sampled_from(names), max_size=2, unique=True))
+        rules = [Next(to=to, when="result.ayes > 1") for to in across]
+        table = draw(
+            st.dictionaries(st.sampled_from([*KINDS, "odd"]), directives(names), max_size=3)
+        )
+        states[name] = State(
+            owner="" if parked else "x",
+            parked=parked,
+            next=() if parked else (*rules, names[number + 1]),
+            signals={
+                "go": names[number + 1],
+                **({"jump": draw(st.sampled_from(names))} if draw(flags) else {}),
+            }
+            if parked or draw(flags)
+            else {},
+            timeout=draw(st.sampled_from([None, 30])),
+            on_error=dict(table),
+            on_entry=draw(hooks),
+            on_exit=draw(hooks),
+        )
+    states[names[-1]] = State(
+        owner=draw(st.sampled_from(["", "x"])), terminal=draw(st.sampled_from([True, "failed"]))
+    )
+    machine = Machine(
+        name="random",
+        initial="S0",
+        states=states,
+        kinds=("odd",),
+        reviewer=draw(st.sampled_from(["", "judge"])),
+        on_transition=draw(hooks),
+    )
+    assume(not [each for each in findings(machine) if each.severity == "error"])
+    return machine
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@given(machines(), st.integers(0, 6), st.lists(VERBS, max_size=30))
+def test_every_machine_is_followed_whatever_comes(
+    machine: Machine, far: int, verbs: list[tuple[str, Any, Any]]
+) -> None:
+    """Any machine that passes the checks: no verb blocks it or moves it off its table."""
+    box = motion(machine)
+    box.start({"plot": 7})
+    for _ in range(far):
+        act(box, "reply", 0, {"ayes": 3, "noes": 1})
+    for verb, what, value in verbs:
+        act(box, verb, what if what != "table" else "go", value)
+
+    check(box, machine)
