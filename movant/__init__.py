@@ -1,5 +1,6 @@
 """movant: durable workflows as actors over NATS. The public face; it holds no logic."""
 
+from actors.directed import Directed, directed
 from actors.kernel.context import Context
 from protocols.definition import Workflow, workflow
 from protocols.directives import Directive
@@ -39,6 +40,7 @@ __all__ = [
     "Client",
     "ConfigurationError",
     "Context",
+    "Directed",
     "Directive",
     "FailError",
     "Failed",
@@ -64,6 +66,7 @@ __all__ = [
     "Workflow",
     "WorkflowError",
     "__version__",
+    "directed",
     "run_service",
     "workflow",
 ]
