@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from actors.motion_hearing import Hearing
-from actors.motion_record import DIRECTIVE, INCIDENT, STALE, TRANSITION, WARNING
+from actors.motion_record import DIRECTIVE, INCIDENT, STALE, TRANSITION, WARNING, WARNINGS_MAX
 from actors.motion_rules import (
     Answer,
     Decision,
@@ -88,7 +88,7 @@ class _Motion(Hearing):
         outcome = {
             "state": self.state,
             "data": self.data,
-            "warnings": list(self.warnings),
+            "warnings": self.warnings,
             "transitions": self.transitions,
         }
         if self.machine.states[self.state].ends == "failed":
@@ -106,7 +106,7 @@ class _Motion(Hearing):
         async with self.ctx.scope(name=self.state) as block:
             self.block = block
             while self.held and self.cut is None:
-                self._judge(*self.held.popleft())
+                self._judge(*self.held.pop(0))
             if self.cut is None:
                 move = await self._attend(done)
         self.block = self.pause = None
@@ -237,7 +237,7 @@ class _Motion(Hearing):
         if not of.ends and (not after or after[0] not in targets(of)):
             return None
         warning = {"state": self.state, "kind": failure.kind, "message": failure.message}
-        self.warnings.append({**warning, "at": self._at()})
+        self._remember(self.warnings, warning, WARNINGS_MAX)
         self.ctx.emit(WARNING, {**self._place(), "error": self._told(failure)})
         return Move(to="" if of.ends else after[0], cause="continued", failure=failure)
 
@@ -325,20 +325,20 @@ class _Motion(Hearing):
         self.cut = None
         self.entries[move.to] = self.entries.get(move.to, 0) + 1
         self.ctx.emit(TRANSITION, facts)
-        at = self._at()
-        self.history.append({key: facts[key] for key in ("from", "to", "cause")} | {"at": at})
+        short = {key: facts[key] for key in ("from", "to", "cause")}
+        self._remember(self.history, short, self.machine.history)
         self._show(
             state=self.state,
             owner=self.machine.states[self.state].owner,
-            entered_at=at,
+            entered_at=self._at(),
             entry=self.entries[self.state],
             blocked=None,
             next_action="",
             expected_completion=None,
             previous=self.came_from.get(self.state, ""),
             transitions=self.transitions,
-            history=list(self.history),
-            warnings=list(self.warnings),
+            history=self.history,
+            warnings=self.warnings,
         )
 
     async def _hook(self, hook: Hook, facts: dict[str, Any]) -> Move | None:
@@ -359,7 +359,7 @@ class _Motion(Hearing):
                 return None
             told = {"service": hook.service, "error": self._told(answer)}
             if not hook.critical:
-                self.warnings.append({**told, "state": self.state, "at": self._at()})
+                self._remember(self.warnings, {**told, "state": self.state}, WARNINGS_MAX)
                 self.ctx.emit(WARNING, {**self._place(), **told})
                 return None
             word = await self._halt(answer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
@@ -25,7 +24,7 @@ class Hearing(Record):
 
     def __init__(self, ctx: Context, machine: Machine, given: Any) -> None:
         super().__init__(ctx, machine, given)
-        self.held: deque[tuple[str, Any]] = deque()
+        self.held: list[tuple[str, Any]] = []
         self.block: Scope | None = None
         """The stay in a state, which a signal may cut short; None while a transition is made."""
         self.cut: Move | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -47,8 +46,8 @@ class Record:
         self.came_from: dict[str, str] = {}
         """The state whose work led to each; going back and signals do not count as work."""
         self.transitions = 0
-        self.history: deque[dict[str, Any]] = deque(maxlen=machine.history)
-        self.warnings: deque[dict[str, Any]] = deque(maxlen=WARNINGS_MAX)
+        self.history: list[dict[str, Any]] = []
+        self.warnings: list[dict[str, Any]] = []
         self.times: dict[tuple[str, str], int] = {}
         """How often a directive was followed in a state since its work was last done."""
         self.error: dict[str, Any] | None = None
@@ -67,6 +66,11 @@ class Record:
         if total <= DATA_BYTES_MAX:
             return ""
         return f"the outputs of all states take {total} bytes, the limit is {DATA_BYTES_MAX}"
+
+    def _remember(self, kept: list[dict[str, Any]], fact: dict[str, Any], most: int) -> None:
+        """Keep the latest facts, with the time of each."""
+        kept.append({**fact, "at": self._at()})
+        del kept[: max(0, len(kept) - most)]
 
     def _facts(self, move: Move) -> dict[str, Any]:
         """Return what a witness needs: from where to where, why, through whom, with what."""

@@ -95,3 +95,14 @@ def test_without_such_states_an_input_says_what_it_likes() -> None:
     box = motion()
 
     assert paths(box.start({"state": "DONE"})) == ["/states/FILED/clerk.check"]
+
+
+@pytest.mark.parametrize(("history", "shown"), [(0, 0), (2, 2), (4, 3), (20, 3)])
+def test_a_motion_shows_its_latest_transitions(history: int, shown: int) -> None:
+    """As many as the machine says; the events have all."""
+    box = in_building(msgspec.structs.replace(PERMIT, history=history))
+
+    kept = box.instance.state["history"]
+
+    assert [each["to"] for each in kept] == ["FILED", "REVIEWED", "BUILDING"][3 - shown :]
+    assert all(each["at"].startswith("2027-01-15T08:00:00") for each in kept)
