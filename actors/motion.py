@@ -24,6 +24,7 @@ from actors.motion_rules import (
     Move,
     Refusal,
     completed,
+    continued,
     read_decision,
     submitted,
 )
@@ -33,8 +34,9 @@ from protocols.durations import shown
 from protocols.error_kinds import OVER_LIMIT, is_unknown_outcome
 from protocols.errors import FailError
 from protocols.failure import TIMEOUT, Failure
-from protocols.machine import RESUME, REVIEW, Hook, Machine
-from protocols.machine_check import checked, targets
+from protocols.machine import RESUME, REVIEW, STATE_TIMEOUT_S, Hook, Machine
+from protocols.machine_check import checked
+from protocols.policy import StepOptions
 
 if TYPE_CHECKING:
     from actors.kernel.context import Context
@@ -232,14 +234,13 @@ class _Motion(Hearing):
         return Move(to=previous, cause="returned", failure=failure, back=True)
 
     def _continue(self, directive: Directive, failure: Failure) -> Move | None:
-        of = self.machine.states[self.state]
-        after = [directive.to] if directive.to else [each.to for each in of.nexts]
-        if not of.ends and (not after or after[0] not in targets(of)):
+        to = continued(self.machine, self.state, directive.to, self._names())
+        if to is None:
             return None
         warning = {"state": self.state, "kind": failure.kind, "message": failure.message}
         self._remember(self.warnings, warning, WARNINGS_MAX)
         self.ctx.emit(WARNING, {**self._place(), "error": self._told(failure)})
-        return Move(to="" if of.ends else after[0], cause="continued", failure=failure)
+        return Move(to=to, cause="continued", failure=failure)
 
     async def _review(
         self, directive: Directive, failure: Failure
@@ -264,8 +265,10 @@ class _Motion(Hearing):
         of = self.machine.states[self.state]
         request = {**self._place(), "input": self.input, "data": self.data, "error": self.error}
         request["allowed"] = [each.to for each in of.nexts]
+        bound_s = directive.timeout_s
+        options = StepOptions(timeout_s=bound_s or STATE_TIMEOUT_S)
         answer = await self.asking.step(
-            by, directive.operation, request, timeout_s=directive.timeout_s
+            by, directive.operation, request, options=options, bound_s=bound_s
         )
         if isinstance(answer, Failure):
             facts = {"state": self.state, "service": by, "error": self._told(answer)}
@@ -350,8 +353,11 @@ class _Motion(Hearing):
                 hook.service,
                 hook.operation,
                 request,
-                timeout_s=float(hook.timeout),
-                policy=hook.policy,
+                options=StepOptions(
+                    retry=hook.policy,
+                    timeout_s=float(hook.timeout),
+                    absent="wait" if hook.critical else "fail",
+                ),
                 of=path,
             )
             path = path or self.asking.path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from actors.motion_rules import Answer, read_answer
 from protocols import codec
@@ -13,14 +13,11 @@ from protocols.durations import DURATION_S_MAX, shown
 from protocols.error_kinds import KINDS, OVER_LIMIT
 from protocols.errors import OversizedError, StepFailedError
 from protocols.failure import NO_RESPONDERS, TIMEOUT, Failure
-from protocols.policy import Retry, StepOptions
+from protocols.policy import StepOptions
 
 if TYPE_CHECKING:
     from actors.kernel.context import Context
     from protocols.machine import Machine
-
-STEP_TIMEOUT_S: Final = 86_400.0
-"""Of a review whose directive names no time."""
 
 
 class Asking:
@@ -48,7 +45,7 @@ class Asking:
             self._stay, self._first = stay, {}
         options, bound_s = _options_of(_Keyed(self._machine), state)
         of = self._first.get(service, "") if again else ""
-        answer = await self._within(
+        answer = await self.step(
             service, operation, request, options=options, bound_s=bound_s, of=of
         )
         if self.path:
@@ -61,24 +58,14 @@ class Asking:
         operation: str,
         request: dict[str, Any],
         *,
-        timeout_s: float,
-        policy: Retry | None = None,
+        options: StepOptions,
+        bound_s: float = 0.0,
         of: str = "",
     ) -> Answer | Failure:
-        """Ask a service beside the work of a state: a hook or a review."""
-        options = StepOptions(retry=policy or Retry(), timeout_s=timeout_s or STEP_TIMEOUT_S)
-        return await self._within(service, operation, request, options=options, bound_s=0.0, of=of)
+        """Ask a service, for at most ``bound_s`` seconds when that is not 0.
 
-    async def _within(
-        self,
-        service: str,
-        operation: str,
-        request: dict[str, Any],
-        *,
-        options: StepOptions,
-        bound_s: float,
-        of: str,
-    ) -> Answer | Failure:
+        ``of`` is the path of an earlier step whose key the request carries.
+        """
         ctx = self._ctx
         self.path = ""
         try:

@@ -19,6 +19,7 @@ from protocols.error_kinds import ALIASES, KINDS, SYSTEM
 from protocols.errors import FailError
 from protocols.failure import VALIDATION, Failure
 from protocols.machine import TRANSITION, Machine, Next, State
+from protocols.machine_check import targets
 
 Cause = Literal["submitted", "completed", "signal", "returned", "reviewed", "resumed", "continued"]
 TEXT_CHARS_MAX: Final = 300
@@ -145,6 +146,20 @@ def completed(
         return _refused(machine, state, answer.to, "completed", by=answer.owner, more=found)
     reason = f"no condition of {state} holds: {found}"
     return Refusal(to="", reason=reason, cause="completed", by=answer.owner)
+
+
+def continued(machine: Machine, state: str, to: str, names: Mapping[str, Any]) -> str | None:
+    """Return where a state leads whose work was given up: nowhere from an end, None if nowhere.
+
+    Conditions over the output that is not there do not hold.
+    """
+    of = machine.states[state]
+    if of.ends:
+        return ""
+    if to:
+        return to if to in targets(of) else None
+    found = _first(of.nexts, names, "")
+    return found.to if isinstance(found, Next) else None
 
 
 def signalled(

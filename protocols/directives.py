@@ -28,6 +28,7 @@ from protocols.error_kinds import (
     PERMISSION,
     SYSTEM,
     classify,
+    words,
 )
 from protocols.failure import NO_RESPONDERS, REFUSED, TIMEOUT, VALIDATION, Failure
 from protocols.policy import Retry
@@ -139,7 +140,11 @@ def choose(failure: Failure, *tables: Table) -> Directive:
 
     A service's own word goes before the root cause that it was classified as.
     """
-    return of_kind(failure.kind, *tables) or of_kind(classify(failure), *tables, BY_KIND) or HALT
+    for word in words(failure):
+        found = of_kind(word, *tables)
+        if found is not None:
+            return found
+    return BY_KIND.get(classify(failure), HALT)
 
 
 def of_kind(kind: str, *tables: Table) -> Directive | None:

@@ -100,6 +100,12 @@ def classify(failure: Failure) -> str:
     return ALIASES.get(kind, kind)
 
 
+def words(failure: Failure) -> tuple[str, ...]:
+    """Return what a failure may be called: the service's own word, then its kind."""
+    kind = classify(failure)
+    return (kind,) if failure.kind in _UNNAMED or failure.kind == kind else (failure.kind, kind)
+
+
 def kind_of_status(code: int) -> str:
     """Return the kind that an HTTP status stands for; empty when it says nothing."""
     known = NAMED_STATUSES.get(code)

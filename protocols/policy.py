@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from protocols.error_kinds import classify, is_unknown_outcome
+from protocols.error_kinds import is_unknown_outcome, words
 from protocols.failure import NO_RESPONDERS, REFUSED, VALIDATION, Failure
 from protocols.rng import Rng
 
@@ -81,9 +81,10 @@ class StepOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             policy = self.retry
             may = policy.allows(attempt, failure.kind, retryable=failure.retryable)
             return policy if may else None
-        kinds = {failure.kind, classify(failure)}
-        for kind, policy in self.retries:
-            if kind in kinds:
+        policies = dict(self.retries)
+        for word in words(failure):
+            if word in policies:
+                policy = policies[word]
                 return policy if attempt < policy.attempts else None
         return None
 

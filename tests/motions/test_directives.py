@@ -484,3 +484,61 @@ def test_a_result_without_output_keeps_its_other_fields() -> None:
 
     (ask,) = [each for each in asks(box.effects) if each.service == "inspector"]
     assert b'"BUILDING":{"floors":2}' in ask.body
+
+
+def test_what_goes_on_without_an_output_takes_no_way_that_needs_one() -> None:
+    """A condition over the output does not hold; without another way it halts."""
+    machine = Machine(
+        name="plain",
+        initial="A",
+        states={
+            "A": State(
+                owner="x",
+                next=(Next(to="B", when="result.ok"), Next(to="C", when="input.free")),
+                on_error={"refused": "continue"},
+            ),
+            "B": State(terminal=True),
+            "C": State(terminal=True),
+        },
+    )
+    free, bound = motion(machine), motion(machine)
+    free.start({"free": True})
+    bound.start({"free": False})
+
+    for box in (free, bound):
+        box.fail("/states/A/x.a", "refused")
+
+    assert free.result["state"] == "C"
+    assert bound.instance.state["blocked"].startswith("halted: refused")
+
+
+def test_a_hook_that_is_not_critical_waits_for_nobody() -> None:
+    """An absent diary is a warning; an absent witness is waited for."""
+    box = in_building()
+    box.reply(BUILD)
+    (note,) = [ask for ask in asks(box.effects) if ask.service == "diary"]
+
+    effects = box.refuse("/states/INSPECTED/diary.note", NO_RESPONDERS)
+    for attempt in (2, 3, 4):
+        effects += box.refuse("/states/INSPECTED/diary.note", NO_RESPONDERS, attempt=attempt)
+
+    assert note.options.absent == "fail"
+    assert of_motion(effects) == ["warning"]
+    assert paths(effects)[-1] == "/states/INSPECTED/inspector.inspected"
+
+
+def test_a_reviewer_who_is_never_there_is_waited_for_as_long_as_the_directive_says() -> None:
+    """A durable timer ends the wait; the answer that comes then is stale."""
+    machine = msgspec.structs.replace(
+        BY_A_PERSON, on_error={"system": Directive(do="review", by="judge", timeout="2d")}
+    )
+    box = motion(machine)
+    box.start()
+    box.fail("/states/A/x.a", "system")
+    box.pass_time(2 * 86_400)
+
+    effects = box.fire("/states/A/deadline#2")
+    late = box.reply("/states/A/judge.review", {"to": "B"})
+
+    assert of_motion(effects) == ["warning", "directive", "incident"]
+    assert of_motion(late) == ["stale"]

@@ -158,3 +158,14 @@ def test_what_may_have_been_done_is_not_tried_again_where_that_would_do_it_twice
 
     assert StepOptions(retries=kinds).allow(1, late)
     assert StepOptions(retries=kinds, idempotent=False).allow(1, late) is None
+
+
+def test_an_outcome_is_no_word_of_the_service() -> None:
+    """A bare 403 is a permission, whatever is said about refusals."""
+    bare = Failure(kind="refused", message="", retryable=False, code=403)
+    table = {"refused": Directive(do="continue")}
+    policy = Retry(attempts=2)
+
+    assert choose(bare, table).do == "review"
+    assert choose(Failure(kind="refused", message=""), table).do == "continue"
+    assert StepOptions(retries=(("refused", policy),)).allow(1, bare) is None
