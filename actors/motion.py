@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from actors.motion_hearing import Hearing
-from actors.motion_record import DIRECTIVE, INCIDENT, STALE, TRANSITION, WARNING, WARNINGS_MAX
+from actors.motion_record import DIRECTIVE, INCIDENT, STALE, WARNING, WARNINGS_MAX
 from actors.motion_rules import (
     Answer,
     Decision,
@@ -327,7 +327,7 @@ class _Motion(Hearing):
         self.state = move.to
         self.cut = None
         self.entries[move.to] = self.entries.get(move.to, 0) + 1
-        self.ctx.emit(TRANSITION, facts)
+        self._state(facts)
         short = {key: facts[key] for key in ("from", "to", "cause")}
         self._remember(self.history, short, self.machine.history)
         self._show(

@@ -97,6 +97,10 @@ class Record:
 
     # What is shown and told
 
+    def _state(self, facts: dict[str, Any]) -> None:
+        """Publish a transition that takes effect: the one place where it is told."""
+        self.ctx.emit(TRANSITION, facts)
+
     def _refuse(self, refusal: Refusal) -> None:
         self.ctx.emit(
             REFUSED,
