@@ -36,6 +36,7 @@ class Offices:
         self.requests: list[tuple[str, Any]] = []
         self.answers: dict[str, Any] = {"vote": {"ayes": 3, "noes": 1}}
         """What an operation says; an error is raised; called with the request when it can be."""
+        self.work_s = 0.0
         self.services = [
             self._service("clerk", "check", "file"),
             self._service("council", "vote", "review"),
@@ -54,6 +55,7 @@ class Offices:
     def _handler(self, operation: str) -> Any:
         async def handle(request: Any, call: Call) -> Any:
             self.requests.append((f"{call.service}.{operation}", request))
+            await trio.sleep(self.work_s)
             self.keys[call.key] += 1
             answer = self.answers.get(operation, operation)
             if callable(answer):
@@ -221,6 +223,8 @@ async def test_a_daemon_that_is_killed_in_the_middle_of_motions(nats_server: Nat
         return Refused("validation", "too high") if first else "a house"
 
     offices.answers["build"] = build
+    offices.work_s = 0.15
+    under_way = []
     items = [{"id": f"m{n}", "input": {"plot": n}} for n in range(MOTIONS)]
     async with (
         offered(nats_server.url, *offices.services),
@@ -231,10 +235,13 @@ async def test_a_daemon_that_is_killed_in_the_middle_of_motions(nats_server: Nat
         for _ in range(ROUNDS):
             await trio.sleep(chance.uniform(0.0, 0.3))
             process.kill()
+            under_way.append(sum(not witness.of(f"m{n}", "completed") for n in range(MOTIONS)))
             process.start()
         await all_ended(api)
         await until(lambda: all(witness.of(f"m{n}", "completed") for n in range(MOTIONS)))
 
+    assert under_way[0] == MOTIONS
+    assert max(offices.keys.values()) == 1
     for n in range(MOTIONS):
         back = ["BUILDING", "REVIEWED"] if n % 5 == 0 else []
         way = ["FILED", "REVIEWED", *back, "BUILDING", "INSPECTED", "DONE"]
