@@ -179,7 +179,9 @@ class _Builder:
         try:
             return kind(**values)
         except ValueError as error:
-            self.wrong(node, str(error))
+            # What a part says about one of its fields begins with the field's name.
+            _, at = node.entries.get(str(error).split(" ", 1)[0], (node, node))
+            self.wrong(at, str(error))
             return None
 
     def _mapping(self, node: Node, kind: Any) -> Any:

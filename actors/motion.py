@@ -163,7 +163,7 @@ class _Motion(Hearing):
             blocked=None,
             expected_completion=self._in(timeout_s),
         )
-        request = {**self._place(), "input": self.input, "data": self.data, "error": self.error}
+        request = self._request()
         return await self.asking.work(self.state, owner, operation, request, again=again)
 
     def _completion(self, answer: Answer) -> Move | Failure:
@@ -263,8 +263,7 @@ class _Motion(Hearing):
 
     async def _ask_reviewer(self, by: str, directive: Directive) -> Decision | Refusal | None:
         of = self.machine.states[self.state]
-        request = {**self._place(), "input": self.input, "data": self.data, "error": self.error}
-        request["allowed"] = [each.to for each in of.nexts]
+        request = {**self._request(), "allowed": [each.to for each in of.nexts]}
         bound_s = directive.timeout_s
         options = StepOptions(timeout_s=bound_s or STATE_TIMEOUT_S)
         answer = await self.asking.step(
@@ -325,6 +324,7 @@ class _Motion(Hearing):
             self.came_from[move.to] = self.state
         self.error = None if move.failure is None else self.error
         self.state = move.to
+        self.cause = move.cause
         self.cut = None
         self.entries[move.to] = self.entries.get(move.to, 0) + 1
         self._state(facts)

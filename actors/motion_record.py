@@ -40,6 +40,8 @@ class Record:
         self.input = given
         self.asking = Asking(ctx, machine)
         self.state = ""
+        self.cause = ""
+        """What led into the state: for its owner."""
         self.entries: dict[str, int] = {}
         self.data: dict[str, Any] = {}
         self.sizes: dict[str, int] = {}
@@ -125,6 +127,15 @@ class Record:
             "motion_id": self.ctx.id,
             "state": self.state,
             "entry": self.entries.get(self.state, 0),
+        }
+
+    def _request(self) -> dict[str, Any]:
+        return {
+            **self._place(),
+            "cause": self.cause,
+            "input": self.input,
+            "data": self.data,
+            "error": self.error,
         }
 
     def _names(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -11,13 +11,14 @@ import pytest
 from actors.machine_file import load_document
 from actors.motion_hearing import HELD_MAX
 from actors.motion_record import DATA_BYTES_MAX, WARNINGS_MAX
-from actors.motion_rules import read_decision
+from actors.motion_rules import Cause, read_decision
 from protocols.directives import DIRECTIVES, RETRIES
 from protocols.effects import Emit
 from protocols.machine import HISTORY_MAX, STATE_TIMEOUT_S
 from protocols.machine_check import AVAILABLE
 from runtime.cli.service import load_attribute
 from tests.docs.tables import DOCS
+from tests.kernel.mailbox import asks
 from tests.motions.machines import in_building
 from tests.support.daemon import daemon
 from tests.support.nats import NatsServer
@@ -61,6 +62,19 @@ def test_every_fact_of_an_event_is_on_the_page() -> None:
         assert events[kind].keys() - {"motion_id", "work_done", "reason", "entry"} <= told
     shown = PAGE.split("`movant run show` tells", 1)[1].split("\n\n", 1)[0]
     assert set(box.instance.state) == set(re.findall(r"`(\w+)`", shown))
+
+
+def test_every_field_of_a_request_is_on_the_page() -> None:
+    """And every cause, in the order of the code."""
+    (*_, ask) = asks(in_building().effects)
+    (row,) = re.findall(r"^\| `cause` \| (.+) \|$", PAGE, re.MULTILINE)
+
+    table = PAGE.split("`operation` with", 1)[1].split("\n\n")[1]
+    cells = [line.split(" | ")[0] for line in table.splitlines()[2:]]
+    told = {name for each in cells for name in re.findall(r"`(\w+)`", each)}
+
+    assert told == set(msgspec.json.decode(ask.body))
+    assert tuple(re.findall(r"`(\w+)`", row)) == get_args(Cause)
 
 
 def test_every_word_of_a_decision_means_something() -> None:

@@ -122,7 +122,7 @@ def problems_of(text: str) -> list[tuple[int, int, str, str]]:
         (
             ("owner: x", "owner: x, timeout: soon"),
             4,
-            6,
+            26,
             (
                 "timeout 'soon' is not understood: write seconds as a number, "
                 "or text such as 90s, 1h30m, 7d"
