@@ -22,8 +22,17 @@ from actors.kernel.branches import Joined, Scope, Winner, branches_of
 from actors.kernel.clock import moment, since_epoch
 from actors.kernel.ledger import Ledger
 from actors.kernel.nursery import Nursery
-from actors.kernel.operations import Child, Deadline, Listen, Operation, Sleep, T
-from actors.kernel.step import Step
+from actors.kernel.operations import (
+    AnySignal,
+    Child,
+    Deadline,
+    Idle,
+    Listen,
+    Operation,
+    Sleep,
+    T,
+)
+from actors.kernel.step import Again, Step
 from actors.kernel.tasks import CancelScope, ContinueAs, Frame, dispose
 from protocols import codec
 from protocols.definition import Workflow
@@ -119,6 +128,34 @@ class Context:
             None,
         )
 
+    def again(
+        self,
+        of: str,
+        service: str,
+        operation: str,
+        input: Any = None,  # noqa: A002 - the word that authors use
+        *,
+        name: str | None = None,
+        options: StepOptions | None = None,
+    ) -> Operation[Any]:
+        """Ask once more for the work of an earlier call, under its key. ``of`` is its path.
+
+        For work that was given up and is wanted again: a service that has done it meanwhile
+        answers what it answered then. Raises as ``call`` does.
+        """
+        step: Again[Any] = Again(
+            self._ledger,
+            service,
+            operation,
+            input,
+            _call_name(service, operation) if name is None else check_step_name(name),
+            ANY,
+            _options(options or self._defaults, None, None, None, None),
+            None,
+        )
+        step.of = of
+        return step
+
     def run(
         self,
         function: Callable[..., Any],
@@ -165,6 +202,14 @@ class Context:
         Signals and waiters of one name meet in order; signals from before the start count.
         """
         return Listen(self._ledger, check_name(name, "signal name"), returns)
+
+    def any_signal(self) -> Operation[tuple[str, Any]]:
+        """Wait for the next signal that nobody waits for by its name; return name and data."""
+        return AnySignal(self._ledger)
+
+    def idle(self, detail: str) -> Operation[None]:
+        """Wait until the block around it is cancelled; ``detail`` tells people what may end it."""
+        return Idle(self._ledger, detail)
 
     def child(
         self,
@@ -291,6 +336,14 @@ class Context:
                 id=ledger.identity(path),
             )
         )
+
+    def tell_late(self, kind: str) -> None:
+        """Publish an event of this kind for each answer that comes to a step decided before.
+
+        Its data: the step's path, the attempt, and whether the answer was a success.
+        """
+        self._frame()
+        self._ledger.late_event = check_name(kind, "event kind")
 
     def set_state(self, **facts: Any) -> None:
         """Show facts about the instance to people; replaces facts of the same names."""
