@@ -62,7 +62,7 @@ async def test_a_service_that_comes_wakes_those_that_left_memory(
         waking = movant.daemon.parts.owner.passivation.wakes
 
     assert all(left > 30 for left in states)
-    assert waking == 300
+    assert waking >= 300
     assert shop.doubled == []
 
 

@@ -104,7 +104,7 @@ async def test_what_waits_does_not_hold_the_checkpoint(
         offered(nats_server.url, shop.service),
         daemon(nats_server.url, partitions=1) as movant,
     ):
-        with trio.fail_after(50):
+        with trio.fail_after(90):
             while len(set(shop.keys)) < parked:
                 await trio.sleep(0.05)
 
