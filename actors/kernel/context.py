@@ -20,12 +20,15 @@ import msgspec
 
 from actors.kernel.branches import Joined, Scope, Winner, branches_of
 from actors.kernel.clock import moment, since_epoch
+from actors.kernel.compensation import Saga, UndoableStep
 from actors.kernel.ledger import Ledger
 from actors.kernel.nursery import Nursery
 from actors.kernel.operations import Child, Deadline, Listen, Operation, Sleep, T
 from actors.kernel.step import Step
 from actors.kernel.tasks import CancelScope, ContinueAs, Frame, dispose
+from actors.kernel.undoing import UNDOABLE, Undoing
 from protocols import codec
+from protocols.compensation import Undo, UndoRequest
 from protocols.definition import Workflow
 from protocols.effects import Emit, LocalCall, Send
 from protocols.errors import GatherError, InvalidIdError
@@ -44,8 +47,11 @@ LIFECYCLE: Final = (
     "started",
     "continued",
     "mailbox_large",
+    "compensating",
     "completed",
     "failed",
+    "compensated",
+    "compensation_incomplete",
     "cancelled",
     "blocked",
 )
@@ -91,11 +97,13 @@ class Context:
         timeout_s: float | None = None,
         absent: Absent | None = None,
         idempotent: bool | None = None,
+        undo: str | Undo | None = None,
     ) -> Operation[T]:
         """Ask a service, again and again as the options say, and return its reply.
 
-        Raises StepFailedError when the attempts are used up or the failure is final, and
-        ResultTypeError when the reply does not fit ``returns``.
+        ``undo`` names the operation that undoes the step, should the instance or a saga around
+        it fail or be cancelled. Raises StepFailedError when the attempts are used up or the
+        failure is final, and ResultTypeError when the reply does not fit ``returns``.
         """
         if options is None:
             options = self._defaults
@@ -108,16 +116,20 @@ class Context:
             options = _options(options, retry, timeout_s, absent, idempotent)
         elif options is not STEP_DEFAULTS:
             options = _options(options, None, None, None, None)
-        return Step(
-            self._ledger,
-            service,
-            operation,
-            input,
-            _call_name(service, operation) if name is None else check_step_name(name),
-            returns,
-            options,
-            None,
-        )
+        called = _call_name(service, operation) if name is None else check_step_name(name)
+        if undo is not None:
+            return UndoableStep(
+                self._ledger,
+                service,
+                operation,
+                input,
+                called,
+                returns,
+                options,
+                None,
+                _undo(undo),
+            )
+        return Step(self._ledger, service, operation, input, called, returns, options, None)
 
     def run(
         self,
@@ -128,11 +140,14 @@ class Context:
         options: StepOptions | None = None,
         retry: Retry | None = None,
         timeout_s: float | None = None,
+        undo: Callable[[UndoRequest], Any] | None = None,
         **kwargs: Any,
     ) -> Operation[T]:
         """Run a function of your own as a step, outside of the fold; its result is recorded.
 
-        The function runs in the daemon, in a thread; it may do I/O and may run twice.
+        The function runs in the daemon, in a thread; it may do I/O and may run twice. ``undo``
+        is a function that undoes it: it gets the positional arguments as the input of an
+        UndoRequest, and is called for an outcome that nobody knows as well.
         """
         if name is None:
             name = getattr(function, "__name__", "")
@@ -140,16 +155,16 @@ class Context:
                 raise self._ledger.scheduler.misuse(
                     "ctx.run needs a name for a function that has none: pass name='...'"
                 )
-        return Step(
-            self._ledger,
-            LOCAL,
-            getattr(function, "__qualname__", name),
-            None,
-            check_step_name(name.strip("_") or "run"),
-            returns,
-            _options(options or self._defaults, retry, timeout_s, None, None),
-            LocalCall(function, args, kwargs),
-        )
+        called = check_step_name(name.strip("_") or "run")
+        options = _options(options or self._defaults, retry, timeout_s, None, None)
+        local = LocalCall(function, args, kwargs)
+        operation = getattr(function, "__qualname__", name)
+        if undo is not None:
+            how = Undo(getattr(undo, "__qualname__", "undo"))
+            return UndoableStep(
+                self._ledger, LOCAL, operation, None, called, returns, options, local, how, undo
+            )
+        return Step(self._ledger, LOCAL, operation, None, called, returns, options, local)
 
     def sleep(self, seconds: float, *, name: str = "sleep") -> Operation[None]:
         """Wait for ``seconds``; a restart of the daemon does not matter."""
@@ -234,6 +249,24 @@ class Context:
         """Open a block of tasks: ``async with ctx.scope() as scope: scope.start(work(ctx))``."""
         return Scope(self._ledger, check_step_name(name))
 
+    def saga(self, *, name: str = "saga") -> Saga:
+        """Open a scope that undoes its steps when it fails: ``async with ctx.saga(): ...``.
+
+        Its own steps and those of all branches and scopes in it, the newest first; then the
+        error goes on. It is undone as well when the block is cancelled.
+        """
+        return Saga(self._ledger, check_step_name(name))
+
+    def pivot(self) -> None:
+        """Mark the point of no return: what was done and what comes is not undone any more.
+
+        But for what nobody wants: a step that is cancelled in flight and happens all the same.
+        """
+        self._frame()
+        if self._ledger.undoing is None:
+            self._ledger.undoing = Undoing()
+        self._ledger.undoing.pivot()
+
     def timeout(self, seconds: float, *, name: str = "timeout") -> Deadline:
         """Bound a block: ``with ctx.timeout(60): ...``. Raises TimedOutError when cut short."""
         return Deadline(self._ledger, seconds, check_step_name(name), raises=True)
@@ -253,9 +286,12 @@ class Context:
         what runs beside is cancelled and waited for. Then the workflow's function is called
         anew: its paths, timers and keys are new ones; id, definition, parent, time, state that
         was shown, and signals that nobody has taken stay. A cancelled instance ends instead.
+        One that has something left to undo is blocked: ``ctx.pivot`` says that it is to stay.
         """
         scheduler = self._ledger.scheduler
         body = codec.encode(input)
+        if self._ledger.undoing is not None and self._ledger.undoing.holds:
+            raise scheduler.misuse(UNDOABLE)
         scheduler.enter()
         scheduler.continuing = True
         raise ContinueAs(body)
@@ -361,6 +397,15 @@ class Log:
     def error(self, event: str, **facts: Any) -> None:
         """Note what a person has to look at."""
         self._ledger.log("error", event, facts)
+
+
+def _undo(undo: str | Undo) -> Undo:
+    """Return how a step is undone. Raises InvalidIdError for a name that cannot be one."""
+    how = Undo(undo) if isinstance(undo, str) else undo
+    check_step_name(how.operation)
+    if how.service:
+        check_name(how.service, "service")
+    return how
 
 
 @lru_cache(maxsize=4_096)

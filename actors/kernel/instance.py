@@ -15,7 +15,7 @@ What it returns are the effects that this mail made the code ask for. The rules 
     Fired             for a timer that somebody waits for, not before its due time
     Signal            kept until somebody waits for it
     ChildEnded        for a child that is waited for
-    Cancel            the first one
+    Cancel            the first one; the steps with an undo are undone before the end
     Woken, Migrate    never: they only move the time; both speak to the host
     Continued         never: it says where a fold may begin; the owner wrote it
 
@@ -35,6 +35,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from actors.kernel.blocked import Blocked
+from actors.kernel.compensation import came_late
 from actors.kernel.execution import Execution
 from actors.kernel.generation import Seen, restore
 from actors.kernel.outcome import cancelled_by
@@ -210,6 +211,8 @@ class Instance(Execution):
     def _on_reply(self, mail: Reply) -> None:
         step = self._ledger.steps.get(mail.step)
         if step is None:
+            if self._ledger.undoing is not None:
+                came_late(self._ledger, mail, ended=self.status in FINAL)
             self._not_open(mail.step, mail.attempt if mail.failure is None else 0)
         elif mail.failure is None:
             step.replied(mail.attempt, mail.body, mail.content_type)
@@ -257,6 +260,8 @@ class Instance(Execution):
             self._cancel = mail
             if self._start is not None:
                 self.blocked = None
+                if self._ledger.undoing is not None:
+                    self._strand()
                 self._end(cancelled_by(mail))
         elif self._cancel is not None:
             self._ledger.counters.duplicates += 1

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from actors.kernel.operations import Child, Deadline, Listen, Operation, Sleep
     from actors.kernel.step import Step
+    from actors.kernel.undoing import Undoing
     from protocols.mail import Signal
 
 LOG_LINES_MAX: Final = 1_000
@@ -57,6 +58,7 @@ class Ledger:
         "steps",
         "timers",
         "unawaited",
+        "undoing",
     )
 
     def __init__(self, instance_id: str, generation: int) -> None:
@@ -79,6 +81,8 @@ class Ledger:
         self.logs: list[LogLine] = []
         self.refolding = False
         self.unawaited: dict[Operation[Any], None] = {}
+        self.undoing: Undoing | None = None
+        """What can be undone; None until the first step with an undo."""
 
     @property
     def root(self) -> str:
@@ -96,6 +100,7 @@ class Ledger:
         self.children = {}
         self.listeners = {}
         self.unawaited = {}
+        self.undoing = None
 
     def identity(self, path: str) -> str:
         """Return the world-wide identity of what happens at ``path``."""
