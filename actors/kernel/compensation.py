@@ -103,6 +103,8 @@ class UndoStep(Step[Any]):
 
     __slots__ = ("undoes",)
 
+    undoes: str
+
     def ask(self) -> None:  # noqa: D102 - as in Step
         super().ask()
         effects = self.ledger.effects

@@ -559,7 +559,7 @@ def test_a_blocked_instance_that_is_cancelled_is_undone() -> None:
     box.start()
     box.reply("/x")
     box.signal("go")
-    assert box.instance.status == "blocked"
+    blocked: str = box.instance.status
 
     box.cancel()
     box.pass_time(60)
@@ -567,6 +567,7 @@ def test_a_blocked_instance_that_is_cancelled_is_undone() -> None:
     box.reply("/gather/0/y/undo")
     box.reply("/x/undo")
 
+    assert blocked == "blocked"
     assert box.instance.status == "compensated"
     box.refold()
 

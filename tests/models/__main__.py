@@ -39,8 +39,8 @@ def searches(bound: int, without: str) -> Iterator[tuple[str, Found]]:
         for reach in packs.SMALL if bound == 1 else packs.LARGE:
             yield f"packs, {reach}", packs.Packs(reach, without=without).explore()
     if not without or without in undoing.RULES:
-        for reach in undoing.SMALL if bound == 1 else undoing.LARGE:
-            yield f"undoing, {reach}", undoing.Undoing(reach, without=without).explore()
+        for much in undoing.SMALL if bound == 1 else undoing.LARGE:
+            yield f"undoing, {much}", undoing.Undoing(much, without=without).explore()
     if without and without not in settling.RULES:
         return
     for program in settling.PROGRAMS:

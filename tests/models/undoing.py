@@ -274,8 +274,8 @@ class Undoing:
         undo = "" if entry.undo == "unknown" and state.phase != "ended" else entry.undo
         late = not (current and entry.waits)
         told = state.phase == "ended"
-        after = entry._replace(outcome="ok", waits=False, unwanted=True, undo=undo)
-        return _enter(state, reply.step, reply.service, after._replace(late=late, told=told))
+        done = entry._replace(outcome="ok", waits=False, unwanted=True, undo=undo)
+        return _enter(state, reply.step, reply.service, done._replace(late=late, told=told))
 
     def _over(self, state: State, at: int, service: str = "") -> State:
         """Go on after an attempt that failed: with ``service``, or without the step."""
