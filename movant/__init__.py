@@ -1,6 +1,7 @@
 """movant: durable workflows as actors over NATS. The public face; it holds no logic."""
 
 from actors.kernel.context import Context
+from protocols.compensation import NEVER_SEEN, StepFate, Undo, UndoRequest
 from protocols.definition import Workflow, workflow
 from protocols.errors import (
     AlreadyExistsError,
@@ -29,6 +30,7 @@ from runtime.version import VERSION
 __version__ = VERSION
 
 __all__ = [
+    "NEVER_SEEN",
     "NO_RETRY",
     "AlreadyExistsError",
     "Call",
@@ -49,9 +51,12 @@ __all__ = [
     "Retry",
     "Service",
     "StepFailedError",
+    "StepFate",
     "StepOptions",
     "TimedOutError",
     "UnavailableError",
+    "Undo",
+    "UndoRequest",
     "UnknownOutcomeError",
     "WaitTimeoutError",
     "Workflow",

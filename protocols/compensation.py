@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
+from msgspec import Meta
 
 from protocols.policy import Retry, Seconds
 
@@ -40,7 +41,7 @@ class Undo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     service: str = ""
     input: Any = msgspec.UNSET
     retry: Retry = UNDO_RETRY
-    timeout_s: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    timeout_s: Annotated[float, Meta(gt=0)] | None = None
     settle_s: Seconds | None = None
 
 
@@ -58,24 +59,30 @@ class UndoRequest(msgspec.Struct, frozen=True):
 class StepFate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What became of a step at one service."""
 
-    path: str
-    fate: Fate
-    service: str = ""
-    detail: str = ""
-    """Why it could not be undone, or why nobody knows."""
+    path: Annotated[str, Meta(description="Path of the step.")]
+    fate: Annotated[Fate, Meta(description="Whether it stands; unknown: nobody knows.")]
+    service: Annotated[str, Meta(description="The service; empty: it has no undo.")] = ""
+    detail: Annotated[str, Meta(description="Why it is not undone, or nobody knows.")] = ""
+
+
+class ByHand(msgspec.Struct, frozen=True):
+    """Who asks for an undo by hand, and why: what stands in the mailbox."""
+
+    who: str = ""
+    why: str = ""
 
 
 class PlannedUndo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One undo that would be asked for next; a plan lists them in order."""
 
-    path: str
-    """Path of the step that is undone."""
-    service: str
-    operation: str
-    key: str
-    outcome: Outcome
-    """``unknown``: nobody knows whether there is anything to undo."""
-    undecided: bool = False
-    """Its attempt is open: the reply or the deadline is waited for first."""
-    input: Any = None
-    """What its service would get."""
+    path: Annotated[str, Meta(description="Path of the step that is undone.")]
+    service: Annotated[str, Meta(description="The service that undoes it.")]
+    operation: Annotated[str, Meta(description="Its operation.")]
+    key: Annotated[str, Meta(description="Key of the step, as its service knows it.")]
+    outcome: Annotated[
+        Outcome, Meta(description="unknown: nobody knows whether there is anything to undo.")
+    ]
+    undecided: Annotated[
+        bool, Meta(description="It is in flight: its reply or deadline is waited for first.")
+    ] = False
+    input: Annotated[Any, Meta(description="What its service gets.")] = None

@@ -98,12 +98,25 @@ class UndoableStep(Step[T]):
         super().attempt_failed(attempt, failure)
 
 
-class UndoStep(Step[Any]):
+class UndoStep(Step[T]):
     """The undo of a step: carries the key that it undoes."""
 
     __slots__ = ("undoes",)
 
-    undoes: str
+    def __init__(  # noqa: PLR0917 - as a step, and what it undoes
+        self,
+        ledger: Ledger,
+        service: str,
+        operation: str,
+        value: Any,
+        name: str,
+        returns: Any,
+        options: StepOptions,
+        local: LocalCall | None,
+        undoes: str,
+    ) -> None:
+        super().__init__(ledger, service, operation, value, name, returns, options, local)
+        self.undoes = undoes
 
     def ask(self) -> None:  # noqa: D102 - as in Step
         super().ask()
@@ -111,7 +124,8 @@ class UndoStep(Step[Any]):
         asked = effects[-1]
         assert isinstance(asked, Ask)
         effects[-1] = msgspec.structs.replace(asked, undoes=self.undoes)
-        _undoing(self.ledger).undos.add(self.token)
+        if self.ledger.undoing is not None:
+            self.ledger.undoing.undos.add(self.token)
 
 
 class Until(Sleep):
@@ -247,7 +261,7 @@ def _failed(ledger: Ledger, entry: Entry, failure: Failure, known: str) -> None:
     else:
         entry.state = "could_not"
     entry.detail = f"{failure.kind}: {failure.message}"
-    _incident(ledger, entry, entry.state, f"/incident/{len(entry.record.frame.names)}")
+    _incident(ledger, entry, entry.state, f"/incident/{entry.record.frame.names['undo']}")
 
 
 def planned(ledger: Ledger, *, ended: bool) -> list[PlannedUndo]:
@@ -288,9 +302,9 @@ def undo_step(ledger: Ledger, entry: Entry) -> Operation[Any]:
     local = record.local
     if local is not None:
         local = LocalCall(local.function, (value,), {})
-    step = UndoStep(ledger, service, undo.operation, value, "undo", Any, options, local)
-    step.undoes = record.key
-    return step
+    return UndoStep(
+        ledger, service, undo.operation, value, "undo", Any, options, local, record.key
+    )
 
 
 def undo_input(entry: Entry) -> Any:

@@ -20,7 +20,7 @@ import msgspec
 
 from actors.kernel.branches import Joined, Scope, Winner, branches_of
 from actors.kernel.clock import moment, since_epoch
-from actors.kernel.compensation import Saga, UndoableStep
+from actors.kernel.compensation import Saga, UndoableStep, UndoStep
 from actors.kernel.ledger import Ledger
 from actors.kernel.nursery import Nursery
 from actors.kernel.operations import Child, Deadline, Listen, Operation, Sleep, T
@@ -98,12 +98,15 @@ class Context:
         absent: Absent | None = None,
         idempotent: bool | None = None,
         undo: str | Undo | None = None,
+        undoes: str = "",
     ) -> Operation[T]:
         """Ask a service, again and again as the options say, and return its reply.
 
         ``undo`` names the operation that undoes the step, should the instance or a saga around
-        it fail or be cancelled. Raises StepFailedError when the attempts are used up or the
-        failure is final, and ResultTypeError when the reply does not fit ``returns``.
+        it fail or be cancelled; ``undoes`` is the key of a step that this call undoes.
+
+        Raises StepFailedError when the attempts are used up or the failure is final, and
+        ResultTypeError when the reply does not fit ``returns``.
         """
         if options is None:
             options = self._defaults
@@ -128,6 +131,10 @@ class Context:
                 options,
                 None,
                 _undo(undo),
+            )
+        if undoes:
+            return UndoStep(
+                self._ledger, service, operation, input, called, returns, options, None, undoes
             )
         return Step(self._ledger, service, operation, input, called, returns, options, None)
 

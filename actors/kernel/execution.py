@@ -18,7 +18,7 @@ from actors.kernel.view import View
 from protocols.compensation import FATES_MAX
 from protocols.effects import FINAL, Continue, Emit, Finish
 from protocols.errors import ConfigurationError, InternalError, NotFoundError
-from protocols.mail import Cancel, Continued, Mail, Migrate, Start, Woken
+from protocols.mail import Cancel, Continued, Mail, Migrate, Start, UndoAll, Woken
 
 
 class Execution(View):
@@ -207,7 +207,7 @@ class Execution(View):
             raise InternalError(f"instance {self.id} was folded before its generation began")
         if isinstance(mail, Woken | Migrate | Continued):
             return True
-        if self.messages > self._limits[1] and type(mail) is not Cancel:
+        if self.messages > self._limits[1] and not isinstance(mail, Cancel | UndoAll):
             self._halt(self._full())
             return False
         self._warn()

@@ -16,6 +16,7 @@ What it returns are the effects that this mail made the code ask for. The rules 
     Signal            kept until somebody waits for it
     ChildEnded        for a child that is waited for
     Cancel            the first one; the steps with an undo are undone before the end
+    UndoAll           like Cancel: somebody asks for it by hand
     Woken, Migrate    never: they only move the time; both speak to the host
     Continued         never: it says where a fold may begin; the owner wrote it
 
@@ -55,6 +56,7 @@ from protocols.mail import (
     Reply,
     Signal,
     Start,
+    UndoAll,
     Woken,
 )
 from protocols.subjects import generation_of
@@ -142,7 +144,7 @@ class Instance(Execution):
         self.folded = mail.seq
         ledger = self._ledger
         ledger.now = max(ledger.now, mail.at)
-        if self.status == "blocked" and type(mail) is not Cancel:
+        if self.status == "blocked" and type(mail) not in {Cancel, UndoAll}:
             if type(mail) is Continued:
                 self._note(mail)
             return []
@@ -273,6 +275,13 @@ class Instance(Execution):
             elif self._start is not None:
                 self._end(cancelled_by(mail))
 
+    def _on_undo(self, mail: UndoAll) -> None:
+        """Cancel; that undoes all that can be undone, and says who wanted it and why."""
+        reason = ": ".join(filter(None, (f"undone by {mail.who or 'hand'}", mail.why)))
+        self._on_cancel(
+            Cancel(seq=mail.seq, at=mail.at, message_id=mail.message_id, reason=reason)
+        )
+
     def _on_host(self, _mail: Woken | Migrate) -> None:
         """Only the time moves: the message speaks to the host."""
         self.messages -= 1
@@ -342,4 +351,5 @@ _RULES: Final[dict[type[Mail], Callable[[Instance, Any], None]]] = {
     AttemptRefused: Instance._on_refused,  # noqa: SLF001
     ChildEnded: Instance._on_child_ended,  # noqa: SLF001
     Cancel: Instance._on_cancel,  # noqa: SLF001
+    UndoAll: Instance._on_undo,  # noqa: SLF001
 }
