@@ -6,6 +6,7 @@ Reading order:
     execution   how the code runs: begin, generations, end      (generation: what goes along)
     context     what authors of workflows see                   (branches: gather, race, scope)
     step        one unit of work at a service, with its retries
+    undoing     what can be undone, in which order      (compensation: the steps that undo it)
     operations  sleep, timeout, signal, child
     ledger      what is open and what was decided
     tasks       the scheduler: tasks and cancel scopes          (nursery: tasks that end together)
@@ -31,4 +32,10 @@ K8  A generation takes along what its Snapshot holds, and nothing else: a fold t
 K9  A fold may pass several generations; only the one that it comes to rest in is recorded.
 K10 What a generation asked for before it continued stays, even when the next one blocks in the
     same fold: it has ended as it should.
+K11 A step that is cancelled in an instance with undos is closed at once, and its attempt counts
+    as undecided until its reply or its deadline: a race ends when it is won, and no undo begins
+    before everything in its scope is decided. The deadline is counted from the cancel, because
+    only the host knows when the attempt was sent.
+K12 What nobody wants (cancelled, or another service gave the value) is undone at the end of its
+    scope, so that the order is kept; a success that comes late is undone when it comes.
 """
