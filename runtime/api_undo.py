@@ -13,7 +13,6 @@ from typing import Final
 
 import msgspec
 
-from actors import undo_by_hand
 from actors.definitions import Definitions
 from actors.kernel.context import LOCAL
 from actors.packing import pack
@@ -24,6 +23,8 @@ from protocols.errors import NotFoundError, RefusedError
 from runtime.api_queries import RunQueries
 from runtime.api_runs import RunCommands
 
+WORKFLOW: Final = "movant.undo"
+SOURCE: Final = Path(__file__).parent / "definitions" / "undo.py"
 TRIES_MAX: Final = 20
 """Runs of ``movant.undo`` for the same steps; each may be started when the last one failed."""
 _PREFIX_CHARS: Final = 100
@@ -63,7 +64,13 @@ class UndoCommands:
     async def _afterwards(self, instance: str, plan: Sequence[PlannedUndo], by: ByHand) -> str:
         """Start a run that undoes what is left; return its id. A repeat finds the same run."""
         steps = [
-            undo_by_hand.UndoOne(each.path, each.service, each.operation, each.key, each.input)
+            {
+                "path": each.path,
+                "service": each.service,
+                "operation": each.operation,
+                "key": each.key,
+                "input": msgspec.to_builtins(each.input),
+            }
             for each in plan
             if each.service != LOCAL
         ]
@@ -73,13 +80,14 @@ class UndoCommands:
                 hint="undo it by other means",
             )
         await self._registered()
-        order = undo_by_hand.UndoOrder(instance, steps, by.who, by.why)
-        digest = hashlib.sha256("\n".join(each.key for each in steps).encode()).hexdigest()[:8]
+        order = {"of": instance, "steps": steps, "who": by.who, "why": by.why}
+        keys = "\n".join(each["key"] for each in steps)
+        digest = hashlib.sha256(keys.encode()).hexdigest()[:8]
         name = f"{instance[:_PREFIX_CHARS]}-undo-{digest}"
         for number in range(1, TRIES_MAX + 1):
             run = f"{name}-{number}"
             started = await self._commands.start(
-                api.RunStart(workflow=undo_by_hand.NAME, input=msgspec.to_builtins(order), id=run)
+                api.RunStart(workflow=WORKFLOW, input=order, id=run)
             )
             assert isinstance(started, api.RunStarted)
             if started.created or started.status != "failed":
@@ -90,9 +98,9 @@ class UndoCommands:
 
     async def _registered(self) -> None:
         """Register the workflow that undoes, in the version that came with this daemon."""
-        packed = pack(Path(undo_by_hand.__file__))
+        packed = pack(SOURCE)
         try:
-            digest, _ = await self._definitions.latest(undo_by_hand.NAME)
+            digest, _ = await self._definitions.latest(WORKFLOW)
         except NotFoundError:
             digest = ""
         if digest != packed.hash:

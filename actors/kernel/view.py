@@ -128,6 +128,11 @@ class View:
         return self._ledger.late_successes
 
     @property
+    def undoes(self) -> bool:
+        """Whether it has steps that can be undone."""
+        return self._ledger.undoing is not None
+
+    @property
     def refolding(self) -> bool:
         """Whether log lines are dropped because they were written before."""
         return self._ledger.refolding

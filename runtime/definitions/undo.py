@@ -1,7 +1,8 @@
-"""The workflow ``movant.undo``: undoes by hand what an instance that has ended left behind.
+"""The workflow ``movant.undo``: undoes by hand what a run that has ended left behind.
 
 An outcome is reached once and never left, so this is a run of its own, with a history of its
-own. The daemon registers this file as a definition like any other when it is first needed.
+own. It is a file like an author's: the daemon packs and registers it when it is first
+needed, and nothing imports it.
 """
 
 from __future__ import annotations
@@ -14,8 +15,6 @@ from actors.kernel.context import Context
 from protocols.compensation import NEVER_SEEN, UNDO_RETRY, StepFate
 from protocols.definition import workflow
 from protocols.errors import FailError, StepFailedError
-
-NAME = "movant.undo"
 
 
 class UndoOne(msgspec.Struct):
@@ -37,12 +36,12 @@ class UndoOrder(msgspec.Struct):
     why: str = ""
 
 
-@workflow(NAME)
+@workflow("movant.undo")
 async def undo(ctx: Context, order: UndoOrder) -> list[StepFate]:
     """Undo steps of another run, one after the other; fail when some could not be undone."""
     fates = []
     for each in order.steps:
-        fate, detail = "undone", ""
+        fate = StepFate(path=each.path, fate="undone", service=each.service)
         try:
             await ctx.call(
                 each.service,
@@ -53,13 +52,15 @@ async def undo(ctx: Context, order: UndoOrder) -> list[StepFate]:
                 retry=UNDO_RETRY,
             )
         except StepFailedError as error:
-            fate = "unknown" if error.kind == NEVER_SEEN else "could_not"
-            detail = f"{error.kind}: {error.failure.message}"
-        fates.append(
-            StepFate(path=each.path, fate=fate, service=each.service, detail=detail)  # type: ignore[arg-type]
-        )
-    wrong = [each for each in fates if each.fate != "undone"]
+            fate = StepFate(
+                path=each.path,
+                fate="unknown" if error.kind == NEVER_SEEN else "could_not",
+                service=each.service,
+                detail=f"{error.kind}: {error.failure.message}",
+            )
+        fates.append(fate)
+    wrong = sum(each.fate != "undone" for each in fates)
     if wrong:
-        message = f"{len(wrong)} of {len(fates)} steps of {order.of} could not be undone"
+        message = f"{wrong} of {len(fates)} steps of {order.of} could not be undone"
         raise FailError("compensation_incomplete", message, msgspec.to_builtins(fates))
     return fates
