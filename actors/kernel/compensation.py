@@ -11,7 +11,7 @@ its scope is undecided, asks for one undo, and looks again: what comes late is p
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from actors.kernel.tasks import Task
     from actors.kernel.undoing import Entry
     from protocols.mail import Reply
-    from protocols.policy import StepOptions
 
 
 class UndoableStep(Step[T]):
@@ -48,23 +47,14 @@ class UndoableStep(Step[T]):
 
     __slots__ = ("function", "record", "undo")
 
-    def __init__(  # noqa: PLR0917 - as a step, and how it is undone
-        self,
-        ledger: Ledger,
-        service: str,
-        operation: str,
-        value: Any,
-        name: str,
-        returns: Any,
-        options: StepOptions,
-        local: LocalCall | None,
-        undo: Undo,
-        function: Callable[[UndoRequest], Any] | None = None,
-    ) -> None:
-        super().__init__(ledger, service, operation, value, name, returns, options, local)
-        self.undo = undo
-        self.function = function
-        self.record: Record | None = None
+    undo: Undo
+    function: Callable[[UndoRequest], Any] | None
+    record: Record | None
+
+    def undone_by(self, undo: Undo, function: Callable[[UndoRequest], Any] | None = None) -> Self:
+        """Say how the step is undone; for ``ctx.run`` by which function."""
+        self.undo, self.function, self.record = undo, function, None
+        return self
 
     def begin(self, task: Task) -> bool:  # noqa: D102 - as in Operation
         if self.undo.input is not msgspec.UNSET:
@@ -103,20 +93,12 @@ class UndoStep(Step[T]):
 
     __slots__ = ("undoes",)
 
-    def __init__(  # noqa: PLR0917 - as a step, and what it undoes
-        self,
-        ledger: Ledger,
-        service: str,
-        operation: str,
-        value: Any,
-        name: str,
-        returns: Any,
-        options: StepOptions,
-        local: LocalCall | None,
-        undoes: str,
-    ) -> None:
-        super().__init__(ledger, service, operation, value, name, returns, options, local)
-        self.undoes = undoes
+    undoes: str
+
+    def undoing(self, key: str) -> Self:
+        """Say which step is undone."""
+        self.undoes = key
+        return self
 
     def ask(self) -> None:  # noqa: D102 - as in Step
         super().ask()
@@ -302,9 +284,8 @@ def undo_step(ledger: Ledger, entry: Entry) -> Operation[Any]:
     local = record.local
     if local is not None:
         local = LocalCall(local.function, (value,), {})
-    return UndoStep(
-        ledger, service, undo.operation, value, "undo", Any, options, local, record.key
-    )
+    step = UndoStep[Any](ledger, service, undo.operation, value, "undo", Any, options, local)
+    return step.undoing(record.key)
 
 
 def undo_input(entry: Entry) -> Any:

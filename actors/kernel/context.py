@@ -120,23 +120,15 @@ class Context:
         elif options is not STEP_DEFAULTS:
             options = _options(options, None, None, None, None)
         called = _call_name(service, operation) if name is None else check_step_name(name)
+        ledger = self._ledger
         if undo is not None:
-            return UndoableStep(
-                self._ledger,
-                service,
-                operation,
-                input,
-                called,
-                returns,
-                options,
-                None,
-                _undo(undo),
-            )
+            how = _undo(undo)
+            step = UndoableStep(ledger, service, operation, input, called, returns, options, None)
+            return step.undone_by(how)
         if undoes:
-            return UndoStep(
-                self._ledger, service, operation, input, called, returns, options, None, undoes
-            )
-        return Step(self._ledger, service, operation, input, called, returns, options, None)
+            other = UndoStep(ledger, service, operation, input, called, returns, options, None)
+            return other.undoing(undoes)
+        return Step(ledger, service, operation, input, called, returns, options, None)
 
     def run(
         self,
@@ -166,12 +158,11 @@ class Context:
         options = _options(options or self._defaults, retry, timeout_s, None, None)
         local = LocalCall(function, args, kwargs)
         operation = getattr(function, "__qualname__", name)
+        ledger = self._ledger
         if undo is not None:
-            how = Undo(getattr(undo, "__qualname__", "undo"))
-            return UndoableStep(
-                self._ledger, LOCAL, operation, None, called, returns, options, local, how, undo
-            )
-        return Step(self._ledger, LOCAL, operation, None, called, returns, options, local)
+            step = UndoableStep(ledger, LOCAL, operation, None, called, returns, options, local)
+            return step.undone_by(Undo(getattr(undo, "__qualname__", "undo")), undo)
+        return Step(ledger, LOCAL, operation, None, called, returns, options, local)
 
     def sleep(self, seconds: float, *, name: str = "sleep") -> Operation[None]:
         """Wait for ``seconds``; a restart of the daemon does not matter."""
