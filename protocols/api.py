@@ -103,6 +103,7 @@ class RunStarted(Message, frozen=True, kw_only=True):
     definition: Hash
     result: Value = None
     failure: Why = None
+    steps: Fates = ()
 
 
 class RunShow(Message, frozen=True, kw_only=True):

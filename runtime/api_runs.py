@@ -63,6 +63,7 @@ class RunCommands:
                 definition=view.definition,
                 result=view.result,
                 failure=view.failure,
+                steps=view.steps,
             )
         async with Ending(self._parts.transport, instance) as ending:
             created = await self._begin(request, instance, message)
@@ -76,6 +77,7 @@ class RunCommands:
             definition=digest,
             result=outcome.result,
             failure=outcome.failure,
+            steps=outcome.steps,
         )
 
     async def _begin(self, request: api.RunStart, instance: str, message: Outgoing) -> bool:

@@ -130,6 +130,7 @@ class Client:
             definition=started.definition,
             result=outcome.result,
             failure=outcome.failure,
+            steps=outcome.steps,
         )
 
     async def start_many(

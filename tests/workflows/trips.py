@@ -14,13 +14,14 @@ PATIENT = movant.Retry(attempts=50, delay_s=0.05, max_delay_s=0.2)
 @movant.workflow("trips.book")
 async def book(ctx: movant.Context, value: dict[str, Any]) -> str:
     """Book so many things, then wait for a signal or fail."""
+    undos = movant.Retry(attempts=value.get("undos", 50), delay_s=0.05, max_delay_s=0.2)
     for n in range(value["steps"]):
         await ctx.call(
             "desk",
             "book",
             {"n": n},
             name="s",
-            undo=movant.Undo("cancel", retry=PATIENT),
+            undo=movant.Undo("cancel", retry=undos),
             retry=PATIENT,
             timeout_s=value.get("timeout_s", 30.0),
         )
