@@ -149,7 +149,6 @@ async def test_a_trip_that_fails_is_undone(nats_server: NatsServer) -> None:
         nats_server.url, workflows=[EXAMPLES / "trip.py"], services=[desk]
     ) as movant:
         good = await movant.run("trip", "train", id="good")
-        stays = dict(booked)
         bad = await movant.run("trip", "balloon", id="trip-1")
         view = await movant("run.show", id="trip-1")
         excursion = await movant.run("excursion", id="excursion-1")
@@ -163,7 +162,7 @@ async def test_a_trip_that_fails_is_undone(nats_server: NatsServer) -> None:
         ("/desk.book", "undone"),
         ("/desk.book#2", "undone"),
     ]
-    assert booked == stays
+    assert sorted(booked.values()) == ["bus", "flight", "hotel", "train"]
 
 
 async def test_the_permissions_of_the_page_are_enough_and_not_more(
