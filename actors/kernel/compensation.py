@@ -91,13 +91,14 @@ class UndoableStep(Step[T]):
 class UndoStep(Step[T]):
     """The undo of a step: carries the key that it undoes."""
 
-    __slots__ = ("undoes",)
+    __slots__ = ("entry", "undoes")
 
     undoes: str
+    entry: Entry | None
 
-    def undoing(self, key: str) -> Self:
-        """Say which step is undone."""
-        self.undoes = key
+    def undoing(self, key: str, entry: Entry | None = None) -> Self:
+        """Say which step is undone, when it is one of this instance by which entry."""
+        self.undoes, self.entry = key, entry
         return self
 
     def ask(self) -> None:  # noqa: D102 - as in Step
@@ -106,8 +107,8 @@ class UndoStep(Step[T]):
         asked = effects[-1]
         assert isinstance(asked, Ask)
         effects[-1] = msgspec.structs.replace(asked, undoes=self.undoes)
-        if self.ledger.undoing is not None:
-            self.ledger.undoing.undos.add(self.token)
+        if self.entry is not None:
+            _undoing(self.ledger).undos[self.token] = self.entry
 
 
 class Until(Sleep):
@@ -285,7 +286,7 @@ def undo_step(ledger: Ledger, entry: Entry) -> Operation[Any]:
     if local is not None:
         local = LocalCall(local.function, (value,), {})
     step = UndoStep[Any](ledger, service, undo.operation, value, "undo", Any, options, local)
-    return step.undoing(record.key)
+    return step.undoing(record.key, entry)
 
 
 def undo_input(entry: Entry) -> Any:

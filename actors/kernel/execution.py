@@ -163,6 +163,8 @@ class Execution(View):
     def _compensate(self, undoing: Undoing, end: Ended) -> None:
         """Undo what has to be undone, and then end."""
         ledger = self._ledger
+        if undoing.by_hand and self._cancel is not None and end.status == "completed":
+            end = cancelled_by(self._cancel)
         undoing.ending = end
         self.status = "running"
         self._watch = sys.maxsize  # what it takes is bounded by what was done

@@ -277,6 +277,8 @@ class Instance(Execution):
 
     def _on_undo(self, mail: UndoAll) -> None:
         """Cancel; that undoes all that can be undone, and says who wanted it and why."""
+        if self._ledger.undoing is not None and self.status not in FINAL:
+            self._ledger.undoing.by_hand = True
         reason = ": ".join(filter(None, (f"undone by {mail.who or 'hand'}", mail.why)))
         self._on_cancel(
             Cancel(seq=mail.seq, at=mail.at, message_id=mail.message_id, reason=reason)

@@ -173,18 +173,20 @@ class Record:
 class Undoing:
     """All records of one generation."""
 
-    __slots__ = ("ending", "pivoted", "records", "undecided", "undos", "waits")
+    __slots__ = ("by_hand", "ending", "pivoted", "records", "undecided", "undos", "waits")
 
     def __init__(self) -> None:
         self.records: dict[str, Record] = {}
         """By step token."""
-        self.undos: set[str] = set()
-        """Tokens of the undos that were asked for."""
+        self.undos: dict[str, Entry] = {}
+        """What each undo that was asked for undoes, by its token."""
         self.undecided: dict[str, tuple[str, int, int]] = {}
         """Steps that were cancelled in flight: path, attempt and deadline, by token."""
         self.waits: dict[Any, None] = {}
         """Who has to look again when anything here changes."""
         self.pivoted = False
+        self.by_hand = False
+        """Somebody asked for it: all is undone, also when the code completes."""
         self.ending: Ended | None = None
         """How the instance ends as soon as its compensation is over."""
 
@@ -207,6 +209,9 @@ class Undoing:
         in_time = known is not None and known[1] == attempt
         if in_time:
             del self.undecided[token]
+        undone = self.undos.get(token)
+        if undone is not None and failure is None and undone.state in {"unknown", "could_not"}:
+            undone.state, undone.detail = "undone", ""  # given up too early
         record = self.records.get(token)
         entry = None if record is None else record.entry(attempt)
         if record is None or entry is None:
@@ -326,6 +331,7 @@ class Undoing:
         """Return all of it, for the digest of the fold."""
         return [
             self.pivoted,
+            self.by_hand,
             self.ending is not None,
             sorted(self.undecided.items()),
             [

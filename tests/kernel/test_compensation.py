@@ -11,7 +11,8 @@ from actors.kernel.context import Context
 from protocols import codec
 from protocols.compensation import NEVER_SEEN, Undo, UndoRequest
 from protocols.effects import Ask, Emit
-from protocols.errors import InvalidIdError, StepFailedError, TimedOutError
+from protocols.errors import CancelledError, InvalidIdError, StepFailedError, TimedOutError
+from protocols.mail import UndoAll
 from protocols.policy import NO_RETRY
 from tests.kernel.mailbox import Mailbox, asks, events, finish, paths
 
@@ -704,3 +705,54 @@ def test_what_the_other_service_may_have_done_is_surplus() -> None:
     assert undo.service == "q"
     assert box.result == "done"
     assert [(x.service, x.fate) for x in box.instance.steps] == [("p", "done"), ("q", "undone")]
+
+
+def test_an_undo_that_succeeds_late_is_undone_all_the_same() -> None:
+    """It was given up, and the others went on: the end tells how it is now."""
+
+    async def two(ctx: Context, _: Any = None) -> None:
+        await ctx.call("a", "b", name="a", undo=QUICK)
+        await ctx.call("a", "b", name="b", undo=QUICK, timeout_s=10)
+        await ctx.call("a", "b", name="c", retry=NO_RETRY)
+
+    box = Mailbox(two)
+    box.start()
+    box.reply("/a")
+    box.reply("/b")
+    box.fail("/c")
+    box.pass_time(10)
+    box.time_out("/b/undo")
+
+    box.reply("/b/undo")
+    box.reply("/a/undo")
+
+    assert box.instance.status == "compensated"
+    assert fates(box) == {"/a": "undone", "/b": "undone"}
+    box.refold()
+
+
+def test_by_hand_all_is_undone_also_when_the_code_completes() -> None:
+    """The code swallows the cancel and returns; who asked wanted it undone."""
+
+    async def stubborn(ctx: Context, _: Any = None) -> str:
+        await ctx.call("a", "b", name="a", undo="undo")
+        try:
+            await ctx.signal("go")
+        except CancelledError:
+            return "done all the same"
+        return ""
+
+    box = Mailbox(stubborn)
+    box.start()
+    box.reply("/a")
+
+    asked = box.fold(
+        UndoAll(seq=len(box.mails) + 1, at=box.at, who="ann", why="wrong week", message_id="m")
+    )
+    box.reply("/a/undo")
+
+    assert paths(asked) == ["/a/undo"]
+    assert box.instance.status == "compensated"
+    assert box.instance.failure is not None
+    assert box.instance.failure.message == "undone by ann: wrong week"
+    box.refold()
