@@ -252,6 +252,7 @@ def _failure(found: dict[str, str], payload: bytes, content_type: str) -> Failur
         details=details,
         retry_after_s=_seconds(found.get(h.RETRY_AFTER, "")),
         unknown=outcome == "unknown",
+        code=code if code_text else 0,
     )
 
 
@@ -268,10 +269,6 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= NUMBER_CHARS_MAX
 
 
-def _common(delivery: Delivery) -> dict[str, str] | None:
-    return h.decode(delivery.headers)
-
-
 def _schema_problem(found: dict[str, str]) -> str:
     version = found.get(h.SCHEMA, "1")
     if _is_number(version) and int(version) <= h.SCHEMA_VERSION:
@@ -283,7 +280,7 @@ def _signal(delivery: Delivery, tokens: list[str]) -> Signal | DeadLetter:
     name = ".".join(tokens[5:])
     if not is_step_name(name):
         return DeadLetter(delivery, "name", f"{name[:60]!r} is no name of a signal")
-    found = _common(delivery)
+    found = h.decode(delivery.headers)
     if found is None:
         return DeadLetter(delivery, "headers", "the header block cannot be read")
     if problem := _schema_problem(found):
@@ -306,7 +303,7 @@ def _start(
     workflow = ".".join(tokens[5:])
     if not is_name(workflow):  # it becomes part of keys and subjects of ours
         return DeadLetter(delivery, "name", f"{workflow[:60]!r} is no name of a workflow")
-    found = _common(delivery)
+    found = h.decode(delivery.headers)
     if found is None:
         return DeadLetter(delivery, "headers", "the header block cannot be read")
     if problem := _schema_problem(found):
@@ -419,7 +416,7 @@ def _owner(delivery: Delivery, tokens: list[str]) -> AnyMail | DeadLetter:
 def _control(delivery: Delivery, tokens: list[str]) -> AnyMail | DeadLetter:
     if tokens[5] not in VERBS:
         return DeadLetter(delivery, "kind", f"{tokens[5][:60]!r} is no control verb")
-    found = _common(delivery)
+    found = h.decode(delivery.headers)
     if found is None:
         return DeadLetter(delivery, "headers", "the header block cannot be read")
     mail = control(tokens[5], delivery.seq, delivery.at, found, delivery.payload)

@@ -1,8 +1,10 @@
 """movant: durable workflows as actors over NATS. The public face; it holds no logic."""
 
+from actors.directed import Directed, directed
 from actors.kernel.context import Context
 from protocols.compensation import NEVER_SEEN, StepFate, Undo, UndoRequest
 from protocols.definition import Workflow, workflow
+from protocols.directives import Directive
 from protocols.errors import (
     AlreadyExistsError,
     CancelledError,
@@ -21,6 +23,7 @@ from protocols.errors import (
     WorkflowError,
 )
 from protocols.failure import Failure
+from protocols.machine import Hook, Machine, Next, State
 from protocols.policy import NO_RETRY, Retry, StepOptions
 from protocols.service import Call, Failed, Refused, Service
 from runtime.client import Client, WaitTimeoutError
@@ -39,17 +42,23 @@ __all__ = [
     "Client",
     "ConfigurationError",
     "Context",
+    "Directed",
+    "Directive",
     "FailError",
     "Failed",
     "Failure",
     "GatherError",
+    "Hook",
     "InvalidInputError",
+    "Machine",
     "MovantError",
+    "Next",
     "NotFoundError",
     "Refused",
     "RefusedError",
     "Retry",
     "Service",
+    "State",
     "StepFailedError",
     "StepFate",
     "StepOptions",
@@ -62,6 +71,7 @@ __all__ = [
     "Workflow",
     "WorkflowError",
     "__version__",
+    "directed",
     "run_service",
     "workflow",
 ]

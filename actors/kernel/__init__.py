@@ -32,10 +32,14 @@ K8  A generation takes along what its Snapshot holds, and nothing else: a fold t
 K9  A fold may pass several generations; only the one that it comes to rest in is recorded.
 K10 What a generation asked for before it continued stays, even when the next one blocks in the
     same fold: it has ended as it should.
-K11 A step that is cancelled in an instance with undos is closed at once, and its attempt counts
+K11 Work that is asked for again carries the key of the step that it repeats: whoever has done it
+    meanwhile answers what he answered then, and does it no second time.
+K12 A listener for any signal gets what no listener by name waits for. It is no wait that is
+    shown: it only says that somebody judges whatever comes.
+K13 A step that is cancelled in an instance with undos is closed at once, and its attempt counts
     as undecided until its reply or its deadline: a race ends when it is won, and no undo begins
     before everything in its scope is decided. The deadline is counted from the cancel, because
     only the host knows when the attempt was sent.
-K12 What nobody wants (cancelled, or another service gave the value) is undone at the end of its
+K14 What nobody wants (cancelled, or another service gave the value) is undone at the end of its
     scope, so that the order is kept; a success that comes late is undone when it comes.
 """

@@ -31,6 +31,7 @@ from protocols.errors import (
     WorkflowError,
 )
 from protocols.failure import Failure
+from protocols.subjects import check_name, check_step_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -277,6 +278,7 @@ def undo_step(ledger: Ledger, entry: Entry) -> Operation[Any]:
     options = msgspec.structs.replace(
         record.options,
         retry=undo.retry,
+        retries=None,
         timeout_s=undo.timeout_s or record.options.timeout_s,
         absent="wait",
         idempotent=True,
@@ -308,6 +310,15 @@ def undo_input(entry: Entry) -> Any:
     except (BadValueError, OversizedError):  # one level deeper, or both together
         return UndoRequest(record.key)
     return request
+
+
+def undo_of(undo: str | Undo) -> Undo:
+    """Return how a step is undone. Raises InvalidIdError for a name that cannot be one."""
+    how = Undo(undo) if isinstance(undo, str) else undo
+    check_step_name(how.operation)
+    if how.service:
+        check_name(how.service, "service")
+    return how
 
 
 def _record(step: UndoableStep[Any]) -> Record:

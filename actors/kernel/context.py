@@ -20,11 +20,21 @@ import msgspec
 
 from actors.kernel.branches import Joined, Scope, Winner, branches_of
 from actors.kernel.clock import moment, since_epoch
-from actors.kernel.compensation import Saga, UndoableStep, UndoStep
+from actors.kernel.compensation import Saga, UndoableStep, UndoStep, undo_of
 from actors.kernel.ledger import Ledger
+from actors.kernel.log import Log
 from actors.kernel.nursery import Nursery
-from actors.kernel.operations import Child, Deadline, Listen, Operation, Sleep, T
-from actors.kernel.step import Step
+from actors.kernel.operations import (
+    AnySignal,
+    Child,
+    Deadline,
+    Idle,
+    Listen,
+    Operation,
+    Sleep,
+    T,
+)
+from actors.kernel.step import Again, Step
 from actors.kernel.tasks import CancelScope, ContinueAs, Frame, dispose
 from actors.kernel.undoing import UNDOABLE, Undoing
 from protocols import codec
@@ -122,13 +132,41 @@ class Context:
         called = _call_name(service, operation) if name is None else check_step_name(name)
         ledger = self._ledger
         if undo is not None:
-            how = _undo(undo)
+            how = undo_of(undo)
             step = UndoableStep(ledger, service, operation, input, called, returns, options, None)
             return step.undone_by(how)
         if undoes:
             other = UndoStep(ledger, service, operation, input, called, returns, options, None)
             return other.undoing(undoes)
         return Step(ledger, service, operation, input, called, returns, options, None)
+
+    def again(
+        self,
+        of: str,
+        service: str,
+        operation: str,
+        input: Any = None,  # noqa: A002 - the word that authors use
+        *,
+        name: str | None = None,
+        options: StepOptions | None = None,
+    ) -> Operation[Any]:
+        """Ask once more for the work of an earlier call, under its key. ``of`` is its path.
+
+        For work that was given up and is wanted again: a service that has done it meanwhile
+        answers what it answered then. Raises as ``call`` does.
+        """
+        step: Again[Any] = Again(
+            self._ledger,
+            service,
+            operation,
+            input,
+            _call_name(service, operation) if name is None else check_step_name(name),
+            ANY,
+            _options(options or self._defaults, None, None, None, None),
+            None,
+        )
+        step.of = of
+        return step
 
     def run(
         self,
@@ -178,6 +216,14 @@ class Context:
         Signals and waiters of one name meet in order; signals from before the start count.
         """
         return Listen(self._ledger, check_name(name, "signal name"), returns)
+
+    def any_signal(self) -> Operation[tuple[str, Any]]:
+        """Wait for the next signal that nobody waits for by its name; return name and data."""
+        return AnySignal(self._ledger)
+
+    def idle(self, detail: str) -> Operation[None]:
+        """Wait until the block around it is cancelled; ``detail`` tells people what may end it."""
+        return Idle(self._ledger, detail)
 
     def child(
         self,
@@ -326,6 +372,14 @@ class Context:
             )
         )
 
+    def tell_late(self, kind: str) -> None:
+        """Publish an event of this kind for each answer that comes to a step decided before.
+
+        Its data: the step's path, the attempt, and whether the answer was a success.
+        """
+        self._frame()
+        self._ledger.late_event = check_name(kind, "event kind")
+
     def set_state(self, **facts: Any) -> None:
         """Show facts about the instance to people; replaces facts of the same names."""
         self._frame()
@@ -370,40 +424,6 @@ class Context:
         except BaseException:
             dispose(branches.values())
             raise
-
-
-class Log:
-    """Log lines of workflow code: an event name and facts. Silent while a history is refolded."""
-
-    __slots__ = ("_ledger",)
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-
-    def debug(self, event: str, **facts: Any) -> None:
-        """Note a detail."""
-        self._ledger.log("debug", event, facts)
-
-    def info(self, event: str, **facts: Any) -> None:
-        """Note progress."""
-        self._ledger.log("info", event, facts)
-
-    def warning(self, event: str, **facts: Any) -> None:
-        """Note what a person may look at."""
-        self._ledger.log("warning", event, facts)
-
-    def error(self, event: str, **facts: Any) -> None:
-        """Note what a person has to look at."""
-        self._ledger.log("error", event, facts)
-
-
-def _undo(undo: str | Undo) -> Undo:
-    """Return how a step is undone. Raises InvalidIdError for a name that cannot be one."""
-    how = Undo(undo) if isinstance(undo, str) else undo
-    check_step_name(how.operation)
-    if how.service:
-        check_name(how.service, "service")
-    return how
 
 
 @lru_cache(maxsize=4_096)

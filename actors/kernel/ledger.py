@@ -47,6 +47,7 @@ class Ledger:
         "effects",
         "generation",
         "instance_id",
+        "late_event",
         "late_successes",
         "listeners",
         "logs",
@@ -76,6 +77,8 @@ class Ledger:
         self.decided: dict[str, int] = {}
         """Step token -> attempt that gave the value; 0 when it failed or was cancelled."""
         self.late_successes: list[tuple[str, int]] = []
+        self.late_event = ""
+        """Kind of the event that tells of answers to decided steps; empty: they are counted."""
         self.state: dict[str, bytes] = {}
         self.counters = Counters()
         self.logs: list[LogLine] = []
@@ -101,6 +104,7 @@ class Ledger:
         self.listeners = {}
         self.unawaited = {}
         self.undoing = None
+        self.late_event = ""
 
     def identity(self, path: str) -> str:
         """Return the world-wide identity of what happens at ``path``."""

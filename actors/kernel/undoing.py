@@ -17,7 +17,8 @@ from urllib.parse import unquote
 from actors.kernel.clock import nanoseconds
 from actors.kernel.tasks import Frame
 from protocols.compensation import FATES_MAX, Fate, Outcome, StepFate
-from protocols.failure import PROTOCOL, TIMEOUT, Failure
+from protocols.error_kinds import is_unknown_outcome
+from protocols.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -151,7 +152,7 @@ class Record:
         current = entry.open == attempt
         if current:
             entry.open = 0
-        if failure.unknown or failure.kind in {TIMEOUT, PROTOCOL}:
+        if is_unknown_outcome(failure):
             entry.outcome = entry.outcome or "unknown"
             entry.until = max(0 if current else entry.until, now + self.settle_ns)
         elif current and entry.outcome == "unknown":
