@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from actors.control import VERBS, control
 from protocols import headers as h
 from protocols.codec import decode, encode
 from protocols.errors import MovantError
@@ -19,11 +20,9 @@ from protocols.mail import (
     AnyMail,
     AttemptRefused,
     AttemptTimedOut,
-    Cancel,
     ChildEnded,
     Continued,
     Fired,
-    Migrate,
     Parent,
     Pinned,
     Reply,
@@ -414,29 +413,14 @@ def _owner(delivery: Delivery, tokens: list[str]) -> AnyMail | DeadLetter:
             return DeadLetter(delivery, "kind", f"{kind[:60]!r} is no decision of an owner")
 
 
-def _control(delivery: Delivery, tokens: list[str]) -> Cancel | Migrate | DeadLetter:
-    if tokens[5] not in {"cancel", "migrate"}:
+def _control(delivery: Delivery, tokens: list[str]) -> AnyMail | DeadLetter:
+    if tokens[5] not in VERBS:
         return DeadLetter(delivery, "kind", f"{tokens[5][:60]!r} is no control verb")
     found = h.decode(delivery.headers)
     if found is None:
         return DeadLetter(delivery, "headers", "the header block cannot be read")
-    told = decode(delivery.payload, found.get(h.CONTENT_TYPE, ""))
-    text = told if isinstance(told, str) else ""
-    if tokens[5] == "migrate":
-        if not is_name(text):
-            return DeadLetter(delivery, "name", "a migration names no definition")
-        return Migrate(
-            seq=delivery.seq,
-            at=delivery.at,
-            definition=text,
-            message_id=found.get(h.MESSAGE_ID, ""),
-        )
-    return Cancel(
-        seq=delivery.seq,
-        at=delivery.at,
-        message_id=found.get(h.MESSAGE_ID, ""),
-        reason=text,
-    )
+    mail = control(tokens[5], delivery.seq, delivery.at, found, delivery.payload)
+    return DeadLetter(delivery, "name", mail) if isinstance(mail, str) else mail
 
 
 def _marker(delivery: Delivery, partition: int) -> Marker | DeadLetter:

@@ -60,7 +60,13 @@ class Late:
             workflow=record.workflow,
             instance=record.id,
             at=mail.at,
-            data={"step": mail.step, "attempt": mail.attempt, "seq": mail.seq},
+            data={
+                "step": mail.step,
+                "attempt": mail.attempt,
+                "seq": mail.seq,
+                # What is left to undo is known by a fold of its history, as long as that is kept.
+                **({"next": f"movant run undo {record.id}"} if record.steps else {}),
+            },
         )
         lines, payload = to_wire(event)
         subject = subjects.event(record.workflow, record.id, LATE)

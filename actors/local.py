@@ -75,16 +75,10 @@ class LocalService(TrioActor):
         if step.key in self._running:
             return
         if len(self._running) >= RUNNING_MAX:
-            self._write(
-                reply,
-                failure_answer(
-                    "overloaded",
-                    f"{RUNNING_MAX} local functions wait",
-                    outcome="failed",
-                    code=503,
-                    retry_after_s=1.0,
-                ),
-            )
+            self._write(reply, _not_now("overloaded", f"{RUNNING_MAX} local functions wait"))
+            return
+        if step.undoes in self._running:
+            self._write(reply, _not_now("running", "the function that it undoes still runs"))
             return
         self._running.add(step.key)
         self.system.nursery.start_soon(self._run, step.key, step.local, reply)
@@ -129,6 +123,10 @@ class LocalService(TrioActor):
             self._writer.write(Outgoing(reply, payload, lines), _ignore)
         except OverloadedError:
             return  # the step's deadline asks for the function again
+
+
+def _not_now(kind: str, message: str) -> Answer:
+    return failure_answer(kind, message, outcome="failed", code=503, retry_after_s=1.0)
 
 
 def _ignore(_: int, __: MovantError | None) -> None:

@@ -22,7 +22,9 @@ from actors.workflow import WorkflowActor
 from protocols import codec, subjects
 from protocols import headers as h
 from protocols.archive import ArchiveRecord, Wake
+from protocols.compensation import StepFate
 from protocols.effects import (
+    FINAL,
     AnyEffect,
     Arm,
     CancelChild,
@@ -44,7 +46,7 @@ RESULT_IN_EVENT_BYTES_MAX: Final = 32_768
 """Larger results are read from the archive."""
 _EXPECTATION_LINES: Final = 2
 RECORDED_LOOK_S: Final = 0.01
-LIFECYCLE: Final = frozenset({"started", "completed", "failed", "cancelled", "blocked"})
+LIFECYCLE: Final = frozenset({"started", "blocked", *FINAL})
 
 log = structlog.get_logger()
 
@@ -63,6 +65,7 @@ class LifecycleData(msgspec.Struct, omit_defaults=True):
     result: msgspec.Raw = msgspec.Raw()
     failure: Failure | None = None
     reason: str = ""
+    steps: tuple[StepFate, ...] = ()
 
 
 class Outbox:
@@ -185,6 +188,7 @@ class Outbox:
             start_id=instance.start.message_id if instance.start else "",
             result=msgspec.Raw(effect.body or b"null"),
             failure=effect.failure,
+            steps=effect.steps,
         )
         told = self._told(actor, effect)
         number = self._recorded = self._recorded + 1
@@ -241,6 +245,7 @@ def lifecycle(actor: WorkflowActor, kind: str) -> LifecycleData:
     elif kind != "started":
         data.finished_at = instance.finished_at
         data.failure = instance.failure
+        data.steps = instance.steps
         if instance.result and len(instance.result) <= RESULT_IN_EVENT_BYTES_MAX:
             data.result = msgspec.Raw(instance.result)
     return data

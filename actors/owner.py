@@ -429,7 +429,7 @@ class Owner:
         if actor.final and not (
             actor.backlog or actor.activating or actor.unsettled or actor.held
         ):
-            self.tombstones.remember(actor.id)
+            self.tombstones.remember(actor.id, undoes=actor.instance.undoes)
             self._drop(actor)
 
     def _drop(self, actor: WorkflowActor) -> None:

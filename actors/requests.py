@@ -406,6 +406,8 @@ def request_headers(ask: Ask) -> bytes:
         ask.attempt,
         ask.options.timeout_s,
     )
+    if ask.undoes:
+        lines += b"Movant-Undoes: %b\r\n" % ask.undoes.encode()
     if ask.step[0] == "~" or len(ask.step) > STEP_TOKEN_BYTES_MAX:
         lines += h.encode({h.PATH: ask.path})
     return lines

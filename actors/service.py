@@ -199,6 +199,7 @@ class ServiceActor(TrioActor):
                 int(attempt) if attempt.isascii() and attempt.isdigit() else 1,
                 timeout_s,
                 found.get(h.TRACEPARENT, ""),
+                found.get(h.UNDOES, ""),
             ),
             found.get(h.CONTENT_TYPE, ""),
         )

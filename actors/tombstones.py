@@ -30,15 +30,16 @@ class Tombstones:
     ) -> None:
         self._live = live
         self._drop = drop
-        self.finished: dict[str, None] = {}
+        self.finished: dict[str, bool] = {}
+        """With whether a late success may have to be undone."""
         self.abandoned: set[str] = set()
         """Ids whose messages are on their way to the dead letters: nothing of them is folded."""
         self.count = 0
         """Late messages."""
 
-    def remember(self, instance: str) -> None:
-        """Note that an instance has ended."""
-        self.finished[instance] = None
+    def remember(self, instance: str, *, undoes: bool) -> None:
+        """Note that an instance has ended; ``undoes``: it has steps that can be undone."""
+        self.finished[instance] = undoes
         if len(self.finished) > FINISHED_MAX:
             del self.finished[next(iter(self.finished))]
 
@@ -47,10 +48,14 @@ class Tombstones:
 
         Below a mark the mailbox itself may be gone; then a start or a reply is looked at.
         """
-        if letter.instance not in self.finished:
+        undoes = self.finished.get(letter.instance)
+        if undoes is None:
             return False
-        if mark and type(letter.mail) in {Start, Reply}:
+        mail = letter.mail
+        if mark and type(mail) in {Start, Reply}:
             return False
+        if undoes and type(mail) is Reply and mail.failure is None:
+            return False  # its fold tells somebody
         self.count += 1
         return True
 
@@ -71,7 +76,7 @@ class Tombstones:
             actor.threshold = late[-1].seq + 1
         if actor.needed >= actor.threshold:
             return False
-        self.remember(actor.id)
+        self.remember(actor.id, undoes=bool(record.steps))
         self._drop(actor)
         return True
 

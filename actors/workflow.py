@@ -181,6 +181,8 @@ class WorkflowActor(DrivenActor):
             state = self.asks.get(identity)
             if state is not None and not self.instance.is_open(state.ask):
                 self.drop_ask(identity)
+            if self.asks and self.instance.undoes:
+                self.close_asks()  # what nobody waits for must not be sent again behind its undo
         elif type(mail) is Pinned:
             self.unsettled.pop(("pin", self.instance.workflow), None)
         elif type(mail) is Continued:

@@ -2,6 +2,7 @@
 
 from actors.directed import Directed, directed
 from actors.kernel.context import Context
+from protocols.compensation import NEVER_SEEN, StepFate, Undo, UndoRequest
 from protocols.definition import Workflow, workflow
 from protocols.directives import Directive
 from protocols.errors import (
@@ -32,6 +33,7 @@ from runtime.version import VERSION
 __version__ = VERSION
 
 __all__ = [
+    "NEVER_SEEN",
     "NO_RETRY",
     "AlreadyExistsError",
     "Call",
@@ -58,9 +60,12 @@ __all__ = [
     "Service",
     "State",
     "StepFailedError",
+    "StepFate",
     "StepOptions",
     "TimedOutError",
     "UnavailableError",
+    "Undo",
+    "UndoRequest",
     "UnknownOutcomeError",
     "WaitTimeoutError",
     "Workflow",

@@ -58,6 +58,7 @@ from protocols.api_types import (
     After,
     At,
     Cursor,
+    Fates,
     Hash,
     Id,
     Libraries,
@@ -71,6 +72,7 @@ from protocols.api_types import (
 )
 from protocols.api_types import Empty as Empty  # noqa: PLC0414 -- part of the API
 from protocols.api_types import Message as Message  # noqa: PLC0414 -- part of the API
+from protocols.compensation import PlannedUndo
 from protocols.effects import Status, Waiting
 from protocols.failure import Failure
 
@@ -101,6 +103,7 @@ class RunStarted(Message, frozen=True, kw_only=True):
     definition: Hash
     result: Value = None
     failure: Why = None
+    steps: Fates = ()
 
 
 class RunShow(Message, frozen=True, kw_only=True):
@@ -129,6 +132,7 @@ class RunView(Message, frozen=True, kw_only=True):
     blocked: Annotated[
         str, Meta(description="Why its mailbox cannot be folded; empty: it can.")
     ] = ""
+    steps: Fates = ()
     counters: Annotated[
         dict[str, int], Meta(description="Messages, steps, attempts and more, by name.")
     ] = {}
@@ -218,6 +222,30 @@ class RunCancel(Message, frozen=True, kw_only=True):
     message_id: MessageId = ""
 
 
+class RunUndo(Message, frozen=True, kw_only=True):
+    """Undo what an instance did; one that has not ended is stopped by that."""
+
+    id: Id
+    plan: Annotated[bool, Meta(description="Only tell what would be undone.")] = False
+    who: Annotated[str, Meta(description="Who asks for it; it stands in the history.")] = ""
+    why: Annotated[str, Meta(description="Why, for people; it stands in the history.")] = ""
+    message_id: MessageId = ""
+
+
+class RunUndone(Message, frozen=True, kw_only=True):
+    """What is going to be undone, in order, and by whom."""
+
+    id: Id
+    status: Annotated[Status, Meta(description="Status before it is undone.")]
+    plan: Annotated[list[PlannedUndo], Meta(description="The undos, in order.")]
+    seq: Annotated[
+        int, Meta(description="Stream sequence of the order to undo; 0: none was written.")
+    ] = 0
+    run: Annotated[
+        str, Meta(description="The run that undoes what an instance left that has ended.")
+    ] = ""
+
+
 class RunMigrate(Message, frozen=True, kw_only=True):
     """Fold an instance with another definition: repaired code, or a newer version."""
 
@@ -262,6 +290,7 @@ class RunOutcome(Message, frozen=True, kw_only=True):
     result: Value = None
     failure: Why = None
     blocked: Annotated[str, Meta(description="Why its mailbox cannot be folded.")] = ""
+    steps: Fates = ()
 
 
 class RunResolve(Message, frozen=True, kw_only=True):
@@ -381,6 +410,7 @@ VERBS: Final[dict[str, Verb]] = {
     "run.signal": Verb("Send a signal", RunSignal, Accepted),
     "run.signal_many": Verb("Send many signals", RunSignalMany, RunSignalledMany),
     "run.cancel": Verb("Cancel an instance", RunCancel, Accepted),
+    "run.undo": Verb("Undo what an instance did", RunUndo, RunUndone),
     "run.migrate": Verb("Fold with another definition", RunMigrate, RunMigrated),
     "run.wait": Verb("Wait for the end of an instance", RunWait, RunOutcome),
     "run.resolve": Verb("Complete an id", RunResolve, RunResolved),

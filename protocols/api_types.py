@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
+from protocols.compensation import StepFate
 from protocols.effects import Status
 from protocols.failure import Failure
 
@@ -41,6 +42,10 @@ WaitSeconds = Annotated[
     float, Meta(description="Wait this many seconds for the end; 0: do not.", ge=0, le=WAIT_S_MAX)
 ]
 Standing = Annotated[Status, Meta(description="Where the instance stands.")]
+Fates = Annotated[
+    tuple[StepFate, ...],
+    Meta(description="At the end: what became of its steps, when some of them can be undone."),
+]
 Why = Annotated[Failure | None, Meta(description="Why it failed, when it did.")]
 Libraries = Annotated[dict[str, str], Meta(description="Third-party versions when it was packed.")]
 

@@ -13,6 +13,8 @@ import msgspec
 
 from protocols import api, events, mail
 from protocols import headers as h
+from protocols.catalogue_examples import EXAMPLES
+from protocols.compensation import ByHand
 
 ID: Final = "[A-Za-z0-9][A-Za-z0-9_-]{0,127}"
 NAME: Final = r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*"
@@ -43,6 +45,7 @@ HEADERS: Final[dict[str, tuple[str, str]]] = {
     h.PARENT: (r"^[^|]+\|.+", "Instance and path of the step that waits for this child."),
     h.PARENT_TOKEN: (".", "Proof that the parent's owner wrote this start."),
     h.KEY: (".", "Idempotency key: the same for every attempt of a step. Do the work once."),
+    h.UNDOES: (".", "On the request for an undo: the key of the step that it undoes."),
     h.ATTEMPT: (_INTEGER, "Number of the attempt; the first one is 1."),
     h.TIMEOUT: (_DECIMAL, "Seconds that the caller will wait for this attempt."),
     h.PATH: ("^/", "Full path of the step, where its token is a hash."),
@@ -158,6 +161,17 @@ def _mailbox() -> dict[str, Message]:
             example_headers={h.MESSAGE_ID: "5f0e"},
             example="the customer changed his mind",
         ),
+        "control.undo": Message(
+            title="Undo",
+            summary="Ask an instance to stop and to undo what it did. Payload: who asks, and why.",
+            by="movant",
+            subject="movant.to.{id}.control.undo",
+            payload=ByHand,
+            optional=(h.CONTENT_TYPE, h.MESSAGE_ID),
+            example_subject="movant.to.order-17.control.undo",
+            example_headers={h.MESSAGE_ID: "5f10"},
+            example={"who": "ann", "why": "wrong address"},
+        ),
         "control.migrate": Message(
             title="Migrate",
             summary="Fold this generation with another definition. Payload: its hash, a text.",
@@ -196,7 +210,7 @@ def _service() -> dict[str, Message]:
             by="movant",
             subject="movant.svc.{service}.{operation}",
             required=(h.KEY, h.ATTEMPT, h.TIMEOUT),
-            optional=(h.CONTENT_TYPE, h.TRACEPARENT, h.PATH),
+            optional=(h.CONTENT_TYPE, h.TRACEPARENT, h.PATH, h.UNDOES),
             example_subject="movant.svc.payments.charge",
             example_headers={
                 h.KEY: "order-17/charge",
@@ -271,7 +285,7 @@ def _api() -> dict[str, Message]:
     found: dict[str, Message] = {}
     for verb, (summary, request, result) in api.VERBS.items():
         subject = f"movant.api.{verb}"
-        shown, answer = _API_EXAMPLES[verb]
+        shown, answer = EXAMPLES[verb]
         found[f"api.{verb}"] = Message(
             title=request.__name__,
             summary=f"{summary}.",
@@ -303,133 +317,3 @@ def _api() -> dict[str, Message]:
         example={"code": "refused.not_found", "message": "no run", "hint": "movant run ls"},
     )
     return found
-
-
-_RUN: Final = {"id": "order-17", "workflow": "fulfilment", "definition": "9f2c"}
-_AT: Final = 1_700_000_000_000_000_000
-_SERVICE_ROW: Final = {"name": "payments", "state": "up", "operations": ["charge"]}
-_API_EXAMPLES: Final[dict[str, tuple[Any, Any]]] = {
-    "run.start": (
-        {"workflow": "fulfilment", "input": {"sku": "B-12"}, "id": "order-17"},
-        {"id": "order-17", "created": True, "status": "running", "definition": "9f2c"},
-    ),
-    "run.start_many": (
-        {"workflow": "fulfilment", "items": [{"id": "order-18", "input": 1}, {"input": 2}]},
-        {
-            "ids": ["order-18"],
-            "results": [
-                {"id": "order-18", "created": True},
-                {"id": "x", "error": {"code": "refused.size", "message": "too large"}},
-            ],
-        },
-    ),
-    "run.migrate": (
-        {"id": "order-17", "definition": "9f2c"},
-        {"id": "order-17", "seq": 15, "definition": "9f2c", "status": "running"},
-    ),
-    "run.signal_many": (
-        {"name": "paid", "items": [{"id": "order-17", "data": 5, "message_id": "m-1"}]},
-        {"results": [{"id": "order-17", "seq": 14}]},
-    ),
-    "run.show": (
-        {"id": "order-17"},
-        {
-            **_RUN,
-            "status": "running",
-            "started_at": _AT,
-            "input": {"sku": "B-12"},
-            "waiting": [{"path": "/charge", "kind": "step", "since": _AT, "attempt": 1}],
-            "counters": {"messages": 2},
-        },
-    ),
-    "run.ls": (
-        {"status": "running", "limit": 10},
-        {"runs": [{**_RUN, "status": "running", "started_at": _AT}], "total": 1},
-    ),
-    "run.history": (
-        {"id": "order-17", "after": 0},
-        {"entries": [{"seq": 12, "at": _AT, "kind": "start", "body": {"sku": "B-12"}}], "next": 0},
-    ),
-    "run.signal": (
-        {"id": "order-17", "name": "paid", "data": True, "message_id": "5f0d"},
-        {"id": "order-17", "seq": 13},
-    ),
-    "run.cancel": ({"id": "order-17", "reason": "no"}, {"id": "order-17", "seq": 14}),
-    "run.wait": (
-        {"id": "order-17", "timeout_s": 30},
-        {
-            "id": "order-17",
-            "status": "failed",
-            "failure": {"kind": "refused", "message": "card expired", "retryable": False},
-        },
-    ),
-    "run.resolve": ({"prefix": "ord"}, {"id": "order-17"}),
-    "workflow.ls": ({}, {"workflows": [{"name": "fulfilment", "definition": "9f2c"}]}),
-    "workflow.show": (
-        {"name": "fulfilment"},
-        {"name": "fulfilment", "definition": "9f2c", "input_schema": {"type": "object"}},
-    ),
-    "workflow.register": (
-        {"data": "UEsDBA==", "hash": "9f2c"},
-        {"hash": "9f2c", "workflows": ["fulfilment"], "created": True},
-    ),
-    "service.ls": ({}, {"services": [_SERVICE_ROW]}),
-    "service.show": ({"name": "payments"}, _SERVICE_ROW),
-    "status": (
-        {},
-        {
-            "version": "0.1.0",
-            "daemon": "d1",
-            "state": "ready",
-            "durability": "fsync",
-            "uptime_s": 4.2,
-        },
-    ),
-    "actor.tree": ({}, {"root": {"name": "daemon", "kind": "supervisor", "state": "running"}}),
-    "run.messages": (
-        {"id": "order-17"},
-        {
-            "messages": [
-                {
-                    "seq": 4,
-                    "at": 1_790_000_000_000_000_000,
-                    "subject": "movant.mail.7.order-17.signal.go",
-                    "payload": "MQ==",
-                    "size": 1,
-                }
-            ],
-            "markers": [{"seq": 1, "epoch": 3}],
-        },
-    ),
-    "workflow.fetch": ({"hash": "3f2a"}, {"hash": "3f2a", "data": "UEsFBg=="}),
-    "check": (
-        {},
-        {"findings": [{"check": "captured", "verdict": "ok", "found": "no stream does"}]},
-    ),
-    "dead.ls": (
-        {"reason": "stray"},
-        {
-            "letters": [
-                {
-                    "seq": 2,
-                    "at": 1_790_000_000_000_000_000,
-                    "reason": "stray",
-                    "subject": "movant.to.x",
-                    "source_seq": 91,
-                    "detail": "the subject names no mailbox",
-                    "size": 1,
-                }
-            ],
-            "reasons": {"stray": 1},
-        },
-    ),
-    "dead.show": (
-        {"seq": 2},
-        {"seq": 2, "at": 1_790_000_000_000_000_000, "reason": "stray", "payload": "MQ=="},
-    ),
-    "dead.replay": (
-        {"seq": 2},
-        {"letters": [{"seq": 2, "subject": "movant.to.order-17.signal.go"}]},
-    ),
-    "dead.purge": ({"reason": "stray"}, {"purged": 1}),
-}

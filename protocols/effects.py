@@ -12,14 +12,34 @@ from typing import Any, Literal
 
 import msgspec
 
+from protocols.compensation import StepFate
 from protocols.failure import Failure
 from protocols.mail import Parent, Snapshot
 from protocols.policy import StepOptions
 
-Status = Literal["pending", "running", "completed", "failed", "cancelled", "blocked"]
-"""``pending``: no start yet. ``blocked``: the mailbox cannot be folded with this code."""
+Status = Literal[
+    "pending",
+    "running",
+    "completed",
+    "failed",
+    "compensated",
+    "compensation_incomplete",
+    "cancelled",
+    "blocked",
+]
+"""``pending``: no start yet. ``blocked``: the mailbox cannot be folded with this code.
 
-FINAL: tuple[Status, ...] = ("completed", "failed", "cancelled")
+``compensated``: it failed or was cancelled (the failure tells), and all that it did and can undo
+is undone. ``compensation_incomplete``: some of that is not.
+"""
+
+FINAL: tuple[Status, ...] = (
+    "completed",
+    "failed",
+    "compensated",
+    "compensation_incomplete",
+    "cancelled",
+)
 
 
 class Effect(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +73,8 @@ class Ask(Effect, frozen=True, kw_only=True):
     due: int
     options: StepOptions
     local: LocalCall | None = None
+    undoes: str = ""
+    """The key of the step that this one undoes."""
 
     @property
     def identity(self) -> tuple[str, str, int]:
@@ -160,6 +182,8 @@ class Finish(Effect, frozen=True, kw_only=True):
     body: bytes
     failure: Failure | None
     parent: Parent | None
+    steps: tuple[StepFate, ...] = ()
+    """What became of the steps that can be undone."""
 
     @property
     def identity(self) -> tuple[str]:

@@ -28,6 +28,12 @@ SOURCE_PREFIX: Final = "/movant/workflow/"
 SPEC_VERSION: Final = "1.0"
 
 STARTED: Final = "started"
+COMPENSATING: Final = "compensating"
+"""What can be undone is about to be; data has the paths of the steps, in order."""
+COMPENSATED: Final = "compensated"
+"""It has failed or was cancelled, and is undone."""
+COMPENSATION_INCOMPLETE: Final = "compensation_incomplete"
+"""It has failed or was cancelled, and some of it could not be undone, or nobody knows."""
 COMPLETED: Final = "completed"
 FAILED: Final = "failed"
 CANCELLED: Final = "cancelled"
@@ -47,8 +53,11 @@ LIFECYCLE: Final = (
     STARTED,
     CONTINUED,
     MAILBOX_LARGE,
+    COMPENSATING,
     COMPLETED,
     FAILED,
+    COMPENSATED,
+    COMPENSATION_INCOMPLETE,
     CANCELLED,
     BLOCKED,
     RESUMED,

@@ -38,6 +38,8 @@ PARENT_TOKEN: Final = "Movant-Parent-Token"  # noqa: S105 - the name of a header
 """Proof that the parent's owner wrote the start: without it the parent is not told."""
 KEY: Final = "Movant-Key"
 """Idempotency key of a request: the same for every attempt of a step at one service."""
+UNDOES: Final = "Movant-Undoes"
+"""On the request for an undo: the key of the step that it undoes."""
 ATTEMPT: Final = "Movant-Attempt"
 TIMEOUT: Final = "Movant-Timeout"
 """Seconds that the caller will wait for this attempt, as a decimal number."""

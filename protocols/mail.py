@@ -118,6 +118,14 @@ class Cancel(Mail, frozen=True, kw_only=True, tag="control.cancel"):
     reason: str = ""
 
 
+class UndoAll(Mail, frozen=True, kw_only=True, tag="control.undo"):
+    """An operator asks the instance to stop and to undo what it did."""
+
+    message_id: str = ""
+    who: str = ""
+    why: str = ""
+
+
 class Migrate(Mail, frozen=True, kw_only=True, tag="control.migrate"):
     """Fold the current generation with another definition: repaired code, or a newer version.
 
@@ -180,6 +188,7 @@ AnyMail = (
     | AttemptRefused
     | ChildEnded
     | Cancel
+    | UndoAll
     | Migrate
     | Continued
 )

@@ -35,7 +35,8 @@ class Call(msgspec.Struct, frozen=True):
     """What a handler may want to know of a request.
 
     ``key`` is the idempotency key: the same for every attempt of a step. ``timeout_s`` is how
-    long the caller waits, 0 when unknown.
+    long the caller waits, 0 when unknown. ``undoes`` is the key of the step that the request
+    undoes: after the answer nothing may happen any more under that key, seen or not.
     """
 
     service: str
@@ -44,6 +45,7 @@ class Call(msgspec.Struct, frozen=True):
     attempt: int = 1
     timeout_s: float = 0.0
     traceparent: str = ""
+    undoes: str = ""
 
 
 class Refused(Exception):

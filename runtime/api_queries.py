@@ -226,6 +226,7 @@ class RunQueries:
             failure=instance.failure,
             state=instance.state,
             waiting=waiting,
+            steps=instance.steps,
             blocked=_why(blocked) if blocked else (f"daemon: {crash[2]}" if crash else ""),
             counters={
                 "messages": instance.messages,
@@ -281,6 +282,7 @@ def _of_record(record: ArchiveRecord) -> api.RunView:
         finished_at=record.finished_at,
         result=_value(bytes(record.result), ""),
         failure=record.failure,
+        steps=record.steps,
     )
 
 

@@ -63,6 +63,7 @@ class RunCommands:
                 definition=view.definition,
                 result=view.result,
                 failure=view.failure,
+                steps=view.steps,
             )
         async with Ending(self._parts.transport, instance) as ending:
             created = await self._begin(request, instance, message)
@@ -76,6 +77,7 @@ class RunCommands:
             definition=digest,
             result=outcome.result,
             failure=outcome.failure,
+            steps=outcome.steps,
         )
 
     async def _begin(self, request: api.RunStart, instance: str, message: Outgoing) -> bool:
@@ -222,14 +224,17 @@ class RunCommands:
         """Ask an instance to cancel."""
         subjects.check_id(request.id)
         await self._view(request.id)
-        message_id = request.message_id or self._daemon.new_id()
-        return await self._accept(
-            request.id,
+        seq = await self.order(request.id, "cancel", request.reason, request.message_id)
+        return api.Accepted(id=request.id, seq=seq)
+
+    async def order(self, instance: str, verb: str, value: Any, message_id: str) -> int:
+        """Write an operator's verb into a mailbox; return its sequence."""
+        return await self._write(
             Outgoing(
-                subjects.to_control(request.id, "cancel"),
-                codec.encode(request.reason),
-                h.encode({h.MESSAGE_ID: message_id}),
-            ),
+                subjects.to_control(instance, verb),
+                codec.encode(value),
+                h.encode({h.MESSAGE_ID: message_id or self._daemon.new_id()}),
+            )
         )
 
     async def migrate(self, request: api.RunMigrate) -> api.Message:
@@ -251,14 +256,7 @@ class RunCommands:
                 f" {after.blocked.reason}: {after.blocked.message}",
                 hint="register code that takes the same steps; --force migrates all the same",
             )
-        message_id = request.message_id or self._daemon.new_id()
-        seq = await self._write(
-            Outgoing(
-                subjects.to_control(request.id, "migrate"),
-                codec.encode(digest),
-                h.encode({h.MESSAGE_ID: message_id}),
-            )
-        )
+        seq = await self.order(request.id, "migrate", digest, request.message_id)
         return api.RunMigrated(id=request.id, seq=seq, definition=digest, status=after.status)
 
     async def wait(self, request: api.RunWait) -> api.Message:

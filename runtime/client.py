@@ -130,6 +130,7 @@ class Client:
             definition=started.definition,
             result=outcome.result,
             failure=outcome.failure,
+            steps=outcome.steps,
         )
 
     async def start_many(
@@ -226,6 +227,23 @@ class Client:
             id=check_id(id), reason=reason, message_id=message_id or _new_message_id()
         )
         return await self._calls.call("run.cancel", request, api.Accepted)
+
+    async def undo(
+        self, id: str, *, plan: bool = False, who: str = "", why: str = "", message_id: str = ""
+    ) -> api.RunUndone:
+        """Undo what a run did, or with ``plan`` tell what would be undone.
+
+        One that has not ended is stopped by it; what one left that has ended is undone by
+        another run, whose id the answer has. Raises RefusedError when there is nothing to undo.
+        """
+        request = api.RunUndo(
+            id=check_id(id),
+            plan=plan,
+            who=who,
+            why=why,
+            message_id=message_id or _new_message_id(),
+        )
+        return await self._calls.call("run.undo", request, api.RunUndone)
 
     async def migrate(
         self, id: str, *, definition: str = "", force: bool = False, message_id: str = ""

@@ -80,7 +80,11 @@ class Ending:
         if status == "completed" and not bytes(data.result):
             return None  # too large for an event
         return api.RunOutcome(
-            id=self._instance, status=status, result=result, failure=data.failure
+            id=self._instance,
+            status=status,
+            result=result,
+            failure=data.failure,
+            steps=data.steps,
         )
 
 
@@ -92,4 +96,5 @@ def outcome_of(view: api.RunView) -> api.RunOutcome:
         result=view.result,
         failure=view.failure,
         blocked=view.blocked,
+        steps=view.steps,
     )

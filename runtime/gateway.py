@@ -31,6 +31,7 @@ from runtime.api_daemon import DaemonQueries
 from runtime.api_operations import OperatorQueries
 from runtime.api_queries import RunQueries
 from runtime.api_runs import RunCommands
+from runtime.api_undo import UndoCommands
 from runtime.discovery import Discovery
 from runtime.peers import Peers, Registered, StandingOf
 
@@ -92,7 +93,11 @@ class Gateway:
             commands = RunCommands(self._daemon, mail, queries)
             about = DaemonQueries(self._daemon, discovery, peers)
             self._handlers = handlers(
-                commands, queries, about, OperatorQueries(self._daemon, mail, dead)
+                commands,
+                queries,
+                about,
+                OperatorQueries(self._daemon, mail, dead),
+                UndoCommands(self._daemon.parts.definitions, commands, queries),
             )
             self._handlers |= {
                 f"{PEER}run.show": queries.own,
@@ -209,6 +214,7 @@ def handlers(
     queries: RunQueries,
     daemon: DaemonQueries,
     operator: OperatorQueries,
+    undo: UndoCommands,
 ) -> dict[str, Handler]:
     """Return the handler of each verb."""
     found: dict[str, Handler] = {
@@ -218,6 +224,7 @@ def handlers(
         "run.signal_many": commands.signal_many,
         "run.cancel": commands.cancel,
         "run.migrate": commands.migrate,
+        "run.undo": undo.undo,
         "run.wait": commands.wait,
         "run.show": queries.show,
         "run.ls": queries.list,

@@ -21,6 +21,7 @@ from protocols.mail import (
     Reply,
     Signal,
     Start,
+    UndoAll,
     Woken,
 )
 
@@ -98,6 +99,9 @@ def _facts(mail: Any) -> dict[str, Any]:  # noqa: C901, PLR0912  # one case per 
             }
         case Migrate():
             return {"kind": "control.migrate", "summary": f"definition {mail.definition}"}
+        case UndoAll():
+            summary = ": ".join(filter(None, (mail.who, mail.why)))
+            return {"kind": "control.undo", "summary": summary}
         case Cancel():
             return {"kind": "control.cancel", "summary": mail.reason}
         case _:

@@ -6,6 +6,7 @@ Reading order:
     execution   how the code runs: begin, generations, end      (generation: what goes along)
     context     what authors of workflows see                   (branches: gather, race, scope)
     step        one unit of work at a service, with its retries
+    undoing     what can be undone, in which order      (compensation: the steps that undo it)
     operations  sleep, timeout, signal, child
     ledger      what is open and what was decided
     tasks       the scheduler: tasks and cancel scopes          (nursery: tasks that end together)
@@ -35,4 +36,10 @@ K11 Work that is asked for again carries the key of the step that it repeats: wh
     meanwhile answers what he answered then, and does it no second time.
 K12 A listener for any signal gets what no listener by name waits for. It is no wait that is
     shown: it only says that somebody judges whatever comes.
+K13 A step that is cancelled in an instance with undos is closed at once, and its attempt counts
+    as undecided until its reply or its deadline: a race ends when it is won, and no undo begins
+    before everything in its scope is decided. The deadline is counted from the cancel, because
+    only the host knows when the attempt was sent.
+K14 What nobody wants (cancelled, or another service gave the value) is undone at the end of its
+    scope, so that the order is kept; a success that comes late is undone when it comes.
 """

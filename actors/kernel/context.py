@@ -20,7 +20,9 @@ import msgspec
 
 from actors.kernel.branches import Joined, Scope, Winner, branches_of
 from actors.kernel.clock import moment, since_epoch
+from actors.kernel.compensation import Saga, UndoableStep, UndoStep, undo_of
 from actors.kernel.ledger import Ledger
+from actors.kernel.log import Log
 from actors.kernel.nursery import Nursery
 from actors.kernel.operations import (
     AnySignal,
@@ -34,7 +36,9 @@ from actors.kernel.operations import (
 )
 from actors.kernel.step import Again, Step
 from actors.kernel.tasks import CancelScope, ContinueAs, Frame, dispose
+from actors.kernel.undoing import UNDOABLE, Undoing
 from protocols import codec
+from protocols.compensation import Undo, UndoRequest
 from protocols.definition import Workflow
 from protocols.effects import Emit, LocalCall, Send
 from protocols.errors import GatherError, InvalidIdError
@@ -53,8 +57,11 @@ LIFECYCLE: Final = (
     "started",
     "continued",
     "mailbox_large",
+    "compensating",
     "completed",
     "failed",
+    "compensated",
+    "compensation_incomplete",
     "cancelled",
     "blocked",
 )
@@ -100,8 +107,13 @@ class Context:
         timeout_s: float | None = None,
         absent: Absent | None = None,
         idempotent: bool | None = None,
+        undo: str | Undo | None = None,
+        undoes: str = "",
     ) -> Operation[T]:
         """Ask a service, again and again as the options say, and return its reply.
+
+        ``undo`` names the operation that undoes the step, should the instance or a saga around
+        it fail or be cancelled; ``undoes`` is the key of a step that this call undoes.
 
         Raises StepFailedError when the attempts are used up or the failure is final, and
         ResultTypeError when the reply does not fit ``returns``.
@@ -117,16 +129,16 @@ class Context:
             options = _options(options, retry, timeout_s, absent, idempotent)
         elif options is not STEP_DEFAULTS:
             options = _options(options, None, None, None, None)
-        return Step(
-            self._ledger,
-            service,
-            operation,
-            input,
-            _call_name(service, operation) if name is None else check_step_name(name),
-            returns,
-            options,
-            None,
-        )
+        called = _call_name(service, operation) if name is None else check_step_name(name)
+        ledger = self._ledger
+        if undo is not None:
+            how = undo_of(undo)
+            step = UndoableStep(ledger, service, operation, input, called, returns, options, None)
+            return step.undone_by(how)
+        if undoes:
+            other = UndoStep(ledger, service, operation, input, called, returns, options, None)
+            return other.undoing(undoes)
+        return Step(ledger, service, operation, input, called, returns, options, None)
 
     def again(
         self,
@@ -165,11 +177,14 @@ class Context:
         options: StepOptions | None = None,
         retry: Retry | None = None,
         timeout_s: float | None = None,
+        undo: Callable[[UndoRequest], Any] | None = None,
         **kwargs: Any,
     ) -> Operation[T]:
         """Run a function of your own as a step, outside of the fold; its result is recorded.
 
-        The function runs in the daemon, in a thread; it may do I/O and may run twice.
+        The function runs in the daemon, in a thread; it may do I/O and may run twice. ``undo``
+        is a function that undoes it: it gets the positional arguments as the input of an
+        UndoRequest, and is called for an outcome that nobody knows as well.
         """
         if name is None:
             name = getattr(function, "__name__", "")
@@ -177,16 +192,15 @@ class Context:
                 raise self._ledger.scheduler.misuse(
                     "ctx.run needs a name for a function that has none: pass name='...'"
                 )
-        return Step(
-            self._ledger,
-            LOCAL,
-            getattr(function, "__qualname__", name),
-            None,
-            check_step_name(name.strip("_") or "run"),
-            returns,
-            _options(options or self._defaults, retry, timeout_s, None, None),
-            LocalCall(function, args, kwargs),
-        )
+        called = check_step_name(name.strip("_") or "run")
+        options = _options(options or self._defaults, retry, timeout_s, None, None)
+        local = LocalCall(function, args, kwargs)
+        operation = getattr(function, "__qualname__", name)
+        ledger = self._ledger
+        if undo is not None:
+            step = UndoableStep(ledger, LOCAL, operation, None, called, returns, options, local)
+            return step.undone_by(Undo(getattr(undo, "__qualname__", "undo")), undo)
+        return Step(ledger, LOCAL, operation, None, called, returns, options, local)
 
     def sleep(self, seconds: float, *, name: str = "sleep") -> Operation[None]:
         """Wait for ``seconds``; a restart of the daemon does not matter."""
@@ -279,6 +293,24 @@ class Context:
         """Open a block of tasks: ``async with ctx.scope() as scope: scope.start(work(ctx))``."""
         return Scope(self._ledger, check_step_name(name))
 
+    def saga(self, *, name: str = "saga") -> Saga:
+        """Open a scope that undoes its steps when it fails: ``async with ctx.saga(): ...``.
+
+        Its own steps and those of all branches and scopes in it, the newest first; then the
+        error goes on. It is undone as well when the block is cancelled.
+        """
+        return Saga(self._ledger, check_step_name(name))
+
+    def pivot(self) -> None:
+        """Mark the point of no return: what was done and what comes is not undone any more.
+
+        But for what nobody wants: a step that is cancelled in flight and happens all the same.
+        """
+        self._frame()
+        if self._ledger.undoing is None:
+            self._ledger.undoing = Undoing()
+        self._ledger.undoing.pivot()
+
     def timeout(self, seconds: float, *, name: str = "timeout") -> Deadline:
         """Bound a block: ``with ctx.timeout(60): ...``. Raises TimedOutError when cut short."""
         return Deadline(self._ledger, seconds, check_step_name(name), raises=True)
@@ -298,9 +330,12 @@ class Context:
         what runs beside is cancelled and waited for. Then the workflow's function is called
         anew: its paths, timers and keys are new ones; id, definition, parent, time, state that
         was shown, and signals that nobody has taken stay. A cancelled instance ends instead.
+        One that has something left to undo is blocked: ``ctx.pivot`` says that it is to stay.
         """
         scheduler = self._ledger.scheduler
         body = codec.encode(input)
+        if self._ledger.undoing is not None and self._ledger.undoing.holds:
+            raise scheduler.misuse(UNDOABLE)
         scheduler.enter()
         scheduler.continuing = True
         raise ContinueAs(body)
@@ -389,31 +424,6 @@ class Context:
         except BaseException:
             dispose(branches.values())
             raise
-
-
-class Log:
-    """Log lines of workflow code: an event name and facts. Silent while a history is refolded."""
-
-    __slots__ = ("_ledger",)
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-
-    def debug(self, event: str, **facts: Any) -> None:
-        """Note a detail."""
-        self._ledger.log("debug", event, facts)
-
-    def info(self, event: str, **facts: Any) -> None:
-        """Note progress."""
-        self._ledger.log("info", event, facts)
-
-    def warning(self, event: str, **facts: Any) -> None:
-        """Note what a person may look at."""
-        self._ledger.log("warning", event, facts)
-
-    def error(self, event: str, **facts: Any) -> None:
-        """Note what a person has to look at."""
-        self._ledger.log("error", event, facts)
 
 
 @lru_cache(maxsize=4_096)

@@ -56,6 +56,8 @@ def digest(instance: View, ledger: Ledger, seen: Seen, *, cancel: bool) -> str:
         "late": sorted(ledger.late_successes),
         "tasks": list(_tasks(ledger.scheduler.main)),
     }
+    if ledger.undoing is not None:
+        facts["undo"] = ledger.undoing.facts()
     return hashlib.sha256(msgspec.json.encode(facts, order="deterministic")).hexdigest()
 
 

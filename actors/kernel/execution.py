@@ -8,14 +8,17 @@ from typing import Any
 import msgspec
 
 from actors.kernel.blocked import Blocked, blocked_by
+from actors.kernel.compensation import compensate
 from actors.kernel.context import Context
 from actors.kernel.generation import ENTRIES_PER_GENERATION, Boundary, leave, snapshot_of
 from actors.kernel.outcome import Ended, cancelled_by, end_of_error, end_of_value, input_of
-from actors.kernel.tasks import ContinueAs, Frame, steppable
+from actors.kernel.tasks import ContinueAs, Frame, Scheduler, Task, steppable
+from actors.kernel.undoing import UNDOABLE, Undoing
 from actors.kernel.view import View
+from protocols.compensation import FATES_MAX
 from protocols.effects import FINAL, Continue, Emit, Finish
 from protocols.errors import ConfigurationError, InternalError, NotFoundError
-from protocols.mail import Cancel, Continued, Mail, Migrate, Start, Woken
+from protocols.mail import Cancel, Continued, Mail, Migrate, Start, UndoAll, Woken
 
 
 class Execution(View):
@@ -95,20 +98,31 @@ class Execution(View):
         if scheduler.defect is not None:
             self._halt(blocked_by(scheduler.defect))
         elif main is not None and main.outcome:
-            error = main.error
-            if not (error is None or isinstance(error, ContinueAs)):
-                self._end(end_of_error(error, self._cancel))
-            elif ledger.unawaited:
-                kinds = ", ".join(type(operation).__name__ for operation in ledger.unawaited)
-                message = f"never awaited: {kinds}; write 'await ctx...'"
-                self._halt(Blocked(reason="not_durable", message=message))
-            elif error is not None:
+            if ledger.undoing is None or ledger.undoing.ending is None:
+                return self._left(main)
+            if main.error is not None:
+                raise main.error  # the kernel's own code: a failure of the daemon
+            self._end(ledger.undoing.ending)
+        return None
+
+    def _left(self, main: Task) -> ContinueAs | None:
+        """End as the code did, when it has left its function; return how it continues."""
+        ledger, error = self._ledger, main.error
+        if not (error is None or isinstance(error, ContinueAs)):
+            self._end(end_of_error(error, self._cancel))
+        elif ledger.unawaited:
+            kinds = ", ".join(type(operation).__name__ for operation in ledger.unawaited)
+            message = f"never awaited: {kinds}; write 'await ctx...'"
+            self._halt(Blocked(reason="not_durable", message=message))
+        elif error is not None:
+            if ledger.undoing is None or not ledger.undoing.holds or self._cancel is not None:
                 return error
-            elif scheduler.continuing:
-                message = "the code went on after ctx.continue_as: let it leave the function"
-                self._halt(Blocked(reason="not_durable", message=message))
-            else:
-                self._end(end_of_value(main.value))
+            self._halt(Blocked(reason="not_durable", message=UNDOABLE))
+        elif ledger.scheduler.continuing:
+            message = "the code went on after ctx.continue_as: let it leave the function"
+            self._halt(Blocked(reason="not_durable", message=message))
+        else:
+            self._end(end_of_value(main.value))
         return None
 
     def _end(self, end: Ended | Blocked) -> None:
@@ -117,7 +131,14 @@ class Execution(View):
             self._halt(end)
             return
         ledger = self._ledger
+        undoing = ledger.undoing
         self.status = end.status
+        if undoing is not None:
+            if undoing.ending is None:
+                self._compensate(undoing, end)
+                return
+            self.status = undoing.verdict(end.status)
+            self.steps = undoing.fates(ledger.decided)
         self.result = end.body
         self.failure = end.failure
         self.finished_at = ledger.now
@@ -126,17 +147,44 @@ class Execution(View):
         ledger.scheduler.main = None
         failure = end.failure
         facts = {} if failure is None else {"kind": failure.kind, "message": failure.message}
-        self._emit(end.status, facts)
+        self._emit(self.status, facts)
         assert self._start is not None
         ledger.effects.append(
             Finish(
                 cause=ledger.cause,
-                status=end.status,
+                status=self.status,
                 body=end.body or b"",
                 failure=failure,
                 parent=self._start.parent,
+                steps=self.steps,
             )
         )
+
+    def _compensate(self, undoing: Undoing, end: Ended) -> None:
+        """Undo what has to be undone, and then end."""
+        ledger = self._ledger
+        if undoing.by_hand and self._cancel is not None and end.status == "completed":
+            end = cancelled_by(self._cancel)
+        undoing.ending = end
+        self.status = "running"
+        self._watch = sys.maxsize  # what it takes is bounded by what was done
+        everything = end.status != "completed" and not undoing.pivoted
+        planned = [x.record.path for x in undoing.plan(ledger.root, everything=everything)]
+        if planned:
+            self._emit("compensating", {"status": end.status, "steps": planned[:FATES_MAX]})
+        work = compensate(ledger, ledger.root, everything=everything)
+        ledger.scheduler.main = ledger.scheduler.spawn(work, Frame(ledger.root))
+        self._advance()
+
+    def _strand(self) -> None:
+        """Give up the code of a blocked instance; what it has done is still undone."""
+        ledger = self._ledger
+        assert ledger.undoing is not None
+        ledger.scheduler = Scheduler()
+        ledger.undoing.stranded(list(ledger.steps.values()))
+        ledger.timers.clear()
+        ledger.listeners.clear()
+        ledger.unawaited.clear()
 
     def _halt(self, blocked: Blocked) -> None:
         """Block. What this mail made the code ask for is dropped: repaired code asks again."""
@@ -161,7 +209,7 @@ class Execution(View):
             raise InternalError(f"instance {self.id} was folded before its generation began")
         if isinstance(mail, Woken | Migrate | Continued):
             return True
-        if self.messages > self._limits[1] and type(mail) is not Cancel:
+        if self.messages > self._limits[1] and not isinstance(mail, Cancel | UndoAll):
             self._halt(self._full())
             return False
         self._warn()

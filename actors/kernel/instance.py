@@ -15,7 +15,8 @@ What it returns are the effects that this mail made the code ask for. The rules 
     Fired             for a timer that somebody waits for, not before its due time
     Signal            kept until somebody waits for it
     ChildEnded        for a child that is waited for
-    Cancel            the first one
+    Cancel            the first one; the steps with an undo are undone before the end
+    UndoAll           like Cancel: somebody asks for it by hand
     Woken, Migrate    never: they only move the time; both speak to the host
     Continued         never: it says where a fold may begin; the owner wrote it
 
@@ -36,6 +37,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import unquote
 
 from actors.kernel.blocked import Blocked
+from actors.kernel.compensation import came_late
 from actors.kernel.execution import Execution
 from actors.kernel.generation import Seen, restore
 from actors.kernel.operations import ANY_SIGNAL
@@ -56,6 +58,7 @@ from protocols.mail import (
     Reply,
     Signal,
     Start,
+    UndoAll,
     Woken,
 )
 from protocols.subjects import generation_of
@@ -143,7 +146,7 @@ class Instance(Execution):
         self.folded = mail.seq
         ledger = self._ledger
         ledger.now = max(ledger.now, mail.at)
-        if self.status == "blocked" and type(mail) is not Cancel:
+        if self.status == "blocked" and type(mail) not in {Cancel, UndoAll}:
             if type(mail) is Continued:
                 self._note(mail)
             return []
@@ -212,6 +215,8 @@ class Instance(Execution):
     def _on_reply(self, mail: Reply) -> None:
         step = self._ledger.steps.get(mail.step)
         if step is None:
+            if self._ledger.undoing is not None:
+                came_late(self._ledger, mail, ended=self.status in FINAL)
             self._not_open(mail.step, mail.attempt if mail.failure is None else 0)
             if self._ledger.late_event and self.status == "running":
                 self._tell_late(mail)
@@ -261,6 +266,8 @@ class Instance(Execution):
             self._cancel = mail
             if self._start is not None:
                 self.blocked = None
+                if self._ledger.undoing is not None:
+                    self._strand()
                 self._end(cancelled_by(mail))
         elif self._cancel is not None:
             self._ledger.counters.duplicates += 1
@@ -271,6 +278,15 @@ class Instance(Execution):
                 self._ledger.scheduler.cancel()
             elif self._start is not None:
                 self._end(cancelled_by(mail))
+
+    def _on_undo(self, mail: UndoAll) -> None:
+        """Cancel; that undoes all that can be undone, and says who wanted it and why."""
+        if self._ledger.undoing is not None and self.status not in FINAL:
+            self._ledger.undoing.by_hand = True
+        reason = ": ".join(filter(None, (f"undone by {mail.who or 'hand'}", mail.why)))
+        self._on_cancel(
+            Cancel(seq=mail.seq, at=mail.at, message_id=mail.message_id, reason=reason)
+        )
 
     def _on_host(self, _mail: Woken | Migrate) -> None:
         """Only the time moves: the message speaks to the host."""
@@ -347,4 +363,5 @@ _RULES: Final[dict[type[Mail], Callable[[Instance, Any], None]]] = {
     AttemptRefused: Instance._on_refused,  # noqa: SLF001
     ChildEnded: Instance._on_child_ended,  # noqa: SLF001
     Cancel: Instance._on_cancel,  # noqa: SLF001
+    UndoAll: Instance._on_undo,  # noqa: SLF001
 }

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from actors.kernel.operations import Child, Deadline, Listen, Operation, Sleep
     from actors.kernel.step import Step
+    from actors.kernel.undoing import Undoing
     from protocols.mail import Signal
 
 LOG_LINES_MAX: Final = 1_000
@@ -58,6 +59,7 @@ class Ledger:
         "steps",
         "timers",
         "unawaited",
+        "undoing",
     )
 
     def __init__(self, instance_id: str, generation: int) -> None:
@@ -82,6 +84,8 @@ class Ledger:
         self.logs: list[LogLine] = []
         self.refolding = False
         self.unawaited: dict[Operation[Any], None] = {}
+        self.undoing: Undoing | None = None
+        """What can be undone; None until the first step with an undo."""
 
     @property
     def root(self) -> str:
@@ -99,6 +103,7 @@ class Ledger:
         self.children = {}
         self.listeners = {}
         self.unawaited = {}
+        self.undoing = None
         self.late_event = ""
 
     def identity(self, path: str) -> str:

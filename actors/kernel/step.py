@@ -138,6 +138,9 @@ class Step(Operation[T]):
 
     def abandon(self) -> bool:  # noqa: D102 - as in Wait
         self.decide(0)
+        undoing = self.ledger.undoing
+        if undoing is not None:
+            undoing.abandoned(self)
         return True
 
     def waiting(self) -> Waiting:

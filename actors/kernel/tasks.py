@@ -237,6 +237,12 @@ class Scheduler:
         self.whole.task = self.main = Task(coroutine, frame, self.whole)
         self.ready.append(self.main)
 
+    def spawn(self, coroutine: Steppable, frame: Frame) -> Task:
+        """Start a task of the kernel's own: nobody joins it, and no cancel reaches it."""
+        task = Task(coroutine, frame, CancelScope(self, shield=True))
+        self.ready.append(task)
+        return task
+
     def cancel(self) -> None:
         """Cancel the main task and everything below it."""
         self.whole.cancel()

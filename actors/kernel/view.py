@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from actors.kernel.compensation import planned
 from actors.kernel.digest import digest
 from actors.kernel.generation import Seen
 from actors.kernel.ledger import Counters, Ledger
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actors.kernel.blocked import Blocked
+    from protocols.compensation import PlannedUndo, StepFate
     from protocols.definition import Workflow
     from protocols.failure import Failure
     from protocols.mail import Cancel, Start
@@ -45,6 +47,7 @@ class View:
         "result",
         "started_at",
         "status",
+        "steps",
         "workflow",
     )
 
@@ -78,6 +81,8 @@ class View:
         self.workflow = ""
         self._migrated = self.definition = definition
         self.result: bytes | None = None
+        self.steps: tuple[StepFate, ...] = ()
+        """At the end, what became of the steps that can be undone."""
         self.failure: Failure | None = None
         self.blocked: Blocked | None = None
         self.started_at = 0
@@ -124,6 +129,11 @@ class View:
         return self._ledger.late_successes
 
     @property
+    def undoes(self) -> bool:
+        """Whether it has steps that can be undone."""
+        return self._ledger.undoing is not None
+
+    @property
     def refolding(self) -> bool:
         """Whether log lines are dropped because they were written before."""
         return self._ledger.refolding
@@ -163,6 +173,10 @@ class View:
                 Waiting(path="/", kind="pin", since=self.started_at, detail=self.workflow)
             )
         return sorted(found, key=lambda waiting: (waiting.since, waiting.path))
+
+    def undo_plan(self) -> list[PlannedUndo]:
+        """Return what an undo of the whole instance would undo now, in order."""
+        return planned(self._ledger, ended=self.status in FINAL)
 
     def drain_logs(self) -> list[LogLine]:
         """Return the log lines since the last call."""

@@ -40,6 +40,8 @@ _STYLES: Final = {
     "open": "red",
     "absent": "yellow",
     "cancelled": "yellow",
+    "compensated": "yellow",
+    "compensation_incomplete": "bold red",
     "degraded": "yellow",
     "silent": "red",
     "draining": "yellow",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, cast, get_args
 import click
 
 from protocols import api
+from protocols.compensation import StepFate
 from protocols.effects import Status, Waiting
 from runtime.cli.failures import OK, repair, say
 from runtime.cli.options import Target, command, target
@@ -116,6 +117,8 @@ def show(run_id: str, to: Target) -> int:
         write_facts(_facts(view))
         if view.status == "blocked":
             say(repair(view.id))
+        elif view.status == "compensation_incomplete":
+            say(f"next:  movant run undo --plan {view.id}")
     return OK
 
 
@@ -137,19 +140,32 @@ def _facts(view: api.RunView) -> list[tuple[str, str]]:
     facts.append(("input", pretty(view.input)))
     if view.state:
         facts.append(("state", pretty(view.state)))
-    if view.status == "completed":
-        facts.append(("result", pretty(view.result)))
-    if view.failure is not None:
-        name = "reason" if view.status == "cancelled" else "failure"
-        facts.append((name, told(view.failure)))
-        if view.failure.details is not None:
-            facts.append(("details", pretty(view.failure.details)))
+    facts += _outcome(view)
     if view.waiting:
         facts.append(("waiting for", "\n".join(map(_waiting, view.waiting))))
     counted = [f"{name} {count:,}" for name, count in view.counters.items() if count]
     if counted:
         facts.append(("counters", "  ".join(counted)))
     return facts
+
+
+def _outcome(view: api.RunView) -> list[tuple[str, str]]:
+    facts = []
+    if view.status == "completed":
+        facts.append(("result", pretty(view.result)))
+    if view.failure is not None:
+        name = "reason" if view.failure.kind == "cancelled" else "failure"
+        facts.append((name, told(view.failure)))
+        if view.failure.details is not None:
+            facts.append(("details", pretty(view.failure.details)))
+    if view.steps:
+        facts.append(("steps", "\n".join(map(_fate, view.steps))))
+    return facts
+
+
+def _fate(each: StepFate) -> str:
+    text = f"{each.fate.replace('_', ' '):9}  {each.path}  {each.service}".rstrip()
+    return f"{text}  {each.detail}" if each.detail else text
 
 
 def _waiting(each: Waiting) -> str:

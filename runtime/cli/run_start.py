@@ -268,13 +268,22 @@ def _write_outcome(outcome: api.RunOutcome, form: Format) -> int:
         say(f"run {outcome.id} is blocked: {outcome.blocked}")
         say(repair(outcome.id))
         return RUN_FAILED
-    verb = "was" if outcome.status == "cancelled" else "has"
     why = f": {told(outcome.failure)}" if outcome.failure else ""
-    say(f"run {outcome.id} {verb} {outcome.status}{why}")
+    say(f"run {outcome.id} {_ENDED.get(outcome.status, f'has {outcome.status}')}{why}")
+    for each in outcome.steps:
+        if each.fate != "done":
+            say(f"{each.fate.replace('_', ' ')}: {each.path}  {each.detail}".rstrip())
     if outcome.failure is not None and outcome.failure.details is not None:
         say(f"details: {compact(outcome.failure.details)}")
     say(f"next:  movant run history {outcome.id}")
     return RUN_FAILED
+
+
+_ENDED = {
+    "cancelled": "was cancelled",
+    "compensated": "was undone",
+    "compensation_incomplete": "was not undone completely",
+}
 
 
 def _write(value: Any, form: Format) -> None:

@@ -32,6 +32,8 @@ _SAID_CHARS: Final = 120
 _MARKS = {
     "completed": ("✔", "green"),
     "failed": ("✘", "red"),
+    "compensated": ("↺", "yellow"),
+    "compensation_incomplete": ("✘", "red"),
     "cancelled": ("✘", "yellow"),
     "blocked": ("■", "red"),
     "incident": ("!", "red"),

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from protocols import api, errors
+from protocols.compensation import PlannedUndo, StepFate
 from protocols.effects import Waiting
 from protocols.failure import Failure
 from tests.cli.conftest import Cli
@@ -491,3 +492,58 @@ def test_a_workflow_that_would_not_start_is_not_registered(
     assert ended.code == 2
     assert "flow.py:3:1: error: an annotation of 'bad'" in ended.err
     assert responder.asked == []
+
+
+PLANNED = PlannedUndo(
+    path="/charge", service="bank", operation="refund", key="r1/1/charge", outcome="unknown"
+)
+
+
+def test_a_plan_shows_what_would_be_undone(ask: Cli, responder: Responder) -> None:
+    """In order, with who undoes it; nothing is asked for."""
+    responder.answers["run.resolve"] = api.RunResolved(id="r1")
+    responder.answers["run.undo"] = api.RunUndone(id="r1", status="running", plan=[PLANNED])
+
+    ended = ask("run", "undo", "--plan", "r1")
+
+    (_, request) = responder.asked[-1]
+    assert request.plan
+    assert ended.code == 0
+    assert "bank.refund" in ended.out
+    assert "unknown" in ended.out
+    assert "1 steps of run r1 (running) would be undone" in ended.err
+
+
+def test_an_undo_says_who_asks_and_names_the_run_that_does_it(
+    ask: Cli, responder: Responder
+) -> None:
+    """A run that has ended is undone by another one."""
+    responder.answers["run.resolve"] = api.RunResolved(id="r1")
+    responder.answers["run.undo"] = api.RunUndone(
+        id="r1", status="completed", plan=[PLANNED], run="r1-undo-1"
+    )
+
+    ended = ask("run", "undo", "r1", "--who", "ann", "--why", "wrong week")
+
+    (_, request) = responder.asked[-1]
+    assert (request.plan, request.who, request.why) == (False, "ann", "wrong week")
+    assert "movant run watch r1-undo-1" in ended.err
+
+
+def test_a_run_shows_what_became_of_its_steps(ask: Cli, responder: Responder) -> None:
+    """What could not be undone, and why; and the command to look further."""
+    responder.answers["run.resolve"] = api.RunResolved(id="r1")
+    responder.answers["run.show"] = _view(
+        "compensation_incomplete",
+        failure=Failure(kind="broken", message="on purpose"),
+        steps=(
+            StepFate(path="/charge", fate="could_not", service="bank", detail="stuck: not today"),
+            StepFate(path="/mail", fate="done"),
+        ),
+    )
+
+    ended = ask("run", "show", "r1")
+
+    assert "could not  /charge  bank  stuck: not today" in ended.out
+    assert "done       /mail" in ended.out
+    assert "movant run undo --plan r1" in ended.err

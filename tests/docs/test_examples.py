@@ -140,6 +140,31 @@ async def test_a_workflow_that_never_ends_goes_on_in_generations(nats_server: Na
     assert [each["path"] for each in view["waiting"]] == ["/@3/signal.vote#2"]
 
 
+async def test_a_trip_that_fails_is_undone(nats_server: NatsServer) -> None:
+    """The example of the supervision page: all is booked, or nothing."""
+    desk = load_attribute(f"{EXAMPLES / 'trip.py'}:desk")
+    booked = sys.modules[desk.operations["book"].function.__module__].BOOKED
+
+    async with daemon(
+        nats_server.url, workflows=[EXAMPLES / "trip.py"], services=[desk]
+    ) as movant:
+        good = await movant.run("trip", "train", id="good")
+        bad = await movant.run("trip", "balloon", id="trip-1")
+        view = await movant("run.show", id="trip-1")
+        excursion = await movant.run("excursion", id="excursion-1")
+
+    assert excursion["result"] == ["bus booked"]
+    assert [each["fate"] for each in excursion["steps"]] == ["done", "undone"]
+    assert good["result"] == ["hotel booked", "flight booked", "train booked"]
+    assert bad["status"] == "compensated"
+    assert bad["failure"]["kind"] == "too_windy"
+    assert [(each["path"], each["fate"]) for each in view["steps"]] == [
+        ("/desk.book", "undone"),
+        ("/desk.book#2", "undone"),
+    ]
+    assert sorted(booked.values()) == ["bus", "flight", "hotel", "train"]
+
+
 async def test_the_permissions_of_the_page_are_enough_and_not_more(
     nats_binary: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.daemon import daemon, offered, until
+from tests.support.daemon import WORKFLOWS, daemon, offered, until
+from tests.support.desk import Desk
 from tests.support.nats import NatsServer
 from tests.support.shop import Shop
 
@@ -70,3 +71,18 @@ async def test_what_a_former_owner_may_have_sent_is_refused_as_unknown(
     assert refused[0]["kind"] == refused[1]["kind"] == "no_responders"
     assert refused[0]["unknown"]
     assert not refused[1].get("unknown")
+
+
+async def test_what_may_still_happen_is_undone_before_it_does(nats_server: NatsServer) -> None:
+    """The attempt is lost, its undo overtakes it, and the service refuses the key from then on."""
+    desk = Desk()
+    trips = WORKFLOWS / "trips.py"
+    async with daemon(nats_server.url, workflows=[trips], services=[desk.service]) as movant:
+        ended = await movant.run("trips.slow", id="a")
+        desk.hold.set()
+        history = await movant.view_when("a", lambda view: view["counters"]["late"] == 1)
+
+    assert ended["status"] == history["status"] == "compensated"
+    assert [call.undoes for call in desk.cancels] == ["a/1/s"]
+    assert desk.refused == {"a/1/s"}
+    assert desk.booked == set()

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 
-from tests.models import packs, settling, two_owners
+from tests.models import packs, settling, two_owners, undoing
 from tests.models.search import Found
 
 
@@ -18,7 +18,7 @@ def main() -> int:
     )
     parser.add_argument("--without", default="", help="leave out one rule", metavar="CLAUSE")
     given = parser.parse_args()
-    rules = (*packs.RULES, *settling.RULES, *two_owners.RULES)
+    rules = (*packs.RULES, *settling.RULES, *two_owners.RULES, *undoing.RULES)
     if given.without and given.without not in rules:
         parser.error(f"there is no such clause; there are: {', '.join(rules)}")
     code = 0
@@ -38,6 +38,9 @@ def searches(bound: int, without: str) -> Iterator[tuple[str, Found]]:
     if not without or without in packs.RULES:
         for reach in packs.SMALL if bound == 1 else packs.LARGE:
             yield f"packs, {reach}", packs.Packs(reach, without=without).explore()
+    if not without or without in undoing.RULES:
+        for much in undoing.SMALL if bound == 1 else undoing.LARGE:
+            yield f"undoing, {much}", undoing.Undoing(much, without=without).explore()
     if without and without not in settling.RULES:
         return
     for program in settling.PROGRAMS:

@@ -70,6 +70,7 @@ def test_every_kind_of_message_has_a_schema() -> None:
         "owner.refused",
         "owner.child",
         "control.cancel",
+        "control.undo",
         "control.migrate",
         "service.request",
         "service.request.reply",

@@ -23,7 +23,7 @@ import msgspec
 import nats  # noqa: TID251 - what any other program would use
 import trio
 
-from protocols import api
+from protocols import api, effects
 from protocols import headers as h
 from protocols.errors import MovantError
 from protocols.ports import Outgoing
@@ -37,7 +37,7 @@ WAIT_S: Final = 20.0
 """Far above what anything here takes; only a defect gets there."""
 WORKFLOWS: Final = Path(__file__).parent.parent / "workflows"
 PROBE: Final = WORKFLOWS / "probe.py"
-FINAL: Final = ("completed", "failed", "cancelled", "blocked")
+FINAL: Final = (*effects.FINAL, "blocked")
 
 
 class Api:

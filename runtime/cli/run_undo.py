@@ -1,0 +1,74 @@
+"""``movant run undo``."""
+
+from __future__ import annotations
+
+import getpass
+from typing import TYPE_CHECKING
+
+import click
+
+from protocols import api
+from runtime.cli.failures import OK, say
+from runtime.cli.options import Target, command, target
+from runtime.cli.output import write_facts, write_json, write_line, write_table
+from runtime.cli.session import ask, full_id
+
+if TYPE_CHECKING:
+    from runtime.client import Client
+
+
+@command(
+    "undo",
+    examples=(
+        ("movant run undo --plan order-17", "what would be undone, in which order"),
+        ("movant run undo order-17 --why 'wrong address'", "stop it and undo what it did"),
+    ),
+)
+@click.argument("run_id", metavar="RUN")
+@click.option("--plan", is_flag=True, help="Only show what would be undone.")
+@click.option("--who", default="", help="Who asks for it; default: the user of this machine.")
+@click.option("--why", default="", help="For people; it stands in the history.")
+@target
+def undo(run_id: str, to: Target, *, plan: bool, who: str, why: str) -> int:
+    """Undo what RUN did, the newest first; one that has not ended is stopped by that.
+
+    What a run left that has ended is undone by another run, whose id is shown.
+    """
+
+    async def question(client: Client) -> api.RunUndone:
+        return await client.undo(
+            await full_id(client, run_id), plan=plan, who=who or _user(), why=why
+        )
+
+    found = ask(to, question)
+    if to.form == "json":
+        write_json(found)
+    elif to.form == "jsonl":
+        write_line(found)
+    elif plan:
+        write_table(
+            ("STEP", "OUTCOME", "UNDONE BY", "KEY"),
+            [
+                (
+                    each.path,
+                    "undecided" if each.undecided else each.outcome,
+                    f"{each.service}.{each.operation}",
+                    each.key,
+                )
+                for each in found.plan
+            ],
+        )
+        say(f"{len(found.plan)} steps of run {found.id} ({found.status}) would be undone")
+    else:
+        facts = [("run", found.id), ("steps", str(len(found.plan)))]
+        write_facts([*facts, ("undone by", found.run)] if found.run else facts)
+        say(f"next:  movant run watch {found.run or found.id}")
+    return OK
+
+
+def _user() -> str:
+    """Return the name of who asks; nothing where the machine knows none."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return ""
