@@ -31,6 +31,10 @@ class ArchiveRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """The message id of the start: by it a repeat is told from another run's start."""
     result: msgspec.Raw = msgspec.Raw(b"null")
     failure: Failure | None = None
+    statements: int = 0
+    """How many statements the witness has of it; 0: written by an earlier version."""
+    head: str = ""
+    """The hash of the last of them."""
 
     @property
     def at(self) -> int:

@@ -401,6 +401,10 @@ _API_EXAMPLES: Final[dict[str, tuple[Any, Any]]] = {
             "markers": [{"seq": 1, "epoch": 3}],
         },
     ),
+    "run.verify": (
+        {"id": "order-17"},
+        {"id": "order-17", "status": "completed", "messages": 9, "covered": 9, "statements": 2},
+    ),
     "workflow.fetch": ({"hash": "3f2a"}, {"hash": "3f2a", "data": "UEsFBg=="}),
     "check": (
         {},

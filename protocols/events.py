@@ -39,6 +39,10 @@ INCIDENT: Final = "incident"
 """Somebody has to look: data says at what."""
 CONTINUED: Final = "continued"
 """A new generation has begun; data has its number."""
+MIGRATED: Final = "migrated"
+"""An operator has given the instance other code; data has its definition."""
+WITNESSED: Final = "witnessed"
+"""A statement about messages without a transition; data says how many."""
 MAILBOX_LARGE: Final = "mailbox_large"
 """The mailbox of a generation nears its limit; data has the numbers."""
 LATE: Final = "late"
@@ -46,6 +50,8 @@ LATE: Final = "late"
 LIFECYCLE: Final = (
     STARTED,
     CONTINUED,
+    MIGRATED,
+    WITNESSED,
     MAILBOX_LARGE,
     COMPLETED,
     FAILED,

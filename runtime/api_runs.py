@@ -21,7 +21,9 @@ from protocols.errors import (
     RefusedError,
     UnavailableError,
 )
+from protocols.events import percent_encode
 from protocols.ports import Outgoing
+from protocols.witness import Actor
 from runtime.api_queries import RunQueries
 from runtime.ending import Ending
 from runtime.stored import StoredRuns
@@ -29,6 +31,8 @@ from runtime.stored import StoredRuns
 if TYPE_CHECKING:
     from runtime.daemon import Daemon
 
+BY_CHARS_MAX: Final = 400
+"""Of each part of who has done something: percent-encoded, all three fit a header block."""
 READY_STATES: Final = frozenset({"ready", "starting"})
 
 
@@ -185,11 +189,10 @@ class RunCommands:
     def _signal_message(self, request: api.RunSignal) -> Outgoing:
         subjects.check_id(request.id)
         subjects.check_name(request.name, "signal")
-        message_id = request.message_id or self._daemon.new_id()
         return Outgoing(
             subjects.to_signal(request.id, request.name),
             codec.encode(request.data),
-            h.encode({h.MESSAGE_ID: message_id}),
+            self._lines(request.message_id, request.by),
         )
 
     async def signal_many(self, request: api.RunSignalMany) -> api.Message:
@@ -222,13 +225,12 @@ class RunCommands:
         """Ask an instance to cancel."""
         subjects.check_id(request.id)
         await self._view(request.id)
-        message_id = request.message_id or self._daemon.new_id()
         return await self._accept(
             request.id,
             Outgoing(
                 subjects.to_control(request.id, "cancel"),
                 codec.encode(request.reason),
-                h.encode({h.MESSAGE_ID: message_id}),
+                self._lines(request.message_id, request.by),
             ),
         )
 
@@ -251,12 +253,11 @@ class RunCommands:
                 f" {after.blocked.reason}: {after.blocked.message}",
                 hint="register code that takes the same steps; --force migrates all the same",
             )
-        message_id = request.message_id or self._daemon.new_id()
         seq = await self._write(
             Outgoing(
                 subjects.to_control(request.id, "migrate"),
                 codec.encode(digest),
-                h.encode({h.MESSAGE_ID: message_id}),
+                self._lines(request.message_id, request.by),
             )
         )
         return api.RunMigrated(id=request.id, seq=seq, definition=digest, status=after.status)
@@ -268,6 +269,12 @@ class RunCommands:
             return await ending.wait(
                 partial(self._view, request.id), request.timeout_s, fresh=False
             )
+
+    def _lines(self, message_id: str, by: Actor | None) -> bytes:
+        """Return the headers of what is done by hand; a message id is made when there is none."""
+        told = {} if by is None else {h.WHO: by.who, h.WHERE: by.where, h.WHY: by.why}
+        named = {name: percent_encode(text[:BY_CHARS_MAX]) for name, text in told.items() if text}
+        return h.encode({h.MESSAGE_ID: message_id or self._daemon.new_id(), **named})
 
     def _check_ready(self) -> None:
         if self._daemon.state not in READY_STATES:

@@ -31,6 +31,7 @@ from runtime.api_daemon import DaemonQueries
 from runtime.api_operations import OperatorQueries
 from runtime.api_queries import RunQueries
 from runtime.api_runs import RunCommands
+from runtime.api_verify import RunVerification
 from runtime.discovery import Discovery
 from runtime.peers import Peers, Registered, StandingOf
 
@@ -88,9 +89,10 @@ class Gateway:
             peers = Peers(self._daemon)
             queries = RunQueries(self._daemon, mail, archive, events, peers)
             commands = RunCommands(self._daemon, mail, queries)
+            witness = RunVerification(self._daemon, mail, archive, events)
             about = DaemonQueries(self._daemon, discovery, peers)
             self._handlers = handlers(
-                commands, queries, about, OperatorQueries(self._daemon, mail, dead)
+                commands, queries, witness, about, OperatorQueries(self._daemon, mail, dead)
             )
             self._handlers |= {
                 f"{PEER}run.show": queries.own,
@@ -190,6 +192,7 @@ def _verb(subject: str) -> str:
 def handlers(
     commands: RunCommands,
     queries: RunQueries,
+    witness: RunVerification,
     daemon: DaemonQueries,
     operator: OperatorQueries,
 ) -> dict[str, Handler]:
@@ -206,6 +209,7 @@ def handlers(
         "run.ls": queries.list,
         "run.history": queries.history,
         "run.resolve": queries.resolve,
+        "run.verify": witness.verify,
         "run.messages": operator.messages,
         "workflow.ls": daemon.workflows,
         "workflow.show": daemon.workflow,

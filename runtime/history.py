@@ -53,6 +53,7 @@ def _facts(mail: Any) -> dict[str, Any]:  # noqa: C901, PLR0912  # one case per 
         case Signal():
             return {
                 "kind": "signal",
+                "by": mail.by,
                 "name": mail.name,
                 "body": _value(mail.body, mail.content_type),
             }
@@ -97,9 +98,13 @@ def _facts(mail: Any) -> dict[str, Any]:  # noqa: C901, PLR0912  # one case per 
                 "body": _value(mail.snapshot.start.body, mail.snapshot.start.content_type),
             }
         case Migrate():
-            return {"kind": "control.migrate", "summary": f"definition {mail.definition}"}
+            return {
+                "kind": "control.migrate",
+                "summary": f"definition {mail.definition}",
+                "by": mail.by,
+            }
         case Cancel():
-            return {"kind": "control.cancel", "summary": mail.reason}
+            return {"kind": "control.cancel", "summary": mail.reason, "by": mail.by}
         case _:
             return {"kind": "unknown"}
 

@@ -43,6 +43,8 @@ LOCAL: Final = "_local"
 LIFECYCLE: Final = (
     "started",
     "continued",
+    "migrated",
+    "witnessed",
     "mailbox_large",
     "completed",
     "failed",

@@ -38,6 +38,7 @@ from actors.kernel.blocked import Blocked
 from actors.kernel.execution import Execution
 from actors.kernel.generation import Seen, restore
 from actors.kernel.outcome import cancelled_by
+from actors.kernel.witness import witness_messages
 from protocols.definition import MAILBOX_LIMIT_MAX
 from protocols.effects import FINAL, AnyEffect, Arm, Pin
 from protocols.errors import InternalError
@@ -57,6 +58,7 @@ from protocols.mail import (
     Woken,
 )
 from protocols.subjects import generation_of
+from protocols.witness import LEAVES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,7 +127,7 @@ class Instance(Execution):
 
     # The fold
 
-    def fold(self, mail: Mail) -> list[AnyEffect]:
+    def fold(self, mail: Mail) -> list[AnyEffect]:  # noqa: C901 - the hot path, in one piece
         """Take the next mail; return the effects that it made the code ask for.
 
         Raises nothing because of a mail. MemoryError, RecursionError and import errors are
@@ -149,11 +151,18 @@ class Instance(Execution):
         effects: list[AnyEffect] = []
         ledger.effects = effects
         ledger.scheduler.entries = 0
-        rule = _RULES.get(type(mail))
+        chain = ledger.chain
+        chain.kind = kind = type(mail)
+        leaf = mail.leaf
+        if leaf:
+            chain.leaves.append(leaf)
+        if len(chain.leaves) >= LEAVES_MAX and self.status == "running":
+            witness_messages(ledger)
+        rule = _RULES.get(kind)
         messages = self.messages = self.messages + 1
         try:
             if rule is None:
-                message = f"no rule for a {type(mail).__name__} message"
+                message = f"no rule for a {kind.__name__} message"
                 self._halt(Blocked(reason="unknown", message=message))
             elif messages < self._watch or self._admits(mail):
                 rule(self, mail)
@@ -192,6 +201,7 @@ class Instance(Execution):
         if self._repeated("signal", mail.message_id):
             return
         ledger = self._ledger
+        ledger.chain.acted = (mail.seq, mail.by)
         if self.status in FINAL:
             ledger.counters.late += 1
             return
@@ -199,6 +209,7 @@ class Instance(Execution):
         if listeners is None:
             if self.messages > MAILBOX_LIMIT_MAX:
                 ledger.counters.stray += 1  # nobody has started it, and no limit will allow it
+                ledger.chain.leaves = ledger.chain.leaves[:MAILBOX_LIMIT_MAX]
                 return
             ledger.signals.setdefault(mail.name, deque()).append(mail)
             return
@@ -268,9 +279,12 @@ class Instance(Execution):
             elif self._start is not None:
                 self._end(cancelled_by(mail))
 
-    def _on_host(self, _mail: Woken | Migrate) -> None:
-        """Only the time moves: the message speaks to the host."""
+    def _on_host(self, mail: Woken | Migrate) -> None:
+        """Only the time moves: the message speaks to the host. A migration is witnessed."""
         self.messages -= 1
+        if type(mail) is Migrate and self.status == "running":
+            self._ledger.chain.acted = (mail.seq, mail.by)
+            self._witness("migrated", {"definition": mail.definition}, f"/{mail.seq}")
 
     def _on_continued(self, mail: Continued) -> None:
         """Note that the beginning of this generation stands in the mailbox."""

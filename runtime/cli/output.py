@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
     from protocols.failure import Failure
+    from protocols.witness import Actor
 
 Format = Literal["table", "json", "jsonl"]
 Row = Sequence[str]
@@ -146,6 +147,14 @@ def duration(seconds: float) -> str:
 def between(begin: int, end: int) -> str:
     """Return the time between two moments in nanoseconds, or a dash."""
     return duration((end - begin) / _NS) if begin and end else "-"
+
+
+def by_hand(actor: Actor) -> str:
+    """Return who did something, from where and why, on one line."""
+    text = actor.who or "somebody"
+    if actor.where:
+        text += f" on {actor.where}"
+    return f"{text}: {actor.why}" if actor.why else text
 
 
 def told(failure: Failure) -> str:
