@@ -9,6 +9,7 @@ Reading order:
     operations  sleep, timeout, signal, child
     ledger      what is open and what was decided
     tasks       the scheduler: tasks and cancel scopes          (nursery: tasks that end together)
+    witness     what is stated of each transition, in a chain of hashes
     outcome     how an instance ends, or why it is blocked      (blocked)
     digest      one hash for everything that a fold determines
 
@@ -31,4 +32,6 @@ K8  A generation takes along what its Snapshot holds, and nothing else: a fold t
 K9  A fold may pass several generations; only the one that it comes to rest in is recorded.
 K10 What a generation asked for before it continued stays, even when the next one blocks in the
     same fold: it has ended as it should.
+K11 A statement rides on the event of its transition and is hashed when that is published: a step
+    adds one leaf to a list. What a blocking fold stated is taken back with its events.
 """
