@@ -44,7 +44,7 @@ from protocols.mail import (
 )
 from protocols.subjects import OWNER_TOKEN, is_id, is_name, is_step_name, step_token
 from protocols.tokens import KeyRing
-from protocols.witness import Actor
+from protocols.witness import Operator
 
 WAKE: Final = "_wake"
 """Name of the timer that is no timer of the workflow but a reminder for its owner."""
@@ -398,12 +398,12 @@ def _control(delivery: Delivery, tokens: list[str]) -> Cancel | Migrate | DeadLe
     )
 
 
-def _by(found: dict[str, str]) -> Actor | None:
+def _by(found: dict[str, str]) -> Operator | None:
     """Return who sent a message, as its headers tell; None: they do not."""
     if h.WHO not in found and h.WHERE not in found and h.WHY not in found:
         return None
     who, where, why = (unquote(found.get(name, "")) for name in (h.WHO, h.WHERE, h.WHY))
-    return Actor(who=who, where=where, why=why)
+    return Operator(who=who, where=where, why=why)
 
 
 def _marker(delivery: Delivery, partition: int) -> Marker | DeadLetter:

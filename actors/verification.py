@@ -25,7 +25,7 @@ from protocols.api_witness import Discrepancy
 from protocols.archive import ArchiveRecord
 from protocols.effects import FINAL
 from protocols.errors import BadValueError
-from protocols.events import CE_ID, percent_decode
+from protocols.events import CE_ID, STATED, percent_decode
 from protocols.headers import decode as headers_of
 from protocols.mail import AnyMail, Start
 from protocols.witness import Leaf, Statement, leaves
@@ -134,6 +134,8 @@ class _Comparison:
 
     def _read(self, delivery: Delivery) -> None:
         """Take an event; one whose statement is not of one piece is a finding."""
+        if _kind(delivery.subject) not in STATED:
+            return  # of an author, or without a transition
         told = headers_of(delivery.headers) or {}
         try:
             data = msgspec.json.decode(delivery.payload or b"null")
@@ -253,32 +255,43 @@ class _Comparison:
     def _chain(self, known: Sequence[Published]) -> None:
         """Compare the events that have statements with those that the fold gives."""
         refolded = self._refolded
-        former: dict[int, Statement] = {}
-        for event in sorted(known, key=lambda each: (each.statement or _NONE).number):
+        former: list[tuple[Published, Statement]] = []
+        for event in known:
             statement = event.statement or _NONE
             expected = refolded.payloads.get(statement.hash)
             if statement.number <= refolded.base:
-                self._linked(event, statement, former)
-            elif expected is None:
+                former.append((event, statement))
+                continue
+            if expected is None:
                 self._foreign(event, statement)
-            elif (names := _differing(event.data, expected)) or (
-                event.id != refolded.identities[statement.hash]
-            ):
-                detail = f"not as the fold gives it: {', '.join(names) or CE_ID}"
+                continue
+            names = _differing(event.data, expected)
+            if event.id != refolded.identities[statement.hash]:
+                names.append(CE_ID)
+            if _kind(event.subject) != statement.what:
+                names.append("subject")
+            if names:
+                detail = f"not as the fold gives it: {', '.join(names)}"
                 self._event("edited", event.seq, event.subject, detail)
+        self._linked(former)
 
-    def _linked(
-        self, event: Published, statement: Statement, former: dict[int, Statement]
-    ) -> None:
-        """Look at a statement whose messages are kept no longer."""
-        before = former.get(statement.number - 1)
-        former[statement.number] = statement
-        wrong = before is not None and before.hash != statement.previous
-        if statement.number == self._refolded.base:
-            wrong = wrong or statement.hash != self._refolded.base_hash
-        if wrong:
-            detail = f"statement {statement.number} is no link of the chain"
-            self._event("forged", event.seq, event.subject, detail)
+    def _linked(self, former: Sequence[tuple[Published, Statement]]) -> None:
+        """Look at statements whose messages are kept no longer: they hang together at least.
+
+        There may be several of one number: a migration states its generation anew.
+        """
+        hashes: dict[int, set[str]] = {}
+        for _, statement in former:
+            hashes.setdefault(statement.number, set()).add(statement.hash)
+        base = self._refolded.base
+        for event, statement in former:
+            before = hashes.get(statement.number - 1)
+            loose = before is not None and statement.previous not in before
+            if loose or (
+                statement.number == base and self._refolded.base_hash not in hashes[base]
+            ):
+                detail = f"statement {statement.number} is no link of the chain"
+                self._event("forged", event.seq, event.subject, detail)
 
     def _foreign(self, event: Published, statement: Statement) -> None:
         """Tell of a statement that no fold gives."""
@@ -401,6 +414,10 @@ class _Comparison:
 _NONE: Final = Statement(
     number=0, instance="", workflow="", definition="", what="", at=0, cause=0, previous=""
 )
+
+
+def _kind(subject: str) -> str:
+    return subject.rpartition(".")[2]
 
 
 def _end_before(statement: Statement, stated: Mapping[str, Statement]) -> int | None:

@@ -22,6 +22,7 @@ from protocols.errors import (
 from protocols.failure import Failure
 from protocols.policy import NO_RETRY, Retry, StepOptions
 from protocols.service import Call, Failed, Refused, Service
+from protocols.witness import Operator
 from runtime.client import Client, WaitTimeoutError
 from runtime.service_host import run_service
 from runtime.version import VERSION
@@ -44,6 +45,7 @@ __all__ = [
     "InvalidInputError",
     "MovantError",
     "NotFoundError",
+    "Operator",
     "Refused",
     "RefusedError",
     "Retry",

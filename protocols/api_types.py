@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from protocols.effects import Status
 from protocols.failure import Failure
-from protocols.witness import Actor
+from protocols.witness import Operator
 
 SERVICE: Final = "movant"
 PAGE_MAX: Final = 1_000
@@ -44,7 +44,7 @@ WaitSeconds = Annotated[
 Standing = Annotated[Status, Meta(description="Where the instance stands.")]
 Why = Annotated[Failure | None, Meta(description="Why it failed, when it did.")]
 By = Annotated[
-    Actor | None,
+    Operator | None,
     Meta(description="Who asks for it by hand, from where and why: it stands in the history."),
 ]
 Libraries = Annotated[dict[str, str], Meta(description="Third-party versions when it was packed.")]

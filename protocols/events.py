@@ -47,11 +47,18 @@ MAILBOX_LARGE: Final = "mailbox_large"
 """The mailbox of a generation nears its limit; data has the numbers."""
 LATE: Final = "late"
 """A service succeeded for an instance that had ended long ago; data says at which step."""
+TRANSITION: Final = "transition"
+"""A motion has gone from one state to another."""
+STATED: Final = frozenset(
+    {STARTED, CONTINUED, MIGRATED, WITNESSED, TRANSITION, COMPLETED, FAILED, CANCELLED}
+)
+"""Kinds whose data has a statement, as ``witness``."""
 LIFECYCLE: Final = (
     STARTED,
     CONTINUED,
     MIGRATED,
     WITNESSED,
+    TRANSITION,
     MAILBOX_LARGE,
     COMPLETED,
     FAILED,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from protocols.failure import Failure
-from protocols.witness import Actor, Head
+from protocols.witness import Head, Operator
 
 
 class Mail(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
@@ -48,7 +48,7 @@ class Signal(Mail, frozen=True, kw_only=True, tag="signal"):
     body: bytes
     content_type: str = ""
     message_id: str = ""
-    by: Actor | None = None
+    by: Operator | None = None
 
 
 class Reply(Mail, frozen=True, kw_only=True, tag="reply"):
@@ -119,7 +119,7 @@ class Cancel(Mail, frozen=True, kw_only=True, tag="control.cancel"):
 
     message_id: str = ""
     reason: str = ""
-    by: Actor | None = None
+    by: Operator | None = None
 
 
 class Migrate(Mail, frozen=True, kw_only=True, tag="control.migrate"):
@@ -130,7 +130,7 @@ class Migrate(Mail, frozen=True, kw_only=True, tag="control.migrate"):
 
     definition: str
     message_id: str = ""
-    by: Actor | None = None
+    by: Operator | None = None
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

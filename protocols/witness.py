@@ -31,7 +31,7 @@ LEAF_BYTES: Final = _leaf.size
 _pack: Final = _leaf.pack
 
 
-class Actor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Operator(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Who does something by hand, from where, and why: as they say it themselves."""
 
     who: str = ""
@@ -66,7 +66,7 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     at: int
     cause: int
     actor: str = ""
-    by: Actor | None = None
+    by: Operator | None = None
     input: str = ""
     output: str = ""
     messages: bytes = b""

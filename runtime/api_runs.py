@@ -23,7 +23,7 @@ from protocols.errors import (
 )
 from protocols.events import percent_encode
 from protocols.ports import Outgoing
-from protocols.witness import Actor
+from protocols.witness import Operator
 from runtime.api_queries import RunQueries
 from runtime.ending import Ending
 from runtime.stored import StoredRuns
@@ -270,7 +270,7 @@ class RunCommands:
                 partial(self._view, request.id), request.timeout_s, fresh=False
             )
 
-    def _lines(self, message_id: str, by: Actor | None) -> bytes:
+    def _lines(self, message_id: str, by: Operator | None) -> bytes:
         """Return the headers of what is done by hand; a message id is made when there is none."""
         told = {} if by is None else {h.WHO: by.who, h.WHERE: by.where, h.WHY: by.why}
         named = {name: percent_encode(text[:BY_CHARS_MAX]) for name, text in told.items() if text}

@@ -24,7 +24,7 @@ from protocols.effects import FINAL, Status
 from protocols.errors import AlreadyExistsError, MovantError, UnknownOutcomeError
 from protocols.events import Event
 from protocols.subjects import check_id, check_name
-from protocols.witness import Actor
+from protocols.witness import Operator
 from runtime import client_discovery
 from runtime.bridge import connect
 from runtime.client_batches import CHUNK_ITEMS, WINDOW, signals, starts
@@ -193,7 +193,7 @@ class Client:
         data: Any = None,
         *,
         message_id: str = "",
-        by: Actor | None = None,
+        by: Operator | None = None,
     ) -> api.Accepted:
         """Send a signal; it may come before the start. A repeat by ``message_id`` does nothing.
 
@@ -227,7 +227,7 @@ class Client:
         return [result for answer in answers for result in answer.results]
 
     async def cancel(
-        self, id: str, *, reason: str = "", message_id: str = "", by: Actor | None = None
+        self, id: str, *, reason: str = "", message_id: str = "", by: Operator | None = None
     ) -> api.Accepted:
         """Ask a run to cancel; its clean-up and compensation still run."""
         request = api.RunCancel(
@@ -242,7 +242,7 @@ class Client:
         definition: str = "",
         force: bool = False,
         message_id: str = "",
-        by: Actor | None = None,
+        by: Operator | None = None,
     ) -> api.RunMigrated:
         """Fold a run with another definition; empty: the latest of its workflow.
 

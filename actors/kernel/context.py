@@ -45,6 +45,7 @@ LIFECYCLE: Final = (
     "continued",
     "migrated",
     "witnessed",
+    "transition",
     "mailbox_large",
     "completed",
     "failed",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from actors.kernel.ledger import Ledger
-    from protocols.witness import Actor, Value
+    from protocols.witness import Operator, Value
 
 WITNESSED: Final = "witnessed"
 """The event of a statement without a transition: so many messages were folded since the last."""
@@ -38,7 +38,7 @@ class Chain:
         """Of the messages that no statement names yet."""
         self.kind: type[Mail] = Continued
         """Of the message that is folded; a generation that begins has none."""
-        self.acted: tuple[int, Actor | None] = (0, None)
+        self.acted: tuple[int, Operator | None] = (0, None)
         """Sequence of the newest message that a person or program sent, and who it was."""
 
     def standing(self, instance: str) -> Head:
@@ -76,7 +76,7 @@ def witness(
     *,
     detail: str = "",
     actor: str = "",
-    by: Actor | None = None,
+    by: Operator | None = None,
     input: Value = None,  # noqa: A002 - the word of statements
     output: Value = None,
 ) -> None:
@@ -90,35 +90,37 @@ def witness(
     while len(chain.leaves) > LEAVES_MAX:
         rest = chain.leaves[LEAVES_MAX:]
         del chain.leaves[LEAVES_MAX:]
-        _state(ledger, WITNESSED, {"messages": LEAVES_MAX}, "", values=(None, None))
+        _state_messages(ledger)
         chain.leaves = rest
     seq, told = chain.acted
     if by is None and seq == ledger.cause:
         by = told
-    _state(
-        ledger, event, data, identity, detail=detail, actor=actor, by=by, values=(input, output)
-    )
+    more: dict[str, Any] = {"detail": detail, "by": by}
+    if actor:
+        more["actor"] = actor
+    _state(ledger, event, data, identity, more, (input, output))
 
 
 def witness_messages(ledger: Ledger) -> None:
     """State what was folded, when that is much and there was no transition."""
     chain = ledger.chain
-    if isinstance(chain.head, Draft):
-        chain.head = (
-            chain.head.statement().hash
-        )  # of an earlier fold: its messages need no memory any more
-    _state(ledger, WITNESSED, {"messages": len(chain.leaves)}, "", values=(None, None))
+    if isinstance(chain.head, Draft):  # of an earlier fold: nobody takes it back any more
+        chain.head = chain.head.statement().hash
+    _state_messages(ledger)
 
 
-def _state(
+def _state_messages(ledger: Ledger) -> None:
+    identity = ledger.identity(f"/{WITNESSED}/{ledger.chain.number + 1}")
+    count = {"messages": len(ledger.chain.leaves)}
+    _state(ledger, WITNESSED, count, identity, {}, (None, None))
+
+
+def _state(  # noqa: PLR0917 - private: ``witness`` with everything worked out
     ledger: Ledger,
     event: str,
     data: dict[str, Any],
     identity: str,
-    *,
-    detail: str = "",
-    actor: str = "",
-    by: Actor | None = None,
+    more: dict[str, Any],
     values: tuple[Value, Value],
 ) -> None:
     chain = ledger.chain
@@ -129,20 +131,13 @@ def _state(
         "definition": chain.definition,
         "generation": ledger.generation,
         "what": event,
-        "detail": detail,
         "at": ledger.now,
         "cause": ledger.cause,
-        "actor": actor or chain.kind.__struct_config__.tag,
-        "by": by,
+        "actor": chain.kind.__struct_config__.tag,
+        **more,
     }
     draft = chain.head = Draft(chain.number, chain.head, chain.leaves, facts, values)
     chain.leaves = []
     ledger.effects.append(
-        Emit(
-            cause=ledger.cause,
-            event=event,
-            data=data,
-            id=identity or ledger.identity(f"/{event}/{chain.number}"),
-            statement=draft,
-        )
+        Emit(cause=ledger.cause, event=event, data=data, id=identity, statement=draft)
     )

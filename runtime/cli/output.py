@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
     from protocols.failure import Failure
-    from protocols.witness import Actor
+    from protocols.witness import Operator
 
 Format = Literal["table", "json", "jsonl"]
 Row = Sequence[str]
@@ -149,12 +149,12 @@ def between(begin: int, end: int) -> str:
     return duration((end - begin) / _NS) if begin and end else "-"
 
 
-def by_hand(actor: Actor) -> str:
+def by_hand(operator: Operator) -> str:
     """Return who did something, from where and why, on one line."""
-    text = actor.who or "somebody"
-    if actor.where:
-        text += f" on {actor.where}"
-    return f"{text}: {actor.why}" if actor.why else text
+    text = operator.who or "somebody"
+    if operator.where:
+        text += f" on {operator.where}"
+    return f"{text}: {operator.why}" if operator.why else text
 
 
 def told(failure: Failure) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from protocols import api, errors
 from protocols.effects import Waiting
-from protocols.witness import Actor
+from protocols.witness import Operator
 from tests.cli.conftest import Cli
 from tests.client.responder import Responder
 
@@ -145,7 +145,9 @@ def test_what_is_done_by_hand_says_who_did_it(
 
     (request,) = [request for asked, request in responder.asked if asked == verb]
     assert ended.code == 0
-    assert request.by == Actor(who=getpass.getuser(), where=socket.gethostname(), why="too late")
+    assert request.by == Operator(
+        who=getpass.getuser(), where=socket.gethostname(), why="too late"
+    )
 
 
 def test_the_history_shows_who_did_it(ask: Cli, responder: Responder) -> None:
@@ -155,7 +157,7 @@ def test_the_history_shows_who_did_it(ask: Cli, responder: Responder) -> None:
         at=1,
         kind="control.cancel",
         summary="enough",
-        by=Actor(who="ann", where="desk 7", why="too late"),
+        by=Operator(who="ann", where="desk 7", why="too late"),
     )
     responder.answers["run.resolve"] = api.RunResolved(id="r1")
     responder.answers["run.history"] = api.HistoryPage(entries=[entry], next=0)

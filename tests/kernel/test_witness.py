@@ -15,7 +15,7 @@ from protocols.effects import Continue, Emit
 from protocols.mail import Cancel, Migrate, Signal, Snapshot
 from protocols.witness import (
     LEAVES_MAX,
-    Actor,
+    Operator,
     Statement,
     genesis,
     leaf,
@@ -23,7 +23,7 @@ from protocols.witness import (
 )
 from tests.kernel.mailbox import DEFINITION, Mailbox
 
-ANN = Actor(who="ann", where="desk 7", why="too late")
+ANN = Operator(who="ann", where="desk 7", why="too late")
 
 
 async def listen(ctx: Context, count: int) -> int:
@@ -159,11 +159,10 @@ def test_who_acted_stands_in_the_statement_that_the_act_brings_about() -> None:
     """A signal that ends the run, and a cancel that takes effect later."""
     box = Mailbox(listen)
     box.start(1)
-    stamp = {"seq": 2, "at": box.at}
-    box.fold(Signal(**stamp, name="go", body=b"null", by=ANN))
+    box.fold(Signal(seq=2, at=box.at, name="go", body=b"null", by=ANN))
     slow = Mailbox(slowly)
     slow.start()
-    slow.fold(Cancel(**stamp, by=ANN))
+    slow.fold(Cancel(seq=2, at=box.at, by=ANN))
     slow.reply("/shop.undo")
 
     assert statements(box)[-1].by == ANN
