@@ -18,6 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from protocols.codec import decode, encode
+from protocols.effects import FINAL
 from protocols.errors import BadValueError
 from protocols.headers import CONTENT_TYPE, JSON
 from protocols.subjects import check_id, check_name
@@ -49,9 +50,7 @@ LATE: Final = "late"
 """A service succeeded for an instance that had ended long ago; data says at which step."""
 TRANSITION: Final = "transition"
 """A motion has gone from one state to another."""
-STATED: Final = frozenset(
-    {STARTED, CONTINUED, MIGRATED, WITNESSED, TRANSITION, COMPLETED, FAILED, CANCELLED}
-)
+STATED: Final = frozenset({STARTED, CONTINUED, MIGRATED, WITNESSED, TRANSITION, *FINAL})
 """Kinds whose data has a statement, as ``witness``."""
 LIFECYCLE: Final = (
     STARTED,

@@ -118,8 +118,8 @@ def genesis(instance: str) -> str:
     return blake2b(f"movant {instance}".encode(), digest_size=HASH_BYTES).hexdigest()
 
 
-Value = bytes | Failure | None
-"""What an input or an output may be before its digest is made."""
+Value = bytes | str | Failure | None
+"""An input or an output before its digest is made; text is a digest already."""
 
 
 class Draft:
@@ -185,6 +185,8 @@ class Draft:
 
 
 def _value_digest(value: Value) -> str:
+    if isinstance(value, str):
+        return value
     if isinstance(value, Failure):
         value = msgspec.json.encode(value)
     return blake2b(value, digest_size=VALUE_BYTES).hexdigest() if value else ""

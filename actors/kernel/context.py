@@ -25,10 +25,12 @@ from actors.kernel.nursery import Nursery
 from actors.kernel.operations import Child, Deadline, Listen, Operation, Sleep, T
 from actors.kernel.step import Step
 from actors.kernel.tasks import CancelScope, ContinueAs, Frame, dispose
+from actors.kernel.witness import witness
 from protocols import codec
 from protocols.definition import Workflow
 from protocols.effects import Emit, LocalCall, Send
 from protocols.errors import GatherError, InvalidIdError
+from protocols.events import TRANSITION
 from protocols.policy import STEP_DEFAULTS, Retry, StepOptions
 from protocols.rng import Rng
 from protocols.subjects import check_id, check_name, check_step_name
@@ -36,6 +38,8 @@ from protocols.subjects import check_id, check_name, check_step_name
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
+
+    from protocols.witness import Operator, Value
 
 ANY: Final[Any] = Any
 LOCAL: Final = "_local"
@@ -45,7 +49,7 @@ LIFECYCLE: Final = (
     "continued",
     "migrated",
     "witnessed",
-    "transition",
+    TRANSITION,
     "mailbox_large",
     "completed",
     "failed",
@@ -293,6 +297,37 @@ class Context:
                 data=codec.decode(codec.encode(data)),
                 id=ledger.identity(path),
             )
+        )
+
+    def transition(
+        self,
+        data: dict[str, Any],
+        *,
+        detail: str,
+        actor: str = "",
+        by: Operator | None = None,
+        input: Value = None,  # noqa: A002 - the word of statements
+        output: Value = None,
+    ) -> None:
+        """Publish the event ``transition``, and state it in the chain that witnesses a run.
+
+        ``detail`` says which transition it is (``DRAFT -> REVIEW``), ``actor`` who owns the
+        state that is left, ``by`` who decided it by hand: without it the sender of the signal
+        that is folded. Of ``input`` and ``output`` the statement has digests; text is taken as
+        a digest already.
+        """
+        facts = codec.decode(codec.encode(data))
+        identity = self._ledger.identity(self._frame().path(f"emit.{TRANSITION}"))
+        witness(
+            self._ledger,
+            TRANSITION,
+            facts,
+            identity,
+            detail=detail,
+            actor=actor,
+            by=by,
+            input=input,
+            output=output,
         )
 
     def set_state(self, **facts: Any) -> None:

@@ -162,12 +162,13 @@ class Execution(View):
         ledger.chain.workflow = self.workflow
         ledger.chain.definition = self.definition
         assert self._start is not None
+        ended = event in FINAL and event != "completed"
         witness(
             ledger,
             event,
             facts,
             ledger.identity(f"/{event}{suffix}"),
-            by=self._cancel.by if event == "cancelled" and self._cancel is not None else None,
+            by=self._cancel.by if ended and self._cancel is not None else None,
             input=self._start.body,
             output=self.failure or self.result,
         )
