@@ -156,8 +156,8 @@ class Instance(Execution):
         leaf = mail.leaf
         if leaf:
             chain.leaves.append(leaf)
-        if len(chain.leaves) >= LEAVES_MAX and self.status == "running":
-            witness_messages(ledger)
+            if len(chain.leaves) >= LEAVES_MAX and self.status == "running":
+                witness_messages(ledger)
         rule = _RULES.get(kind)
         messages = self.messages = self.messages + 1
         try:

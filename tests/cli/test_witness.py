@@ -19,7 +19,7 @@ EDITED = api.Discrepancy(
     kind="edited",
     stream="MAIL",
     seq=23,
-    subject="movant.mail.7.r1.signal.go",
+    subject="movant.mail.7.r.signal.go",
     detail="subject, headers or payload are not as statement 2 names it",
 )
 
@@ -106,8 +106,8 @@ def test_all_runs_are_verified_page_by_page(ask: Cli, responder: Responder) -> N
     lines = ask("verify", "--all", "-o", "jsonl")
 
     assert ended.code == 1
-    assert "r2" in ended.out
-    assert "r1" not in ended.out
+    assert "r2 " in ended.out
+    assert "r1 " not in ended.out
     assert "2 of 3 runs verified, 1 with findings" in ended.err
     assert len(lines.out.splitlines()) == 2
 
