@@ -66,8 +66,22 @@ async def check(api: Api, plan: Plan, files: Mapping[str, Path], *, live_s: floa
         _fold(instance, stored, found)
     for instance in plan.expected:
         _events(instance, stored, found)
+    await _witnessed(api, stored, found)
     _effects(plan, [each for path in files.values() for each in records(path)], found)
     return found
+
+
+async def _witnessed(api: Api, stored: Stored, found: Findings) -> None:
+    """See that every history is as it was stated when it was folded, whoever folded it."""
+    for instance in stored.mailboxes:
+        try:
+            told = await api("run.verify", id=instance, answer_s=5.0)
+        except MovantError as error:
+            found.append(f"{instance} is not verified: {error}")
+            continue
+        found += [f"{instance} is not as it was stated: {each}" for each in told["findings"]]
+        if told["statements"] != told["published"]:
+            found.append(f"{instance}: of its statements {told}")
 
 
 async def _idle(api: Api, found: Findings, live_s: float) -> None:
