@@ -31,7 +31,8 @@ from actors.direct_reader import CONTINUED, DirectReader
 from actors.fates import Fates, Key
 from actors.forgetting import Sweeps
 from actors.generations import newest_generation
-from actors.inbound import DeadLetter, Delivery, Letter, parse
+from actors.inbound import parse
+from actors.letters import DeadLetter, Delivery, Letter
 from actors.packs import Copy
 from actors.partitions import Partition
 from actors.purging import Purging, State

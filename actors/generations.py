@@ -15,8 +15,8 @@ import structlog
 import trio
 
 from actors.direct_reader import DirectReader
-from actors.inbound import Delivery
 from actors.kernel.instance import Instance
+from actors.letters import Delivery
 from actors.packs import Mailbox, expand
 from protocols.definition import Workflow
 from protocols.mail import AnyMail, Continued, Migrate, Snapshot

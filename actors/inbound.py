@@ -13,14 +13,7 @@ from urllib.parse import unquote
 import msgspec
 
 from actors.leaves import leaf_of
-from actors.letters import NUMBER_CHARS_MAX as NUMBER_CHARS_MAX  # noqa: PLC0414
-from actors.letters import DeadLetter as DeadLetter  # noqa: PLC0414 -- what ``parse`` returns
-from actors.letters import Delivery as Delivery  # noqa: PLC0414 -- what ``parse`` takes
-from actors.letters import Letter as Letter  # noqa: PLC0414
-from actors.letters import Marker as Marker  # noqa: PLC0414
-from actors.letters import Pack as Pack  # noqa: PLC0414
-from actors.letters import Parsed as Parsed  # noqa: PLC0414
-from actors.letters import is_number
+from actors.letters import DeadLetter, Delivery, Letter, Marker, Pack, Parsed
 from protocols import headers as h
 from protocols.codec import decode, encode
 from protocols.errors import MovantError
@@ -42,7 +35,14 @@ from protocols.mail import (
     Start,
     Woken,
 )
-from protocols.subjects import OWNER_TOKEN, is_id, is_name, is_step_name, step_token
+from protocols.subjects import (
+    OWNER_TOKEN,
+    is_id,
+    is_name,
+    is_number,
+    is_step_name,
+    step_token,
+)
 from protocols.tokens import KeyRing
 from protocols.witness import Operator
 

@@ -1,16 +1,11 @@
-"""Letters: a stored message, and what it turns out to be."""
+"""Letters: what a stored message is once it is read: mail with an address, or something else."""
 
 from __future__ import annotations
-
-from typing import Final
 
 import msgspec
 
 from protocols.mail import AnyMail
-from protocols.subjects import MAIL
-
-NUMBER_CHARS_MAX: Final = 18
-"""Below 64 bits; a subject could hold thousands of digits."""
+from protocols.subjects import MAIL, is_number
 
 
 class Delivery(msgspec.Struct, gc=False):
@@ -65,8 +60,3 @@ class Pack(msgspec.Struct, frozen=True, gc=False):
 
 
 Parsed = Letter | Marker | Pack | DeadLetter
-
-
-def is_number(text: str) -> bool:
-    """Tell whether text is decimal digits and nothing else: int() takes no superscripts."""
-    return text.isascii() and text.isdigit() and len(text) <= NUMBER_CHARS_MAX

@@ -18,8 +18,8 @@ from typing import Any, Final
 import msgspec
 
 from actors.generations import newest_generation
-from actors.inbound import Delivery
 from actors.leaves import leaf_of
+from actors.letters import Delivery
 from actors.refolding import Refolded
 from protocols.api_witness import Discrepancy
 from protocols.archive import ArchiveRecord

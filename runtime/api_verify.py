@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from actors.direct_reader import DirectReader
-from actors.inbound import DeadLetter, Letter, parse
+from actors.inbound import parse
+from actors.letters import DeadLetter, Letter
 from actors.partitions import is_void
 from actors.refolding import Refolded, eras, refold
 from actors.verification import Stand, compare

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import unquote
 
-from actors.inbound import DeadLetter, Delivery, Letter, Parsed
+from actors.letters import DeadLetter, Delivery, Letter, Parsed
 from protocols import codec
 from protocols.api import HistoryEntry
 from protocols.errors import MovantError

@@ -15,7 +15,8 @@ from actors.checkpoint import Checkpoint, Epochs
 from actors.collection import is_fresh
 from actors.direct_reader import DirectReader
 from actors.generations import Reading, read_generation, reading
-from actors.inbound import Delivery, Letter, Marker, parse
+from actors.inbound import parse
+from actors.letters import Delivery, Letter, Marker
 from actors.partitions import is_void
 from actors.spawning import first_start
 from protocols import subjects

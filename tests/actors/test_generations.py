@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from actors.generations import definition_of, generation_start
-from actors.inbound import DeadLetter, Delivery, Letter, parse
+from actors.inbound import parse
+from actors.letters import DeadLetter, Delivery, Letter
 from protocols.mail import AnyMail, Continued, Migrate, Signal, Snapshot, Start
 from protocols.tokens import KeyRing
 

@@ -9,8 +9,8 @@ import pytest
 from actors import collection, packs
 from actors.archive import bundles_of, candidates
 from actors.collection import Fate, Settings
-from actors.inbound import Delivery
 from actors.leaves import plain_headers
+from actors.letters import Delivery
 from actors.packs import Copy
 from protocols import subjects
 

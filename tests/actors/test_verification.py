@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import movant
-from actors.inbound import Delivery
+from actors.letters import Delivery
 from actors.verification import Compared
 from protocols.definition import workflow
 from protocols.witness import LEAVES_MAX

@@ -17,10 +17,11 @@ import trio
 
 from actors.checkpoint import Epochs
 from actors.direct_reader import DirectReader
-from actors.inbound import Delivery, Letter, Marker, parse
+from actors.inbound import parse
 from actors.kernel.instance import Instance
 from actors.kv import Kv
 from actors.kv_definitions import KvDefinitionStore
+from actors.letters import Delivery, Letter, Marker
 from actors.loading import load
 from actors.partitions import is_void
 from protocols import headers as h

@@ -7,8 +7,9 @@ import time
 import msgspec
 import pytest
 
-from actors.inbound import Letter, parse
+from actors.inbound import parse
 from actors.kernel.instance import Instance
+from actors.letters import Letter
 from protocols.subjects import mailbox, partition_of
 from tests.support.daemon import Running, daemon, plainly, until
 from tests.support.nats import NatsServer

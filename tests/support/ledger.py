@@ -8,8 +8,9 @@ from typing import Any, Final
 import msgspec
 
 from actors.generations import definition_of
-from actors.inbound import Delivery, Letter, parse
+from actors.inbound import parse
 from actors.kernel.instance import Instance
+from actors.letters import Delivery, Letter
 from actors.outbox import event_payload, record_of
 from actors.refolding import Refolded, eras, refold
 from actors.verification import Compared, Stand, compare
