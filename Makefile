@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Most tests wait for processes and for time: more of them than processors run side by side.
+WORKERS ?= 3
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
@@ -36,10 +38,7 @@ cluster-demo: server ## Run daemons on a cluster, kill daemon and server, show w
 	$(BIN)/python -m examples.cluster.demo
 
 test: server check ## Install what is needed, check, and run all tests with coverage
-	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
-	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report --skip-covered
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup --cov --cov-report term:skip-covered
 
 check: $(INSTALLED) ## Format, lint, types and layers, without changing a file
 	$(BIN)/ruff format --check .

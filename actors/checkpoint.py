@@ -30,6 +30,8 @@ class Checkpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     mark: int = 0
     marked_at: int = 0
     """The server's time of the newest message below the mark, in nanoseconds since 1970."""
+    kept: int = 0
+    """Messages that the last pass copied forward: what is needed and not new."""
 
 
 class Epochs:

@@ -61,18 +61,22 @@ def fate(position: int | None, mark: int, through: int) -> Fate:
     return Fate.BUNDLE if position >= mark else Fate.DROP
 
 
-def pressure(messages: int, left: int, settings: Settings) -> float:
-    """Return how full MAIL is: above 1 a pass pays, because MAIL has doubled since the last."""
-    return messages / max(settings.messages_min, 2 * left)
+def pressure(messages: int, kept: int, settings: Settings) -> float:
+    """Return how full MAIL is: above 1 a pass pays, as half of it can go.
+
+    ``kept`` were copied forward by the last pass. What came while it went on does not count:
+    else each pass that is behind would make the next one begin later.
+    """
+    return messages / max(settings.messages_min, 2 * kept)
 
 
-def is_old(messages: int, left: int, settings: Settings, *, oldest_ns: int, now_ns: int) -> bool:
+def is_old(messages: int, kept: int, settings: Settings, *, oldest_ns: int, now_ns: int) -> bool:
     """Tell whether MAIL has to be collected whatever its size.
 
     A record is forgotten when MAIL was purged twice since: twice in the time that it is kept.
     """
     old_ns = settings.finished_s * 500_000_000
-    return bool(old_ns and oldest_ns) and now_ns - oldest_ns > old_ns and messages > left
+    return bool(old_ns and oldest_ns) and now_ns - oldest_ns > old_ns and messages > kept
 
 
 def chunk_end(mark: int, limit: int, chunk: int, *, rest: bool = False) -> int:

@@ -15,7 +15,7 @@ leader whether anything above its marks is gone, and what is no more ours is thr
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from math import inf
 from typing import Final
@@ -114,12 +114,11 @@ class Collector:
         self._packs = packs_writer
         self._bundles = bundle_writer
         self._dead = dead
-        self._left = 0
+        self._kept = 0
         self._busy = settings.busy_max
         self._busy_since = 0.0
         self._looked_at = 0.0
         self._first = 0
-        self._left_all = 0
         self._imported = 0
         self._due_since = inf
         self._held_by = ""
@@ -146,9 +145,8 @@ class Collector:
         due_s = self._clock.monotonic() - self._due_since
         if due_s < STUCK_S:
             return []
-        return [
-            f"MAIL was not purged for {due_s / 60:.0f} minutes: {self._held_by} is not collected"
-        ]
+        why = f"{self._held_by} is not collected" if self._held_by else "a pass is under way"
+        return [f"MAIL was not purged for {due_s / 60:.0f} minutes: {why}"]
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Begin a pass whenever one is due, until cancelled."""
@@ -169,20 +167,18 @@ class Collector:
             return
         state = await self.state()
         settings = self._settings
+        self._kept = await self._territory.kept()
         waiting = _above(state, owned)
-        full = collection.pressure(waiting, self._left, settings)
-        if collection.pressure(state.messages, self._left_all, settings) <= 1:
+        if collection.pressure(state.messages, self._kept, settings) <= 1:
             self._due_since = inf
         elif self._due_since == inf:
             self._due_since = self._clock.monotonic()
-        if full > 1:
-            # The fuller MAIL is, the more of the daemon's time a pass gets.
-            self._busy = min(1.0, settings.busy_max * full)
+        if collection.pressure(waiting, self._kept, settings) > 1:
             await self.collect()
             return
         oldest_ns = from_time(state.first_ts) if state.messages else 0
         now_ns = self._clock.now_ns()
-        if collection.is_old(waiting, self._left, settings, oldest_ns=oldest_ns, now_ns=now_ns):
+        if collection.is_old(waiting, self._kept, settings, oldest_ns=oldest_ns, now_ns=now_ns):
             await self.collect(rest=True)
             return
         now = self._clock.monotonic()
@@ -194,7 +190,6 @@ class Collector:
         """Return the state of MAIL."""
         state = await self._purging.state("MAIL")
         if state.first_seq > self._first:
-            self._left_all = state.messages if self._first else 0
             self._risen(state)
         return state
 
@@ -229,6 +224,7 @@ class Collector:
         # Records that are written from here on have a position at or above the limits.
         await territory.finishing()
         chunks = 0
+        copied: Counter[int] = Counter()
         while True:
             able = [
                 each
@@ -242,15 +238,16 @@ class Collector:
             limit = min(limits[each] for each in able) if rest else head + 1
             end = collection.chunk_end(mark, limit, chunk, rest=rest)
             due = [each for each in able if each.mark < end <= limits[each]]
-            await self._collect_chunk(mark, end, due)
+            copied += await self._collect_chunk(mark, end, due)
             chunks += 1
             if chunks % PURGED_CHUNKS == 0:
                 await self.purge()
         if chunks:
+            for each in limits:
+                each.kept = copied[each.number]
             await self.purge()
             self._passes += 1
             state = await self.state()
-            self._left = _above(state, territory.owned())
             log.info(
                 "collector.passed",
                 chunks=chunks,
@@ -259,12 +256,15 @@ class Collector:
                 took_s=round(self._clock.monotonic() - before, 2),
             )
 
-    async def _collect_chunk(self, mark: int, end: int, due: Sequence[Partition]) -> None:
+    async def _collect_chunk(self, mark: int, end: int, due: Sequence[Partition]) -> Counter[int]:
+        """Collect what stands in [mark, end); return the messages copied, by partition."""
         territory = self._territory
         self._busy_since = self._clock.monotonic()
         chunk = await self._scan.read(mark, end, due)
         self._scanned += chunk.scanned
-        head = (await self.state()).last_seq
+        state = await self.state()
+        head = state.last_seq
+        self._hurry(_above(state, territory.owned()))
         horizon = await self._archive.horizon()
         names = {subjects.done(*key): key for key in chunk.raw}
         found = await self._archive.records(list(names), horizon)
@@ -279,11 +279,13 @@ class Collector:
             raise UnavailableError("the partitions that were read have other owners now")
         orphans: set[str] = set()
         try:
-            await self._keep(chunk, {each.number: each for each in ours}, fates, orphans)
+            owned = {each.number: each for each in ours}
+            copied = await self._keep(chunk, owned, fates, orphans)
             await territory.set_marks(dict.fromkeys(ours, (chunk.end, chunk.newest_at)))
         finally:
             territory.resume(orphans)
         self._imported = max(self._imported, chunk.imported)
+        return copied
 
     # Keeping.
 
@@ -293,12 +295,16 @@ class Collector:
         ours: Mapping[int, Partition],
         fates: Mapping[Key, Fate],
         orphans: set[str],
-    ) -> None:
-        """Write packs and bundles for what is needed, and return when they are stored."""
+    ) -> Counter[int]:
+        """Write packs and bundles for what is needed, and return when they are stored.
+
+        Returns how many packs were written, by partition.
+        """
         territory = self._territory
         through = chunk.end - 1
         bundles: dict[int, dict[str, list[Copy]]] = defaultdict(dict)
         copying = Writing(self._packs)
+        copied: Counter[int] = Counter()
         for number, (key, raw) in enumerate(chunk.raw.items(), 1):
             if number % GROUP == 0:
                 await self._pause()
@@ -321,8 +327,10 @@ class Collector:
             kept = self._since(partition.number, instance, history, start)
             for message in packed(instance, through, kept, start):
                 await self._waiting(copying.write(message))
+                copied[partition.number] += 1
         await copying.done()
         await self._archived(chunk, ours, bundles)
+        return copied
 
     async def _archived(
         self,
@@ -409,9 +417,7 @@ class Collector:
         floor = await self._territory.floor()
         self._held_by = floor.held_by
         if floor.seq > max(self._first, 1):
-            purged = await self._purging.purge("MAIL", {"seq": floor.seq})
-            self._purged += purged
-            self._left_all = max(self._left_all - purged, 0)
+            self._purged += await self._purging.purge("MAIL", {"seq": floor.seq})
             self._risen(await self._purging.state("MAIL"))
         if self._imported:
             firings = {"filter": "movant.fired.>", "seq": self._imported + 1}
@@ -423,6 +429,11 @@ class Collector:
         began = self._clock.monotonic()
         await something
         self._busy_since += self._clock.monotonic() - began
+
+    def _hurry(self, waiting: int) -> None:
+        """Give a pass the more of the daemon's time, the fuller MAIL is."""
+        full = collection.pressure(waiting, self._kept, self._settings)
+        self._busy = min(1.0, self._settings.busy_max * max(full, 1.0))
 
     async def _pause(self) -> None:
         """Give the others their time: a pass is never in a hurry."""

@@ -65,7 +65,7 @@ _counts_decoder: Final = msgspec.json.Decoder(_Counts)
 
 class _Read(msgspec.Struct):
     done: trio.Event
-    frames: list[Frame]
+    found: list[Delivery]
     status: int = 0
     left: int = 0
     """Messages behind the last one of the batch."""
@@ -314,7 +314,7 @@ class DirectReader:
             if read.status == 404:  # noqa: PLR2004 - nothing there
                 return [], 0, 0
             if read.status == 204:  # noqa: PLR2004 - the end of the batch
-                return [_delivery(each) for each in read.frames], read.left, read.up_to
+                return read.found, read.left, read.up_to
             if read.status == 413:  # noqa: PLR2004
                 raise OversizedError(f"too many subjects for one direct get ({len(body)} bytes)")
         raise UnavailableError(f"{self._subject} does not answer")
@@ -366,7 +366,8 @@ class DirectReader:
                 read.up_to = int(said.get("Nats-UpTo-Sequence", 0))
                 read.done.set()
             else:
-                read.frames.append(frame)
+                # Here and not at the end: a large batch comes in portions.
+                read.found.append(_delivery(frame))
 
 
 def _packs_not_in(found: Sequence[Delivery], counts: dict[str, int]) -> set[str]:

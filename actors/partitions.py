@@ -37,6 +37,7 @@ class Partition:
         "epoch",
         "epochs",
         "handed",
+        "kept",
         "leaving",
         "listed",
         "mark",
@@ -58,6 +59,8 @@ class Partition:
         """What is needed from below it stands in packs or in ARCHIVE."""
         self.marked_at = stored.marked_at
         """The server's time of the newest message below the mark."""
+        self.kept = stored.kept
+        """Messages that the last pass copied forward."""
         self.begun = False
         """Whether our own marker was read: from then on effects are under way."""
         self.acts_from = 0
@@ -181,6 +184,7 @@ class Partitions:
                     markers=each.epochs.markers(),
                     mark=each.mark,
                     marked_at=each.marked_at,
+                    kept=each.kept,
                 )
         return found
 

@@ -220,6 +220,24 @@ class StreamWriter:
             await trio.sleep(BACKOFF_S[min(tries, len(BACKOFF_S) - 1)])
             tries += 1
 
+    async def _commit_singly(self, group: list[_Write]) -> None:
+        """Return when each write is stored or refused; those of one mailbox keep their order.
+
+        Side by side: a thousand repeated starts one after the other would hold up all others
+        for seconds, until those are repeated as well.
+        """
+        lanes: dict[str, list[_Write]] = {}
+        for each in group:
+            lanes.setdefault(_mailbox(each), []).append(each)
+
+        async def commit(lane: list[_Write]) -> None:
+            for each in lane:
+                await self._commit([each])
+
+        async with trio.open_nursery() as nursery:
+            for lane in lanes.values():
+                nursery.start_soon(commit, lane)
+
     async def _try(self, group: list[_Write], tries: int) -> bool:
         """Send a group once; False when it has to be sent again, which is told now and then."""
         answer = await self._send(group)
@@ -241,8 +259,7 @@ class StreamWriter:
             return False
         if len(group) > 1:  # one of them is at fault, or strangers' batches: write singly
             self._singly += len(group)
-            for each in group:
-                await self._commit([each])
+            await self._commit_singly(group)
         else:
             self._refused += 1
             group[0].written(0, refusal)
@@ -322,6 +339,10 @@ def _batch(messages: list[Outgoing], batch_id: str) -> list[Outgoing]:
     ]
 
 
+def _mailbox(write: _Write) -> str:
+    return write.message.subject.split(".", 3)[2]
+
+
 def _conflict(group: list[_Write]) -> int:
     """Return where a group has to be cut; 0: nowhere.
 
@@ -335,7 +356,7 @@ def _conflict(group: list[_Write]) -> int:
     touched: set[str] = set()
     expecting: set[str] = set()
     for number, each in enumerate(group):
-        mailbox = each.message.subject.split(".", 3)[2]
+        mailbox = _mailbox(each)
         if _EXPECTS in each.message.headers:
             if mailbox in touched:
                 return number

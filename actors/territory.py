@@ -47,6 +47,10 @@ class Territory(Protocol):
         """
         ...
 
+    async def kept(self) -> int:
+        """Return how many messages the last passes copied forward, of all partitions."""
+        ...
+
     async def floor(self) -> Floor:
         """Return below what nobody needs anything: no partition, no stray."""
         ...

@@ -61,6 +61,8 @@ class Gateway:
         self._daemon = daemon
         self._transport = daemon.parts.transport
         self._open = 0
+        self._repeats: dict[tuple[str, bytes], list[str]] = {}
+        """Who asked the same once more, by verb and payload, while it is under way."""
         self._served: dict[str, int] = {}
         self._handlers: dict[str, Handler] = {}
         self._nursery: trio.Nursery
@@ -132,6 +134,10 @@ class Gateway:
             told = not frame.reply and frame.subject.startswith(_TO_ALL)
             if not (told or subjects.is_reply(frame.reply)):
                 continue
+            repeats = self._repeats.get(_identity(frame))
+            if repeats is not None and frame.subject.startswith(subjects.API_AGAIN):
+                repeats.append(frame.reply)
+                continue
             if self._open >= limit:
                 self._refuse(
                     frame, OverloadedError(f"{limit} requests are under way", hint="try again")
@@ -142,6 +148,8 @@ class Gateway:
 
     async def _serve(self, frame: Frame) -> None:
         verb = _verb(frame.subject)
+        identity = _identity(frame)
+        self._repeats.setdefault(identity, [])
         try:
             handler = self._handlers.get(verb)
             if handler is None:
@@ -159,8 +167,8 @@ class Gateway:
             payload = msgspec.json.encode(result)
             if len(payload) > self._transport.payload_bytes_max:
                 raise OverloadedError("the answer is too large", hint="ask for fewer rows")
-            if frame.reply:
-                self._transport.publish(Outgoing(frame.reply, payload))
+            for reply in self._askers(frame):
+                self._transport.publish(Outgoing(reply, payload))
         except NoRespondersError:  # of JetStream: to the caller it would say that we are not there
             self._refuse(frame, _NO_LEADER)
         except MovantError as error:
@@ -170,16 +178,25 @@ class Gateway:
             self._refuse(frame, InternalError(f"{type(error).__name__}: {error}"))
         finally:
             self._open -= 1
+            self._repeats.pop(identity, None)
+
+    def _askers(self, frame: Frame) -> list[str]:
+        """Return where the answer is waited for: whoever asked again gets the same one."""
+        return [frame.reply, *self._repeats.pop(_identity(frame), ())] if frame.reply else []
 
     def _refuse(self, frame: Frame, error: MovantError) -> None:
-        if not frame.reply:
-            return
         payload = msgspec.json.encode(api.error_reply(error))
         lines = h.encode(api.error_headers(error))
-        try:
-            self._transport.publish(Outgoing(frame.reply, payload, lines))
-        except MovantError:
-            return  # nobody can be told
+        for reply in self._askers(frame):
+            try:
+                self._transport.publish(Outgoing(reply, payload, lines))
+            except MovantError:
+                return  # nobody can be told
+
+
+def _identity(frame: Frame) -> tuple[str, bytes]:
+    """Return what a request and its repeats have in common: verb and payload."""
+    return (_verb(frame.subject), frame.payload)
 
 
 def _verb(subject: str) -> str:

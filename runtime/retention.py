@@ -85,6 +85,13 @@ class OwnerTerritory:
             await trio.sleep(LOOK_S)
         raise UnavailableError("marks of partitions are not stored")
 
+    async def kept(self) -> int:
+        """Return how many messages the last passes copied forward, of all partitions."""
+        owned = self._owner.partitions.owned
+        stored = await self._parts.checkpoints.all()
+        others = (each.kept for number, each in stored.items() if number not in owned)
+        return sum(others) + sum(each.kept for each in owned.values())
+
     async def floor(self) -> Floor:
         """Return the least stored mark of all partitions, not above a stray that is not kept."""
         stored = await self._parts.checkpoints.all()

@@ -11,6 +11,13 @@ from runtime.server.binary import find
 from tests.support.nats import NatsServer
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the tests of clusters run in one process: they elect leaders, and share a cluster."""
+    for item in items:
+        if "cluster" in item.nodeid:
+            item.add_marker(pytest.mark.xdist_group("cluster"))
+
+
 @pytest.fixture(scope="session")
 def nats_binary() -> str:
     """Return the path of a nats-server; skip the test when there is none."""

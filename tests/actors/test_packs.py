@@ -148,12 +148,12 @@ def test_void_messages_are_left_out() -> None:
     assert [each.seq for each in kept] == [1, 2, 4]
 
 
-def test_a_pass_begins_when_mail_has_doubled_or_is_old() -> None:
-    """Never at rest, and always before records expire."""
+def test_a_pass_begins_when_half_of_mail_can_go_or_it_is_old() -> None:
+    """Never at rest, and twice while records are kept."""
     settings = Settings(messages_min=100, finished_s=1_000)
 
-    def is_old(messages: int, left: int, now_ns: int) -> bool:
-        return collection.is_old(messages, left, settings, oldest_ns=1, now_ns=now_ns)
+    def is_old(messages: int, kept: int, now_ns: int) -> bool:
+        return collection.is_old(messages, kept, settings, oldest_ns=1, now_ns=now_ns)
 
     assert collection.pressure(100, 0, settings) == 1
     assert collection.pressure(300, 0, settings) == 3

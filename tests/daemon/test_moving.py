@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import trio
 
@@ -18,10 +17,8 @@ from actors.collector import Collector
 from actors.fates import Fates, Key
 from actors.partitions import Partition
 from actors.scan import Chunk
-from protocols import headers as h
 from protocols import subjects
 from protocols.errors import UnavailableError
-from protocols.ports import Outgoing
 from protocols.subjects import partition_of
 from runtime.config import RetentionConfig
 from runtime.retention import OwnerTerritory
@@ -92,12 +89,7 @@ def is_in(generation: int, view: Any) -> bool:
 class All(Api):
     """Asks all daemons at once, as a client does that got no answer: one may be gone."""
 
-    async def raw(self, verb: str, payload: bytes, *, answer_s: float = 10.0) -> Any:
-        """Return what the first one answers."""
-        message = Outgoing(subjects.api_again(verb), payload)
-        frame = await self.transport.request(message, answer_s)
-        assert h.SERVICE_ERROR.encode() not in frame.headers, frame
-        return msgspec.json.decode(frame.payload)
+    prefix = subjects.API_AGAIN
 
 
 async def signal_once(api: Api, instance: str, value: int) -> None:
@@ -210,7 +202,7 @@ async def test_status_tells_who_holds_the_floor_down(
         async with daemon(url, name="lazy", **lazy) as other:
             await until(lambda: len(owned(other)) == 4)
             await load.wave(busy)
-            await until(busy.daemon.problems)
+            await until(lambda: any("lazy" in each for each in busy.daemon.problems()))
             status = await All(busy.transport)("status")
             kept = first_seq(url)
         await load.until_purged(busy, url)

@@ -921,6 +921,21 @@ async def test_a_record_stays_until_nothing_in_mail_needs_it(nats_server: NatsSe
     assert again["result"] == 2
 
 
+async def test_the_next_daemon_knows_what_was_copied_forward(nats_server: NatsServer) -> None:
+    """Else it would copy everything once more, however little can go."""
+    async with daemon(nats_server.url, **by_hand()) as movant:
+        await movant("run.start", workflow="probe.signals", input=1, id="waits")
+        await movant("run.start", workflow="probe.signals", input=1, id="waits-as-well")
+        await collected(movant, "waits")
+        kept = await movant.daemon.parts.collector._territory.kept()
+    with Raw(nats_server.url) as raw:
+        packs_there = raw.subjects("MAIL", "movant.mail.*.*.pack.>")
+    async with daemon(nats_server.url, **by_hand()) as movant:
+        known = await movant.daemon.parts.collector._territory.kept()
+
+    assert 2 <= kept == known <= len(packs_there)
+
+
 async def test_what_has_to_be_kept_for_ever_is_kept(nats_server: NatsServer) -> None:
     """0 seconds are no time at which something is old enough."""
     async with daemon(nats_server.url, **by_hand(finished_s=0, events_s=0)) as movant:

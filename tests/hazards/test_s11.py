@@ -21,6 +21,10 @@ OTHERS_S_MAX: Final = 5.0
 """What another run may take meanwhile; it takes a few hundredths of a second when idle."""
 
 
+FLOODED_S_MAX: Final = 120.0
+"""What it may take to take 50,000 signals in; some seconds when nothing else runs."""
+
+
 def _flood(server: NatsServer) -> None:
     """Send signals until so many are stored; the server drops some of a burst."""
     burst = b"PUB movant.to.a.signal.go 1\r\n1\r\n" * ROUND
@@ -39,6 +43,7 @@ async def _others(movant: Running, took_s: list[float], scope: trio.CancelScope)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(150)
 async def test_a_flood_of_signals_stalls_nothing_else(nats_binary: str) -> None:
     """Other runs go on; the flooded one is full, stays in memory, and can be cancelled."""
     took_s: list[float] = []
@@ -51,7 +56,7 @@ async def test_a_flood_of_signals_stalls_nothing_else(nats_binary: str) -> None:
             nursery.start_soon(_others, movant, took_s, flooded)
             await trio.to_thread.run_sync(_flood, server)
             owner = movant.daemon.parts.owner
-            await until(lambda: owner.blocked.get("a"), wait_s=40.0)
+            await until(lambda: owner.blocked.get("a"), wait_s=FLOODED_S_MAX)
             flooded.cancel()
             view = await movant("run.show", id="a")
             await until(lambda: not owner.live["a"].activating)

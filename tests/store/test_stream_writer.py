@@ -200,6 +200,28 @@ async def test_half_open_batches_of_a_stranger_do_not_stop_the_writer(
     assert writer.statistics().singly > 0
 
 
+async def test_what_is_refused_holds_up_no_other(
+    transport: NatsTransport, entropy: SystemEntropy, nats_server: NatsServer
+) -> None:
+    """One bad write sends a batch singly; those of one mailbox keep their order."""
+    with Raw(nats_server.url) as raw:
+        raw.put("movant.to.taken.start.x", b"1")
+        raw.sync()
+    lines = first_of("taken", 64)
+    async with writing(transport, entropy) as (writer, writes):
+        writes.write(0, Outgoing("movant.to.taken.start.x", b"2", lines))
+        for number in range(1, 300):
+            writes.write(number, signal(number, instance=f"i{number % 30}"))
+        await writer.drained()
+        commits = writer.statistics().commits
+    boxes = [[writes.seqs[number] for number in range(n or 30, 300, 30)] for n in range(30)]
+
+    assert isinstance(writes.errors[0], AlreadyExistsError)
+    assert set(writes.seqs) == set(range(1, 300))
+    assert commits == 299
+    assert all(box == sorted(box) for box in boxes)
+
+
 async def test_a_full_queue_says_no(transport: NatsTransport, entropy: SystemEntropy) -> None:
     """Memory stays bounded: the caller has to slow down."""
     writer = StreamWriter(transport, entropy, name="MAIL")

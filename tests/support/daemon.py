@@ -43,6 +43,8 @@ FINAL: Final = ("completed", "failed", "cancelled", "blocked")
 class Api:
     """Asks the daemon's API. Refusals are raised as the client library raises them."""
 
+    prefix = "movant.api."
+
     def __init__(self, transport: NatsTransport) -> None:
         self.transport = transport
 
@@ -52,7 +54,7 @@ class Api:
 
     async def raw(self, verb: str, payload: bytes, *, answer_s: float = WAIT_S) -> Any:
         """Ask with a payload as it is."""
-        frame = await self.transport.request(Outgoing(f"movant.api.{verb}", payload), answer_s)
+        frame = await self.transport.request(Outgoing(self.prefix + verb, payload), answer_s)
         if h.SERVICE_ERROR.encode() in frame.headers:
             raise api.to_error(msgspec.json.decode(frame.payload, type=api.ErrorReply))
         return msgspec.json.decode(frame.payload)
