@@ -53,6 +53,18 @@ class ModuleEntry(msgspec.Struct, frozen=True, kw_only=True):
         return f"src/{stem}/__init__.py" if self.package else f"src/{stem}.py"
 
 
+class DocumentEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A machine of a pack, as JSON. ``digest`` is the SHA-256 of its text."""
+
+    name: str
+    digest: str
+
+    @property
+    def path(self) -> str:
+        """Where the text is in the zip."""
+        return f"doc/{self.name}.json"
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """What a pack says about itself."""
 
@@ -64,15 +76,19 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Third-party distributions that the modules import, with the versions at packing."""
     python: str = ""
     kernel: int = 1
+    documents: tuple[DocumentEntry, ...] = ()
+    """Definitions that are data; their names are those of workflows."""
 
     @property
     def hash(self) -> str:
-        """The identity of the content: entries, module names and module digests."""
-        content = [
+        """The identity of the content: entries, and names and digests of modules, documents."""
+        content: list[object] = [
             self.format,
             sorted(self.entries),
             sorted((module.name, module.package, module.digest) for module in self.modules),
         ]
+        if self.documents:
+            content.append(sorted((each.name, each.digest) for each in self.documents))
         return hashlib.sha256(msgspec.json.encode(content)).hexdigest()[:HASH_CHARS]
 
 
@@ -87,18 +103,23 @@ class Packed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unpacked(NamedTuple):
-    """A verified pack: the manifest, and the source text of every module."""
+    """A verified pack: the manifest, and the text of every module and document."""
 
     manifest: Manifest
     sources: dict[str, str]
+    documents: dict[str, str]
 
 
-def write(manifest: Manifest, texts: Mapping[str, str]) -> bytes:
+def write(
+    manifest: Manifest, texts: Mapping[str, str], documents: Mapping[str, str] | None = None
+) -> bytes:
     """Return a zip without anything of this moment or machine in it."""
-    sizes = sum(len(text) for text in texts.values())
+    documents = documents or {}
+    sizes = sum(len(text) for text in (*texts.values(), *documents.values()))
     if sizes > SOURCE_BYTES_MAX:
         raise OversizedError(f"sources of {sizes} bytes; the limit is {SOURCE_BYTES_MAX}")
     files = {module.path: texts[module.name].encode() for module in manifest.modules}
+    files |= {each.path: documents[each.name].encode() for each in manifest.documents}
     files[_MANIFEST] = msgspec.json.format(
         msgspec.json.encode(manifest, order="deterministic"), indent=1
     )
@@ -132,6 +153,8 @@ def unpack(data: bytes, expected: str = "") -> Unpacked:
         manifest = msgspec.json.decode(files.pop(_MANIFEST), type=Manifest)
         sources = {module.name: files.pop(module.path) for module in manifest.modules}
         texts = {name: text.decode("utf-8") for name, text in sources.items()}
+        data_of = {each.name: files.pop(each.path) for each in manifest.documents}
+        documents = {name: text.decode("utf-8") for name, text in data_of.items()}
     except KeyError as error:
         raise _damaged(f"{error.args[0]} is missing") from error
     except (
@@ -146,14 +169,20 @@ def unpack(data: bytes, expected: str = "") -> Unpacked:
         raise _damaged(str(error)) from error
     if files:
         raise _damaged(f"{min(files)} is not in the manifest")
-    for module in manifest.modules:
-        if hashlib.sha256(sources[module.name]).hexdigest() != module.digest:
-            raise _damaged(f"the source of {module.name} was changed")
+    digests = {module.name: module.digest for module in manifest.modules}
+    _check_digests(sources, digests, "source of")
+    _check_digests(data_of, {each.name: each.digest for each in manifest.documents}, "document")
     if expected and manifest.hash != expected:
         raise _damaged(f"its content has the hash {manifest.hash}, not {expected}")
     if manifest.format != FORMAT or not set(manifest.entries) <= set(sources):
         raise _damaged(f"format {manifest.format} with entries {list(manifest.entries)}")
-    return Unpacked(manifest, texts)
+    return Unpacked(manifest, texts, documents)
+
+
+def _check_digests(content: Mapping[str, bytes], digests: Mapping[str, str], what: str) -> None:
+    for name, data in content.items():
+        if hashlib.sha256(data).hexdigest() != digests[name]:
+            raise _damaged(f"the {what} {name} was changed")
 
 
 def _read_all(archive: zipfile.ZipFile) -> dict[str, bytes]:

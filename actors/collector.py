@@ -33,7 +33,6 @@ from actors.forgetting import Sweeps
 from actors.generations import newest_generation
 from actors.inbound import parse
 from actors.letters import DeadLetter, Delivery, Letter
-from actors.packs import Copy
 from actors.partitions import Partition
 from actors.purging import Purging, State
 from actors.scan import Chunk, Scan
@@ -56,7 +55,10 @@ FAILED_S: Final = 60.0
 PURGE_S: Final = 5.0
 """How often the floor is looked at while marks of others hold it down."""
 PURGED_CHUNKS: Final = 4
-"""So many chunks are purged at once: writes to MAIL wait some 100 ms, however few they are."""
+"""So many chunks are purged at once, in the middle of a pass."""
+PURGED_PART: Final = 3
+"""And at least this part of MAIL: for each message that stays the server stores nothing for
+0.3 us, however few are purged."""
 STUCK_S: Final = 300.0
 """So long after a pass was due MAIL has been purged a little, or a person has to look."""
 
@@ -240,7 +242,7 @@ class Collector:
             due = [each for each in able if each.mark < end <= limits[each]]
             copied += await self._collect_chunk(mark, end, due)
             chunks += 1
-            if chunks % PURGED_CHUNKS == 0:
+            if end - self._first >= max(PURGED_CHUNKS * chunk, (head - end) // PURGED_PART):
                 await self.purge()
         if chunks:
             for each in limits:
@@ -302,7 +304,7 @@ class Collector:
         """
         territory = self._territory
         through = chunk.end - 1
-        bundles: dict[int, dict[str, list[Copy]]] = defaultdict(dict)
+        bundles: dict[int, dict[str, list[packs.Copy]]] = defaultdict(dict)
         copying = Writing(self._packs)
         copied: Counter[int] = Counter()
         for number, (key, raw) in enumerate(chunk.raw.items(), 1):
@@ -336,7 +338,7 @@ class Collector:
         self,
         chunk: Chunk,
         ours: Mapping[int, Partition],
-        bundles: Mapping[int, dict[str, list[Copy]]],
+        bundles: Mapping[int, dict[str, list[packs.Copy]]],
     ) -> None:
         """Write bundles, and return when they are stored."""
         archiving = Writing(self._bundles)
@@ -350,26 +352,30 @@ class Collector:
         for number, histories in bundles.items():
             self._fates.stored(chunk, number, histories)
 
-    def _history(self, partition: Partition, instance: str, raw: Sequence[Delivery]) -> list[Copy]:
+    def _history(
+        self, partition: Partition, instance: str, raw: Sequence[Delivery]
+    ) -> list[packs.Copy]:
         """Return what a fold needs of an instance's messages and of the packs among them."""
         box = packs.expand(raw)
         for each in box.unreadable:
             log.error("pack.unreadable", run=instance, seq=each.seq)
 
-        def is_void(copy: Copy) -> bool:
+        def is_void(copy: packs.Copy) -> bool:
             parsed = parse(packs.delivery_of(copy, partition.number, instance), self._keys)
             return type(parsed) is Letter and partition.is_void(parsed.mail)
 
         return collection.retained([packs.copy_of(each) for each in box.messages], is_void)
 
-    def _start_of(self, partition: int, instance: str, history: Sequence[Copy]) -> Start | None:
+    def _start_of(
+        self, partition: int, instance: str, history: Sequence[packs.Copy]
+    ) -> Start | None:
         starts = (each for each in history if each.rest.startswith("start."))
         deliveries = [packs.delivery_of(each, partition, instance) for each in starts]
         return first_start(deliveries, self._keys)
 
     def _since(
-        self, partition: int, instance: str, history: list[Copy], start: Start | None
-    ) -> list[Copy]:
+        self, partition: int, instance: str, history: list[packs.Copy], start: Start | None
+    ) -> list[packs.Copy]:
         """Return what the newest generation needs: its snapshot stands for all below.
 
         The start stays: by it a repeat is told from another run's start.
@@ -386,7 +392,7 @@ class Collector:
         return [each for each in history if each.seq > newest.through or each.seq == first]
 
     async def _orphan(
-        self, partition: Partition, instance: str, history: Sequence[Copy], orphans: set[str]
+        self, partition: Partition, instance: str, history: Sequence[packs.Copy], orphans: set[str]
     ) -> bool:
         """Send messages that never got a start to the dead letters, when they are old."""
         if not history:

@@ -211,6 +211,7 @@ def _failure(found: dict[str, str], payload: bytes, content_type: str) -> Failur
         details=details,
         retry_after_s=_seconds(found.get(h.RETRY_AFTER, "")),
         unknown=outcome == "unknown",
+        code=code if code_text else 0,
     )
 
 
@@ -220,10 +221,6 @@ def _seconds(text: str) -> float | None:
     except ValueError:
         return None
     return value if 0 <= value <= 86_400 * 366 else None
-
-
-def _common(delivery: Delivery) -> dict[str, str] | None:
-    return h.decode(delivery.headers)
 
 
 def _schema_problem(found: dict[str, str]) -> str:
@@ -237,7 +234,7 @@ def _signal(delivery: Delivery, tokens: list[str]) -> Signal | DeadLetter:
     name = ".".join(tokens[5:])
     if not is_step_name(name):
         return DeadLetter(delivery, "name", f"{name[:60]!r} is no name of a signal")
-    found = _common(delivery)
+    found = h.decode(delivery.headers)
     if found is None:
         return DeadLetter(delivery, "headers", "the header block cannot be read")
     if problem := _schema_problem(found):
@@ -261,7 +258,7 @@ def _start(
     workflow = ".".join(tokens[5:])
     if not is_name(workflow):  # it becomes part of keys and subjects of ours
         return DeadLetter(delivery, "name", f"{workflow[:60]!r} is no name of a workflow")
-    found = _common(delivery)
+    found = h.decode(delivery.headers)
     if found is None:
         return DeadLetter(delivery, "headers", "the header block cannot be read")
     if problem := _schema_problem(found):
@@ -374,7 +371,7 @@ def _owner(delivery: Delivery, tokens: list[str]) -> AnyMail | DeadLetter:
 def _control(delivery: Delivery, tokens: list[str]) -> Cancel | Migrate | DeadLetter:
     if tokens[5] not in {"cancel", "migrate"}:
         return DeadLetter(delivery, "kind", f"{tokens[5][:60]!r} is no control verb")
-    found = _common(delivery)
+    found = h.decode(delivery.headers)
     if found is None:
         return DeadLetter(delivery, "headers", "the header block cannot be read")
     told = decode(delivery.payload, found.get(h.CONTENT_TYPE, ""))

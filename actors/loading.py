@@ -14,6 +14,7 @@ This is isolation between versions, not a sandbox: the code runs with the daemon
 from __future__ import annotations
 
 import builtins
+import re
 import sys
 import threading
 import traceback
@@ -24,9 +25,13 @@ from importlib.machinery import ModuleSpec
 from types import CodeType, ModuleType
 from typing import Any, Final
 
+import msgspec
+
 from actors.bundle import unpack
+from actors.motion import MotionWorkflow
 from protocols.definition import Workflow
 from protocols.errors import ConfigurationError, MovantError, NotFoundError
+from protocols.machine import Machine
 
 PREFIX: Final = "movant_def_"
 _lock: Final = threading.RLock()
@@ -48,6 +53,7 @@ def load(data: bytes, digest: str) -> dict[str, Workflow[Any]]:
             capsule.enter()
             try:
                 capsule.run(content.manifest.entries)
+                capsule.read(content.documents)
             except BaseException:
                 unload(digest)
                 raise
@@ -79,6 +85,7 @@ class _Capsule(InspectLoader):
         libraries: Mapping[str, str],
     ) -> None:
         self.workflows: dict[str, Workflow[Any]] = {}
+        self._motions: dict[int, MotionWorkflow] = {}
         self._digest = digest
         self._root = PREFIX + digest
         self._sources = dict(sources)
@@ -126,6 +133,18 @@ class _Capsule(InspectLoader):
                     hint="a module of a workflow must import without failing",
                 ) from error
             self._collect(entry, sys.modules[f"{self._root}.{entry}"])
+
+    def read(self, documents: Mapping[str, str]) -> None:
+        """Make workflows of the machines that are data."""
+        for name, text in documents.items():
+            try:
+                machine = msgspec.json.decode(text, type=Machine)
+            except (msgspec.MsgspecError, RecursionError) as error:
+                raise ConfigurationError(
+                    f"the machine {name!r} cannot be read: {error}",
+                    hint="it was packed by a newer movant, or changed on its way",
+                ) from error
+            self.workflows[machine.name] = MotionWorkflow(machine)
 
     def spec(self, name: str) -> ModuleSpec | None:
         """Return how to load a module, by its plain name."""
@@ -190,7 +209,8 @@ class _Capsule(InspectLoader):
             raise ImportError("attempted relative import beyond top-level package")
 
     def _collect(self, entry: str, module: ModuleType) -> None:
-        for value in list(vars(module).values()):
+        for each in list(vars(module).values()):
+            value = self._motion(each, entry) if isinstance(each, Machine) else each
             if not isinstance(value, Workflow):
                 continue
             known = self.workflows.setdefault(value.name, value)
@@ -199,6 +219,23 @@ class _Capsule(InspectLoader):
                     f"{self._filename(entry)}: workflow {value.name!r} is defined twice",
                     hint="give one of them another name",
                 )
+
+    def _motion(self, machine: Machine, entry: str) -> MotionWorkflow:
+        """Return the one workflow of a machine, under however many names it stands."""
+        found = self._motions.get(id(machine))
+        if found is None:
+            try:
+                found = self._motions[id(machine)] = MotionWorkflow(machine)
+            except ConfigurationError as error:
+                where = f"{self._filename(entry)}:{self._line_of(entry, machine.name)}"
+                raise ConfigurationError(f"{where}: {error.message}", hint=error.hint) from error
+        return found
+
+    def _line_of(self, module: str, word: str) -> int:
+        """Return the first line where a text stands in quotes, or 1."""
+        quoted = re.compile(rf"[\"']{re.escape(word)}[\"']")
+        lines = enumerate(self._sources.get(module, "").split("\n"), 1)
+        return next((number for number, line in lines if quoted.search(line)), 1)
 
     def _filename(self, name: str) -> str:
         path = name.replace(".", "/")

@@ -15,16 +15,22 @@ from actors.imports import Source, closure, find
 from actors.loading import PREFIX, load, loaded, unload
 from protocols.errors import ConfigurationError, MovantError, NotFoundError, OversizedError
 
+DOCUMENTS: Final = (".yaml", ".yml")
+"""Files whose definitions are data."""
 _INSIDE: Final = re.compile(PREFIX + r"[0-9a-f]+/[\w/]+\.py")
 
 
 def pack(source: Path | str, roots: Sequence[Path] = (), *, kernel: int = 1) -> Packed:
-    """Pack a Python file, a package directory or a dotted module name.
+    """Pack a Python file, a package directory, a dotted module name, or a machine's YAML file.
 
     A file is named as Python would name it when it runs from its own directory; its imports are
     looked for there first, then below ``roots``. The code is loaded once, to learn which
     workflows it defines. Raises NotFoundError, ConfigurationError and OversizedError.
     """
+    if str(source).endswith(DOCUMENTS):
+        from actors.machine_file import pack_document  # noqa: PLC0415 - YAML is not for Python
+
+        return pack_document(source)
     entries, search = locate(source, roots)
     found = closure(entries, search)
     if len(found.modules) > MODULES_MAX:
@@ -83,7 +89,9 @@ def locate(source: Path | str, roots: Sequence[Path] = ()) -> tuple[list[str], l
             hint="name a Python file, or a directory with an __init__.py",
         )
     if file.suffix != ".py":
-        raise ConfigurationError(f"{file} is no Python file", hint="a workflow file ends in .py")
+        raise ConfigurationError(
+            f"{file} is no Python file", hint="a workflow file ends in .py or .yaml"
+        )
     # As Python does it: the directory above the outermost package is where imports begin.
     base = file.parent
     parts = [] if file.name == "__init__.py" else [file.stem]
@@ -138,7 +146,7 @@ def _workflows(data: bytes, manifest: Manifest, files: Mapping[str, Path]) -> tu
         raise ConfigurationError(
             f"{', '.join(str(files.get(entry, entry)) for entry in manifest.entries)}: "
             "no workflow is defined here",
-            hint="decorate an async function with @workflow",
+            hint="decorate an async function with @workflow, or make a Machine",
         )
     return names
 

@@ -18,7 +18,7 @@ import msgspec
 from actors.bundle import Packed
 from actors.imports import canonical, find, parse
 from actors.loading import load, loaded, unload
-from actors.packing import locate, pack
+from actors.packing import DOCUMENTS, locate, pack
 from protocols.definition import Workflow
 from protocols.errors import ConfigurationError, MovantError
 from protocols.subjects import check_name
@@ -62,6 +62,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     message: str
     hint: str
     severity: Literal["error", "warning"] = "error"
+    excerpt: str = ""
+    """The line, and below it a caret, as text to be shown; empty: look into the file."""
 
 
 class _Scan(NamedTuple):
@@ -77,6 +79,8 @@ def validate(source: Path | str, roots: Sequence[Path] = ()) -> list[Problem]:
 
     Never raises for what is wrong with the source; the code is loaded once, not run.
     """
+    if str(source).endswith(DOCUMENTS):
+        return _of_document(source)
     try:
         entries, search = locate(source, roots)
         files = [file for entry in entries if (file := find(entry, search)) is not None]
@@ -94,6 +98,28 @@ def validate(source: Path | str, roots: Sequence[Path] = ()) -> list[Problem]:
     else:
         problems += _types(packed, scans)
     return sorted(problems, key=lambda item: (item.severity, item.file, item.line, item.column))
+
+
+def _of_document(source: Path | str) -> list[Problem]:
+    from actors.machine_file import load_document  # noqa: PLC0415 - YAML is not for Python
+
+    try:
+        document = load_document(source)
+    except MovantError as error:
+        return [_problem(error, str(source))]
+    found = [
+        Problem(
+            file=str(source),
+            line=each.line,
+            column=each.column,
+            message=each.message,
+            hint=each.hint,
+            severity=each.severity,
+            excerpt=document.excerpt(each),
+        )
+        for each in document.problems
+    ]
+    return sorted(found, key=lambda each: (each.severity, each.line, each.column))
 
 
 def _problem(error: MovantError, file: str) -> Problem:

@@ -1,7 +1,8 @@
 """What a million waiting instances cost, and how fast one of them is there when it is needed.
 
 N instances wait for one signal each, none of them in the daemon's memory. On the way to N, at
-some smaller counts, and at N: resident memory of daemon and server, and the disk. Then 1,000
+some smaller counts, and at N: resident memory of daemon and server, and the disk. When the
+daemon has collected what piled up meanwhile (``collected_s``), 1,000
 random instances get their signal one after the other (``p50_ms``, ``p99_ms``: from the client's
 request to the event that tells the end; between them single round trips of core NATS tell what
 the machine itself needs, ``round_trip_p99_ms``), and 1,000 others all at once (``burst_…``). Then
@@ -26,7 +27,14 @@ from typing import Any, Final
 import structlog
 import trio
 
-from benchmarks.client import Finished, is_right, records, round_trips_per_s, until_dormant
+from benchmarks.client import (
+    Finished,
+    is_right,
+    records,
+    round_trips_per_s,
+    until_collected,
+    until_dormant,
+)
 from benchmarks.stage import (
     Stage,
     disk_bytes,
@@ -95,6 +103,7 @@ async def measure(opened: Stage, url: str, options: argparse.Namespace) -> dict[
         warm = await client.start("bench.waiting")
         await ends.signalled(client, warm.id)
         figures, names = await _fill(opened, client, options.instances, options.levels)
+        figures["collected_s"] = await until_collected(client, LIMIT_S)
         signalled = min(options.signals, options.instances // 4)
         chosen = pick.sample(names, 2 * signalled + options.after_restart)
         one_by_one, idle = [], []

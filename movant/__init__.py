@@ -1,7 +1,9 @@
 """movant: durable workflows as actors over NATS. The public face; it holds no logic."""
 
+from actors.directed import Directed, directed
 from actors.kernel.context import Context
 from protocols.definition import Workflow, workflow
+from protocols.directives import Directive
 from protocols.errors import (
     AlreadyExistsError,
     CancelledError,
@@ -20,6 +22,7 @@ from protocols.errors import (
     WorkflowError,
 )
 from protocols.failure import Failure
+from protocols.machine import Hook, Machine, Next, State
 from protocols.policy import NO_RETRY, Retry, StepOptions
 from protocols.service import Call, Failed, Refused, Service
 from protocols.witness import Operator
@@ -38,18 +41,24 @@ __all__ = [
     "Client",
     "ConfigurationError",
     "Context",
+    "Directed",
+    "Directive",
     "FailError",
     "Failed",
     "Failure",
     "GatherError",
+    "Hook",
     "InvalidInputError",
+    "Machine",
     "MovantError",
+    "Next",
     "NotFoundError",
     "Operator",
     "Refused",
     "RefusedError",
     "Retry",
     "Service",
+    "State",
     "StepFailedError",
     "StepOptions",
     "TimedOutError",
@@ -59,6 +68,7 @@ __all__ = [
     "Workflow",
     "WorkflowError",
     "__version__",
+    "directed",
     "run_service",
     "workflow",
 ]

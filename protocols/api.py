@@ -321,6 +321,9 @@ class WorkflowView(Message, frozen=True, kw_only=True):
     input_schema: Annotated[dict[str, Any], Meta(description="JSON Schema of the input.")] = {}
     document: Annotated[str, Meta(description="What the author says about it.")] = ""
     latest: Annotated[bool, Meta(description="Whether new instances start with it.")] = True
+    machine: Annotated[
+        dict[str, Any] | None, Meta(description="The state machine, when it is one.")
+    ] = None
 
 
 class WorkflowRegister(Message, frozen=True, kw_only=True):

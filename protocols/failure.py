@@ -38,3 +38,5 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     retry_after_s: float | None = None
     unknown: bool = False
     """The effect may have happened: nobody can say that it did not."""
+    code: int = 0
+    """The status that the reply carried, such as 422; 0: none."""

@@ -6,7 +6,8 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from protocols.failure import NO_RESPONDERS, REFUSED, VALIDATION
+from protocols.error_kinds import is_unknown_outcome, words
+from protocols.failure import NO_RESPONDERS, REFUSED, VALIDATION, Failure
 from protocols.rng import Rng
 
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
@@ -61,13 +62,31 @@ class StepOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     ``timeout_s`` bounds one attempt, from dispatch to reply. ``absent`` says what happens when
     nobody serves the subject: wait parked, or fail with kind ``no_responders``. ``idempotent``
-    false switches the re-ask of a lost request off.
+    false switches the re-ask of a lost request off. ``retries`` goes before ``retry``: the
+    error kinds (``protocols.error_kinds``) that are tried again, each with its policy, whatever
+    the service says about trying again; other kinds are not.
     """
 
     retry: Retry = Retry()
     timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 60.0
     absent: Literal["wait", "fail"] = "wait"
     idempotent: bool = True
+    retries: tuple[tuple[str, Retry], ...] | None = None
+
+    def allow(self, attempt: int, failure: Failure) -> Retry | None:
+        """Return the policy by which another attempt follows ``attempt``, or None."""
+        if not self.idempotent and is_unknown_outcome(failure):
+            return None
+        if self.retries is None:
+            policy = self.retry
+            may = policy.allows(attempt, failure.kind, retryable=failure.retryable)
+            return policy if may else None
+        policies = dict(self.retries)
+        for word in words(failure):
+            if word in policies:
+                policy = policies[word]
+                return policy if attempt < policy.attempts else None
+        return None
 
 
 STEP_DEFAULTS: Final = StepOptions()

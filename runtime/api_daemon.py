@@ -8,6 +8,7 @@ import msgspec
 import structlog
 import trio
 
+from actors.motion import MotionWorkflow
 from actors.neighbours import refuse_captors
 from actors.packing import open_pack
 from protocols import api
@@ -73,6 +74,9 @@ class DaemonQueries:
             input_schema=workflow.input_schema(),
             document=workflow.options.description,
             latest=name in found.latest_of,
+            machine=msgspec.to_builtins(workflow.machine)
+            if isinstance(workflow, MotionWorkflow)
+            else None,
         )
 
     async def register(self, request: api.WorkflowRegister) -> api.Message:

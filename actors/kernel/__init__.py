@@ -32,6 +32,10 @@ K8  A generation takes along what its Snapshot holds, and nothing else: a fold t
 K9  A fold may pass several generations; only the one that it comes to rest in is recorded.
 K10 What a generation asked for before it continued stays, even when the next one blocks in the
     same fold: it has ended as it should.
-K11 A statement rides on the event of its transition and is hashed when that is published: a step
+K11 Work that is asked for again carries the key of the step that it repeats: whoever has done it
+    meanwhile answers what he answered then, and does it no second time.
+K12 A listener for any signal gets what no listener by name waits for. It is no wait that is
+    shown: it only says that somebody judges whatever comes.
+K13 A statement rides on the event of its transition and is hashed when that is published: a step
     adds one leaf to a list. What a blocking fold stated is taken back with its events.
 """

@@ -21,9 +21,19 @@ import msgspec
 from actors.kernel.branches import Joined, Scope, Winner, branches_of
 from actors.kernel.clock import moment, since_epoch
 from actors.kernel.ledger import Ledger
+from actors.kernel.log import Log
 from actors.kernel.nursery import Nursery
-from actors.kernel.operations import Child, Deadline, Listen, Operation, Sleep, T
-from actors.kernel.step import Step
+from actors.kernel.operations import (
+    AnySignal,
+    Child,
+    Deadline,
+    Idle,
+    Listen,
+    Operation,
+    Sleep,
+    T,
+)
+from actors.kernel.step import Again, Step
 from actors.kernel.tasks import CancelScope, ContinueAs, Frame, dispose
 from actors.kernel.witness import witness
 from protocols import codec
@@ -126,6 +136,34 @@ class Context:
             None,
         )
 
+    def again(
+        self,
+        of: str,
+        service: str,
+        operation: str,
+        input: Any = None,  # noqa: A002 - the word that authors use
+        *,
+        name: str | None = None,
+        options: StepOptions | None = None,
+    ) -> Operation[Any]:
+        """Ask once more for the work of an earlier call, under its key. ``of`` is its path.
+
+        For work that was given up and is wanted again: a service that has done it meanwhile
+        answers what it answered then. Raises as ``call`` does.
+        """
+        step: Again[Any] = Again(
+            self._ledger,
+            service,
+            operation,
+            input,
+            _call_name(service, operation) if name is None else check_step_name(name),
+            ANY,
+            _options(options or self._defaults, None, None, None, None),
+            None,
+        )
+        step.of = of
+        return step
+
     def run(
         self,
         function: Callable[..., Any],
@@ -172,6 +210,14 @@ class Context:
         Signals and waiters of one name meet in order; signals from before the start count.
         """
         return Listen(self._ledger, check_name(name, "signal name"), returns)
+
+    def any_signal(self) -> Operation[tuple[str, Any]]:
+        """Wait for the next signal that nobody waits for by its name; return name and data."""
+        return AnySignal(self._ledger)
+
+    def idle(self, detail: str) -> Operation[None]:
+        """Wait until the block around it is cancelled; ``detail`` tells people what may end it."""
+        return Idle(self._ledger, detail)
 
     def child(
         self,
@@ -311,10 +357,9 @@ class Context:
     ) -> None:
         """Publish the event ``transition``, and state it in the chain that witnesses a run.
 
-        ``detail`` says which transition it is (``DRAFT -> REVIEW``), ``actor`` who owns the
-        state that is left, ``by`` who decided it by hand: without it the sender of the signal
-        that is folded. Of ``input`` and ``output`` the statement has digests; text is taken as
-        a digest already.
+        ``detail`` is like ``DRAFT -> REVIEW``, ``actor`` owns the state that is left, ``by``
+        decided it by hand: without it the sender of the signal that is folded. The statement
+        has digests of ``input`` and ``output``; text is a digest already.
         """
         facts = codec.decode(codec.encode(data))
         identity = self._ledger.identity(self._frame().path(f"emit.{TRANSITION}"))
@@ -329,6 +374,14 @@ class Context:
             input=input,
             output=output,
         )
+
+    def tell_late(self, kind: str) -> None:
+        """Publish an event of this kind for each answer that comes to a step decided before.
+
+        Its data: the step's path, the attempt, and whether the answer was a success.
+        """
+        self._frame()
+        self._ledger.late_event = check_name(kind, "event kind")
 
     def set_state(self, **facts: Any) -> None:
         """Show facts about the instance to people; replaces facts of the same names."""
@@ -374,31 +427,6 @@ class Context:
         except BaseException:
             dispose(branches.values())
             raise
-
-
-class Log:
-    """Log lines of workflow code: an event name and facts. Silent while a history is refolded."""
-
-    __slots__ = ("_ledger",)
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-
-    def debug(self, event: str, **facts: Any) -> None:
-        """Note a detail."""
-        self._ledger.log("debug", event, facts)
-
-    def info(self, event: str, **facts: Any) -> None:
-        """Note progress."""
-        self._ledger.log("info", event, facts)
-
-    def warning(self, event: str, **facts: Any) -> None:
-        """Note what a person may look at."""
-        self._ledger.log("warning", event, facts)
-
-    def error(self, event: str, **facts: Any) -> None:
-        """Note what a person has to look at."""
-        self._ledger.log("error", event, facts)
 
 
 @lru_cache(maxsize=4_096)

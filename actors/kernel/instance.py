@@ -33,10 +33,12 @@ from __future__ import annotations
 
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.parse import unquote
 
 from actors.kernel.blocked import Blocked
 from actors.kernel.execution import Execution
 from actors.kernel.generation import Seen, restore
+from actors.kernel.operations import ANY_SIGNAL
 from actors.kernel.outcome import cancelled_by
 from actors.kernel.witness import witness_messages
 from protocols.definition import MAILBOX_LIMIT_MAX
@@ -205,7 +207,7 @@ class Instance(Execution):
         if self.status in FINAL:
             ledger.counters.late += 1
             return
-        listeners = ledger.listeners.get(mail.name)
+        listeners = ledger.listeners.get(mail.name) or ledger.listeners.get(ANY_SIGNAL)
         if listeners is None:
             if self.messages > MAILBOX_LIMIT_MAX:
                 ledger.counters.stray += 1  # nobody has started it, and no limit will allow it
@@ -215,13 +217,15 @@ class Instance(Execution):
             return
         listener = listeners.popleft()
         if not listeners:
-            del ledger.listeners[mail.name]
+            del ledger.listeners[listener.name]
         listener.take(mail)
 
     def _on_reply(self, mail: Reply) -> None:
         step = self._ledger.steps.get(mail.step)
         if step is None:
             self._not_open(mail.step, mail.attempt if mail.failure is None else 0)
+            if self._ledger.late_event and self.status == "running":
+                self._tell_late(mail)
         elif mail.failure is None:
             step.replied(mail.attempt, mail.body, mail.content_type)
         else:
@@ -321,6 +325,12 @@ class Instance(Execution):
             ledger.counters.late += 1
             if success and (step, success) not in ledger.late_successes:
                 ledger.late_successes.append((step, success))
+
+    def _tell_late(self, mail: Reply) -> None:
+        path = "" if mail.step.startswith("~") else "/" + unquote(mail.step)
+        success = mail.failure is None
+        facts = {"step": mail.step, "path": path, "attempt": mail.attempt, "success": success}
+        self._emit(self._ledger.late_event, facts, f"/{mail.seq}")
 
     def _mismatch(self, step: str) -> None:
         ledger = self._ledger

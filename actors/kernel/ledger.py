@@ -48,6 +48,7 @@ class Ledger:
         "effects",
         "generation",
         "instance_id",
+        "late_event",
         "late_successes",
         "listeners",
         "logs",
@@ -77,6 +78,8 @@ class Ledger:
         self.decided: dict[str, int] = {}
         """Step token -> attempt that gave the value; 0 when it failed or was cancelled."""
         self.late_successes: list[tuple[str, int]] = []
+        self.late_event = ""
+        """Kind of the event that tells of answers to decided steps; empty: they are counted."""
         self.state: dict[str, bytes] = {}
         self.counters = Counters()
         self.logs: list[LogLine] = []
@@ -99,6 +102,7 @@ class Ledger:
         self.children = {}
         self.listeners = {}
         self.unawaited = {}
+        self.late_event = ""
 
     def identity(self, path: str) -> str:
         """Return the world-wide identity of what happens at ``path``."""

@@ -46,6 +46,10 @@ else:
 
     T = TypeVar("T")
 
+ANY_SIGNAL: Final = "*"
+NO_SIGNAL: Final = "!"
+"""Where listeners stand that wait for no name; no signal is called like that."""
+_SHOWN: Final = {ANY_SIGNAL: "signals", NO_SIGNAL: "idle"}
 UNREADABLE: Final = Failure(kind=PROTOCOL, message="the payload is not a valid value")
 
 
@@ -220,7 +224,7 @@ class Listen(Operation[T]):
 
     def begin(self, task: Task) -> bool:  # noqa: D102 - as in Operation
         ledger = self.ledger
-        self.path = task.frame.path(f"signal.{self.name}")
+        self.path = task.frame.path(_SHOWN.get(self.name) or f"signal.{self.name}")
         waiting = ledger.signals.get(self.name)
         if waiting is None:
             ledger.listeners.setdefault(self.name, deque()).append(self)
@@ -264,6 +268,40 @@ class Listen(Operation[T]):
     def waiting(self) -> Waiting:
         """Describe the wait."""
         return Waiting(path=self.path, kind="signal", since=self.since, detail=self.name)
+
+
+class AnySignal(Listen[tuple[str, Any]]):
+    """Wait for the next signal of whatever name that nobody else waits for."""
+
+    __slots__ = ()
+
+    def __init__(self, ledger: Ledger) -> None:
+        super().__init__(ledger, ANY_SIGNAL, Any)
+
+    def begin(self, task: Task) -> bool:  # noqa: D102 - as in Operation
+        queues = self.ledger.signals
+        if queues:
+            self.name = min(queues, key=lambda name: queues[name][0].seq)
+        return super().begin(task)
+
+    def read(self, signal: Signal) -> tuple[str, Any]:
+        """Return the signal's name and data. Raises ResultTypeError."""
+        self.name = signal.name
+        return signal.name, super().read(signal)
+
+
+class Idle(Listen[None]):
+    """Wait for nothing: only a cancel ends it. Says to people what it is for."""
+
+    __slots__ = ("detail",)
+
+    def __init__(self, ledger: Ledger, detail: str) -> None:
+        super().__init__(ledger, NO_SIGNAL, Any)
+        self.detail = detail
+
+    def waiting(self) -> Waiting:
+        """Describe what would end the wait."""
+        return Waiting(path=self.path, kind="signal", since=self.since, detail=self.detail)
 
 
 class Child(Operation[T]):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from actors.kernel.clock import DELAY_S_MAX, nanoseconds
 from actors.kernel.operations import UNREADABLE, Operation, T
 from protocols import codec
 from protocols.effects import Ask, LocalCall, Waiting
 from protocols.errors import BadValueError, OversizedError, StepFailedError
-from protocols.failure import PROTOCOL, TIMEOUT, Failure
+from protocols.failure import TIMEOUT, Failure
 from protocols.policy import StepOptions
 from protocols.subjects import step_token
 
@@ -107,17 +109,14 @@ class Step(Operation[T]):
         if attempt != self.attempt:
             self.ledger.counters.late += 1
             return
-        options = self.options
-        retryable = failure.retryable and (
-            options.idempotent or not (failure.unknown or failure.kind in {TIMEOUT, PROTOCOL})
-        )
-        if not options.retry.allows(attempt, failure.kind, retryable=retryable):
+        policy = self.options.allow(attempt, failure)
+        if policy is None:
             self.decide(0)
             self.ledger.scheduler.resume(self, None, StepFailedError(self.path, failure))
             return
         ledger = self.ledger
         self.attempt = attempt + 1
-        delay_s = options.retry.delay_before(self.attempt, ledger.identity(self.path))
+        delay_s = policy.delay_before(self.attempt, ledger.identity(self.path))
         asked_s = failure.retry_after_s
         if asked_s is not None and asked_s > delay_s:
             delay_s = min(asked_s, RETRY_AFTER_S_MAX)
@@ -156,3 +155,19 @@ class Step(Operation[T]):
             timeout_s=options.timeout_s,
             again=options.idempotent and retry.allows(self.attempt, TIMEOUT, retryable=True),
         )
+
+
+class Again(Step[T]):
+    """The work of an earlier step, asked for once more: with that step's key, at its service."""
+
+    __slots__ = ("of",)
+
+    of: str
+
+    def ask(self) -> None:
+        """Ask for the current attempt under the key of the earlier step."""
+        super().ask()
+        effects = self.ledger.effects
+        asked = effects[-1]
+        assert isinstance(asked, Ask)
+        effects[-1] = msgspec.structs.replace(asked, key=self.ledger.identity(self.of))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from actors.kernel.digest import digest
 from actors.kernel.generation import Seen
 from actors.kernel.ledger import Counters, Ledger
+from actors.kernel.operations import ANY_SIGNAL
 from protocols import codec
 from protocols.effects import FINAL, AnyEffect, Arm, Ask, Continue, LogLine, Pin, Status, Waiting
 
@@ -155,11 +156,12 @@ class View:
     def waiting(self) -> list[Waiting]:
         """Return what the instance waits for, oldest first."""
         ledger = self._ledger
+        listeners = [queue for name, queue in ledger.listeners.items() if name != ANY_SIGNAL]
         operations = [
             *ledger.steps.values(),
             *ledger.timers.values(),
             *ledger.children.values(),
-            *(listener for queue in ledger.listeners.values() for listener in queue),
+            *(listener for queue in listeners for listener in queue),
         ]
         found = [operation.waiting() for operation in operations]
         if self._wants_pin:

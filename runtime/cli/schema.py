@@ -1,4 +1,4 @@
-"""``movant schema messages|asyncapi``."""
+"""``movant schema messages|asyncapi|machine``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ schema = LazyGroup(
         "Commands": {
             "messages": Leaf("runtime.cli.schema:messages", "JSON Schema of each message."),
             "asyncapi": Leaf("runtime.cli.schema:asyncapi", "One AsyncAPI document."),
+            "machine": Leaf("runtime.cli.schema:machine", "JSON Schema of a machine's file."),
         }
     },
     examples=(("movant schema asyncapi > asyncapi.json", "for code generators"),),
@@ -71,4 +72,17 @@ def asyncapi() -> int:
     from runtime.version import VERSION  # noqa: PLC0415
 
     write_json(make(VERSION))
+    return OK
+
+
+@command(
+    "machine", examples=(("movant schema machine > machine.schema.json", "for editors of YAML"),)
+)
+def machine() -> int:
+    """Print the JSON Schema of a state machine's YAML file."""
+    import msgspec  # noqa: PLC0415 - not for --help
+
+    from protocols.machine import Machine  # noqa: PLC0415
+
+    write_json(msgspec.json.schema(Machine))
     return OK

@@ -52,6 +52,7 @@ workflow = LazyGroup(
     examples=(
         ("movant workflow register orders.py", "a file with the modules that it imports"),
         ("movant workflow register shop/ billing.py", "a package and a file"),
+        ("movant workflow register permit.yaml", "a state machine"),
     ),
 )
 @click.argument("sources", nargs=-1, required=True)
@@ -59,21 +60,24 @@ workflow = LazyGroup(
 def register(sources: tuple[str, ...], to: Target) -> int:
     """Check and pack SOURCES and make them the definition that new runs start with.
 
-    A source is a Python file, a package directory or a module name. Runs that have started
-    keep their definition. Registering an old state again is how a deployment is taken back.
+    A source is a Python file, a package directory, a module name, or a YAML file with a state
+    machine. Runs that have started keep their definition. Registering an old state again is how
+    a deployment is taken back.
     What ``movant workflow validate`` calls an error is not deployed.
     """
-    from actors.packing import pack  # noqa: PLC0415 - not for --help
+    from actors.packing import DOCUMENTS, pack  # noqa: PLC0415 - not for --help
     from actors.validation import validate as check  # noqa: PLC0415
     from runtime.cli.session import ask  # noqa: PLC0415
 
-    packs = [pack(source) for source in sources]
+    # A file of data says all that is wrong with it; code has to be found first.
+    packs = [pack(source) for source in sources if not source.endswith(DOCUMENTS)]
     problems = [problem for source in sources for problem in check(source)]
     for each in problems:
         say(_text(each))
     if any(problem.severity == "error" for problem in problems):
         say("nothing was registered")
         return USAGE
+    packs += [pack(source) for source in sources if source.endswith(DOCUMENTS)]
 
     async def question(client: Client) -> list[api.WorkflowRegistered]:
         return [await client.register(each.data, each.hash) for each in packs]
@@ -145,11 +149,20 @@ def ls(to: Target) -> int:
     examples=(
         ("movant workflow show orders", "its latest definition and the schema of its input"),
         ("movant workflow show orders -o json | jq .input_schema", "only the schema"),
+        ("movant workflow show permit --format mermaid", "the diagram of a state machine"),
     ),
 )
 @click.argument("name")
+@click.option(
+    "--format",
+    "drawn",
+    type=click.Choice(("facts", "text", "mermaid")),
+    default="facts",
+    show_default=True,
+    help="A state machine as text, or as a Mermaid diagram.",
+)
 @target
-def show(name: str, to: Target) -> int:
+def show(name: str, to: Target, *, drawn: str) -> int:
     """Show the workflow NAME; a definition's hash is taken as well."""
     from protocols.errors import NotFoundError  # noqa: PLC0415 - not for --help
     from runtime.cli.session import ask  # noqa: PLC0415
@@ -167,9 +180,28 @@ def show(name: str, to: Target) -> int:
         write_json(view)
     elif to.form == "jsonl":
         write_line(view)
+    elif drawn != "facts":
+        write_text(_drawn(view, drawn))
     else:
         write_facts(_facts(view))
     return OK
+
+
+def _drawn(view: api.WorkflowView, drawn: str) -> str:
+    """Return a state machine as text or as a diagram. Raises ConfigurationError for others."""
+    import msgspec  # noqa: PLC0415 - not for --help
+
+    from protocols.errors import ConfigurationError  # noqa: PLC0415
+    from protocols.machine import Machine  # noqa: PLC0415
+    from protocols.machine_text import as_mermaid, as_text  # noqa: PLC0415
+
+    if view.machine is None:
+        raise ConfigurationError(
+            f"workflow {view.name} is code, no state machine",
+            hint=f"movant workflow show {view.name}",
+        )
+    machine = msgspec.convert(view.machine, Machine)
+    return (as_mermaid(machine) if drawn == "mermaid" else as_text(machine)).rstrip("\n")
 
 
 _HASH_CHARS = 32
@@ -195,8 +227,9 @@ def _facts(view: Any) -> list[tuple[str, str]]:
 def _text(problem: Problem) -> str:
     """Return a finding as compilers write it, and below it what to do."""
     where = f"{_short(problem.file)}:{problem.line}:{problem.column}"
+    excerpt = f"\n{problem.excerpt}" if problem.excerpt else ""
     hint = f"\n    {problem.hint}" if problem.hint else ""
-    return f"{where}: {problem.severity}: {problem.message}{hint}"
+    return f"{where}: {problem.severity}: {problem.message}{excerpt}{hint}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from protocols import api
+from protocols import api, directives, error_kinds
 from runtime.cli import failures
 from runtime.server import accounts
 from tests import hazards as known
@@ -110,6 +110,30 @@ def hazards() -> str:
     )
 
 
+def kinds() -> str:
+    """Return the error kinds with the statuses and words that mean them, and what they lead to."""
+    statuses: dict[str, list[str]] = {kind: [] for kind in error_kinds.KINDS}
+    for code in range(400, 600):
+        if code in error_kinds.NAMED_STATUSES or code in {404, 409, 500}:
+            statuses[error_kinds.kind_of_status(code)].append(str(code))
+    words = {
+        kind: [alias for alias, of in error_kinds.ALIASES.items() if of == kind]
+        for kind in error_kinds.KINDS
+    }
+    return table(
+        ("kind", "also called", "statuses", "by default"),
+        [
+            (
+                f"`{kind}`",
+                _quoted(words[kind]) or "-",
+                " ".join(statuses[kind]) or "-",
+                f"`{directives.BY_KIND[kind].do}`",
+            )
+            for kind in error_kinds.KINDS
+        ],
+    )
+
+
 TABLES: Final[dict[str, Callable[[], str]]] = {
     "verbs": verbs,
     "errors": errors,
@@ -118,6 +142,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "may": may,
     "accounts": account_blocks,
     "hazards": hazards,
+    "kinds": kinds,
 }
 
 

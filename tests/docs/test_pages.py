@@ -195,6 +195,16 @@ def test_python_on_the_pages_is_in_the_examples() -> None:
     assert strays == []
 
 
+def test_yaml_on_the_pages_is_in_the_examples() -> None:
+    """Every block is an example file, and tests run those."""
+    examples = [path.read_text() for path in sorted((DOCS / "examples").glob("*.yaml"))]
+
+    shown = list(_blocks("yaml"))
+
+    assert shown
+    assert [page for page, text in shown if text not in examples] == []
+
+
 def test_limits_on_the_page_are_those_of_the_code() -> None:
     """A number in the table of limits is the constant that enforces it."""
     rows = _rows("protocol.md", "Limits")

@@ -119,6 +119,10 @@ class Mailbox:
         """Let a timer fire now."""
         return self.fold(Fired(**self._stamp(), name=step_token(path)))
 
+    def fold_fired(self, token: str) -> list[AnyEffect]:
+        """Let the timer of a token fire now."""
+        return self.fold(Fired(**self._stamp(), name=token))
+
     def signal(
         self, name: str, value: Any = None, *, message_id: str = "", body: bytes | None = None
     ) -> list[AnyEffect]:

@@ -1,0 +1,199 @@
+"""directed: a step of a workflow in Python, with a directive for every error kind.
+
+    paid = await directed(
+        ctx, "bank", "pay", order,
+        on_error={"network": Directive(do="retry", then=Directive(do="fallback", ...))},
+    )
+
+What a failure leads to is said beside the step, in the words that state machines have. It is made
+of the kernel's public operations, so whatever it does stands in the mailbox like all the rest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from actors.motion_rules import Decision, read_decision
+from protocols.directives import Directive, Do, choose, retries_of
+from protocols.error_kinds import KINDS, classify, is_unknown_outcome
+from protocols.errors import ConfigurationError, StepFailedError
+from protocols.failure import NO_RESPONDERS, Failure
+from protocols.policy import StepOptions
+
+if TYPE_CHECKING:
+    from actors.kernel.context import Context
+
+OF_MACHINES: Final = frozenset({"return_to_previous", "compensate"})
+"""Directives that a step alone cannot follow."""
+RESUME: Final = "resume."
+"""A halted step goes on by a signal that begins with this; the event ``incident`` names it."""
+_SIGNAL_CHARS_MAX: Final = 120
+
+
+class Directed(msgspec.Struct, frozen=True):
+    """What came of a step: its value, who gave it, and a warning when it went on without."""
+
+    value: Any
+    service: str
+    warning: Failure | None = None
+
+
+async def directed(
+    ctx: Context,
+    service: str,
+    operation: str,
+    input: Any = None,  # noqa: A002 - as authors say
+    *,
+    on_error: Mapping[str, Directive | Do],
+    options: StepOptions | None = None,
+) -> Directed:
+    """Ask a service and follow the directive of whatever kind of failure comes.
+
+    Kinds without a directive have the one of ``protocols.directives.BY_KIND``, and halt where
+    that belongs to state machines. A halted step publishes the event ``incident`` and waits for
+    its signal: ``retry``, ``halt`` (the step fails), or ``{"result": …}`` in place of the value.
+    Raises StepFailedError when it is told so, and ConfigurationError for what is no step's.
+    """
+    table = {
+        kind: Directive(do=each) if isinstance(each, str) else each
+        for kind, each in on_error.items()
+    }
+    for each in table.values():
+        _check(each)
+    retries = retries_of((*KINDS, *(kind for kind in table if kind not in KINDS)), table)
+    chosen = msgspec.structs.replace(
+        options or StepOptions(),
+        retries=retries,
+        absent="fail" if NO_RESPONDERS in table else "wait",
+    )
+    return await _Step(ctx, operation, input, table, chosen).run(service)
+
+
+class _Step:
+    def __init__(
+        self,
+        ctx: Context,
+        operation: str,
+        value: Any,
+        table: Mapping[str, Directive],
+        options: StepOptions,
+    ) -> None:
+        self.ctx = ctx
+        self.operation = operation
+        self.value = value
+        self.table = table
+        self.options = options
+        self.path = ""
+
+    async def run(self, service: str) -> Directed:
+        found: Directed | Failure | None = await self._ask(service)
+        first = self.path
+        while not isinstance(found, Directed):
+            found = (
+                await self._follow(service, found) if found else await self._ask(service, first)
+            )
+        return found
+
+    async def _ask(self, service: str, of: str = "") -> Directed | Failure:
+        ctx = self.ctx
+        if of:
+            step = ctx.again(of, service, self.operation, self.value, options=self.options)
+        else:
+            step = ctx.call(service, self.operation, self.value, options=self.options)
+        try:
+            return Directed(await step, service)
+        except StepFailedError as error:
+            return error.failure
+        finally:
+            self.path = step.path
+
+    async def _follow(self, service: str, failure: Failure) -> Directed | None:
+        """Follow the directives of a failure; None to ask the service again."""
+        directive = choose(failure, self.table)
+        if directive.do in OF_MACHINES:  # a default that a step cannot follow
+            directive = directive.after
+        while True:
+            facts = {"directive": directive.do, "service": service, "error": _told(failure)}
+            self.ctx.emit("directive", {"step": self.path, **facts})
+            match directive.do:
+                case "fallback":
+                    found = await self._fall_back(directive, failure)
+                    if found is not None:
+                        return found
+                case "continue":
+                    self.ctx.emit("warning", {"step": self.path, "error": _told(failure)})
+                    return Directed(None, service, failure)
+                case "review" if directive.by:
+                    decision = await self._review(directive, failure)
+                    if decision is not None and decision.do != "halt":
+                        return _decided(decision)
+                case "halt_and_alert":
+                    return await self._halt(failure)
+                case _:
+                    pass  # a retry has used its attempts up
+            directive = directive.after
+
+    async def _fall_back(self, directive: Directive, failure: Failure) -> Directed | None:
+        for service in directive.services:
+            if is_unknown_outcome(failure) and directive.unknown == "halt":
+                return None
+            found = await self._ask(service)
+            if isinstance(found, Directed):
+                return found
+            failure = found
+        return None
+
+    async def _review(self, directive: Directive, failure: Failure) -> Decision | None:
+        request = {"step": self.path, "input": self.value, "error": _told(failure)}
+        try:
+            said = await self.ctx.call(directive.by, directive.operation, request)
+        except StepFailedError:
+            return None
+        found = read_decision(said, "reviewed")
+        return found if isinstance(found, Decision) else None
+
+    async def _halt(self, failure: Failure) -> Directed | None:
+        signal = signal_of(self.path)
+        while True:
+            facts = {"step": self.path, "signal": signal, "error": _told(failure)}
+            self.ctx.emit("incident", {"reason": "halted", **facts})
+            decision = read_decision(await self.ctx.signal(signal), "resumed")
+            if isinstance(decision, Decision):
+                if decision.do == "halt":
+                    raise StepFailedError(self.path, failure)
+                return _decided(decision)
+
+
+def signal_of(path: str) -> str:
+    """Return the name of the signal that resumes the step at a path."""
+    return RESUME + re.sub(r"[^A-Za-z0-9_.-]", "-", path.strip("/"))[-_SIGNAL_CHARS_MAX:]
+
+
+def _decided(decision: Decision) -> Directed | None:
+    """Return the value that a decision gives, or None to ask again."""
+    return None if decision.result is None else Directed(decision.result, decision.who)
+
+
+def _check(directive: Directive) -> None:
+    """Refuse what only a state machine can follow."""
+    each: Directive | None = directive
+    while each is not None:
+        if each.do in OF_MACHINES or each.to:
+            raise ConfigurationError(
+                f"{each.do} {each.to}".rstrip() + " is nothing that a step can do",
+                hint="catch the error and do it in the workflow's code, or write a state machine",
+            )
+        if each.do == "review" and not each.by:
+            raise ConfigurationError(
+                "a review of a step names who decides",
+                hint="write Directive(do='review', by='a-service')",
+            )
+        each = each.then if isinstance(each.then, Directive) else None
+
+
+def _told(failure: Failure) -> dict[str, Any]:
+    return {"kind": failure.kind, "class": classify(failure), "message": failure.message}

@@ -1,0 +1,184 @@
+"""What a motion remembers, shows and tells: its place, its outputs, its history, its events."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from actors.motion_asking import Asking
+from actors.motion_rules import Answer, Move, Refusal
+from protocols import codec
+from protocols.directives import Directive
+from protocols.error_kinds import classify, is_unknown_outcome
+from protocols.failure import Failure
+from protocols.machine import Machine
+from protocols.witness import Operator
+
+if TYPE_CHECKING:
+    from actors.kernel.context import Context
+
+REFUSED: Final = "transition_refused"
+STALE: Final = "stale"
+DIRECTIVE: Final = "directive"
+WARNING: Final = "warning"
+INCIDENT: Final = "incident"
+"""Events of a motion, beside those of every workflow."""
+
+WARNINGS_MAX: Final = 20
+DATA_BYTES_MAX: Final = 192 * 1024
+"""Outputs of all states together: they go to each owner, and into the result."""
+DETAILS_BYTES_MAX: Final = 16 * 1024
+"""Of a failure, where it is told again; the history has it whole."""
+
+
+class Record:
+    """Where one motion is, and what came out of its states."""
+
+    def __init__(self, ctx: Context, machine: Machine, given: Any) -> None:
+        self.ctx = ctx
+        self.machine = machine
+        self.input = given
+        self.asking = Asking(ctx, machine)
+        self.state = ""
+        self.cause = ""
+        """What led into the state: for its owner."""
+        self.entries: dict[str, int] = {}
+        self.data: dict[str, Any] = {}
+        self.sizes: dict[str, int] = {}
+        self.came_from: dict[str, str] = {}
+        """The state whose work led to each; going back and signals do not count as work."""
+        self.transitions = 0
+        self.history: list[dict[str, Any]] = []
+        self.warnings: list[dict[str, Any]] = []
+        self.times: dict[tuple[str, str], int] = {}
+        """How often a directive was followed in a state since its work was last done."""
+        self.error: dict[str, Any] | None = None
+        """The failure that led here, for the owner."""
+
+    def _keep(self, move: Move) -> None:
+        """Keep the output of the state that is left."""
+        if move.answer is not None and self.state:
+            self.data[self.state] = move.answer.output
+            self.sizes[self.state] = move.answer.size
+
+    def _too_large(self, answer: Answer) -> str:
+        """Return why an output cannot be kept beside the others; empty when it can."""
+        others = (size for state, size in self.sizes.items() if state != self.state)
+        total = answer.size + sum(others)
+        if total <= DATA_BYTES_MAX:
+            return ""
+        return f"the outputs of all states take {total} bytes, the limit is {DATA_BYTES_MAX}"
+
+    def _remember(self, kept: list[dict[str, Any]], fact: dict[str, Any], most: int) -> None:
+        """Keep the latest facts, with the time of each."""
+        kept.append({**fact, "at": self._at()})
+        del kept[: max(0, len(kept) - most)]
+
+    def _facts(self, move: Move) -> dict[str, Any]:
+        """Return what a witness needs: from where to where, why, through whom, with what."""
+        answer = move.answer
+        states = self.machine.states
+        return {
+            "motion_id": self.ctx.id,
+            "number": self.transitions + 1,
+            "from": self.state,
+            "to": move.to,
+            "cause": move.cause,
+            "owner": answer.owner if answer and move.cause == "completed" else self._owner(),
+            "next_owner": states[move.to].owner,
+            "entry": self.entries.get(move.to, 0) + 1,
+            "step": answer.step if answer is not None else "",
+            "input": self.asking.digest if answer is not None else "",
+            "output": "" if answer is None else answer.digest,
+            "work_done": answer is not None and move.cause == "submitted",
+            "error": None if move.failure is None else self._told(move.failure),
+            "signal": move.signal,
+            "by": move.by,
+            "why": move.why,
+        }
+
+    # What is shown and told
+
+    def _state(self, facts: dict[str, Any]) -> None:
+        """Publish a transition that takes effect: the one place where it is told."""
+        by_hand = facts["cause"] == "signal" and facts["by"]
+        self.ctx.transition(
+            facts,
+            detail=f"{facts['from']} -> {facts['to']}",
+            actor=facts["owner"] or "",
+            by=Operator(who=facts["by"], why=facts["why"]) if by_hand else None,
+            input=facts["input"],
+            output=facts["output"],
+        )
+
+    def _refuse(self, refusal: Refusal) -> None:
+        self.ctx.emit(
+            REFUSED,
+            {
+                "motion_id": self.ctx.id,
+                "from": self.state,
+                "to": refusal.to,
+                "cause": refusal.cause,
+                "owner": self._owner(),
+                "reason": refusal.reason,
+                "signal": refusal.signal,
+                "by": refusal.by,
+                "why": refusal.why,
+            },
+        )
+
+    def _owner(self) -> str:
+        return self.machine.states[self.state].owner if self.state else ""
+
+    def _place(self) -> dict[str, Any]:
+        return {
+            "motion_id": self.ctx.id,
+            "state": self.state,
+            "entry": self.entries.get(self.state, 0),
+        }
+
+    def _request(self) -> dict[str, Any]:
+        return {
+            **self._place(),
+            "cause": self.cause,
+            "input": self.input,
+            "data": self.data,
+            "error": self.error,
+        }
+
+    def _names(self) -> dict[str, Any]:
+        return {
+            "input": self.input,
+            "data": self.data,
+            "entry": self.entries.get(self.state, 0),
+        }
+
+    def _told(self, failure: Failure) -> dict[str, Any]:
+        return {
+            "state": self.state,
+            "kind": failure.kind,
+            "class": classify(failure),
+            "message": failure.message,
+            "details": _small(failure.details),
+            "unknown": is_unknown_outcome(failure),
+        }
+
+    def _once_more(self, directive: Directive) -> bool:
+        """Count a directive that could go on for ever; tell whether it may be followed."""
+        key = (self.state, directive.do)
+        self.times[key] = self.times.get(key, 0) + 1
+        return self.times[key] <= directive.times
+
+    def _show(self, **facts: Any) -> None:
+        self.ctx.set_state(**facts)
+
+    def _at(self) -> str:
+        return self.ctx.now().isoformat()
+
+    def _in(self, seconds: float) -> str | None:
+        return (self.ctx.now() + timedelta(seconds=seconds)).isoformat() if seconds else None
+
+
+def _small(details: Any) -> Any:
+    """Return details that an event and a request can repeat; null for what is too large."""
+    return details if len(codec.encode(details)) <= DETAILS_BYTES_MAX else None

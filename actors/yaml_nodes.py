@@ -1,0 +1,170 @@
+"""YAML as a tree of nodes that know their places: what people write, read without surprises.
+
+A part of YAML 1.2: mappings, lists, text, numbers, true, false, null. What could hide something
+is refused, with line and column: keys that stand twice, anchors and aliases, tags, a second
+document. ``no``, ``on``, ``012`` and ``1_000`` are text, whatever older readers made of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from math import isfinite
+from typing import Any, Final
+
+import yaml
+
+BYTES_MAX: Final = 256 * 1024
+NODES_MAX: Final = 50_000
+DEPTH_MAX: Final = 40
+"""Far above any definition; below what a recursive reader can take."""
+
+_LOADER: Final = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+_INTEGER: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})\Z")
+_FLOAT: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,3})?\Z")
+_WORDS: Final[dict[str, Any]] = {
+    word: value
+    for name, value in (("null", None), ("true", True), ("false", False))
+    for word in (name, name.capitalize(), name.upper())
+} | {"": None, "~": None}
+
+
+class YamlProblem(Exception):
+    """What is wrong with a text, and where. ``line`` and ``column`` begin at 1."""
+
+    def __init__(self, message: str, line: int, column: int, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.line = line
+        self.column = column
+        self.hint = hint
+
+
+class Node:
+    """A value with its place. One of ``entries`` (key node and value node) and ``items``."""
+
+    __slots__ = ("column", "entries", "items", "line", "value", "width")
+
+    def __init__(self, value: Any, line: int, column: int, width: int = 1) -> None:
+        self.value = value
+        """Of a scalar; of a key: its text."""
+        self.line = line
+        self.column = column
+        self.width = width
+        self.entries: dict[str, tuple[Node, Node]] | None = None
+        self.items: list[Node] | None = None
+
+    @property
+    def kind(self) -> str:
+        """What it is, in words."""
+        if self.entries is not None:
+            return "a mapping"
+        if self.items is not None:
+            return "a list"
+        names = {bool: "true or false", int: "a number", float: "a number", str: "a text"}
+        return names.get(type(self.value), "nothing")
+
+
+def read(text: bytes) -> Node:
+    """Return the top node of a document. Raises YamlProblem."""
+    if len(text) > BYTES_MAX:
+        raise YamlProblem(f"a file of {len(text)} bytes; the limit is {BYTES_MAX}", 1, 1)
+    try:
+        plain = text.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = text.count(b"\n", 0, error.start) + 1
+        raise YamlProblem("not readable as UTF-8", line, 1, "save the file as UTF-8") from error
+    try:
+        return _Composer(yaml.parse(plain, Loader=_LOADER)).document()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        said = error.problem or str(error)
+        begin = "".join(plain.split("\n")[line - 1 : line])[: column + 1]
+        hint = "indent with spaces, not with tabs" if "\t" in begin else ""
+        raise YamlProblem(f"no valid YAML: {said}", line, column, hint) from error
+    except yaml.YAMLError as error:  # a character that YAML does not allow; it has no mark
+        position = getattr(error, "position", 0)
+        before = plain[:position] if isinstance(position, int) else ""
+        line = before.count("\n") + 1
+        raise YamlProblem(f"no valid YAML: {getattr(error, 'reason', error)}", line, 1) from error
+
+
+class _Composer:
+    """Makes nodes of the parser's events; bounded in depth and number."""
+
+    def __init__(self, events: Iterator[Any]) -> None:
+        self._events = events
+        self._nodes = 0
+
+    def document(self) -> Node:
+        found: Node | None = None
+        for event in self._events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                if found is not None:
+                    raise _at(event, "a second document", "one file holds one definition")
+                found = self._node(next(self._events), 0)
+        if found is None:
+            raise YamlProblem("the file is empty", 1, 1)
+        return found
+
+    def _node(self, event: Any, depth: int) -> Node:
+        self._check(event, depth)
+        mark: Any = event.start_mark
+        if isinstance(event, yaml.ScalarEvent):
+            plain = event.style in {None, ""}
+            value = _resolved(event.value) if plain else event.value
+            end: Any = event.end_mark
+            width = end.column - mark.column if end.line == mark.line else 1
+            return Node(value, mark.line + 1, mark.column + 1, max(1, width))
+        node = Node(None, mark.line + 1, mark.column + 1)
+        if isinstance(event, yaml.SequenceStartEvent):
+            node.items = []
+            while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+                node.items.append(self._node(event, depth + 1))
+            return node
+        node.entries = {}
+        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+            self._entry(node.entries, event, depth)
+        return node
+
+    def _entry(self, entries: dict[str, tuple[Node, Node]], event: Any, depth: int) -> None:
+        self._check(event, depth)
+        if not isinstance(event, yaml.ScalarEvent):
+            raise _at(event, "a key is a mapping or a list", "write keys as plain words")
+        mark: Any = event.start_mark
+        key = Node(event.value, mark.line + 1, mark.column + 1, max(1, len(event.value)))
+        before = entries.get(event.value)
+        if before is not None:
+            raise _at(
+                event,
+                f"the key {event.value[:60]!r} stands twice",
+                f"it is in line {before[0].line} already: take one of the two away",
+            )
+        entries[event.value] = (key, self._node(next(self._events), depth + 1))
+
+    def _check(self, event: Any, depth: int) -> None:
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise _at(event, "anchors and aliases are not read", "write the value out")
+        if getattr(event, "tag", None) not in {None, "!"}:
+            raise _at(event, f"tags are not read: {event.tag[:60]}", "take the tag away")
+        if depth > DEPTH_MAX:
+            raise _at(event, f"more than {DEPTH_MAX} levels deep")
+        self._nodes += 1
+        if self._nodes > NODES_MAX:
+            raise _at(event, f"more than {NODES_MAX} values")
+
+
+def _at(event: Any, message: str, hint: str = "") -> YamlProblem:
+    mark = event.start_mark
+    return YamlProblem(message, mark.line + 1, mark.column + 1, hint)
+
+
+def _resolved(text: str) -> Any:
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INTEGER.match(text):
+        return int(text)
+    if _FLOAT.match(text) and isfinite(float(text)):
+        return float(text)
+    return text

@@ -1,0 +1,204 @@
+"""Machines: a motion's states, who works in each, and where it may go from there. Data only.
+
+    Machine(
+        name="permits",
+        initial="FILED",
+        states={
+            "FILED": State(owner="clerk", operation="check", next="REVIEWED"),
+            "REVIEWED": State(
+                owner="council",
+                timeout="7d",
+                next=[Next(to="GRANTED", when="result.ayes > result.noes"), "DENIED"],
+                on_error={"timeout": "halt_and_alert"},
+            ),
+            "GRANTED": State(terminal=True),
+            "DENIED": State(terminal=True),
+        },
+    )
+
+In a YAML file the same fields have the same names. Nothing here is code: a machine is
+compared, hashed, stored and drawn as it is. Whether it makes sense as a whole is told by
+``protocols.machine_check``; who runs it is ``actors.motion``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from protocols.directives import Directive, Do, Table
+from protocols.durations import seconds
+from protocols.policy import Retry
+
+STATE_TIMEOUT_S: Final = 86_400.0
+"""Where neither state nor machine says how long: a day, so that nothing waits unseen for ever."""
+HISTORY_MAX: Final = 20
+"""Transitions that a motion shows; all of them are events."""
+OWN_SIGNALS: Final = "motion."
+"""Signals of the interpreter begin with this: a machine declares none of them."""
+RESUME: Final = "motion.resume"
+"""An operator lets a halted motion go on."""
+REVIEW: Final = "motion.review"
+"""A person decides where a directive asked for a review."""
+TRANSITION: Final = "motion.transition"
+"""Somebody asks for a transition. It is one of the state's signals, or it is refused."""
+
+Ended = Literal["completed", "failed"]
+
+
+class _Part(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """Base of the parts of a machine."""
+
+
+class Next(_Part, frozen=True, kw_only=True):
+    """A state that may follow, and the condition under which (see ``protocols.conditions``)."""
+
+    to: str
+    when: str = ""
+
+
+class Hook(_Part, frozen=True, kw_only=True):
+    """A step at a boundary of a state. When it fails, the motion halts, or it is not critical.
+
+    It is tried as ``policy`` says; ``timeout`` bounds one attempt, in seconds or as text.
+    """
+
+    service: str
+    operation: str
+    critical: bool = True
+    policy: Retry = Retry()
+    timeout: float | str = 60.0
+
+    def __post_init__(self) -> None:
+        """Read the timeout."""
+        _positive(self, "timeout")
+
+
+class State(_Part, frozen=True, kw_only=True):
+    """One state: an owner works in it, or it is parked until a signal comes, or it is the end.
+
+    ``owner`` is a service, asked for ``operation`` (the state's name in small letters when
+    empty). ``next`` lists the states that may follow, in the order in which their conditions
+    are tried; a single name may stand alone. ``timeout`` is how long the owner has, in seconds
+    or as text such as ``7d``. ``on_error`` maps an error kind to a directive. ``signals`` maps
+    the name of a signal to the state that it leads to. ``terminal`` ends the motion: as
+    ``completed`` (true) or ``failed``; an owner of a terminal state works before the end.
+    """
+
+    owner: str = ""
+    operation: str = ""
+    next: str | tuple[str | Next, ...] = ()
+    timeout: float | str | None = None
+    idempotent: bool = True
+    on_error: dict[str, Directive | Do] = {}
+    signals: dict[str, str | Next] = {}
+    on_entry: tuple[Hook, ...] = ()
+    on_exit: tuple[Hook, ...] = ()
+    terminal: bool | Ended = False
+    parked: bool = False
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        """Bring short forms to the long ones."""
+        given = (self.next,) if isinstance(self.next, str) else self.next
+        _set(self, "next", tuple(_next(each) for each in given))
+        _set(self, "signals", {name: _next(each) for name, each in self.signals.items()})
+        _set(self, "on_error", _directives(self.on_error))
+        _set(self, "terminal", "completed" if self.terminal is True else self.terminal)
+        if self.timeout is not None:
+            _positive(self, "timeout")
+
+    @property
+    def nexts(self) -> tuple[Next, ...]:
+        """The states that may follow."""
+        return tuple(each for each in self.next if isinstance(each, Next))
+
+    @property
+    def signalled(self) -> dict[str, Next]:
+        """Where each signal leads."""
+        return {name: each for name, each in self.signals.items() if isinstance(each, Next)}
+
+    @property
+    def directives(self) -> Table:
+        """The directives by error kind."""
+        return {kind: each for kind, each in self.on_error.items() if isinstance(each, Directive)}
+
+    @property
+    def ends(self) -> Ended | None:
+        """How a motion ends here; None: it does not."""
+        return self.terminal if isinstance(self.terminal, str) else None
+
+
+class Machine(_Part, frozen=True, kw_only=True):
+    """A state machine. ``reviewer`` is the service that reviews where a directive names none.
+
+    ``on_error`` holds for states that say nothing else; ``kinds`` are error kinds of its
+    services' own, beside those of ``protocols.error_kinds``. ``on_transition`` are steps before
+    each transition takes effect, its witnesses: without them it does not. ``begin`` lists other
+    states in which a motion may begin: its input names one as ``state``, and may say that its
+    work is done already (``work_done: true``, ``output``). ``history`` is how many transitions a
+    motion shows. Raises ValueError for what has the wrong form; whether the
+    parts fit each other is for ``protocols.machine_check``.
+    """
+
+    name: str
+    initial: str
+    states: dict[str, State]
+    description: str = ""
+    timeout: float | str = STATE_TIMEOUT_S
+    begin: tuple[str, ...] = ()
+    reviewer: str = ""
+    kinds: tuple[str, ...] = ()
+    on_error: dict[str, Directive | Do] = {}
+    on_transition: tuple[Hook, ...] = ()
+    history: Annotated[int, msgspec.Meta(ge=0, le=200)] = HISTORY_MAX
+
+    def __post_init__(self) -> None:
+        """Bring short forms to the long ones."""
+        _positive(self, "timeout")
+        _set(self, "on_error", _directives(self.on_error))
+
+    @property
+    def directives(self) -> Table:
+        """The directives by error kind."""
+        return {kind: each for kind, each in self.on_error.items() if isinstance(each, Directive)}
+
+    @property
+    def signal_names(self) -> tuple[str, ...]:
+        """Every signal that some state takes, sorted."""
+        return tuple(sorted({name for each in self.states.values() for name in each.signals}))
+
+    def timeout_s(self, state: str) -> float:
+        """Return how long a state's owner has, in seconds; 0 for a state that just waits."""
+        told = self.states[state].timeout
+        if told is None:
+            return 0.0 if self.states[state].parked else float(self.timeout)
+        return float(told)
+
+    def operation(self, state: str) -> str:
+        """Return what the owner of a state is asked for."""
+        return self.states[state].operation or state.lower().replace("_", "-")
+
+
+def _next(given: str | Next) -> Next:
+    return Next(to=given) if isinstance(given, str) else given
+
+
+def _directives(given: dict[str, Directive | Do]) -> dict[str, Directive]:
+    return {
+        kind: Directive(do=each) if isinstance(each, str) else each for kind, each in given.items()
+    }
+
+
+def _positive(part: Hook | State | Machine, field: str) -> None:
+    value = seconds(getattr(part, field), field)
+    if not value:
+        raise ValueError(f"{field} is 0: nobody could answer in time")
+    _set(part, field, value)
+
+
+def _set(part: msgspec.Struct, field: str, value: object) -> None:
+    msgspec.structs.force_setattr(part, field, value)

@@ -1,0 +1,1 @@
+"""Motions: machines, their interpreter, their files."""
