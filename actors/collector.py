@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from math import inf
 from typing import Final
 
 import msgspec
@@ -33,6 +32,7 @@ from actors.forgetting import Sweeps
 from actors.generations import newest_generation
 from actors.inbound import parse
 from actors.letters import DeadLetter, Delivery, Letter
+from actors.packs import Copy
 from actors.partitions import Partition
 from actors.purging import Purging, State
 from actors.scan import Chunk, Scan
@@ -122,7 +122,7 @@ class Collector:
         self._looked_at = 0.0
         self._first = 0
         self._imported = 0
-        self._due_since = inf
+        self._due_since = float("inf")
         self._held_by = ""
         self._passes = self._scanned = self._packed = self._bundled = 0
         self._dropped = self._orphaned = self._purged = 0
@@ -172,8 +172,8 @@ class Collector:
         self._kept = await self._territory.kept()
         waiting = _above(state, owned)
         if collection.pressure(state.messages, self._kept, settings) <= 1:
-            self._due_since = inf
-        elif self._due_since == inf:
+            self._due_since = float("inf")
+        elif self._due_since == float("inf"):
             self._due_since = self._clock.monotonic()
         if collection.pressure(waiting, self._kept, settings) > 1:
             await self.collect()
@@ -198,7 +198,7 @@ class Collector:
     def _risen(self, state: State) -> None:
         """Note that nothing is left below the first sequence."""
         self._first = state.first_seq
-        self._due_since = inf
+        self._due_since = float("inf")
         self._territory.purged(state.first_seq)
         self._sweeps.note(state, self._clock.now_ns())
 
@@ -304,7 +304,7 @@ class Collector:
         """
         territory = self._territory
         through = chunk.end - 1
-        bundles: dict[int, dict[str, list[packs.Copy]]] = defaultdict(dict)
+        bundles: dict[int, dict[str, list[Copy]]] = defaultdict(dict)
         copying = Writing(self._packs)
         copied: Counter[int] = Counter()
         for number, (key, raw) in enumerate(chunk.raw.items(), 1):
@@ -338,7 +338,7 @@ class Collector:
         self,
         chunk: Chunk,
         ours: Mapping[int, Partition],
-        bundles: Mapping[int, dict[str, list[packs.Copy]]],
+        bundles: Mapping[int, dict[str, list[Copy]]],
     ) -> None:
         """Write bundles, and return when they are stored."""
         archiving = Writing(self._bundles)
@@ -352,30 +352,26 @@ class Collector:
         for number, histories in bundles.items():
             self._fates.stored(chunk, number, histories)
 
-    def _history(
-        self, partition: Partition, instance: str, raw: Sequence[Delivery]
-    ) -> list[packs.Copy]:
+    def _history(self, partition: Partition, instance: str, raw: Sequence[Delivery]) -> list[Copy]:
         """Return what a fold needs of an instance's messages and of the packs among them."""
         box = packs.expand(raw)
         for each in box.unreadable:
             log.error("pack.unreadable", run=instance, seq=each.seq)
 
-        def is_void(copy: packs.Copy) -> bool:
+        def is_void(copy: Copy) -> bool:
             parsed = parse(packs.delivery_of(copy, partition.number, instance), self._keys)
             return type(parsed) is Letter and partition.is_void(parsed.mail)
 
         return collection.retained([packs.copy_of(each) for each in box.messages], is_void)
 
-    def _start_of(
-        self, partition: int, instance: str, history: Sequence[packs.Copy]
-    ) -> Start | None:
+    def _start_of(self, partition: int, instance: str, history: Sequence[Copy]) -> Start | None:
         starts = (each for each in history if each.rest.startswith("start."))
         deliveries = [packs.delivery_of(each, partition, instance) for each in starts]
         return first_start(deliveries, self._keys)
 
     def _since(
-        self, partition: int, instance: str, history: list[packs.Copy], start: Start | None
-    ) -> list[packs.Copy]:
+        self, partition: int, instance: str, history: list[Copy], start: Start | None
+    ) -> list[Copy]:
         """Return what the newest generation needs: its snapshot stands for all below.
 
         The start stays: by it a repeat is told from another run's start.
@@ -392,7 +388,7 @@ class Collector:
         return [each for each in history if each.seq > newest.through or each.seq == first]
 
     async def _orphan(
-        self, partition: Partition, instance: str, history: Sequence[packs.Copy], orphans: set[str]
+        self, partition: Partition, instance: str, history: Sequence[Copy], orphans: set[str]
     ) -> bool:
         """Send messages that never got a start to the dead letters, when they are old."""
         if not history:
