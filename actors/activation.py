@@ -26,7 +26,8 @@ from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
 from actors.fold_guard import FoldGuard
 from actors.generations import Reading, begun, definition_of, read_generation, reading, sifted
-from actors.inbound import Delivery, Letter, parse
+from actors.inbound import parse
+from actors.letters import Delivery, Letter
 from actors.partitions import Partition, Partitions
 from actors.tombstones import Tombstones
 from actors.workflow import WorkflowActor

@@ -17,7 +17,7 @@ import structlog
 import trio
 
 from actors.direct_reader import DirectReader
-from actors.inbound import Delivery
+from actors.letters import Delivery
 from actors.packs import delivery_of, open_bundle
 from protocols.archive import ArchiveRecord
 from protocols.errors import UnavailableError, UnknownOutcomeError

@@ -15,7 +15,8 @@ from typing import Final
 
 import msgspec
 
-from actors.inbound import WAKE, Delivery
+from actors.inbound import WAKE
+from actors.letters import Delivery
 from actors.packs import Copy
 
 CLOCK_MARGIN_NS: Final = 2_000_000_000

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from math import inf
 from typing import Final
 
 import msgspec
@@ -31,7 +30,8 @@ from actors.direct_reader import CONTINUED, DirectReader
 from actors.fates import Fates, Key
 from actors.forgetting import Sweeps
 from actors.generations import newest_generation
-from actors.inbound import DeadLetter, Delivery, Letter, parse
+from actors.inbound import parse
+from actors.letters import DeadLetter, Delivery, Letter
 from actors.packs import Copy
 from actors.partitions import Partition
 from actors.purging import Purging, State
@@ -122,7 +122,7 @@ class Collector:
         self._looked_at = 0.0
         self._first = 0
         self._imported = 0
-        self._due_since = inf
+        self._due_since = float("inf")
         self._held_by = ""
         self._passes = self._scanned = self._packed = self._bundled = 0
         self._dropped = self._orphaned = self._purged = 0
@@ -172,8 +172,8 @@ class Collector:
         self._kept = await self._territory.kept()
         waiting = _above(state, owned)
         if collection.pressure(state.messages, self._kept, settings) <= 1:
-            self._due_since = inf
-        elif self._due_since == inf:
+            self._due_since = float("inf")
+        elif self._due_since == float("inf"):
             self._due_since = self._clock.monotonic()
         if collection.pressure(waiting, self._kept, settings) > 1:
             await self.collect()
@@ -198,7 +198,7 @@ class Collector:
     def _risen(self, state: State) -> None:
         """Note that nothing is left below the first sequence."""
         self._first = state.first_seq
-        self._due_since = inf
+        self._due_since = float("inf")
         self._territory.purged(state.first_seq)
         self._sweeps.note(state, self._clock.now_ns())
 

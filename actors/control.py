@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from typing import Final
-
-import msgspec
+from urllib.parse import unquote
 
 from protocols import headers as h
 from protocols.codec import decode
-from protocols.compensation import ByHand
 from protocols.mail import Cancel, Migrate, UndoAll
 from protocols.subjects import is_name
+from protocols.witness import Operator
 
 VERBS: Final = ("cancel", "migrate", "undo")
 
@@ -20,16 +19,23 @@ def control(
 ) -> Cancel | Migrate | UndoAll | str:
     """Return the mail of a verb of ``VERBS``, or what is wrong with it.
 
-    Raises BadValueError and msgspec.ValidationError for a payload that is none.
+    Raises BadValueError for a payload that is none.
     """
     told = decode(payload, found.get(h.CONTENT_TYPE, ""))
     text = told if isinstance(told, str) else ""
-    message_id = found.get(h.MESSAGE_ID, "")
+    message_id, by = found.get(h.MESSAGE_ID, ""), operator(found)
     if verb == "undo":
-        undo = msgspec.convert(told, ByHand)
-        return UndoAll(seq=seq, at=at, message_id=message_id, who=undo.who, why=undo.why)
+        return UndoAll(seq=seq, at=at, message_id=message_id, reason=text, by=by)
     if verb == "cancel":
-        return Cancel(seq=seq, at=at, message_id=message_id, reason=text)
+        return Cancel(seq=seq, at=at, message_id=message_id, reason=text, by=by)
     if not is_name(text):
         return "a migration names no definition"
-    return Migrate(seq=seq, at=at, definition=text, message_id=message_id)
+    return Migrate(seq=seq, at=at, definition=text, message_id=message_id, by=by)
+
+
+def operator(found: dict[str, str]) -> Operator | None:
+    """Return who sent a message, as its headers tell; None: they do not."""
+    if h.WHO not in found and h.WHERE not in found and h.WHY not in found:
+        return None
+    who, where, why = (unquote(found.get(name, "")) for name in (h.WHO, h.WHERE, h.WHY))
+    return Operator(who=who, where=where, why=why)

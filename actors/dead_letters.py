@@ -18,7 +18,7 @@ from typing import Final
 import structlog
 
 from actors.answers import header_text
-from actors.inbound import DeadLetter
+from actors.letters import DeadLetter
 from actors.stream_writer import StreamWriter
 from protocols import headers as h
 from protocols.errors import MovantError, OverloadedError

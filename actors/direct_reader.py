@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 import msgspec
 import trio
 
-from actors.inbound import Delivery
+from actors.letters import Delivery
 from actors.packs import is_pack
 from protocols import headers as h
 from protocols.errors import OversizedError, UnavailableError, UnknownOutcomeError

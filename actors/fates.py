@@ -8,7 +8,7 @@ from typing import Final
 from actors import collection, packs
 from actors.collection import Fate
 from actors.direct_reader import DirectReader
-from actors.inbound import Delivery
+from actors.letters import Delivery
 from actors.outbox import is_first
 from actors.scan import Chunk
 from protocols import subjects

@@ -21,7 +21,7 @@ import structlog
 import trio
 
 from actors.direct_reader import DirectReader
-from actors.inbound import Delivery
+from actors.letters import Delivery
 from actors.stream_writer import StreamWriter
 from protocols.errors import MovantError, UnavailableError, UnknownOutcomeError
 from protocols.ports import Outgoing, Transport

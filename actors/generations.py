@@ -15,8 +15,8 @@ import structlog
 import trio
 
 from actors.direct_reader import DirectReader
-from actors.inbound import Delivery
 from actors.kernel.instance import Instance
+from actors.letters import Delivery
 from actors.packs import Mailbox, expand
 from protocols.definition import Workflow
 from protocols.mail import AnyMail, Continued, Migrate, Snapshot
@@ -65,13 +65,13 @@ def newest_generation(mails: Iterable[AnyMail]) -> Continued | None:
         elif (
             type(mail) is Continued
             and (newest is None or mail.generation > newest.generation)
-            and _counts(mail, migrated)
+            and counts(mail, migrated)
         ):
             newest = mail
     return newest
 
 
-def _counts(mail: Continued, migrated: Migrate | None) -> bool:
+def counts(mail: Continued, migrated: Migrate | None) -> bool:
     """Tell whether the code that a record stands behind is that of its snapshot."""
     return (
         migrated is None

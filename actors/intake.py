@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from actors.inbound import DeadLetter, Delivery, Letter, Marker, Pack, parse
+from actors.inbound import parse
+from actors.letters import DeadLetter, Delivery, Letter, Marker, Pack
 from actors.owner import Owner
 from protocols.mail import Reply
 from protocols.tokens import KeyRing

@@ -12,11 +12,11 @@ from protocols.directives import Directive
 from protocols.error_kinds import classify, is_unknown_outcome
 from protocols.failure import Failure
 from protocols.machine import Machine
+from protocols.witness import Operator
 
 if TYPE_CHECKING:
     from actors.kernel.context import Context
 
-TRANSITION: Final = "transition"
 REFUSED: Final = "transition_refused"
 STALE: Final = "stale"
 DIRECTIVE: Final = "directive"
@@ -101,7 +101,15 @@ class Record:
 
     def _state(self, facts: dict[str, Any]) -> None:
         """Publish a transition that takes effect: the one place where it is told."""
-        self.ctx.emit(TRANSITION, facts)
+        by_hand = facts["cause"] == "signal" and facts["by"]
+        self.ctx.transition(
+            facts,
+            detail=f"{facts['from']} -> {facts['to']}",
+            actor=facts["owner"] or "",
+            by=Operator(who=facts["by"], why=facts["why"]) if by_hand else None,
+            input=facts["input"],
+            output=facts["output"],
+        )
 
     def _refuse(self, refusal: Refusal) -> None:
         self.ctx.emit(

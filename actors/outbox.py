@@ -16,6 +16,7 @@ import structlog
 import trio
 
 from actors.inbound import WAKE
+from actors.kernel.instance import Instance
 from actors.spawning import Spawning
 from actors.stream_writer import StreamWriter, Written
 from actors.workflow import WorkflowActor
@@ -38,6 +39,7 @@ from protocols.events import SOURCE_PREFIX, TYPE_PREFIX, TYPE_VERSION, percent_e
 from protocols.failure import Failure
 from protocols.mail import Parent
 from protocols.ports import Outgoing
+from protocols.witness import Statement
 
 FIRED_TTL_S: Final = 86_400
 """A firing is imported by MAIL within a second, and purged when a pass meets it there; this
@@ -66,6 +68,7 @@ class LifecycleData(msgspec.Struct, omit_defaults=True):
     failure: Failure | None = None
     reason: str = ""
     steps: tuple[StepFate, ...] = ()
+    witness: Statement | None = None
 
 
 class Outbox:
@@ -151,10 +154,7 @@ class Outbox:
 
     def _emit(self, actor: WorkflowActor, effect: Emit) -> None:
         instance = actor.instance
-        if effect.event in LIFECYCLE:
-            payload = msgspec.json.encode(lifecycle(actor, effect.event))
-        else:
-            payload = codec.encode(effect.data)
+        payload = event_payload(instance, effect)
         self._events.write(
             self._event(
                 instance.workflow, actor.id, effect.event, effect.id, instance.now, payload
@@ -175,21 +175,7 @@ class Outbox:
         return Outgoing(subjects.event(workflow, instance, kind), payload, lines.encode())
 
     def _finish(self, actor: WorkflowActor, effect: Finish) -> None:
-        instance = actor.instance
-        record = ArchiveRecord(
-            id=actor.id,
-            workflow=instance.workflow,
-            definition=instance.definition,
-            status=effect.status,
-            started_at=instance.started_at,
-            finished_at=instance.finished_at,
-            through=effect.cause,
-            position=self._position(actor.partition),
-            start_id=instance.start.message_id if instance.start else "",
-            result=msgspec.Raw(effect.body or b"null"),
-            failure=effect.failure,
-            steps=effect.steps,
-        )
+        record = record_of(actor.instance, effect, self._position(actor.partition))
         told = self._told(actor, effect)
         number = self._recorded = self._recorded + 1
         self._recording[number] = None
@@ -230,15 +216,46 @@ class Outbox:
         )
 
 
-def lifecycle(actor: WorkflowActor, kind: str) -> LifecycleData:
+def record_of(instance: Instance, effect: Finish, position: int) -> ArchiveRecord:
+    """Return the record of an instance that has ended."""
+    witness = instance.witness
+    return ArchiveRecord(
+        id=instance.id,
+        workflow=instance.workflow,
+        definition=instance.definition,
+        status=effect.status,
+        started_at=instance.started_at,
+        finished_at=instance.finished_at,
+        through=effect.cause,
+        position=position,
+        start_id=instance.start.message_id if instance.start else "",
+        result=msgspec.Raw(effect.body or b"null"),
+        failure=effect.failure,
+        steps=effect.steps,
+        statements=witness.number,
+        head=witness.hash,
+    )
+
+
+def event_payload(instance: Instance, effect: Emit) -> bytes:
+    """Return the payload of an event of an instance, as it stands right behind its fold."""
+    statement = None if effect.statement is None else effect.statement.statement()
+    if effect.event in LIFECYCLE:
+        return msgspec.json.encode(lifecycle(instance, effect.event, statement))
+    if statement is None:
+        return codec.encode(effect.data)
+    return msgspec.json.encode({**effect.data, "witness": statement})
+
+
+def lifecycle(instance: Instance, kind: str, statement: Statement | None = None) -> LifecycleData:
     """Return the payload of a lifecycle event."""
-    instance = actor.instance
     data = LifecycleData(
-        id=actor.id,
+        id=instance.id,
         workflow=instance.workflow,
         status="running" if kind == "started" else kind,
         definition=instance.definition,
         started_at=instance.started_at,
+        witness=statement,
     )
     if kind == "blocked" and instance.blocked is not None:
         data.reason = f"{instance.blocked.reason}: {instance.blocked.message}"
@@ -293,4 +310,12 @@ def _ignore(_: int, error: MovantError | None) -> None:
         log.warning("event.lost", reason=str(error))
 
 
-__all__ = ["Outbox", "first_of", "is_first", "lifecycle", "schedule"]
+__all__ = [
+    "Outbox",
+    "event_payload",
+    "first_of",
+    "is_first",
+    "lifecycle",
+    "record_of",
+    "schedule",
+]

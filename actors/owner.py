@@ -25,9 +25,9 @@ from actors.decisions import Decisions
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
 from actors.fold_guard import FoldGuard
-from actors.inbound import Delivery, Letter
 from actors.kernel.instance import Instance
 from actors.late import Late
+from actors.letters import Delivery, Letter
 from actors.outbox import Outbox, is_first
 from actors.owner_statistics import OwnerStatistics
 from actors.partitions import Partition, Partitions

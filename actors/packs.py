@@ -15,7 +15,6 @@ Pure: bytes in, bytes out.
 from __future__ import annotations
 
 import hashlib
-import re
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +22,9 @@ from typing import Final
 
 import msgspec
 
-from actors.inbound import NUMBER_CHARS_MAX, Delivery
+from actors.leaves import plain_headers
+from actors.letters import Delivery
+from protocols.subjects import is_number
 
 GROUP_BYTES: Final = 512 * 1024
 """Where a pack or a bundle is cut, before compression."""
@@ -36,9 +37,6 @@ LEVEL: Final = 1
 DIGEST_BYTES: Final = 8
 _COPY_BYTES: Final = 40
 """About what the rest of a copy takes beside headers and payload."""
-_SERVER_LINES: Final = b"\r\nNats-Stream: "
-_BATCH_LINES: Final = re.compile(rb"Nats-Batch-(?:Id|Sequence|Commit): [^\r]*\r\n")
-_EMPTY_BLOCK: Final = b"NATS/1.0\r\n\r\n"
 _KIND: Final = 4
 _PACK: Final = "pack"
 _SLICED_TOKENS: Final = 9
@@ -91,18 +89,6 @@ def copy_of(delivery: Delivery) -> Copy:
         plain_headers(delivery.headers),
         delivery.payload,
     )
-
-
-def plain_headers(raw: bytes) -> bytes:
-    """Return a header block as its sender wrote it: without the server's and a batch's lines."""
-    if not raw:
-        return raw
-    cut = raw.rfind(_SERVER_LINES)  # the server's lines stand behind all others
-    if cut >= 0:
-        raw = raw[: cut + 2] + b"\r\n"
-    if b"Nats-Batch-" in raw:
-        raw = _BATCH_LINES.sub(b"", raw)
-    return b"" if raw == _EMPTY_BLOCK else raw
 
 
 def groups(copies: Iterable[Copy]) -> Iterator[list[Copy]]:
@@ -255,7 +241,7 @@ def _check(pack: Delivery, tokens: list[str], content: bytes, copies: list[Copy]
 
 
 def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= NUMBER_CHARS_MAX):
+    if not is_number(text):
         raise ValueError(f"{text[:40]!r} is no number")
     return int(text)
 

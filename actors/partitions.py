@@ -13,7 +13,7 @@ import trio
 
 from actors.checkpoint import Checkpoint, Epochs, entries, position
 from actors.collection import is_fresh
-from actors.inbound import Marker
+from actors.letters import Marker
 from protocols.mail import AnyMail, AttemptRefused, AttemptTimedOut, Continued, Pinned
 
 BY_OWNER = frozenset({Pinned, AttemptTimedOut, AttemptRefused, Continued})

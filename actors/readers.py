@@ -12,7 +12,7 @@ from typing import Final
 
 import trio
 
-from actors.inbound import Delivery
+from actors.letters import Delivery
 from actors.partitions import Partition, Partitions
 from actors.stream_reader import PORTION, StreamReader
 from protocols.ports import Entropy, Transport

@@ -15,7 +15,8 @@ import structlog
 import trio
 
 from actors.direct_reader import DirectReader
-from actors.inbound import Delivery, Letter, parse
+from actors.inbound import parse
+from actors.letters import Delivery, Letter
 from protocols import headers as h
 from protocols.archive import ArchiveRecord
 from protocols.errors import NotFoundError, RefusedError

@@ -11,7 +11,7 @@ import trio
 from actors import collection
 from actors.collection import Settings
 from actors.direct_reader import DirectReader
-from actors.inbound import Delivery
+from actors.letters import Delivery
 from actors.partitions import Partition
 from actors.territory import Territory
 from protocols import subjects

@@ -18,7 +18,8 @@ import structlog
 import trio
 
 from actors.direct_reader import DirectReader
-from actors.inbound import Delivery, Letter, parse
+from actors.inbound import parse
+from actors.letters import Delivery, Letter
 from actors.packs import expand
 from actors.stream_writer import StreamWriter, Written
 from protocols import headers as h

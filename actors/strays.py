@@ -18,8 +18,8 @@ import structlog
 import trio
 
 from actors.dead_letters import DeadLetters
-from actors.inbound import DeadLetter, Delivery
 from actors.kv import Kv
+from actors.letters import DeadLetter, Delivery
 from actors.stream_reader import StreamReader
 from protocols.errors import MovantError
 from protocols.ports import Entropy, Transport

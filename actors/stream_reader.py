@@ -18,7 +18,7 @@ import msgspec
 import structlog
 import trio
 
-from actors.inbound import Delivery
+from actors.letters import Delivery
 from protocols import headers as h
 from protocols.errors import MovantError, UnavailableError, UnknownOutcomeError
 from protocols.ports import Entropy, Frame, Outgoing, Subscription, Transport

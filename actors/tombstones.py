@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
-from actors.inbound import Letter
 from actors.late import Late
+from actors.letters import Letter
 from actors.workflow import WorkflowActor
 from protocols.archive import ArchiveRecord
 from protocols.mail import AnyMail, Reply, Start

@@ -10,7 +10,7 @@ import msgspec
 import trio
 
 from actors.direct_reader import DirectReader
-from actors.inbound import Delivery
+from actors.letters import Delivery
 from protocols.archive import ArchiveRecord
 from protocols.errors import MovantError
 from protocols.ports import Frame, Outgoing

@@ -26,6 +26,7 @@ from protocols.failure import Failure
 from protocols.machine import Hook, Machine, Next, State
 from protocols.policy import NO_RETRY, Retry, StepOptions
 from protocols.service import Call, Failed, Refused, Service
+from protocols.witness import Operator
 from runtime.client import Client, WaitTimeoutError
 from runtime.service_host import run_service
 from runtime.version import VERSION
@@ -54,6 +55,7 @@ __all__ = [
     "MovantError",
     "Next",
     "NotFoundError",
+    "Operator",
     "Refused",
     "RefusedError",
     "Retry",

@@ -57,6 +57,7 @@ from protocols.api_types import WAIT_S_MAX as WAIT_S_MAX  # noqa: PLC0414 -- par
 from protocols.api_types import (
     After,
     At,
+    By,
     Cursor,
     Fates,
     Hash,
@@ -72,6 +73,9 @@ from protocols.api_types import (
 )
 from protocols.api_types import Empty as Empty  # noqa: PLC0414 -- part of the API
 from protocols.api_types import Message as Message  # noqa: PLC0414 -- part of the API
+from protocols.api_witness import Discrepancy as Discrepancy  # noqa: PLC0414 -- part of the API
+from protocols.api_witness import RunVerified as RunVerified  # noqa: PLC0414 -- part of the API
+from protocols.api_witness import RunVerify as RunVerify  # noqa: PLC0414 -- part of the API
 from protocols.compensation import PlannedUndo
 from protocols.effects import Status, Waiting
 from protocols.failure import Failure
@@ -194,6 +198,7 @@ class HistoryEntry(Message, frozen=True, kw_only=True):
     summary: Annotated[str, Meta(description="One line for people.")] = ""
     failure: Annotated[Failure | None, Meta(description="The failure that it tells.")] = None
     body: Value = None
+    by: By = None
 
 
 class HistoryPage(Message, frozen=True, kw_only=True):
@@ -212,6 +217,7 @@ class RunSignal(Message, frozen=True, kw_only=True):
     name: Annotated[str, Meta(description="Name of the signal.")]
     data: Value = None
     message_id: MessageId = ""
+    by: By = None
 
 
 class RunCancel(Message, frozen=True, kw_only=True):
@@ -220,6 +226,7 @@ class RunCancel(Message, frozen=True, kw_only=True):
     id: Id
     reason: Annotated[str, Meta(description="For people.")] = ""
     message_id: MessageId = ""
+    by: By = None
 
 
 class RunUndo(Message, frozen=True, kw_only=True):
@@ -227,9 +234,9 @@ class RunUndo(Message, frozen=True, kw_only=True):
 
     id: Id
     plan: Annotated[bool, Meta(description="Only tell what would be undone.")] = False
-    who: Annotated[str, Meta(description="Who asks for it; it stands in the history.")] = ""
-    why: Annotated[str, Meta(description="Why, for people; it stands in the history.")] = ""
+    reason: Annotated[str, Meta(description="For people.")] = ""
     message_id: MessageId = ""
+    by: By = None
 
 
 class RunUndone(Message, frozen=True, kw_only=True):
@@ -257,6 +264,7 @@ class RunMigrate(Message, frozen=True, kw_only=True):
         False
     )
     message_id: MessageId = ""
+    by: By = None
 
 
 class RunMigrated(Message, frozen=True, kw_only=True):
@@ -413,6 +421,7 @@ VERBS: Final[dict[str, Verb]] = {
     "run.undo": Verb("Undo what an instance did", RunUndo, RunUndone),
     "run.migrate": Verb("Fold with another definition", RunMigrate, RunMigrated),
     "run.wait": Verb("Wait for the end of an instance", RunWait, RunOutcome),
+    "run.verify": Verb("Fold again and compare with the witness", RunVerify, RunVerified),
     "run.resolve": Verb("Complete an id", RunResolve, RunResolved),
     "workflow.ls": Verb("List workflows", Empty, WorkflowPage),
     "workflow.show": Verb("Show a workflow", WorkflowShow, WorkflowView),

@@ -10,6 +10,7 @@ from msgspec import Meta
 from protocols.compensation import StepFate
 from protocols.effects import Status
 from protocols.failure import Failure
+from protocols.witness import Operator
 
 SERVICE: Final = "movant"
 PAGE_MAX: Final = 1_000
@@ -47,6 +48,10 @@ Fates = Annotated[
     Meta(description="At the end: what became of its steps, when some of them can be undone."),
 ]
 Why = Annotated[Failure | None, Meta(description="Why it failed, when it did.")]
+By = Annotated[
+    Operator | None,
+    Meta(description="Who asks for it by hand, from where and why: it stands in the history."),
+]
 Libraries = Annotated[dict[str, str], Meta(description="Third-party versions when it was packed.")]
 
 

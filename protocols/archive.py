@@ -34,6 +34,10 @@ class ArchiveRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     failure: Failure | None = None
     steps: tuple[StepFate, ...] = ()
     """What became of its steps, when some of them can be undone."""
+    statements: int = 0
+    """How many statements the witness has of it; 0: written by an earlier version."""
+    head: str = ""
+    """The hash of the last of them."""
 
     @property
     def at(self) -> int:

@@ -14,7 +14,6 @@ import msgspec
 from protocols import api, events, mail
 from protocols import headers as h
 from protocols.catalogue_examples import EXAMPLES
-from protocols.compensation import ByHand
 
 ID: Final = "[A-Za-z0-9][A-Za-z0-9_-]{0,127}"
 NAME: Final = r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*"
@@ -163,14 +162,14 @@ def _mailbox() -> dict[str, Message]:
         ),
         "control.undo": Message(
             title="Undo",
-            summary="Ask an instance to stop and to undo what it did. Payload: who asks, and why.",
+            summary="Ask an instance to stop and to undo what it did. Payload: the reason.",
             by="movant",
             subject="movant.to.{id}.control.undo",
-            payload=ByHand,
+            payload=str,
             optional=(h.CONTENT_TYPE, h.MESSAGE_ID),
             example_subject="movant.to.order-17.control.undo",
             example_headers={h.MESSAGE_ID: "5f10"},
-            example={"who": "ann", "why": "wrong address"},
+            example="wrong address",
         ),
         "control.migrate": Message(
             title="Migrate",

@@ -22,8 +22,12 @@ EXAMPLES: Final[dict[str, tuple[Any, Any]]] = {
             ],
         },
     ),
+    "run.verify": (
+        {"id": "order-17"},
+        {"id": "order-17", "status": "completed", "messages": 9, "covered": 9, "statements": 2},
+    ),
     "run.undo": (
-        {"id": "order-17", "who": "ann", "why": "wrong address"},
+        {"id": "order-17", "reason": "wrong address", "by": {"who": "ann"}},
         {
             "id": "order-17",
             "status": "running",

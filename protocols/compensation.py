@@ -65,13 +65,6 @@ class StepFate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     detail: Annotated[str, Meta(description="Why it is not undone, or nobody knows.")] = ""
 
 
-class ByHand(msgspec.Struct, frozen=True):
-    """Who asks for an undo by hand, and why: what stands in the mailbox."""
-
-    who: str = ""
-    why: str = ""
-
-
 class PlannedUndo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One undo that would be asked for next; a plan lists them in order."""
 

@@ -16,6 +16,7 @@ from protocols.compensation import StepFate
 from protocols.failure import Failure
 from protocols.mail import Parent, Snapshot
 from protocols.policy import StepOptions
+from protocols.witness import Draft
 
 Status = Literal[
     "pending",
@@ -95,11 +96,12 @@ class Arm(Effect, frozen=True, kw_only=True):
 
 
 class Emit(Effect, frozen=True, kw_only=True):
-    """Publish an event about the instance to EVENTS."""
+    """Publish an event about the instance to EVENTS; with a statement if it is a transition."""
 
     event: str
     data: Any
     id: str
+    statement: Draft | None = None
 
     @property
     def identity(self) -> tuple[str, str]:
@@ -211,3 +213,9 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
     attempt: int = 0
     due: int = 0
+    attempts: int = 0
+    """Of a step: how many there may be."""
+    timeout_s: float = 0.0
+    """Of a step: how long the service may take for this attempt."""
+    again: bool = False
+    """Of a step: whether another attempt follows when it takes longer."""

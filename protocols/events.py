@@ -18,6 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from protocols.codec import decode, encode
+from protocols.effects import FINAL
 from protocols.errors import BadValueError
 from protocols.headers import CONTENT_TYPE, JSON
 from protocols.subjects import check_id, check_name
@@ -45,13 +46,24 @@ INCIDENT: Final = "incident"
 """Somebody has to look: data says at what."""
 CONTINUED: Final = "continued"
 """A new generation has begun; data has its number."""
+MIGRATED: Final = "migrated"
+"""An operator has given the instance other code; data has its definition."""
+WITNESSED: Final = "witnessed"
+"""A statement about messages without a transition; data says how many."""
 MAILBOX_LARGE: Final = "mailbox_large"
 """The mailbox of a generation nears its limit; data has the numbers."""
 LATE: Final = "late"
 """A service succeeded for an instance that had ended long ago; data says at which step."""
+TRANSITION: Final = "transition"
+"""A motion has gone from one state to another."""
+STATED: Final = frozenset({STARTED, CONTINUED, MIGRATED, WITNESSED, TRANSITION, *FINAL})
+"""Kinds whose data has a statement, as ``witness``."""
 LIFECYCLE: Final = (
     STARTED,
     CONTINUED,
+    MIGRATED,
+    WITNESSED,
+    TRANSITION,
     MAILBOX_LARGE,
     COMPENSATING,
     COMPLETED,
@@ -65,6 +77,8 @@ LIFECYCLE: Final = (
     LATE,
 )
 """Kinds that movant publishes itself; an author's events have kinds of their own."""
+RESERVED: Final = tuple(kind for kind in LIFECYCLE if kind not in {RESUMED, INCIDENT, LATE})
+"""Kinds that ``ctx.emit`` refuses; of the others an interpreter such as that of motions tells."""
 
 CE_ID: Final = "ce-id"
 CE_TYPE: Final = "ce-type"

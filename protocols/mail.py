@@ -11,13 +11,15 @@ from __future__ import annotations
 import msgspec
 
 from protocols.failure import Failure
+from protocols.witness import Head, Operator
 
 
 class Mail(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
-    """Base of all mailbox messages."""
+    """Base of all mailbox messages. ``leaf`` is what statements name it by; wakes have none."""
 
     seq: int
     at: int
+    leaf: bytes = b""
 
 
 class Parent(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +48,7 @@ class Signal(Mail, frozen=True, kw_only=True, tag="signal"):
     body: bytes
     content_type: str = ""
     message_id: str = ""
+    by: Operator | None = None
 
 
 class Reply(Mail, frozen=True, kw_only=True, tag="reply"):
@@ -116,14 +119,15 @@ class Cancel(Mail, frozen=True, kw_only=True, tag="control.cancel"):
 
     message_id: str = ""
     reason: str = ""
+    by: Operator | None = None
 
 
 class UndoAll(Mail, frozen=True, kw_only=True, tag="control.undo"):
     """An operator asks the instance to stop and to undo what it did."""
 
     message_id: str = ""
-    who: str = ""
-    why: str = ""
+    reason: str = ""
+    by: Operator | None = None
 
 
 class Migrate(Mail, frozen=True, kw_only=True, tag="control.migrate"):
@@ -134,6 +138,7 @@ class Migrate(Mail, frozen=True, kw_only=True, tag="control.migrate"):
 
     definition: str
     message_id: str = ""
+    by: Operator | None = None
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,6 +167,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     late_successes: tuple[tuple[str, int], ...] = ()
     counters: dict[str, int] = {}
     """Statistics: duplicates, early, late, stray."""
+    witness: Head | None = None
+    """Where the chain of statements stood; snapshots of earlier versions do not say."""
 
 
 class Continued(Mail, frozen=True, kw_only=True, tag="owner.continued"):

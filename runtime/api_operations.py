@@ -12,8 +12,9 @@ import msgspec
 
 from actors.dead_letters import HEADERS_KEPT_BYTES_MAX
 from actors.direct_reader import DirectReader
-from actors.inbound import Delivery, Letter, parse
+from actors.inbound import parse
 from actors.kv import ANSWER_S
+from actors.letters import Delivery, Letter
 from actors.stream_writer import PubAck
 from protocols import api, subjects
 from protocols import headers as h

@@ -21,7 +21,9 @@ from protocols.errors import (
     RefusedError,
     UnavailableError,
 )
+from protocols.events import percent_encode
 from protocols.ports import Outgoing
+from protocols.witness import Operator
 from runtime.api_queries import RunQueries
 from runtime.ending import Ending
 from runtime.stored import StoredRuns
@@ -29,6 +31,8 @@ from runtime.stored import StoredRuns
 if TYPE_CHECKING:
     from runtime.daemon import Daemon
 
+BY_CHARS_MAX: Final = 400
+"""Of each part of who has done something: percent-encoded, all three fit a header block."""
 READY_STATES: Final = frozenset({"ready", "starting"})
 
 
@@ -187,11 +191,10 @@ class RunCommands:
     def _signal_message(self, request: api.RunSignal) -> Outgoing:
         subjects.check_id(request.id)
         subjects.check_name(request.name, "signal")
-        message_id = request.message_id or self._daemon.new_id()
         return Outgoing(
             subjects.to_signal(request.id, request.name),
             codec.encode(request.data),
-            h.encode({h.MESSAGE_ID: message_id}),
+            self._lines(request.message_id, request.by),
         )
 
     async def signal_many(self, request: api.RunSignalMany) -> api.Message:
@@ -224,16 +227,19 @@ class RunCommands:
         """Ask an instance to cancel."""
         subjects.check_id(request.id)
         await self._view(request.id)
-        seq = await self.order(request.id, "cancel", request.reason, request.message_id)
+        message_id, by = request.message_id, request.by
+        seq = await self.order(request.id, "cancel", request.reason, message_id, by)
         return api.Accepted(id=request.id, seq=seq)
 
-    async def order(self, instance: str, verb: str, value: Any, message_id: str) -> int:
+    async def order(
+        self, instance: str, verb: str, value: Any, message_id: str, by: Operator | None
+    ) -> int:
         """Write an operator's verb into a mailbox; return its sequence."""
         return await self._write(
             Outgoing(
                 subjects.to_control(instance, verb),
                 codec.encode(value),
-                h.encode({h.MESSAGE_ID: message_id or self._daemon.new_id()}),
+                self._lines(message_id, by),
             )
         )
 
@@ -256,7 +262,7 @@ class RunCommands:
                 f" {after.blocked.reason}: {after.blocked.message}",
                 hint="register code that takes the same steps; --force migrates all the same",
             )
-        seq = await self.order(request.id, "migrate", digest, request.message_id)
+        seq = await self.order(request.id, "migrate", digest, request.message_id, request.by)
         return api.RunMigrated(id=request.id, seq=seq, definition=digest, status=after.status)
 
     async def wait(self, request: api.RunWait) -> api.Message:
@@ -266,6 +272,12 @@ class RunCommands:
             return await ending.wait(
                 partial(self._view, request.id), request.timeout_s, fresh=False
             )
+
+    def _lines(self, message_id: str, by: Operator | None) -> bytes:
+        """Return the headers of what is done by hand; a message id is made when there is none."""
+        told = {} if by is None else {h.WHO: by.who, h.WHERE: by.where, h.WHY: by.why}
+        named = {name: percent_encode(text[:BY_CHARS_MAX]) for name, text in told.items() if text}
+        return h.encode({h.MESSAGE_ID: message_id or self._daemon.new_id(), **named})
 
     def _check_ready(self) -> None:
         if self._daemon.state not in READY_STATES:

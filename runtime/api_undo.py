@@ -17,7 +17,7 @@ from actors.definitions import Definitions
 from actors.kernel.context import LOCAL
 from actors.packing import pack
 from protocols import api, subjects
-from protocols.compensation import ByHand, PlannedUndo
+from protocols.compensation import PlannedUndo
 from protocols.effects import FINAL
 from protocols.errors import NotFoundError, RefusedError
 from runtime.api_queries import RunQueries
@@ -52,17 +52,18 @@ class UndoCommands:
                 f"{request.id} has nothing to undo ({instance.status})",
                 hint=f"movant run show {request.id}",
             )
-        by = ByHand(request.who, request.why)
         if instance.status in FINAL:
-            run = await self._afterwards(request.id, plan, by)
+            run = await self._afterwards(request, plan)
             return api.RunUndone(id=request.id, status=instance.status, plan=plan, run=run)
         seq = await self._commands.order(
-            request.id, "undo", msgspec.to_builtins(by), request.message_id
+            request.id, "undo", request.reason, request.message_id, request.by
         )
         return api.RunUndone(id=request.id, status=instance.status, plan=plan, seq=seq)
 
-    async def _afterwards(self, instance: str, plan: Sequence[PlannedUndo], by: ByHand) -> str:
+    async def _afterwards(self, request: api.RunUndo, plan: Sequence[PlannedUndo]) -> str:
         """Start a run that undoes what is left; return its id. A repeat finds the same run."""
+        instance = request.id
+        who = request.by.who if request.by is not None else ""
         steps = [
             {
                 "path": each.path,
@@ -80,7 +81,7 @@ class UndoCommands:
                 hint="undo it by other means",
             )
         await self._registered()
-        order = {"of": instance, "steps": steps, "who": by.who, "why": by.why}
+        order = {"of": instance, "steps": steps, "who": who, "why": request.reason}
         keys = "\n".join(each["key"] for each in steps)
         digest = hashlib.sha256(keys.encode()).hexdigest()[:8]
         name = f"{instance[:_PREFIX_CHARS]}-undo-{digest}"

@@ -24,6 +24,7 @@ from protocols.effects import FINAL, Status
 from protocols.errors import AlreadyExistsError, MovantError, UnknownOutcomeError
 from protocols.events import Event
 from protocols.subjects import check_id, check_name
+from protocols.witness import Operator
 from runtime import client_discovery
 from runtime.bridge import connect
 from runtime.client_batches import CHUNK_ITEMS, WINDOW, signals, starts
@@ -193,13 +194,18 @@ class Client:
         data: Any = None,
         *,
         message_id: str = "",
+        by: Operator | None = None,
     ) -> api.Accepted:
-        """Send a signal; it may come before the start. A repeat by ``message_id`` does nothing."""
+        """Send a signal; it may come before the start. A repeat by ``message_id`` does nothing.
+
+        ``by`` tells who sends it by hand: it stands in the history, and in what is witnessed.
+        """
         request = api.RunSignal(
             id=check_id(id),
             name=check_name(name, "signal name"),
             data=data,
             message_id=message_id or _new_message_id(),
+            by=by,
         )
         return await self._calls.call("run.signal", request, api.Accepted)
 
@@ -221,15 +227,23 @@ class Client:
         answers = await self._batches("run.signal_many", made, api.RunSignalledMany)
         return [result for answer in answers for result in answer.results]
 
-    async def cancel(self, id: str, *, reason: str = "", message_id: str = "") -> api.Accepted:
+    async def cancel(
+        self, id: str, *, reason: str = "", message_id: str = "", by: Operator | None = None
+    ) -> api.Accepted:
         """Ask a run to cancel; its clean-up and compensation still run."""
         request = api.RunCancel(
-            id=check_id(id), reason=reason, message_id=message_id or _new_message_id()
+            id=check_id(id), reason=reason, message_id=message_id or _new_message_id(), by=by
         )
         return await self._calls.call("run.cancel", request, api.Accepted)
 
     async def undo(
-        self, id: str, *, plan: bool = False, who: str = "", why: str = "", message_id: str = ""
+        self,
+        id: str,
+        *,
+        plan: bool = False,
+        reason: str = "",
+        message_id: str = "",
+        by: Operator | None = None,
     ) -> api.RunUndone:
         """Undo what a run did, or with ``plan`` tell what would be undone.
 
@@ -239,14 +253,20 @@ class Client:
         request = api.RunUndo(
             id=check_id(id),
             plan=plan,
-            who=who,
-            why=why,
+            reason=reason,
             message_id=message_id or _new_message_id(),
+            by=by,
         )
         return await self._calls.call("run.undo", request, api.RunUndone)
 
     async def migrate(
-        self, id: str, *, definition: str = "", force: bool = False, message_id: str = ""
+        self,
+        id: str,
+        *,
+        definition: str = "",
+        force: bool = False,
+        message_id: str = "",
+        by: Operator | None = None,
     ) -> api.RunMigrated:
         """Fold a run with another definition; empty: the latest of its workflow.
 
@@ -257,8 +277,15 @@ class Client:
             definition=definition,
             force=force,
             message_id=message_id or _new_message_id(),
+            by=by,
         )
         return await self._calls.call("run.migrate", request, api.RunMigrated)
+
+    async def verify(self, id: str) -> api.RunVerified:
+        """Have a run folded again and compared with its statements. Raises NotFoundError."""
+        return await self._calls.call(
+            "run.verify", api.RunVerify(id=check_id(id)), api.RunVerified
+        )
 
     async def wait(self, id: str, *, timeout_s: float = float("inf")) -> api.RunOutcome:
         """Wait until a run has ended or is blocked, and return how.

@@ -14,7 +14,8 @@ import msgspec
 from actors.bundle import Packed
 from actors.checkpoint import Epochs
 from actors.generations import begun, generation_start
-from actors.inbound import DeadLetter, Delivery, Letter, parse
+from actors.inbound import parse
+from actors.letters import DeadLetter, Delivery, Letter
 from actors.loading import load
 from actors.partitions import is_void
 from protocols import codec

@@ -32,6 +32,7 @@ from runtime.api_operations import OperatorQueries
 from runtime.api_queries import RunQueries
 from runtime.api_runs import RunCommands
 from runtime.api_undo import UndoCommands
+from runtime.api_verify import RunVerification
 from runtime.discovery import Discovery
 from runtime.peers import Peers, Registered, StandingOf
 
@@ -91,13 +92,15 @@ class Gateway:
             peers = Peers(self._daemon)
             queries = RunQueries(self._daemon, mail, archive, events, peers)
             commands = RunCommands(self._daemon, mail, queries)
+            witness = RunVerification(self._daemon, mail, archive, events)
             about = DaemonQueries(self._daemon, discovery, peers)
             self._handlers = handlers(
                 commands,
                 queries,
+                witness,
                 about,
-                OperatorQueries(self._daemon, mail, dead),
-                UndoCommands(self._daemon.parts.definitions, commands, queries),
+                operator=OperatorQueries(self._daemon, mail, dead),
+                undo=UndoCommands(self._daemon.parts.definitions, commands, queries),
             )
             self._handlers |= {
                 f"{PEER}run.show": queries.own,
@@ -212,7 +215,9 @@ def _verb(subject: str) -> str:
 def handlers(
     commands: RunCommands,
     queries: RunQueries,
+    witness: RunVerification,
     daemon: DaemonQueries,
+    *,
     operator: OperatorQueries,
     undo: UndoCommands,
 ) -> dict[str, Handler]:
@@ -230,6 +235,7 @@ def handlers(
         "run.ls": queries.list,
         "run.history": queries.history,
         "run.resolve": queries.resolve,
+        "run.verify": witness.verify,
         "run.messages": operator.messages,
         "workflow.ls": daemon.workflows,
         "workflow.show": daemon.workflow,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import unquote
 
-from actors.inbound import DeadLetter, Delivery, Letter, Parsed
+from actors.letters import DeadLetter, Delivery, Letter, Parsed
 from protocols import codec
 from protocols.api import HistoryEntry
 from protocols.errors import MovantError
@@ -54,6 +54,7 @@ def _facts(mail: Any) -> dict[str, Any]:  # noqa: C901, PLR0912  # one case per 
         case Signal():
             return {
                 "kind": "signal",
+                "by": mail.by,
                 "name": mail.name,
                 "body": _value(mail.body, mail.content_type),
             }
@@ -98,12 +99,15 @@ def _facts(mail: Any) -> dict[str, Any]:  # noqa: C901, PLR0912  # one case per 
                 "body": _value(mail.snapshot.start.body, mail.snapshot.start.content_type),
             }
         case Migrate():
-            return {"kind": "control.migrate", "summary": f"definition {mail.definition}"}
+            return {
+                "kind": "control.migrate",
+                "summary": f"definition {mail.definition}",
+                "by": mail.by,
+            }
         case UndoAll():
-            summary = ": ".join(filter(None, (mail.who, mail.why)))
-            return {"kind": "control.undo", "summary": summary}
+            return {"kind": "control.undo", "summary": mail.reason, "by": mail.by}
         case Cancel():
-            return {"kind": "control.cancel", "summary": mail.reason}
+            return {"kind": "control.cancel", "summary": mail.reason, "by": mail.by}
         case _:
             return {"kind": "unknown"}
 

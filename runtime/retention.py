@@ -14,8 +14,8 @@ from actors.collector import Collector
 from actors.dead_letters import envelope
 from actors.direct_reader import DirectReader
 from actors.forgetting import Forgetting, Sweeps
-from actors.inbound import DeadLetter
 from actors.kv import Kv
+from actors.letters import DeadLetter
 from actors.markers import mark
 from actors.partitions import Partition
 from actors.purging import Purging

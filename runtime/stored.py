@@ -15,11 +15,13 @@ from actors.checkpoint import Checkpoint, Epochs
 from actors.collection import is_fresh
 from actors.direct_reader import DirectReader
 from actors.generations import Reading, read_generation, reading
-from actors.inbound import Delivery, Letter, Marker, parse
+from actors.inbound import parse
+from actors.letters import Delivery, Letter, Marker
 from actors.partitions import is_void
 from actors.spawning import first_start
 from protocols import subjects
 from protocols.archive import ArchiveRecord
+from protocols.errors import UnavailableError
 from protocols.mail import AnyMail, Start
 
 if TYPE_CHECKING:
@@ -67,14 +69,23 @@ class StoredRuns:
 
     async def messages(self, instance: str, stand: Stand) -> list[Delivery]:
         """Return all messages of an instance that are kept, in order."""
+        return (await self.box(instance, stand)).messages
+
+    async def box(self, instance: str, stand: Stand, *, least: int = 0) -> packs.Mailbox:
+        """Return the same as a mailbox, with the packs that cannot be opened.
+
+        Raises UnavailableError when the answer does not reach the sequence ``least``.
+        """
         partition = self.partition_of(instance)
         stored = await self._mail.mailbox(subjects.mailbox(instance, partition))
+        if least > (stored[-1].seq if stored else 0):
+            raise UnavailableError("a replica of MAIL lags behind its leader", hint="try again")
         box = packs.expand(stored, mark=stand.mark)
         record = await self._record(instance, stand, box.through)
         if record is None:
-            return box.messages
+            return box
         history = await self._parts.archive.history(partition, instance, record.at)
-        return packs.union(history, box.messages)
+        return packs.Mailbox(packs.union(history, box.messages), box.through, box.unreadable)
 
     async def generation(self, instance: str) -> tuple[Reading, ArchiveRecord | None]:
         """Return what a fold needs of an instance, and its record when it ended long ago."""

@@ -10,6 +10,7 @@ Reading order:
     operations  sleep, timeout, signal, child
     ledger      what is open and what was decided
     tasks       the scheduler: tasks and cancel scopes          (nursery: tasks that end together)
+    witness     what is stated of each transition, in a chain of hashes
     outcome     how an instance ends, or why it is blocked      (blocked)
     digest      one hash for everything that a fold determines
 
@@ -42,4 +43,6 @@ K13 A step that is cancelled in an instance with undos is closed at once, and it
     only the host knows when the attempt was sent.
 K14 What nobody wants (cancelled, or another service gave the value) is undone at the end of its
     scope, so that the order is kept; a success that comes late is undone when it comes.
+K15 A statement rides on the event of its transition and is hashed when that is published: a step
+    adds one leaf to a list. What a blocking fold stated is taken back with its events.
 """

@@ -13,12 +13,10 @@ to every branch.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
-import msgspec
-
 from actors.kernel.branches import Joined, Scope, Winner, branches_of
+from actors.kernel.calling import Absent, call_name, call_options
 from actors.kernel.clock import moment, since_epoch
 from actors.kernel.compensation import Saga, UndoableStep, UndoStep, undo_of
 from actors.kernel.ledger import Ledger
@@ -37,11 +35,13 @@ from actors.kernel.operations import (
 from actors.kernel.step import Again, Step
 from actors.kernel.tasks import CancelScope, ContinueAs, Frame, dispose
 from actors.kernel.undoing import UNDOABLE, Undoing
+from actors.kernel.witness import witness
 from protocols import codec
 from protocols.compensation import Undo, UndoRequest
 from protocols.definition import Workflow
 from protocols.effects import Emit, LocalCall, Send
 from protocols.errors import GatherError, InvalidIdError
+from protocols.events import RESERVED, TRANSITION
 from protocols.policy import STEP_DEFAULTS, Retry, StepOptions
 from protocols.rng import Rng
 from protocols.subjects import check_id, check_name, check_step_name
@@ -50,24 +50,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
 
+    from protocols.witness import Operator, Value
+
 ANY: Final[Any] = Any
 LOCAL: Final = "_local"
 """The service that runs ``ctx.run`` functions in the daemon."""
-LIFECYCLE: Final = (
-    "started",
-    "continued",
-    "mailbox_large",
-    "compensating",
-    "completed",
-    "failed",
-    "compensated",
-    "compensation_incomplete",
-    "cancelled",
-    "blocked",
-)
-"""Events that only movant publishes."""
-
-Absent = Literal["wait", "fail"]
 
 
 class Context:
@@ -126,10 +113,10 @@ class Context:
             or absent is not None
             or idempotent is not None
         ):
-            options = _options(options, retry, timeout_s, absent, idempotent)
+            options = call_options(options, retry, timeout_s, absent, idempotent)
         elif options is not STEP_DEFAULTS:
-            options = _options(options, None, None, None, None)
-        called = _call_name(service, operation) if name is None else check_step_name(name)
+            options = call_options(options, None, None, None, None)
+        called = call_name(service, operation) if name is None else check_step_name(name)
         ledger = self._ledger
         if undo is not None:
             how = undo_of(undo)
@@ -160,9 +147,9 @@ class Context:
             service,
             operation,
             input,
-            _call_name(service, operation) if name is None else check_step_name(name),
+            call_name(service, operation) if name is None else check_step_name(name),
             ANY,
-            _options(options or self._defaults, None, None, None, None),
+            call_options(options or self._defaults, None, None, None, None),
             None,
         )
         step.of = of
@@ -193,7 +180,7 @@ class Context:
                     "ctx.run needs a name for a function that has none: pass name='...'"
                 )
         called = check_step_name(name.strip("_") or "run")
-        options = _options(options or self._defaults, retry, timeout_s, None, None)
+        options = call_options(options or self._defaults, retry, timeout_s, None, None)
         local = LocalCall(function, args, kwargs)
         operation = getattr(function, "__qualname__", name)
         ledger = self._ledger
@@ -356,10 +343,10 @@ class Context:
 
     def emit(self, kind: str, data: Any = None) -> None:
         """Publish an event about this instance."""
-        if kind in LIFECYCLE:
+        if kind in RESERVED:
             raise InvalidIdError(
                 f"event {kind!r} is movant's own",
-                hint=f"choose a name other than {', '.join(LIFECYCLE)}",
+                hint=f"choose a name other than {', '.join(RESERVED)}",
             )
         ledger = self._ledger
         path = self._frame().path(f"emit.{check_name(kind, 'event kind')}")
@@ -370,6 +357,36 @@ class Context:
                 data=codec.decode(codec.encode(data)),
                 id=ledger.identity(path),
             )
+        )
+
+    def transition(
+        self,
+        data: dict[str, Any],
+        *,
+        detail: str,
+        actor: str = "",
+        by: Operator | None = None,
+        input: Value = None,  # noqa: A002 - the word of statements
+        output: Value = None,
+    ) -> None:
+        """Publish the event ``transition``, and state it in the chain that witnesses a run.
+
+        ``detail`` is like ``DRAFT -> REVIEW``, ``actor`` owns the state that is left, ``by``
+        decided it by hand: without it the sender of the signal that is folded. The statement
+        has digests of ``input`` and ``output``; text is a digest already.
+        """
+        facts = codec.decode(codec.encode(data))
+        identity = self._ledger.identity(self._frame().path(f"emit.{TRANSITION}"))
+        witness(
+            self._ledger,
+            TRANSITION,
+            facts,
+            identity,
+            detail=detail,
+            actor=actor,
+            by=by,
+            input=input,
+            output=output,
         )
 
     def tell_late(self, kind: str) -> None:
@@ -424,24 +441,3 @@ class Context:
         except BaseException:
             dispose(branches.values())
             raise
-
-
-@lru_cache(maxsize=4_096)
-def _call_name(service: str, operation: str) -> str:
-    return check_step_name(f"{check_name(service)}.{operation}")
-
-
-@lru_cache(maxsize=4_096)
-def _options(
-    base: StepOptions,
-    retry: Retry | None,
-    timeout_s: float | None,
-    absent: Absent | None,
-    idempotent: bool | None,  # noqa: FBT001 - None means: as in base
-) -> StepOptions:
-    """Return the options with what the call overrides, checked against their limits."""
-    given = {"retry": retry, "timeout_s": timeout_s, "absent": absent, "idempotent": idempotent}
-    merged = msgspec.structs.replace(
-        base, **{key: value for key, value in given.items() if value is not None}
-    )
-    return msgspec.convert(msgspec.to_builtins(merged), StepOptions)

@@ -15,6 +15,7 @@ from actors.kernel.outcome import Ended, cancelled_by, end_of_error, end_of_valu
 from actors.kernel.tasks import ContinueAs, Frame, Scheduler, Task, steppable
 from actors.kernel.undoing import UNDOABLE, Undoing
 from actors.kernel.view import View
+from actors.kernel.witness import witness
 from protocols.compensation import FATES_MAX
 from protocols.effects import FINAL, Continue, Emit, Finish
 from protocols.errors import ConfigurationError, InternalError, NotFoundError
@@ -41,9 +42,9 @@ class Execution(View):
         self.status = "running"
         self._watch = self._limits[0]
         if ledger.generation == 1:
-            self._emit("started", {"workflow": self.workflow})
+            self._witness("started", {"workflow": self.workflow})
         else:
-            self._emit("continued", {"generation": ledger.generation})
+            self._witness("continued", {"generation": ledger.generation})
             self._kept = len(ledger.effects)
         self._warn()
         given = input_of(workflow, start)
@@ -147,7 +148,7 @@ class Execution(View):
         ledger.scheduler.main = None
         failure = end.failure
         facts = {} if failure is None else {"kind": failure.kind, "message": failure.message}
-        self._emit(self.status, facts)
+        self._witness(self.status, facts)
         assert self._start is not None
         ledger.effects.append(
             Finish(
@@ -192,6 +193,8 @@ class Execution(View):
         self.blocked = blocked
         ledger = self._ledger
         ledger.scheduler.ready.clear()
+        dropped = [each for each in ledger.effects[self._kept :] if isinstance(each, Emit)]
+        ledger.chain.take_back(each.statement for each in dropped if each.statement is not None)
         del ledger.effects[self._kept :]
         facts = {"reason": blocked.reason, "message": blocked.message, "place": blocked.place}
         self._emit("blocked", facts, f"/{ledger.cause}")
@@ -200,6 +203,23 @@ class Execution(View):
         ledger = self._ledger
         identity = ledger.identity(f"/{event}{suffix}")
         ledger.effects.append(Emit(cause=ledger.cause, event=event, data=facts, id=identity))
+
+    def _witness(self, event: str, facts: dict[str, Any], suffix: str = "") -> None:
+        """State a transition of the instance as a whole, and publish it."""
+        ledger = self._ledger
+        ledger.chain.workflow = self.workflow
+        ledger.chain.definition = self.definition
+        assert self._start is not None
+        ended = event in FINAL and event != "completed"
+        witness(
+            ledger,
+            event,
+            facts,
+            ledger.identity(f"/{event}{suffix}"),
+            by=self._cancel.by if ended and self._cancel is not None else None,
+            input=self._start.body,
+            output=self.failure or self.result,
+        )
 
     # The limits of the mailbox
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from actors.kernel.ledger import Ledger
     from actors.kernel.view import View
     from protocols.mail import Signal
+    from protocols.witness import Head
 
 SEEN_MAX: Final = 10_000
 """Message ids that are remembered across generations: repeats come within minutes."""
@@ -46,6 +47,7 @@ class Boundary(msgspec.Struct, frozen=True):
     state: dict[str, bytes]
     decided: tuple[tuple[str, int], ...]
     late_successes: tuple[tuple[str, int], ...]
+    witness: Head
 
 
 class Seen:
@@ -90,8 +92,10 @@ def leave(ledger: Ledger, seen: Seen) -> Boundary:
         state=dict(ledger.state),
         decided=_latest(ledger.decided.items(), DECIDED_MAX),
         late_successes=_latest(ledger.late_successes, LATE_MAX),
+        witness=ledger.chain.standing(ledger.instance_id),
     )
     seen.age()
+    ledger.chain.continued()
     ledger.next_generation()
     ledger.decided = dict(boundary.decided)
     ledger.late_successes = list(boundary.late_successes)
@@ -120,6 +124,7 @@ def snapshot_of(boundary: Boundary, instance: View, seen: Seen) -> Snapshot | Bl
         decided=boundary.decided,
         late_successes=boundary.late_successes,
         counters={name: getattr(counters, name) for name in counters.__slots__},
+        witness=boundary.witness,
     )
     size = len(msgspec.json.encode(snapshot))
     if size <= SNAPSHOT_BYTES_MAX:
@@ -144,6 +149,8 @@ def restore(ledger: Ledger, snapshot: Snapshot) -> None:
     ledger.state = dict(snapshot.state)
     ledger.decided = dict(snapshot.decided)
     ledger.late_successes = list(snapshot.late_successes)
+    if snapshot.witness is not None:
+        ledger.chain.restore(snapshot.witness)
     for name in ledger.counters.__slots__:
         setattr(ledger.counters, name, snapshot.counters.get(name, 0))
 

@@ -42,6 +42,7 @@ from actors.kernel.execution import Execution
 from actors.kernel.generation import Seen, restore
 from actors.kernel.operations import ANY_SIGNAL
 from actors.kernel.outcome import cancelled_by
+from actors.kernel.witness import witness_messages
 from protocols.definition import MAILBOX_LIMIT_MAX
 from protocols.effects import FINAL, AnyEffect, Arm, Pin
 from protocols.errors import InternalError
@@ -62,6 +63,7 @@ from protocols.mail import (
     Woken,
 )
 from protocols.subjects import generation_of
+from protocols.witness import LEAVES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,7 +132,7 @@ class Instance(Execution):
 
     # The fold
 
-    def fold(self, mail: Mail) -> list[AnyEffect]:
+    def fold(self, mail: Mail) -> list[AnyEffect]:  # noqa: C901 - the hot path, in one piece
         """Take the next mail; return the effects that it made the code ask for.
 
         Raises nothing because of a mail. MemoryError, RecursionError and import errors are
@@ -154,11 +156,18 @@ class Instance(Execution):
         effects: list[AnyEffect] = []
         ledger.effects = effects
         ledger.scheduler.entries = 0
-        rule = _RULES.get(type(mail))
+        chain = ledger.chain
+        chain.kind = kind = type(mail)
+        leaf = mail.leaf
+        if leaf:
+            chain.leaves.append(leaf)
+            if len(chain.leaves) >= LEAVES_MAX and self.status == "running":
+                witness_messages(ledger)
+        rule = _RULES.get(kind)
         messages = self.messages = self.messages + 1
         try:
             if rule is None:
-                message = f"no rule for a {type(mail).__name__} message"
+                message = f"no rule for a {kind.__name__} message"
                 self._halt(Blocked(reason="unknown", message=message))
             elif messages < self._watch or self._admits(mail):
                 rule(self, mail)
@@ -197,6 +206,7 @@ class Instance(Execution):
         if self._repeated("signal", mail.message_id):
             return
         ledger = self._ledger
+        ledger.chain.acted = (mail.seq, mail.by)
         if self.status in FINAL:
             ledger.counters.late += 1
             return
@@ -204,6 +214,7 @@ class Instance(Execution):
         if listeners is None:
             if self.messages > MAILBOX_LIMIT_MAX:
                 ledger.counters.stray += 1  # nobody has started it, and no limit will allow it
+                ledger.chain.leaves = ledger.chain.leaves[:MAILBOX_LIMIT_MAX]
                 return
             ledger.signals.setdefault(mail.name, deque()).append(mail)
             return
@@ -283,14 +294,18 @@ class Instance(Execution):
         """Cancel; that undoes all that can be undone, and says who wanted it and why."""
         if self._ledger.undoing is not None and self.status not in FINAL:
             self._ledger.undoing.by_hand = True
-        reason = ": ".join(filter(None, (f"undone by {mail.who or 'hand'}", mail.why)))
+        who = mail.by.who if mail.by is not None else ""
+        reason = ": ".join(filter(None, (f"undone by {who or 'hand'}", mail.reason)))
         self._on_cancel(
-            Cancel(seq=mail.seq, at=mail.at, message_id=mail.message_id, reason=reason)
+            Cancel(seq=mail.seq, at=mail.at, message_id=mail.message_id, reason=reason, by=mail.by)
         )
 
-    def _on_host(self, _mail: Woken | Migrate) -> None:
-        """Only the time moves: the message speaks to the host."""
+    def _on_host(self, mail: Woken | Migrate) -> None:
+        """Only the time moves: the message speaks to the host. A migration is witnessed."""
         self.messages -= 1
+        if type(mail) is Migrate and self.status == "running":
+            self._ledger.chain.acted = (mail.seq, mail.by)
+            self._witness("migrated", {"definition": mail.definition}, f"/{mail.seq}")
 
     def _on_continued(self, mail: Continued) -> None:
         """Note that the beginning of this generation stands in the mailbox."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from actors.kernel.tasks import Scheduler
+from actors.kernel.witness import Chain
 from protocols.effects import AnyEffect, LogLine
 from protocols.subjects import root_of
 
@@ -41,6 +42,7 @@ class Ledger:
 
     __slots__ = (
         "cause",
+        "chain",
         "children",
         "counters",
         "decided",
@@ -66,6 +68,7 @@ class Ledger:
         self.instance_id = instance_id
         self.generation = generation
         self.scheduler = Scheduler()
+        self.chain = Chain()
         self.now = 0
         self.cause = 0
         self.effects: list[AnyEffect] = []

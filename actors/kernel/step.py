@@ -145,6 +145,8 @@ class Step(Operation[T]):
 
     def waiting(self) -> Waiting:
         """Describe the open step."""
+        options = self.options
+        retry = options.retry
         return Waiting(
             path=self.path,
             kind="step",
@@ -152,6 +154,9 @@ class Step(Operation[T]):
             detail=f"{self.service}.{self.operation}",
             attempt=self.attempt,
             due=self.due,
+            attempts=retry.attempts,
+            timeout_s=options.timeout_s,
+            again=options.idempotent and retry.allows(self.attempt, TIMEOUT, retryable=True),
         )
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from protocols.definition import Workflow
     from protocols.failure import Failure
     from protocols.mail import Cancel, Start
+    from protocols.witness import Head
 
 
 class View:
@@ -141,6 +142,11 @@ class View:
     @refolding.setter
     def refolding(self, value: bool) -> None:
         self._ledger.refolding = value
+
+    @property
+    def witness(self) -> Head:
+        """Where the chain of statements stands."""
+        return self._ledger.chain.standing(self.id)
 
     def is_open(self, effect: AnyEffect) -> bool:
         """Tell whether the fold still waits for what ``effect`` brings; True for other kinds."""

@@ -63,6 +63,8 @@ cli = LazyGroup(
         "Workflows": {
             "workflow": Leaf("runtime.cli.workflow:workflow", "Register and inspect workflows."),
             "run": Leaf("runtime.cli.run:run", "Start, watch and steer runs."),
+            "why": Leaf("runtime.cli.why:why", "Say what a run waits for, in one sentence."),
+            "verify": Leaf("runtime.cli.verify:verify", "Prove that nobody changed a history."),
             "service": Leaf("runtime.cli.service:service", "Inspect and run services."),
             "dead": Leaf("runtime.cli.dead:dead", "Look at dead letters, send them again."),
             "actor": Leaf("runtime.cli.actor:actor", "Inspect the supervision tree."),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
     from protocols.failure import Failure
+    from protocols.witness import Operator
 
 Format = Literal["table", "json", "jsonl"]
 Row = Sequence[str]
@@ -148,6 +149,14 @@ def duration(seconds: float) -> str:
 def between(begin: int, end: int) -> str:
     """Return the time between two moments in nanoseconds, or a dash."""
     return duration((end - begin) / _NS) if begin and end else "-"
+
+
+def by_hand(operator: Operator) -> str:
+    """Return who did something, from where and why, on one line."""
+    text = operator.who or "somebody"
+    if operator.where:
+        text += f" on {operator.where}"
+    return f"{text}: {operator.why}" if operator.why else text
 
 
 def told(failure: Failure) -> str:

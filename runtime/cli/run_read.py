@@ -14,6 +14,7 @@ from runtime.cli.failures import OK, repair, say
 from runtime.cli.options import Target, command, target
 from runtime.cli.output import (
     between,
+    by_hand,
     clock_time,
     compact,
     pretty,
@@ -230,7 +231,9 @@ def _says(entry: api.HistoryEntry, width: int) -> str:
     if entry.failure is not None:
         text = told(entry.failure)
     elif entry.body is not None:
-        return compact(entry.body, width)
+        text = compact(entry.body, width)
     else:
         text = entry.summary or "-"
+    if entry.by is not None:
+        text += f"  by {by_hand(entry.by)}"
     return text if not width or len(text) <= width else text[: width - 1] + "…"

@@ -19,7 +19,7 @@ from runtime.cli.output import (
     write_line,
     write_text,
 )
-from runtime.cli.session import ask, full_id, outcome_of
+from runtime.cli.session import ask, full_id, myself, outcome_of
 
 if TYPE_CHECKING:
     from protocols.api_errors import ErrorReply
@@ -155,8 +155,9 @@ def _wrong(error: ErrorReply) -> str:
 @click.argument("name")
 @click.argument("data", default="")
 @click.option("--message-id", default="", help="Chosen by you: a repeat with it does nothing.")
+@click.option("--reason", default="", help="For people; it stands in the history.")
 @target
-def signal(run_id: str, name: str, data: str, to: Target, *, message_id: str) -> int:
+def signal(run_id: str, name: str, data: str, to: Target, *, message_id: str, reason: str) -> int:
     """Send the signal NAME to RUN; it may come before the start."""
     value = read_value((), "", data)
 
@@ -165,7 +166,7 @@ def signal(run_id: str, name: str, data: str, to: Target, *, message_id: str) ->
             chosen = await full_id(client, run_id)
         except NotFoundError:
             chosen = run_id  # its start may still come
-        return await client.signal(chosen, name, value, message_id=message_id)
+        return await client.signal(chosen, name, value, message_id=message_id, by=myself(reason))
 
     return _accepted(ask(to, question), to.form)
 
@@ -181,7 +182,8 @@ def cancel(run_id: str, to: Target, *, reason: str) -> int:
     """Ask RUN to cancel. Its clean-up and compensation still run."""
 
     async def question(client: Client) -> api.Accepted:
-        return await client.cancel(await full_id(client, run_id), reason=reason)
+        run = await full_id(client, run_id)
+        return await client.cancel(run, reason=reason, by=myself(reason))
 
     return _accepted(ask(to, question), to.form)
 
@@ -196,13 +198,14 @@ def cancel(run_id: str, to: Target, *, reason: str) -> int:
 @click.argument("run_id", metavar="RUN")
 @click.option("--to", "definition", default="", help="Hash of a definition; default: the latest.")
 @click.option("--force", is_flag=True, help="Also when the mailbox cannot be folded with it.")
+@click.option("--reason", default="", help="For people; it stands in the history.")
 @target
-def migrate(run_id: str, to: Target, *, definition: str, force: bool) -> int:
+def migrate(run_id: str, to: Target, *, definition: str, force: bool, reason: str) -> int:
     """Fold RUN with another definition: repaired code, or a newer version."""
 
     async def question(client: Client) -> api.RunMigrated:
         run = await full_id(client, run_id)
-        return await client.migrate(run, definition=definition, force=force)
+        return await client.migrate(run, definition=definition, force=force, by=myself(reason))
 
     migrated = ask(to, question)
     if to.form == "table":

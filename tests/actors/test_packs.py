@@ -9,7 +9,8 @@ import pytest
 from actors import collection, packs
 from actors.archive import bundles_of, candidates
 from actors.collection import Fate, Settings
-from actors.inbound import Delivery
+from actors.leaves import plain_headers
+from actors.letters import Delivery
 from actors.packs import Copy
 from protocols import subjects
 
@@ -38,10 +39,10 @@ def test_copies_are_what_was_stored() -> None:
     read = sent + b"Nats-Stream: MAIL\r\nNats-Subject: s\r\nNats-Sequence: 5\r\n\r\n"
     bare = b"NATS/1.0\r\nNats-Stream: MAIL\r\nNats-Subject: s\r\n\r\n"
 
-    assert packs.plain_headers(read) == b"NATS/1.0\r\nMovant-Id: x\r\n\r\n"
-    assert packs.plain_headers(sent + b"\r\n") == b"NATS/1.0\r\nMovant-Id: x\r\n\r\n"
-    assert packs.plain_headers(bare) == b""
-    assert packs.plain_headers(b"") == b""
+    assert plain_headers(read) == b"NATS/1.0\r\nMovant-Id: x\r\n\r\n"
+    assert plain_headers(sent + b"\r\n") == b"NATS/1.0\r\nMovant-Id: x\r\n\r\n"
+    assert plain_headers(bare) == b""
+    assert plain_headers(b"") == b""
 
 
 @pytest.mark.parametrize("size", [1, 50_000, 400_000, 1_000_000])

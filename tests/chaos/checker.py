@@ -17,10 +17,11 @@ import trio
 
 from actors.checkpoint import Epochs
 from actors.direct_reader import DirectReader
-from actors.inbound import Delivery, Letter, Marker, parse
+from actors.inbound import parse
 from actors.kernel.instance import Instance
 from actors.kv import Kv
 from actors.kv_definitions import KvDefinitionStore
+from actors.letters import Delivery, Letter, Marker
 from actors.loading import load
 from actors.partitions import is_void
 from protocols import headers as h
@@ -66,8 +67,22 @@ async def check(api: Api, plan: Plan, files: Mapping[str, Path], *, live_s: floa
         _fold(instance, stored, found)
     for instance in plan.expected:
         _events(instance, stored, found)
+    await _witnessed(api, stored, found)
     _effects(plan, [each for path in files.values() for each in records(path)], found)
     return found
+
+
+async def _witnessed(api: Api, stored: Stored, found: Findings) -> None:
+    """See that every history is as it was stated when it was folded, whoever folded it."""
+    for instance in stored.mailboxes:
+        try:
+            told = await api("run.verify", id=instance, answer_s=5.0)
+        except MovantError as error:
+            found.append(f"{instance} is not verified: {error}")
+            continue
+        found += [f"{instance} is not as it was stated: {each}" for each in told["findings"]]
+        if told["statements"] != told["published"]:
+            found.append(f"{instance}: of its statements {told}")
 
 
 async def _idle(api: Api, found: Findings, live_s: float) -> None:

@@ -15,8 +15,9 @@ from typing import Any, Final
 
 import msgspec
 
-from actors.inbound import Letter, parse
+from actors.inbound import parse
 from actors.kernel.instance import Instance
+from actors.letters import Letter
 from protocols.effects import Ask
 from protocols.mail import Woken
 from tests.chaos.services import Record

@@ -25,10 +25,11 @@ import msgspec
 import trio
 
 from actors.direct_reader import DirectReader
-from actors.inbound import Delivery, Letter, parse
+from actors.inbound import parse
 from actors.kernel.instance import Instance
 from actors.kv import Kv
 from actors.kv_definitions import KvDefinitionStore
+from actors.letters import Delivery, Letter
 from actors.loading import load
 from protocols.definition import Workflow
 from protocols.errors import MovantError

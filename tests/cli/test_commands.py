@@ -523,10 +523,11 @@ def test_an_undo_says_who_asks_and_names_the_run_that_does_it(
         id="r1", status="completed", plan=[PLANNED], run="r1-undo-1"
     )
 
-    ended = ask("run", "undo", "r1", "--who", "ann", "--why", "wrong week")
+    ended = ask("run", "undo", "r1", "--reason", "wrong week")
 
     (_, request) = responder.asked[-1]
-    assert (request.plan, request.who, request.why) == (False, "ann", "wrong week")
+    assert (request.plan, request.reason) == (False, "wrong week")
+    assert request.by.who
     assert "movant run watch r1-undo-1" in ended.err
 
 

@@ -193,3 +193,28 @@ def test_dev_serves_the_example_for_people(movant: Movant) -> None:
     assert daemon.returncode == 0
     assert out == ""
     assert not seen.lstrip().startswith("{")
+
+
+def test_a_person_sees_why_a_run_waits_who_acted_and_that_nothing_was_changed(
+    movant: Movant,
+) -> None:
+    """With the client's permissions; the step behind the signal waits for nobody."""
+    movant.serve("--workflow", "flow.py", "--http", "")
+    for run in ("r1", "r2"):
+        movant("run", "start", "test.double", "-f", "-", "--id", run, stdin="4")
+    while '"signal"' not in movant("run", "show", "r1", "-o", "json"):
+        pass
+    why = movant("why", "r1")
+    movant("run", "signal", "r1", "agreed", "--reason", "all is well")
+    movant("run", "cancel", "r2", "--reason", "too late")
+    movant("run", "wait", "r1", "--timeout", "20")
+    movant("run", "wait", "r2", "--timeout", "20", code=1)
+    history = movant("run", "history", "r2")
+    ended = movant("why", "r1")
+    verified = json.loads(movant("verify", "--all", "-o", "json"))
+
+    assert "waits at /signal.agreed for the signal 'agreed'" in why
+    assert "too late  by " in history
+    assert "r1 has completed" in ended
+    assert {each["id"]: each["findings"] for each in verified} == {"r1": [], "r2": []}
+    assert movant.stop() == 0

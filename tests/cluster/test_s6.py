@@ -9,7 +9,7 @@ import trio
 
 from actors.activation import Activation
 from actors.direct_reader import DirectReader
-from actors.inbound import Delivery
+from actors.letters import Delivery
 from actors.partitions import Partition
 from actors.workflow import WorkflowActor
 from protocols.subjects import partition_of

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from actors.direct_reader import DirectReader
-from actors.inbound import Delivery
+from actors.letters import Delivery
 from protocols.errors import RefusedError
 from tests.support.daemon import WORKFLOWS, Running, daemon, until
 from tests.support.nats import NatsServer

@@ -106,7 +106,12 @@ async def test_a_motion_goes_through_all_its_states(nats_server: NatsServer) -> 
         view = await movant("run.show", id="m-1")
         await until(lambda: witness.of("m-1", "completed"))
         shown = await movant("workflow.show", name="permit")
+        verified = await movant("run.verify", id="m-1")
+    stated = [each["witness"] for each in witness.of("m-1", "transition")]
 
+    assert verified["findings"] == []
+    assert verified["statements"] == verified["published"] == len(stated) + 2
+    assert [each["detail"].rpartition(" ")[2] for each in stated] == witness.way("m-1")
     assert outcome["status"] == "completed"
     assert outcome["result"]["state"] == "DONE"
     assert witness.way("m-1") == ["FILED", "REVIEWED", "BUILDING", "INSPECTED", "DONE"]

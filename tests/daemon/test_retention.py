@@ -14,10 +14,11 @@ from actors import packs, strays
 from actors.collector import Collector
 from actors.direct_reader import DirectReader
 from actors.generations import definition_of
-from actors.inbound import Delivery, Letter, parse
+from actors.inbound import parse
 from actors.kernel.instance import Instance
 from actors.kv import Kv
 from actors.late import Late
+from actors.letters import Delivery, Letter
 from actors.outbox import Outbox, first_of
 from actors.writing import Writing
 from protocols.errors import AlreadyExistsError, MovantError

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from actors.direct_reader import DirectReader
-from actors.inbound import Delivery
+from actors.letters import Delivery
 from tests.support.daemon import daemon, until
 from tests.support.nats import NatsServer
 

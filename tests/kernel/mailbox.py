@@ -24,6 +24,7 @@ from protocols.mail import (
     Woken,
 )
 from protocols.subjects import step_token
+from protocols.witness import leaf
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -155,7 +156,7 @@ class Mailbox:
 
     def wake(self) -> list[AnyEffect]:
         """Wake the host."""
-        return self.fold(Woken(**self._stamp(), number=1, epoch=1, since=1))
+        return self.fold(Woken(**{**self._stamp(), "leaf": b""}, number=1, epoch=1, since=1))
 
     def refold(self) -> Instance:
         """Fold all mails again, from the start, and check that it comes out the same."""
@@ -175,7 +176,8 @@ class Mailbox:
         return codec.decode(self.instance.result)
 
     def _stamp(self) -> dict[str, Any]:
-        return {"seq": len(self.mails) + 1, "at": self.at}
+        seq = len(self.mails) + 1
+        return {"seq": seq, "at": self.at, "leaf": leaf(seq, self.at, "", b"", b"")}
 
 
 def paths(effects: list[AnyEffect]) -> list[str]:

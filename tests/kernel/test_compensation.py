@@ -14,6 +14,7 @@ from protocols.effects import Ask, Emit
 from protocols.errors import CancelledError, InvalidIdError, StepFailedError, TimedOutError
 from protocols.mail import UndoAll
 from protocols.policy import NO_RETRY
+from protocols.witness import Operator
 from tests.kernel.mailbox import Mailbox, asks, events, finish, paths
 
 QUICK = Undo("undo", retry=NO_RETRY)
@@ -746,8 +747,9 @@ def test_by_hand_all_is_undone_also_when_the_code_completes() -> None:
     box.start()
     box.reply("/a")
 
+    ann = Operator(who="ann")
     asked = box.fold(
-        UndoAll(seq=len(box.mails) + 1, at=box.at, who="ann", why="wrong week", message_id="m")
+        UndoAll(seq=len(box.mails) + 1, at=box.at, reason="wrong week", by=ann, message_id="m")
     )
     box.reply("/a/undo")
 

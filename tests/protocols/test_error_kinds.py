@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from actors.answers import declared_answer
-from actors.inbound import Delivery, Letter, parse
+from actors.inbound import parse
+from actors.letters import Delivery, Letter
 from protocols import headers as h
 from protocols.directives import BY_KIND, HALT, Directive, choose, retries_of
 from protocols.error_kinds import ALIASES, KINDS, classify, kind_of_status

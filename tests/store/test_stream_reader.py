@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import trio
 
-from actors.inbound import Delivery
+from actors.letters import Delivery
 from actors.stream_reader import StreamReader
 from protocols.ports import Outgoing
 from runtime.bridge import NatsTransport
