@@ -11,10 +11,12 @@ from typing import Final
 
 import msgspec
 
+from actors.letters import DeadLetter, Delivery, Letter, Marker, Pack, Parsed
 from protocols import headers as h
 from protocols.codec import decode, encode
 from protocols.errors import MovantError
 from protocols.failure import FAILED, PROTOCOL, REFUSED, Failure
+from protocols.flow import priority_of
 from protocols.mail import (
     AnyMail,
     AttemptRefused,
@@ -32,70 +34,21 @@ from protocols.mail import (
     Start,
     Woken,
 )
-from protocols.subjects import MAIL, OWNER_TOKEN, is_id, is_name, is_step_name, step_token
+from protocols.subjects import (
+    OWNER_TOKEN,
+    is_id,
+    is_name,
+    is_number,
+    is_step_name,
+    step_token,
+)
 from protocols.tokens import KeyRing
 
 WAKE: Final = "_wake"
 """Name of the timer that is no timer of the workflow but a reminder for its owner."""
-NUMBER_CHARS_MAX: Final = 18
-"""Below 64 bits; a subject could hold thousands of digits."""
 _STREAM_ACK: Final = b'{"stream":'
 _NOTABLE: Final = re.compile(rb"\r\n(?:Nats-Service-Error|Movant-|Content-Type)", re.IGNORECASE)
 _RETRYABLE_4XX: Final = frozenset({408, 425, 429})
-
-
-class Delivery(msgspec.Struct, gc=False):
-    """One stored message. ``at`` is the server's timestamp in nanoseconds since 1970."""
-
-    seq: int
-    at: int
-    subject: str
-    headers: bytes
-    payload: bytes
-
-
-class Marker(msgspec.Struct, frozen=True, gc=False):
-    """An epoch of a partition begins."""
-
-    seq: int
-    partition: int
-    epoch: int
-    daemon: str = ""
-
-
-class DeadLetter(msgspec.Struct, frozen=True):
-    """A stored message that no fold can take, and why. ``reason`` is a subject token."""
-
-    delivery: Delivery
-    reason: str
-    detail: str
-
-    @property
-    def partition(self) -> int:
-        """The partition whose reader meets it; -1 when its subject names none."""
-        if not self.delivery.subject.startswith(MAIL):
-            return -1
-        token = self.delivery.subject.split(".", 3)[2]
-        return int(token) if _is_number(token) else -1
-
-
-class Letter(msgspec.Struct, frozen=True, gc=False):
-    """Mail with its address."""
-
-    partition: int
-    instance: str
-    mail: AnyMail
-
-
-class Pack(msgspec.Struct, frozen=True, gc=False):
-    """Copies of an instance's messages; ``actors.packs`` opens it, the fold never sees it."""
-
-    seq: int
-    partition: int
-    instance: str
-
-
-Parsed = Letter | Marker | Pack | DeadLetter
 
 
 class _MarkerBody(msgspec.Struct):
@@ -144,7 +97,7 @@ def parse(delivery: Delivery, keys: KeyRing) -> Parsed:
     if len(tokens) < 4 or tokens[1] != "mail":  # noqa: PLR2004 - movant.mail.<p>.<id>
         return DeadLetter(delivery, "stray", "the subject names no mailbox")
     instance = tokens[3]
-    if not _is_number(tokens[2]):
+    if not is_number(tokens[2]):
         return DeadLetter(delivery, "stray", "the subject names no partition")
     partition = int(tokens[2])
     if instance == OWNER_TOKEN and len(tokens) == 4:  # noqa: PLR2004 - and nothing behind it
@@ -193,7 +146,7 @@ def _mail(
 def _reply(
     delivery: Delivery, instance: str, tokens: list[str], keys: KeyRing
 ) -> Reply | DeadLetter:
-    if len(tokens) != 8 or not _is_number(tokens[6]):  # noqa: PLR2004
+    if len(tokens) != 8 or not is_number(tokens[6]):  # noqa: PLR2004
         return DeadLetter(delivery, "stray", "a reply needs <step>.<attempt>.<token>")
     step, attempt = tokens[5], int(tokens[6])
     if not keys.verify(tokens[7], instance, step, attempt):
@@ -238,7 +191,7 @@ def _failure(found: dict[str, str], payload: bytes, content_type: str) -> Failur
     outcome = found.get(h.OUTCOME, "")
     if text is None and not code_text and outcome not in {REFUSED, FAILED, "unknown"}:
         return None
-    code = int(code_text) if _is_number(code_text) and len(code_text) <= 4 else 500  # noqa: PLR2004
+    code = int(code_text) if is_number(code_text) and len(code_text) <= 4 else 500  # noqa: PLR2004
     refused = outcome == REFUSED or (
         not outcome and 400 <= code < 500 and code not in _RETRYABLE_4XX  # noqa: PLR2004
     )
@@ -264,18 +217,13 @@ def _seconds(text: str) -> float | None:
     return value if 0 <= value <= 86_400 * 366 else None
 
 
-def _is_number(text: str) -> bool:
-    """Tell whether text is decimal digits and nothing else: int() takes no superscripts."""
-    return text.isascii() and text.isdigit() and len(text) <= NUMBER_CHARS_MAX
-
-
 def _common(delivery: Delivery) -> dict[str, str] | None:
     return h.decode(delivery.headers)
 
 
 def _schema_problem(found: dict[str, str]) -> str:
     version = found.get(h.SCHEMA, "1")
-    if _is_number(version) and int(version) <= h.SCHEMA_VERSION:
+    if is_number(version) and int(version) <= h.SCHEMA_VERSION:
         return ""
     return f"schema version {version[:20]!r} is newer than {h.SCHEMA_VERSION}"
 
@@ -334,6 +282,7 @@ def _start(
         definition=definition,
         parent=parent,
         traceparent=found.get(h.TRACEPARENT, ""),
+        priority=priority_of(found.get(h.PRIORITY, "")),
     )
 
 
@@ -448,3 +397,6 @@ def _marker(delivery: Delivery, partition: int) -> Marker | DeadLetter:
     except msgspec.DecodeError as error:
         return DeadLetter(delivery, "value", str(error))
     return Marker(delivery.seq, partition, body.epoch, body.daemon)
+
+
+__all__ = ["WAKE", "DeadLetter", "Delivery", "Letter", "Marker", "Pack", "Parsed", "parse"]

@@ -23,7 +23,8 @@ from typing import Final
 
 import msgspec
 
-from actors.inbound import NUMBER_CHARS_MAX, Delivery
+from actors.letters import Delivery
+from protocols.subjects import is_number
 
 GROUP_BYTES: Final = 512 * 1024
 """Where a pack or a bundle is cut, before compression."""
@@ -255,7 +256,7 @@ def _check(pack: Delivery, tokens: list[str], content: bytes, copies: list[Copy]
 
 
 def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= NUMBER_CHARS_MAX):
+    if not is_number(text):
         raise ValueError(f"{text[:40]!r} is no number")
     return int(text)
 

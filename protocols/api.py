@@ -32,6 +32,11 @@ from protocols.api_errors import ErrorReply as ErrorReply  # noqa: PLC0414 -- pa
 from protocols.api_errors import error_headers as error_headers  # noqa: PLC0414 -- part of the API
 from protocols.api_errors import error_reply as error_reply  # noqa: PLC0414 -- part of the API
 from protocols.api_errors import to_error as to_error  # noqa: PLC0414 -- part of the API
+from protocols.api_holds import HoldTold as HoldTold  # noqa: PLC0414 -- part of the API
+from protocols.api_holds import HoldView as HoldView  # noqa: PLC0414 -- part of the API
+from protocols.api_holds import Pause as Pause  # noqa: PLC0414 -- part of the API
+from protocols.api_holds import Resume as Resume  # noqa: PLC0414 -- part of the API
+from protocols.api_holds import ServiceForce as ServiceForce  # noqa: PLC0414 -- part of the API
 from protocols.api_operations import DeadList as DeadList  # noqa: PLC0414 -- part of the API
 from protocols.api_operations import DeadPage as DeadPage  # noqa: PLC0414 -- part of the API
 from protocols.api_operations import DeadPurge as DeadPurge  # noqa: PLC0414 -- part of the API
@@ -63,6 +68,7 @@ from protocols.api_types import (
     Libraries,
     Limit,
     MessageId,
+    RunPriority,
     Standing,
     Value,
     WaitSeconds,
@@ -88,6 +94,7 @@ class RunStart(Message, frozen=True, kw_only=True):
         Meta(description="When the id is taken: return that instance, or refuse."),
     ] = "return"
     wait_s: WaitSeconds = 0.0
+    priority: RunPriority = 0
 
 
 class RunStarted(Message, frozen=True, kw_only=True):
@@ -128,6 +135,9 @@ class RunView(Message, frozen=True, kw_only=True):
     waiting: Annotated[list[Waiting], Meta(description="What it waits for.")] = []
     blocked: Annotated[
         str, Meta(description="Why its mailbox cannot be folded; empty: it can.")
+    ] = ""
+    paused: Annotated[
+        str, Meta(description="Who paused it, its workflow or everything, and why.")
     ] = ""
     counters: Annotated[
         dict[str, int], Meta(description="Messages, steps, attempts and more, by name.")
@@ -337,6 +347,9 @@ class ServiceRow(Message, frozen=True, kw_only=True):
     state: Annotated[str, Meta(description="For instance: up, absent, open (breaker), paused.")]
     operations: Annotated[list[str], Meta(description="What it can do.")] = []
     open_requests: Annotated[int, Meta(description="Requests without an answer yet.")] = 0
+    parked: Annotated[int, Meta(description="Requests that may not go yet.")] = 0
+    breaker: Annotated[str, Meta(description="closed, open, half_open, or forced.")] = "closed"
+    paused: Annotated[str, Meta(description="Who paused it and why; empty: it is not.")] = ""
 
 
 class ServicePage(Message, frozen=True, kw_only=True):
@@ -387,6 +400,9 @@ VERBS: Final[dict[str, Verb]] = {
     "workflow.fetch": Verb("Read a packed definition", WorkflowFetch, WorkflowPacked),
     "service.ls": Verb("List services", Empty, ServicePage),
     "service.show": Verb("Show a service", ServiceShow, ServiceView),
+    "service.force": Verb("Force the breaker of a service", ServiceForce, HoldTold),
+    "pause": Verb("Send no requests to or for something", Pause, HoldTold),
+    "resume": Verb("Send requests again", Resume, HoldTold),
     "status": Verb("Show how the daemon stands", Empty, StatusView),
     "actor.tree": Verb("Show the supervision tree", Empty, ActorTree),
     "check": Verb("Check server, streams and permissions", Empty, Findings),

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from protocols import api, events, mail
+from protocols import api, api_holds, events, mail
 from protocols import headers as h
 
 ID: Final = "[A-Za-z0-9][A-Za-z0-9_-]{0,127}"
@@ -42,6 +42,7 @@ HEADERS: Final[dict[str, tuple[str, str]]] = {
     h.DEFINITION: ("^[0-9a-f]+$", "Hash of the definition to run; absent: the owner pins one."),
     h.PARENT: (r"^[^|]+\|.+", "Instance and path of the step that waits for this child."),
     h.PARENT_TOKEN: (".", "Proof that the parent's owner wrote this start."),
+    h.PRIORITY: ("^-?[0-9]$", "Who goes first where requests wait: -9 a batch, 9 an emergency."),
     h.KEY: (".", "Idempotency key: the same for every attempt of a step. Do the work once."),
     h.ATTEMPT: (_INTEGER, "Number of the attempt; the first one is 1."),
     h.TIMEOUT: (_DECIMAL, "Seconds that the caller will wait for this attempt."),
@@ -109,6 +110,7 @@ def _mailbox() -> dict[str, Message]:
                 h.DEFINITION,
                 h.PARENT,
                 h.PARENT_TOKEN,
+                h.PRIORITY,
                 h.TRACEPARENT,
             ),
             example_subject="movant.to.order-17.start.fulfilment",
@@ -309,6 +311,7 @@ _RUN: Final = {"id": "order-17", "workflow": "fulfilment", "definition": "9f2c"}
 _AT: Final = 1_700_000_000_000_000_000
 _SERVICE_ROW: Final = {"name": "payments", "state": "up", "operations": ["charge"]}
 _API_EXAMPLES: Final[dict[str, tuple[Any, Any]]] = {
+    **api_holds.EXAMPLES,
     "run.start": (
         {"workflow": "fulfilment", "input": {"sku": "B-12"}, "id": "order-17"},
         {"id": "order-17", "created": True, "status": "running", "definition": "9f2c"},

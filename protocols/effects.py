@@ -107,6 +107,8 @@ class Spawn(Effect, frozen=True, kw_only=True):
     body: bytes
     parent: Parent
     id: str
+    priority: int = 0
+    """That of the parent, filled in by who writes the start."""
 
     @property
     def identity(self) -> tuple[str, str]:

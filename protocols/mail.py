@@ -37,6 +37,8 @@ class Start(Mail, frozen=True, kw_only=True, tag="start"):
     definition: str = ""
     parent: Parent | None = None
     traceparent: str = ""
+    priority: int = 0
+    """Who goes first where requests have to wait: -9 a batch, 9 an emergency."""
 
 
 class Signal(Mail, frozen=True, kw_only=True, tag="signal"):

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from protocols.failure import NO_RESPONDERS, REFUSED, VALIDATION
+from protocols.flow import Priority
 from protocols.rng import Rng
 
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
@@ -61,13 +62,15 @@ class StepOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     ``timeout_s`` bounds one attempt, from dispatch to reply. ``absent`` says what happens when
     nobody serves the subject: wait parked, or fail with kind ``no_responders``. ``idempotent``
-    false switches the re-ask of a lost request off.
+    false switches the re-ask of a lost request off. ``priority`` says who goes first where
+    requests have to wait; none: as the instance's start says.
     """
 
     retry: Retry = Retry()
     timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 60.0
     absent: Literal["wait", "fail"] = "wait"
     idempotent: bool = True
+    priority: Priority | None = None
 
 
 STEP_DEFAULTS: Final = StepOptions()

@@ -37,6 +37,8 @@ ID_BYTES_MAX: Final = 128
 STEP_TOKEN_BYTES_MAX: Final = 64
 GENERATION_CHARS_MAX: Final = 18
 """Digits of a generation: below 64 bits."""
+NUMBER_CHARS_MAX: Final = 18
+"""Below 64 bits; a subject could hold thousands of digits."""
 SUBJECT_BYTES_MAX: Final = 1024
 """nats-py closes for good on a subject above the server's 4,096 bytes; ours stay far below."""
 
@@ -66,6 +68,11 @@ def check_id(text: str, what: str = "id") -> str:
             hint="letters, digits, '_' and '-', not starting with '_' or '-', 1 to 128 of them",
         )
     return text
+
+
+def is_number(text: str) -> bool:
+    """Tell whether text is decimal digits and nothing else: int() takes no superscripts."""
+    return text.isascii() and text.isdigit() and len(text) <= NUMBER_CHARS_MAX
 
 
 def is_name(text: str) -> bool:

@@ -12,7 +12,9 @@ from actors.neighbours import refuse_captors
 from actors.packing import open_pack
 from protocols import api
 from protocols.errors import BadValueError, NotFoundError, UnavailableError
+from runtime.api_holds import hold_view
 from runtime.discovery import Discovery
+from runtime.flows import with_flow
 from runtime.peers import Peers, Registered
 from runtime.ranges import brief
 from runtime.server.accounts import foreign_subjects
@@ -111,7 +113,17 @@ class DaemonQueries:
         raise NotFoundError(f"no service {request.name!r}", hint="movant service ls")
 
     async def _all_services(self) -> list[api.ServiceView]:
-        return await self._discovery.services(self._parts.router.views())
+        found = await self._discovery.services(self._parts.router.views())
+        flows = dict(self._parts.router.flows)
+        known = {each.name for each in found}
+        found += [
+            api.ServiceView(name=name, state="unknown")
+            for name, flow in flows.items()
+            if name not in known and flow.guarded
+        ]
+        now = self._daemon.clock.monotonic()
+        views = [with_flow(each, flows.get(each.name), now) for each in found]
+        return sorted(views, key=lambda view: view.name)
 
     async def status(self, _: api.Empty) -> api.Message:
         """Show how the daemon stands, with its counters, and how the others do."""
@@ -202,6 +214,7 @@ class DaemonQueries:
             partitions=sorted(parts.owner.partitions.owned),
             counters=counters,
             problems=problems,
+            holds=[hold_view(each) for each in parts.holds.holds.active()],
             owners=[
                 api.PartitionRow(
                     partition=each.partition,
@@ -263,6 +276,9 @@ def _row(view: api.ServiceView) -> api.ServiceRow:
         state=view.state,
         operations=view.operations,
         open_requests=view.open_requests,
+        parked=view.parked,
+        breaker=view.breaker,
+        paused=view.paused,
     )
 
 

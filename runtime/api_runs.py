@@ -48,7 +48,7 @@ class RunCommands:
         subjects.check_name(request.workflow, "workflow")
         digest, workflow = await self._parts.definitions.latest(request.workflow)
         instance = self._daemon.new_id() if request.id is None else request.id
-        message = self._start_message(workflow, digest, instance, request.input)
+        message = self._start_message(workflow, digest, instance, request.input, request.priority)
         if not request.wait_s:
             created = await self._begin(request, instance, message)
             if created:
@@ -106,7 +106,8 @@ class RunCommands:
         def message(number: int) -> Outgoing:
             if ids[number] in ended:
                 raise AlreadyExistsError(f"instance {ids[number]!r} exists already")
-            return self._start_message(workflow, digest, ids[number], request.items[number].input)
+            item = request.items[number]
+            return self._start_message(workflow, digest, ids[number], item.input, item.priority)
 
         written = await self._write_many(len(ids), message)
         behind: dict[int, bool] = {}
@@ -140,16 +141,17 @@ class RunCommands:
         )
 
     def _start_message(
-        self, workflow: Workflow[Any], digest: str, instance: str, value: Any
+        self, workflow: Workflow[Any], digest: str, instance: str, value: Any, priority: int
     ) -> Outgoing:
         subjects.check_id(instance)
         workflow.check_input(value)
         body = codec.encode(value)
-        lines = b"%b: %b\r\n%b: %b\r\n%b" % (
+        lines = b"%b: %b\r\n%b: %b\r\n%b%b" % (
             h.DEFINITION.encode(),
             digest.encode(),
             h.MESSAGE_ID.encode(),
             self._daemon.entropy.token(8).encode(),
+            b"%b: %d\r\n" % (h.PRIORITY.encode(), priority) if priority else b"",
             first_of(instance, self._daemon.config.partitions),
         )
         return Outgoing(subjects.to_start(instance, workflow.name), body, lines)

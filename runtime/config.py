@@ -22,6 +22,7 @@ import msgspec
 from msgspec import Meta
 
 from protocols.errors import ConfigurationError
+from protocols.flow import FlowSettings
 
 PREFIX: Final = "MOVANT_"
 SECRETS: Final = frozenset({"nats.password", "nats.token"})
@@ -136,6 +137,8 @@ class DaemonConfig(Section, frozen=True, kw_only=True):
     """How long a shutdown waits for what is under way; whatever is not done is done later."""
     services: dict[str, str] = {}
     """Foreign services: name to the subject prefix where their operations are asked."""
+    flow: dict[str, FlowSettings] = {}
+    """How services may be asked, by their names; ``*`` is for all that have no section."""
     workflows: tuple[Path, ...] = ()
     """Files and directories that are registered at the start."""
 
@@ -238,6 +241,8 @@ def redacted(url: str) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, dict):
+        return msgspec.to_builtins(value)
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 

@@ -28,6 +28,7 @@ from protocols.errors import (
 )
 from protocols.ports import Frame, Outgoing
 from runtime.api_daemon import DaemonQueries
+from runtime.api_holds import Held, HoldCommands
 from runtime.api_operations import OperatorQueries
 from runtime.api_queries import RunQueries
 from runtime.api_runs import RunCommands
@@ -72,6 +73,7 @@ class Gateway:
             f"{PEER}status": msgspec.json.Decoder(api.Empty),
             f"{PEER}actor.tree": msgspec.json.Decoder(api.Empty),
             f"{PEER}registered": msgspec.json.Decoder(Registered),
+            f"{PEER}held": msgspec.json.Decoder(Held),
         }
 
     async def run(self, *, task_status: ChildStatus) -> None:
@@ -89,8 +91,9 @@ class Gateway:
             queries = RunQueries(self._daemon, mail, archive, events, peers)
             commands = RunCommands(self._daemon, mail, queries)
             about = DaemonQueries(self._daemon, discovery, peers)
+            holds = HoldCommands(self._daemon, peers)
             self._handlers = handlers(
-                commands, queries, about, OperatorQueries(self._daemon, mail, dead)
+                commands, queries, about, OperatorQueries(self._daemon, mail, dead), holds
             )
             self._handlers |= {
                 f"{PEER}run.show": queries.own,
@@ -98,6 +101,7 @@ class Gateway:
                 f"{PEER}status": about.own_status,
                 f"{PEER}actor.tree": about.own_tree,
                 f"{PEER}registered": about.registered,
+                f"{PEER}held": holds.held,
             }
             subscriptions = [
                 await transport.subscribe(subjects.api(">"), self._take_new, queue="movant"),
@@ -192,6 +196,7 @@ def handlers(
     queries: RunQueries,
     daemon: DaemonQueries,
     operator: OperatorQueries,
+    holds: HoldCommands,
 ) -> dict[str, Handler]:
     """Return the handler of each verb."""
     found: dict[str, Handler] = {
@@ -213,6 +218,9 @@ def handlers(
         "workflow.fetch": operator.fetch,
         "service.ls": daemon.services,
         "service.show": daemon.service,
+        "service.force": holds.force,
+        "pause": holds.pause,
+        "resume": holds.resume,
         "status": daemon.status,
         "actor.tree": daemon.tree,
         "check": operator.check,

@@ -64,6 +64,8 @@ cli = LazyGroup(
             "workflow": Leaf("runtime.cli.workflow:workflow", "Register and inspect workflows."),
             "run": Leaf("runtime.cli.run:run", "Start, watch and steer runs."),
             "service": Leaf("runtime.cli.service:service", "Inspect and run services."),
+            "pause": Leaf("runtime.cli.pause:pause", "Send no requests, until resumed."),
+            "resume": Leaf("runtime.cli.pause:resume", "Send requests again."),
             "dead": Leaf("runtime.cli.dead:dead", "Look at dead letters, send them again."),
             "actor": Leaf("runtime.cli.actor:actor", "Inspect the supervision tree."),
         },
