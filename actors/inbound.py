@@ -29,11 +29,13 @@ from protocols.mail import (
     Parent,
     Pinned,
     Reply,
+    Routed,
     Signal,
     Snapshot,
     Start,
     Woken,
 )
+from protocols.routes import Scored
 from protocols.subjects import (
     OWNER_TOKEN,
     is_id,
@@ -76,6 +78,9 @@ class _OwnerBody(msgspec.Struct):
     child: str = ""
     status: str = ""
     result: msgspec.Raw = msgspec.Raw()
+    service: str = ""
+    candidates: tuple[Scored, ...] = ()
+    reason: str = ""
 
 
 class _ContinuedBody(msgspec.Struct):
@@ -351,6 +356,18 @@ def _owner(delivery: Delivery, tokens: list[str]) -> AnyMail | DeadLetter:
                 step=body.step,
                 attempt=body.attempt,
                 failure=failure,
+            )
+        case "routed":
+            encode(msgspec.to_builtins(body.candidates))  # raises for what is no finite number
+            return Routed(
+                seq=seq,
+                at=at,
+                epoch=body.epoch,
+                step=body.step,
+                attempt=body.attempt,
+                service=body.service,
+                candidates=body.candidates,
+                reason=body.reason,
             )
         case "child":
             return ChildEnded(

@@ -66,7 +66,7 @@ class Ticket:
         self.state: OpenAsk | None = state
         self.flow = flow
         self.lot = lot
-        """What it waits for: a Route, the key of a hold, or None for its turn."""
+        """What it waits for: a Route, a hold's key, choices, or None for its turn."""
         self.id = actor.id
         self.partition = actor.partition
         self.cause = state.ask.cause
@@ -235,22 +235,33 @@ class Parking:
         for flow in flows:
             flow.begin_release(now)
 
+    def holds(self, lot: Any) -> bool:
+        """Tell whether somebody waits in a lot."""
+        return lot in self._lots
+
+    def let_go(self, lot: Any, most: int) -> None:
+        """Let the first in a lot try again now."""
+        for ticket in heapq.nsmallest(most, self._lots.get(lot, ()), key=_order):
+            if ticket.open:
+                self._go(ticket, turn=False)
+
     async def run(self) -> None:
         """Let go who may, until cancelled."""
         while True:
             self._wake = trio.Event()
             now = self._clock.monotonic()
             wait_s = inf
-            for flow, queue in list(self._queues.items()):
-                wait_s = min(wait_s, self._release(flow, queue, now))
+            for flow in list(self._queues):
+                wait_s = min(wait_s, self.release(flow, now))
             if wait_s <= 0.0:
                 await trio.lowlevel.checkpoint()
                 continue
             with trio.move_on_after(max(wait_s, LOOK_S_MIN)):
                 await self._wake.wait()
 
-    def _release(self, flow: Flow, queue: _Queue, now: float) -> float:
-        """Let some of a queue go; return when to look again, in seconds."""
+    def release(self, flow: Flow, now: float) -> float:
+        """Let some of a service's queue go; return when to look again, in seconds."""
+        queue = self._queues[flow]
         roused = 0
         for _ in range(SLICE):
             ticket = queue.first()
@@ -302,8 +313,10 @@ class Parking:
         """Say what a parked request waits for."""
         if type(ticket.lot) is Route:
             return "nobody serves it" if ticket.lot.presence is Presence.ABSENT else ""
+        if isinstance(ticket.lot, str):
+            return ""  # the run itself says who paused it
         if ticket.lot is not None:
-            return str(ticket.lot)
+            return "nobody of its route can be asked"
         verdict = ticket.flow.verdict(now)
         return verdict.reason if verdict is not None else "it waits for its turn"
 

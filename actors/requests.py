@@ -19,6 +19,7 @@ from typing import Any, Final
 import structlog
 import trio
 
+from actors.choosing import Choosing, Routed
 from actors.flow import Flow
 from actors.holds import Holds
 from actors.parking import Parking, Rouse
@@ -70,6 +71,8 @@ class Requests:
         local: LocalRunner,
         may_act: Callable[[int], bool],
         rouse: Rouse,
+        routed: Routed,
+        locality: str = "",
         holds: Holds | None = None,
         reask_s: float = REASK_S,
     ) -> None:
@@ -85,6 +88,7 @@ class Requests:
         self._reask_s = reask_s
         self.holds = holds or Holds()
         self.parking = Parking(clock, send=self._send, rouse=rouse)
+        self.choosing = Choosing(router, clock, self.parking, routed, locality)
         router.stirred = self.parking.stir
         self._later: list[tuple[float, int, WorkflowActor, Any]] = []
         self._number = 0
@@ -156,6 +160,7 @@ class Requests:
                     self._send(actor, state)
             if now >= sweep_at:
                 sweep_at = now + SWEEP_S
+                self.choosing.look(now)
                 for actor in list(self._live()):
                     if actor.attend_at <= now:
                         self.attend(actor, now)
@@ -201,9 +206,11 @@ class Requests:
         if route.presence is not Presence.PRESENT:
             for actor, state in self.parking.here(route):
                 self._send(actor, state)  # it may be one that is refused now
+            self.choosing.came(route)
             return
         known = route.before is not Presence.ABSENT
         self.parking.open_lot(route, at_once=AT_ONCE_MAX if known else 0)
+        self.choosing.came(route)
         if not newcomer:
             return
         for actor in list(self._live()):
@@ -249,7 +256,7 @@ class Requests:
     def _dispatch(self, actor: WorkflowActor, state: OpenAsk) -> None:
         ask = state.ask
         now = self._clock.monotonic()
-        if self.holds.any and self._held(actor, state, now):
+        if (self.holds.any or ask.route is not None) and self._stopped(actor, state, now):
             return
         if ask.service == LOCAL:
             if not state.sent_at:
@@ -320,11 +327,15 @@ class Requests:
         least_s = min(timeout_s, self._reask_s) if state.spent_s else 0.0
         return max(timeout_s - state.spent_s, least_s)
 
-    def _held(self, actor: WorkflowActor, state: OpenAsk, now: float) -> bool:
-        """Park a request of whoever is paused by hand; what was sent is not asked again."""
-        hold = self.holds.on(actor.id, actor.instance.workflow)
+    def _stopped(self, actor: WorkflowActor, state: OpenAsk, now: float) -> bool:
+        """Stop a request of whoever is paused by hand, and one whose service is not chosen yet.
+
+        What was sent to a service is not asked again while its run is paused.
+        """
+        hold = self.holds.on(actor.id, actor.instance.workflow) if self.holds.any else None
         if hold is None:
-            return False
+            route = state.ask.route
+            return route is not None and self.choosing.stops(actor, state, route, now)
         if state.sent_at:
             self._ask_later(actor, state, now)
         else:
@@ -392,7 +403,10 @@ class Requests:
                 f"stream {route.captured_by} captures {route.subject} and would answer in the"
                 " service's place",
             )
-        elif route.presence is Presence.ABSENT and state.ask.options.absent == "fail":
+        elif route.presence is Presence.ABSENT and (
+            state.ask.options.absent == "fail"
+            or (state.ask.route is not None and self.choosing.better(state, state.ask.route))
+        ):
             self._refuse(
                 actor, state, NO_RESPONDERS, f"nobody serves {route.subject}", retryable=True
             )

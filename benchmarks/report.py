@@ -49,6 +49,7 @@ SHORT: Final = (
     "dormant",
     "endless",
     "kernel",
+    "router",
     "actors --quick",
     "bridge --messages 50000",
 )
@@ -62,6 +63,7 @@ TINY: Final = (
     "dormant --instances 40 --signals 5 --after-restart 3",
     "endless --minutes 0.1 --per-s 20",
     "kernel --instances 10 --rounds 1",
+    "router --decisions 1000 --requests 1000 --rounds 1",
     "actors --quick",
     "bridge --messages 2000 --in-flight 100 --singles 100",
 )
@@ -107,6 +109,7 @@ TARGETS: Final = (
     Target("w8", "steps_per_sync", 5, at_least=True, where=_w8(5_000, "fsync", "hosted")),
     Target("w8", "steps_per_sync", 1, at_least=True, where=_w8(1_000, "fsync", "plain")),
     Target("w8-idle", "p50_ms", 8.0),
+    Target("router", "decisions_per_s", 200_000, at_least=True),
     Target("actors", "tells_per_s", 500_000, at_least=True),
     Target("actors", "asks_per_s", 50_000, at_least=True),
     Target("actors", "bytes_per_actor", 6_000),
@@ -227,6 +230,16 @@ SECTIONS: Final = (
         " seconds. `throughput` is the last minute over the first one, `probe_…` the time of one"
         " more instance each second, `…_growth` the highest value of the last third of the run"
         " over that of the third before.",
+    ),
+    Section(
+        "Routing and parking",
+        ("router",),
+        "routing",
+        "benchmark candidates decisions_per_s decisions_in_order_per_s"
+        " decisions_with_scores_per_s parked_requests park_s release_s",
+        "Decisions among three candidates that were measured. `park_s` and `release_s`: so many"
+        " requests wait for one service, by priority and age, and are let go; sending is not"
+        " counted.",
     ),
     Section(
         "Inside one process",

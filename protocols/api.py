@@ -55,6 +55,8 @@ from protocols.api_operations import RunMessages as RunMessages  # noqa: PLC0414
 from protocols.api_operations import StoredMessage as StoredMessage  # noqa: PLC0414 -- part of the API
 from protocols.api_operations import WorkflowFetch as WorkflowFetch  # noqa: PLC0414 -- part of the API
 from protocols.api_operations import WorkflowPacked as WorkflowPacked  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import WorkflowRoute as WorkflowRoute  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import WorkflowRouted as WorkflowRouted  # noqa: PLC0414 -- part of the API
 from protocols.api_types import ITEMS_MAX as ITEMS_MAX  # noqa: PLC0414 -- part of the API
 from protocols.api_types import PAGE_MAX as PAGE_MAX  # noqa: PLC0414 -- part of the API
 from protocols.api_types import SERVICE as SERVICE  # noqa: PLC0414 -- part of the API
@@ -323,6 +325,9 @@ class WorkflowView(Message, frozen=True, kw_only=True):
     input_schema: Annotated[dict[str, Any], Meta(description="JSON Schema of the input.")] = {}
     document: Annotated[str, Meta(description="What the author says about it.")] = ""
     latest: Annotated[bool, Meta(description="Whether new instances start with it.")] = True
+    routes: Annotated[
+        dict[str, Any], Meta(description="The routing table that new instances start with.")
+    ] = {}
 
 
 class WorkflowRegister(Message, frozen=True, kw_only=True):
@@ -398,6 +403,7 @@ VERBS: Final[dict[str, Verb]] = {
     "workflow.show": Verb("Show a workflow", WorkflowShow, WorkflowView),
     "workflow.register": Verb("Register a definition", WorkflowRegister, WorkflowRegistered),
     "workflow.fetch": Verb("Read a packed definition", WorkflowFetch, WorkflowPacked),
+    "workflow.route": Verb("Use a routing table", WorkflowRoute, WorkflowRouted),
     "service.ls": Verb("List services", Empty, ServicePage),
     "service.show": Verb("Show a service", ServiceShow, ServiceView),
     "service.force": Verb("Force the breaker of a service", ServiceForce, HoldTold),

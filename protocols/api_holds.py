@@ -74,12 +74,20 @@ class HoldTold(Message, frozen=True, kw_only=True):
 
 _SAID: Final = {"reason": "upgrade", "by": "ann", "origin": "desk-3"}
 _HELD: Final = {"kind": "service", "name": "payments", "at": 1_700_000_000_000_000_000, **_SAID}
+_TABLE: Final = {
+    "services": {"card-eu": {"locality": "eu"}, "card-us": {"cost": 1}},
+    "routes": {"cards": {"to": ["card-eu", "card-us"], "rank": "measured"}},
+}
 EXAMPLES: Final[dict[str, tuple[Any, Any]]] = {
     "pause": (
         {"kind": "service", "name": "payments", **_SAID},
         {"hold": {"paused": True, **_HELD}},
     ),
     "resume": ({"kind": "service", "name": "payments", **_SAID}, {"hold": _HELD}),
+    "workflow.route": (
+        {"workflows": ["fulfilment"], "table": _TABLE},
+        {"table": "7b1e", "definitions": {"fulfilment": "9f2c_7b1e"}},
+    ),
     "service.force": (
         {"name": "payments", "state": "open", **_SAID},
         {"hold": {**_HELD, "kind": "breaker", "forced": "open"}, "unaware": ["south"]},

@@ -146,6 +146,9 @@ def _mailbox() -> dict[str, Message]:
             attempt=1,
             failure={"kind": "no_responders", "message": "nobody serves payments"},
         ),
+        "owner.routed": _owner(
+            "routed", mail.Routed, epoch=3, step="charge", attempt=1, service="card-eu"
+        ),
         "owner.child": _owner(
             "child", mail.ChildEnded, step="ship", child="order-17-ship", status="completed"
         ),

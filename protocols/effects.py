@@ -15,6 +15,7 @@ import msgspec
 from protocols.failure import Failure
 from protocols.mail import Parent, Snapshot
 from protocols.policy import StepOptions
+from protocols.routes import Choices
 
 Status = Literal["pending", "running", "completed", "failed", "cancelled", "blocked"]
 """``pending``: no start yet. ``blocked``: the mailbox cannot be folded with this code."""
@@ -36,6 +37,21 @@ class LocalCall(msgspec.Struct, frozen=True):
     kwargs: dict[str, Any]
 
 
+class AskRoute(msgspec.Struct, frozen=True):
+    """Where an attempt may go: to a candidate of ``choices``.
+
+    ``decided``: to the ask's service and nobody else. Otherwise the owner may choose by a
+    message, as long as nobody can have sent it; where the choices are ranked it has to.
+    ``failed`` are those that failed without an effect; ``bound``: an outcome is unknown, so no
+    other service may be asked in a later attempt either.
+    """
+
+    choices: Choices
+    decided: bool = False
+    failed: tuple[str, ...] = ()
+    bound: bool = False
+
+
 class Ask(Effect, frozen=True, kw_only=True):
     """Send one attempt of a step to a service. Open until a reply or decision is folded.
 
@@ -53,6 +69,7 @@ class Ask(Effect, frozen=True, kw_only=True):
     due: int
     options: StepOptions
     local: LocalCall | None = None
+    route: AskRoute | None = None
 
     @property
     def identity(self) -> tuple[str, str, int]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from protocols.failure import Failure
+from protocols.routes import Scored
 
 
 class Mail(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
@@ -103,6 +104,20 @@ class AttemptRefused(Mail, frozen=True, kw_only=True, tag="owner.refused"):
     failure: Failure
 
 
+class Routed(Mail, frozen=True, kw_only=True, tag="owner.routed"):
+    """The owner chose who serves an attempt; the first valid choice counts.
+
+    ``candidates`` and ``reason`` tell how it came to that, for people.
+    """
+
+    epoch: int
+    step: str
+    attempt: int
+    service: str
+    candidates: tuple[Scored, ...] = ()
+    reason: str = ""
+
+
 class ChildEnded(Mail, frozen=True, kw_only=True, tag="owner.child"):
     """A child workflow has ended; written by the child's owner, identified by step."""
 
@@ -180,6 +195,7 @@ AnyMail = (
     | Pinned
     | AttemptTimedOut
     | AttemptRefused
+    | Routed
     | ChildEnded
     | Cancel
     | Migrate

@@ -63,7 +63,9 @@ class StepOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     ``timeout_s`` bounds one attempt, from dispatch to reply. ``absent`` says what happens when
     nobody serves the subject: wait parked, or fail with kind ``no_responders``. ``idempotent``
     false switches the re-ask of a lost request off. ``priority`` says who goes first where
-    requests have to wait; none: as the instance's start says.
+    requests have to wait; none: as the instance's start says. ``unknown`` says who is asked
+    after an outcome that nobody knows: the same service again, or the next one of its route,
+    which may do the work a second time.
     """
 
     retry: Retry = Retry()
@@ -71,6 +73,7 @@ class StepOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     absent: Literal["wait", "fail"] = "wait"
     idempotent: bool = True
     priority: Priority | None = None
+    unknown: Literal["retry", "switch"] = "retry"
 
 
 STEP_DEFAULTS: Final = StepOptions()

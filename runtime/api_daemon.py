@@ -12,6 +12,7 @@ from actors.neighbours import refuse_captors
 from actors.packing import open_pack
 from protocols import api
 from protocols.errors import BadValueError, NotFoundError, UnavailableError
+from protocols.routes import split, table_of, to_builtins
 from runtime.api_holds import hold_view
 from runtime.discovery import Discovery
 from runtime.flows import with_flow
@@ -56,7 +57,8 @@ class DaemonQueries:
         """Show a workflow and the schema of its input."""
         listed = await self._parts.definition_store.list()
         if request.hash:
-            matching = [each for each in listed if each.hash.startswith(request.hash)]
+            code, _ = split(request.hash)
+            matching = [each for each in listed if each.hash.startswith(code)]
         else:
             matching = [each for each in listed if request.name in each.latest_of]
         if not matching:
@@ -66,6 +68,8 @@ class DaemonQueries:
         found = matching[-1]
         name = request.name or found.workflows[0]
         workflow = await self._parts.definitions.find(name, found.hash)
+        pinned = request.hash or await self._parts.definition_store.latest(name)
+        _, table = split(pinned)
         return api.WorkflowView(
             name=name,
             definition=found.hash,
@@ -75,6 +79,9 @@ class DaemonQueries:
             input_schema=workflow.input_schema(),
             document=workflow.options.description,
             latest=name in found.latest_of,
+            routes=to_builtins(table_of(await self._parts.definition_store.table(table)))
+            if table
+            else {},
         )
 
     async def register(self, request: api.WorkflowRegister) -> api.Message:
@@ -95,6 +102,15 @@ class DaemonQueries:
         return api.WorkflowRegistered(
             hash=packed.hash, workflows=list(packed.workflows), created=created
         )
+
+    async def route(self, request: api.WorkflowRoute) -> api.Message:
+        """Store a routing table; new instances of these workflows start with it."""
+        digest = await self._parts.definitions.route(request.table, request.workflows)
+        found = {}
+        for name in request.workflows:
+            found[name], _ = await self._parts.definitions.latest(name)
+        log.info("workflow.routed", table=digest, workflows=request.workflows)
+        return api.WorkflowRouted(table=digest, definitions=found)
 
     async def registered(self, told: Registered) -> api.Message:
         """Take the news that another daemon has registered workflows."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +14,7 @@ from actors.outbox import first_of
 from protocols import api, codec, subjects
 from protocols import headers as h
 from protocols.definition import Workflow
-from protocols.effects import FINAL
+from protocols.effects import FINAL, Waiting
 from protocols.errors import (
     AlreadyExistsError,
     MovantError,
@@ -253,6 +253,13 @@ class RunCommands:
                 f" {after.blocked.reason}: {after.blocked.message}",
                 hint="register code that takes the same steps; --force migrates all the same",
             )
+        moved = _moved(before.waiting, after.waiting())
+        if moved and not request.force:
+            raise RefusedError(
+                f"{', '.join(moved)}: other services would be asked, though those that serve now"
+                " may have done the work",
+                hint="wait until these steps are decided; --force migrates all the same",
+            )
         message_id = request.message_id or self._daemon.new_id()
         seq = await self._write(
             Outgoing(
@@ -310,6 +317,16 @@ class RunCommands:
         if count:
             await done.wait()
         return written
+
+
+def _moved(before: Iterable[Waiting], after: Iterable[Waiting]) -> list[str]:
+    """Return the open steps that another service would serve."""
+    now = {(each.path, each.attempt): each.detail for each in before if each.kind == "step"}
+    return [
+        f"{each.path} at {each.detail}"
+        for each in after
+        if not now.get((each.path, each.attempt), each.detail).startswith(each.detail)
+    ]
 
 
 class _Written(msgspec.Struct):

@@ -23,6 +23,7 @@ from protocols import api
 from protocols.effects import FINAL, Status
 from protocols.errors import AlreadyExistsError, MovantError, UnknownOutcomeError
 from protocols.events import Event
+from protocols.routes import RoutingTable
 from protocols.subjects import check_id, check_name
 from runtime import client_discovery
 from runtime.bridge import connect
@@ -289,6 +290,11 @@ class Client:
 
         packed = await trio.to_thread.run_sync(pack, source)
         return await self.register(packed.data, packed.hash)
+
+    async def route(self, table: RoutingTable, workflows: Iterable[str]) -> api.WorkflowRouted:
+        """Let new runs of some workflows use a routing table; without routes they use none."""
+        request = api.WorkflowRoute(workflows=[*workflows], table=table)
+        return await self._calls.call("workflow.route", request, api.WorkflowRouted)
 
     async def workflows(self) -> api.WorkflowPage:
         """Return all registered workflows."""

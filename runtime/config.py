@@ -133,6 +133,8 @@ class DaemonConfig(Section, frozen=True, kw_only=True):
     replicas: Annotated[int, Meta(ge=1, le=5)] = 1
     reask_s: Seconds = 30.0
     """An answer that has not come after this time is asked for again, with the same key."""
+    locality: str = ""
+    """Where this daemon is: a ranked route prefers services of the same locality."""
     drain_timeout_s: Seconds = 30.0
     """How long a shutdown waits for what is under way; whatever is not done is done later."""
     services: dict[str, str] = {}

@@ -346,6 +346,8 @@ class Daemon:
                 local=lambda _, ask, reply: local.tell(RunLocal(ask, reply)),
                 may_act=lambda partition: parts.leases.held and owner.acts_in(partition),
                 rouse=owner.rouse,
+                routed=owner.decisions.routed,
+                locality=config.locality,
                 holds=parts.holds.holds,
                 reask_s=config.reask_s,
             )

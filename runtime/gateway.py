@@ -216,6 +216,7 @@ def handlers(
         "workflow.show": daemon.workflow,
         "workflow.register": daemon.register,
         "workflow.fetch": operator.fetch,
+        "workflow.route": daemon.route,
         "service.ls": daemon.services,
         "service.show": daemon.service,
         "service.force": holds.force,

@@ -118,6 +118,7 @@ EVENTS: Final[dict[str, str]] = {
     "workflow.blocked": "A run's mailbox cannot be folded with its code; movant run show tells.",
     "workflow.crashed": "The daemon failed while it folded an instance.",
     "workflow.registered": "A definition is stored and latest.",
+    "workflow.routed": "New runs of some workflows use another routing table.",
     "workflow.unknown": "A start names a workflow that is not registered.",
     "writer.refused": "The server refused a message for good.",
     "writer.unanswered": "The server did not acknowledge in time; the same bytes go again.",

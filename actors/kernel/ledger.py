@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from actors.kernel.operations import Child, Deadline, Listen, Operation, Sleep
     from actors.kernel.step import Step
     from protocols.mail import Signal
+    from protocols.routes import Routes
 
 LOG_LINES_MAX: Final = 1_000
 """Log lines kept until the host drains them; what comes after is dropped."""
@@ -51,6 +52,7 @@ class Ledger:
         "logs",
         "now",
         "refolding",
+        "routes",
         "scheduler",
         "signals",
         "state",
@@ -78,6 +80,8 @@ class Ledger:
         self.counters = Counters()
         self.logs: list[LogLine] = []
         self.refolding = False
+        self.routes: Routes | None = None
+        """Who may serve what, in the table that the instance is pinned to."""
         self.unawaited: dict[Operation[Any], None] = {}
 
     @property

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from actors.kernel.clock import DELAY_S_MAX, nanoseconds
 from actors.kernel.operations import UNREADABLE, Operation, T
+from actors.kernel.routing import Routing
 from protocols import codec
-from protocols.effects import Ask, LocalCall, Waiting
+from protocols.effects import Ask, AskRoute, LocalCall, Waiting
 from protocols.errors import BadValueError, OversizedError, StepFailedError
 from protocols.failure import PROTOCOL, TIMEOUT, Failure
 from protocols.policy import StepOptions
@@ -16,6 +17,7 @@ from protocols.subjects import step_token
 if TYPE_CHECKING:
     from actors.kernel.ledger import Ledger
     from actors.kernel.tasks import Task
+    from protocols.mail import Routed
 
 RETRY_AFTER_S_MAX: Final = 86_400.0
 """Longest delay that a service may ask for: a day, so that a wrong unit cannot park a step."""
@@ -33,6 +35,7 @@ class Step(Operation[T]):
         "name",
         "operation",
         "options",
+        "routing",
         "service",
         "token",
     )
@@ -58,6 +61,8 @@ class Step(Operation[T]):
         self.name = name
         self.options = options
         self.local = local
+        choices = ledger.routes and ledger.routes.get(service)
+        self.routing = Routing(choices) if choices else None
         ledger.unawaited[self] = None
 
     def begin(self, task: Task) -> bool:  # noqa: D102 - as in Operation
@@ -76,21 +81,37 @@ class Step(Operation[T]):
         """Ask for the current attempt."""
         ledger = self.ledger
         path = self.path
+        routing = self.routing
         ledger.effects.append(
             Ask(
                 cause=ledger.cause,
                 path=path,
                 step=self.token,
                 attempt=self.attempt,
-                service=self.service,
+                service=self.service if routing is None else routing.service,
                 operation=self.operation,
                 body=self.body,
                 key=f"{ledger.instance_id}/{ledger.generation}{path}",
                 due=self.due,
                 options=self.options,
                 local=self.local,
+                route=None if routing is None else route_of(routing),
             )
         )
+
+    def is_asked(self, effect: Ask) -> bool:
+        """Tell whether an ask is the current one."""
+        if self.routing is None or self.attempt != effect.attempt:
+            return self.attempt == effect.attempt
+        return effect.route is not None and effect.route.decided == self.routing.decided
+
+    def routed(self, mail: Routed) -> bool:
+        """Take the owner's choice for the current attempt; False when it does not count."""
+        routing = self.routing
+        if routing is None or mail.attempt != self.attempt or not routing.choose(mail.service):
+            return False
+        self.ask()
+        return True
 
     def replied(self, attempt: int, body: bytes, content_type: str) -> None:
         """Take the first success of any attempt."""
@@ -122,6 +143,8 @@ class Step(Operation[T]):
         if asked_s is not None and asked_s > delay_s:
             delay_s = min(asked_s, RETRY_AFTER_S_MAX)
         self.due = ledger.now + nanoseconds(min(delay_s, DELAY_S_MAX))
+        if self.routing is not None:
+            self.routing.next_attempt(failure, switch=options.unknown == "switch")
         self.ask()
 
     def timed_out(self, attempt: int, at: int) -> None:
@@ -147,7 +170,18 @@ class Step(Operation[T]):
             path=self.path,
             kind="step",
             since=self.since,
-            detail=f"{self.service}.{self.operation}",
+            detail=f"{self._asked_of()}.{self.operation}",
             attempt=self.attempt,
             due=self.due,
         )
+
+    def _asked_of(self) -> str:
+        routing = self.routing
+        if routing is None:
+            return self.service
+        return f"{self.service} (not routed yet)" if routing.open else routing.service
+
+
+def route_of(routing: Routing) -> AskRoute:
+    """Return what the owner has to know of a route."""
+    return AskRoute(routing.choices, routing.decided, routing.failed, routing.bound)
