@@ -272,6 +272,8 @@ class Parking:
             verdict = flow.verdict(now)
             if verdict is not None:
                 return max(verdict.wait_s, ROUSE_S if roused else 0.0)
+            if roused and ticket.state is not None:
+                return ROUSE_S  # those who are brought back were before it
             roused += ticket.state is None
             self._go(ticket, turn=True)
             if roused >= ROUSED_AT_ONCE:

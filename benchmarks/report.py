@@ -232,20 +232,11 @@ SECTIONS: Final = (
         " over that of the third before.",
     ),
     Section(
-        "Routing and parking",
-        ("router",),
-        "routing",
-        "benchmark candidates decisions_per_s decisions_in_order_per_s"
-        " decisions_with_scores_per_s parked_requests park_s release_s",
-        "Decisions among three candidates that were measured. `park_s` and `release_s`: so many"
-        " requests wait for one service, by priority and age, and are let go; sending is not"
-        " counted.",
-    ),
-    Section(
         "Inside one process",
-        ("kernel", "actors", "bridge"),
+        ("kernel", "router", "actors", "bridge"),
         "inside",
-        "benchmark steps_per_s folds_per_s bytes_per_instance tells_per_s asks_per_s"
+        "benchmark steps_per_s folds_per_s bytes_per_instance decisions_per_s park_s release_s"
+        " tells_per_s asks_per_s"
         " bytes_per_actor round_trips_per_s one_way_per_s p50_us p99_us",
     ),
 )

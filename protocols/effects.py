@@ -76,6 +76,11 @@ class Ask(Effect, frozen=True, kw_only=True):
         """Kind, step and attempt."""
         return ("ask", self.step, self.attempt)
 
+    @property
+    def unrouted(self) -> bool:
+        """True when the owner has to choose a service first: nobody may send it as it is."""
+        return self.route is not None and self.route.choices.ranked and not self.route.decided
+
 
 class Arm(Effect, frozen=True, kw_only=True):
     """Arm a durable timer. Open until its firing is folded or nobody waits for it."""

@@ -15,7 +15,7 @@ from protocols.errors import BadValueError, NotFoundError, UnavailableError
 from protocols.routes import split, table_of, to_builtins
 from runtime.api_holds import hold_view
 from runtime.discovery import Discovery
-from runtime.flows import with_flow
+from runtime.flows import FlowRows, rows_of, with_flow, with_others
 from runtime.peers import Peers, Registered
 from runtime.ranges import brief
 from runtime.server.accounts import foreign_subjects
@@ -130,16 +130,19 @@ class DaemonQueries:
 
     async def _all_services(self) -> list[api.ServiceView]:
         found = await self._discovery.services(self._parts.router.views())
+        others = [*(await self._peers.ask_all("flows", api.Empty(), FlowRows)).values()]
         flows = dict(self._parts.router.flows)
         known = {each.name for each in found}
-        found += [
-            api.ServiceView(name=name, state="unknown")
-            for name, flow in flows.items()
-            if name not in known and flow.guarded
-        ]
+        asked = {name for name, flow in flows.items() if flow.guarded}
+        asked |= {name for each in others for name, row in each.rows.items() if row.parked}
+        found += [api.ServiceView(name=name, state="unknown") for name in asked - known]
         now = self._daemon.clock.monotonic()
-        views = [with_flow(each, flows.get(each.name), now) for each in found]
+        views = [with_others(with_flow(each, flows.get(each.name), now), others) for each in found]
         return sorted(views, key=lambda view: view.name)
+
+    async def own_flows(self, _: api.Empty) -> msgspec.Struct:
+        """Tell another daemon how this one stands to the services that it asks."""
+        return rows_of(self._daemon.name, self._parts.router.flows)
 
     async def status(self, _: api.Empty) -> api.Message:
         """Show how the daemon stands, with its counters, and how the others do."""

@@ -2,10 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from actors.flow import Flow
 from protocols import api
+
+
+class FlowRow(msgspec.Struct, frozen=True):
+    """How another daemon stands to a service."""
+
+    parked: int
+    breaker: str
+    answers: int
+    failures: int
+
+
+class FlowRows(msgspec.Struct, frozen=True):
+    """How another daemon stands to all services that it asked."""
+
+    daemon: str
+    rows: dict[str, FlowRow]
+
+
+def rows_of(daemon: str, flows: Mapping[str, Flow]) -> FlowRows:
+    """Return what this daemon tells another one."""
+    return FlowRows(
+        daemon,
+        {
+            name: FlowRow(each.parked, each.breaker.shown(), each.answers, each.failures)
+            for name, each in flows.items()
+        },
+    )
+
+
+def with_others(view: api.ServiceView, others: list[FlowRows]) -> api.ServiceView:
+    """Return a service's view with what the other daemons have parked and think of it."""
+    found = {each.daemon: each.rows[view.name] for each in others if view.name in each.rows}
+    if not found:
+        return view
+    counters = dict(view.counters)
+    for row in found.values():
+        for name in ("answers", "failures"):
+            counters[name] = counters.get(name, 0.0) + getattr(row, name)
+    elsewhere = {
+        name: f"breaker {row.breaker}, {row.parked} parked" for name, row in found.items()
+    }
+    return msgspec.structs.replace(
+        view,
+        parked=view.parked + sum(row.parked for row in found.values()),
+        counters=counters,
+        settings={**view.settings, "other daemons": elsewhere},
+    )
 
 
 def with_flow(view: api.ServiceView, flow: Flow | None, now: float) -> api.ServiceView:

@@ -74,6 +74,7 @@ class Gateway:
             f"{PEER}actor.tree": msgspec.json.Decoder(api.Empty),
             f"{PEER}registered": msgspec.json.Decoder(Registered),
             f"{PEER}held": msgspec.json.Decoder(Held),
+            f"{PEER}flows": msgspec.json.Decoder(api.Empty),
         }
 
     async def run(self, *, task_status: ChildStatus) -> None:
@@ -102,6 +103,7 @@ class Gateway:
                 f"{PEER}actor.tree": about.own_tree,
                 f"{PEER}registered": about.registered,
                 f"{PEER}held": holds.held,
+                f"{PEER}flows": about.own_flows,
             }
             subscriptions = [
                 await transport.subscribe(subjects.api(">"), self._take_new, queue="movant"),

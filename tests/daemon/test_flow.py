@@ -40,7 +40,7 @@ class Ward:
         await trio.sleep(0.005)
         self.running -= 1
         if self.ill:
-            raise Failed()
+            raise Failed
         return request["n"]
 
     @property
@@ -179,7 +179,7 @@ async def test_retry_after_holds_the_whole_service(nats_server: NatsServer) -> N
     shop = Service("shop")
 
     @shop.operation("buy")
-    async def buy(call: Call) -> int:
+    async def buy() -> int:
         asked.append(trio.current_time())
         if len(asked) == 1:
             raise Failed("busy", "later", retry_after_s=1.0)

@@ -20,18 +20,11 @@ async def call(ctx: movant.Context, value: dict[str, Any]) -> Any:
         priority=value.get("priority"),
         unknown=value.get("unknown", "retry"),
     )
-    found = []
-    for number in range(value.get("steps", 1)):
-        found.append(
-            await ctx.call(
-                value.get("service", "shop"),
-                value.get("operation", "buy"),
-                {"n": number},
-                name="s",
-                options=options,
-            )
-        )
-    return found
+    service, operation = value.get("service", "shop"), value.get("operation", "buy")
+    return [
+        await ctx.call(service, operation, {"n": number}, name="s", options=options)
+        for number in range(value.get("steps", 1))
+    ]
 
 
 @movant.workflow("flow.local")
