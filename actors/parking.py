@@ -47,6 +47,7 @@ class Ticket:
         "_parking",
         "actor",
         "cause",
+        "chooses",
         "flow",
         "id",
         "lot",
@@ -72,6 +73,9 @@ class Ticket:
         self.cause = state.ask.cause
         self.step = state.ask.step
         self.never_sent = state.never_sent
+        route = state.ask.route
+        self.chooses = route is not None and not route.decided
+        """Another service may be chosen: it need not wait for this one."""
         self.priority = priority_of(actor, state)
         self.open = True
 
@@ -222,16 +226,24 @@ class Parking:
         now = self._clock.monotonic()
         if len(tickets) <= at_once:
             for ticket in tickets:
-                self._go(ticket, turn=False)
+                if ticket.open:
+                    self._go(ticket, turn=False)
             return
         flows: dict[Flow, None] = {}
         for ticket in tickets:
+            if not ticket.open:
+                continue  # what went before it has decided it
+            if ticket.chooses:
+                self._go(ticket, turn=False)
+                continue
             if ticket.state is None and type(lot) is Route:
                 lot.users -= 1
             ticket.lot = None
             self._place(ticket)
             flows[ticket.flow] = None
-        del self._lots[lot]
+            del found[ticket]
+        if not found and self._lots.get(lot) is found:
+            del self._lots[lot]
         for flow in flows:
             flow.begin_release(now)
 
@@ -270,12 +282,12 @@ class Parking:
                     self._queues.pop(flow, None)
                 return inf
             verdict = flow.verdict(now)
-            if verdict is not None:
+            if verdict is not None and not (ticket.chooses and flow.closed(now)):
                 return max(verdict.wait_s, ROUSE_S if roused else 0.0)
             if roused and ticket.state is not None:
                 return ROUSE_S  # those who are brought back were before it
             roused += ticket.state is None
-            self._go(ticket, turn=True)
+            self._go(ticket, turn=verdict is None)
             if roused >= ROUSED_AT_ONCE:
                 return ROUSE_S
         return ROUSE_S if roused else 0.0

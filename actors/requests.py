@@ -19,8 +19,8 @@ from typing import Any, Final
 import structlog
 import trio
 
+from actors.admission import Admission
 from actors.choosing import Choosing, Routed
-from actors.flow import Flow
 from actors.holds import Holds
 from actors.parking import Parking, Rouse
 from actors.router import LOCAL, Presence, Route, Router
@@ -29,7 +29,6 @@ from protocols import headers as h
 from protocols.effects import Ask
 from protocols.errors import InvalidIdError, OversizedError, RefusedError, UnavailableError
 from protocols.failure import NO_RESPONDERS, VALIDATION, Failure
-from protocols.flow import Hold
 from protocols.mail import AttemptTimedOut
 from protocols.ports import Clock, Outgoing, Transport
 from protocols.subjects import STEP_TOKEN_BYTES_MAX, to_reply
@@ -86,16 +85,17 @@ class Requests:
         self.may_act = may_act
         """Whether effects may be done for a partition: it is ours, and our lease holds."""
         self._reask_s = reask_s
-        self.holds = holds or Holds()
+        self._holds = holds or Holds()
         self.parking = Parking(clock, send=self._send, rouse=rouse)
         self.choosing = Choosing(router, clock, self.parking, routed, locality)
+        self.admission = Admission(
+            router, clock, self.parking, self.choosing, self._holds, reask_s
+        )
         router.stirred = self.parking.stir
         self._later: list[tuple[float, int, WorkflowActor, Any]] = []
         self._number = 0
         self._wake = trio.Event()
         self.sent = self.reasked = self.parked = 0
-        for hold in self.holds.active():
-            self.said(hold)
 
     def add(self, actor: WorkflowActor, ask: Ask) -> None:
         """Take a new attempt, and send it when it is due."""
@@ -256,7 +256,7 @@ class Requests:
     def _dispatch(self, actor: WorkflowActor, state: OpenAsk) -> None:
         ask = state.ask
         now = self._clock.monotonic()
-        if (self.holds.any or ask.route is not None) and self._stopped(actor, state, now):
+        if (self._holds.any or ask.route is not None) and self.admission.stops(actor, state, now):
             return
         if ask.service == LOCAL:
             if not state.sent_at:
@@ -272,7 +272,7 @@ class Requests:
             self._park(actor, state, route)
             return
         flow = route.flow
-        if flow.guarded and not self._admitted(actor, state, flow, now):
+        if flow.guarded and not self.admission.admits(actor, state, flow, now):
             return
         if self._publish(actor, state, route, now):
             if flow.guarded:
@@ -326,52 +326,6 @@ class Requests:
         timeout_s = state.ask.options.timeout_s
         least_s = min(timeout_s, self._reask_s) if state.spent_s else 0.0
         return max(timeout_s - state.spent_s, least_s)
-
-    def _stopped(self, actor: WorkflowActor, state: OpenAsk, now: float) -> bool:
-        """Stop a request of whoever is paused by hand, and one whose service is not chosen yet.
-
-        What was sent to a service is not asked again while its run is paused.
-        """
-        hold = self.holds.on(actor.id, actor.instance.workflow) if self.holds.any else None
-        if hold is None:
-            route = state.ask.route
-            return route is not None and self.choosing.stops(actor, state, route, now)
-        if state.sent_at:
-            self._ask_later(actor, state, now)
-        else:
-            self.parking.park(actor, state, self._router.flow(state.ask.service), hold.key)
-        return True
-
-    def _admitted(self, actor: WorkflowActor, state: OpenAsk, flow: Flow, now: float) -> bool:
-        """Tell whether a request may go to its service now; if not it is parked."""
-        if state.sent_at:
-            if not flow.closed(now):
-                return True
-            self._ask_later(actor, state, now)
-            return False
-        if self.parking.releasing:
-            return True  # it is its turn
-        if not self.parking.queued(flow) and flow.verdict(now) is None:
-            return True
-        if not state.parked:
-            self.parked += 1
-        self.parking.park(actor, state, flow)
-        return False
-
-    def _ask_later(self, actor: WorkflowActor, state: OpenAsk, now: float) -> None:
-        """Do not ask again now for an answer that has not come."""
-        state.reask_at = now + self._reask_s
-        actor.attend_at = min(actor.attend_at, state.reask_at, state.deadline)
-
-    def said(self, hold: Hold) -> None:
-        """Do what a person said: pause or resume, or force a breaker."""
-        now = self._clock.monotonic()
-        if hold.kind == "service":
-            self._router.flow(hold.name).say(hold if hold.paused else None, now)
-        elif hold.kind == "breaker":
-            self._router.flow(hold.name).force(hold if hold.forced else None, now)
-        elif not hold.paused:
-            self.parking.open_lot(hold.key)
 
     def _sent(self, actor: WorkflowActor, state: OpenAsk, now: float) -> None:
         if not state.sent_at:

@@ -215,7 +215,8 @@ class DaemonQueries:
         counters |= {
             "requests_sent": float(requests.sent),
             "requests_reasked": float(requests.reasked),
-            "requests_parked": float(requests.parked),
+            "requests_parked": float(requests.parked + requests.admission.parked),
+            "routes_chosen": float(requests.choosing.decisions),
         }
         counters |= {"void": float(parts.intake.void), "dead": float(parts.intake.dead)}
         for name, writer in parts.writers.items():

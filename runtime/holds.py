@@ -106,4 +106,4 @@ class StoredHolds:
         )
         requests = getattr(self._parts, "requests", None)
         if requests is not None:
-            requests.said(hold)
+            requests.admission.said(hold)

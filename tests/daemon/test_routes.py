@@ -139,6 +139,35 @@ async def test_an_absent_candidate_is_passed_over_and_burns_no_attempt(
     assert event["candidates"][0]["state"] == "absent"
 
 
+@pytest.mark.parametrize("table", [ORDER, RANKED])
+async def test_a_service_that_may_not_be_asked_is_passed_over(
+    nats_server: NatsServer, table: Any
+) -> None:
+    """Paused, or its breaker is open: also for those who wait for something else meanwhile."""
+    one, two = Shop("one"), Shop("two")
+    async with daemon(
+        nats_server.url, workflows=FLOWS, services=[one.service, two.service]
+    ) as movant:
+        await route(movant, table)
+        await movant("pause", kind="service", name="one")
+        paused = await movant.run("flow.call", ASKS, id="a")
+        await movant("pause", kind="workflow", name="flow.call")
+        await movant("run.start", workflow="flow.call", id="b", input=ASKS)
+        await movant.view_when("b", lambda view: view.get("waiting"))
+        await movant("resume", kind="workflow", name="flow.call")
+        held = await movant.ended("b")
+        await movant("service.force", name="one", state="open")
+        await movant("resume", kind="service", name="one")
+        forced = await movant.run("flow.call", ASKS, id="c")
+        await movant("service.force", name="one", state="auto")
+        free = await movant.run("flow.call", {**ASKS, "steps": 9}, id="d")
+
+    assert [each["status"] for each in (paused, held, forced, free)] == ["completed"] * 4
+    assert [call.key for call in two.calls][:3] == ["a/1/s", "b/1/s", "c/1/s"]
+    assert one.calls
+    assert {call.attempt for call in (*one.calls, *two.calls)} == {1}
+
+
 async def test_nobody_there_waits_for_whoever_comes_first(nats_server: NatsServer) -> None:
     """No attempt is used; the second candidate comes and gets it."""
     two = Shop("two")
