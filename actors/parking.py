@@ -189,10 +189,7 @@ class Parking:
         if ticket.lot is None:
             self._queues[ticket.flow].drop()
         else:
-            lot = self._lots[ticket.lot]
-            del lot[ticket]
-            if not lot:
-                del self._lots[ticket.lot]
+            self._leave(ticket)
         ticket.flow.unpark()
 
     # Instances come and go.
@@ -223,29 +220,33 @@ class Parking:
         if not found:
             return
         tickets = sorted(found, key=_order)
-        now = self._clock.monotonic()
-        if len(tickets) <= at_once:
-            for ticket in tickets:
-                if ticket.open:
-                    self._go(ticket, turn=False)
-            return
+        few = len(tickets) <= at_once
         flows: dict[Flow, None] = {}
         for ticket in tickets:
             if not ticket.open:
                 continue  # what went before it has decided it
-            if ticket.chooses:
+            if few or ticket.chooses:
                 self._go(ticket, turn=False)
-                continue
-            if ticket.state is None and type(lot) is Route:
-                lot.users -= 1
-            ticket.lot = None
-            self._place(ticket)
-            flows[ticket.flow] = None
-            del found[ticket]
-        if not found and self._lots.get(lot) is found:
-            del self._lots[lot]
+            else:
+                self._queue(ticket)
+                flows[ticket.flow] = None
+        now = self._clock.monotonic()
         for flow in flows:
             flow.begin_release(now)
+
+    def _queue(self, ticket: Ticket) -> None:
+        """Let a ticket leave its lot for the queue of its service."""
+        self._leave(ticket)
+        if ticket.state is None and type(ticket.lot) is Route:
+            ticket.lot.users -= 1
+        ticket.lot = None
+        self._place(ticket)
+
+    def _leave(self, ticket: Ticket) -> None:
+        lot = self._lots[ticket.lot]
+        del lot[ticket]
+        if not lot:
+            del self._lots[ticket.lot]
 
     def holds(self, lot: Any) -> bool:
         """Tell whether somebody waits in a lot."""

@@ -246,7 +246,7 @@ class Instance(Execution):
                 "attempt": mail.attempt,
                 "service": mail.service,
                 "reason": mail.reason,
-                "candidates": msgspec.to_builtins(mail.candidates),
+                "candidates": [msgspec.to_builtins(each) for each in mail.candidates],
             }
             self._emit("routed", facts, f"{step.path}/{mail.attempt}")
 

@@ -16,7 +16,7 @@ from protocols.routes import Candidate, Choices
 ILL = Failure(kind="timeout", message="")
 
 
-def options(locality: str = "", **factors: float) -> tuple[Option, ...]:
+def options(locality: str = "", /, **factors: float) -> tuple[Option, ...]:
     """Return candidates that are there, all of locality ``eu`` but ``far``."""
     candidates = [Candidate(n, f, "us" if n == "far" else "eu") for n, f in factors.items()]
     routes = []
@@ -113,7 +113,7 @@ def test_an_order_goes_round_from_the_wanted_one(gone: str, chosen: int) -> None
 
 def test_a_choice_takes_far_less_than_a_millisecond() -> None:
     """Sixteen candidates with measurements; the best of many looks, as others may compute too."""
-    found = options(**{f"s{n}": n + 1.0 for n in range(16)})
+    found = options("", **{f"s{n}": n + 1.0 for n in range(16)})
     took = []
     for _ in range(200):
         began = perf_counter()

@@ -128,7 +128,9 @@ async def test_an_absent_candidate_is_passed_over_and_burns_no_attempt(
         history = await movant("run.history", id="a")
         with Raw(nats_server.url) as raw:
             subject = "movant.event.flow-call.a.routed"
-            event = msgspec.json.decode(raw.messages("EVENTS", subject)[0]["data"])
+            stored = raw.stored("EVENTS", subject)
+            assert stored is not None
+            event = msgspec.json.decode(stored["data"])
 
     routed = [each for each in history["entries"] if each["kind"] == "owner.routed"]
     assert ended["result"] == [0]
