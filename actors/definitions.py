@@ -176,7 +176,10 @@ class Definitions:
             data = await self._store.get(code)
             self._keep(code, load(data, code))
         if table:
-            routes = checked(table_of(await self._store.table(table)))
+            stored_table = table_of(await self._store.table(table))
+            if table_hash(stored_table) != table:
+                raise BadValueError(f"what is stored as routing table {table} is another one")
+            routes = checked(stored_table)
             loaded = self._workflows[code].items()
             self._keep(digest, {name: each.with_routes(routes) for name, each in loaded})
 

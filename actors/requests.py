@@ -41,7 +41,7 @@ GRACE_S: Final = 0.05
 """A deadline is written a moment late, so that the server's clock is surely past it."""
 RETRY_S: Final = 0.2
 DOUBLINGS_MAX: Final = 10
-AT_ONCE_MAX: Final = 2_000
+AT_ONCE_MAX: Final = 20_000
 """First requests that go as soon as it is known that somebody is there; more go in turn."""
 LATER_S: Final = 0.002
 """A due time closer than this is now."""

@@ -39,7 +39,7 @@ class FlowSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     rate_per_s: Annotated[float, Meta(ge=0)] = 0.0
     burst: Annotated[int, Meta(ge=0)] = 0
     """Requests that may go at once after a pause; 0: as many as in a tenth of a second."""
-    release_per_s: Annotated[float, Meta(gt=0)] = 2_000.0
+    release_per_s: Annotated[float, Meta(gt=0)] = 5_000.0
     """How fast what was parked goes at first; the rate doubles each second."""
     breaker_failures: Annotated[int, Meta(ge=0, le=64)] = 10
     breaker_of: Annotated[int, Meta(ge=1, le=64)] = 12

@@ -210,7 +210,9 @@ def _choices(table: RoutingTable, name: str) -> Choices:
             factor = facts.weight / (1.0 + facts.cost)
             found.setdefault(service, Candidate(service, factor, facts.locality))
         if not spec.fallback:
-            return Choices(name, tuple(found.values()), rank == "measured")
+            # Where there is no choice nobody has to choose.
+            ranked = rank == "measured" and len(found) > 1
+            return Choices(name, tuple(found.values()), ranked)
         spec = table.routes[spec.fallback]
 
 
