@@ -77,6 +77,7 @@ class Choosing:
             state.ticket.close()
         state.parked = state.closing = True
         self.decisions += 1
+        options[chosen].route.flow.tried(now)
         self._routed(actor, state, service, scores, reason)
         return True
 

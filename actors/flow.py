@@ -27,11 +27,13 @@ RETRY_AFTER_S_MAX: Final = 300.0
 GAIN: Final = 0.05
 """What one answer weighs in the error rate: the last twenty or so count."""
 STALE_S: Final = 30.0
-"""A measurement that is older does not speak against a service any more: it gets a try."""
+"""A measurement that is older does not speak against a service any more."""
 QUALITY_UNKNOWN: Final = 1.0 / 0.06
-"""Of a service that was not measured: one that answers in 50 ms and never fails."""
+"""Of a service that was never measured, while its first try is under way."""
 LATENCY_FLOOR_S: Final = 0.01
 """Below this nobody cares which one is quicker."""
+QUALITY_STALE: Final = 1.0 / LATENCY_FLOOR_S
+"""Of one that was not measured for long, for a choice: the best there is, so it gets a try."""
 BINS: Final = 40
 """Latencies by powers of two, from a microsecond to six days."""
 BINNED_MAX: Final = 4_096
@@ -228,6 +230,11 @@ class Flow:
                 self.begin_release(now)
             self.look()
 
+    def tried(self, now: float) -> None:
+        """Note that it was chosen: one try is enough until that is answered."""
+        if self.measured_at < now - STALE_S:
+            self.measured_at = now
+
     def _leave_alone(self, until: float, now: float) -> None:
         if until > self._not_before:
             self._not_before = until
@@ -239,7 +246,7 @@ class Flow:
     def _measure(self, now: float, sent_at: float, gain: float) -> None:
         latency_s = max(now - sent_at, 0.0)
         self.error_share -= gain * self.error_share
-        if self.measured_at == -inf:
+        if not self.latency_s:
             self.latency_s = latency_s
         self.latency_s += GAIN * (latency_s - self.latency_s)
         self._latencies[min(max(frexp(latency_s * 1e6)[1], 0), BINS - 1)] += 1

@@ -3,7 +3,8 @@
     score = what the table says (weight, cost) * locality * success rate / latency
 
 Whoever cannot be asked now (absent, paused, breaker open) has no score. The highest score wins,
-among equals the first of the table. Pure: the time is an argument; about a microsecond.
+among equals the first of the table. One that was not measured for long counts as the best there
+can be, so that it gets a try now and then. Pure: the time is an argument; about a microsecond.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from actors.flow import QUALITY_UNKNOWN, STALE_S
+from actors.flow import QUALITY_STALE, STALE_S
 from actors.router import Presence, Route
 from protocols.routes import Choices, Scored
 
@@ -46,7 +47,7 @@ def best(options: Sequence[Option], now: float, failed: Sequence[str] = ()) -> i
         flow = route.flow
         if route.presence is not Presence.PRESENT or (flow.guarded and not flow.usable(now)):
             continue
-        score = factor * (flow.quality if flow.measured_at > stale else QUALITY_UNKNOWN)
+        score = factor * (flow.quality if flow.measured_at > stale else QUALITY_STALE)
         if failed and service in failed:
             score *= FAILED
         if score > highest:
@@ -75,7 +76,7 @@ def told(options: Sequence[Option], now: float, failed: Sequence[str] = ()) -> t
         if route.presence is not Presence.PRESENT:
             state = route.presence.value
         fresh = flow.measured_at > now - STALE_S
-        score = factor * (flow.quality if fresh else QUALITY_UNKNOWN)
+        score = factor * (flow.quality if fresh else QUALITY_STALE)
         score *= FAILED if service in failed else 1.0
         found.append(Scored(service, 0.0 if state else round(score, 6), state))
     return tuple(found)

@@ -85,7 +85,7 @@ class Requests:
         self.may_act = may_act
         """Whether effects may be done for a partition: it is ours, and our lease holds."""
         self._reask_s = reask_s
-        self._holds = holds or Holds()
+        self._holds = Holds() if holds is None else holds
         self.parking = Parking(clock, send=self._send, rouse=rouse)
         self.choosing = Choosing(router, clock, self.parking, routed, locality)
         self.admission = Admission(

@@ -53,19 +53,33 @@ def test_what_the_table_says_counts_as_well() -> None:
 
 
 def test_one_that_fails_often_loses_until_that_is_long_ago() -> None:
-    """A measurement of half a minute ago speaks against nobody: it gets a try."""
-    ill, well = found = options(a=2, b=1)
+    """A measurement of half a minute ago speaks against nobody: it gets one try."""
+    ill, well = found = options(a=1, b=1)
     answer(well, 0.05)
     answer(ill, 0.05)
     for _ in range(9):
         ill.route.flow.answered(ILL, 99.0, 100.0)
-        ill.route.flow.breaker.close()
-        ill.route.flow.look()
+    ill.route.flow.breaker.close()
+    ill.route.flow.look()
+    later = 100.0 + STALE_S + 1.0
+    lost = best(found, 100.0)
 
-    answer(well, 0.05, now=130.5)
+    answer(well, 0.05, now=later)
+    tried = best(found, later)
+    ill.route.flow.tried(later)
 
-    assert best(found, 100.0) == 1 or ill.route.flow.error_share < 0.5
-    assert best(found, 100.0 + STALE_S + 0.5) == 0
+    assert (lost, tried, best(found, later)) == (1, 0, 1)
+
+
+def test_one_that_was_never_measured_gets_a_try() -> None:
+    """However quick the other one is; the rest goes on where it was until that is answered."""
+    quick, _ = found = options(a=1, b=1)
+    answer(quick, 0.001)
+
+    tried = best(found, 100.0)
+    found[1].route.flow.tried(100.0)
+
+    assert (tried, best(found, 100.0)) == (1, 0)
 
 
 def test_a_service_elsewhere_has_to_be_twice_as_good() -> None:

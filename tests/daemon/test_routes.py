@@ -236,7 +236,9 @@ async def test_a_choice_survives_a_kill(nats_server: NatsServer) -> None:
             async with offered(nats_server.url, one.service):
                 process.start()
                 await api.ready()
-                await until(lambda: len(two.calls) == 2)
+                with trio.fail_after(20):
+                    while not await api.counter("requests_sent"):
+                        await trio.sleep(0.02)
                 two.hold.set()
                 ended = await api.ended("a")
 
