@@ -397,7 +397,7 @@ def request_headers(ask: Ask, left_s: float) -> bytes:
     lines = b"Movant-Key: %b\r\nMovant-Attempt: %d\r\nMovant-Timeout: %.10g\r\n" % (
         ask.key.encode(),
         ask.attempt,
-        left_s,
+        round(left_s, 3),
     )
     if ask.step[0] == "~" or len(ask.step) > STEP_TOKEN_BYTES_MAX:
         lines += h.encode({h.PATH: ask.path})
