@@ -84,7 +84,7 @@ class Acting:
                 self.perform(actor, effect)
             elif effect.cause < actor.threshold:
                 self.requests.hold(actor, effect)
-            elif effect.cause >= fresh_from or effect.step in parked:
+            elif effect.cause >= fresh_from or effect.step in parked or effect.unrouted:
                 self.requests.add(actor, effect)  # nobody can have sent it
             else:
                 self.requests.resume(actor, effect)

@@ -3,6 +3,7 @@
     pinned     which definition a raw start is folded with (hazard F3)
     timeout    an attempt is given up
     refused    an attempt is not sent: nobody serves it, or it cannot be sent
+    routed     who serves an attempt, chosen among the candidates of its route (hazard F4)
     continued  a generation has begun, and all that former ones asked for is done
 
 A decision acts when it is folded: one that is only acknowledged may still be void.
@@ -22,6 +23,7 @@ from actors.workflow import OpenAsk, WorkflowActor
 from protocols.effects import Continue, Pin
 from protocols.errors import MovantError, NotFoundError
 from protocols.failure import Failure
+from protocols.routes import Scored
 
 RETRY_S: Final = 1.0
 
@@ -71,6 +73,32 @@ class Decisions:
                 actor.attend_at = 0.0
 
         self.outbox.decision(actor, kind, body, written)
+
+    def routed(
+        self,
+        actor: WorkflowActor,
+        state: OpenAsk,
+        service: str,
+        candidates: tuple[Scored, ...],
+        reason: str,
+    ) -> None:
+        """Say who serves an attempt. Nobody is asked before that is folded."""
+        ask = state.ask
+        body = {
+            "epoch": self._epoch_of(actor.partition),
+            "step": ask.step,
+            "attempt": ask.attempt,
+            "service": service,
+            "candidates": candidates,
+            "reason": reason,
+        }
+
+        def written(_: int, error: MovantError | None) -> None:
+            if error is not None:
+                state.closing = False
+                actor.attend_at = 0.0
+
+        self.outbox.decision(actor, "routed", body, written)
 
     def continued(self, actor: WorkflowActor) -> None:
         """Record the newest generation as soon as what was asked for before it is acknowledged.

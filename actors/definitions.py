@@ -19,6 +19,15 @@ from actors.loading import load
 from actors.packing import open_pack
 from protocols.definition import Workflow
 from protocols.errors import BadValueError, NotFoundError, OverloadedError
+from protocols.routes import (
+    RoutingTable,
+    checked,
+    encoded,
+    joined,
+    split,
+    table_hash,
+    table_of,
+)
 
 LATEST_S: Final = 0.5
 """How long another daemon's deployment may go unnoticed; saves a round trip per start."""
@@ -61,6 +70,17 @@ class DefinitionStore(Protocol):
         """Return all definitions, in the order in which they were first stored."""
         ...
 
+    async def put_table(self, data: bytes, digest: str, workflows: Iterable[str]) -> None:
+        """Store a routing table and let new instances of some workflows start with it.
+
+        Without data they start without a table. Raises NotFoundError for an unknown workflow.
+        """
+        ...
+
+    async def table(self, digest: str) -> bytes:
+        """Return the bytes of a routing table. Raises NotFoundError."""
+        ...
+
 
 class MemoryDefinitionStore:
     """A store for tests and single-process use; the promises are those of the port."""
@@ -68,11 +88,14 @@ class MemoryDefinitionStore:
     def __init__(self) -> None:
         self._packed: dict[str, Packed] = {}
         self._latest: dict[str, str] = {}
+        self._tables: dict[str, bytes] = {}
 
     async def put(self, packed: Packed) -> None:
         """Store a definition and make it the latest of each of its workflows."""
         self._packed.setdefault(packed.hash, packed)
-        self._latest.update(dict.fromkeys(packed.workflows, packed.hash))
+        for name in packed.workflows:
+            _, table = split(self._latest.get(name, ""))
+            self._latest[name] = joined(packed.hash, table)
 
     async def get(self, digest: str) -> bytes:
         """Return the bytes of a definition. Raises NotFoundError."""
@@ -89,6 +112,22 @@ class MemoryDefinitionStore:
     async def list(self) -> list[StoredDefinition]:
         """Return all definitions, in the order in which they were first stored."""
         return [stored(packed, self._latest) for packed in self._packed.values()]
+
+    async def put_table(self, data: bytes, digest: str, workflows: Iterable[str]) -> None:
+        """Store a routing table and let new instances of some workflows start with it."""
+        named = list(workflows)
+        for name in named:
+            await self.latest(name)
+        if data:
+            self._tables.setdefault(digest, data)
+        for name in named:
+            self._latest[name] = joined(split(self._latest[name])[0], digest)
+
+    async def table(self, digest: str) -> bytes:
+        """Return the bytes of a routing table. Raises NotFoundError."""
+        if digest not in self._tables:
+            raise unknown_table(digest)
+        return self._tables[digest]
 
 
 class Definitions:
@@ -130,9 +169,19 @@ class Definitions:
 
     async def prefetch(self, digest: str) -> None:
         """Load a definition from the store when it is not loaded. Raises as ``find`` does."""
-        if digest not in self._workflows:
-            data = await self._store.get(digest)
-            self._keep(digest, load(data, digest))
+        if digest in self._workflows:
+            return
+        code, table = split(digest)
+        if code not in self._workflows:
+            data = await self._store.get(code)
+            self._keep(code, load(data, code))
+        if table:
+            stored_table = table_of(await self._store.table(table))
+            if table_hash(stored_table) != table:
+                raise BadValueError(f"what is stored as routing table {table} is another one")
+            routes = checked(stored_table)
+            loaded = self._workflows[code].items()
+            self._keep(digest, {name: each.with_routes(routes) for name, each in loaded})
 
     async def latest(self, name: str) -> tuple[str, Workflow[Any]]:
         """Return hash and workflow that a new instance starts with. Raises NotFoundError.
@@ -162,6 +211,20 @@ class Definitions:
         for name in checked.workflows:
             self._latest.pop(name, None)
 
+    async def route(self, table: RoutingTable, workflows: Iterable[str]) -> str:
+        """Check and store a routing table for new instances of some workflows; return its hash.
+
+        A table without routes takes theirs away. Raises what ``checked`` raises, and
+        NotFoundError for a workflow that nobody registered.
+        """
+        named = list(workflows)
+        checked(table)
+        digest = table_hash(table) if table.routes else ""
+        await self._store.put_table(encoded(table) if digest else b"", digest, named)
+        for name in named:
+            self._latest.pop(name, None)
+        return digest
+
     def add(self, digest: str, workflows: Mapping[str, Workflow[Any]]) -> None:
         """Make workflows known that need no loading: graphs, machines, functions in tests."""
         self._keep(digest, dict(workflows))
@@ -180,7 +243,9 @@ def stored(packed: Packed, latest: Mapping[str, str]) -> StoredDefinition:
     return StoredDefinition(
         hash=packed.hash,
         workflows=packed.workflows,
-        latest_of=tuple(name for name in packed.workflows if latest.get(name) == packed.hash),
+        latest_of=tuple(
+            name for name in packed.workflows if split(latest.get(name, ""))[0] == packed.hash
+        ),
         modules=packed.modules,
         libraries=packed.libraries,
     )
@@ -191,6 +256,13 @@ def unknown_definition(digest: str) -> NotFoundError:
     return NotFoundError(
         f"no definition {digest!r}",
         hint="movant workflow ls shows what is registered",
+    )
+
+
+def unknown_table(digest: str) -> NotFoundError:
+    """Return the error for a routing table that nobody stored."""
+    return NotFoundError(
+        f"no routing table {digest!r}", hint="movant workflow route FILE WORKFLOW stores one"
     )
 
 

@@ -18,6 +18,7 @@ from protocols import headers as h
 from protocols.codec import decode, encode
 from protocols.errors import MovantError
 from protocols.failure import FAILED, PROTOCOL, REFUSED, Failure
+from protocols.flow import priority_of
 from protocols.mail import (
     AnyMail,
     AttemptRefused,
@@ -28,11 +29,13 @@ from protocols.mail import (
     Parent,
     Pinned,
     Reply,
+    Routed,
     Signal,
     Snapshot,
     Start,
     Woken,
 )
+from protocols.routes import Scored
 from protocols.subjects import (
     OWNER_TOKEN,
     is_id,
@@ -75,6 +78,9 @@ class _OwnerBody(msgspec.Struct):
     child: str = ""
     status: str = ""
     result: msgspec.Raw = msgspec.Raw()
+    service: str = ""
+    candidates: tuple[Scored, ...] = ()
+    reason: str = ""
 
 
 class _ContinuedBody(msgspec.Struct):
@@ -282,6 +288,7 @@ def _start(
         definition=definition,
         parent=parent,
         traceparent=found.get(h.TRACEPARENT, ""),
+        priority=priority_of(found.get(h.PRIORITY, "")),
     )
 
 
@@ -351,6 +358,18 @@ def _owner(delivery: Delivery, tokens: list[str]) -> AnyMail | DeadLetter:
                 attempt=body.attempt,
                 failure=failure,
             )
+        case "routed":
+            encode(msgspec.to_builtins(body.candidates))  # raises for what is no finite number
+            return Routed(
+                seq=seq,
+                at=at,
+                epoch=body.epoch,
+                step=body.step,
+                attempt=body.attempt,
+                service=body.service,
+                candidates=body.candidates,
+                reason=body.reason,
+            )
         case "child":
             return ChildEnded(
                 seq=seq,
@@ -381,3 +400,6 @@ def _marker(delivery: Delivery, partition: int) -> Marker | DeadLetter:
     except msgspec.DecodeError as error:
         return DeadLetter(delivery, "value", str(error))
     return Marker(delivery.seq, partition, body.epoch, body.daemon)
+
+
+__all__ = ["WAKE", "DeadLetter", "Delivery", "Letter", "Marker", "Pack", "Parsed", "parse"]

@@ -1,17 +1,31 @@
 """KvDefinitionStore: definitions in a key-value bucket, as all daemons see them.
 
 d.<hash>   the packed definition         m.<hash>   its row (StoredDefinition)
-w.<name>   the hash that new instances of a workflow start with
+w.<name>   the hash that new instances of a workflow start with, with that of its routing table
+t.<hash>   a routing table
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Final
+
 import msgspec
 
 from actors.bundle import Packed
-from actors.definitions import StoredDefinition, stored, unknown_definition, unknown_workflow
+from actors.definitions import (
+    StoredDefinition,
+    stored,
+    unknown_definition,
+    unknown_table,
+    unknown_workflow,
+)
 from actors.kv import Entry, Kv
-from protocols.errors import AlreadyExistsError
+from protocols.errors import AlreadyExistsError, UnavailableError
+from protocols.routes import joined, split
+
+TRIES: Final = 10
 
 
 class KvDefinitionStore:
@@ -31,7 +45,42 @@ class KvDefinitionStore:
             except AlreadyExistsError:
                 continue  # the same content: its key is its hash
         for name in packed.workflows:
-            await self._kv.put(f"w.{name}", packed.hash.encode())
+            await self._point(name, lambda known: joined(packed.hash, split(known)[1]))
+
+    async def _point(self, name: str, to: Callable[[str], str]) -> None:
+        """Change what new instances of a workflow start with; others may do so at the same time.
+
+        Raises UnavailableError when they do it all the time.
+        """
+        for _ in range(TRIES):
+            entry = await self._kv.leader(f"w.{name}")
+            known = entry.value.decode() if entry is not None else ""
+            try:
+                await self._kv.put(
+                    f"w.{name}", to(known).encode(), revision=entry.revision if entry else 0
+                )
+            except AlreadyExistsError:
+                continue
+            return
+        raise UnavailableError(f"others deploy {name} at this moment", hint="try again")
+
+    async def put_table(self, data: bytes, digest: str, workflows: Iterable[str]) -> None:
+        """Store a routing table and let new instances of some workflows start with it."""
+        named = list(workflows)
+        for name in named:
+            await self.latest(name)
+        if data:
+            with suppress(AlreadyExistsError):  # the same content: its key is its hash
+                await self._kv.put(f"t.{digest}", data, revision=0)
+        for name in named:
+            await self._point(name, lambda known: joined(split(known)[0], digest))
+
+    async def table(self, digest: str) -> bytes:
+        """Return the bytes of a routing table. Raises NotFoundError."""
+        entry = await self._kv.get(f"t.{digest}")
+        if entry is None:
+            raise unknown_table(digest)
+        return entry.value
 
     async def get(self, digest: str) -> bytes:
         """Return the bytes of a definition. Raises NotFoundError."""
@@ -59,7 +108,7 @@ class KvDefinitionStore:
             since = {
                 name: latest[name].at
                 for name in row.workflows
-                if name in latest and latest[name].value.decode() == row.hash
+                if name in latest and split(latest[name].value.decode())[0] == row.hash
             }
             found.append(msgspec.structs.replace(row, latest_of=tuple(since), latest_at=since))
         return found

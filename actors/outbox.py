@@ -108,6 +108,9 @@ class Outbox:
                     self._told(actor, effect),
                 )
             case Spawn():
+                start = actor.instance.start
+                if start is not None and start.priority:
+                    effect = msgspec.structs.replace(effect, priority=start.priority)
                 self._spawning.start(effect, self._told(actor, effect))
             case CancelChild():
                 self._mail.write(

@@ -133,6 +133,7 @@ class Owner:
         """Drop all actors: nothing of a former owner may act beside the next one."""
         for actor in list(self.live.values()):
             self._drop(actor)
+        self.requests.parking.clear()
 
     # Partitions come and go.
 
@@ -169,7 +170,7 @@ class Owner:
         if found is None:
             return
         found.settled.set()
-        self.requests.forget(partition)
+        self.requests.parking.forget(partition)
         for actor in [each for each in self.live.values() if each.partition == partition]:
             self.backlog -= actor.backlog
             actor.backlog = 0

@@ -87,9 +87,9 @@ class Passivation:
                 ):
                     continue
                 actor.close_asks()
-                if actor.settled:
+                if actor.settled and not actor.needed_here:
                     self.count += 1
-                    self.requests.remember(actor)
+                    self.requests.parking.remember(actor)
                     self._drop(actor)
                 elif idle_s > open_s:
                     self.cover(actor)
@@ -119,7 +119,7 @@ class Passivation:
             number=number,
             epoch=self._epoch_of(actor.partition),
             since=min(causes),
-            parked=tuple(each.ask.step for each in asks if each.parked),
+            parked=tuple(each.ask.step for each in asks if each.never_sent),
         )
 
         def written(_: int, error: MovantError | None) -> None:

@@ -1,7 +1,7 @@
 """Requests: sends what folds ask of services, and looks after it until it is decided.
 
     new -> (due later) -> route known? -> sent -> reply (the fold closes it)
-                            | absent: parked, or refused by policy
+                            | absent, paused, breaker open, over a limit: parked
                             | sent: asked again with the same key; given up at the deadline
 
 A request that is lost, or whose plain reply is lost, is asked again with the same key: at a
@@ -12,15 +12,17 @@ Nothing here is state: after a crash the fold asks for the same requests again.
 from __future__ import annotations
 
 import heapq
-from collections import deque
 from collections.abc import Callable, Iterable
 from math import inf
 from typing import Any, Final
 
-import msgspec
 import structlog
 import trio
 
+from actors.admission import Admission
+from actors.choosing import Choosing, Routed
+from actors.holds import Holds
+from actors.parking import Parking, Rouse
 from actors.router import LOCAL, Presence, Route, Router
 from actors.workflow import OpenAsk, WorkflowActor
 from protocols import headers as h
@@ -39,10 +41,8 @@ GRACE_S: Final = 0.05
 """A deadline is written a moment late, so that the server's clock is surely past it."""
 RETRY_S: Final = 0.2
 DOUBLINGS_MAX: Final = 10
-AWAY_MAX: Final = 200_000
-"""Parked instances remembered while they are out of memory, about 300 B each."""
-ROUSED_AT_ONCE: Final = 200
-ROUSE_S: Final = 0.02
+AT_ONCE_MAX: Final = 20_000
+"""First requests that go as soon as it is known that somebody is there; more go in turn."""
 LATER_S: Final = 0.002
 """A due time closer than this is now."""
 
@@ -53,18 +53,6 @@ Decide = Callable[[WorkflowActor, OpenAsk, Failure | None], None]
 
 LocalRunner = Callable[[WorkflowActor, Ask, str], None]
 """Run a function of the workflow's own code; the reply subject is the third argument."""
-
-
-Rouse = Callable[[str, int, int, set[str]], None]
-"""Bring an instance back: id, partition, lowest cause, and the steps that were never sent."""
-
-
-class _Away(msgspec.Struct):
-    """A parked instance that is out of memory."""
-
-    partition: int
-    cause: int
-    steps: set[str]
 
 
 class Requests:
@@ -82,6 +70,9 @@ class Requests:
         local: LocalRunner,
         may_act: Callable[[int], bool],
         rouse: Rouse,
+        routed: Routed,
+        locality: str = "",
+        holds: Holds | None = None,
         reask_s: float = REASK_S,
     ) -> None:
         self._transport = transport
@@ -94,12 +85,13 @@ class Requests:
         self.may_act = may_act
         """Whether effects may be done for a partition: it is ours, and our lease holds."""
         self._reask_s = reask_s
-        self._rouse = rouse
-        self._away: dict[Route, dict[str, _Away]] = {}
-        """Parked instances that are out of memory, by what they wait for."""
-        self._away_count = 0
-        self._coming: deque[tuple[str, _Away]] = deque()
-        self._come = trio.Event()
+        self._holds = Holds() if holds is None else holds
+        self.parking = Parking(clock, send=self._send, rouse=rouse)
+        self.choosing = Choosing(router, clock, self.parking, routed, locality)
+        self.admission = Admission(
+            router, clock, self.parking, self.choosing, self._holds, reask_s
+        )
+        router.stirred = self.parking.stir
         self._later: list[tuple[float, int, WorkflowActor, Any]] = []
         self._number = 0
         self._wake = trio.Event()
@@ -135,38 +127,6 @@ class Requests:
         else:
             self._sent(actor, state, self._clock.monotonic())
 
-    def remember(self, actor: WorkflowActor) -> None:
-        """Note a parked instance that is about to leave memory, to bring it back in time."""
-        for state in actor.asks.values():
-            route = state.route
-            if not (state.parked and route and state.ask.options.idempotent):
-                continue
-            if self._away_count >= AWAY_MAX:
-                return  # its wake will find it
-            away = self._away.get(route)
-            if away is None:
-                away = self._away[route] = {}
-                route.users += 1  # so that it is looked for
-            known = away.get(actor.id)
-            if known is None:
-                self._away_count += 1
-                known = away[actor.id] = _Away(actor.partition, state.ask.cause, set())
-            known.cause = min(known.cause, state.ask.cause)
-            known.steps.add(state.ask.step)
-
-    def forget(self, partition: int) -> None:
-        """Forget the parked instances of a partition: somebody else looks after them."""
-        for route, away in list(self._away.items()):
-            for instance in [id_ for id_, each in away.items() if each.partition == partition]:
-                del away[instance]
-                self._away_count -= 1
-            if not away:
-                self._found(route)
-
-    def _found(self, route: Route) -> dict[str, _Away]:
-        route.users -= 1
-        return self._away.pop(route)
-
     def hold(self, actor: WorkflowActor, ask: Ask) -> None:
         """Take an attempt that a wake covers: only that knows whether it was ever sent."""
         state = actor.asks[ask.identity] = OpenAsk(ask)
@@ -175,21 +135,9 @@ class Requests:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Look after deadlines, re-asks and delayed attempts until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._bring_back)
+            nursery.start_soon(self.parking.run)
             task_status.started()
             await self._sweep()
-
-    async def _bring_back(self) -> None:
-        """Bring parked instances back into memory, not all at the same moment."""
-        while True:
-            for _ in range(min(len(self._coming), ROUSED_AT_ONCE)):
-                instance, away = self._coming.popleft()
-                self._rouse(instance, away.partition, away.cause, away.steps)
-            if self._coming:
-                await trio.sleep(ROUSE_S)
-            else:
-                self._come = trio.Event()
-                await self._come.wait()
 
     async def _sweep(self) -> None:
         sweep_at = self._clock.monotonic() + SWEEP_S
@@ -212,6 +160,7 @@ class Requests:
                     self._send(actor, state)
             if now >= sweep_at:
                 sweep_at = now + SWEEP_S
+                self.choosing.look(now)
                 for actor in list(self._live()):
                     if actor.attend_at <= now:
                         self.attend(actor, now)
@@ -231,7 +180,7 @@ class Requests:
                 self.reasked += 1
                 state.tries += 1  # only silence makes the interval longer
                 self._send(actor, state)
-            elif state.parked and state.route and state.route.presence is Presence.PRESENT:
+            elif state.parked and state.ticket is None:
                 self._release(actor, state)  # its wake has fired
             next_at = min(next_at, state.deadline, state.reask_at)
         actor.attend_at = next_at
@@ -254,18 +203,21 @@ class Requests:
         """Release what was parked for a subject; ask again what its dead responder had."""
         if route.presence is Presence.UNKNOWN:
             return
-        if route.presence is Presence.PRESENT and route in self._away:
-            found = self._found(route)
-            self._away_count -= len(found)
-            self._coming.extend(found.items())
-            self._come.set()
+        if route.presence is not Presence.PRESENT:
+            for actor, state in self.parking.here(route):
+                self._send(actor, state)  # it may be one that is refused now
+            self.choosing.came(route)
+            return
+        known = route.before is not Presence.ABSENT
+        self.parking.open_lot(route, at_once=AT_ONCE_MAX if known else 0)
+        self.choosing.came(route)
+        if not newcomer:
+            return
         for actor in list(self._live()):
             for state in list(actor.asks.values()):
-                if state.route is not route or state.closing:
+                if state.route is not route or state.closing or state.parked:
                     continue
-                if state.parked:
-                    self._release(actor, state)
-                elif newcomer and state.ask.options.idempotent:
+                if state.ask.options.idempotent:
                     self.reasked += 1
                     self._send(actor, state)
 
@@ -304,51 +256,86 @@ class Requests:
     def _dispatch(self, actor: WorkflowActor, state: OpenAsk) -> None:
         ask = state.ask
         now = self._clock.monotonic()
-        reply = to_reply(
-            actor.id, ask.step, ask.attempt, self._keys.sign(actor.id, ask.step, ask.attempt)
-        )
+        if (self._holds.any or ask.route is not None) and self.admission.stops(actor, state, now):
+            return
         if ask.service == LOCAL:
             if not state.sent_at:
                 self._sent(actor, state, now)
-                self._local(actor, ask, reply)
+                self._local(actor, ask, self._reply(actor, ask))
             return
         if state.sent_at and not ask.options.idempotent:
             return  # it may be due for more than one reason, and is sent for the first one
-        route = state.route
+        route = state.route or self._route(actor, state)
         if route is None:
-            try:
-                route = self._router.route(ask.service, ask.operation)
-            except InvalidIdError as error:
-                self._refuse(actor, state, VALIDATION, error.message)
-                return
-            state.route = route
-            route.users += 1
+            return
         if route.presence is not Presence.PRESENT:
             self._park(actor, state, route)
             return
+        flow = route.flow
+        if flow.guarded and not self.admission.admits(actor, state, flow, now):
+            return
+        if self._publish(actor, state, route, now):
+            if flow.guarded:
+                flow.went(now, again=state.slot)
+                state.slot = True
+            self._sent(actor, state, now)
+
+    def _route(self, actor: WorkflowActor, state: OpenAsk) -> Route | None:
+        """Find the route of a request; one that no subject can name is refused."""
         try:
-            message = Outgoing(route.subject, ask.body, request_headers(ask), reply)
+            route = self._router.route(state.ask.service, state.ask.operation)
+        except InvalidIdError as error:
+            self._refuse(actor, state, VALIDATION, error.message)
+            return None
+        state.route = route
+        route.users += 1
+        return route
+
+    def _publish(self, actor: WorkflowActor, state: OpenAsk, route: Route, now: float) -> bool:
+        """Hand a request to the server; False when it was refused or has to be tried again."""
+        ask = state.ask
+        try:
+            lines = request_headers(ask, self._left_s(state, now))
+            message = Outgoing(route.subject, ask.body, lines, self._reply(actor, ask))
             self._transport.publish(message, perishable=True)
         except UnavailableError:
             state.reask_at = inf  # or every sweep would add one more of these
             self._send_later(actor, state, RETRY_S)
-            return
         except OversizedError as error:
             self._refuse(actor, state, VALIDATION, error.message)
-            return
         except RefusedError as error:
             self._refuse(actor, state, VALIDATION, f"{route.subject}: {error.message}")
-            return
-        self._sent(actor, state, now)
+        else:
+            return True
+        return False
+
+    def _reply(self, actor: WorkflowActor, ask: Ask) -> str:
+        """Return where the answer to an attempt goes."""
+        token = self._keys.sign(actor.id, ask.step, ask.attempt)
+        return to_reply(actor.id, ask.step, ask.attempt, token)
+
+    def _left_s(self, state: OpenAsk, now: float) -> float:
+        """Return how long an answer can still be of use, in seconds."""
+        if state.sent_at:
+            return max(state.deadline - GRACE_S - now, 0.001)
+        timeout_s = state.ask.options.timeout_s
+        return timeout_s if not state.spent_s else self._time_s(state)
+
+    def _time_s(self, state: OpenAsk) -> float:
+        """Return the time of an attempt of which some may be spent: enough for an answer."""
+        timeout_s = state.ask.options.timeout_s
+        least_s = min(timeout_s, self._reask_s) if state.spent_s else 0.0
+        return max(timeout_s - state.spent_s, least_s)
 
     def _sent(self, actor: WorkflowActor, state: OpenAsk, now: float) -> None:
         if not state.sent_at:
             self.sent += 1
             state.sent_at = now
-            timeout_s = state.ask.options.timeout_s
-            least_s = min(timeout_s, self._reask_s) if state.spent_s else 0.0
-            state.deadline = now + max(timeout_s - state.spent_s, least_s) + GRACE_S
-        state.parked = False
+            state.deadline = now + self._time_s(state) + GRACE_S
+        if state.parked:
+            state.parked = False
+            if state.ticket is not None:
+                state.ticket.close()
         if state.ask.options.idempotent and state.ask.service != LOCAL:
             wait_s = (
                 min(self._reask_s * 2.0**state.tries, REASK_MAX_S)
@@ -370,16 +357,20 @@ class Requests:
                 f"stream {route.captured_by} captures {route.subject} and would answer in the"
                 " service's place",
             )
-        elif route.presence is Presence.ABSENT and state.ask.options.absent == "fail":
+        elif route.presence is Presence.ABSENT and (
+            state.ask.options.absent == "fail"
+            or (state.ask.route is not None and self.choosing.better(state, state.ask.route))
+        ):
             self._refuse(
                 actor, state, NO_RESPONDERS, f"nobody serves {route.subject}", retryable=True
             )
-        elif not state.parked:
-            state.parked = True
-            state.spent_s = 0.0  # waiting for a service does not use the attempt's time
-            if route.presence is Presence.ABSENT:
+        else:
+            if state.sent_at:
+                state.reask_at = inf  # when somebody is there again
+            if not state.parked and route.presence is Presence.ABSENT:
                 self.parked += 1
                 log.debug("step.parked", run=actor.id, step=state.ask.path, subject=route.subject)
+            self.parking.park(actor, state, route.flow, route)
 
     def _refuse(
         self,
@@ -391,6 +382,8 @@ class Requests:
         retryable: bool = False,
     ) -> None:
         state.closing = True
+        if state.ticket is not None:
+            state.ticket.close()
         may_be_sent = bool(state.sent_at or state.suspect)
         self._decide(
             actor,
@@ -399,12 +392,12 @@ class Requests:
         )
 
 
-def request_headers(ask: Ask) -> bytes:
-    """Return the header lines of a request."""
-    lines = b"Movant-Key: %b\r\nMovant-Attempt: %d\r\nMovant-Timeout: %g\r\n" % (
+def request_headers(ask: Ask, left_s: float) -> bytes:
+    """Return the header lines of a request whose answer is of use for ``left_s`` seconds."""
+    lines = b"Movant-Key: %b\r\nMovant-Attempt: %d\r\nMovant-Timeout: %.10g\r\n" % (
         ask.key.encode(),
         ask.attempt,
-        ask.options.timeout_s,
+        round(left_s, 3),
     )
     if ask.undoes:
         lines += b"Movant-Undoes: %b\r\n" % ask.undoes.encode()

@@ -20,10 +20,12 @@ import msgspec
 import structlog
 import trio
 
+from actors.flow import Flow
 from actors.neighbours import streams_on
 from actors.probe_trace import Trace, Traced
 from protocols import headers as h
 from protocols.errors import MovantError
+from protocols.flow import DEFAULT, FLOW_DEFAULTS, FlowSettings
 from protocols.ports import Entropy, Frame, Outgoing, Transport
 from protocols.subjects import service as service_subject
 
@@ -63,13 +65,24 @@ class Presence(Enum):
 class Route:
     """One subject of a service. ``users`` counts open requests; only then it is probed."""
 
-    __slots__ = ("captured_by", "operation", "presence", "seen", "service", "subject", "users")
+    __slots__ = (
+        "before",
+        "captured_by",
+        "flow",
+        "operation",
+        "presence",
+        "seen",
+        "service",
+        "subject",
+        "users",
+    )
 
-    def __init__(self, service: str, operation: str, subject: str) -> None:
+    def __init__(self, service: str, operation: str, subject: str, flow: Flow) -> None:
         self.service = service
+        self.flow = flow
         self.operation = operation
         self.subject = subject
-        self.presence = Presence.UNKNOWN
+        self.presence = self.before = Presence.UNKNOWN
         self.users = 0
         self.captured_by = ""
         self.seen: dict[str, None] = {}
@@ -102,11 +115,17 @@ class Router:
         changed: Changed,
         *,
         foreign: Mapping[str, str] | None = None,
+        settings: Mapping[str, FlowSettings] | None = None,
     ) -> None:
         self._transport = transport
         self._inbox = f"movant.probe.{entropy.token(8)}"
         self._changed = changed
         self._foreign = dict(foreign or {})
+        self._settings = dict(settings or {})
+        self.flows: dict[str, Flow] = {}
+        """What is known of each service that was asked, or that somebody spoke of."""
+        self.stirred: Callable[[Flow], None] = lambda _: None
+        """Told when parked requests of a service may go."""
         self._routes: dict[tuple[str, str], Route] = {}
         self._answers: dict[str, Trace] = {}
         self._fresh: list[Route] = []
@@ -135,10 +154,22 @@ class Router:
             subject = pattern.replace("{operation}", operation)
         else:
             subject = f"{pattern}.{operation}"
-        found = self._routes[service, operation] = Route(service, operation, subject)
+        flow = self.flow(service)
+        found = self._routes[service, operation] = Route(service, operation, subject, flow)
         self._fresh.append(found)
         self._wake.set()
         return found
+
+    def flow(self, service: str) -> Flow:
+        """Return what is known of a service, and how it may be asked."""
+        found = self.flows.get(service)
+        if found is None:
+            settings = self._settings.get(service) or self._settings.get(DEFAULT, FLOW_DEFAULTS)
+            found = self.flows[service] = Flow(service, settings, self._stir)
+        return found
+
+    def _stir(self, flow: Flow) -> None:
+        self.stirred(flow)
 
     def views(self) -> list[RouteView]:
         """Return all routes that were used."""
@@ -179,6 +210,10 @@ class Router:
     def _forget(self) -> None:
         for key in [key for key, each in self._routes.items() if each.users <= 0]:
             del self._routes[key]
+        used = {each.service for each in self._routes.values()}
+        for name in [name for name in self.flows if name not in used]:
+            if not (self.flows[name].guarded or self.flows[name].ranked):
+                del self.flows[name]
 
     async def _check_capture(self, route: Route) -> None:
         try:
@@ -205,6 +240,7 @@ class Router:
     async def _judge(self, route: Route, responders: set[str]) -> None:
         """Compare a probe's answer with what was known, and tell what changed."""
         before, known = route.presence, set(route.seen)
+        route.before = before
         if route.captured_by:
             route.presence = Presence.CAPTURED
         else:

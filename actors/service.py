@@ -84,6 +84,8 @@ class _Running:
         self.queue: deque[_Job] = deque()
         self.sleepers: list[trio.lowlevel.Task] = []
         self.workers = 0
+        self.waiting = 0
+        """Workers whose handler waits: none of them looks at the queue."""
         self.statistics = OperationStatistics()
 
 
@@ -144,7 +146,7 @@ class ServiceActor(TrioActor):
         self.outstanding += 1
         if running.sleepers:
             trio.lowlevel.reschedule(running.sleepers.pop())
-        elif running.workers == 0:
+        elif running.waiting == running.workers < running.operation.concurrency:
             self._start_worker(running)
 
     def refuse(self, frame: Frame) -> None:
@@ -244,7 +246,11 @@ class ServiceActor(TrioActor):
                     trio.lowlevel.reschedule(running.sleepers.pop())
                 elif running.workers < running.operation.concurrency:
                     self._start_worker(running)
-            return result_answer(await _go_on(coroutine, first)), True
+            running.waiting += 1
+            try:
+                return result_answer(await _go_on(coroutine, first)), True
+            finally:
+                running.waiting -= 1
         except Exception as error:  # noqa: BLE001  # a handler's error is its answer
             return self._error(running, job, error), False
 
@@ -265,11 +271,14 @@ class ServiceActor(TrioActor):
                     trio.lowlevel.reschedule(sleepers.pop())
                 started = self._clock.monotonic()
                 keep = True
+                running.waiting += 1
                 try:
                     arguments = self._arguments(running, job)
                     answer = result_answer(await ask(host, arguments, timeout_s=HANDLER_S))
                 except Exception as error:  # noqa: BLE001  # a handler's error is its answer
                     answer, keep = self._error(running, job, error), False
+                finally:
+                    running.waiting -= 1
                 self._finish(running, job, answer, keep=keep, started=started)
 
     def _scope_of_worker(self) -> trio.CancelScope:

@@ -126,6 +126,8 @@ class Spawning:
             h.PARENT_TOKEN: self._keys.sign_child(effect.child, parent),
             h.MESSAGE_ID: effect.id,
         }
+        if effect.priority:
+            lines[h.PRIORITY] = str(effect.priority)
         if nothing_in:
             lines |= {h.EXPECTED_SEQUENCE: "0", h.EXPECTED_SUBJECT: nothing_in}
         subject = subjects.to_start(effect.child, effect.workflow)

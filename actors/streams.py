@@ -37,6 +37,7 @@ BUCKETS: Final = (
     "movant_leases",
     "movant_keys",
     "movant_definitions",
+    "movant_holds",
 )
 
 log = structlog.get_logger()

@@ -8,18 +8,23 @@ the next message makes it again from its mailbox.
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 
 from actors.base import DrivenActor
+from actors.flow import SAMPLED
 from actors.fold_guard import FoldGuard
 from actors.kernel.instance import Instance
 from protocols.effects import FINAL, AnyEffect, Ask, Continue, Pin
-from protocols.mail import AnyMail, Continued, Migrate, Pinned, Reply, Woken
+from protocols.failure import TIMEOUT, Failure
+from protocols.mail import AnyMail, AttemptTimedOut, Continued, Migrate, Pinned, Reply, Woken
 
 if TYPE_CHECKING:
+    from actors.parking import Ticket
     from actors.router import Route
+
+TIMED_OUT: Final = Failure(kind=TIMEOUT, message="no reply in time")
 
 log = structlog.get_logger()
 
@@ -56,8 +61,10 @@ class OpenAsk:
         "reask_at",
         "route",
         "sent_at",
+        "slot",
         "spent_s",
         "suspect",
+        "ticket",
         "tries",
     )
 
@@ -72,10 +79,40 @@ class OpenAsk:
         self.reask_at = inf
         self.tries = 0
         self.parked = False
+        self.ticket: Ticket | None = None
+        """Where it waits for its turn, while it is parked."""
+        self.slot = False
+        """It is counted among the requests that its service has."""
         self.held = False
         """A wake is armed for it: nothing happens before that fires."""
         self.closing = False
         self.covered = False
+
+    @property
+    def never_sent(self) -> bool:
+        """Whether it is parked and nobody can have sent it."""
+        return self.parked and not (self.sent_at or self.suspect)
+
+    def leave(self) -> None:
+        """Free what it holds of its service: nobody waits for it any more."""
+        if self.ticket is not None:
+            self.ticket.close()
+        route = self.route
+        if route is not None:
+            route.users -= 1
+            if self.slot:
+                self.slot = False
+                route.flow.left()
+
+    def learn(self, failure: Failure | None, now: float) -> None:
+        """Let its service's flow learn from what ended it."""
+        route = self.route
+        if route is not None and self.sent_at:
+            flow = route.flow
+            flow.answers += 1
+            # The most common answer costs no more than a look: see ``actors.flow``.
+            if failure is not None or flow.guarded or flow.ranked or not flow.answers % SAMPLED:
+                flow.answered(failure, self.sent_at, now)
 
 
 class WorkflowActor(DrivenActor):
@@ -143,6 +180,14 @@ class WorkflowActor(DrivenActor):
         """True when every effect is acknowledged, decided or covered by a wake."""
         return self.lowest_cause() is None
 
+    @property
+    def needed_here(self) -> bool:
+        """True while it takes one of the places that a service has at once."""
+        return any(
+            each.slot and each.route is not None and each.route.flow.settings.concurrency_max
+            for each in self.asks.values()
+        )
+
     def lowest_cause(self) -> int | None:
         """Return the lowest cause among unsettled effects; None when settled."""
         causes = [
@@ -180,6 +225,7 @@ class WorkflowActor(DrivenActor):
             identity = ("ask", mail.step, mail.attempt)
             state = self.asks.get(identity)
             if state is not None and not self.instance.is_open(state.ask):
+                state.learn(mail.failure, self.touched)
                 self.drop_ask(identity)
             if self.asks and self.instance.undoes:
                 self.close_asks()  # what nobody waits for must not be sent again behind its undo
@@ -188,6 +234,10 @@ class WorkflowActor(DrivenActor):
         elif type(mail) is Continued:
             self.close_continues()
         elif self.asks and type(mail) is not Woken:
+            if type(mail) is AttemptTimedOut:
+                state = self.asks.get(("ask", mail.step, mail.attempt))
+                if state is not None and not self.instance.is_open(state.ask):
+                    state.learn(TIMED_OUT, self.touched)
             self.close_asks()
 
     def close_asks(self) -> None:
@@ -205,9 +255,7 @@ class WorkflowActor(DrivenActor):
 
     def drop_ask(self, identity: Any) -> None:
         """Drop one request."""
-        each = self.asks.pop(identity)
-        if each.route is not None:
-            each.route.users -= 1
+        self.asks.pop(identity).leave()
 
     def tell_blocked(self) -> None:
         """Log that this run needs somebody: it stays as it is until it is repaired."""

@@ -49,6 +49,7 @@ SHORT: Final = (
     "dormant",
     "endless",
     "kernel",
+    "router",
     "actors --quick",
     "bridge --messages 50000",
 )
@@ -62,6 +63,7 @@ TINY: Final = (
     "dormant --instances 40 --signals 5 --after-restart 3",
     "endless --minutes 0.1 --per-s 20",
     "kernel --instances 10 --rounds 1",
+    "router --decisions 1000 --requests 1000 --rounds 1",
     "actors --quick",
     "bridge --messages 2000 --in-flight 100 --singles 100",
 )
@@ -107,6 +109,7 @@ TARGETS: Final = (
     Target("w8", "steps_per_sync", 5, at_least=True, where=_w8(5_000, "fsync", "hosted")),
     Target("w8", "steps_per_sync", 1, at_least=True, where=_w8(1_000, "fsync", "plain")),
     Target("w8-idle", "p50_ms", 8.0),
+    Target("router", "decisions_per_s", 200_000, at_least=True),
     Target("actors", "tells_per_s", 500_000, at_least=True),
     Target("actors", "asks_per_s", 50_000, at_least=True),
     Target("actors", "bytes_per_actor", 6_000),
@@ -230,9 +233,10 @@ SECTIONS: Final = (
     ),
     Section(
         "Inside one process",
-        ("kernel", "actors", "bridge"),
+        ("kernel", "router", "actors", "bridge"),
         "inside",
-        "benchmark steps_per_s folds_per_s bytes_per_instance tells_per_s asks_per_s"
+        "benchmark steps_per_s folds_per_s bytes_per_instance decisions_per_s park_s release_s"
+        " tells_per_s asks_per_s"
         " bytes_per_actor round_trips_per_s one_way_per_s p50_us p99_us",
     ),
 )

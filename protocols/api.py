@@ -32,6 +32,11 @@ from protocols.api_errors import ErrorReply as ErrorReply  # noqa: PLC0414 -- pa
 from protocols.api_errors import error_headers as error_headers  # noqa: PLC0414 -- part of the API
 from protocols.api_errors import error_reply as error_reply  # noqa: PLC0414 -- part of the API
 from protocols.api_errors import to_error as to_error  # noqa: PLC0414 -- part of the API
+from protocols.api_holds import HoldTold as HoldTold  # noqa: PLC0414 -- part of the API
+from protocols.api_holds import HoldView as HoldView  # noqa: PLC0414 -- part of the API
+from protocols.api_holds import Pause as Pause  # noqa: PLC0414 -- part of the API
+from protocols.api_holds import Resume as Resume  # noqa: PLC0414 -- part of the API
+from protocols.api_holds import ServiceForce as ServiceForce  # noqa: PLC0414 -- part of the API
 from protocols.api_operations import DeadList as DeadList  # noqa: PLC0414 -- part of the API
 from protocols.api_operations import DeadPage as DeadPage  # noqa: PLC0414 -- part of the API
 from protocols.api_operations import DeadPurge as DeadPurge  # noqa: PLC0414 -- part of the API
@@ -50,6 +55,8 @@ from protocols.api_operations import RunMessages as RunMessages  # noqa: PLC0414
 from protocols.api_operations import StoredMessage as StoredMessage  # noqa: PLC0414 -- part of the API
 from protocols.api_operations import WorkflowFetch as WorkflowFetch  # noqa: PLC0414 -- part of the API
 from protocols.api_operations import WorkflowPacked as WorkflowPacked  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import WorkflowRoute as WorkflowRoute  # noqa: PLC0414 -- part of the API
+from protocols.api_operations import WorkflowRouted as WorkflowRouted  # noqa: PLC0414 -- part of the API
 from protocols.api_types import ITEMS_MAX as ITEMS_MAX  # noqa: PLC0414 -- part of the API
 from protocols.api_types import PAGE_MAX as PAGE_MAX  # noqa: PLC0414 -- part of the API
 from protocols.api_types import SERVICE as SERVICE  # noqa: PLC0414 -- part of the API
@@ -65,6 +72,7 @@ from protocols.api_types import (
     Libraries,
     Limit,
     MessageId,
+    RunPriority,
     Standing,
     Value,
     WaitSeconds,
@@ -73,10 +81,11 @@ from protocols.api_types import (
 )
 from protocols.api_types import Empty as Empty  # noqa: PLC0414 -- part of the API
 from protocols.api_types import Message as Message  # noqa: PLC0414 -- part of the API
+from protocols.api_undo import RunUndo as RunUndo  # noqa: PLC0414 -- part of the API
+from protocols.api_undo import RunUndone as RunUndone  # noqa: PLC0414 -- part of the API
 from protocols.api_witness import Discrepancy as Discrepancy  # noqa: PLC0414 -- part of the API
 from protocols.api_witness import RunVerified as RunVerified  # noqa: PLC0414 -- part of the API
 from protocols.api_witness import RunVerify as RunVerify  # noqa: PLC0414 -- part of the API
-from protocols.compensation import PlannedUndo
 from protocols.effects import Status, Waiting
 from protocols.failure import Failure
 
@@ -94,6 +103,7 @@ class RunStart(Message, frozen=True, kw_only=True):
         Meta(description="When the id is taken: return that instance, or refuse."),
     ] = "return"
     wait_s: WaitSeconds = 0.0
+    priority: RunPriority = 0
 
 
 class RunStarted(Message, frozen=True, kw_only=True):
@@ -137,6 +147,9 @@ class RunView(Message, frozen=True, kw_only=True):
         str, Meta(description="Why its mailbox cannot be folded; empty: it can.")
     ] = ""
     steps: Fates = ()
+    paused: Annotated[
+        str, Meta(description="Who paused it, its workflow or everything, and why.")
+    ] = ""
     counters: Annotated[
         dict[str, int], Meta(description="Messages, steps, attempts and more, by name.")
     ] = {}
@@ -227,30 +240,6 @@ class RunCancel(Message, frozen=True, kw_only=True):
     reason: Annotated[str, Meta(description="For people.")] = ""
     message_id: MessageId = ""
     by: By = None
-
-
-class RunUndo(Message, frozen=True, kw_only=True):
-    """Undo what an instance did; one that has not ended is stopped by that."""
-
-    id: Id
-    plan: Annotated[bool, Meta(description="Only tell what would be undone.")] = False
-    reason: Annotated[str, Meta(description="For people.")] = ""
-    message_id: MessageId = ""
-    by: By = None
-
-
-class RunUndone(Message, frozen=True, kw_only=True):
-    """What is going to be undone, in order, and by whom."""
-
-    id: Id
-    status: Annotated[Status, Meta(description="Status before it is undone.")]
-    plan: Annotated[list[PlannedUndo], Meta(description="The undos, in order.")]
-    seq: Annotated[
-        int, Meta(description="Stream sequence of the order to undo; 0: none was written.")
-    ] = 0
-    run: Annotated[
-        str, Meta(description="The run that undoes what an instance left that has ended.")
-    ] = ""
 
 
 class RunMigrate(Message, frozen=True, kw_only=True):
@@ -353,6 +342,9 @@ class WorkflowView(Message, frozen=True, kw_only=True):
     machine: Annotated[
         dict[str, Any] | None, Meta(description="The state machine, when it is one.")
     ] = None
+    routes: Annotated[
+        dict[str, Any], Meta(description="The routing table that new instances start with.")
+    ] = {}
 
 
 class WorkflowRegister(Message, frozen=True, kw_only=True):
@@ -377,6 +369,9 @@ class ServiceRow(Message, frozen=True, kw_only=True):
     state: Annotated[str, Meta(description="For instance: up, absent, open (breaker), paused.")]
     operations: Annotated[list[str], Meta(description="What it can do.")] = []
     open_requests: Annotated[int, Meta(description="Requests without an answer yet.")] = 0
+    parked: Annotated[int, Meta(description="Requests that may not go yet.")] = 0
+    breaker: Annotated[str, Meta(description="closed, open, half_open, or forced.")] = "closed"
+    paused: Annotated[str, Meta(description="Who paused it and why; empty: it is not.")] = ""
 
 
 class ServicePage(Message, frozen=True, kw_only=True):
@@ -427,8 +422,12 @@ VERBS: Final[dict[str, Verb]] = {
     "workflow.show": Verb("Show a workflow", WorkflowShow, WorkflowView),
     "workflow.register": Verb("Register a definition", WorkflowRegister, WorkflowRegistered),
     "workflow.fetch": Verb("Read a packed definition", WorkflowFetch, WorkflowPacked),
+    "workflow.route": Verb("Use a routing table", WorkflowRoute, WorkflowRouted),
     "service.ls": Verb("List services", Empty, ServicePage),
     "service.show": Verb("Show a service", ServiceShow, ServiceView),
+    "service.force": Verb("Force the breaker of a service", ServiceForce, HoldTold),
+    "pause": Verb("Send no requests to or for something", Pause, HoldTold),
+    "resume": Verb("Send requests again", Resume, HoldTold),
     "status": Verb("Show how the daemon stands", Empty, StatusView),
     "actor.tree": Verb("Show the supervision tree", Empty, ActorTree),
     "check": Verb("Check server, streams and permissions", Empty, Findings),

@@ -12,6 +12,7 @@ from protocols.api_types import (
     Id,
     Message,
     MessageId,
+    RunPriority,
     Value,
     WorkflowName,
 )
@@ -24,6 +25,7 @@ class StartItem(Message, frozen=True, kw_only=True):
     id: Annotated[
         Id | None, Meta(description="Id of the instance; absent: the daemon chooses one.")
     ] = None
+    priority: RunPriority = 0
 
 
 class RunStartMany(Message, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from protocols.api_holds import HoldView
 from protocols.api_types import Message
 
 
@@ -49,6 +50,7 @@ class StatusView(Message, frozen=True, kw_only=True):
         dict[str, float], Meta(description="Instances, messages, queues, by name.")
     ] = {}
     problems: Annotated[list[str], Meta(description="What a person should look at.")] = []
+    holds: Annotated[list[HoldView], Meta(description="What is paused or forced by hand.")] = []
     daemons: Annotated[
         list[DaemonRow], Meta(description="All daemons that share the partitions.")
     ] = []

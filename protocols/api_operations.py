@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from protocols.api_errors import ErrorReply
 from protocols.api_types import At, Hash, Id, Limit, Message
+from protocols.routes import RoutingTable
 
 SHOWN_BYTES_MAX: Final = 512 * 1024
 """Of one raw message: in base64 it has to fit into an answer."""
@@ -65,6 +66,25 @@ class WorkflowPacked(Message, frozen=True, kw_only=True):
 
     hash: Hash
     data: Annotated[bytes, Meta(description="The packed definition (zip), in base64.")]
+    routes: Annotated[
+        RoutingTable | None, Meta(description="The routing table that the hash names as well.")
+    ] = None
+
+
+class WorkflowRoute(Message, frozen=True, kw_only=True):
+    """Let new runs of some workflows use a routing table; one without routes takes it away."""
+
+    workflows: Annotated[list[str], Meta(description="Names of workflows.", min_length=1)]
+    table: Annotated[RoutingTable, Meta(description="Services and routes.")]
+
+
+class WorkflowRouted(Message, frozen=True, kw_only=True):
+    """The table is stored. Runs that have started keep theirs, unless they are migrated."""
+
+    table: Annotated[str, Meta(description="Hash of the table; empty: none is used.")]
+    definitions: Annotated[
+        dict[str, str], Meta(description="What new runs start with, by workflow.")
+    ]
 
 
 class Finding(Message, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from msgspec import Meta
 from protocols.compensation import StepFate
 from protocols.effects import Status
 from protocols.failure import Failure
+from protocols.flow import Priority
 from protocols.witness import Operator
 
 SERVICE: Final = "movant"
@@ -32,6 +33,9 @@ Hash = Annotated[str, Meta(description="Hash of a definition.")]
 At = Annotated[int, Meta(description="Time, nanoseconds since 1970, UTC; 0: not yet.")]
 MessageId = Annotated[
     str, Meta(description="Chosen once by the client; a repeat with the same id does nothing.")
+]
+RunPriority = Annotated[
+    Priority, Meta(description="Who goes first where requests wait: -9 a batch, 9 an emergency.")
 ]
 Value = Annotated[Any, Meta(description="Any JSON value.")]
 Limit = Annotated[int, Meta(description="At most this many rows.", ge=1, le=PAGE_MAX)]

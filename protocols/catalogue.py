@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from protocols import api, events, mail
+from protocols import api, api_holds, events, mail
 from protocols import headers as h
 from protocols.catalogue_examples import EXAMPLES
 
@@ -43,6 +43,7 @@ HEADERS: Final[dict[str, tuple[str, str]]] = {
     h.DEFINITION: ("^[0-9a-f]+$", "Hash of the definition to run; absent: the owner pins one."),
     h.PARENT: (r"^[^|]+\|.+", "Instance and path of the step that waits for this child."),
     h.PARENT_TOKEN: (".", "Proof that the parent's owner wrote this start."),
+    h.PRIORITY: ("^-?[0-9]$", "Who goes first where requests wait: -9 a batch, 9 an emergency."),
     h.KEY: (".", "Idempotency key: the same for every attempt of a step. Do the work once."),
     h.UNDOES: (".", "On the request for an undo: the key of the step that it undoes."),
     h.ATTEMPT: (_INTEGER, "Number of the attempt; the first one is 1."),
@@ -111,6 +112,7 @@ def _mailbox() -> dict[str, Message]:
                 h.DEFINITION,
                 h.PARENT,
                 h.PARENT_TOKEN,
+                h.PRIORITY,
                 h.TRACEPARENT,
             ),
             example_subject="movant.to.order-17.start.fulfilment",
@@ -145,6 +147,9 @@ def _mailbox() -> dict[str, Message]:
             step="charge",
             attempt=1,
             failure={"kind": "no_responders", "message": "nobody serves payments"},
+        ),
+        "owner.routed": _owner(
+            "routed", mail.Routed, epoch=3, step="charge", attempt=1, service="card-eu"
         ),
         "owner.child": _owner(
             "child", mail.ChildEnded, step="ship", child="order-17-ship", status="completed"
@@ -284,7 +289,7 @@ def _api() -> dict[str, Message]:
     found: dict[str, Message] = {}
     for verb, (summary, request, result) in api.VERBS.items():
         subject = f"movant.api.{verb}"
-        shown, answer = EXAMPLES[verb]
+        shown, answer = {**EXAMPLES, **api_holds.EXAMPLES}[verb]
         found[f"api.{verb}"] = Message(
             title=request.__name__,
             summary=f"{summary}.",

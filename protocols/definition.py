@@ -18,6 +18,7 @@ import msgspec
 
 from protocols.errors import ConfigurationError, InvalidInputError
 from protocols.policy import STEP_DEFAULTS, StepOptions
+from protocols.routes import Routes
 from protocols.subjects import check_name
 
 R = TypeVar("R")
@@ -73,6 +74,14 @@ class Workflow(Generic[R]):
             raise ConfigurationError(f"workflow {name} is no coroutine function", hint=_RULE)
         self._input = parameters[1] if len(parameters) == _PARAMETERS_MAX else None
         self._types: dict[str, Any] = {}
+        self.routes: Routes | None = None
+        """Who serves what its steps ask for, in the table that it is loaded with."""
+
+    def with_routes(self, routes: Routes) -> Workflow[R]:
+        """Return the same workflow with a routing table."""
+        found = Workflow(self.name, self.function, self.options)
+        found.routes = routes
+        return found
 
     def __call__(self, *args: Any, **kwargs: Any) -> Awaitable[R]:
         """Call the workflow's function, as a branch of another workflow does."""

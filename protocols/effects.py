@@ -16,6 +16,7 @@ from protocols.compensation import StepFate
 from protocols.failure import Failure
 from protocols.mail import Parent, Snapshot
 from protocols.policy import StepOptions
+from protocols.routes import Choices
 from protocols.witness import Draft
 
 Status = Literal[
@@ -57,6 +58,21 @@ class LocalCall(msgspec.Struct, frozen=True):
     kwargs: dict[str, Any]
 
 
+class AskRoute(msgspec.Struct, frozen=True):
+    """Where an attempt may go: to a candidate of ``choices``.
+
+    ``decided``: to the ask's service and nobody else. Otherwise the owner may choose by a
+    message, as long as nobody can have sent it; where the choices are ranked it has to.
+    ``failed`` are those that failed without an effect; ``bound``: an outcome is unknown, so no
+    other service may be asked in a later attempt either.
+    """
+
+    choices: Choices
+    decided: bool = False
+    failed: tuple[str, ...] = ()
+    bound: bool = False
+
+
 class Ask(Effect, frozen=True, kw_only=True):
     """Send one attempt of a step to a service. Open until a reply or decision is folded.
 
@@ -76,11 +92,17 @@ class Ask(Effect, frozen=True, kw_only=True):
     local: LocalCall | None = None
     undoes: str = ""
     """The key of the step that this one undoes."""
+    route: AskRoute | None = None
 
     @property
     def identity(self) -> tuple[str, str, int]:
         """Kind, step and attempt."""
         return ("ask", self.step, self.attempt)
+
+    @property
+    def unrouted(self) -> bool:
+        """True when the owner has to choose a service first: nobody may send it as it is."""
+        return self.route is not None and self.route.choices.ranked and not self.route.decided
 
 
 class Arm(Effect, frozen=True, kw_only=True):
@@ -131,6 +153,8 @@ class Spawn(Effect, frozen=True, kw_only=True):
     body: bytes
     parent: Parent
     id: str
+    priority: int = 0
+    """That of the parent, filled in by who writes the start."""
 
     @property
     def identity(self) -> tuple[str, str]:

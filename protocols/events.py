@@ -52,6 +52,8 @@ WITNESSED: Final = "witnessed"
 """A statement about messages without a transition; data says how many."""
 MAILBOX_LARGE: Final = "mailbox_large"
 """The mailbox of a generation nears its limit; data has the numbers."""
+ROUTED: Final = "routed"
+"""Who serves an attempt was chosen; data has the candidates, their scores, and why."""
 LATE: Final = "late"
 """A service succeeded for an instance that had ended long ago; data says at which step."""
 TRANSITION: Final = "transition"
@@ -74,6 +76,7 @@ LIFECYCLE: Final = (
     BLOCKED,
     RESUMED,
     INCIDENT,
+    ROUTED,
     LATE,
 )
 """Kinds that movant publishes itself; an author's events have kinds of their own."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from protocols.failure import Failure
+from protocols.routes import Scored
 from protocols.witness import Head, Operator
 
 
@@ -39,6 +40,8 @@ class Start(Mail, frozen=True, kw_only=True, tag="start"):
     definition: str = ""
     parent: Parent | None = None
     traceparent: str = ""
+    priority: int = 0
+    """Who goes first where requests have to wait: -9 a batch, 9 an emergency."""
 
 
 class Signal(Mail, frozen=True, kw_only=True, tag="signal"):
@@ -102,6 +105,20 @@ class AttemptRefused(Mail, frozen=True, kw_only=True, tag="owner.refused"):
     step: str
     attempt: int
     failure: Failure
+
+
+class Routed(Mail, frozen=True, kw_only=True, tag="owner.routed"):
+    """The owner chose who serves an attempt; the first valid choice counts.
+
+    ``candidates`` and ``reason`` tell how it came to that, for people.
+    """
+
+    epoch: int
+    step: str
+    attempt: int
+    service: str
+    candidates: tuple[Scored, ...] = ()
+    reason: str = ""
 
 
 class ChildEnded(Mail, frozen=True, kw_only=True, tag="owner.child"):
@@ -193,6 +210,7 @@ AnyMail = (
     | Pinned
     | AttemptTimedOut
     | AttemptRefused
+    | Routed
     | ChildEnded
     | Cancel
     | UndoAll

@@ -8,6 +8,7 @@ import msgspec
 
 from protocols.error_kinds import is_unknown_outcome, words
 from protocols.failure import NO_RESPONDERS, REFUSED, VALIDATION, Failure
+from protocols.flow import Priority
 from protocols.rng import Rng
 
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
@@ -62,15 +63,20 @@ class StepOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     ``timeout_s`` bounds one attempt, from dispatch to reply. ``absent`` says what happens when
     nobody serves the subject: wait parked, or fail with kind ``no_responders``. ``idempotent``
-    false switches the re-ask of a lost request off. ``retries`` goes before ``retry``: the
-    error kinds (``protocols.error_kinds``) that are tried again, each with its policy, whatever
-    the service says about trying again; other kinds are not.
+    false switches the re-ask of a lost request off. ``priority`` says who goes first where
+    requests have to wait; none: as the instance's start says. ``unknown`` says who is asked
+    after an outcome that nobody knows: the same service again, or the next one of its route,
+    which may do the work a second time. ``retries`` goes before ``retry``: the error kinds
+    (``protocols.error_kinds``) that are tried again, each with its policy, whatever the service
+    says about trying again; other kinds are not.
     """
 
     retry: Retry = Retry()
     timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 60.0
     absent: Literal["wait", "fail"] = "wait"
     idempotent: bool = True
+    priority: Priority | None = None
+    unknown: Literal["retry", "switch"] = "retry"
     retries: tuple[tuple[str, Retry], ...] | None = None
 
     def allow(self, attempt: int, failure: Failure) -> Retry | None:

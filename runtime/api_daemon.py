@@ -13,7 +13,10 @@ from actors.neighbours import refuse_captors
 from actors.packing import open_pack
 from protocols import api
 from protocols.errors import BadValueError, NotFoundError, UnavailableError
+from protocols.routes import split, table_of, to_builtins
+from runtime.api_holds import hold_view
 from runtime.discovery import Discovery
+from runtime.flows import FlowRows, rows_of, with_flow, with_others
 from runtime.peers import Peers, Registered
 from runtime.ranges import brief
 from runtime.server.accounts import foreign_subjects
@@ -55,7 +58,8 @@ class DaemonQueries:
         """Show a workflow and the schema of its input."""
         listed = await self._parts.definition_store.list()
         if request.hash:
-            matching = [each for each in listed if each.hash.startswith(request.hash)]
+            code, _ = split(request.hash)
+            matching = [each for each in listed if each.hash.startswith(code)]
         else:
             matching = [each for each in listed if request.name in each.latest_of]
         if not matching:
@@ -65,6 +69,8 @@ class DaemonQueries:
         found = matching[-1]
         name = request.name or found.workflows[0]
         workflow = await self._parts.definitions.find(name, found.hash)
+        pinned = request.hash or await self._parts.definition_store.latest(name)
+        _, table = split(pinned)
         return api.WorkflowView(
             name=name,
             definition=found.hash,
@@ -77,6 +83,9 @@ class DaemonQueries:
             machine=msgspec.to_builtins(workflow.machine)
             if isinstance(workflow, MotionWorkflow)
             else None,
+            routes=to_builtins(table_of(await self._parts.definition_store.table(table)))
+            if table
+            else {},
         )
 
     async def register(self, request: api.WorkflowRegister) -> api.Message:
@@ -98,6 +107,15 @@ class DaemonQueries:
             hash=packed.hash, workflows=list(packed.workflows), created=created
         )
 
+    async def route(self, request: api.WorkflowRoute) -> api.Message:
+        """Store a routing table; new instances of these workflows start with it."""
+        digest = await self._parts.definitions.route(request.table, request.workflows)
+        found = {}
+        for name in request.workflows:
+            found[name], _ = await self._parts.definitions.latest(name)
+        log.info("workflow.routed", table=digest, workflows=request.workflows)
+        return api.WorkflowRouted(table=digest, definitions=found)
+
     async def registered(self, told: Registered) -> api.Message:
         """Take the news that another daemon has registered workflows."""
         self._parts.owner.registered(told.workflows)
@@ -115,7 +133,20 @@ class DaemonQueries:
         raise NotFoundError(f"no service {request.name!r}", hint="movant service ls")
 
     async def _all_services(self) -> list[api.ServiceView]:
-        return await self._discovery.services(self._parts.router.views())
+        found = await self._discovery.services(self._parts.router.views())
+        others = [*(await self._peers.ask_all("flows", api.Empty(), FlowRows)).values()]
+        flows = dict(self._parts.router.flows)
+        known = {each.name for each in found}
+        asked = {name for name, flow in flows.items() if flow.guarded}
+        asked |= {name for each in others for name, row in each.rows.items() if row.parked}
+        found += [api.ServiceView(name=name, state="unknown") for name in asked - known]
+        now = self._daemon.clock.monotonic()
+        views = [with_others(with_flow(each, flows.get(each.name), now), others) for each in found]
+        return sorted(views, key=lambda view: view.name)
+
+    async def own_flows(self, _: api.Empty) -> msgspec.Struct:
+        """Tell another daemon how this one stands to the services that it asks."""
+        return rows_of(self._daemon.name, self._parts.router.flows)
 
     async def status(self, _: api.Empty) -> api.Message:
         """Show how the daemon stands, with its counters, and how the others do."""
@@ -188,7 +219,8 @@ class DaemonQueries:
         counters |= {
             "requests_sent": float(requests.sent),
             "requests_reasked": float(requests.reasked),
-            "requests_parked": float(requests.parked),
+            "requests_parked": float(requests.parked + requests.admission.parked),
+            "routes_chosen": float(requests.choosing.decisions),
         }
         counters |= {"void": float(parts.intake.void), "dead": float(parts.intake.dead)}
         for name, writer in parts.writers.items():
@@ -206,6 +238,7 @@ class DaemonQueries:
             partitions=sorted(parts.owner.partitions.owned),
             counters=counters,
             problems=problems,
+            holds=[hold_view(each) for each in parts.holds.holds.active()],
             owners=[
                 api.PartitionRow(
                     partition=each.partition,
@@ -267,6 +300,9 @@ def _row(view: api.ServiceView) -> api.ServiceRow:
         state=view.state,
         operations=view.operations,
         open_requests=view.open_requests,
+        parked=view.parked,
+        breaker=view.breaker,
+        paused=view.paused,
     )
 
 

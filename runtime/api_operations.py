@@ -22,6 +22,7 @@ from protocols.api_operations import SHOWN_BYTES_MAX
 from protocols.errors import MovantError, NotFoundError, RefusedError, UnavailableError
 from protocols.mail import Signal
 from protocols.ports import Outgoing
+from protocols.routes import split, table_of
 from runtime.checks import check_server
 from runtime.server.accounts import foreign_subjects
 from runtime.stored import Stand, StoredRuns
@@ -76,8 +77,10 @@ class OperatorQueries:
 
     async def fetch(self, request: api.WorkflowFetch) -> api.Message:
         """Read a packed definition."""
-        data = await self._parts.definition_store.get(request.hash)
-        return api.WorkflowPacked(hash=request.hash, data=data)
+        code, table = split(request.hash)
+        store = self._parts.definition_store
+        routes = table_of(await store.table(table)) if table else None
+        return api.WorkflowPacked(hash=request.hash, data=await store.get(code), routes=routes)
 
     async def check(self, _: api.Empty) -> api.Message:
         """Check server, streams and permissions with the daemon's login."""

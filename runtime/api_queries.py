@@ -16,11 +16,12 @@ from actors.generations import begun, definition_of
 from actors.inbound import parse
 from actors.kernel.blocked import Blocked
 from actors.kernel.instance import Instance
-from actors.router import Presence
+from actors.parking import Ticket
 from actors.run_index import Row, RunIndex
+from actors.workflow import WorkflowActor
 from protocols import api, codec, subjects
 from protocols.archive import ArchiveRecord
-from protocols.effects import Status
+from protocols.effects import FINAL, Status
 from protocols.errors import (
     BadValueError,
     MovantError,
@@ -193,25 +194,22 @@ class RunQueries:
         actor = self._parts.owner.live.get(instance_id)
         if actor is not None and not actor.activating and not actor.behind:
             instance = actor.instance
-            parked = [
-                each.ask.path
-                for each in actor.asks.values()
-                if each.parked and each.route and each.route.presence is Presence.ABSENT
-            ]
+            parked = self._parked(actor)
         else:
             found = await self._folded(instance_id)
             if isinstance(found, ArchiveRecord):
                 return _of_record(found)
-            instance, parked = found, []
+            instance, parked = found, self._parked_away(found)
         start = instance.start
         counters = instance.counters
         waiting = [
-            msgspec.structs.replace(each, detail=f"{each.detail}: nobody serves it")
-            if each.path in parked
+            msgspec.structs.replace(each, detail=f"{each.detail}: {parked[each.path]}")
+            if parked.get(each.path)
             else each
             for each in instance.waiting()
         ]
         blocked = instance.blocked
+        hold = self._parts.holds.holds.on(instance_id, instance.workflow)
         crash = self._parts.owner.crashes.get(instance_id)
         return api.RunView(
             id=instance_id,
@@ -228,6 +226,7 @@ class RunQueries:
             waiting=waiting,
             steps=instance.steps,
             blocked=_why(blocked) if blocked else (f"daemon: {crash[2]}" if crash else ""),
+            paused=hold.text() if hold is not None and instance.status not in FINAL else "",
             counters={
                 "messages": instance.messages,
                 "late": counters.late,
@@ -237,6 +236,28 @@ class RunQueries:
             },
             state_hash=instance.state_hash(),
         )
+
+    def _parked(self, actor: WorkflowActor) -> dict[str, str]:
+        """Return why each parked step of an instance in memory waits, by its path."""
+        return {
+            each.ask.path: self._why_parked(each.ticket)
+            for each in actor.asks.values()
+            if each.ticket is not None
+        }
+
+    def _parked_away(self, instance: Instance) -> dict[str, str]:
+        """Return the same for an instance that is out of memory, as far as it is known."""
+        parking = self._parts.requests.parking
+        found = {}
+        for each in instance.waiting():
+            ticket = parking.waiting(instance.id, subjects.step_token(each.path))
+            if ticket is not None:
+                found[each.path] = self._why_parked(ticket)
+        return found
+
+    def _why_parked(self, ticket: Ticket) -> str:
+        now = self._daemon.clock.monotonic()
+        return self._parts.requests.parking.why(ticket, now)
 
     async def fold(self, instance_id: str, definition: str = "") -> Instance:
         """Fold an instance for reading only; with ``definition`` as a migration to it would."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +14,7 @@ from actors.outbox import first_of
 from protocols import api, codec, subjects
 from protocols import headers as h
 from protocols.definition import Workflow
-from protocols.effects import FINAL
+from protocols.effects import FINAL, Waiting
 from protocols.errors import (
     AlreadyExistsError,
     MovantError,
@@ -52,7 +52,7 @@ class RunCommands:
         subjects.check_name(request.workflow, "workflow")
         digest, workflow = await self._parts.definitions.latest(request.workflow)
         instance = self._daemon.new_id() if request.id is None else request.id
-        message = self._start_message(workflow, digest, instance, request.input)
+        message = self._start_message(workflow, digest, instance, request.input, request.priority)
         if not request.wait_s:
             created = await self._begin(request, instance, message)
             if created:
@@ -112,7 +112,8 @@ class RunCommands:
         def message(number: int) -> Outgoing:
             if ids[number] in ended:
                 raise AlreadyExistsError(f"instance {ids[number]!r} exists already")
-            return self._start_message(workflow, digest, ids[number], request.items[number].input)
+            item = request.items[number]
+            return self._start_message(workflow, digest, ids[number], item.input, item.priority)
 
         written = await self._write_many(len(ids), message)
         behind: dict[int, bool] = {}
@@ -146,16 +147,17 @@ class RunCommands:
         )
 
     def _start_message(
-        self, workflow: Workflow[Any], digest: str, instance: str, value: Any
+        self, workflow: Workflow[Any], digest: str, instance: str, value: Any, priority: int
     ) -> Outgoing:
         subjects.check_id(instance)
         workflow.check_input(value)
         body = codec.encode(value)
-        lines = b"%b: %b\r\n%b: %b\r\n%b" % (
+        lines = b"%b: %b\r\n%b: %b\r\n%b%b" % (
             h.DEFINITION.encode(),
             digest.encode(),
             h.MESSAGE_ID.encode(),
             self._daemon.entropy.token(8).encode(),
+            b"%b: %d\r\n" % (h.PRIORITY.encode(), priority) if priority else b"",
             first_of(instance, self._daemon.config.partitions),
         )
         return Outgoing(subjects.to_start(instance, workflow.name), body, lines)
@@ -262,6 +264,13 @@ class RunCommands:
                 f" {after.blocked.reason}: {after.blocked.message}",
                 hint="register code that takes the same steps; --force migrates all the same",
             )
+        moved = _moved(before.waiting, after.waiting())
+        if moved and not request.force:
+            raise RefusedError(
+                f"{', '.join(moved)}: other services would be asked, though those that serve now"
+                " may have done the work",
+                hint="wait until these steps are decided; --force migrates all the same",
+            )
         seq = await self.order(request.id, "migrate", digest, request.message_id, request.by)
         return api.RunMigrated(id=request.id, seq=seq, definition=digest, status=after.status)
 
@@ -318,6 +327,16 @@ class RunCommands:
         if count:
             await done.wait()
         return written
+
+
+def _moved(before: Iterable[Waiting], after: Iterable[Waiting]) -> list[str]:
+    """Return the open steps that another service would serve."""
+    now = {(each.path, each.attempt): each.detail for each in before if each.kind == "step"}
+    return [
+        f"{each.path} at {each.detail}"
+        for each in after
+        if not now.get((each.path, each.attempt), each.detail).startswith(each.detail)
+    ]
 
 
 class _Written(msgspec.Struct):

@@ -23,6 +23,7 @@ from protocols import api
 from protocols.effects import FINAL, Status
 from protocols.errors import AlreadyExistsError, MovantError, UnknownOutcomeError
 from protocols.events import Event
+from protocols.routes import RoutingTable
 from protocols.subjects import check_id, check_name
 from protocols.witness import Operator
 from runtime import client_discovery
@@ -38,6 +39,7 @@ between is noticed within this time."""
 _ID_BYTES: Final = 6
 _MESSAGE_ID_BYTES: Final = 12
 
+HoldKind = Literal["service", "workflow", "run", "all"]
 R = TypeVar("R", bound=api.Message)
 Answers = list[R]
 Signals = list[api.SignalResult]
@@ -98,8 +100,11 @@ class Client:
         id: str | None = None,
         if_exists: Literal["return", "refuse"] = "return",
         wait_s: float = 0.0,
+        priority: int = 0,
     ) -> api.RunStarted:
         """Start an instance; wait up to ``wait_s`` seconds for its end.
+
+        ``priority`` says who goes first where requests wait: -9 a batch, 9 an emergency.
 
         A taken id gives that instance (``created`` false), or AlreadyExistsError with
         ``if_exists="refuse"``; then an answer that was lost raises UnknownOutcomeError, because
@@ -115,6 +120,7 @@ class Client:
             id=chosen,
             if_exists="refuse" if refuse else "return",
             wait_s=first_s,
+            priority=priority,
         )
         began = trio.current_time()
         started = await self._calls.call(
@@ -330,6 +336,11 @@ class Client:
         packed = await trio.to_thread.run_sync(pack, source)
         return await self.register(packed.data, packed.hash)
 
+    async def route(self, table: RoutingTable, workflows: Iterable[str]) -> api.WorkflowRouted:
+        """Let new runs of some workflows use a routing table; without routes they use none."""
+        request = api.WorkflowRoute(workflows=[*workflows], table=table)
+        return await self._calls.call("workflow.route", request, api.WorkflowRouted)
+
     async def workflows(self) -> api.WorkflowPage:
         """Return all registered workflows."""
         return await self._calls.call("workflow.ls", api.Empty(), api.WorkflowPage)
@@ -346,6 +357,33 @@ class Client:
     async def service(self, name: str) -> api.ServiceView:
         """Return all that is known about a service. Raises NotFoundError."""
         return await self._calls.call("service.show", api.ServiceShow(name=name), api.ServiceView)
+
+    async def pause(
+        self, kind: HoldKind, name: str = "", *, reason: str = "", by: str = "", origin: str = ""
+    ) -> api.HoldTold:
+        """Send no more requests to a service, or for a workflow, a run, or ``all``."""
+        request = api.Pause(kind=kind, name=name, reason=reason, by=by, origin=origin)
+        return await self._calls.call("pause", request, api.HoldTold)
+
+    async def resume(
+        self, kind: HoldKind, name: str = "", *, reason: str = "", by: str = "", origin: str = ""
+    ) -> api.HoldTold:
+        """Send requests again."""
+        request = api.Resume(kind=kind, name=name, reason=reason, by=by, origin=origin)
+        return await self._calls.call("resume", request, api.HoldTold)
+
+    async def force(
+        self,
+        service: str,
+        state: Literal["open", "closed", "auto"],
+        *,
+        reason: str = "",
+        by: str = "",
+        origin: str = "",
+    ) -> api.HoldTold:
+        """Force the breaker of a service open or closed, or let it decide by itself."""
+        request = api.ServiceForce(name=service, state=state, reason=reason, by=by, origin=origin)
+        return await self._calls.call("service.force", request, api.HoldTold)
 
     async def status(self) -> api.StatusView:
         """Return how the daemon stands."""

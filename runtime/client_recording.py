@@ -32,6 +32,7 @@ from protocols.effects import Status
 from protocols.errors import BadValueError, MovantError, NotFoundError
 from protocols.failure import Failure
 from protocols.mail import AnyMail
+from protocols.routes import RoutingTable, checked, split
 from protocols.subjects import check_id
 from protocols.tokens import KeyRing
 from runtime.client import Client
@@ -75,6 +76,8 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     dead: tuple[int, ...] = ()
     data: bytes = b""
     """The packed definition; empty when the exporter might not read it."""
+    routes: RoutingTable | None = None
+    """The routing table that the run is pinned to, if there is one."""
 
 
 class Replayed(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +110,7 @@ async def record(client: Client, run: str, now_ns: int) -> Recording:
         after = page.next
         if not after:
             break
+    packed = await _definition(client, view.definition)
     return Recording(
         id=run,
         workflow=view.workflow,
@@ -125,7 +129,8 @@ async def record(client: Client, run: str, now_ns: int) -> Recording:
         ),
         markers=tuple((each.seq, each.epoch) for each in markers),
         dead=tuple(dead),
-        data=await _definition(client, view.definition),
+        data=packed.data,
+        routes=packed.routes,
     )
 
 
@@ -158,7 +163,10 @@ def replay(recording: Recording, packed: Packed | None = None) -> Replayed:
             f"the export does not hold definition {digest}",
             hint="movant run replay FILE --with WORKFLOW.py folds it with another one",
         )
-    workflows = load(data, digest)
+    workflows = load(data, split(digest)[0])
+    if recording.routes is not None:
+        routes = checked(recording.routes)
+        workflows = {name: each.with_routes(routes) for name, each in workflows.items()}
 
     def find(name: str, _digest: str) -> Workflow[Any]:
         if name not in workflows:
@@ -232,14 +240,13 @@ def _shown(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-async def _definition(client: Client, digest: str) -> bytes:
-    """Return the packed definition, or nothing when it cannot be read."""
-    if not digest:
-        return b""
-    try:
-        found = await client.calls.call(
-            "workflow.fetch", WorkflowFetch(hash=digest), WorkflowPacked
-        )
-    except MovantError:
-        return b""
-    return found.data
+async def _definition(client: Client, digest: str) -> WorkflowPacked:
+    """Return the packed definition and its table; without data when it cannot be read."""
+    if digest:
+        try:
+            return await client.calls.call(
+                "workflow.fetch", WorkflowFetch(hash=digest), WorkflowPacked
+            )
+        except MovantError:
+            pass
+    return WorkflowPacked(hash=digest, data=b"")

@@ -22,6 +22,7 @@ import msgspec
 from msgspec import Meta
 
 from protocols.errors import ConfigurationError
+from protocols.flow import FlowSettings
 
 PREFIX: Final = "MOVANT_"
 SECRETS: Final = frozenset({"nats.password", "nats.token"})
@@ -132,10 +133,14 @@ class DaemonConfig(Section, frozen=True, kw_only=True):
     replicas: Annotated[int, Meta(ge=1, le=5)] = 1
     reask_s: Seconds = 30.0
     """An answer that has not come after this time is asked for again, with the same key."""
+    locality: str = ""
+    """Where this daemon is: a ranked route prefers services of the same locality."""
     drain_timeout_s: Seconds = 30.0
     """How long a shutdown waits for what is under way; whatever is not done is done later."""
     services: dict[str, str] = {}
     """Foreign services: name to the subject prefix where their operations are asked."""
+    flow: dict[str, FlowSettings] = {}
+    """How services may be asked, by their names; ``*`` is for all that have no section."""
     workflows: tuple[Path, ...] = ()
     """Files and directories that are registered at the start."""
 
@@ -238,6 +243,8 @@ def redacted(url: str) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, dict):
+        return msgspec.to_builtins(value)
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 

@@ -60,6 +60,7 @@ from runtime.config import DaemonConfig, redacted
 from runtime.draining import STREAMS, drain
 from runtime.gateway import Gateway
 from runtime.health import serve_health
+from runtime.holds import StoredHolds
 from runtime.identity import ALIVE, is_dead, own_member
 from runtime.parts import Parts
 from runtime.peers import Peers, Registered
@@ -262,6 +263,8 @@ class Daemon:
         checkpoints = Kv(transport, "movant_checkpoints")
         parts.definition_store = KvDefinitionStore(Kv(transport, "movant_definitions"))
         parts.definitions = Definitions(parts.definition_store)
+        parts.holds = StoredHolds(parts)
+        await streams.patiently(parts.holds.load)
         parts.writers = {
             name: StreamWriter(transport, self.entropy, name=name)
             for name in (*STREAMS, checkpoints.stream)
@@ -283,6 +286,7 @@ class Daemon:
                     await nursery.start(writer.run)
                 await streams.patiently(parts.leases.join)
                 nursery.start_soon(parts.leases.run)
+                nursery.start_soon(parts.holds.run)
                 task_status.started()
         finally:
             ALIVE.discard(self.key)
@@ -301,6 +305,7 @@ class Daemon:
             # Late: the requests are made by the child after this one.
             lambda route, newcomer: parts.requests.presence_changed(route, newcomer),  # noqa: PLW0108
             foreign=self.config.services,
+            settings=self.config.flow,
         )
         async with trio.open_nursery() as nursery:
             await nursery.start(router.run)
@@ -341,6 +346,9 @@ class Daemon:
                 local=lambda _, ask, reply: local.tell(RunLocal(ask, reply)),
                 may_act=lambda partition: parts.leases.held and owner.acts_in(partition),
                 rouse=owner.rouse,
+                routed=owner.decisions.routed,
+                locality=config.locality,
+                holds=parts.holds.holds,
                 reask_s=config.reask_s,
             )
             outbox = parts.outbox = Outbox(

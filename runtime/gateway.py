@@ -28,6 +28,7 @@ from protocols.errors import (
 )
 from protocols.ports import Frame, Outgoing
 from runtime.api_daemon import DaemonQueries
+from runtime.api_holds import Held, HoldCommands
 from runtime.api_operations import OperatorQueries
 from runtime.api_queries import RunQueries
 from runtime.api_runs import RunCommands
@@ -76,6 +77,8 @@ class Gateway:
             f"{PEER}status": msgspec.json.Decoder(api.Empty),
             f"{PEER}actor.tree": msgspec.json.Decoder(api.Empty),
             f"{PEER}registered": msgspec.json.Decoder(Registered),
+            f"{PEER}held": msgspec.json.Decoder(Held),
+            f"{PEER}flows": msgspec.json.Decoder(api.Empty),
         }
 
     async def run(self, *, task_status: ChildStatus) -> None:
@@ -94,6 +97,7 @@ class Gateway:
             commands = RunCommands(self._daemon, mail, queries)
             witness = RunVerification(self._daemon, mail, archive, events)
             about = DaemonQueries(self._daemon, discovery, peers)
+            holds = HoldCommands(self._daemon, peers)
             self._handlers = handlers(
                 commands,
                 queries,
@@ -101,6 +105,7 @@ class Gateway:
                 about,
                 operator=OperatorQueries(self._daemon, mail, dead),
                 undo=UndoCommands(self._daemon.parts.definitions, commands, queries),
+                holds=holds,
             )
             self._handlers |= {
                 f"{PEER}run.show": queries.own,
@@ -108,6 +113,8 @@ class Gateway:
                 f"{PEER}status": about.own_status,
                 f"{PEER}actor.tree": about.own_tree,
                 f"{PEER}registered": about.registered,
+                f"{PEER}held": holds.held,
+                f"{PEER}flows": about.own_flows,
             }
             subscriptions = [
                 await transport.subscribe(subjects.api(">"), self._take_new, queue="movant"),
@@ -220,6 +227,7 @@ def handlers(
     *,
     operator: OperatorQueries,
     undo: UndoCommands,
+    holds: HoldCommands,
 ) -> dict[str, Handler]:
     """Return the handler of each verb."""
     found: dict[str, Handler] = {
@@ -241,8 +249,12 @@ def handlers(
         "workflow.show": daemon.workflow,
         "workflow.register": daemon.register,
         "workflow.fetch": operator.fetch,
+        "workflow.route": daemon.route,
         "service.ls": daemon.services,
         "service.show": daemon.service,
+        "service.force": holds.force,
+        "pause": holds.pause,
+        "resume": holds.resume,
         "status": daemon.status,
         "actor.tree": daemon.tree,
         "check": operator.check,

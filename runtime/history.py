@@ -19,6 +19,7 @@ from protocols.mail import (
     Migrate,
     Pinned,
     Reply,
+    Routed,
     Signal,
     Start,
     UndoAll,
@@ -82,6 +83,13 @@ def _facts(mail: Any) -> dict[str, Any]:  # noqa: C901, PLR0912  # one case per 
                 "attempt": mail.attempt,
                 "failure": mail.failure,
                 "summary": mail.failure.message,
+            }
+        case Routed():
+            return {
+                "kind": "owner.routed",
+                "path": _path(mail.step),
+                "attempt": mail.attempt,
+                "summary": f"{mail.service}: {mail.reason}",
             }
         case ChildEnded():
             return {

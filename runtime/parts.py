@@ -23,6 +23,7 @@ from actors.system import ActorSystem
 from protocols.tokens import KeyRing
 from runtime.bridge.transport import NatsTransport
 from runtime.checkpoints import Checkpoints
+from runtime.holds import StoredHolds
 from runtime.server.embedded import EmbeddedServer
 
 
@@ -32,6 +33,7 @@ class Parts:
     server: EmbeddedServer
     transport: NatsTransport
     keys: KeyRing
+    holds: StoredHolds
     leases: Leases
     writers: dict[str, StreamWriter]
     checkpoints: Checkpoints

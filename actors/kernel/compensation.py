@@ -65,7 +65,8 @@ class UndoableStep(Step[T]):
     def ask(self) -> None:  # noqa: D102 - as in Step
         if self.record is None:
             self.record = _record(self)
-        self.record.asked(self.attempt, self.service)
+        routing = self.routing
+        self.record.asked(self.attempt, self.service if routing is None else routing.service)
         super().ask()
 
     def replied(self, attempt: int, body: bytes, content_type: str) -> None:  # noqa: D102
@@ -100,6 +101,8 @@ class UndoStep(Step[T]):
     def undoing(self, key: str, entry: Entry | None = None) -> Self:
         """Say which step is undone, when it is one of this instance by which entry."""
         self.undoes, self.entry = key, entry
+        if entry is not None:
+            self.routing = None  # who did it undoes it
         return self
 
     def ask(self) -> None:  # noqa: D102 - as in Step

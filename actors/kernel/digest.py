@@ -17,6 +17,7 @@ from protocols import codec
 if TYPE_CHECKING:
     from actors.kernel.generation import Seen
     from actors.kernel.ledger import Ledger
+    from actors.kernel.step import Step
     from actors.kernel.tasks import Task
     from actors.kernel.view import View
 
@@ -36,7 +37,15 @@ def digest(instance: View, ledger: Ledger, seen: Seen, *, cancel: bool) -> str:
         "state": sorted(ledger.state.items()),
         "seen": seen.facts(),
         "steps": [
-            [step.path, step.attempt, step.due, step.service, step.operation, step.body]
+            [
+                step.path,
+                step.attempt,
+                step.due,
+                step.service,
+                step.operation,
+                step.body,
+                *_route(step),
+            ]
             for step in sorted(ledger.steps.values(), key=_path)
         ],
         "timers": [[timer.path, timer.due] for timer in sorted(ledger.timers.values(), key=_path)],
@@ -59,6 +68,10 @@ def digest(instance: View, ledger: Ledger, seen: Seen, *, cancel: bool) -> str:
     if ledger.undoing is not None:
         facts["undo"] = ledger.undoing.facts()
     return hashlib.sha256(msgspec.json.encode(facts, order="deterministic")).hexdigest()
+
+
+def _route(step: Step[Any]) -> list[object]:
+    return [] if step.routing is None else [step.routing.facts()]
 
 
 def _path(operation: Any) -> str:

@@ -35,6 +35,7 @@ class Execution(View):
             self._halt(Blocked(reason="definition", message=error.message))
             return
         ledger = self._ledger
+        ledger.routes = workflow.routes
         self._limits = (workflow.options.mailbox_warn, workflow.options.mailbox_max)
         if self.messages > self._limits[1]:
             self._halt(self._full())

@@ -12,6 +12,7 @@ What it returns are the effects that this mail made the code ask for. The rules 
     Reply             the first success of any attempt; a failure of the current attempt
     AttemptTimedOut   for the current attempt, not before its time
     AttemptRefused    for the current attempt
+    Routed            the first one for the current attempt, if it has a route
     Fired             for a timer that somebody waits for, not before its due time
     Signal            kept until somebody waits for it
     ChildEnded        for a child that is waited for
@@ -36,6 +37,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import unquote
 
+import msgspec
+
 from actors.kernel.blocked import Blocked
 from actors.kernel.compensation import came_late
 from actors.kernel.execution import Execution
@@ -57,6 +60,7 @@ from protocols.mail import (
     Migrate,
     Pinned,
     Reply,
+    Routed,
     Signal,
     Start,
     UndoAll,
@@ -250,6 +254,22 @@ class Instance(Execution):
         else:
             step.attempt_failed(mail.attempt, mail.failure)
 
+    def _on_routed(self, mail: Routed) -> None:
+        step = self._ledger.steps.get(mail.step)
+        if step is None:
+            self._not_open(mail.step, 0)
+        elif not step.routed(mail):
+            self._ledger.counters.late += 1
+        else:
+            facts = {
+                "step": step.path,
+                "attempt": mail.attempt,
+                "service": mail.service,
+                "reason": mail.reason,
+                "candidates": [msgspec.to_builtins(each) for each in mail.candidates],
+            }
+            self._emit("routed", facts, f"{step.path}/{mail.attempt}")
+
     def _on_child_ended(self, mail: ChildEnded) -> None:
         child = self._ledger.children.get(mail.step)
         if child is None:
@@ -376,6 +396,7 @@ _RULES: Final[dict[type[Mail], Callable[[Instance, Any], None]]] = {
     Continued: Instance._on_continued,  # noqa: SLF001
     AttemptTimedOut: Instance._on_timed_out,  # noqa: SLF001
     AttemptRefused: Instance._on_refused,  # noqa: SLF001
+    Routed: Instance._on_routed,  # noqa: SLF001
     ChildEnded: Instance._on_child_ended,  # noqa: SLF001
     Cancel: Instance._on_cancel,  # noqa: SLF001
     UndoAll: Instance._on_undo,  # noqa: SLF001

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from actors.kernel.step import Step
     from actors.kernel.undoing import Undoing
     from protocols.mail import Signal
+    from protocols.routes import Routes
 
 LOG_LINES_MAX: Final = 1_000
 """Log lines kept until the host drains them; what comes after is dropped."""
@@ -55,6 +56,7 @@ class Ledger:
         "logs",
         "now",
         "refolding",
+        "routes",
         "scheduler",
         "signals",
         "state",
@@ -86,6 +88,8 @@ class Ledger:
         self.counters = Counters()
         self.logs: list[LogLine] = []
         self.refolding = False
+        self.routes: Routes | None = None
+        """Who may serve what, in the table that the instance is pinned to."""
         self.unawaited: dict[Operation[Any], None] = {}
         self.undoing: Undoing | None = None
         """What can be undone; None until the first step with an undo."""

@@ -8,8 +8,9 @@ import msgspec
 
 from actors.kernel.clock import DELAY_S_MAX, nanoseconds
 from actors.kernel.operations import UNREADABLE, Operation, T
+from actors.kernel.routing import Routing
 from protocols import codec
-from protocols.effects import Ask, LocalCall, Waiting
+from protocols.effects import Ask, AskRoute, LocalCall, Waiting
 from protocols.errors import BadValueError, OversizedError, StepFailedError
 from protocols.failure import TIMEOUT, Failure
 from protocols.policy import StepOptions
@@ -18,6 +19,7 @@ from protocols.subjects import step_token
 if TYPE_CHECKING:
     from actors.kernel.ledger import Ledger
     from actors.kernel.tasks import Task
+    from protocols.mail import Routed
 
 RETRY_AFTER_S_MAX: Final = 86_400.0
 """Longest delay that a service may ask for: a day, so that a wrong unit cannot park a step."""
@@ -35,6 +37,7 @@ class Step(Operation[T]):
         "name",
         "operation",
         "options",
+        "routing",
         "service",
         "token",
     )
@@ -60,6 +63,8 @@ class Step(Operation[T]):
         self.name = name
         self.options = options
         self.local = local
+        choices = ledger.routes and ledger.routes.get(service)
+        self.routing = Routing(choices) if choices else None
         ledger.unawaited[self] = None
 
     def begin(self, task: Task) -> bool:  # noqa: D102 - as in Operation
@@ -78,21 +83,37 @@ class Step(Operation[T]):
         """Ask for the current attempt."""
         ledger = self.ledger
         path = self.path
+        routing = self.routing
         ledger.effects.append(
             Ask(
                 cause=ledger.cause,
                 path=path,
                 step=self.token,
                 attempt=self.attempt,
-                service=self.service,
+                service=self.service if routing is None else routing.service,
                 operation=self.operation,
                 body=self.body,
                 key=f"{ledger.instance_id}/{ledger.generation}{path}",
                 due=self.due,
                 options=self.options,
                 local=self.local,
+                route=None if routing is None else route_of(routing),
             )
         )
+
+    def is_asked(self, effect: Ask) -> bool:
+        """Tell whether an ask is the current one."""
+        if self.routing is None or self.attempt != effect.attempt:
+            return self.attempt == effect.attempt
+        return effect.route is not None and effect.route.decided == self.routing.decided
+
+    def routed(self, mail: Routed) -> bool:
+        """Take the owner's choice for the current attempt; False when it does not count."""
+        routing = self.routing
+        if routing is None or mail.attempt != self.attempt or not routing.choose(mail.service):
+            return False
+        self.ask()
+        return True
 
     def replied(self, attempt: int, body: bytes, content_type: str) -> None:
         """Take the first success of any attempt."""
@@ -121,6 +142,8 @@ class Step(Operation[T]):
         if asked_s is not None and asked_s > delay_s:
             delay_s = min(asked_s, RETRY_AFTER_S_MAX)
         self.due = ledger.now + nanoseconds(min(delay_s, DELAY_S_MAX))
+        if self.routing is not None:
+            self.routing.next_attempt(failure, switch=self.options.unknown == "switch")
         self.ask()
 
     def timed_out(self, attempt: int, at: int) -> None:
@@ -151,13 +174,19 @@ class Step(Operation[T]):
             path=self.path,
             kind="step",
             since=self.since,
-            detail=f"{self.service}.{self.operation}",
+            detail=f"{self._asked_of()}.{self.operation}",
             attempt=self.attempt,
             due=self.due,
             attempts=retry.attempts,
             timeout_s=options.timeout_s,
             again=options.idempotent and retry.allows(self.attempt, TIMEOUT, retryable=True),
         )
+
+    def _asked_of(self) -> str:
+        routing = self.routing
+        if routing is None:
+            return self.service
+        return f"{self.service} (not routed yet)" if routing.open else routing.service
 
 
 class Again(Step[T]):
@@ -174,3 +203,8 @@ class Again(Step[T]):
         asked = effects[-1]
         assert isinstance(asked, Ask)
         effects[-1] = msgspec.structs.replace(asked, key=self.ledger.identity(self.of))
+
+
+def route_of(routing: Routing) -> AskRoute:
+    """Return what the owner has to know of a route."""
+    return AskRoute(routing.choices, routing.decided, routing.failed, routing.bound)

@@ -121,6 +121,10 @@ class Record:
 
     def asked(self, attempt: int, service: str) -> None:
         """Note an attempt before it is asked for."""
+        before = self.entries.get(self.attempts.get(attempt, service))
+        if before is not None and before.service != service:
+            # The owner chose another service, because this attempt was surely never sent.
+            before.outcome, before.open = before.before, 0
         self.attempts[attempt] = service
         entry = self.entries.get(service)
         if entry is None:

@@ -152,7 +152,7 @@ class View:
         """Tell whether the fold still waits for what ``effect`` brings; True for other kinds."""
         if isinstance(effect, Ask):
             step = self._ledger.steps.get(effect.step)
-            return step is not None and step.attempt == effect.attempt
+            return step is not None and step.is_asked(effect)
         if isinstance(effect, Arm):
             timer = self._ledger.timers.get(effect.name)
             return timer is not None and timer.due == effect.due

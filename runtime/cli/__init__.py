@@ -66,6 +66,8 @@ cli = LazyGroup(
             "why": Leaf("runtime.cli.why:why", "Say what a run waits for, in one sentence."),
             "verify": Leaf("runtime.cli.verify:verify", "Prove that nobody changed a history."),
             "service": Leaf("runtime.cli.service:service", "Inspect and run services."),
+            "pause": Leaf("runtime.cli.pause:pause", "Send no requests, until resumed."),
+            "resume": Leaf("runtime.cli.pause:resume", "Send requests again."),
             "dead": Leaf("runtime.cli.dead:dead", "Look at dead letters, send them again."),
             "actor": Leaf("runtime.cli.actor:actor", "Inspect the supervision tree."),
         },

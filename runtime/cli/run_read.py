@@ -136,8 +136,8 @@ def _facts(view: api.RunView) -> list[tuple[str, str]]:
         facts.append(("finished", f"{clock_time(view.finished_at)}  after {took}"))
     if view.generation > 1:
         facts.append(("generation", f"{view.generation:,}"))
-    if view.blocked:
-        facts.append(("blocked", view.blocked))
+    stopped = {"paused": view.paused, "blocked": view.blocked}
+    facts += [(name, why) for name, why in stopped.items() if why]
     facts.append(("input", pretty(view.input)))
     if view.state:
         facts.append(("state", pretty(view.state)))

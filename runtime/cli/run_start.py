@@ -62,6 +62,12 @@ WAIT_S_MAX = 10 * 365 * 86_400.0
     default="return",
     help="When the id is taken: that run, or exit 6.",
 )
+@click.option(
+    "--priority",
+    type=click.IntRange(-9, 9),
+    default=0,
+    help="Who goes first where requests wait: -9 a batch, 9 an emergency.",
+)
 @click.option("--ndjson", is_flag=True, help="FILE has one input per line; start a run for each.")
 @click.option(
     "-w", "--wait", "wants_end", is_flag=True, help="Wait for the end; exit 1 when the run failed."
@@ -84,18 +90,21 @@ def start(
     run_id: str | None,
     if_exists: Literal["return", "refuse"],
     timeout_s: float,
+    priority: int,
     ndjson: bool,
     wants_end: bool,
 ) -> int:
     """Start a run of WORKFLOW."""
     if ndjson:
-        if pairs or run_id or wants_end or not file:
+        if pairs or run_id or wants_end or priority or not file:
             raise click.UsageError("--ndjson goes with -f FILE alone.")
         return _start_many(workflow, file, to)
     value = read_value(pairs, file)
 
     async def question(client: Client) -> api.RunStarted | api.RunOutcome:
-        started = await client.start(workflow, value, id=run_id, if_exists=if_exists)
+        started = await client.start(
+            workflow, value, id=run_id, if_exists=if_exists, priority=priority
+        )
         if not wants_end:
             return started
         say(f"run {started.id}" + ("" if started.created else " (was there already)"))

@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 from traceback import extract_tb
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -28,6 +28,7 @@ service = LazyGroup(
             "ls": Leaf("runtime.cli.service:ls", "List services."),
             "show": Leaf("runtime.cli.service:show", "Show a service."),
             "run": Leaf("runtime.cli.service:run", "Run a service of yours."),
+            "force": Leaf("runtime.cli.service:force", "Force its breaker open or closed."),
         }
     },
     examples=(
@@ -50,9 +51,16 @@ def ls(to: Target) -> int:
     write_rows(
         to.form,
         rows,
-        ("SERVICE", "STATE", "OPEN", "OPERATIONS"),
+        ("SERVICE", "STATE", "BREAKER", "OPEN", "PARKED", "OPERATIONS"),
         [
-            (row.name, row.state, str(row.open_requests), " ".join(row.operations) or "-")
+            (
+                row.name,
+                row.state,
+                row.breaker,
+                str(row.open_requests),
+                str(row.parked),
+                " ".join(row.operations) or "-",
+            )
             for row in rows
         ],
     )
@@ -81,6 +89,9 @@ def show(name: str, to: Target) -> int:
             [
                 ("service", view.name),
                 ("state", view.state),
+                *((("paused", view.paused),) if view.paused else ()),
+                ("breaker", view.breaker),
+                ("parked", str(view.parked)),
                 ("open requests", str(view.open_requests)),
                 ("operations", "\n".join(view.operations)),
                 *((name, f"{value:g}") for name, value in view.counters.items()),
@@ -88,6 +99,29 @@ def show(name: str, to: Target) -> int:
             ]
         )
     return OK
+
+
+@command(
+    "force",
+    examples=(
+        ("movant service force billing open --reason 'it answers nonsense'", "ask it nothing"),
+        ("movant service force billing closed", "ask it whatever it answers"),
+        ("movant service force billing auto", "as it was: the breaker decides"),
+    ),
+)
+@click.argument("name")
+@click.argument("state", type=click.Choice(["open", "closed", "auto"]))
+@click.option("--reason", default="", help="Why, for those who will ask.")
+@target
+def force(name: str, state: Literal["open", "closed", "auto"], reason: str, to: Target) -> int:
+    """Force the breaker of the service NAME, or let it decide by itself again."""
+    from runtime.cli.pause import where, who, write_told  # noqa: PLC0415 - not for --help
+    from runtime.cli.session import ask  # noqa: PLC0415 - not for --help
+
+    async def question(client: Client) -> api.HoldTold:
+        return await client.force(name, state, reason=reason, by=who(), origin=where())
+
+    return write_told(ask(to, question), to)
 
 
 @command(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from runtime.cli.failures import DEGRADED, OK
 from runtime.cli.options import Target, command, target
 from runtime.cli.output import (
+    clock_time,
     duration,
     write_facts,
     write_json,
@@ -63,8 +64,18 @@ def _facts(view: api.StatusView) -> list[tuple[str, str]]:
     if unowned:
         facts.append(("unowned", f"partitions {brief(unowned)}"))
     facts += [(name, f"{value:,.6g}") for name, value in view.counters.items() if value]
+    facts += [(f"hold {each.kind}", _hold(each)) for each in view.holds]
     facts += [("problem", problem) for problem in view.problems]
     return facts
+
+
+def _hold(hold: api.HoldView) -> str:
+    """Return who paused or forced what, from where, when and why."""
+    stands = "paused" if hold.paused else f"forced {hold.forced}"
+    by = f" by {hold.by}" if hold.by else ""
+    origin = f" from {hold.origin}" if hold.origin else ""
+    reason = f": {hold.reason}" if hold.reason else ""
+    return f"{hold.name} {stands}{by}{origin} at {clock_time(hold.at)}{reason}".lstrip()
 
 
 def _daemon(row: api.DaemonRow) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""``movant workflow register|ls|show|validate``."""
+"""``movant workflow register|ls|show|validate``; ``route`` is in ``runtime.cli.route``."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ workflow = LazyGroup(
             ),
             "ls": Leaf("runtime.cli.workflow:ls", "List workflows."),
             "show": Leaf("runtime.cli.workflow:show", "Show a workflow and its input."),
+            "route": Leaf("runtime.cli.route:route", "Use a routing table."),
         }
     },
     examples=(
@@ -221,6 +222,8 @@ def _facts(view: Any) -> list[tuple[str, str]]:
         libraries = "\n".join(f"{name} {number}" for name, number in view.libraries.items())
         facts.append(("libraries", libraries))
     facts.append(("input", pretty(view.input_schema)))
+    if view.routes:
+        facts.append(("routes", pretty(view.routes["routes"])))
     return facts
 
 

@@ -88,6 +88,7 @@ RESULTS: list[dict[str, Any]] = [
         **SERVED,
     },
     {"benchmark": "kernel", "steps_per_s": 100_000, "folds_per_s": 110_000},
+    {"benchmark": "router", "decisions_per_s": 1_000_000, "park_s": 0.5, "release_s": 0.5},
     {"benchmark": "actors", "asks_per_s": 100_000, "tells_per_s": 2_000_000},
     {"benchmark": "bridge", "round_trips_per_s": 200_000, "one_way_per_s": 600_000},
 ]
@@ -175,6 +176,7 @@ def test_what_is_run_again_replaces_what_stood_there() -> None:
         "dormant",
         "endless",
         "kernel",
+        "router",
         "actors",
         "bridge",
     ]

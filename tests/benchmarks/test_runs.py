@@ -139,6 +139,13 @@ def test_kernel_tells_steps_per_second() -> None:
     assert found.keys() >= EVERYWHERE | {"steps_per_s", "folds_per_s", "bytes_per_instance"}
 
 
+def test_router_tells_decisions_and_the_cost_of_parking() -> None:
+    """Choosing and parking alone need no server."""
+    found = run("router", "--decisions", "500", "--requests", "300", "--rounds", "1")
+
+    assert found.keys() >= EVERYWHERE | {"decisions_per_s", "park_s", "release_s"}
+
+
 def test_bridge_tells_round_trips_per_second() -> None:
     """A server and an echo process, nothing of movant but the bridge."""
     found = run("bridge", "--messages", "200", "--in-flight", "20", "--singles", "10")

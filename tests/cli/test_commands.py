@@ -373,7 +373,9 @@ def test_services_and_workflows_are_listed(ask: Cli, responder: Responder) -> No
 
     services, workflows = ask("service", "ls"), ask("workflow", "ls")
 
-    assert services.out.splitlines()[1].split() == ["billing", "absent", "3", "charge"]
+    assert services.out.splitlines()[1].split() == [
+        *("billing", "absent", "closed", "3", "0", "charge"),
+    ]
     assert "movant workflow register" in workflows.err
 
 

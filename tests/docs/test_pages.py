@@ -18,6 +18,7 @@ from actors import collector, dead_letters, inbound, outbox, requests, streams
 from actors.bundle import PACKED_BYTES_MAX
 from actors.kernel.step import RETRY_AFTER_S_MAX
 from protocols import api, codec, headers, subjects
+from protocols.flow import FlowSettings
 from runtime.cli import cli
 from runtime.config import DaemonConfig, flatten, load
 from tests.docs import tables
@@ -144,6 +145,15 @@ def test_every_setting_is_documented_with_its_default() -> None:
         and text != str(defaults[key])
     }
     assert wrong == {}
+
+
+def test_every_setting_of_a_flow_is_documented_with_its_default() -> None:
+    """The table of a service's settings has each once, and what it is without you."""
+    rows = _rows("operations.md", "Services")
+
+    assert {key: cells[0] for key, cells in rows.items()} == {
+        field.name: str(field.default) for field in msgspec.structs.fields(FlowSettings)
+    }
 
 
 def test_settings_without_effect_are_marked() -> None:

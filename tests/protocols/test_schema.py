@@ -68,6 +68,7 @@ def test_every_kind_of_message_has_a_schema() -> None:
         "owner.pinned",
         "owner.timeout",
         "owner.refused",
+        "owner.routed",
         "owner.child",
         "control.cancel",
         "control.undo",
