@@ -51,6 +51,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Part of the daemon's time that a pass may take."""
 
 
+class CollectorStatistics(msgspec.Struct, frozen=True):
+    """What a collector did since the start."""
+
+    passes: int
+    scanned: int
+    packed: int
+    bundled: int
+    dropped: int
+    orphaned: int
+    purged: int
+    first: int
+    mark: int
+    under_way: bool
+    """Whether a pass goes on."""
+
+
 def fate(position: int | None, mark: int, through: int) -> Fate:
     """Return what to do with an instance whose record has this position; None: no record.
 

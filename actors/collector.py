@@ -19,13 +19,12 @@ from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
-import msgspec
 import structlog
 import trio
 
 from actors import collection, packs
 from actors.archive import Archive
-from actors.collection import Fate, Settings
+from actors.collection import CollectorStatistics, Fate, Settings
 from actors.direct_reader import CONTINUED, DirectReader
 from actors.fates import Fates, Key
 from actors.forgetting import Sweeps
@@ -63,20 +62,6 @@ STUCK_S: Final = 300.0
 """So long after a pass was due MAIL has been purged a little, or a person has to look."""
 
 log = structlog.get_logger()
-
-
-class CollectorStatistics(msgspec.Struct, frozen=True):
-    """What a collector did since the start."""
-
-    passes: int
-    scanned: int
-    packed: int
-    bundled: int
-    dropped: int
-    orphaned: int
-    purged: int
-    first: int
-    mark: int
 
 
 class Collector:
@@ -122,6 +107,7 @@ class Collector:
         self._looked_at = 0.0
         self._first = 0
         self._imported = 0
+        self._under_way = False
         self._due_since = float("inf")
         self._held_by = ""
         self._passes = self._scanned = self._packed = self._bundled = 0
@@ -139,6 +125,7 @@ class Collector:
             self._purged,
             self._first,
             min((each.mark for each in self._territory.owned()), default=0),
+            self._under_way,
         )
 
     @property
@@ -155,6 +142,7 @@ class Collector:
         task_status.started()
         while True:
             await trio.sleep(self._settings.every_s)
+            self._under_way = True
             try:
                 await self._look()
             except MovantError as error:
@@ -162,6 +150,8 @@ class Collector:
             except Exception:  # a defect here must not stop the workflows
                 log.exception("collector.failed")
                 await trio.sleep(FAILED_S)
+            finally:
+                self._under_way = False
 
     async def _look(self) -> None:
         owned = self._territory.owned()

@@ -21,8 +21,8 @@ POLL_S: Final = 0.01
 ANSWER_S: Final = 5.0
 TIDY_S: Final = 1.5
 """The daemon gives memory back within a second."""
-COLLECTED_S: Final = 5.0
-"""Without a message read for so long no pass goes on."""
+COLLECTED_S: Final = 4.0
+"""When no pass has begun for so long, none is due."""
 DORMANT_POLL_S: Final = 0.1
 SHARED_S: Final = 30.0
 SHARED_POLL_S: Final = 0.1
@@ -110,13 +110,11 @@ async def until_dormant(client: Client, limit_s: float) -> None:
 
 async def until_collected(client: Client, limit_s: float) -> float:
     """Wait until no pass over MAIL goes on; return the seconds that it took."""
-    began = trio.current_time()
-    before, since = -1.0, began
+    began = since = trio.current_time()
     with trio.fail_after(limit_s):
         while trio.current_time() < since + COLLECTED_S:
-            scanned = (await client.status()).counters.get("collector_scanned", 0.0)
-            if scanned != before:
-                before, since = scanned, trio.current_time()
+            if (await client.status()).counters["collector_under_way"]:
+                since = trio.current_time()
             await trio.sleep(DORMANT_POLL_S)
     return round(since - began, 1)
 
