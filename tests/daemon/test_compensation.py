@@ -68,7 +68,7 @@ async def test_what_cannot_be_undone_ends_as_an_incident(nats_server: NatsServer
         view = await movant.run("trips.book", {"steps": 1, "undos": 2}, id="a")
         desk.stuck = False
         plan = await movant("run.undo", id="a", plan=True)
-        first = await movant("run.undo", id="a", who="ann", why="it works again")
+        first = await movant("run.undo", id="a", reason="it works again", by={"who": "ann"})
         again = await movant("run.undo", id="a")
         undone = await movant.ended(first["run"])
 
@@ -129,7 +129,8 @@ async def test_a_run_that_goes_on_is_stopped_and_undone_by_hand(nats_server: Nat
         await movant("run.start", workflow="trips.book", input={"steps": 2, "waits": 1}, id="a")
         await movant.waits("a", "signal")
         plan = await movant("run.undo", id="a", plan=True)
-        await movant("run.undo", id="a", who="ann", why="wrong week", message_id="m1")
+        ann = {"who": "ann"}
+        await movant("run.undo", id="a", reason="wrong week", by=ann, message_id="m1")
         view = await movant.ended("a")
         history = await movant("run.history", id="a")
         with pytest.raises(RefusedError, match="nothing to undo"):

@@ -46,6 +46,7 @@ async def shared(*all_of_them: Running) -> None:
 
 async def finish(api: Api, *, first: int = 0) -> None:
     """Give every run its signal, and see that each ends with it."""
+    await until(lambda: api.transport.connected)  # its server may just have been started again
     for number in range(first, first + RUNS):
         await api("run.signal", id=f"r{number}", name="go", data=number)
     for number in range(first, first + RUNS):
