@@ -140,7 +140,7 @@ async def test_a_run_that_goes_on_is_stopped_and_undone_by_hand(nats_server: Nat
     assert view["status"] == "compensated"
     assert view["failure"]["message"] == "undone by ann: wrong week"
     (asked,) = [each for each in history["entries"] if each["kind"] == "control.undo"]
-    assert asked["summary"] == "ann: wrong week"
+    assert (asked["summary"], asked["by"]["who"]) == ("wrong week", "ann")
     assert desk.order == ["a/1/s#2", "a/1/s"]
 
 
