@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# Most tests wait for processes and for time: more of them than processors run side by side.
-WORKERS ?= 3
+# Most tests wait for processes and for time. Three at once took two processors so far that some
+# waits were too short.
+WORKERS ?= 2
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1

@@ -17,7 +17,7 @@ from protocols.errors import MovantError
 from protocols.ports import Frame
 from runtime.bridge import BridgeLimits
 
-WAIT_S = 8.0
+WAIT_S = 30.0
 """Far above what anything here takes; only a defect gets there."""
 
 QUICK = BridgeLimits(
