@@ -273,7 +273,7 @@ def page(results: Sequence[Result], plots: Sequence[str]) -> str:
     first = results[0]
     commits = dict.fromkeys(f"{each['commit']}, {each['date']}" for each in results)
     versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
-    loads = [each["load"] for each in results]
+    loads = [each["load"] for each in results if "load" in each]  # one run by itself has none
     setting = (
         f"- machine: {first['machine']}\n- versions: {versions}\n"
         f"- commit: {'; '.join(commits)}\n"
