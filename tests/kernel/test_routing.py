@@ -13,7 +13,7 @@ from actors.kernel.instance import Instance
 from protocols.definition import Workflow, workflow
 from protocols.effects import AnyEffect, Ask, Emit
 from protocols.failure import Failure
-from protocols.mail import AttemptRefused, AttemptTimedOut, Mail, Reply, Routed, Start
+from protocols.mail import AttemptRefused, AttemptTimedOut, Cancel, Mail, Reply, Routed, Start
 from protocols.policy import Retry, StepOptions
 from protocols.routes import Candidate, Choices
 
@@ -230,3 +230,48 @@ def test_no_second_service_is_asked_after_an_unknown_outcome(
         again.fold(mail)
     assert again.state_hash() == case.instance.state_hash()
     assert len({attempt for attempt, _ in asked}) == len(asked) or not ranked
+
+
+def undoable() -> Workflow[Any]:
+    """Return a workflow whose step can be undone, and which then waits."""
+
+    @workflow("pay")
+    async def pay(ctx: Context) -> None:
+        settings = StepOptions(retry=Retry(attempts=9, delay_s=0), timeout_s=1)
+        await ctx.call("cards", "charge", options=settings, undo="refund")
+        await ctx.signal("never")
+
+    choices = Choices("cards", tuple(Candidate(each, 1.0) for each in THREE), ranked=False)
+    # A candidate may be the name of a route itself: its undo must not be routed all the same.
+    others = Choices("q", (Candidate("r", 1.0), Candidate("p", 1.0)), ranked=False)
+    return pay.with_routes({"cards": choices, "q": others})
+
+
+def test_who_did_it_undoes_it() -> None:
+    """The owner chose another service, as nobody could be asked: only that one undoes."""
+    case = Case(undoable())
+    case.routed("q")
+    case.give(Reply, step=case.step, attempt=1, body=b"1")
+
+    case.give(Cancel)
+    undo = case.ask
+    case.give(Reply, step=undo.step, attempt=1, body=b"null")
+
+    assert (undo.service, undo.operation, undo.undoes) == ("q", "refund", "a/1/cards.charge")
+    assert undo.route is None
+    assert case.instance.status == "compensated"
+    assert [(each.service, each.fate) for each in case.instance.steps] == [("q", "undone")]
+
+
+def test_each_service_that_may_have_done_it_is_undone() -> None:
+    """One said that it had not, one does not know, and after that nobody else was asked."""
+    case = Case(undoable())
+    case.failed()
+    case.give(AttemptTimedOut, epoch=1, step=case.step, attempt=2)
+    case.give(Reply, step=case.step, attempt=3, body=b"1")
+
+    case.give(Cancel)
+    undo = case.ask
+
+    assert undo.service == "q"
+    assert [each.service for each in case.instance.undo_plan()] == ["q"]
