@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from math import inf
 from typing import Final
 
 import structlog
@@ -108,7 +109,7 @@ class Collector:
         self._first = 0
         self._imported = 0
         self._under_way = False
-        self._due_since = float("inf")
+        self._due_since = inf
         self._held_by = ""
         self._passes = self._scanned = self._packed = self._bundled = 0
         self._dropped = self._orphaned = self._purged = 0
@@ -162,8 +163,8 @@ class Collector:
         self._kept = await self._territory.kept()
         waiting = _above(state, owned)
         if collection.pressure(state.messages, self._kept, settings) <= 1:
-            self._due_since = float("inf")
-        elif self._due_since == float("inf"):
+            self._due_since = inf
+        elif self._due_since == inf:
             self._due_since = self._clock.monotonic()
         if collection.pressure(waiting, self._kept, settings) > 1:
             await self.collect()
@@ -188,7 +189,7 @@ class Collector:
     def _risen(self, state: State) -> None:
         """Note that nothing is left below the first sequence."""
         self._first = state.first_seq
-        self._due_since = float("inf")
+        self._due_since = inf
         self._territory.purged(state.first_seq)
         self._sweeps.note(state, self._clock.now_ns())
 

@@ -104,8 +104,14 @@ class Forgetting:
         state = await self._purging.state(stream)
         if not state.messages or from_time(state.first_ts) >= before:
             return
-        oldest = await self._readers[stream].since(before)
-        end = state.last_seq + 1 if oldest is None else oldest.seq
+        end = state.last_seq + 1
+        if from_time(state.last_ts) >= before:
+            # What is found is right, as a replica's log is a prefix; that nothing is there may
+            # only mean that it is behind (hazard S6).
+            oldest = await self._readers[stream].since(before)
+            if oldest is None:
+                return
+            end = oldest.seq
         if (end - state.first_seq) * WORTH < state.messages:
             return
         purged = await self._purging.purge(stream, {"seq": end})

@@ -24,6 +24,7 @@ class State(msgspec.Struct, frozen=True):
     first_seq: int = 0
     last_seq: int = 0
     first_ts: str = ""
+    last_ts: str = ""
 
 
 class _Info(msgspec.Struct):

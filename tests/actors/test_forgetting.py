@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from actors.collection import CLOCK_MARGIN_NS
-from actors.forgetting import Sweeps
+from actors.forgetting import Forgetting, Sweeps
+from actors.letters import Delivery
 from actors.purging import State
 from protocols.events import to_time
 
@@ -48,3 +51,61 @@ def test_an_empty_mail_needs_nothing_from_before() -> None:
     sweeps.note(state(502, 502, 60 * S), 60 * S)
 
     assert sweeps.at == 30 * S - CLOCK_MARGIN_NS
+
+
+class Leader:
+    """Says how EVENTS stands, and remembers below what it was purged."""
+
+    def __init__(self, found: State) -> None:
+        self.found = found
+        self.purged: list[int] = []
+
+    async def state(self, _stream: str) -> State:
+        """Return the state."""
+        return self.found
+
+    async def purge(self, _stream: str, request: dict[str, int]) -> int:
+        """Purge."""
+        self.purged.append(request["seq"])
+        return 1
+
+
+class Replica:
+    """Knows one message at a time or later, or none."""
+
+    def __init__(self, seq: int) -> None:
+        self.seq = seq
+
+    async def since(self, moment: int) -> Delivery | None:
+        """Return what it knows."""
+        return Delivery(self.seq, moment, "movant.event.a.b.c", b"", b"") if self.seq else None
+
+
+class Clock:
+    """Stands still."""
+
+    def now_ns(self) -> int:
+        """Return the hundredth second."""
+        return 100 * S
+
+
+async def forgotten(known: int, last_at: int) -> list[int]:
+    """Return what is purged of ten events, the first of second 10, when 50 s are kept."""
+    found = State(10, 1, 10, to_time(10 * S), to_time(last_at))
+    leader: Any = Leader(found)
+    readers: Any = {"EVENTS": Replica(known)}
+    clock: Any = Clock()
+    await Forgetting(leader, clock, Sweeps(), readers, {"EVENTS": 50}).look()
+    purged: list[int] = leader.purged
+    return purged
+
+
+async def test_a_replica_that_is_behind_makes_nobody_forget_what_is_new() -> None:
+    """It knows nothing of the last 50 s; the leader has a message of second 90."""
+    behind = await forgotten(known=0, last_at=90 * S)
+    knows = await forgotten(known=8, last_at=90 * S)
+    all_old = await forgotten(known=0, last_at=40 * S)
+
+    assert behind == []
+    assert knows == [8]
+    assert all_old == [11]
