@@ -11,6 +11,7 @@ import pytest
 from actors.route_file import parse
 from protocols import api
 from protocols.routes import table_of, to_builtins
+from protocols.witness import Operator
 from tests.cli.conftest import Cli
 from tests.client.responder import Responder
 
@@ -36,8 +37,8 @@ def test_a_pause_says_who_and_from_where(ask: Cli, responder: Responder) -> None
 
     request = responder.asked[0][1]
     assert (request.kind, request.name, request.reason) == ("service", "billing", "upgrade")
-    assert request.by
-    assert request.origin
+    assert request.by.who
+    assert request.by.where
     assert ended.code == 0
     assert ended.out == "service billing: paused\n"
     assert "south has not confirmed it" in ended.err
@@ -96,8 +97,7 @@ def test_status_and_show_say_what_is_held(ask: Cli, responder: Responder) -> Non
         kind="service",
         name="billing",
         paused=True,
-        by="ann",
-        origin="desk",
+        by=Operator(who="ann", where="desk"),
         reason="upgrade",
         at=1_700_000_000_000_000_000,
     )

@@ -277,7 +277,7 @@ async def test_every_state_of_a_machine_has_an_owner_in_its_table(
     file.write_text(MACHINE)
     pool = {"services": {"worker": {}, "other": {}}, "routes": {"pool": {"to": ["worker"]}}}
     typo = {**pool, "routes": {"pol": {"to": ["worker"]}}}
-    ask = {"workflows": ["building"]}
+    ask: dict[str, Any] = {"workflows": ["building"]}
     async with daemon(nats_server.url, workflows=[file], services=[worker.service]) as movant:
         with pytest.raises(ConfigurationError) as caught:
             await movant("workflow.route", **ask, table=typo)
