@@ -160,7 +160,7 @@ def test_how_a_service_is_asked_comes_from_file_and_environment(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("variable", "value", "told", "hint"),
     [
-        ("BILLING__RATE", "5", "'flow.billing.rate' is no setting", "'rate_per_s'"),
+        ("BILLING__RATE_PER_SEC", "5", "'flow.billing.rate_per_sec' is", "'rate_per_s'"),
         ("BILLING__RATE_PER_S", "fast", "flow.billing.rate_per_s: Expected `float`", "show"),
         ("BILLING__BREAKER_OF", "65", "flow.billing.breaker_of: Expected `int` <= 64", "show"),
         ("RATE_PER_S", "5", "names no service", "MOVANT_FLOW__SERVICE__SETTING"),
