@@ -120,6 +120,10 @@ class Breaker:
         self._try_at = now + self._open_s
         return True
 
+    def hurry(self, now: float) -> None:
+        """Let the next try go now: there is a sign of life."""
+        self._try_at = min(self._try_at, now)
+
     def close(self) -> None:
         """Close it and forget all failures."""
         self.state = "closed"
