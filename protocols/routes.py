@@ -151,6 +151,8 @@ def check(table: RoutingTable, owned: Mapping[str, str] | None = None) -> list[F
     candidates, a missing capability, a cycle of fallbacks, a name without an owner.
     """
     found = [*_names(table)]
+    if len(encoded(table)) > TABLE_BYTES_MAX:
+        found.append(Finding((), f"a routing table has at most {TABLE_BYTES_MAX} bytes"))
     for name, spec in table.routes.items():
         found += _problems(table, name, spec)
     known = {*table.routes, *table.services}
