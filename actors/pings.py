@@ -5,7 +5,7 @@
                          --> silence            one more failure for its breaker
 
 A subscription proves that a process was there, not that it runs: one that hangs keeps its own
-until the server gives up its connection, minutes later. A service that never answered a ping is
+until the server gives up its connection: minutes by default. A service that never answered a ping is
 never held against it, and one that answers but fails is the breaker's business alone.
 """
 
