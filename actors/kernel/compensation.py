@@ -1,7 +1,6 @@
 """Compensation: steps that can be undone, and the code that undoes them.
 
     UndoableStep   a step whose undo is on record before its first attempt
-    UndoableAgain  the same work once more: its key and its undo are those of the first step
     compensate     undoes what a scope holds, the newest first, one after the other
     Saga           a block that compensates when it fails
 
@@ -18,7 +17,7 @@ import msgspec
 
 from actors.kernel.branches import Scope
 from actors.kernel.operations import UNREADABLE, Operation, Sleep, T
-from actors.kernel.step import Again, Step
+from actors.kernel.step import Step
 from actors.kernel.tasks import CancelScope, Frame, Wait
 from actors.kernel.undoing import Record, Undoing, deadline_of
 from protocols import codec
@@ -32,7 +31,7 @@ from protocols.errors import (
     WorkflowError,
 )
 from protocols.failure import Failure
-from protocols.subjects import check_name, check_step_name, step_token
+from protocols.subjects import check_name, check_step_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
     from actors.kernel.tasks import Task
     from actors.kernel.undoing import Entry
     from protocols.mail import Reply
-    from protocols.policy import StepOptions
 
 
 class UndoableStep(Step[T]):
@@ -93,39 +91,6 @@ class UndoableStep(Step[T]):
         assert self.record is not None
         self.record.failed(attempt + self.before, failure, self.ledger.now)
         super().attempt_failed(attempt, failure)
-
-
-class UndoableAgain(UndoableStep[T]):
-    """The work of an earlier step that can be undone, asked for once more.
-
-    With that step's key, and so with its undo; when that key is spent, like a step of its own.
-    """
-
-    __slots__ = ("of",)
-
-    of: str
-
-    def ask(self) -> None:  # noqa: D102 - as in Step
-        if self.record is None:
-            routing = self.routing
-            service = self.service if routing is None else routing.service
-            joined = _undoing(self.ledger).join(self, self.of, service)
-            if joined is not None:
-                self.record, self.before = joined
-        super().ask()
-        assert self.record is not None
-        effects = self.ledger.effects
-        asked = effects[-1]
-        assert isinstance(asked, Ask)
-        effects[-1] = msgspec.structs.replace(asked, key=self.record.key)
-
-    def attempt_failed(self, attempt: int, failure: Failure) -> None:  # noqa: D102 - as in Step
-        super().attempt_failed(attempt, failure)
-        record = self.record
-        assert record is not None
-        given_up = record.again == self.token and self.token not in self.ledger.steps
-        if given_up and record.failed_again():
-            tidy(self.ledger, record.place)
 
 
 class UndoStep(Step[T]):
@@ -351,27 +316,6 @@ def undo_input(entry: Entry) -> Any:
     except (BadValueError, OversizedError):  # one level deeper, or both together
         return UndoRequest(record.key)
     return request
-
-
-def asked_again(  # noqa: PLR0917 - as a step is built
-    ledger: Ledger,
-    of: str,
-    service: str,
-    operation: str,
-    value: Any,
-    name: str,
-    options: StepOptions,
-) -> Operation[Any]:
-    """Return the step that asks once more for the work of the one at ``of``."""
-    known = None if ledger.undoing is None else ledger.undoing.known(step_token(of))[0]
-    if known is None:
-        plain = Again[Any](ledger, service, operation, value, name, Any, options, None)
-        plain.of = of
-        return plain
-    function = None if known.local is None else known.local.function
-    step = UndoableAgain[Any](ledger, service, operation, value, name, Any, options, None)
-    step.of = of
-    return step.undone_by(known.undo, function)
 
 
 def undo_of(undo: str | Undo) -> Undo:

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
+from actors.kernel.again import asked_again
 from actors.kernel.branches import Joined, Scope, Winner, branches_of
 from actors.kernel.calling import Absent, call_name, call_options
 from actors.kernel.clock import moment, since_epoch
-from actors.kernel.compensation import Saga, UndoableStep, UndoStep, asked_again, undo_of
+from actors.kernel.compensation import Saga, UndoableStep, UndoStep, undo_of
 from actors.kernel.ledger import Ledger
 from actors.kernel.log import Log
 from actors.kernel.nursery import Nursery

@@ -23,7 +23,6 @@ from actors.kernel.tasks import Frame
 from protocols.compensation import FATES_MAX, Fate, Outcome, StepFate
 from protocols.error_kinds import is_unknown_outcome
 from protocols.failure import Failure
-from protocols.subjects import step_token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -187,16 +186,6 @@ class Record:
             entry.unwanted = entry.service != self.value
             self._lost(entry, deadline)
 
-    def failed_again(self) -> bool:
-        """Give up what was asked for again; tell whether a success of before is now too late."""
-        self.again = ""
-        late = False
-        for entry in self.entries.values():
-            if entry.service != self.value and not entry.state:
-                late = late or entry.outcome == "ok"
-                entry.unwanted = entry.unwanted or self.given_up or entry.outcome == "ok"
-        return late
-
     def _lost(self, entry: Entry, deadline: int) -> None:
         """Take the open attempt for unknown, unless its reply tells more before its deadline."""
         if entry.open:
@@ -283,30 +272,6 @@ class Undoing:
     def known(self, token: str) -> tuple[Record | None, int]:
         """Return the record of a step, and what the numbers of its attempts begin behind."""
         return self.again.get(token) or (self.records.get(token), 0)
-
-    def join(self, step: Step[Any], of: str, service: str) -> tuple[Record, int] | None:
-        """Let a step ask again for the work of the one at ``of``, as the newest one.
-
-        None: that one cannot be undone, or its key is spent, because its undo was asked for at
-        the service that is asked now.
-        """
-        record, _ = self.known(step_token(of))
-        if record is None:
-            return None
-        entry = record.entries.get(service)
-        if entry is not None and entry.state:
-            return None
-        token = step_token(record.path)
-        if token in step.ledger.steps or record.again:
-            raise step.ledger.scheduler.misuse(
-                f"{record.path} is still under way: wait for its end before you ask for it again"
-            )
-        before = max(record.attempts, default=0)
-        self.again[step.token] = (record, before)
-        self.records[token] = self.records.pop(token)
-        record.again, record.place, record.input = step.token, step.path, step.body
-        self.changed()
-        return record, before
 
     def pivot(self) -> None:
         """Keep what was done so far, and what comes."""
@@ -436,7 +401,9 @@ class Undoing:
 
 def deadline_of(step: Step[Any]) -> int:
     """Return when an attempt in flight is lost, counted from now: it may just have been sent."""
-    return max(step.due, step.ledger.now) + nanoseconds(step.options.timeout_s)
+    options = step.options
+    wait_s = options.timeout_s if options.undecided_s is None else options.undecided_s
+    return max(step.due, step.ledger.now) + nanoseconds(min(wait_s, options.timeout_s))
 
 
 def within(path: str, scope: str) -> bool:

@@ -74,7 +74,8 @@ def told(effect: AnyEffect) -> list[Any]:
             return [effect.event, effect.data, effect.id]
         case Finish():
             return [effect.status, effect.body, effect.failure]
-    raise AssertionError(effect)
+        case _:
+            raise AssertionError(effect)
 
 
 def digest(box: Mailbox) -> str:
