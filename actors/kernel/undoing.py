@@ -259,7 +259,7 @@ class Undoing:
             return None
         if record.value == entry.service:
             return None  # the same key: the same effect
-        if record.again:
+        if record.again and not entry.unwanted:
             entry.outcome = "ok"  # it is asked for again: the answer to that decides
             self.changed()
             return None

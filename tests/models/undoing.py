@@ -98,7 +98,7 @@ SMALL: Final = (
     Bound(attempts=1, services="p", again=1),
     Bound(attempts=1, services="q", again=1),
 )
-LARGE: Final = (*SMALL, Bound(steps=2, services="p"), Bound(steps=2, services="q"))
+LARGE: Final = (*SMALL, Bound(attempts=1, again=1), Bound(steps=2, services="p"), Bound(steps=2, services="q"))
 
 
 class Entry(NamedTuple):
@@ -300,9 +300,10 @@ class Undoing:
             if one.open:
                 return self._over(after, reply.step)
             return after
-        if one.open and reply.attempt <= one.before:
+        before = reply.attempt <= one.before
+        if one.open and before and not entry.unwanted:
             return _enter(state, reply.step, reply.service, entry._replace(outcome="ok"))
-        if one.open:
+        if one.open and not before:
             entries = list(one.entries)
             for other, each in enumerate(entries):
                 if other == at:
