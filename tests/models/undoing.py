@@ -98,7 +98,12 @@ SMALL: Final = (
     Bound(attempts=1, services="p", again=1),
     Bound(attempts=1, services="q", again=1),
 )
-LARGE: Final = (*SMALL, Bound(attempts=1, again=1), Bound(steps=2, services="p"), Bound(steps=2, services="q"))
+LARGE: Final = (
+    *SMALL,
+    Bound(attempts=1, again=1),
+    Bound(steps=2, services="p"),
+    Bound(steps=2, services="q"),
+)
 
 
 class Entry(NamedTuple):
@@ -187,9 +192,6 @@ class Undoing:
                 last = at if last is None else last
         if state.phase != "ended":
             return ""
-        for at, one in enumerate(state.steps):
-            if one.value and not state.failed and (at, one.value) not in state.world:
-                return f"the value of step {at} was undone"
         for at, service in sorted(state.world):
             one, entry = state.steps[at], state.steps[at].entries["pq".index(service)]
             if not state.failed and one.value == service:
@@ -201,7 +203,9 @@ class Undoing:
                 return f"{service} told that it did step {at}, and that was forgotten"
             if self.bound.honest and entry.undo == "unknown" and not entry.told:
                 return f"{service} did what is listed as unknown for step {at}"
-        return ""
+        values = {(at, one.value) for at, one in enumerate(state.steps) if one.value}
+        lost = set() if state.failed else values - state.world
+        return f"values of {sorted(lost)} were undone" if lost else ""
 
     def steps(self, state: State) -> Iterator[Step[State]]:
         """Return everything that can happen next."""
