@@ -480,3 +480,17 @@ def test_a_machine_without_an_undo_is_stored_as_it_was() -> None:
 
     assert state == {"owner": "clerk", "operation": "check", "next": ({"to": "REVIEWED"},)}
     assert msgspec.json.decode(msgspec.json.encode(PIVOT), type=Machine) == PIVOT
+
+
+def test_a_cancel_waits_no_longer_for_a_reviewer() -> None:
+    """A minute, and not the day that they have."""
+    box = trip("CAR")
+    box.fail(WORK["CAR"], "permission", retryable=False)
+    box.cancel()
+    box.pass_time(60)
+
+    box.fire("/states/FLIGHT/airline.book/_until")
+
+    assert undo_all(box) == [UNDONE["FLIGHT"], UNDONE["HOTEL"]]
+    assert ended(box) == ("compensated", "cancelled")
+    box.refold()
