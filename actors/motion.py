@@ -352,9 +352,7 @@ class _Motion(Hearing):
 
     async def _statement(self, witness: Hook, facts: dict[str, Any]) -> Any:
         """Return what the witness states about a transition. Without it there is none."""
-        self._show(
-            next_action=f"{witness.service} {witness.operation}", expected_completion=None
-        )
+        self._show(next_action=f"{witness.service} {witness.operation}", expected_completion=None)
         said = await self._hook(witness, facts, heard=heard)
         assert isinstance(said, Answer)  # it is critical, and between two states nothing leads on
         return said.output
