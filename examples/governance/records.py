@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS answers (
 CREATE TABLE IF NOT EXISTS undone (key TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
-Work = Callable[[sqlite3.Connection], Any]
+Work = Callable[[sqlite3.Connection], dict[str, Any]]
 
 
 class Records:
@@ -36,7 +36,7 @@ class Records:
             db.execute("PRAGMA journal_mode = WAL")
             db.executescript(_SCHEMA + schema)
 
-    def once(self, call: movant.Call, work: Work) -> Any:
+    def once(self, call: movant.Call, work: Work) -> dict[str, Any]:
         """Return what was answered to the key of a call, or do the work and keep its answer.
 
         Raises movant.Refused for a key that was undone.
@@ -44,15 +44,15 @@ class Records:
         with self.transaction() as db:
             row = db.execute("SELECT body FROM answers WHERE key = ?", (call.key,)).fetchone()
             if row:
-                return msgspec.json.decode(row[0])
+                return _decoded(row[0])
             if db.execute("SELECT 1 FROM undone WHERE key = ?", (call.key,)).fetchone():
                 raise movant.Refused("undone", f"{call.key} was undone")
             body = msgspec.json.encode(work(db))
             answer = (call.key, call.operation, body)
             db.execute("INSERT INTO answers VALUES (?, ?, ?)", answer)
-        return msgspec.json.decode(body)
+        return _decoded(body)
 
-    def undo(self, key: str, work: Work) -> Any:
+    def undo(self, key: str, work: Work) -> dict[str, Any] | None:
         """Undo what was done for a key, once; refuse the key from now on."""
         with self.transaction() as db:
             fresh = db.execute("INSERT OR IGNORE INTO undone VALUES (?)", (key,)).rowcount
@@ -78,3 +78,7 @@ class Records:
 
     def _open(self) -> sqlite3.Connection:
         return sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+
+
+def _decoded(body: bytes) -> dict[str, Any]:
+    return msgspec.json.decode(body, type=dict[str, Any])

@@ -124,7 +124,7 @@ def conclave(records: Records) -> movant.Service:
     """Return the service."""
     service = movant.Service("conclave_service", description="Deliberates, reviews, acknowledges")
 
-    def entered(call: movant.Call, motion_id: str, answer: dict[str, Any]) -> Any:
+    def entered(call: movant.Call, motion_id: str, answer: dict[str, Any]) -> dict[str, Any]:
         """Write an answer into the journal, once."""
 
         def write(db: Any) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def king(records: Records) -> movant.Service:
         except MalformedError as error:
             raise movant.Refused("validation", str(error)) from error
 
-        def enter(db: Any) -> Any:
+        def enter(db: Any) -> dict[str, Any]:
             row = (motion.title, motion.by)
             number = db.execute("INSERT INTO roll (title, by) VALUES (?, ?)", row).lastrowid
             return {"number": number, **msgspec.to_builtins(motion)}
