@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -257,6 +258,42 @@ async def test_a_wrong_table_changes_nothing(nats_server: NatsServer) -> None:
         shown = await movant("workflow.show", name="flow.call")
 
     assert not shown.get("routes")
+
+
+MACHINE = """\
+name: building
+initial: PLANNED
+states:
+  PLANNED: {owner: pool, operation: buy, next: BUILT}
+  BUILT: {terminal: true}
+"""
+
+
+async def test_every_state_of_a_machine_has_an_owner_in_its_table(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """Whichever of the two comes later is refused; who does not answer now is only named."""
+    file, worker = tmp_path / "building.yaml", Shop("worker")
+    file.write_text(MACHINE)
+    pool = {"services": {"worker": {}, "other": {}}, "routes": {"pool": {"to": ["worker"]}}}
+    typo = {**pool, "routes": {"pol": {"to": ["worker"]}}}
+    ask: dict[str, Any] = {"workflows": ["building"]}
+    async with daemon(nats_server.url, workflows=[file], services=[worker.service]) as movant:
+        with pytest.raises(ConfigurationError) as caught:
+            await movant("workflow.route", **ask, table=typo)
+        told = await movant("workflow.route", **ask, table=pool)
+        file.write_text(MACHINE.replace("pool", "crew"))
+        with pytest.raises(ConfigurationError, match="crew has no owner"):
+            await movant.daemon.register(file)
+        listed = await movant("workflow.ls")
+        ended = await movant.run("building", {})
+
+    assert "asked by building: states.PLANNED.owner" in caught.value.message
+    assert "did you mean 'pol'?" in caught.value.hint
+    assert told["absent"] == ["other"]
+    assert listed["workflows"][0]["table"] == told["table"]
+    assert ended["definition"] == told["definitions"]["building"]
+    assert len(worker.calls) == 1
 
 
 async def test_a_migration_does_not_move_an_open_step_to_another_service(

@@ -15,10 +15,11 @@ from actors import yaml_nodes
 from actors.bundle import unpack
 from actors.definitions import Definitions, MemoryDefinitionStore
 from actors.loading import load
-from actors.machine_file import Document, load_document, pack_document, parse
+from actors.machine_file import load_document, pack_document, parse
 from actors.motion import MotionWorkflow
 from actors.packing import open_pack, pack
 from actors.validation import validate
+from actors.yaml_struct import Document
 from protocols.errors import BadValueError, ConfigurationError, NotFoundError
 from protocols.machine import Machine
 from tests.kernel.mailbox import Mailbox
@@ -58,12 +59,12 @@ def played(box: Mailbox) -> Mailbox:
 def test_the_same_machine_in_yaml_and_in_python_is_the_same() -> None:
     """Equal as data, and equal in every effect of a run: the trace of events too."""
     document = load_document(PERMIT_FILE)
-    assert document.machine is not None
+    assert document.value is not None
 
-    yaml, python = played(motion(document.machine)), played(motion(PERMIT))
+    yaml, python = played(motion(document.value)), played(motion(PERMIT))
 
     assert document.problems == []
-    assert document.machine == PERMIT
+    assert document.value == PERMIT
     assert yaml.effects == python.effects
     assert yaml.instance.state_hash() == python.instance.state_hash()
     assert python.instance.status == "completed"
@@ -301,7 +302,7 @@ def test_any_line_of_a_machine_may_be_broken(data: Any) -> None:
 
     document = parse((text[:at] + put + text[at + 1 :]).encode())
 
-    assert document.machine is not None or document.problems
+    assert document.value is not None or document.problems
     for each in document.problems:
         assert 1 <= each.line <= text.count("\n") + 3
         document.excerpt(each)
@@ -323,7 +324,7 @@ def test_a_file_is_packed_as_data(tmp_path: Path) -> None:
     assert packs[0].workflows == ("small",)
     (flow,) = load(packs[0].data, packs[0].hash).values()
     assert isinstance(flow, MotionWorkflow)
-    assert flow.machine == load_document(plain).machine
+    assert flow.machine == load_document(plain).value
     assert open_pack(packs[0].data) == packs[0]
 
 
@@ -376,7 +377,7 @@ def test_a_machine_in_python_is_registered_like_a_workflow(tmp_path: Path) -> No
     assert packed.workflows == ("small",)
     (flow,) = load(packed.data, packed.hash).values()
     assert isinstance(flow, MotionWorkflow)
-    assert flow.machine == parse(SMALL.encode()).machine
+    assert flow.machine == parse(SMALL.encode()).value
     assert validate(file) == []
 
 
