@@ -2,23 +2,28 @@
 
     machine = configured(load(MACHINE), read(CONFIG))
 
+    python -m examples.governance.config FILE     # is it understood?
+
 A setting that nobody knows is refused: a timeout with a slip in its name would silently be the
 default. ``max_attempts`` counts the tries after the first call, one for each backoff.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
-import yaml
 from msgspec import Meta
 
 import movant
+from actors import yaml_struct
 from actors.machine_file import load_document
 from protocols.directives import Directive
+from protocols.machine_check import Finding
 
 HERE: Final = Path(__file__).parent
 MACHINE: Final = HERE / "governance.yaml"
@@ -57,22 +62,20 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read(path: Path) -> FlowOrchestrator:
-    """Return the settings of a file. Raises ConfigurationError for what is not understood."""
-    try:
-        return msgspec.convert(yaml.safe_load(path.read_text()), _File).flow_orchestrator
-    except (yaml.YAMLError, msgspec.ValidationError) as error:
-        raise movant.ConfigurationError(f"{path.name}: {error}") from error
+    """Return the settings of a file. Raises ConfigurationError with line and column."""
+    document = yaml_struct.load(path, partial(yaml_struct.parse, kind=_File, check=_nothing))
+    checker = "python -m examples.governance.config"
+    return yaml_struct.value_of(document, path, checker).flow_orchestrator
 
 
 def load(path: Path) -> movant.Machine:
     """Return the machine of a file. Raises ConfigurationError with line and column."""
-    document = load_document(path)
-    if document.machine is None or document.problems:
-        first = document.problems[0]
-        raise movant.ConfigurationError(
-            f"{path.name}:{first.line}:{first.column}: {first.message}", hint=first.hint
-        )
-    return document.machine
+    return yaml_struct.value_of(load_document(path), path, "movant workflow validate")
+
+
+def _nothing(_: object) -> list[Finding]:
+    """Find nothing wrong: the form is all."""
+    return []
 
 
 def configured(machine: movant.Machine, settings: FlowOrchestrator) -> movant.Machine:
@@ -114,3 +117,7 @@ def _retried(directive: Directive, policy: movant.Retry) -> Directive:
     if directive.do != "retry":
         return directive
     return msgspec.structs.replace(directive, policy=policy)
+
+
+if __name__ == "__main__":
+    configured(load(MACHINE), read(Path(sys.argv[1])))

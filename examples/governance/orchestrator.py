@@ -23,7 +23,7 @@ from actors.packing import pack
 from examples.governance.config import FlowOrchestrator as Settings
 from examples.governance.session import MOTION, Opening, Petition
 from examples.governance.tables import Told, told
-from protocols import headers
+from protocols import api, headers
 from protocols.errors import BadValueError
 from protocols.events import from_wire
 from protocols.machine import RESUME, TRANSITION
@@ -113,6 +113,17 @@ class FlowOrchestrator:
         """Have the owner of a halted motion asked again."""
         said = {"do": "retry", "who": self._who.who, "why": why}
         await self._client.signal(motion_id, RESUME, said, by=self._who)
+
+    async def get_pipeline_status(self, limit: int = 50) -> api.PipelineStatus:
+        """Return all active motions: counted, and a page of them, those that wait longest first.
+
+        The queue of those that are not in yet is the session's: ``movant run show session``.
+        """
+        return await self._client.pipeline(machine=self._machine.name, limit=limit)
+
+    async def get_motion_status(self, motion_id: str) -> api.RunView:
+        """Return where a motion is, since when, what it waits for, and how it came there."""
+        return await self._client.show(motion_id)
 
     async def listen(self, sink: Callable[[Told], None]) -> Subscription:
         """Have every event of the orchestrator told from now on, each once."""
