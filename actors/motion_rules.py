@@ -21,7 +21,16 @@ from protocols.failure import VALIDATION, Failure
 from protocols.machine import TRANSITION, Machine, Next, State
 from protocols.machine_check import targets
 
-Cause = Literal["submitted", "completed", "signal", "returned", "reviewed", "resumed", "continued"]
+Cause = Literal[
+    "submitted",
+    "completed",
+    "signal",
+    "returned",
+    "reviewed",
+    "resumed",
+    "continued",
+    "compensated",
+]
 STATEMENT_BYTES_MAX: Final = 16 * 1024
 """Of a witness: its statement is part of the event of a transition."""
 TEXT_CHARS_MAX: Final = 300

@@ -11,7 +11,7 @@ from protocols.error_kinds import ALIASES, KINDS
 from protocols.errors import ConfigurationError
 from protocols.failure import TIMEOUT
 from protocols.findings import Finding, Place, did_you_mean
-from protocols.machine import OWN_SIGNALS, Hook, Machine, Next, State
+from protocols.machine import OWN_SIGNALS, Hook, Machine, Next, State, StateUndo
 from protocols.subjects import is_id, is_name, is_step_name
 
 STATES_MAX: Final = 500
@@ -19,10 +19,6 @@ STATE_CHARS_MAX: Final = 64
 """Of a state's name: it is part of the names of scopes."""
 CHAIN_MAX: Final = 8
 """Directives that follow each other by ``then``."""
-AVAILABLE: Final = frozenset(
-    {"retry", "fallback", "return_to_previous", "review", "continue", "halt_and_alert"}
-)
-"""Directives that can be carried out. ``compensate`` is not yet one of them."""
 NEXT_NAMES: Final = frozenset({"input", "data", "entry", "result"})
 SIGNAL_NAMES: Final = frozenset({"input", "data", "entry", "signal"})
 
@@ -131,6 +127,7 @@ def _role(machine: Machine, name: str, state: State) -> Iterator[Finding]:
     at: Place = ("states", name)
     if state.owner:
         yield from _step(state.owner, machine.operation(name), (*at, "owner"), (*at, "operation"))
+    yield from _undo(name, state, at)
     if state.parked and (state.owner or state.operation):
         yield Finding((*at, "parked"), "a parked state has no owner", "take one of the two away")
     if state.parked and state.terminal:
@@ -143,6 +140,18 @@ def _role(machine: Machine, name: str, state: State) -> Iterator[Finding]:
             "or 'terminal: true' for an end",
         )
     yield from _follows(name, state, at)
+
+
+def _undo(name: str, state: State, at: Place) -> Iterator[Finding]:
+    for field in ("undo", "pivot"):
+        if getattr(state, field) and not state.owner:
+            yield Finding(
+                (*at, field), f"{name} has no owner, whose work it could be about", "take it away"
+            )
+    if isinstance(state.undo, StateUndo):
+        service = state.undo.service or (state.owner if is_name(state.owner) else "owner")
+        place = (*at, "undo")
+        yield from _step(service, state.undo.operation, (*place, "service"), (*place, "operation"))
 
 
 def _follows(name: str, state: State, at: Place) -> Iterator[Finding]:
@@ -237,8 +246,8 @@ def _directives(machine: Machine, table: Table, at: Place, state: str | None) ->
 def _directive(
     machine: Machine, directive: Directive, place: Place, state: str | None, kind: str
 ) -> Iterator[Finding]:
-    if directive.do not in AVAILABLE:
-        yield Finding(place, f"{directive.do} is not available", "undo by hand in a review")
+    if directive.do == "compensate":
+        yield from _compensate(machine, directive, place, state)
     asked = "" if state is None else machine.operation(state)
     for service in directive.services:
         yield from _step(service, asked or directive.operation, place, place)
@@ -254,6 +263,27 @@ def _directive(
         yield _unknown_state(machine, (*place, "to"), directive.to)
     if state is not None:
         yield from _in_state(machine, directive, place, state)
+
+
+def _compensate(
+    machine: Machine, directive: Directive, place: Place, state: str | None
+) -> Iterator[Finding]:
+    if not any(each.undo for each in machine.states.values()):
+        yield Finding(
+            place,
+            "no state says how its work is undone",
+            "write 'undo: OPERATION' in each state whose work can be undone",
+        )
+    end = machine.states.get(directive.to)
+    if end is not None and end.ends != "failed":
+        ends = [name for name, each in machine.states.items() if each.ends == "failed"]
+        yield Finding(
+            (*place, "to"),
+            f"{directive.to} does not end as failed, so nothing would be undone",
+            did_you_mean(directive.to, ends) or "write 'terminal: failed' there",
+        )
+    elif directive.to and state is not None and machine.states[state].terminal:
+        yield Finding((*place, "to"), f"{state} is terminal: nothing follows", "take it away")
 
 
 def _in_state(

@@ -23,7 +23,7 @@ import movant
 from actors import yaml_struct
 from actors.machine_file import load_document
 from protocols.directives import Directive
-from protocols.machine_check import Finding
+from protocols.findings import Finding
 
 HERE: Final = Path(__file__).parent
 MACHINE: Final = HERE / "governance.yaml"

@@ -81,7 +81,7 @@ def _of_transition(data: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         }
         made.append((BRANCH_COMPLETED, done))
     # Work that was done before the motion came is not asked for again: the next one is routed to.
-    if data["next_owner"] and not data["work_done"]:
+    if not data["work_done"]:
         table: Table = "handoff" if cause == "completed" else "worker"
         made.append((MOTION_ROUTED, _routed(data, table, data["next_owner"], came)))
     return made
@@ -114,5 +114,5 @@ def _routed(data: dict[str, Any], table: Table, to: str, came: str) -> dict[str,
         "from_state": came,
         "to_state": data["to"],
         "to_service": to,
-        "reason": reasons[table],
+        "reason": reasons[table] if to else f"nobody works in {data['to']}",
     }

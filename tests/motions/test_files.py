@@ -148,8 +148,73 @@ def problems_of(text: str) -> list[tuple[int, int, str, str]]:
             ("owner: x", "owner: x, on_error: {refused: compensate}"),
             4,
             37,
-            "compensate is not available",
-            "undo by hand in a review",
+            "no state says how its work is undone",
+            "write 'undo: OPERATION' in each state whose work can be undone",
+        ),
+        (
+            (
+                "owner: x",
+                "owner: x, undo: back, on_error: {refused: {do: compensate, to: B}}",
+            ),
+            4,
+            70,
+            "B does not end as failed, so nothing would be undone",
+            "write 'terminal: failed' there",
+        ),
+        (
+            (
+                "{terminal: true}",
+                (
+                    "{owner: x, undo: back, terminal: failed, "
+                    "on_error: {refused: {do: compensate, to: B}}}"
+                ),
+            ),
+            5,
+            88,
+            "B is terminal: nothing follows",
+            "take it away",
+        ),
+        (
+            ("owner: x", "owner: x, undo: {operation: back, settel: 3s}"),
+            4,
+            41,
+            "'settel' is not known here",
+            "did you mean 'settle'?",
+        ),
+        (
+            ("owner: x", "owner: x, undo: {service: bank}"),
+            4,
+            23,
+            "'operation' is missing",
+            "write 'operation: …'",
+        ),
+        (
+            ("owner: x", "owner: x, undo: {operation: back, service: 'my bank'}"),
+            4,
+            50,
+            "'my bank' is no name of a service",
+            "letters, digits",
+        ),
+        (
+            ("owner: x", "owner: x, undo: to back"),
+            4,
+            23,
+            "'to back' is no operation",
+            "letters, digits",
+        ),
+        (
+            ("owner: x", "owner: x, undo: {operation: back, timeout: 0}"),
+            4,
+            50,
+            "timeout is 0: nobody could answer in time",
+            "",
+        ),
+        (
+            ("{terminal: true}", "{terminal: true, pivot: true}"),
+            5,
+            30,
+            "B has no owner, whose work it could be about",
+            "take it away",
         ),
         (
             ("next: B", "next: [{to: B, when: result.ok >}]"),
