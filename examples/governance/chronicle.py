@@ -80,9 +80,9 @@ class Chronicle:
         for each in entries:
             last[each.path] = max(last.get(each.path, 0), each.attempt)
             if each.kind == "owner.timeout":
-                failed[each.path, each.attempt] = TIMEOUT
+                failed.setdefault((each.path, each.attempt), TIMEOUT)
             elif each.kind == "reply" and each.failure is not None:
-                failed[each.path, each.attempt] = classify(each.failure)
+                failed.setdefault((each.path, each.attempt), classify(each.failure))
         again = {kind for (path, attempt), kind in failed.items() if attempt < last[path]}
         self.retried[motion] |= again
 
