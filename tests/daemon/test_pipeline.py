@@ -10,6 +10,7 @@ import trio
 from actors import passivation
 from protocols.errors import BadValueError
 from protocols.service import Refused
+from protocols.witness import Operator
 from runtime.client import Client
 from tests.daemon.test_motions import PERMIT_FILE, Offices
 from tests.daemon.test_several import shared
@@ -69,7 +70,7 @@ async def test_the_pipeline_tells_where_everybody_is(
     ):
         again = await settles(client, {"FILED": 1, "TABLED": 1})
         known = {each.motion_id: each for each in again.motions}
-        paused = await client.pause("run", "tabled", by="ann", reason="holiday")
+        paused = await client.pause("run", "tabled", by=Operator(who="ann"), reason="holiday")
         held = await client.pipeline(state="TABLED")
         await client.cancel("tabled")
         await client.signal("halted", "motion.resume", {"do": "halt"})

@@ -130,9 +130,8 @@ def test_t5_after_a_crash_behind_a_transition_the_same_branch_is_asked_once(stat
     box.complete(state)
 
     again = box.refold()
-    effects = [each for mail in box.mails for each in _refolded(box, mail)]
 
-    asked = [each for each in asks(effects) if each.path == box.last.path]
+    asked = [each for each in asks(box.effects) if each.path == box.last.path]
     assert [(each.service, each.key) for each in asked] == [(box.last.service, box.last.key)]
     assert again.state["state"] == box.state
 
@@ -369,11 +368,6 @@ def test_a_failure_of_the_duke_leads_to_the_earl() -> None:
 
     assert absent == "earl_service"
     assert [each.service for each in other.asked] == ["duke_service"] * 4 + ["earl_service"]
-
-
-def _refolded(box: Flow, mail: Any) -> list[Any]:
-    """Return what a mail has led to."""
-    return [each for each in box.effects if each.cause == mail.seq]
 
 
 def test_events_that_say_nothing_about_routing_are_not_told() -> None:
