@@ -33,6 +33,10 @@ from protocols.effects import FINAL
 from protocols.errors import MovantError
 
 MOTIONS: Final = Path(__file__).parent / "motions"
+FIRST: Final = slice(0, 12)
+SECOND: Final = slice(12, 18)
+THIRD: Final = slice(18, 20)
+"""Of the motions: the second come when the Knight is away, the last when the Prince sleeps."""
 SHOWN: Final = "market-notice"
 """The motion whose history is printed."""
 READY_S_MAX: Final = 30.0
@@ -65,8 +69,7 @@ class Demo:
         """Play; return what is wrong."""
         await self.orchestrator.open(self.settings)
         await self.orchestrator.listen(self.chronicle.take)
-        for motion, text in self.texts.items():
-            await self.orchestrator.process_motion(motion, text)
+        await self._hand_in(FIRST)
         await self._queue()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._open_gazette)
@@ -78,14 +81,19 @@ class Demo:
         await self._client.signal(SESSION, "adjourn")
         return wrong + await self._report()
 
+    async def _hand_in(self, petitions: slice) -> None:
+        """Hand in some of the motions, in their order."""
+        for motion in list(self.texts)[petitions]:
+            await self.orchestrator.process_motion(motion, self.texts[motion])
+
     async def _queue(self) -> None:
-        session = await self._client.show(SESSION)
-        shown: Any = session.state
-        self.tell(
-            f"{len(self.texts)} petitions: {len(shown['active'])} may be in the house at once"
-        )
-        waiting = ", ".join(shown["waiting"])
-        self.tell(f"the others wait, in this order: {waiting}")
+        """Tell who is in and who waits."""
+        session: Any = (await self._client.show(SESSION)).state
+        came = len(session["active"]) + session["in_queue"] + sum(session["ended"].values())
+        self.tell(f"{came} petitions have come; {session['room']} may be in the house at once")
+        waiting = ", ".join(session["waiting"])
+        self.tell(f"in the house: {', '.join(session['active'])}")
+        self.tell(f"in the queue, in this order: {waiting or 'nobody'}")
 
     async def _open_gazette(self) -> None:
         """Open the printing house when the first motion has done without it."""
@@ -115,8 +123,11 @@ class Demo:
     async def _lose_the_knight(self) -> list[str]:
         """Without the Knight there is no transition, and with him they all go on."""
         await self._until("three ends", lambda: self._ended(3))
+        await self._until("a fallback", partial(self._has_followed, "fallback", "network"))
         pid = self._stage.end("knight")
-        self.tell(f"ENDED the Knight, process {pid}: nobody witnesses")
+        self.tell(f"ENDED the Knight, process {pid}: nobody witnesses. More petitions come")
+        await self._hand_in(SECOND)
+        await self._queue()
         await trio.sleep(STILL_S / 2)
         before = self._transitions()
         await trio.sleep(STILL_S)
@@ -139,7 +150,9 @@ class Demo:
 
     async def _wake_the_prince(self) -> None:
         """Let him sleep until somebody's request to him has timed out."""
-        self.tell(f"the Prince sleeps (process {self._stage.freeze('prince')} is stopped)")
+        pid = self._stage.freeze("prince")
+        self.tell(f"the Prince sleeps (process {pid} is stopped). The last petitions come")
+        await self._hand_in(THIRD)
         await self._until("a motion to judge", self._judging)
         await trio.sleep(1.1 * self.machine.timeout_s("JUDGING"))
         self._stage.thaw("prince")

@@ -135,7 +135,7 @@ class FlowOrchestrator:
                     event = from_wire(headers.decode(frame.headers) or {}, frame.payload)
                 except BadValueError:
                     continue
-                for each in told(event, self._machine.reviewer):
+                for each in told(event, self._machine):
                     if (each.id, each.kind) not in seen:
                         seen.add((each.id, each.kind))
                         sink(each)

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 import movant
+from protocols.directives import Directive
 from protocols.events import Event
 
 MOTION_ROUTED: Final = "MOTION_ROUTED"
@@ -52,14 +53,14 @@ def handoff(machine: movant.Machine) -> dict[str, str]:
     return {name: owners[to] for name, to in following(machine).items() if to in owners}
 
 
-def told(event: Event, reviewer: str) -> list[Told]:
+def told(event: Event, machine: movant.Machine) -> list[Told]:
     """Return what the flow orchestrator says about an event of a motion."""
     data = event.data if isinstance(event.data, dict) else {}
     match event.kind:
         case "transition":
             made = _of_transition(data)
         case "directive":
-            made = _of_directive(data, reviewer)
+            made = _of_directive(data, machine)
         case "incident" | "transition_refused" | "stale" | "blocked":
             made = [(ORCHESTRATOR_ERROR, {"what": event.kind, **data})]
         case _:
@@ -87,19 +88,34 @@ def _of_transition(data: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return made
 
 
-def _of_directive(data: dict[str, Any], reviewer: str) -> list[tuple[str, dict[str, Any]]]:
+def _of_directive(
+    data: dict[str, Any], machine: movant.Machine
+) -> list[tuple[str, dict[str, Any]]]:
+    state, do, error = data["state"], data["directive"], data["error"]
     failed = {
         "what": "failure",
-        "state": data["state"],
-        "directive": data["directive"],
-        "kind": data["error"]["class"],
-        "message": data["error"]["message"],
+        "state": state,
+        "directive": do,
+        "kind": error["class"],
+        "message": error["message"],
     }
     made: list[tuple[str, dict[str, Any]]] = [(ORCHESTRATOR_ERROR, failed)]
-    if data["directive"] == "review":
-        cause = {"cause": data["error"]["class"], "to": data["state"]}
-        made.append((MOTION_ROUTED, _routed(cause, "review", reviewer, data["state"])))
+    cause = {"cause": error["class"], "to": state}
+    if do == "review":
+        made.append((MOTION_ROUTED, _routed(cause, "review", machine.reviewer, state)))
+    elif do == "fallback":
+        others = _others(machine, state, error["class"])
+        made += [(MOTION_ROUTED, _routed(cause, "worker", each, state)) for each in others[:1]]
     return made
+
+
+def _others(machine: movant.Machine, state: str, kind: str) -> tuple[str, ...]:
+    """Return who works in a state when its owner cannot, after a failure of a kind."""
+    table = {**machine.directives, **machine.states[state].directives}
+    directive = table.get(kind)
+    while directive is not None and directive.do != "fallback":
+        directive = directive.then if isinstance(directive.then, Directive) else None
+    return directive.services if directive is not None else ()
 
 
 def _routed(data: dict[str, Any], table: Table, to: str, came: str) -> dict[str, Any]:

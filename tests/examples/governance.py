@@ -70,7 +70,7 @@ class Flow(Mailbox):
             for each in self.effects
             if isinstance(each, Emit) and isinstance(d := each.data, dict)
         ]
-        return [found for each in events for found in told(each, GOVERNANCE.reviewer)]
+        return [found for each in events for found in told(each, GOVERNANCE)]
 
     def routes(self) -> list[dict[str, Any]]:
         """Return where the motion was routed."""

@@ -367,6 +367,8 @@ def test_a_failure_of_the_duke_leads_to_the_earl() -> None:
         other.fail(other.last.path, "network", attempt=attempt)
 
     assert absent == "earl_service"
+    for each in (box, other):
+        assert (each.routes()[-1]["to_service"], each.routes()[-1]["table"]) == (absent, "worker")
     assert [each.service for each in other.asked] == ["duke_service"] * 4 + ["earl_service"]
 
 
