@@ -5,8 +5,8 @@
                          --> silence            one more failure for its breaker
 
 A subscription proves that a process was there, not that it runs: one that hangs keeps its own
-until the server gives up its connection, minutes later. A service that never answered a ping is
-never held against it, and one that answers but fails is the breaker's business alone.
+until the server gives up its connection, by default minutes later. Silence is never held against
+a service that never answered a ping, and one that answers but fails is the breaker's business.
 """
 
 from __future__ import annotations

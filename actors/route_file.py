@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from actors import yaml_struct
 from actors.yaml_struct import Document
-from protocols.routes import RoutingTable, check
+from protocols.routes import RoutingTable, brief, check
 
 
 def parse(text: bytes) -> Document[RoutingTable]:
@@ -28,6 +26,6 @@ def load_table(source: Path | str) -> RoutingTable:
     return yaml_struct.value_of(load_document(source), source, "movant route validate")
 
 
-def as_yaml(table: Mapping[str, Any]) -> str:
-    """Return the plain values of a table as a file that ``load_table`` reads."""
-    return yaml.safe_dump(dict(table), sort_keys=False, default_flow_style=None)
+def as_yaml(table: RoutingTable) -> str:
+    """Return a table as a file that ``load_table`` reads."""
+    return yaml.safe_dump(brief(table), sort_keys=False, default_flow_style=None)

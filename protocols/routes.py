@@ -151,6 +151,8 @@ def check(table: RoutingTable, owned: Mapping[str, str] | None = None) -> list[F
     candidates, a missing capability, a cycle of fallbacks, a name without an owner.
     """
     found = [*_names(table)]
+    if len(encoded(table)) > TABLE_BYTES_MAX:
+        found.append(Finding((), f"a routing table has at most {TABLE_BYTES_MAX} bytes"))
     for name, spec in table.routes.items():
         found += _problems(table, name, spec)
     known = {*table.routes, *table.services}
@@ -265,21 +267,21 @@ def to_builtins(table: RoutingTable) -> dict[str, Any]:
     return found
 
 
-def brief(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the plain values of a table as a person would write them: without defaults.
+def brief(table: RoutingTable) -> dict[str, Any]:
+    """Return a table as plain values, as a person would write them: without defaults.
 
     The Structs must not leave them out themselves: their bytes are the identity of a table.
     """
-    kinds = {"services": ServiceFacts(), "routes": RouteSpec(to=())}
-    defaults = {name: msgspec.to_builtins(kind) for name, kind in kinds.items()}
     return {
-        section: {
-            name: {
-                field: value
-                for field, value in part.items()
-                if field == "to" or value != defaults[section].get(field)
-            }
-            for name, part in parts.items()
-        }
-        for section, parts in table.items()
+        "services": {name: _said(each) for name, each in table.services.items()},
+        "routes": {name: _said(each) for name, each in table.routes.items()},
     }
+
+
+def _said(part: ServiceFacts | RouteSpec) -> dict[str, Any]:
+    found = {}
+    for field in msgspec.structs.fields(part):
+        value = getattr(part, field.name)
+        if field.required or value != field.default:
+            found[field.name] = list(value) if isinstance(value, tuple) else value
+    return found

@@ -150,9 +150,11 @@ def ls(to: Target) -> int:
 @target
 def show(name: str, to: Target) -> int:
     """Show the routing table of WORKFLOW; a run's definition (with a ``_``) is taken as well."""
-    from actors.route_file import as_yaml  # noqa: PLC0415 - not for --help
+    import msgspec  # noqa: PLC0415 - not for --help
+
+    from actors.route_file import as_yaml  # noqa: PLC0415
     from protocols.errors import NotFoundError  # noqa: PLC0415
-    from protocols.routes import brief, split  # noqa: PLC0415
+    from protocols.routes import RoutingTable, split  # noqa: PLC0415
     from runtime.cli.session import ask  # noqa: PLC0415
 
     async def question(client: Client) -> api.WorkflowView:
@@ -169,5 +171,5 @@ def show(name: str, to: Target) -> int:
     elif to.form == "jsonl":
         write_line(table)
     else:
-        write_text(as_yaml(brief(table)))
+        write_text(as_yaml(msgspec.convert(table, RoutingTable)))
     return OK

@@ -219,6 +219,7 @@ def test_tables_are_listed_and_shown_as_files(ask: Cli, responder: Responder) ->
     assert listed.out == "WORKFLOW  TABLE\norders    7b1e\n"
     assert parse(shown.out.encode()).value == table_of(json.dumps(TABLE).encode())
     assert "weight" not in shown.out
+    assert "capabilities" not in shown.out
     assert none.code == 5
     assert "uses no routing table" in none.err
     assert responder.asked[-1][1].hash == "9f2c_7b1e"

@@ -219,12 +219,15 @@ async def test_a_request_asked_again_tells_the_time_that_is_left(nats_server: Na
             requests = [await raw.next() for _ in range(3)]
             raw.put(requests[0].reply.decode(), b"7")
             ended = await movant.ended("a")
+            await movant("run.start", workflow="flow.bounded", id="b", input=5)
+            requests.append(await raw.next())
 
     told = [float(re.findall(rb"Movant-Timeout: ([0-9.]+)", each.headers)[0]) for each in requests]
     assert ended["result"] == [7]
     assert told[0] == 20
     assert 19.0 < told[1] <= 19.75
     assert 18.0 < told[2] <= told[1] - 0.25
+    assert 4.0 < told[3] <= 5.0
 
 
 async def test_a_service_that_hangs_is_left_alone_until_it_answers_a_ping(

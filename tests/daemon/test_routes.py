@@ -9,6 +9,7 @@ import msgspec
 import pytest
 import trio
 
+from actors.definitions import LATEST_S
 from protocols.errors import ConfigurationError, NotFoundError, RefusedError
 from protocols.service import Failed, Service
 from tests.support.daemon import WORKFLOWS, Running, daemon, daemon_process, offered, until
@@ -74,6 +75,29 @@ async def test_a_table_stays_when_a_workflow_is_registered_anew_and_can_be_taken
     assert "_" not in without
     assert plain["status"] == "completed"
     assert (len(one.calls), len(cards.calls)) == (1, 1)
+
+
+async def test_a_table_is_known_to_all_daemons_at_once(nats_server: NatsServer) -> None:
+    """Given to one, used half a second later by what another one starts; nothing restarts."""
+    two = Shop("two")
+    other = {"services": SERVICES, "routes": {"cards": {"to": ["two"]}}}
+    async with (
+        daemon(nats_server.url, workflows=FLOWS, services=[two.service], name="a") as first,
+        daemon(nats_server.url, name="b") as second,
+    ):
+        await route(first, ORDER)
+        ids = [f"r{number}" for number in range(8)]
+        for each in ids:
+            await second("run.start", workflow="flow.call", id=each, input={**ASKS, "steps": 0})
+        pinned = await route(first, other)
+        await trio.sleep(LATEST_S + 0.1)
+        for each in ids:
+            with Raw(nats_server.url) as raw:  # whichever of the two owns it
+                raw.put(f"movant.to.n{each}.start.flow.call", msgspec.json.encode(ASKS))
+        ended = [await second.ended(f"n{each}") for each in ids]
+
+    assert {each["definition"] for each in ended} == {pinned}
+    assert len(two.calls) == len(ids)
 
 
 async def test_the_next_candidate_is_asked_with_the_same_key(nats_server: NatsServer) -> None:

@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 
 from protocols.errors import BadValueError, ConfigurationError
-from protocols.routes import checked, encoded, joined, split, table_hash, table_of
+from protocols.routes import (
+    RoutingTable,
+    ServiceFacts,
+    checked,
+    encoded,
+    joined,
+    split,
+    table_hash,
+    table_of,
+)
 
 CARDS: dict[str, Any] = {
     "services": {
@@ -94,6 +103,14 @@ def test_a_circle_behind_a_route_is_told_once() -> None:
         checked(table(routes=routes))
 
     assert caught.value.message.count("circle") == 1
+
+
+def test_a_table_that_could_not_be_read_again_is_refused() -> None:
+    """The same bound when it is stored and when it is loaded, or its runs would be blocked."""
+    services = {f"s{number}": ServiceFacts() for number in range(2_000)}
+
+    with pytest.raises(ConfigurationError, match="at most 65536 bytes"):
+        checked(RoutingTable(services=services, routes={}))
 
 
 def test_names_that_need_an_owner_are_routes_or_services() -> None:
