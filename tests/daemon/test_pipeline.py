@@ -110,9 +110,9 @@ async def test_each_daemon_answers_for_all(
         daemon(nats_server.url, workflows=FILES, services=offices.services[:1], name="a") as first,
         Client.connect(nats_server.url) as client,
     ):
-        for number in range(20):
-            await client.start("permit", None, id=f"m{number}")
-            await client.signal(f"m{number}", "table")
+        started = await client.start_many("permit", [None] * 20)
+        await settles(client, {"REVIEWED": 20})
+        await client.signal_many([each.id for each in started], "table")
         await until(lambda: not live(first))
         alone = await settles(client, {"TABLED": 20})
         page = await client.pipeline(limit=15)
