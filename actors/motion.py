@@ -129,6 +129,7 @@ class _Motion(Hearing):
         if self.machine.states[self.state].pivot and not self.pivoted:
             self.pivoted = True
             self.ctx.pivot()
+            self._show(pivot=self.state)
 
     async def _attend(self, done: Answer | None) -> Move:
         state = self.machine.states[self.state]

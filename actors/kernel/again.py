@@ -22,7 +22,7 @@ from protocols.subjects import step_token
 
 if TYPE_CHECKING:
     from actors.kernel.ledger import Ledger
-    from actors.kernel.undoing import Record, Undoing
+    from actors.kernel.undoing import Record
     from protocols.failure import Failure
     from protocols.policy import StepOptions
 
@@ -56,16 +56,15 @@ class UndoableAgain(UndoableStep[T]):
     of: str
 
     def ask(self) -> None:  # noqa: D102 - as in Step
+        former = None
         if self.record is None:
-            undoing = self.ledger.undoing
-            assert undoing is not None
             routing = self.routing
-            service = self.service if routing is None else routing.service
-            joined = _join(undoing, self, service)
-            if joined is not None:
-                self.record, self.before = joined
+            former = _newest(self.ledger, self.of)
+            _join(former, self, self.service if routing is None else routing.service)
         super().ask()
         assert self.record is not None
+        if former is not None and former is not self.record:
+            former.heir = self.record
         effects = self.ledger.effects
         asked = effects[-1]
         assert isinstance(asked, Ask)
@@ -80,24 +79,32 @@ class UndoableAgain(UndoableStep[T]):
             tidy(self.ledger, record.place)
 
 
-def _join(undoing: Undoing, step: UndoableAgain[Any], service: str) -> tuple[Record, int] | None:
-    """Return the record that a step joins, and the attempts before its own; None: it is spent."""
-    record, _ = undoing.known(step_token(step.of))
+def _newest(ledger: Ledger, of: str) -> Record:
+    """Return the record whose key the work of a path has by now."""
+    assert ledger.undoing is not None
+    record, _ = ledger.undoing.known(step_token(of))
     assert record is not None
+    while record.heir is not None:
+        record = record.heir
+    return record
+
+
+def _join(record: Record, step: UndoableAgain[Any], service: str) -> None:
+    """Let a step join a record, as its newest attempts, unless its key is spent."""
     entry = record.entries.get(service)
-    if entry is not None and entry.state:
-        return None
+    undoing = step.ledger.undoing
+    if undoing is None or (entry is not None and entry.state):
+        return
     token = step_token(record.path)
     if token in step.ledger.steps or record.again:
         raise step.ledger.scheduler.misuse(
             f"{record.path} is still under way: wait for its end before you ask for it again"
         )
-    before = max(record.attempts, default=0)
-    undoing.again[step.token] = (record, before)
+    step.record, step.before = record, max(record.attempts, default=0)
+    undoing.again[step.token] = (record, step.before)
     undoing.records[token] = undoing.records.pop(token)
     record.again, record.place, record.input = step.token, step.path, step.body
     undoing.changed()
-    return record, before
 
 
 def _give_up(record: Record) -> bool:

@@ -88,6 +88,7 @@ class Record:
         "entries",
         "frame",
         "given_up",
+        "heir",
         "input",
         "kept",
         "key",
@@ -124,6 +125,8 @@ class Record:
         """It was cancelled in flight."""
         self.again = ""
         """The token of the open step that asks for the same work again."""
+        self.heir: Record | None = None
+        """The step that asked for the same work when this key was spent."""
         self.frame = Frame(step.path)
         """Where the undos have their paths."""
 
@@ -259,7 +262,7 @@ class Undoing:
             return None
         if record.value == entry.service:
             return None  # the same key: the same effect
-        if record.again:
+        if record.again and not entry.unwanted:
             entry.outcome = "ok"  # it is asked for again: the answer to that decides
             self.changed()
             return None

@@ -434,3 +434,21 @@ def test_work_that_was_done_before_the_motion_began_is_not_undone() -> None:
 
     assert ended(box) == ("failed", "refused")
     assert of_motion(box.effects)[-1] == "failed"
+
+
+def test_a_key_of_its_own_is_the_one_that_is_asked_for_from_then_on() -> None:
+    """Nobody knows of the second request either: the third one carries its key."""
+    box = trip("CAR")
+    box.fail(WORK["CAR"], "system", retryable=False, unknown=True)
+    box.reply(WORK["CAR"], "a red one")
+    box.reply("/states/CAR/car.rent/undo")
+    (second,) = asks(box.signal("motion.resume", "retry"))
+    box.fail(second.path, "system", retryable=False, unknown=True)
+
+    (third,) = asks(box.signal("motion.resume", "retry"))
+    box.reply(third.path, "a blue one")
+    box.fail(WORK["TICKETS"], "refused", retryable=False)
+
+    assert second.key == third.key == "m-1/1/states/CAR/car.rent#2"
+    assert undo_all(box) == [UNDONE["CAR"], UNDONE["FLIGHT"], UNDONE["HOTEL"]]
+    box.refold()
