@@ -11,14 +11,16 @@ this is a workflow: a daemon that is killed finds queue and motions as they were
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 import movant
 
 MOTION = "governance"
 SHOWN_MAX = 100
+PETITION_BYTES_MAX = 64 * 1024
 PETITIONS_MAX = 1_000
 """Of one generation of the session's mailbox: then it goes on as new, once it is empty."""
 
@@ -27,10 +29,11 @@ class Petition(msgspec.Struct, frozen=True):
     """What somebody wants to become a motion.
 
     ``state`` names a later state in which it enters the pipeline; then its work is taken as done
-    there, with ``output``, unless ``work_done`` is false.
+    there, with ``output``, unless ``work_done`` is false. Anybody may send one: what could not be
+    a run's id, or is too long, is refused before anything is made of it.
     """
 
-    id: str
+    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")]
     text: str
     state: str | None = None
     work_done: bool = True
@@ -53,18 +56,26 @@ async def session(ctx: movant.Context, opening: Opening) -> dict[str, int]:
         for petition in opening.waiting:
             house.take(petition)
         while True:
-            name, data = await ctx.any_signal()
-            if name == "adjourn":
-                break
             try:
-                petition = msgspec.convert(data, Petition)
-            except msgspec.ValidationError as error:
+                name, data = await ctx.any_signal()
+                if name == "adjourn":
+                    break
+                petition = read(data)
+            except (movant.WorkflowError, msgspec.ValidationError) as error:
                 house.refuse("", f"no petition: {error}")
                 continue
             if house.is_empty and len(house.known) >= PETITIONS_MAX:
                 ctx.continue_as(msgspec.structs.replace(opening, waiting=(petition,)))
             house.take(petition)
     return house.ended
+
+
+def read(data: Any) -> Petition:
+    """Return a petition. Raises msgspec.ValidationError for what is none."""
+    petition = msgspec.convert(data, Petition)
+    if len(msgspec.json.encode(petition)) > PETITION_BYTES_MAX:
+        raise msgspec.ValidationError(f"more than {PETITION_BYTES_MAX} bytes")
+    return petition
 
 
 class _House:

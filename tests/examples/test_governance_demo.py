@@ -147,7 +147,7 @@ def test_the_demonstration_plays_to_its_end(nats_binary: str) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=140,
         check=False,
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from examples.governance.session import PETITIONS_MAX, session
+from examples.governance.session import PETITION_BYTES_MAX, PETITIONS_MAX, session
 from protocols.effects import Spawn
 from protocols.failure import Failure
 from tests.kernel.mailbox import Mailbox, asks, events
@@ -98,9 +98,15 @@ def test_what_is_no_petition_is_told_and_stops_nobody() -> None:
     box = opened()
     box.signal("petition", {"text": 7})
     box.signal("something", "else")
+    box.signal("petition", body=b"{")
+    petition(box, "no id of a run")
+    petition(box, "x" * 65)
+    petition(box, "")
+    petition(box, "long", output="x" * PETITION_BYTES_MAX)
     petition(box, "lamps")
 
-    assert len(told(box.effects, "refused")) == 2
+    assert len(told(box.effects, "refused")) == 7
+    assert all(len(each["reason"]) < 300 for each in told(box.effects, "refused"))
     assert box.instance.state["active"] == ["lamps"]
 
 
