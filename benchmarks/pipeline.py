@@ -56,7 +56,10 @@ async def measure(opened: Stage, url: str, options: argparse.Namespace) -> dict[
     file = opened.store / "pipeline.yaml"
     file.write_text(MACHINE)
     pid = opened.processes["daemon"].pid
-    async with connect(url, name="bench client") as transport, Client.connect(url) as client:
+    async with (
+        connect(url, name="bench client") as transport,
+        Client.connect(url, answer_s=LIMIT_S, patience_s=LIMIT_S) as client,
+    ):
         await client.register_source(Path(file))
         round_trips = await round_trips_per_s(transport)
         half = options.motions // 2

@@ -26,6 +26,7 @@ from protocols.api_daemons import ActorNode as ActorNode  # noqa: PLC0414 -- par
 from protocols.api_daemons import ActorTree as ActorTree  # noqa: PLC0414 -- part of the API
 from protocols.api_daemons import DaemonRow as DaemonRow  # noqa: PLC0414 -- part of the API
 from protocols.api_daemons import PartitionRow as PartitionRow  # noqa: PLC0414 -- part of the API
+from protocols.api_daemons import ServiceFlow as ServiceFlow  # noqa: PLC0414 -- part of the API
 from protocols.api_daemons import StatusView as StatusView  # noqa: PLC0414 -- part of the API
 from protocols.api_errors import SERVICE_CODES as SERVICE_CODES  # noqa: PLC0414 -- part of the API
 from protocols.api_errors import ErrorReply as ErrorReply  # noqa: PLC0414 -- part of the API

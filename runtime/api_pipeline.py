@@ -53,8 +53,7 @@ class PipelineQueries:
         """Show the active motions of all daemons."""
         parts = {self._daemon.key: await self.own(request)}
         parts |= await self._peers.ask_all("pipeline", request, Part)
-        leases = self._parts.leases
-        members = {**leases.members, **leases.silent}
+        members = self._parts.leases.members
         silent = [member.name for key, member in members.items() if key not in parts]
         now = self._daemon.clock.now_ns()
         return merged(

@@ -32,7 +32,7 @@ OPTIONS: Final = StepOptions(retry=RETRY, timeout_s=10)
 TURNS_MAX: Final = 300
 """Far above what the largest program takes; only a defect gets there."""
 
-LEAVES: Final = ("p", "q", "p", "q", "p!", "q!", "p?", "plain", "fail", "pivot")
+LEAVES: Final = ("p", "q", "p", "q", "p!", "q!", "p?", "q?", "plain", "fail", "pivot")
 """``!``: asked for again when it fails; ``?``: cut short, and asked for again later."""
 KINDS: Final = ("seq", "seq", "gather", "race", "saga", "catch", "timeout")
 
@@ -139,6 +139,7 @@ class World:
             await execute(ctx, program)
 
         self.box = Mailbox(Workflow("random", code))
+        self.undoes_values = "saga" in str(program)
         self.choices = choices[::-1]
         self.there: set[tuple[str, str]] = set()
         """Effects that are in the world, by service and key."""
@@ -308,6 +309,8 @@ class World:
         undone = {path for (_, path), fate in fates.items() if fate == "undone"}
         left = {key.removeprefix("i-1/1") for _, key in self.there}
         assert not undone & left, "what is shown as undone is there"
+        if instance.status == "completed" and not self.undoes_values:
+            assert not undone & self.valued, "a value was undone"
 
 
 @CHECKED
