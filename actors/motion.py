@@ -340,8 +340,8 @@ class _Motion(Hearing):
             expected_completion=None,
             previous=self.came_from.get(self.state, ""),
             transitions=self.transitions,
-            history=self.history,
-            warnings=self.warnings,
+            history=tuple(self.history),
+            warnings=tuple(self.warnings),
         )
 
     async def _hook(self, hook: Hook, facts: dict[str, Any]) -> Move | None:

@@ -170,7 +170,7 @@ class Record:
         return self.times[key] <= directive.times
 
     def _show(self, **facts: Any) -> None:
-        self.ctx.set_state(**facts)
+        self.ctx.show(facts)
 
     def _at(self) -> str:
         return self.ctx.now().isoformat()

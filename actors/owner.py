@@ -102,6 +102,7 @@ class Owner:
         self.partitions = Partitions(partitions)
         self.acting = Acting(
             self.partitions,
+            self.passivation.guards,
             lambda *pin: self._start_soon(self.decisions.pin, *pin),
             self.decisions.continued,
         )
@@ -117,6 +118,7 @@ class Owner:
         self.tombstones.late = late
         self.requests = self.acting.requests = self.passivation.requests = requests
         self.outbox = self.acting.outbox = self.passivation.outbox = self.decisions.outbox = outbox
+        self.passivation.guards.outbox = outbox
 
     def demand(self) -> int:
         """Return how many more messages may be handed over."""

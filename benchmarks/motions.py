@@ -214,9 +214,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args(argv)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("error"))
-    report(
-        run(motions=arguments.motions, durability=arguments.durability), as_json=arguments.json
-    )
+    report(run(motions=arguments.motions, durability=arguments.durability), as_json=arguments.json)
 
 
 if __name__ == "__main__":

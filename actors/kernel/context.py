@@ -373,15 +373,17 @@ class Context:
 
         ``detail`` is like ``DRAFT -> REVIEW``, ``actor`` owns the state that is left, ``by``
         decided it by hand: without it the sender of the signal that is folded. The statement
-        has digests of ``input`` and ``output``; text is a digest already.
+        has digests of ``input`` and ``output``; text is a digest already. ``data`` must not be
+        changed afterwards.
         """
-        facts = codec.decode(codec.encode(data))
+        body = codec.encode(data)
         identity = self._ledger.identity(self._frame().path(f"emit.{TRANSITION}"))
         witness(
             self._ledger,
             TRANSITION,
-            facts,
+            data,
             identity,
+            body=body,
             detail=detail,
             actor=actor,
             by=by,
@@ -402,6 +404,14 @@ class Context:
         self._frame()
         for key, value in facts.items():
             self._ledger.state[key] = codec.encode(value)
+
+    def show(self, facts: dict[str, Any]) -> None:
+        """Show facts as ``set_state`` does, but encode them only when somebody looks.
+
+        For plain values, no Structs, that are never changed afterwards.
+        """
+        self._frame()
+        self._ledger.state.update(facts)
 
     def now(self) -> datetime:
         """Return the time of the latest message folded, in UTC."""

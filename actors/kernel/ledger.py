@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from actors.kernel.tasks import Scheduler
 from actors.kernel.witness import Chain
+from protocols import codec
 from protocols.effects import AnyEffect, LogLine
 from protocols.subjects import root_of
 
@@ -84,7 +85,8 @@ class Ledger:
         self.late_successes: list[tuple[str, int]] = []
         self.late_event = ""
         """Kind of the event that tells of answers to decided steps; empty: they are counted."""
-        self.state: dict[str, bytes] = {}
+        self.state: dict[str, Any] = {}
+        """What the code shows: bytes are encoded, a plain value is encoded when somebody looks."""
         self.counters = Counters()
         self.logs: list[LogLine] = []
         self.refolding = False
@@ -112,6 +114,13 @@ class Ledger:
         self.unawaited = {}
         self.undoing = None
         self.late_event = ""
+
+    def shown(self) -> dict[str, bytes]:
+        """Return what the code shows, encoded."""
+        return {
+            name: value if type(value) is bytes else codec.encode(value)
+            for name, value in self.state.items()
+        }
 
     def identity(self, path: str) -> str:
         """Return the world-wide identity of what happens at ``path``."""

@@ -117,7 +117,7 @@ class View:
     @property
     def state(self) -> dict[str, Any]:
         """The facts that the code showed with ``ctx.set_state``."""
-        return {name: codec.decode(body) for name, body in self._ledger.state.items()}
+        return {name: codec.decode(body) for name, body in self._ledger.shown().items()}
 
     @property
     def counters(self) -> Counters:
