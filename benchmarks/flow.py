@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
+import trio
 
 from benchmarks.workflows import flow
 from protocols.archive import ArchiveRecord
@@ -56,18 +57,24 @@ def is_right(record: ArchiveRecord, number: int) -> bool:
     )
 
 
-def offices(names: Iterable[str] = OFFICES, *, at_once: int | None = None) -> list[Service]:
-    """Return the services that own the states, each as small as a service can be."""
+def offices(
+    names: Iterable[str] = OFFICES, *, step_s: float = 0.0, at_once: int | None = None
+) -> list[Service]:
+    """Return the services that own the states; their work is to sleep, and to vote.
+
+    ``at_once`` handlers may sleep beside each other.
+    """
+
+    async def work(request: Any) -> dict[str, int]:
+        number = request["input"]["number"]
+        if step_s:
+            await trio.sleep(step_s)
+        ayes = 0 if way(number)[1] == "REJECTED" else 60
+        return {"number": number, "ayes": ayes, "noes": 9}
+
     found = {name: Service(name, version="1.0.0") for name in names}
     for state in PATH:
         owner, operation = flow.states[state].owner, flow.operation(state)
         if owner in found:
-            found[owner].operation(operation, concurrency=at_once)(_work)
+            found[owner].operation(operation, concurrency=at_once if step_s else None)(work)
     return list(found.values())
-
-
-async def _work(request: Any) -> dict[str, int]:
-    """Do the work of any state; only the vote means something."""
-    number = request["input"]["number"]
-    ayes = 0 if way(number)[1] == "REJECTED" else 60
-    return {"number": number, "ayes": ayes, "noes": 9}

@@ -69,7 +69,8 @@ def main() -> None:
     elif arguments.kind == "hosted":
         trio.run(_hosted, arguments.nats, noter(arguments.calls), arguments.step_s)
     elif arguments.kind == "offices":
-        trio.run(_host, offices(arguments.only.split(",")), arguments.nats)
+        owners = offices(arguments.only.split(","), step_s=arguments.step_s, at_once=AT_ONCE)
+        trio.run(_host, owners, arguments.nats)
     else:
         asyncio.run(_plain(arguments.nats, noter(arguments.calls)))
 
