@@ -176,7 +176,8 @@ SECTIONS: Final = (
         ("motions",),
         "",
         "instances states durability transitions_per_s motions_per_s start_per_s done_s"
-        " motion_p50_ms motion_p99_ms transition_p50_ms transition_p99_ms alone_p50_ms alone_p99_ms"
+        " motion_p50_ms motion_p99_ms transition_p50_ms transition_p99_ms alone_p50_ms"
+        " alone_p99_ms"
         " daemon_bytes_per_motion server_bytes_per_motion lost sampled verified findings"
         " fdatasync_per_s",
         "Motions of one machine, all started at once: seven states of five owners, and a vote that"
