@@ -159,6 +159,7 @@ def test_kernel_tells_steps_per_second() -> None:
     found = run("kernel", "--instances", "2", "--steps", "3", "--rounds", "1")
 
     assert found.keys() >= EVERYWHERE | {"steps_per_s", "folds_per_s", "bytes_per_instance"}
+    assert found["transitions_per_s"] > 0
 
 
 def test_router_tells_decisions_and_the_cost_of_parking() -> None:
