@@ -273,7 +273,8 @@ SECTIONS: Final = (
         ("kernel", "router", "actors", "bridge"),
         "inside",
         "benchmark steps_per_s folds_per_s transitions_per_s bytes_per_instance decisions_per_s"
-        " park_s release_s tells_per_s asks_per_s bytes_per_actor round_trips_per_s one_way_per_s p50_us p99_us",
+        " park_s release_s tells_per_s asks_per_s bytes_per_actor round_trips_per_s one_way_per_s"
+        " p50_us p99_us",
     ),
 )
 
