@@ -318,7 +318,7 @@ class _Motion(Hearing):
                     await self._hook(hook, facts)
         self._keep(move)
         self.transitions += 1
-        if move.cause == "completed":
+        if move.cause == "completed" and self.times:
             self.times = {key: n for key, n in self.times.items() if key[0] != self.state}
         if not move.back and (move.cause != "signal" or move.to not in self.came_from):
             self.came_from[move.to] = self.state

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from actors.motion_asking import Asking
@@ -54,6 +54,9 @@ class Record:
         """How often a directive was followed in a state since its work was last done."""
         self.error: dict[str, Any] | None = None
         """The failure that led here, for the owner."""
+        self._now: datetime | None = None
+        self._now_text = ""
+        """The time that was told last, and how."""
 
     def _keep(self, move: Move) -> None:
         """Keep the output of the state that is left."""
@@ -173,7 +176,10 @@ class Record:
         self.ctx.show(facts)
 
     def _at(self) -> str:
-        return self.ctx.now().isoformat()
+        now = self.ctx.now()
+        if now is not self._now:
+            self._now, self._now_text = now, now.isoformat()
+        return self._now_text
 
     def _in(self, seconds: float) -> str | None:
         return (self.ctx.now() + timedelta(seconds=seconds)).isoformat() if seconds else None
