@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from actors.kernel.ledger import Later
 from actors.motion_asking import Asking
 from actors.motion_rules import Answer, Move, Refusal
 from protocols import codec
@@ -173,7 +174,7 @@ class Record:
         return self.times[key] <= directive.times
 
     def _show(self, **facts: Any) -> None:
-        self.ctx.show(facts)
+        self.ctx.set_state(**{name: Later(value) for name, value in facts.items()})
 
     def _at(self) -> str:
         now = self.ctx.now()

@@ -19,7 +19,7 @@ from actors.kernel.branches import Joined, Scope, Winner, branches_of
 from actors.kernel.calling import Absent, call_name, call_options
 from actors.kernel.clock import moment, since_epoch
 from actors.kernel.compensation import Saga, UndoableStep, UndoStep, undo_of
-from actors.kernel.ledger import Ledger
+from actors.kernel.ledger import Later, Ledger
 from actors.kernel.log import Log
 from actors.kernel.nursery import Nursery
 from actors.kernel.operations import (
@@ -403,15 +403,7 @@ class Context:
         """Show facts about the instance to people; replaces facts of the same names."""
         self._frame()
         for key, value in facts.items():
-            self._ledger.state[key] = codec.encode(value)
-
-    def show(self, facts: dict[str, Any]) -> None:
-        """Show facts as ``set_state`` does, but encode them only when somebody looks.
-
-        For plain values, no Structs, that are never changed afterwards.
-        """
-        self._frame()
-        self._ledger.state.update(facts)
+            self._ledger.state[key] = value if type(value) is Later else codec.encode(value)
 
     def now(self) -> datetime:
         """Return the time of the latest message folded, in UTC."""

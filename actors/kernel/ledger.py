@@ -23,6 +23,15 @@ LOG_LINES_MAX: Final = 1_000
 """Log lines kept until the host drains them; what comes after is dropped."""
 
 
+class Later:
+    """A plain value that is never changed: it is encoded only when somebody looks."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
 class Counters:
     """Statistics of messages that did not count. Not part of the folded state."""
 
@@ -85,8 +94,8 @@ class Ledger:
         self.late_successes: list[tuple[str, int]] = []
         self.late_event = ""
         """Kind of the event that tells of answers to decided steps; empty: they are counted."""
-        self.state: dict[str, Any] = {}
-        """What the code shows: bytes are encoded, a plain value is encoded when somebody looks."""
+        self.state: dict[str, bytes | Later] = {}
+        """What the code shows."""
         self.counters = Counters()
         self.logs: list[LogLine] = []
         self.refolding = False
@@ -118,7 +127,7 @@ class Ledger:
     def shown(self) -> dict[str, bytes]:
         """Return what the code shows, encoded."""
         return {
-            name: value if type(value) is bytes else codec.encode(value)
+            name: codec.encode(value.value) if isinstance(value, Later) else value
             for name, value in self.state.items()
         }
 

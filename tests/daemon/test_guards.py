@@ -15,6 +15,7 @@ from actors.workflow import WorkflowActor
 from protocols.definition import workflow
 from protocols.effects import AnyEffect, Arm
 from protocols.mail import Reply, Start
+from protocols.subjects import step_token
 from runtime.clock import SystemClock
 from tests.support.daemon import daemon, until
 from tests.support.nats import NatsServer
@@ -81,7 +82,8 @@ def test_a_deadline_that_is_kept_in_time_is_never_stored() -> None:
     """Until then its cause keeps the instance unsettled; a sleep is no guard."""
     actor, kept, outbox = actor_of(FAR_S)
     lowest = actor.lowest_cause()
-    reply = Reply(seq=9, at=NOW, step="shop.charge", attempt=1, body=b"1", content_type="")
+    step = step_token("/shop.charge")
+    reply = Reply(seq=9, at=NOW, step=step, attempt=1, body=b"1", content_type="")
     slept = take(actor, kept, actor.instance.fold(reply))
 
     actor.decided(reply)
