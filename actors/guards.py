@@ -27,8 +27,6 @@ FAR_S: Final = 60.0
 class Guards:
     """Keeps guards, and arms those whose time has come."""
 
-    outbox: Outbox
-
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
@@ -41,7 +39,8 @@ class Guards:
         actor.guards[effect.identity] = (effect, self._clock.monotonic())
         return True
 
-    def arm(self, actor: WorkflowActor, *, before: float) -> None:
+    @staticmethod
+    def arm(actor: WorkflowActor, outbox: Outbox, *, before: float) -> None:
         """Arm what an actor has kept since a time before this one (monotonic, in seconds)."""
         for identity, (effect, since) in list(actor.guards.items()):
             if since <= before:
@@ -49,4 +48,4 @@ class Guards:
                 if not actor.instance.is_open(effect):
                     continue
                 actor.unsettled[identity] = effect
-                self.outbox.perform(actor, effect)
+                outbox.perform(actor, effect)

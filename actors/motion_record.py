@@ -58,6 +58,8 @@ class Record:
         self._now: datetime | None = None
         self._now_text = ""
         """The time that was told last, and how."""
+        self.pivoted = False
+        """Nothing is undone any more."""
 
     def _keep(self, move: Move) -> None:
         """Keep the output of the state that is left."""

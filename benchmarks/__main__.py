@@ -17,6 +17,7 @@ NAMES = (
     "endless",
     "actors",
     "kernel",
+    "pipeline",
     "router",
     "bridge",
     "report",

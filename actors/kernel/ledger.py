@@ -126,10 +126,12 @@ class Ledger:
 
     def shown(self) -> dict[str, bytes]:
         """Return what the code shows, encoded."""
-        return {
-            name: codec.encode(value.value) if isinstance(value, Later) else value
-            for name, value in self.state.items()
-        }
+        return {name: self.fact(name) for name in self.state}
+
+    def fact(self, name: str) -> bytes:
+        """Return one fact of these, encoded; empty: it was never shown."""
+        value = self.state.get(name, b"")
+        return codec.encode(value.value) if isinstance(value, Later) else value
 
     def identity(self, path: str) -> str:
         """Return the world-wide identity of what happens at ``path``."""

@@ -56,14 +56,13 @@ async def bounded(ctx: Any, seconds: float) -> None:
     await ctx.sleep(seconds)
 
 
-def actor_of(seconds: float) -> tuple[WorkflowActor, Guards, Outbox]:
+def actor_of(seconds: float) -> tuple[WorkflowActor, Guards, Any]:
     """Return an actor that has asked, with what is kept and what is written of its timers."""
     nothing: Any = None
     instance = Instance("a", lambda _name, _hash: bounded)
     actor = WorkflowActor(nothing, instance, 0)
     outbox: Any = Outbox()
     kept = Guards(Clock())
-    kept.outbox = outbox
     body = str(seconds).encode()
     effects = instance.fold(
         Start(seq=7, at=NOW, workflow="probe.bounded", body=body, definition="d")
@@ -87,7 +86,7 @@ def test_a_deadline_that_is_kept_in_time_is_never_stored() -> None:
     slept = take(actor, kept, actor.instance.fold(reply))
 
     actor.decided(reply)
-    kept.arm(actor, before=5.0 + GUARD_S)
+    kept.arm(actor, outbox, before=5.0 + GUARD_S)
 
     assert lowest == 7
     assert outbox.written == []
@@ -99,9 +98,9 @@ def test_a_deadline_that_lasts_is_armed() -> None:
     """Not before it was kept for a while; then it is like every timer."""
     actor, kept, outbox = actor_of(FAR_S)
 
-    kept.arm(actor, before=5.0 - 0.1)
+    kept.arm(actor, outbox, before=5.0 - 0.1)
     early = list(outbox.written)
-    kept.arm(actor, before=5.0)
+    kept.arm(actor, outbox, before=5.0)
 
     assert early == []
     assert [each.identity for each in outbox.written] == list(actor.unsettled)
