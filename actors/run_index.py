@@ -27,7 +27,7 @@ from protocols.tokens import KeyRing
 log = structlog.get_logger()
 
 ROWS_MAX: Final = 500_000
-"""About 250 B each; above it the oldest that have ended are forgotten."""
+"""About 250 B each; above it the oldest are forgotten, those that have ended before the others."""
 _record_decoder: Final = msgspec.json.Decoder(ArchiveRecord)
 
 
@@ -76,6 +76,8 @@ class RunIndex:
                     except msgspec.DecodeError as error:
                         log.error("archive.unreadable", seq=each.seq, reason=str(error))
                 self._archive_seq = batch[-1].seq
+            while len(self.rows) > ROWS_MAX:
+                self._forget()
             if blocked:
                 await self._refresh_blocked()
 
@@ -133,7 +135,7 @@ class RunIndex:
     def _add(self, row: Row) -> None:
         if row.id in self.rows:
             return
-        if len(self.rows) >= ROWS_MAX:
+        if len(self.rows) >= 2 * ROWS_MAX:  # who has ended of them is read only behind them
             self._forget()
         self.rows[row.id] = row
         self.active.setdefault((row.workflow, row.definition), {})[row.id] = row

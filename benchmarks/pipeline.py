@@ -3,10 +3,12 @@
 Half of N motions wait in a parked state, out of memory once they have settled; the others are
 in memory and wait for a service that nobody serves. A client asks for the pipeline again and
 again, on one connection, through the API: the first page (50 rows) and, for comparison, the page
-of 500 and the blocked ones. Between, every tenth motion is moved: the answer right behind that
-has to look at what came. Then the daemon is killed with SIGKILL and started again: it takes over
-dormant motions whose place it does not know, and has to fold each once. ``known_s`` is the time
-from the first question after the restart until nothing is unread.
+of 500 and the blocked ones; ``cpu_ms`` is the processor time that the daemon spends meanwhile per
+question, on that and on everything else, which says more than the clock on a busy machine. Then
+every tenth motion is moved, a few times: the answer right behind that has to look at what came.
+At last the daemon is killed with SIGKILL and started again: it takes over dormant motions whose
+place it does not know, and has to fold each once. ``known_s`` is the time from the first question
+after the restart until nothing is unread.
 """
 
 from __future__ import annotations
@@ -23,7 +25,16 @@ import structlog
 import trio
 
 from benchmarks.client import round_trips_per_s
-from benchmarks.stage import Stage, fdatasync_per_s, machine, percentile, report, rss_bytes, stage
+from benchmarks.stage import (
+    Stage,
+    cpu_s,
+    fdatasync_per_s,
+    machine,
+    percentile,
+    report,
+    rss_bytes,
+    stage,
+)
 from protocols.api import PipelineStatus
 from runtime.bridge.connection import connect
 from runtime.client import Client
@@ -73,7 +84,9 @@ async def measure(opened: Stage, url: str, options: argparse.Namespace) -> dict[
         before = rss_bytes(pid)
         first = await _timed(partial(client.pipeline))
         after = rss_bytes(pid)
+        spent = cpu_s(pid)
         page = await _many(client.pipeline, options.questions)
+        spent = cpu_s(pid) - spent
         wide = await _many(partial(client.pipeline, limit=500), options.questions // 5)
         blocked = await _many(partial(client.pipeline, blocked=True), options.questions // 5)
         moved = [await _move(client, names[n::10]) for n in range(options.rounds)]
@@ -92,6 +105,7 @@ async def measure(opened: Stage, url: str, options: argparse.Namespace) -> dict[
         "filled_s": round(filled_s, 1),
         "first_ms": round(first, 1),
         **_figures("", page),
+        "cpu_ms": round(spent * 1e3 / len(page), 1),
         **_figures("rows_500_", wide),
         **_figures("blocked_", blocked),
         "moved_max_ms": round(max(moved), 1),

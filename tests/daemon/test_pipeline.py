@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 
-from actors import passivation
+from actors import passivation, run_index
 from protocols.errors import BadValueError
 from protocols.service import Refused
 from protocols.witness import Operator
@@ -130,3 +130,27 @@ async def test_each_daemon_answers_for_all(
     assert sum(folded) == 20
     assert [each.motion_id for each in (*page.motions, *rest.motions)] == order
     assert rest.next == ""
+
+
+async def test_a_motion_that_waits_long_is_not_forgotten(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index forgets the oldest runs when there are too many, but none that has not ended."""
+    monkeypatch.setattr(passivation, "IDLE_S", 0.05)
+    monkeypatch.setattr(run_index, "ROWS_MAX", 5)
+    async with (
+        daemon(nats_server.url, workflows=FILES, services=Offices().services[:1]) as movant,
+        Client.connect(nats_server.url) as client,
+    ):
+        await client.start("permit", None, id="m-1")
+        await settles(client, {"REVIEWED": 1})
+        await client.signal("m-1", "table")
+        for _ in range(6):
+            await movant.run("probe.echo", 1)
+        await until(lambda: not live(movant))
+        found = await settles(client, {"TABLED": 1})
+        listed = await client.list()
+
+    assert [each.motion_id for each in found.motions] == ["m-1"]
+    assert len(listed.runs) == 5
+    assert "m-1" in {each.id for each in listed.runs}
