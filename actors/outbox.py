@@ -242,12 +242,17 @@ def record_of(instance: Instance, effect: Finish, position: int) -> ArchiveRecor
 
 def event_payload(instance: Instance, effect: Emit) -> bytes:
     """Return the payload of an event of an instance, as it stands right behind its fold."""
-    statement = None if effect.statement is None else effect.statement.statement()
+    statement = effect.statement
     if effect.event in LIFECYCLE:
-        return msgspec.json.encode(lifecycle(instance, effect.event, statement))
+        told = None if statement is None else statement.statement()
+        return msgspec.json.encode(lifecycle(instance, effect.event, told))
     if statement is None:
         return codec.encode(effect.data)
-    return msgspec.json.encode({**effect.data, "witness": statement})
+    if not effect.data or "witness" in effect.data:
+        return msgspec.json.encode({**effect.data, "witness": statement.statement()})
+    # The same bytes for half of the work: most events of motions are these.
+    body = effect.body or msgspec.json.encode(effect.data)
+    return b'%b,"witness":%b}' % (body[:-1], statement.encoded())
 
 
 def lifecycle(instance: Instance, kind: str, statement: Statement | None = None) -> LifecycleData:

@@ -108,10 +108,14 @@ class Ask(Effect, frozen=True, kw_only=True):
 
 
 class Arm(Effect, frozen=True, kw_only=True):
-    """Arm a durable timer. Open until its firing is folded or nobody waits for it."""
+    """Arm a durable timer. Open until its firing is folded or nobody waits for it.
+
+    ``guard``: it bounds a block of code, which mostly ends long before.
+    """
 
     name: str
     due: int
+    guard: bool = False
 
     @property
     def identity(self) -> tuple[str, str]:
@@ -120,12 +124,16 @@ class Arm(Effect, frozen=True, kw_only=True):
 
 
 class Emit(Effect, frozen=True, kw_only=True):
-    """Publish an event about the instance to EVENTS; with a statement if it is a transition."""
+    """Publish an event about the instance to EVENTS; with a statement if it is a transition.
+
+    ``body`` is ``data`` encoded, where that was done already.
+    """
 
     event: str
     data: Any
     id: str
     statement: Draft | None = None
+    body: bytes = b""
 
     @property
     def identity(self) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -217,8 +218,12 @@ def percent_decode(text: str) -> str:
 def to_time(at: int) -> str:
     """Return nanoseconds since 1970 as an RFC 3339 time in UTC, all nine digits kept."""
     seconds, fraction = divmod(at, _NS_PER_S)
-    moment = _1970 + timedelta(seconds=seconds)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{fraction:09}Z"
+    return f"{_whole(seconds)}.{fraction:09}Z"
+
+
+@lru_cache(maxsize=1_024)
+def _whole(seconds: int) -> str:
+    return f"{_1970 + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}"
 
 
 def from_time(text: str) -> int:

@@ -34,7 +34,7 @@ def digest(instance: View, ledger: Ledger, seen: Seen, *, cancel: bool) -> str:
         "result": instance.result,
         "failure": failure and [failure.kind, codec.encode(failure.details)],
         "blocked": blocked and [blocked.reason, blocked.error],
-        "state": sorted(ledger.state.items()),
+        "state": sorted(ledger.shown().items()),
         "seen": seen.facts(),
         "steps": [
             [

@@ -185,7 +185,9 @@ class Deadline(CancelScope):
             self.cancel()
         elif not self.cancelled:
             ledger.timers[self.token] = self
-            ledger.effects.append(Arm(cause=ledger.cause, name=self.token, due=self.due))
+            ledger.effects.append(
+                Arm(cause=ledger.cause, name=self.token, due=self.due, guard=True)
+            )
         return self
 
     def __exit__(

@@ -117,11 +117,11 @@ class View:
     @property
     def state(self) -> dict[str, Any]:
         """The facts that the code showed with ``ctx.set_state``."""
-        return {name: codec.decode(body) for name, body in self._ledger.state.items()}
+        return {name: codec.decode(body) for name, body in self._ledger.shown().items()}
 
     def shown(self, fact: str) -> bytes:
         """Return one of these facts as it was encoded; empty: it was never shown."""
-        return self._ledger.state.get(fact, b"")
+        return self._ledger.fact(fact)
 
     @property
     def counters(self) -> Counters:
