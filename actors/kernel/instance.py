@@ -155,6 +155,8 @@ class Instance(Execution):
         if self.status == "blocked" and type(mail) not in {Cancel, UndoAll}:
             if type(mail) is Continued:
                 self._note(mail)
+            elif type(mail) is ChildEnded and self._ledger.undoing is not None:
+                self._ledger.undoing.meanwhile.setdefault(mail.step, mail)
             return []
         ledger.cause = mail.seq
         effects: list[AnyEffect] = []
@@ -273,6 +275,8 @@ class Instance(Execution):
     def _on_child_ended(self, mail: ChildEnded) -> None:
         child = self._ledger.children.get(mail.step)
         if child is None:
+            if self._ledger.undoing is not None:
+                self._ledger.undoing.child_ended(mail)
             self._not_open(mail.step, 0)
         else:
             child.ended(mail)

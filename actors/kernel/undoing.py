@@ -1,7 +1,7 @@
 """Undoing: what of an instance can be undone, and in which order.
 
     Undoing ── Record, Record, …      one per step with an undo, in the order of their beginning
-                 └── Entry, Entry     one per service that was asked
+                 └── Entry, Entry     one per service that was asked; a child has one
 
 A record is made before the step's first attempt is asked for, so the undo is derived from
 mailbox and code as the attempt is. An entry is planned when its attempt succeeded or nobody
@@ -17,22 +17,27 @@ from urllib.parse import unquote
 from actors.kernel.clock import nanoseconds
 from actors.kernel.tasks import Frame
 from protocols.compensation import FATES_MAX, Fate, Outcome, StepFate
+from protocols.effects import Waiting
 from protocols.error_kinds import is_unknown_outcome
 from protocols.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from actors.kernel.children import Child
     from actors.kernel.outcome import Ended
     from actors.kernel.step import Step
     from protocols.compensation import Undo
     from protocols.effects import LocalCall, Status
+    from protocols.mail import ChildEnded
     from protocols.policy import StepOptions
 
 UNDOABLE: Final = (
     "the generation has steps that may have to be undone, and the next one cannot: "
     "end the instance, or call ctx.pivot() before ctx.continue_as"
 )
+NEVER: Final = 2**63 - 1
+"""A deadline that is none, nanoseconds since 1970: of a child, and of a person's word."""
 _WORST: Final[dict[Fate, int]] = {"could_not": 0, "unknown": 1, "undone": 2, "done": 3}
 
 
@@ -62,8 +67,8 @@ class Entry:
         self.until = 0
         """When the undo of an unknown outcome may begin, nanoseconds since 1970."""
         self.unwanted = False
-        self.state: Literal["", "asked", "undone", "unknown", "could_not"] = ""
-        """What became of the undo."""
+        self.state: Literal["", "asked", "undone", "done", "unknown", "could_not"] = ""
+        """What became of the undo. ``done``: there was nothing that could be undone."""
         self.detail = ""
 
     def fate(self) -> Fate | None:
@@ -76,10 +81,11 @@ class Entry:
 
 
 class Record:
-    """One step that can be undone."""
+    """One step that can be undone, or one child."""
 
     __slots__ = (
         "attempts",
+        "child",
         "entries",
         "frame",
         "input",
@@ -89,12 +95,20 @@ class Record:
         "options",
         "path",
         "result",
+        "since",
         "undo",
         "value",
     )
 
     def __init__(
-        self, step: Step[Any], undo: Undo, options: StepOptions, local: LocalCall | None
+        self,
+        step: Step[Any] | Child[Any],
+        undo: Undo,
+        options: StepOptions,
+        local: LocalCall | None = None,
+        *,
+        body: bytes = b"",
+        child: str = "",
     ) -> None:
         self.path = step.path
         self.key = step.ledger.identity(step.path)
@@ -102,7 +116,10 @@ class Record:
         self.options = options
         self.local = local
         """The call of the undo, when it is a function of the workflow's own."""
-        self.input = step.body
+        self.input = body
+        self.child = child
+        """The instance, when it is a child."""
+        self.since = step.since
         self.result: tuple[bytes, str] | None = None
         self.entries: dict[str, Entry] = {}
         self.attempts: dict[int, str] = {}
@@ -162,6 +179,18 @@ class Record:
         elif current and entry.outcome == "unknown":
             entry.outcome = entry.before
 
+    def child_ended(self, mail: ChildEnded) -> None:
+        """Take how a child ended: what it did stands, or it has undone that itself."""
+        (entry,) = self.entries.values()
+        entry.open = entry.until = 0
+        stands = mail.status in {"completed", "compensated", "compensation_incomplete"}
+        entry.outcome = "ok" if stands else ""
+        if mail.status == "compensated":
+            entry.state = "undone"
+        elif mail.status == "compensation_incomplete":
+            entry.state = "could_not"
+            entry.detail = f"the child {self.child} could not undo all that it did"
+
     def abandoned(self, deadline: int) -> None:
         """Let nobody want the step any more."""
         for entry in self.entries.values():
@@ -178,7 +207,16 @@ class Record:
 class Undoing:
     """All records of one generation."""
 
-    __slots__ = ("by_hand", "ending", "pivoted", "records", "undecided", "undos", "waits")
+    __slots__ = (
+        "by_hand",
+        "ending",
+        "meanwhile",
+        "pivoted",
+        "records",
+        "undecided",
+        "undos",
+        "waits",
+    )
 
     def __init__(self) -> None:
         self.records: dict[str, Record] = {}
@@ -189,6 +227,8 @@ class Undoing:
         """Steps that were cancelled in flight: path, attempt and deadline, by token."""
         self.waits: dict[Any, None] = {}
         """Who has to look again when anything here changes."""
+        self.meanwhile: dict[str, ChildEnded] = {}
+        """Ends of children that came while the instance was blocked, by token."""
         self.pivoted = False
         self.by_hand = False
         """Somebody asked for it: all is undone, also when the code completes."""
@@ -204,6 +244,18 @@ class Undoing:
         record = self.records.get(step.token)
         if record is not None:
             record.abandoned(deadline)
+
+    def given_up(self, token: str, record: Record) -> None:
+        """Note a child that was cancelled: it ends sooner or later, and says how."""
+        self.undecided[token] = (record.path, 1, NEVER)
+        record.abandoned(NEVER)
+
+    def child_ended(self, mail: ChildEnded) -> None:
+        """Take the end of a child that nobody waits for any more."""
+        if self.undecided.get(mail.step, (0, 0, 0))[2] == NEVER:
+            del self.undecided[mail.step]
+            self.records[mail.step].child_ended(mail)
+            self.changed()
 
     def late(self, token: str, attempt: int, failure: Failure | None, now: int) -> Entry | None:
         """Take an answer to a step that is closed; return the entry that has to be undone now.
@@ -240,13 +292,17 @@ class Undoing:
         for record in self.records.values():
             record.kept = True
 
-    def stranded(self, steps: list[Step[Any]]) -> None:
+    def stranded(self, steps: list[Step[Any]], children: list[Child[Any]]) -> None:
         """Take every open step for lost: nobody looks after it any more."""
         self.ending = None
         self.waits.clear()
         for step in steps:
             step.decide(0)
             self.abandoned(step)
+        for child in children:
+            child.abandon()
+        for mail in self.meanwhile.values():
+            self.child_ended(mail)
         for entry in self.entries():
             if entry.state == "asked":
                 entry.state = ""
@@ -300,6 +356,19 @@ class Undoing:
             for entry in self.entries()
         )
 
+    def waiting(self) -> list[Waiting]:
+        """Return the children that were given up and have not ended."""
+        return [
+            Waiting(
+                path=path,
+                kind="child",
+                since=self.records[token].since,
+                detail=f"{self.records[token].attempts[1]} {self.records[token].child}",
+            )
+            for token, (path, _, deadline) in self.undecided.items()
+            if deadline == NEVER
+        ]
+
     # The end
 
     def verdict(self, status: Status) -> Status:
@@ -318,7 +387,13 @@ class Undoing:
         there are too many, those are left out that need nobody's attention.
         """
         found = [
-            StepFate(path=entry.record.path, fate=fate, service=entry.service, detail=entry.detail)
+            StepFate(
+                path=entry.record.path,
+                fate=fate,
+                service="" if entry.record.child else entry.service,
+                detail=entry.detail,
+                child=entry.record.child,
+            )
             for entry in reversed(list(self.entries()))
             if (fate := entry.fate()) is not None
         ]
@@ -353,6 +428,7 @@ class Undoing:
                 )
                 for entry in self.entries()
             ],
+            *([sorted(self.meanwhile)] if self.meanwhile else []),
         ]
 
 
