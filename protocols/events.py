@@ -44,6 +44,10 @@ RESUMED: Final = "resumed"
 """A blocked instance goes on."""
 INCIDENT: Final = "incident"
 """Somebody has to look: data says at what."""
+REVIEW: Final = "review"
+"""Nobody knows whether a step was done: a person has to say; data says which one."""
+REVIEWED: Final = "reviewed"
+"""A person has said whether a step was done; data has the word."""
 CONTINUED: Final = "continued"
 """A new generation has begun; data has its number."""
 MIGRATED: Final = "migrated"
@@ -58,7 +62,7 @@ LATE: Final = "late"
 """A service succeeded for an instance that had ended long ago; data says at which step."""
 TRANSITION: Final = "transition"
 """A motion has gone from one state to another."""
-STATED: Final = frozenset({STARTED, CONTINUED, MIGRATED, WITNESSED, TRANSITION, *FINAL})
+STATED: Final = frozenset({STARTED, CONTINUED, MIGRATED, REVIEWED, WITNESSED, TRANSITION, *FINAL})
 """Kinds whose data has a statement, as ``witness``."""
 LIFECYCLE: Final = (
     STARTED,
@@ -76,6 +80,8 @@ LIFECYCLE: Final = (
     BLOCKED,
     RESUMED,
     INCIDENT,
+    REVIEW,
+    REVIEWED,
     ROUTED,
     LATE,
 )

@@ -36,6 +36,7 @@ from runtime.api_undo import UndoCommands
 from runtime.api_verify import RunVerification
 from runtime.discovery import Discovery
 from runtime.peers import Peers, Registered, StandingOf
+from runtime.stored import StoredRuns
 
 if TYPE_CHECKING:
     from runtime.daemon import Daemon
@@ -104,7 +105,9 @@ class Gateway:
                 witness,
                 about,
                 operator=OperatorQueries(self._daemon, mail, dead),
-                undo=UndoCommands(self._daemon.parts.definitions, commands, queries),
+                undo=UndoCommands(
+                    self._daemon.parts.definitions, commands, StoredRuns(self._daemon, mail)
+                ),
                 holds=holds,
             )
             self._handlers |= {
@@ -238,6 +241,7 @@ def handlers(
         "run.cancel": commands.cancel,
         "run.migrate": commands.migrate,
         "run.undo": undo.undo,
+        "run.review": undo.review,
         "run.wait": commands.wait,
         "run.show": queries.show,
         "run.ls": queries.list,

@@ -19,7 +19,7 @@ import msgspec
 from actors.kernel.branches import Scope
 from actors.kernel.children import ChildUndo
 from actors.kernel.operations import UNREADABLE, Operation, Sleep, T
-from actors.kernel.step import Step
+from actors.kernel.step import Step, review_of
 from actors.kernel.tasks import CancelScope, Frame, Wait
 from actors.kernel.undoing import NEVER, Record, Undoing, deadline_of
 from protocols import codec
@@ -88,7 +88,8 @@ class UndoableStep(Step[T]):
 
     def attempt_failed(self, attempt: int, failure: Failure) -> None:  # noqa: D102 - as in Step
         assert self.record is not None
-        self.record.failed(attempt, failure, self.ledger.now)
+        if attempt != self.attempt or not self.needs_word(failure):
+            self.record.failed(attempt, failure, self.ledger.now)
         super().attempt_failed(attempt, failure)
 
 
@@ -187,8 +188,13 @@ async def compensate(ledger: Ledger, scope: str, *, everything: bool) -> None:
     undoing = _undoing(ledger)
     while True:
         entry = next(undoing.plan(scope, everything=everything), None)
-        if entry is not None:
+        if entry is not None and undoing.reviews(scope):
+            await Changed(ledger)
+        elif entry is not None:
             due = undoing.due(entry, scope)
+            if due <= ledger.now and entry.needs_word:
+                _ask_for_word(ledger, entry)
+                continue
             if due <= ledger.now:
                 await _undo(ledger, entry)
                 continue
@@ -223,6 +229,15 @@ def came_late(ledger: Ledger, mail: Reply, *, ended: bool) -> None:
         _incident(ledger, entry, "late", f"/late/{mail.attempt}")
     elif not entry.state:
         tidy(ledger, entry.record.path)
+
+
+def _ask_for_word(ledger: Ledger, entry: Entry) -> None:
+    """Let a person say whether there is something to undo."""
+    entry.state = "review"
+    attempt = entry.attempt
+    why = "it may have to be undone"
+    path = entry.record.path
+    ledger.effects.append(review_of(ledger, path, attempt, why, place="undo/review"))
 
 
 async def _undo(ledger: Ledger, entry: Entry) -> None:
@@ -294,7 +309,11 @@ def planned(ledger: Ledger, *, ended: bool) -> list[PlannedUndo]:
         for entry in undoing.entries()
         if (entry.outcome or entry.open)
         and (entry.unwanted or not entry.record.kept)
-        and (entry.state not in {"undone", "done"} if ended else entry.state in {"", "asked"})
+        and (
+            entry.state not in {"undone", "done"}
+            if ended
+            else entry.state in {"", "asked", "review"}
+        )
     ]
 
 
@@ -310,6 +329,7 @@ def undo_step(ledger: Ledger, entry: Entry) -> Operation[Any]:
         timeout_s=undo.timeout_s or record.options.timeout_s,
         absent="wait",
         idempotent=True,
+        unknown="retry",
     )
     value = undo_input(entry)
     local = record.local

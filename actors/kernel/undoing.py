@@ -11,14 +11,12 @@ value) is undone in any case; everything else when its scope fails.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from actors.kernel.clock import nanoseconds
-from actors.kernel.tasks import Frame
-from protocols.compensation import FATES_MAX, Fate, Outcome, StepFate
+from protocols.compensation import FATES_MAX, Fate, StepFate
 from protocols.effects import Waiting
-from protocols.error_kinds import is_unknown_outcome
 from protocols.failure import Failure
 
 if TYPE_CHECKING:
@@ -27,10 +25,8 @@ if TYPE_CHECKING:
     from actors.kernel.children import Child
     from actors.kernel.outcome import Ended
     from actors.kernel.step import Step
-    from protocols.compensation import Undo
-    from protocols.effects import LocalCall, Status
-    from protocols.mail import ChildEnded
-    from protocols.policy import StepOptions
+    from protocols.effects import Status
+    from protocols.mail import ChildEnded, Reviewed
 
 UNDOABLE: Final = (
     "the generation has steps that may have to be undone, and the next one cannot: "
@@ -39,169 +35,6 @@ UNDOABLE: Final = (
 NEVER: Final = 2**63 - 1
 """A deadline that is none, nanoseconds since 1970: of a child, and of a person's word."""
 _WORST: Final[dict[Fate, int]] = {"could_not": 0, "unknown": 1, "undone": 2, "done": 3}
-
-
-class Entry:
-    """What is known of one step at one service."""
-
-    __slots__ = (
-        "before",
-        "detail",
-        "open",
-        "outcome",
-        "record",
-        "service",
-        "state",
-        "until",
-        "unwanted",
-    )
-
-    def __init__(self, record: Record, service: str) -> None:
-        self.record = record
-        self.service = service
-        self.outcome: Outcome | Literal[""] = ""
-        self.before: Outcome | Literal[""] = ""
-        """The outcome before the attempt that is open."""
-        self.open = 0
-        """The attempt that nobody has decided; 0: none."""
-        self.until = 0
-        """When the undo of an unknown outcome may begin, nanoseconds since 1970."""
-        self.unwanted = False
-        self.state: Literal["", "asked", "undone", "done", "unknown", "could_not"] = ""
-        """What became of the undo. ``done``: there was nothing that could be undone."""
-        self.detail = ""
-
-    def fate(self) -> Fate | None:
-        """Return what became of the step here; None when it had no effect."""
-        if self.state not in {"", "asked"}:
-            return self.state  # type: ignore[return-value]
-        if not self.outcome:
-            return "unknown" if self.open else None
-        return "done" if self.outcome == "ok" else "unknown"
-
-
-class Record:
-    """One step that can be undone, or one child."""
-
-    __slots__ = (
-        "attempts",
-        "child",
-        "entries",
-        "frame",
-        "input",
-        "kept",
-        "key",
-        "local",
-        "options",
-        "path",
-        "result",
-        "since",
-        "undo",
-        "value",
-    )
-
-    def __init__(
-        self,
-        step: Step[Any] | Child[Any],
-        undo: Undo,
-        options: StepOptions,
-        local: LocalCall | None = None,
-        *,
-        body: bytes = b"",
-        child: str = "",
-    ) -> None:
-        self.path = step.path
-        self.key = step.ledger.identity(step.path)
-        self.undo = undo
-        self.options = options
-        self.local = local
-        """The call of the undo, when it is a function of the workflow's own."""
-        self.input = body
-        self.child = child
-        """The instance, when it is a child."""
-        self.since = step.since
-        self.result: tuple[bytes, str] | None = None
-        self.entries: dict[str, Entry] = {}
-        self.attempts: dict[int, str] = {}
-        """The service of each attempt."""
-        self.value = ""
-        """The service that gave the value."""
-        self.kept = False
-        """It is behind the point of no return."""
-        self.frame = Frame(step.path)
-        """Where the undos have their paths."""
-
-    @property
-    def settle_ns(self) -> int:
-        """How long the undo of an unknown attempt waits beyond its deadline."""
-        return nanoseconds(self.undo.settle_s or 0.0)
-
-    def asked(self, attempt: int, service: str) -> None:
-        """Note an attempt before it is asked for."""
-        before = self.entries.get(self.attempts.get(attempt, service))
-        if before is not None and before.service != service:
-            # The owner chose another service, because this attempt was surely never sent.
-            before.outcome, before.open = before.before, 0
-        self.attempts[attempt] = service
-        entry = self.entries.get(service)
-        if entry is None:
-            entry = self.entries[service] = Entry(self, service)
-        entry.before = entry.outcome
-        entry.open = attempt
-
-    def entry(self, attempt: int) -> Entry | None:
-        """Return what is known at the service of an attempt; None: it was never asked for."""
-        return self.entries.get(self.attempts.get(attempt, ""))
-
-    def succeeded(self, attempt: int, deadline: int) -> bool:
-        """Take the value; tell whether what other services may have done is surplus."""
-        self.value = self.attempts[attempt]
-        surplus = False
-        for entry in self.entries.values():
-            if entry.service == self.value:
-                entry.outcome, entry.open = "ok", 0
-            elif entry.open or entry.outcome:
-                entry.unwanted = surplus = True
-                self._lost(entry, deadline)
-        return surplus
-
-    def failed(self, attempt: int, failure: Failure, now: int) -> None:
-        """Take the failure of an attempt."""
-        entry = self.entry(attempt)
-        if entry is None:
-            return
-        current = entry.open == attempt
-        if current:
-            entry.open = 0
-        if is_unknown_outcome(failure):
-            entry.outcome = entry.outcome or "unknown"
-            entry.until = max(0 if current else entry.until, now + self.settle_ns)
-        elif current and entry.outcome == "unknown":
-            entry.outcome = entry.before
-
-    def child_ended(self, mail: ChildEnded) -> None:
-        """Take how a child ended: what it did stands, or it has undone that itself."""
-        (entry,) = self.entries.values()
-        entry.open = entry.until = 0
-        stands = mail.status in {"completed", "compensated", "compensation_incomplete"}
-        entry.outcome = "ok" if stands else ""
-        if mail.status == "compensated":
-            entry.state = "undone"
-        elif mail.status == "compensation_incomplete":
-            entry.state = "could_not"
-            entry.detail = f"the child {self.child} could not undo all that it did"
-
-    def abandoned(self, deadline: int) -> None:
-        """Let nobody want the step any more."""
-        for entry in self.entries.values():
-            entry.unwanted = True
-            self._lost(entry, deadline)
-
-    def _lost(self, entry: Entry, deadline: int) -> None:
-        """Take the open attempt for unknown, unless its reply tells more before its deadline."""
-        if entry.open:
-            entry.outcome = entry.outcome or "unknown"
-            entry.until = max(entry.until, deadline + self.settle_ns)
 
 
 class Undoing:
@@ -239,7 +72,7 @@ class Undoing:
 
     def abandoned(self, step: Step[Any]) -> None:
         """Note a step that was cancelled in flight."""
-        deadline = deadline_of(step)
+        deadline = step.ledger.now if step.reviewing else deadline_of(step)
         self.undecided[step.token] = (step.path, step.attempt, deadline)
         record = self.records.get(step.token)
         if record is not None:
@@ -276,15 +109,27 @@ class Undoing:
             return None
         if failure is not None:
             record.failed(attempt, failure, now)
+            if entry.state == "review" and not entry.needs_word:
+                entry.state = ""
             self.changed()
             return None
         if record.value == entry.service:
             return None  # the same key: the same effect
         entry.outcome, entry.open, entry.unwanted = "ok", 0, True
-        if entry.state == "unknown":
+        if entry.state in {"unknown", "review"}:
             entry.state = ""
         self.changed()
         return None if in_time else entry
+
+    def reviewed(self, mail: Reviewed) -> bool:
+        """Take a person's word about a step that is closed; False when nobody asked for it."""
+        record = self.records.get(mail.step)
+        entry = None if record is None else record.entry(mail.attempt)
+        if entry is None or entry.state != "review" or entry.attempt != mail.attempt:
+            return False
+        entry.reviewed(done=mail.done)
+        self.changed()
+        return True
 
     def pivot(self) -> None:
         """Keep what was done so far, and what comes."""
@@ -341,13 +186,15 @@ class Undoing:
 
     def busy(self, scope: str) -> bool:
         """Tell whether an undo at or below a path is under way."""
-        return any(x.state == "asked" and within(x.record.path, scope) for x in self.entries())
+        return any(
+            x.state in {"asked", "review"} and within(x.record.path, scope) for x in self.entries()
+        )
 
     @property
     def holds(self) -> bool:
         """Whether something may still have to be undone."""
         return any(
-            entry.state == "asked"
+            entry.state in {"asked", "review"}
             or (
                 not entry.state
                 and (entry.outcome or entry.open)
@@ -356,9 +203,24 @@ class Undoing:
             for entry in self.entries()
         )
 
+    def reviews(self, scope: str) -> bool:
+        """Tell whether a person has to say something about a step at or below a path."""
+        return any(x.state == "review" and within(x.record.path, scope) for x in self.entries())
+
     def waiting(self) -> list[Waiting]:
-        """Return the children that were given up and have not ended."""
-        return [
+        """Return the children that were given up and have not ended, and what waits for a word."""
+        words = [
+            Waiting(
+                path=entry.record.path,
+                kind="review",
+                since=entry.record.since,
+                detail=f"{entry.service} (it may have to be undone)",
+                attempt=entry.attempt,
+            )
+            for entry in self.entries()
+            if entry.state == "review"
+        ]
+        return words + [
             Waiting(
                 path=path,
                 kind="child",

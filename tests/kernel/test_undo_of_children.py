@@ -64,7 +64,10 @@ def test_a_child_that_completed_is_undone_in_its_turn() -> None:
     assert paths(failed) == []
     assert paths(ended) == ["/hotel/undo"]
     assert fates(box) == {"/hotel": "undone", "/trip": "undone"}
-    assert [(each.child, each.service) for each in box.instance.steps] == [("", "hotel"), ("c", "")]
+    assert [(each.child, each.service) for each in box.instance.steps] == [
+        ("", "hotel"),
+        ("c", ""),
+    ]
     assert box.instance.status == "compensated"
     box.refold()
 
@@ -301,7 +304,7 @@ def test_an_undo_that_is_under_way_when_the_instance_blocks_is_not_done_twice(
 
     async def defect(ctx: Context) -> None:
         await ctx.signal("go")
-        raise ValueError("a defect")
+        ctx.continue_as()  # refused at once, as there is something to undo
 
     async def whole(ctx: Context, _: Any = None) -> None:
         await ctx.gather(part(ctx), defect(ctx))
