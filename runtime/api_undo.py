@@ -1,5 +1,4 @@
-"""UndoCommands: the verbs ``run.undo``, what would be undone, and to undo it by hand; and
-``run.review``, a person's word about a step of which nobody knows whether it was done.
+"""UndoCommands: what would be undone, to undo it by hand, and to say whether a step was done.
 
 running, blocked    a message into its mailbox: it stops and undoes, as after a failure
 ended               a run of ``movant.undo``: its outcome stays as it is

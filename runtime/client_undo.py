@@ -1,4 +1,5 @@
 """Undoes: the part of the Client about what was done: to undo it, or to say whether it was."""
+# ruff: noqa: A002 - an id is called id, as in the API
 
 from __future__ import annotations
 

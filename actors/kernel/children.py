@@ -16,7 +16,8 @@ import hashlib
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from actors.kernel.operations import UNREADABLE, Operation, T
-from actors.kernel.undoing import Record, Undoing
+from actors.kernel.records import Record
+from actors.kernel.undoing import Undoing
 from protocols import codec
 from protocols.compensation import UNDO_WORKFLOW, Undo
 from protocols.effects import CancelChild, Spawn, UndoChild, Waiting
@@ -28,8 +29,8 @@ from protocols.subjects import step_token
 
 if TYPE_CHECKING:
     from actors.kernel.ledger import Ledger
+    from actors.kernel.records import Entry
     from actors.kernel.tasks import Task
-    from actors.kernel.undoing import Entry
 
 HOW: Final = Undo("undo")
 """Children have no operation that undoes them; the name stands in paths and incidents."""

@@ -19,9 +19,10 @@ import msgspec
 from actors.kernel.branches import Scope
 from actors.kernel.children import ChildUndo
 from actors.kernel.operations import UNREADABLE, Operation, Sleep, T
+from actors.kernel.records import Record
 from actors.kernel.step import Step, review_of
 from actors.kernel.tasks import CancelScope, Frame, Wait
-from actors.kernel.undoing import NEVER, Record, Undoing, deadline_of
+from actors.kernel.undoing import NEVER, Undoing, deadline_of
 from protocols import codec
 from protocols.compensation import NEVER_SEEN, PlannedUndo, Undo, UndoRequest
 from protocols.effects import Ask, Emit, LocalCall
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from actors.kernel.ledger import Ledger
+    from actors.kernel.records import Entry
     from actors.kernel.tasks import Task
-    from actors.kernel.undoing import Entry
     from protocols.mail import ChildEnded, Reply
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from actors.kernel.children import Child
     from actors.kernel.outcome import Ended
+    from actors.kernel.records import Entry, Record
     from actors.kernel.step import Step
     from protocols.effects import Status
     from protocols.mail import ChildEnded, Reviewed
@@ -33,7 +34,7 @@ UNDOABLE: Final = (
     "end the instance, or call ctx.pivot() before ctx.continue_as"
 )
 NEVER: Final = 2**63 - 1
-"""A deadline that is none, nanoseconds since 1970: of a child, and of a person's word."""
+"""A deadline that is none, nanoseconds since 1970: that of a child."""
 _WORST: Final[dict[Fate, int]] = {"could_not": 0, "unknown": 1, "undone": 2, "done": 3}
 
 

@@ -69,7 +69,7 @@ def undo(run_id: str, to: Target, *, plan: bool, reason: str) -> int:
         ("movant run review order-17 /bank.charge --done --result '\"ch-77\"'", "it was done"),
         (
             "movant run review order-17 /bank.charge --not-done",
-            "it was not: it may be tried again",
+            "it was not: it is tried again",
         ),
     ),
 )

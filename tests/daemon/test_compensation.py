@@ -202,7 +202,7 @@ async def test_a_person_says_whether_it_was_done(nats_server: NatsServer) -> Non
     (said,) = [each for each in history["entries"] if each["kind"] == "control.review"]
     assert (view["status"], view["result"]) == ("completed", "by hand")
     assert (said["path"], said["summary"], said["by"]) == ("/s", "done", ann)
-    assert not verified.get("discrepancies")
+    assert not verified["findings"]
     assert desk.asked == ["a/1/s"]
 
 
