@@ -6,9 +6,9 @@
 
 An answer to a workflow is written into its mailbox and repeated until it is stored; a plain
 request gets a plain reply. The answer of a success is kept under its key, so that a request
-that comes again is answered and not done again. Once an undo of a key has come, its request is
-refused, for the first time or again; a handler that was at work on the key then and succeeds
-after all is undone once more.
+that comes again is answered and not done again. Once an undo of a key has come nothing is done
+under it any more, and its request is refused; a handler that was at work on the key then and
+succeeds after all is undone once more.
 Keys are bounded, and known to this process alone: the contract for effects that must never
 double is the handler's own record under ``call.key``.
 """
@@ -135,10 +135,6 @@ class ServiceActor(TrioActor):
         call, content_type = self._call(running.operation, frame.headers)
         key = call.key
         if key:
-            if key in self._fenced and key not in self._under_way:
-                running.statistics.num_errors += 1
-                self._send(frame.reply, declared_answer(_undone(key)))
-                return
             stored = self._answers.get(key)
             if stored is not None:
                 running.statistics.repeats += 1
@@ -149,6 +145,10 @@ class ServiceActor(TrioActor):
                 running.statistics.repeats += 1
                 if frame.reply not in job.replies:
                     job.replies.append(frame.reply)
+                return
+            if key in self._fenced:
+                running.statistics.num_errors += 1
+                self._send(frame.reply, declared_answer(_undone(key)))
                 return
         if len(running.queue) >= QUEUE_MAX:
             running.statistics.num_errors += 1
@@ -162,13 +162,10 @@ class ServiceActor(TrioActor):
         self._enqueue(job)
 
     def _fence(self, key: str, undo: _Job) -> None:
-        """Refuse a key from now on; what is at work under it is undone when it succeeds."""
+        """Do nothing under a key from now on; what is at work is undone when it succeeds."""
         self._fenced[key] = None
         while len(self._fenced) > FENCED_MAX:
             self._fenced.popitem(last=False)
-        stored = self._answers.pop(key, None)
-        if stored is not None:
-            self._answer_bytes -= len(stored[0])
         work = self._under_way.get(key)
         if work is not None:
             again = _Job(undo.operation, undo.body, undo.content_type, undo.call, "")
@@ -364,8 +361,11 @@ class ServiceActor(TrioActor):
         key = job.call.key
         if key:
             self._under_way.pop(key, None)
-            if keep and key not in self._fenced:
+            if keep:
                 self._keep(key, answer)
+        undone = self._answers.pop(job.call.undoes, None) if keep else None
+        if undone is not None:  # until now it was true: all copies of a request get one answer
+            self._answer_bytes -= len(undone[0])
         for reply in job.replies:
             self._send(reply, answer)
         if keep:
