@@ -168,7 +168,7 @@ class ChildUndos:
 
     def _tell(self, effect: UndoChild, written: Written, failure: Failure | None) -> None:
         """Tell the parent at once: there is nothing to undo, or no way to."""
-        body = {
+        body: dict[str, Any] = {
             "step": subjects.step_token(effect.parent.path),
             "child": effect.run,
             "status": "completed" if failure is None else "failed",
