@@ -84,15 +84,19 @@ class _Motion(Hearing):
             self._keep(move)
             self._show(next_action="", expected_completion=None)
             around.cancel()
-        return self._end()
+        return self._end(move)
 
-    def _end(self) -> Any:
+    def _end(self, move: Move) -> Any:
+        """Return the outcome, or raise it: what fails is undone by the kernel."""
         outcome = {
             "state": self.state,
             "data": self.data,
             "warnings": self.warnings,
             "transitions": self.transitions,
         }
+        if move.failure is not None and move.cause == "compensated":
+            outcome["error"] = self.error
+            raise FailError(move.failure.kind, f"{self.state}: {move.failure.message}", outcome)
         if self.machine.states[self.state].ends == "failed":
             raise FailError(self.state, f"the motion ended in {self.state}", outcome)
         return outcome
@@ -113,7 +117,16 @@ class _Motion(Hearing):
                 move = await self._attend(done)
         self.block = self.pause = None
         self.wanted = ""
+        if self.cut is None and move.answer is not None:
+            self._done()
         return self.cut or move
+
+    def _done(self) -> None:
+        """Note that the work of the state is done: behind a pivot nothing is undone any more."""
+        if self.machine.states[self.state].pivot and not self.pivoted:
+            self.pivoted = True
+            self.ctx.pivot()
+            self._show(pivot=self.state)
 
     async def _attend(self, done: Answer | None) -> Move:
         state = self.machine.states[self.state]
@@ -132,6 +145,7 @@ class _Motion(Hearing):
             return Move(to="", cause="completed")
         while not isinstance(outcome, Move):
             if isinstance(outcome, Answer):
+                self._done()
                 outcome = self._completion(outcome)
             elif isinstance(outcome, Failure):
                 outcome = await self._escalate(outcome)
@@ -208,13 +222,16 @@ class _Motion(Hearing):
             case "continue":
                 return self._continue(directive, failure)
             case "compensate":
-                return await self._compensate(failure)
+                return self._compensate(directive, failure)
             case "halt_and_alert":
                 return await self._halt(failure)
 
-    async def _compensate(self, failure: Failure) -> Move | None:
-        """Undo what the motion did. ``protocols.machine_check`` refuses it until it is there."""
-        raise NotImplementedError(failure.kind)
+    def _compensate(self, directive: Directive, failure: Failure) -> Move | None:
+        """End as a failure, here or in a state for that: what fails is undone by the kernel."""
+        if self.pivoted:
+            return None
+        to = "" if self.machine.states[self.state].ends else directive.to
+        return Move(to=to, cause="compensated", failure=failure)
 
     async def _fall_back(self, directive: Directive, failure: Failure) -> Answer | None:
         for service in directive.services:

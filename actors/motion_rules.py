@@ -21,7 +21,16 @@ from protocols.failure import VALIDATION, Failure
 from protocols.machine import TRANSITION, Machine, Next, State
 from protocols.machine_check import targets
 
-Cause = Literal["submitted", "completed", "signal", "returned", "reviewed", "resumed", "continued"]
+Cause = Literal[
+    "submitted",
+    "completed",
+    "signal",
+    "returned",
+    "reviewed",
+    "resumed",
+    "continued",
+    "compensated",
+]
 TEXT_CHARS_MAX: Final = 300
 """Of a name, a reason or a message that strangers give and events repeat."""
 ILLEGAL: Final = "illegal_transition"

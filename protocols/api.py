@@ -312,6 +312,9 @@ class WorkflowRow(Message, frozen=True, kw_only=True):
     versions: Annotated[
         int, Meta(description="How many definitions have a workflow of this name.")
     ] = 1
+    table: Annotated[
+        str, Meta(description="Hash of the routing table of new runs; empty: none.")
+    ] = ""
 
 
 class WorkflowPage(Message, frozen=True, kw_only=True):

@@ -69,7 +69,8 @@ class StepOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     which may do the work a second time, or a person, whose word is waited for; for a service
     that can neither repeat nor refuse a key. ``retries`` goes before ``retry``: the error kinds
     (``protocols.error_kinds``) that are tried again, each with its policy, whatever the service
-    says about trying again; other kinds are not.
+    says about trying again; other kinds are not. ``undecided_s``: how long an attempt that is
+    cancelled in flight keeps others from being undone, when no reply comes; none: ``timeout_s``.
     """
 
     retry: Retry = Retry()
@@ -79,6 +80,7 @@ class StepOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     priority: Priority | None = None
     unknown: Literal["retry", "switch", "review"] = "retry"
     retries: tuple[tuple[str, Retry], ...] | None = None
+    undecided_s: Seconds | None = None
 
     def allow(self, attempt: int, failure: Failure) -> Retry | None:
         """Return the policy by which another attempt follows ``attempt``, or None."""

@@ -11,9 +11,10 @@ import trio
 from actors.motion import MotionWorkflow
 from actors.neighbours import refuse_captors
 from actors.packing import open_pack
+from actors.router import Presence
 from protocols import api
 from protocols.errors import BadValueError, NotFoundError, UnavailableError
-from protocols.routes import split, table_of, to_builtins
+from protocols.routes import RoutingTable, split, table_of, to_builtins
 from runtime.api_holds import hold_view
 from runtime.discovery import Discovery
 from runtime.flows import FlowRows, rows_of, with_flow, with_others
@@ -49,6 +50,7 @@ class DaemonQueries:
                     definition=each.hash,
                     registered_at=each.latest_at.get(name, 0),
                     versions=sum(name in other.workflows for other in listed),
+                    table=each.tables.get(name, ""),
                 )
                 for name in each.latest_of
             ]
@@ -114,7 +116,24 @@ class DaemonQueries:
         for name in request.workflows:
             found[name], _ = await self._parts.definitions.latest(name)
         log.info("workflow.routed", table=digest, workflows=request.workflows)
-        return api.WorkflowRouted(table=digest, definitions=found)
+        return api.WorkflowRouted(
+            table=digest, definitions=found, absent=await self._absent(request.table)
+        )
+
+    async def _absent(self, table: RoutingTable) -> list[str]:
+        """Return the services of a table that do not answer a roll-call.
+
+        A foreign service is known by its operations alone, so nothing is said of one.
+        """
+        if not table.services:
+            return []
+        up = await self._discovery.names()
+        up |= {
+            each.service
+            for each in self._parts.router.views()
+            if each.presence == Presence.PRESENT.value
+        }
+        return sorted(table.services.keys() - up - self._daemon.config.services.keys())
 
     async def registered(self, told: Registered) -> api.Message:
         """Take the news that another daemon has registered workflows."""

@@ -336,17 +336,17 @@ class Client(Undoes):
         return await self._calls.call("service.show", api.ServiceShow(name=name), api.ServiceView)
 
     async def pause(
-        self, kind: HoldKind, name: str = "", *, reason: str = "", by: str = "", origin: str = ""
+        self, kind: HoldKind, name: str = "", *, reason: str = "", by: Operator | None = None
     ) -> api.HoldTold:
         """Send no more requests to a service, or for a workflow, a run, or ``all``."""
-        request = api.Pause(kind=kind, name=name, reason=reason, by=by, origin=origin)
+        request = api.Pause(kind=kind, name=name, reason=reason, by=by)
         return await self._calls.call("pause", request, api.HoldTold)
 
     async def resume(
-        self, kind: HoldKind, name: str = "", *, reason: str = "", by: str = "", origin: str = ""
+        self, kind: HoldKind, name: str = "", *, reason: str = "", by: Operator | None = None
     ) -> api.HoldTold:
         """Send requests again."""
-        request = api.Resume(kind=kind, name=name, reason=reason, by=by, origin=origin)
+        request = api.Resume(kind=kind, name=name, reason=reason, by=by)
         return await self._calls.call("resume", request, api.HoldTold)
 
     async def force(
@@ -355,11 +355,10 @@ class Client(Undoes):
         state: Literal["open", "closed", "auto"],
         *,
         reason: str = "",
-        by: str = "",
-        origin: str = "",
+        by: Operator | None = None,
     ) -> api.HoldTold:
         """Force the breaker of a service open or closed, or let it decide by itself."""
-        request = api.ServiceForce(name=service, state=state, reason=reason, by=by, origin=origin)
+        request = api.ServiceForce(name=service, state=state, reason=reason, by=by)
         return await self._calls.call("service.force", request, api.HoldTold)
 
     async def status(self) -> api.StatusView:

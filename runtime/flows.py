@@ -69,6 +69,8 @@ def with_flow(view: api.ServiceView, flow: Flow | None, now: float) -> api.Servi
         "error_rate": round(flow.error_share, 4),
         "p50_s": flow.percentile_s(0.5),
         "p99_s": flow.percentile_s(0.99),
+        "ping_s": round(flow.ping_s, 6),
+        "silent_s": round(max(now - flow.silent_since, 0.0), 1),
     }
     verdict = flow.verdict(now) if flow.guarded else None
     settings = {

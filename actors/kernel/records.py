@@ -82,16 +82,20 @@ class Record:
     """One step that can be undone, or one child."""
 
     __slots__ = (
+        "again",
         "attempts",
         "child",
         "entries",
         "frame",
+        "given_up",
+        "heir",
         "input",
         "kept",
         "key",
         "local",
         "options",
         "path",
+        "place",
         "result",
         "since",
         "undo",
@@ -109,6 +113,8 @@ class Record:
         child: str = "",
     ) -> None:
         self.path = step.path
+        self.place = step.path
+        """Where the step stands in the tree of scopes: at its latest ask."""
         self.key = step.ledger.identity(step.path)
         self.undo = undo
         self.options = options
@@ -126,6 +132,12 @@ class Record:
         """The service that gave the value."""
         self.kept = False
         """It is behind the point of no return."""
+        self.given_up = False
+        """It was cancelled in flight."""
+        self.again = ""
+        """The token of the open step that asks for the same work again."""
+        self.heir: Record | None = None
+        """The step that asked for the same work when this key was spent."""
         self.frame = Frame(step.path)
         """Where the undos have their paths."""
 
@@ -146,6 +158,7 @@ class Record:
             entry = self.entries[service] = Entry(self, service)
         entry.before = entry.outcome
         entry.open = attempt
+        entry.unwanted = False  # whatever it has done under this key is wanted again
 
     def entry(self, attempt: int) -> Entry | None:
         """Return what is known at the service of an attempt; None: it was never asked for."""
@@ -154,10 +167,13 @@ class Record:
     def succeeded(self, attempt: int, deadline: int) -> bool:
         """Take the value; tell whether what other services may have done is surplus."""
         self.value = self.attempts[attempt]
+        self.again = ""
         surplus = False
         for entry in self.entries.values():
             if entry.service == self.value:
                 entry.outcome, entry.open = "ok", 0
+                if entry.state == "unknown":
+                    entry.state = ""  # it said "never seen", and did it when asked again
             elif entry.open or entry.outcome:
                 entry.unwanted = surplus = True
                 self._lost(entry, deadline)
@@ -190,9 +206,10 @@ class Record:
             entry.detail = f"the child {self.child} could not undo all that it did"
 
     def abandoned(self, deadline: int) -> None:
-        """Let nobody want the step any more."""
+        """Let nobody want the step any more; a value that was given before stays one."""
+        self.again, self.given_up = "", True
         for entry in self.entries.values():
-            entry.unwanted = True
+            entry.unwanted = entry.service != self.value
             self._lost(entry, deadline)
 
     def _lost(self, entry: Entry, deadline: int) -> None:

@@ -7,6 +7,10 @@ A record is made before the step's first attempt is asked for, so the undo is de
 mailbox and code as the attempt is. An entry is planned when its attempt succeeded or nobody
 knows whether it did. What nobody wants (its step was cancelled, or another service gave the
 value) is undone in any case; everything else when its scope fails.
+
+Work that is asked for again (``ctx.again``) has the key of its first step, and so its record: one
+effect, one undo. A key whose undo was asked for is spent: what is asked for again then is a step
+of its own, with a key and an undo of its own.
 """
 
 from __future__ import annotations
@@ -42,6 +46,7 @@ class Undoing:
     """All records of one generation."""
 
     __slots__ = (
+        "again",
         "by_hand",
         "ending",
         "meanwhile",
@@ -55,6 +60,9 @@ class Undoing:
     def __init__(self) -> None:
         self.records: dict[str, Record] = {}
         """By step token."""
+        self.again: dict[str, tuple[Record, int]] = {}
+        """Steps that ask again for the work of another one, by their token: its record, and how
+        many attempts there were before."""
         self.undos: dict[str, Entry] = {}
         """What each undo that was asked for undoes, by its token."""
         self.undecided: dict[str, tuple[str, int, int]] = {}
@@ -75,7 +83,7 @@ class Undoing:
         """Note a step that was cancelled in flight."""
         deadline = step.ledger.now if step.reviewing else deadline_of(step)
         self.undecided[step.token] = (step.path, step.attempt, deadline)
-        record = self.records.get(step.token)
+        record, _ = self.known(step.token)
         if record is not None:
             record.abandoned(deadline)
 
@@ -103,7 +111,8 @@ class Undoing:
         undone = self.undos.get(token)
         if undone is not None and failure is None and undone.state in {"unknown", "could_not"}:
             undone.state, undone.detail = "undone", ""  # given up too early
-        record = self.records.get(token)
+        record, before = self.known(token)
+        attempt += before
         entry = None if record is None else record.entry(attempt)
         if record is None or entry is None:
             self.changed()
@@ -116,6 +125,10 @@ class Undoing:
             return None
         if record.value == entry.service:
             return None  # the same key: the same effect
+        if record.again and not entry.unwanted:
+            entry.outcome = "ok"  # it is asked for again: the answer to that decides
+            self.changed()
+            return None
         entry.outcome, entry.open, entry.unwanted = "ok", 0, True
         if entry.state in {"unknown", "review"}:
             entry.state = ""
@@ -131,6 +144,10 @@ class Undoing:
         entry.reviewed(done=mail.done)
         self.changed()
         return True
+
+    def known(self, token: str) -> tuple[Record | None, int]:
+        """Return the record of a step, and what the numbers of its attempts begin behind."""
+        return self.again.get(token) or (self.records.get(token), 0)
 
     def pivot(self) -> None:
         """Keep what was done so far, and what comes."""
@@ -173,7 +190,7 @@ class Undoing:
                 entry.outcome
                 and not entry.state
                 and (entry.unwanted or (everything and not entry.record.kept))
-                and within(entry.record.path, scope)
+                and within(entry.record.place, scope)
             ):
                 yield entry
 
@@ -188,7 +205,8 @@ class Undoing:
     def busy(self, scope: str) -> bool:
         """Tell whether an undo at or below a path is under way."""
         return any(
-            x.state in {"asked", "review"} and within(x.record.path, scope) for x in self.entries()
+            x.state in {"asked", "review"} and within(x.record.place, scope)
+            for x in self.entries()
         )
 
     @property
@@ -206,7 +224,7 @@ class Undoing:
 
     def reviews(self, scope: str) -> bool:
         """Tell whether a person has to say something about a step at or below a path."""
-        return any(x.state == "review" and within(x.record.path, scope) for x in self.entries())
+        return any(x.state == "review" and within(x.record.place, scope) for x in self.entries())
 
     def waiting(self) -> list[Waiting]:
         """Return the children that were given up and have not ended, and what waits for a word."""
@@ -263,7 +281,10 @@ class Undoing:
         found += [
             StepFate(path=f"/{unquote(token)}", fate="done")
             for token, attempt in decided.items()
-            if attempt and token not in self.records and token not in self.undos
+            if attempt
+            and token not in self.records
+            and token not in self.again
+            and token not in self.undos
         ]
         if len(found) > FATES_MAX:
             worst = sorted(range(len(found)), key=lambda at: (_WORST[found[at].fate], at))
@@ -292,12 +313,15 @@ class Undoing:
                 for entry in self.entries()
             ],
             *([sorted(self.meanwhile)] if self.meanwhile else []),
+            *sorted((token, record.path, at) for token, (record, at) in self.again.items()),
         ]
 
 
 def deadline_of(step: Step[Any]) -> int:
     """Return when an attempt in flight is lost, counted from now: it may just have been sent."""
-    return max(step.due, step.ledger.now) + nanoseconds(step.options.timeout_s)
+    options = step.options
+    wait_s = options.timeout_s if options.undecided_s is None else options.undecided_s
+    return max(step.due, step.ledger.now) + nanoseconds(min(wait_s, options.timeout_s))
 
 
 def within(path: str, scope: str) -> bool:

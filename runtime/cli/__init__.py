@@ -65,6 +65,7 @@ cli = LazyGroup(
             "run": Leaf("runtime.cli.run:run", "Start, watch and steer runs."),
             "why": Leaf("runtime.cli.why:why", "Say what a run waits for, in one sentence."),
             "verify": Leaf("runtime.cli.verify:verify", "Prove that nobody changed a history."),
+            "route": Leaf("runtime.cli.route:route", "Say who serves what steps ask for."),
             "service": Leaf("runtime.cli.service:service", "Inspect and run services."),
             "pause": Leaf("runtime.cli.pause:pause", "Send no requests, until resumed."),
             "resume": Leaf("runtime.cli.pause:resume", "Send requests again."),
