@@ -342,7 +342,7 @@ class Instance(Execution):
             ledger.counters.late += 1
             return
         facts = {"step": path or unquote(mail.step), "attempt": mail.attempt, "done": mail.done}
-        self._witness("reviewed", facts, f"/{mail.seq}")
+        self._witness("outcome_decided", facts, f"/{mail.seq}")
 
     def _on_host(self, mail: Woken | Migrate) -> None:
         """Only the time moves: the message speaks to the host. A migration is witnessed."""

@@ -249,7 +249,7 @@ def review_of(ledger: Ledger, path: str, attempt: int, why: str, *, place: str =
     next_ = f"movant run review {ledger.instance_id} {path} --done | --not-done"
     return Emit(
         cause=ledger.cause,
-        event="review",
+        event="outcome_unknown",
         data={"path": path, "attempt": attempt, "why": why, "next": next_},
         id=ledger.identity(f"{path}/{place}/{attempt}"),
     )

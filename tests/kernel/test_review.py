@@ -60,7 +60,9 @@ def test_an_unknown_outcome_is_asked_about_and_nothing_is_tried_again() -> None:
     box = lost()
 
     (first,) = asks(box.effects)
-    (event,) = [each for each in box.effects if isinstance(each, Emit) and each.event == "review"]
+    (event,) = [
+        each for each in box.effects if isinstance(each, Emit) and each.event == "outcome_unknown"
+    ]
     (waiting,) = box.instance.waiting()
 
     assert not box.instance.is_open(first)
@@ -79,7 +81,7 @@ def test_done_gives_the_step_its_value_and_is_witnessed() -> None:
     box.reply("/mail")
 
     (event,) = [each for each in said if isinstance(each, Emit)]
-    assert event.event == "reviewed"
+    assert event.event == "outcome_decided"
     assert event.data == {"step": "/pay", "attempt": 1, "done": True}
     assert event.statement is not None
     assert event.statement.statement().by == ANN
@@ -164,7 +166,7 @@ def test_what_nobody_knows_is_undone_on_a_persons_word_alone(
     box.reply("/first/undo")
 
     assert paths(cancelled) == []
-    assert "review" in events(cancelled)
+    assert "outcome_unknown" in events(cancelled)
     assert [(each.kind, each.path) for each in waiting] == [("review", "/pay")]
     assert [each.path for each in plan] == ["/pay", "/first"]
     assert box.instance.status == "compensated"
