@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
+from actors.motion_asking import CUT_S
 from actors.motion_hearing import Hearing
 from actors.motion_record import DIRECTIVE, INCIDENT, STALE, WARNING, WARNINGS_MAX
 from actors.motion_rules import (
@@ -282,7 +283,7 @@ class _Motion(Hearing):
         of = self.machine.states[self.state]
         request = {**self._request(), "allowed": [each.to for each in of.nexts]}
         bound_s = directive.timeout_s
-        options = StepOptions(timeout_s=bound_s or STATE_TIMEOUT_S)
+        options = StepOptions(timeout_s=bound_s or STATE_TIMEOUT_S, undecided_s=CUT_S)
         answer = await self.asking.step(
             by, directive.operation, request, options=options, bound_s=bound_s
         )
@@ -374,6 +375,7 @@ class _Motion(Hearing):
                     retry=hook.policy,
                     timeout_s=float(hook.timeout),
                     absent="wait" if hook.critical else "fail",
+                    undecided_s=CUT_S,
                 ),
                 of=path,
             )

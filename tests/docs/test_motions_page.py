@@ -58,6 +58,7 @@ def test_every_word_of_an_undo_is_on_the_page() -> None:
     assert f"{undo.policy.attempts} times" in text
     assert f"{undo.timeout:g} s where nobody says anything" in text
     assert CUT_S == 60
+    assert "movant.StateUndo(" in text
 
 
 def test_every_fact_of_an_event_is_on_the_page() -> None:

@@ -10,9 +10,10 @@ import pytest
 from protocols.compensation import NEVER_SEEN
 from protocols.directives import Directive, Do
 from protocols.machine import Hook, Machine, State, StateUndo
+from protocols.machine_text import as_mermaid, as_text
 from protocols.policy import NO_RETRY
 from tests.kernel.mailbox import Mailbox, asks, events, paths
-from tests.motions.machines import motion, of_motion, told, went
+from tests.motions.machines import PERMIT, motion, of_motion, told, went
 
 ON_ERROR: Final[dict[str, Directive | Do]] = {
     "refused": "compensate",
@@ -451,4 +452,45 @@ def test_a_key_of_its_own_is_the_one_that_is_asked_for_from_then_on() -> None:
 
     assert second.key == third.key == "m-1/1/states/CAR/car.rent#2"
     assert undo_all(box) == [UNDONE["CAR"], UNDONE["FLIGHT"], UNDONE["HOTEL"]]
+    box.refold()
+
+
+def test_people_see_what_can_be_undone() -> None:
+    """As text and in a diagram: by whom, and where the point of no return is."""
+    machine = msgspec.structs.replace(
+        PIVOT, on_error={"refused": Directive(do="compensate", to="CALLED_OFF")}
+    )
+
+    text, diagram = as_text(machine), as_mermaid(machine)
+
+    assert "on refused: compensate (CALLED_OFF)\n" in text
+    assert "    undone by hotel.cancel\n" in text
+    assert "    undone by bank.refund\n    nothing is undone any more when it is done\n" in text
+    assert "    note right of HOTEL : undone by hotel.cancel\n" in diagram
+    assert (
+        "    note right of FLIGHT : undone by bank.refund, "
+        "nothing is undone any more when it is done\n"
+    ) in diagram
+    assert "note right of CALLED_OFF" not in diagram
+
+
+def test_a_machine_without_an_undo_is_stored_as_it_was() -> None:
+    """Its hash is that of before: fields with their defaults are not written. Others come back."""
+    (state, *_) = msgspec.to_builtins(PERMIT)["states"].values()
+
+    assert state == {"owner": "clerk", "operation": "check", "next": ({"to": "REVIEWED"},)}
+    assert msgspec.json.decode(msgspec.json.encode(PIVOT), type=Machine) == PIVOT
+
+
+def test_a_cancel_waits_no_longer_for_a_reviewer() -> None:
+    """A minute, and not the day that they have."""
+    box = trip("CAR")
+    box.fail(WORK["CAR"], "permission", retryable=False)
+    box.cancel()
+    box.pass_time(60)
+
+    box.fire("/states/FLIGHT/airline.book/_until")
+
+    assert undo_all(box) == [UNDONE["FLIGHT"], UNDONE["HOTEL"]]
+    assert ended(box) == ("compensated", "cancelled")
     box.refold()
