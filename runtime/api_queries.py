@@ -52,7 +52,7 @@ class RunQueries:
         self._daemon = daemon
         self._parts = daemon.parts
         self._mail = mail
-        self._stored = StoredRuns(daemon, mail)
+        self.runs = StoredRuns(daemon, mail)
         self._peers = peers
         self.index = RunIndex(mail, archive, events, daemon.parts.keys)
 
@@ -149,11 +149,11 @@ class RunQueries:
     async def history(self, request: api.RunHistory) -> api.Message:
         """Read a page of a mailbox; what was packed or archived stands where it was."""
         subjects.check_id(request.id)
-        partition = self._stored.partition_of(request.id)
+        partition = self.runs.partition_of(request.id)
         stored = []
-        stand = await self._stored.stand(partition)
+        stand = await self.runs.stand(partition)
         if stand.mark:
-            whole = await self._stored.messages(request.id, stand)
+            whole = await self.runs.messages(request.id, stand)
             stored = [each for each in whole if each.seq > request.after]
         else:  # nothing of it was ever purged: a page needs no more than a page
             async for batch in self._mail.follow(
@@ -193,7 +193,7 @@ class RunQueries:
             instance = actor.instance
             parked = self._parked(actor)
         else:
-            found = await self._stored.folded(instance_id)
+            found = await self.runs.folded(instance_id)
             if isinstance(found, ArchiveRecord):
                 return _of_record(found)
             instance, parked = found, self._parked_away(found)

@@ -37,7 +37,6 @@ from runtime.api_undo import UndoCommands
 from runtime.api_verify import RunVerification
 from runtime.discovery import Discovery
 from runtime.peers import Peers, Registered, StandingOf
-from runtime.stored import StoredRuns
 
 if TYPE_CHECKING:
     from runtime.daemon import Daemon
@@ -109,9 +108,7 @@ class Gateway:
                 witness,
                 about,
                 operator=OperatorQueries(self._daemon, mail, dead),
-                undo=UndoCommands(
-                    self._daemon.parts.definitions, commands, StoredRuns(self._daemon, mail)
-                ),
+                undo=UndoCommands(self._daemon.parts.definitions, commands, queries.runs),
                 holds=holds,
                 pipeline=pipeline,
             )
