@@ -26,6 +26,7 @@ from actors.motion_rules import (
     Refusal,
     completed,
     continued,
+    heard,
     read_decision,
     submitted,
 )
@@ -40,6 +41,8 @@ from protocols.machine_check import checked
 from protocols.policy import StepOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from actors.kernel.context import Context
 
 
@@ -133,7 +136,7 @@ class _Motion(Hearing):
         state = self.machine.states[self.state]
         for hook in state.on_entry:
             away = await self._hook(hook, self._place())
-            if away is not None:
+            if isinstance(away, Move):
                 return away
         outcome: Answer | Move | Failure | Literal["again"]
         if done is not None:
@@ -330,10 +333,13 @@ class _Motion(Hearing):
         facts = self._facts(move)
         exits = self.machine.states[self.state].on_exit if self.state else ()
         hooks = (*exits, *self.machine.on_transition)
-        if hooks:
+        witness = self.machine.witness
+        if hooks or witness:
             async with self.ctx.scope(name=f"{move.to}.before"):
                 for hook in hooks:
                     await self._hook(hook, facts)
+                if witness:
+                    facts["statement"] = await self._statement(witness, facts)
         self._keep(move)
         self.transitions += 1
         if move.cause == "completed":
@@ -362,8 +368,24 @@ class _Motion(Hearing):
             warnings=self.warnings,
         )
 
-    async def _hook(self, hook: Hook, facts: dict[str, Any]) -> Move | None:
-        """Do a step at a boundary of a state; a critical one that fails holds the motion."""
+    async def _statement(self, witness: Hook, facts: dict[str, Any]) -> Any:
+        """Return what the witness states about a transition. Without it there is none."""
+        self._show(next_action=f"{witness.service} {witness.operation}", expected_completion=None)
+        said = await self._hook(witness, facts, heard=heard)
+        assert isinstance(said, Answer)  # it is critical, and between two states nothing leads on
+        return said.output
+
+    async def _hook(
+        self,
+        hook: Hook,
+        facts: dict[str, Any],
+        *,
+        heard: Callable[[Answer], Answer | Failure] | None = None,
+    ) -> Answer | Move | None:
+        """Do a step at a boundary of a state; a critical one that fails holds the motion.
+
+        ``heard`` judges the answer, which may be a failure all the same.
+        """
         request = {**facts, "motion": {"input": self.input, "data": self.data}}
         path = ""
         while True:
@@ -380,8 +402,10 @@ class _Motion(Hearing):
                 of=path,
             )
             path = path or self.asking.path
+            if isinstance(answer, Answer) and heard is not None:
+                answer = heard(answer)
             if isinstance(answer, Answer):
-                return None
+                return answer
             told = {"service": hook.service, "error": self._told(answer)}
             if not hook.critical:
                 self._remember(self.warnings, {**told, "state": self.state}, WARNINGS_MAX)

@@ -180,7 +180,8 @@ class Machine(_Part, frozen=True, kw_only=True):
 
     ``on_error`` holds for states that say nothing else; ``kinds`` are error kinds of its
     services' own, beside those of ``protocols.error_kinds``. ``on_transition`` are steps before
-    each transition takes effect, its witnesses: without them it does not. ``begin`` lists other
+    each transition takes effect: without them it does not. ``witness`` is the last of them, and
+    its answer, the statement, is part of the transition. ``begin`` lists other
     states in which a motion may begin: its input names one as ``state``, and may say that its
     work is done already (``work_done: true``, ``output``). ``history`` is how many transitions a
     motion shows. Raises ValueError for what has the wrong form; whether the
@@ -197,6 +198,7 @@ class Machine(_Part, frozen=True, kw_only=True):
     kinds: tuple[str, ...] = ()
     on_error: dict[str, Directive | Do] = {}
     on_transition: tuple[Hook, ...] = ()
+    witness: Hook | None = None
     history: Annotated[int, msgspec.Meta(ge=0, le=200)] = HISTORY_MAX
 
     def __post_init__(self) -> None:

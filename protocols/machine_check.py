@@ -94,6 +94,7 @@ def _heads(machine: Machine) -> Iterator[Finding]:
             )
     yield from _directives(machine, machine.directives, ("on_error",), None)
     yield from _hooks(machine.on_transition, ("on_transition",))
+    yield from _witness(machine)
     if not any(state.terminal for state in machine.states.values()):
         yield Finding(("states",), "no state is terminal", "write 'terminal: true' where it ends")
 
@@ -308,6 +309,18 @@ def _hooks(hooks: tuple[Hook, ...], at: Place) -> Iterator[Finding]:
     for index, hook in enumerate(hooks):
         place = (*at, index)
         yield from _step(hook.service, hook.operation, (*place, "service"), (*place, "operation"))
+
+
+def _witness(machine: Machine) -> Iterator[Finding]:
+    if machine.witness is None:
+        return
+    of = machine.witness
+    at: Place = ("witness",)
+    yield from _step(of.service, of.operation, (*at, "service"), (*at, "operation"))
+    if not of.critical:
+        message = "a witness that may be silent witnesses nothing"
+        hint = "take 'critical' away, or make it a step of 'on_transition'"
+        yield Finding((*at, "critical"), message, hint)
 
 
 def _step(

@@ -18,6 +18,8 @@ def as_text(machine: Machine) -> str:
     head = f"{machine.name}: begins with {machine.initial}"
     lines = [head, *([machine.description] if machine.description else []), ""]
     lines += [f"before each transition: {_hook(hook)}" for hook in machine.on_transition]
+    if machine.witness is not None:
+        lines.append(f"each transition is witnessed: {_hook(machine.witness)}")
     lines += _directives(machine.directives)
     for name, state in machine.states.items():
         lines.append(f"{name}  {_role(machine, name)}")
