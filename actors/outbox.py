@@ -33,6 +33,7 @@ from protocols.effects import (
     Finish,
     Send,
     Spawn,
+    UndoChild,
 )
 from protocols.errors import AlreadyExistsError, InternalError, MovantError
 from protocols.events import SOURCE_PREFIX, TYPE_PREFIX, TYPE_VERSION, percent_encode, to_time
@@ -81,8 +82,13 @@ class Outbox:
         spawning: Spawning,
         *,
         position: Callable[[int], int],
+        undo: Callable[[UndoChild, int, Written], None],
     ) -> None:
-        """Take ``position``, which returns that of a partition."""
+        """Take ``position``, which returns that of a partition.
+
+        ``undo`` undoes a child, with a priority, and tells when that is under way.
+        """
+        self._undo = undo
         self._spawning = spawning
         self._position = position
         self._recording: dict[int, None] = {}
@@ -107,6 +113,10 @@ class Outbox:
                     _mail(subjects.to_signal(effect.to, effect.name), effect.body, effect.id),
                     self._told(actor, effect),
                 )
+            case UndoChild():
+                start = actor.instance.start
+                priority = 0 if start is None else start.priority
+                self._undo(effect, priority, self._told(actor, effect))
             case Spawn():
                 start = actor.instance.start
                 if start is not None and start.priority:

@@ -185,6 +185,24 @@ class CancelChild(Effect, frozen=True, kw_only=True):
         return ("cancel", self.child)
 
 
+class UndoChild(Effect, frozen=True, kw_only=True):
+    """Undo what a child left that has completed, by a run that tells ``parent`` how it ended.
+
+    Open until that is folded. The parent is told at once when there is nothing to undo.
+    """
+
+    child: str
+    run: str
+    """Id of the run of ``movant.undo``."""
+    parent: Parent
+    id: str
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Kind and id of the run."""
+        return ("undo", self.run)
+
+
 class Pin(Effect, frozen=True, kw_only=True):
     """A raw start names no definition: the owner has to pin one. Open until folded."""
 
@@ -227,7 +245,7 @@ class Finish(Effect, frozen=True, kw_only=True):
         return ("finish",)
 
 
-AnyEffect = Ask | Arm | Emit | Send | Spawn | CancelChild | Pin | Continue | Finish
+AnyEffect = Ask | Arm | Emit | Send | Spawn | CancelChild | UndoChild | Pin | Continue | Finish
 
 
 class LogLine(msgspec.Struct, frozen=True):
@@ -242,7 +260,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that an instance waits for, for people and programs."""
 
     path: str
-    kind: Literal["step", "timer", "signal", "child", "pin"]
+    kind: Literal["step", "review", "timer", "signal", "child", "pin"]
     since: int
     detail: str = ""
     attempt: int = 0

@@ -45,6 +45,10 @@ RESUMED: Final = "resumed"
 """A blocked instance goes on."""
 INCIDENT: Final = "incident"
 """Somebody has to look: data says at what."""
+OUTCOME_UNKNOWN: Final = "outcome_unknown"
+"""Nobody knows whether a step was done: a person has to say; data says which one."""
+OUTCOME_DECIDED: Final = "outcome_decided"
+"""A person has said whether a step was done; data has the word."""
 CONTINUED: Final = "continued"
 """A new generation has begun; data has its number."""
 MIGRATED: Final = "migrated"
@@ -59,7 +63,9 @@ LATE: Final = "late"
 """A service succeeded for an instance that had ended long ago; data says at which step."""
 TRANSITION: Final = "transition"
 """A motion has gone from one state to another."""
-STATED: Final = frozenset({STARTED, CONTINUED, MIGRATED, WITNESSED, TRANSITION, *FINAL})
+STATED: Final = frozenset(
+    {STARTED, CONTINUED, MIGRATED, OUTCOME_DECIDED, WITNESSED, TRANSITION, *FINAL}
+)
 """Kinds whose data has a statement, as ``witness``."""
 LIFECYCLE: Final = (
     STARTED,
@@ -77,6 +83,8 @@ LIFECYCLE: Final = (
     BLOCKED,
     RESUMED,
     INCIDENT,
+    OUTCOME_UNKNOWN,
+    OUTCOME_DECIDED,
     ROUTED,
     LATE,
 )

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 from actors.kernel.again import asked_again
 from actors.kernel.branches import Joined, Scope, Winner, branches_of
 from actors.kernel.calling import Absent, call_name, call_options
+from actors.kernel.children import Child, UndoableChild
 from actors.kernel.clock import moment, since_epoch
 from actors.kernel.compensation import Saga, UndoableStep, UndoStep, undo_of
 from actors.kernel.ledger import Later, Ledger
@@ -25,7 +26,6 @@ from actors.kernel.log import Log
 from actors.kernel.nursery import Nursery
 from actors.kernel.operations import (
     AnySignal,
-    Child,
     Deadline,
     Idle,
     Listen,
@@ -221,10 +221,15 @@ class Context:
         name: str | None = None,
         returns: type[T] = ANY,
         on_cancel: Literal["cancel", "abandon"] = "cancel",
+        undo: bool = False,
     ) -> Operation[T]:
-        """Start another workflow and return its result. Raises ChildFailedError."""
+        """Start another workflow and return its result. Raises ChildFailedError.
+
+        ``undo``: what it did is undone when this instance, or a saga around it, fails.
+        """
         called = workflow if isinstance(workflow, str) else workflow.name
-        return Child(
+        kind = UndoableChild if undo else Child
+        return kind(
             self._ledger,
             check_name(called, "workflow"),
             input,

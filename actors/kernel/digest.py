@@ -45,6 +45,7 @@ def digest(instance: View, ledger: Ledger, seen: Seen, *, cancel: bool) -> str:
                 step.operation,
                 step.body,
                 *_route(step),
+                *([step.reviewing] if step.reviewing else []),
             ]
             for step in sorted(ledger.steps.values(), key=_path)
         ],

@@ -13,7 +13,8 @@ from protocols.subjects import root_of
 if TYPE_CHECKING:
     from collections import deque
 
-    from actors.kernel.operations import Child, Deadline, Listen, Operation, Sleep
+    from actors.kernel.children import Child
+    from actors.kernel.operations import Deadline, Listen, Operation, Sleep
     from actors.kernel.step import Step
     from actors.kernel.undoing import Undoing
     from protocols.mail import Signal
