@@ -215,18 +215,24 @@ async def test_many_motions_end_where_the_directives_say(nats_server: NatsServer
         nursery.start_soon(operator.run)
         for start in range(0, MOTIONS, 100):
             await api("run.start_many", workflow="bill", items=items[start : start + 100])
+        print("A", trio.current_time())
         told = await all_told(api, stories)
+        print("B", trio.current_time())
         clean = await verified(nats_server.url)
         nursery.cancel_scope.cancel()
+        print("C", trio.current_time())
         process.terminate()
+        print("D", trio.current_time())
     nats_server.stop()
     ended = {motion for motion, each in stories.items() if each.end == "completed"}
     change = with_other_byte(random.Random(SEED), ended, victim)  # noqa: S311 - a seed replays it
     rewrite(nats_server.directory, "MAIL", change)
     nats_server.start()
+    print("E", trio.current_time())
     motion = victim[0].subject.split(".")[3]
     async with daemon_process(nats_server.url, workflows=[BILL]) as (_, api):
         found = await api("run.verify", id=motion)
+        print("F", trio.current_time())
         edited = await verified(nats_server.url)
 
     assert differing(told, stories) == []
