@@ -87,7 +87,8 @@ class Fates:
                 return {"tasks": 1 + int(6 * luck)}
             case "JUDGED":
                 return {"compliant": luck < 0.8}
-        return state.lower()
+            case _:
+                return state.lower()
 
     def deputy_fails(self, motion: str, state: str, entry: int, call: int) -> bool:
         """Tell whether who is asked in an owner's place fails as well."""
@@ -221,6 +222,8 @@ class _Telling:
                 return self._review()
             case "halt_and_alert":
                 return self._halt()
+            case _:
+                pass  # it cannot help
         return None
 
     def _review(self) -> str | None:
