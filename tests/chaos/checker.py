@@ -121,9 +121,9 @@ async def _idle(api: Api, found: Findings, live_s: float) -> None:
         found.append(f"the daemon is not idle: {counters}")
 
 
-async def _read(api: Api, record: Path | None) -> Stored:
+async def _read(api: Api, recorded: Path | None) -> Stored:
     transport = api.transport
-    streams = await read(transport, record)
+    streams = await read(transport, recorded)
     archive: dict[str, list[ArchiveRecord]] = defaultdict(list)
     for each in await _all(transport, "ARCHIVE", "movant.done.*.*"):
         record = msgspec.json.decode(each.payload, type=ArchiveRecord)

@@ -156,6 +156,8 @@ async def read(api: Api) -> dict[str, Story]:
                 one.end = "halted"
             case "completed" | "failed":
                 one.end = event.kind
+            case _:
+                pass
     for motion, each in numbers.items():
         assert each == list(range(1, len(each) + 1)), motion
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -38,9 +39,15 @@ def incarnations(supervisor: Supervisor) -> dict[str, Any]:
     return {name: child.run for name, child in supervisor._children.items()}
 
 
-def is_up(supervisor: Supervisor) -> bool:
-    """Tell whether every child runs."""
-    return all(child.status == "running" for child in supervisor.view().children)
+def is_up(supervisor: Supervisor, victim: str, restarts: int = 1) -> bool:
+    """Tell whether every child runs, and one of them for the how many-th time again."""
+    came_back = supervisor._children[victim].restarts == restarts
+    return came_back and all(each.status == "running" for each in supervisor.view().children)
+
+
+def is_gone(supervisor: Supervisor, victim: str, run: Any) -> bool:
+    """Tell whether the end of an incarnation was noticed."""
+    return supervisor._children[victim].run is not run
 
 
 @pytest.mark.parametrize("victim", CHILDREN)
@@ -59,7 +66,7 @@ async def test_who_dies_comes_back_with_all_that_come_after_it(
         before = incarnations(root)
 
         root.kill_child(victim)
-        await until(lambda: root._children[victim].restarts == 1 and is_up(root))
+        await until(partial(is_up, root, victim))
         after = incarnations(root)
         shop.hold.set()
         ended = await one.ended("a")
@@ -77,7 +84,7 @@ async def test_an_edge_that_dies_touches_no_other(nats_server: NatsServer, victi
         before = incarnations(edges)
 
         edges.kill_child(victim)
-        await until(lambda: edges._children[victim].restarts == 1 and is_up(edges))
+        await until(partial(is_up, edges, victim))
         after = incarnations(edges)
         ended = await one.run("probe.echo", 1)
 
@@ -92,13 +99,13 @@ async def test_what_keeps_dying_climbs_the_tree_and_ends_the_daemon(
     async with daemon(nats_server.url) as one:
         root = root_of(one)
         edges = root.value_of("edges")
-        for number in range(6):
+        for _ in range(6):
             await until(lambda: edges._children["health"].status == "running")
+            run = edges._children["health"].run
             edges.kill_child("health")
-            await until(lambda n=number: edges._children["health"].restarts > n or n == 5)
-        await until(lambda: root._children["edges"].restarts == 1 and is_up(root))
+            await until(partial(is_gone, edges, "health", run))
         for number in range(1, 6):
-            await until(lambda n=number: root._children["edges"].restarts == n and is_up(root))
+            await until(partial(is_up, root, "edges", number))
             root.kill_child("edges")
         await until(lambda: one.error is not None)
 

@@ -60,7 +60,8 @@ def test_four_weeks_of_timeouts_pass_in_milliseconds() -> None:
     )
     box = motion(machine)
     began_s = time.perf_counter()
-    (ask,) = asks(box.start())
+    effects = box.start()
+    (ask,) = asks(effects)
     for attempt in (1, 2, 3, 4):
         due = max(ask.due, box.at) + 7 * 86_400 * SECOND
         box.at = due - SECOND
