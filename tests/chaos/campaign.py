@@ -44,6 +44,8 @@ CROWDED: Final = 3
 """Instances in memory when crowded: all others leave at once and live by timers and wakes."""
 COLLECTING: Final = "[retention]\nmessages_min = 100\nchunk = 32\nbusy_max = 1.0\n"
 """MAIL is collected all the time, under every fault."""
+READY_S: Final = 60.0
+"""Several daemons start at once, on a machine that may be busy."""
 RETRY_S: Final = 0.1
 SERVER_BACK_S: Final = 10.0
 
@@ -177,7 +179,7 @@ async def run(
                 await trio.sleep(0.05)
         async with connect(play.url, name="chaos client") as transport:
             api = Api(transport)
-            await api.ready()
+            await api.ready(READY_S)
             doing = Faults(play, seed, count=faults)
             play.serve("hosted")
             play.serve("plain")

@@ -28,7 +28,7 @@ import trio
 from actors.membership import LEASE_S
 from protocols.errors import MovantError
 from runtime.bridge import connect
-from tests.chaos.campaign import COLLECTING, FLOWS, drive, slowest, until_ended
+from tests.chaos.campaign import COLLECTING, FLOWS, READY_S, drive, slowest, until_ended
 from tests.chaos.checker import Findings, check
 from tests.chaos.proxy import Proxy, proxied
 from tests.chaos.reruns import Tally, tally
@@ -265,7 +265,7 @@ async def run(
             trio.open_nursery() as nursery,
         ):
             api = Api(transport)
-            await api.ready()
+            await api.ready(READY_S)
             recorder, record = Recorder(), stage.directory / "record"
             nursery.start_soon(recorder.run, transport)
             rounds = Rounds(stage, api, seed)

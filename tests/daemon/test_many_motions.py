@@ -158,8 +158,8 @@ async def read(api: Api) -> dict[str, Story]:
                 one.end = event.kind
             case _:
                 pass
-    for motion, each in numbers.items():
-        assert each == list(range(1, len(each) + 1)), motion
+    for motion, given in numbers.items():
+        assert given == list(range(1, len(given) + 1)), motion
     return found
 
 
