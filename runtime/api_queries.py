@@ -74,6 +74,7 @@ class RunQueries:
         for actor in owner.live.values():
             if actor.instance.status != "running" and not actor.activating:
                 statuses[actor.id] = actor.instance.status
+        statuses |= dict.fromkeys(owner.crashes, "blocked")
         finished = {}
         for instance in request.ids:
             if first := self._first_waiting(instance):
@@ -138,6 +139,8 @@ class RunQueries:
     def _status_of(self, row: Row, told: dict[str, str]) -> Any:
         if row.status:
             return row.status
+        if row.id in self._parts.owner.crashes:
+            return "blocked"
         if row.id in told:
             return told[row.id] or "running"
         actor = self._parts.owner.live.get(row.id)
@@ -212,7 +215,7 @@ class RunQueries:
             id=instance_id,
             workflow=instance.workflow,
             definition=instance.definition,
-            status=instance.status,
+            status=instance.status if crash is None else "blocked",
             started_at=instance.started_at,
             finished_at=instance.finished_at,
             generation=instance.generation,
