@@ -241,7 +241,7 @@ def _shell(lines: Sequence[str], work: Path, nats_binary: str) -> subprocess.Com
         start_new_session=True,
     )
     try:
-        output, _ = process.communicate(timeout=45.0)
+        output, _ = process.communicate(timeout=100.0)
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate()
