@@ -1,6 +1,6 @@
 """Machines in YAML files: read with every mistake at its place, and packed as data.
 
-    permit.yaml --read--> nodes --build--> Machine --check--> findings --pack--> Packed
+    permit.yaml --parse--> Document {Machine, what is wrong} --pack--> Packed
 
 What is stored is the machine, not the text: comments and layout are no part of its hash.
 """
@@ -8,100 +8,31 @@ What is stored is the machine, not the text: comments and layout are no part of 
 from __future__ import annotations
 
 import hashlib
-import re
-import types
-import typing
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from actors import yaml_struct
 from actors.bundle import DocumentEntry, Manifest, Packed, write
-from actors.yaml_nodes import Node, YamlProblem, read
-from protocols.errors import ConfigurationError, NotFoundError
+from actors.yaml_struct import Document
 from protocols.machine import Machine
-from protocols.machine_check import Finding, check, did_you_mean
-
-_EXPECTED: Final = re.compile(r"Expected `(?P<kind>[^`]+)`(?: (?P<limit>[<>]=? [\d.]+))?")
-_WORDS: Final = {
-    "str": "a text",
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "object": "a mapping",
-    "array": "a list",
-    "null": "nothing",
-}
+from protocols.machine_check import check
 
 
-class Located(NamedTuple):
-    """One thing that is wrong with a file. ``line`` and ``column`` begin at 1."""
-
-    line: int
-    column: int
-    message: str
-    hint: str
-    severity: typing.Literal["error", "warning"] = "error"
-    width: int = 1
-
-
-class Document(NamedTuple):
-    """A file as far as it could be read: its machine, when it has one, and what is wrong."""
-
-    text: str
-    machine: Machine | None
-    problems: list[Located]
-
-    def excerpt(self, problem: Located) -> str:
-        """Return the line of a problem, and below it a caret."""
-        lines = self.text.split("\n")
-        if not 1 <= problem.line <= len(lines):
-            return ""
-        line = lines[problem.line - 1].replace("\t", " ")
-        number = f"{problem.line:>6} | "
-        room = max(1, min(problem.width, len(line) - problem.column + 1))
-        return f"{number}{line}\n{'':>6} | {' ' * (problem.column - 1)}{'^' * room}"
-
-
-def parse(text: bytes) -> Document:
+def parse(text: bytes) -> Document[Machine]:
     """Read the text of a file. Never raises for what is wrong with it."""
-    shown = text.decode("utf-8", "replace")
-    try:
-        top = read(text)
-    except YamlProblem as problem:
-        wrong = Located(problem.line, problem.column, problem.message, problem.hint)
-        return Document(shown, None, [wrong])
-    builder = _Builder()
-    machine = builder.build(top, Machine)
-    problems = builder.problems
-    if problems or not isinstance(machine, Machine):
-        return Document(shown, None, sorted(problems))
-    problems = [_located(top, finding) for finding in check(machine)]
-    problems.sort(key=lambda each: (each.severity, each.line, each.column))
-    return Document(shown, machine, problems)
+    return yaml_struct.parse(text, Machine, check)
+
+
+def load_document(source: Path | str) -> Document[Machine]:
+    """Read a file. Raises NotFoundError when there is none."""
+    return yaml_struct.load(source, parse)
 
 
 def pack_document(source: Path | str) -> Packed:
     """Pack a YAML file. Raises NotFoundError, and ConfigurationError with file, line, column."""
     document = load_document(source)
-    errors = [each for each in document.problems if each.severity == "error"]
-    if errors or document.machine is None:
-        first = errors[0]
-        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        raise ConfigurationError(
-            f"{source}:{first.line}:{first.column}: {first.message}{more}",
-            hint=first.hint or f"movant workflow validate {source} shows every mistake",
-        )
-    return pack_machine(document.machine)
-
-
-def load_document(source: Path | str) -> Document:
-    """Read a file. Raises NotFoundError when there is none."""
-    path = Path(source)
-    if not path.is_file():
-        raise NotFoundError(f"{path} does not exist", hint="name a YAML file or a Python file")
-    return parse(path.read_bytes())
+    return pack_machine(yaml_struct.value_of(document, source, "movant workflow validate"))
 
 
 def pack_machine(machine: Machine) -> Packed:
@@ -116,157 +47,3 @@ def pack_machine(machine: Machine) -> Packed:
         workflows=(machine.name,),
         modules=(),
     )
-
-
-class _Builder:
-    """Builds the parts of a machine from nodes by their annotations, and keeps what is wrong."""
-
-    def __init__(self) -> None:
-        self.problems: list[Located] = []
-
-    def build(self, node: Node, kind: Any) -> Any:
-        """Return a node's value as ``kind``; None when something in it is wrong."""
-        origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-        if origin in {typing.Union, types.UnionType}:
-            return self._one_of(node, arguments)
-        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-            return self._struct(node, kind)
-        if origin is dict:
-            return self._mapping(node, arguments[1])
-        if origin is tuple:
-            return self._list(node, arguments[0])
-        return self._scalar(node, kind)
-
-    def wrong(self, node: Node, message: str, hint: str = "") -> None:
-        """Keep what is wrong at a node."""
-        self.problems.append(Located(node.line, node.column, message, hint, width=node.width))
-
-    def _one_of(self, node: Node, kinds: tuple[Any, ...]) -> Any:
-        """Choose among the members of a union by what the node is."""
-        fits: Callable[[Any], bool]
-        if node.entries is not None:
-            fits = _is_mapping
-        elif node.items is not None:
-            fits = _is_list
-        else:
-            fits = _is_scalar
-        chosen = [each for each in kinds if fits(each)]
-        if not chosen:
-            others = sorted({_word(each) for each in kinds} - {"nothing"})
-            self.wrong(node, f"{' or '.join(others)} is expected here, not {node.kind}")
-            return None
-        if fits is not _is_scalar:
-            return self.build(node, chosen[0])
-        return self._scalar(node, typing.Union[tuple(chosen)])  # noqa: UP007 - made at run time
-
-    def _struct(self, node: Node, kind: type[msgspec.Struct]) -> Any:
-        if node.entries is None:
-            self.wrong(node, f"a mapping is expected here, not {node.kind}")
-            return None
-        fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
-        before = len(self.problems)
-        values: dict[str, Any] = {}
-        for name, (key, value) in node.entries.items():
-            if name not in fields:
-                self.wrong(key, f"{name[:60]!r} is not known here", did_you_mean(name, fields))
-                continue
-            values[fields[name].name] = self.build(value, fields[name].type)
-        missing = [name for name, field in fields.items() if field.required and name not in values]
-        for name in missing:
-            self.wrong(node, f"{name!r} is missing", f"write '{name}: …'")
-        if len(self.problems) > before:
-            return None
-        try:
-            return kind(**values)
-        except ValueError as error:
-            # What a part says about one of its fields begins with the field's name.
-            _, at = node.entries.get(str(error).split(" ", 1)[0], (node, node))
-            self.wrong(at, str(error))
-            return None
-
-    def _mapping(self, node: Node, kind: Any) -> Any:
-        if node.entries is None:
-            self.wrong(node, f"a mapping is expected here, not {node.kind}")
-            return None
-        return {name: self.build(value, kind) for name, (_, value) in node.entries.items()}
-
-    def _list(self, node: Node, kind: Any) -> Any:
-        if node.items is None:
-            self.wrong(node, f"a list is expected here, not {node.kind}", "write '- ' before it")
-            return None
-        return tuple(self.build(each, kind) for each in node.items)
-
-    def _scalar(self, node: Node, kind: Any) -> Any:
-        if node.entries is not None or node.items is not None:
-            self.wrong(node, f"{_word(kind)} is expected here, not {node.kind}")
-            return None
-        try:
-            return msgspec.convert(node.value, kind)
-        except msgspec.ValidationError as error:
-            self._no_scalar(node, kind, str(error))
-            return None
-
-    def _no_scalar(self, node: Node, kind: Any, said: str) -> None:
-        choices = _choices(kind)
-        if choices and isinstance(node.value, str):
-            known = did_you_mean(node.value, choices)
-            self.wrong(node, f"{node.value[:60]!r} is none of the words for this", known)
-            return
-        found = _EXPECTED.match(said)
-        if found is None:
-            self.wrong(node, said)
-            return
-        wanted = " or ".join(_WORDS.get(each, each) for each in found["kind"].split(" | "))
-        limit = f" {found['limit']}" if found["limit"] else ""
-        got = "" if limit else f", not {node.kind}"
-        hint = "put it into quotes" if found["kind"] == "str" and node.value is not None else ""
-        self.wrong(node, f"{wanted}{limit} is expected here{got}", hint)
-
-
-def _is_mapping(kind: Any) -> bool:
-    return typing.get_origin(kind) is dict or (
-        isinstance(kind, type) and issubclass(kind, msgspec.Struct)
-    )
-
-
-def _is_list(kind: Any) -> bool:
-    return typing.get_origin(kind) is tuple
-
-
-def _is_scalar(kind: Any) -> bool:
-    return not _is_mapping(kind) and not _is_list(kind)
-
-
-def _word(kind: Any) -> str:
-    """Return what a kind of value is called."""
-    if _is_mapping(kind):
-        return "a mapping"
-    if _is_list(kind):
-        return "a list"
-    if kind is type(None):
-        return "nothing"
-    if _choices(kind):
-        return "a text"
-    return _WORDS.get(getattr(kind, "__name__", ""), "a value")
-
-
-def _choices(kind: Any) -> list[str]:
-    """Return the words of a Literal, also inside a union."""
-    if typing.get_origin(kind) is typing.Literal:
-        return [each for each in typing.get_args(kind) if isinstance(each, str)]
-    if typing.get_origin(kind) in {typing.Union, types.UnionType}:
-        return [word for each in typing.get_args(kind) for word in _choices(each)]
-    return []
-
-
-def _located(top: Node, finding: Finding) -> Located:
-    """Return a finding at the node that its place leads to, or as near as the file goes."""
-    node, key = top, top
-    for step in finding.place:
-        if node.entries is not None and isinstance(step, str) and step in node.entries:
-            key, node = node.entries[step]
-        elif node.items is not None and isinstance(step, int) and step < len(node.items):
-            key = node = node.items[step]
-    scalar = node.entries is None and node.items is None
-    at = node if scalar and not finding.of_key else key
-    return Located(at.line, at.column, finding.message, finding.hint, finding.severity, at.width)

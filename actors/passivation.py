@@ -13,7 +13,9 @@ from typing import Final
 
 import trio
 
+from actors.guards import GUARD_S, Guards
 from actors.outbox import Outbox
+from actors.places import Places
 from actors.requests import Requests
 from actors.workflow import WorkflowActor
 from protocols.archive import Wake
@@ -53,6 +55,7 @@ class Passivation:
         epoch_of: Callable[[int], int],
         may_act: Callable[[int], bool],
         *,
+        places: Places,
         live_max: int,
     ) -> None:
         self._clock = clock
@@ -60,7 +63,9 @@ class Passivation:
         self._drop = drop
         self._epoch_of = epoch_of
         self._may_act = may_act
+        self.guards = Guards(clock)
         self._live_max = live_max
+        self._places = places
         self.count = 0
         self.wakes = 0
         self.outbox: Outbox
@@ -79,6 +84,9 @@ class Passivation:
                 if number % SLICE == 0:
                     await trio.lowlevel.checkpoint()
                 idle_s = now - actor.touched
+                if actor.guards:
+                    waits = idle_s >= settled_s and not actor.asks
+                    self.guards.arm(actor, self.outbox, before=now if waits else now - GUARD_S)
                 long = not crowded and actor.instance.messages > LONG_MESSAGES
                 if (
                     idle_s < (LONG_IDLE_S if long else settled_s)
@@ -90,6 +98,7 @@ class Passivation:
                 if actor.settled and not actor.needed_here:
                     self.count += 1
                     self.requests.parking.remember(actor)
+                    self._places.keep(actor)
                     self._drop(actor)
                 elif idle_s > open_s:
                     self.cover(actor)
@@ -102,6 +111,7 @@ class Passivation:
         """
         if not self._may_act(actor.partition):
             return
+        self.guards.arm(actor, self.outbox, before=inf)
         asks = list(actor.asks.values())
         pins = [each for each in actor.unsettled.values() if type(each) is Pin]
         if actor.waking or not (asks or pins):

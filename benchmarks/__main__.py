@@ -7,14 +7,17 @@ import sys
 
 NAMES = (
     "w8",
+    "motions",
     "waiting",
     "crash",
+    "faults",
     "takeover",
     "owners",
     "dormant",
     "endless",
     "actors",
     "kernel",
+    "pipeline",
     "router",
     "bridge",
     "report",

@@ -23,7 +23,7 @@ from protocols.errors import (
     WorkflowError,
 )
 from protocols.failure import Failure
-from protocols.machine import Hook, Machine, Next, State
+from protocols.machine import Hook, Machine, Next, State, StateUndo
 from protocols.policy import NO_RETRY, Retry, StepOptions
 from protocols.service import Call, Failed, Refused, Service
 from protocols.witness import Operator
@@ -61,6 +61,7 @@ __all__ = [
     "Retry",
     "Service",
     "State",
+    "StateUndo",
     "StepFailedError",
     "StepFate",
     "StepOptions",

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from protocols import api, api_holds, events, mail
+from protocols import api, api_holds, api_pipeline, events, mail
 from protocols import headers as h
 from protocols.catalogue_examples import EXAMPLES
 
@@ -176,6 +176,17 @@ def _mailbox() -> dict[str, Message]:
             example_headers={h.MESSAGE_ID: "5f10"},
             example="wrong address",
         ),
+        "control.review": Message(
+            title="Review",
+            summary="Say whether a step was done. Payload: step, attempt, done, result.",
+            by="movant",
+            subject="movant.to.{id}.control.review",
+            payload=mail.Word,
+            optional=(h.CONTENT_TYPE, h.MESSAGE_ID),
+            example_subject="movant.to.order-17.control.review",
+            example_headers={h.MESSAGE_ID: "5f11"},
+            example={"step": "/charge", "attempt": 1, "done": True, "result": "ch-77"},
+        ),
         "control.migrate": Message(
             title="Migrate",
             summary="Fold this generation with another definition. Payload: its hash, a text.",
@@ -289,7 +300,7 @@ def _api() -> dict[str, Message]:
     found: dict[str, Message] = {}
     for verb, (summary, request, result) in api.VERBS.items():
         subject = f"movant.api.{verb}"
-        shown, answer = {**EXAMPLES, **api_holds.EXAMPLES}[verb]
+        shown, answer = {**EXAMPLES, **api_holds.EXAMPLES, **api_pipeline.EXAMPLES}[verb]
         found[f"api.{verb}"] = Message(
             title=request.__name__,
             summary=f"{summary}.",

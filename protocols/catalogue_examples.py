@@ -26,6 +26,10 @@ EXAMPLES: Final[dict[str, tuple[Any, Any]]] = {
         {"id": "order-17"},
         {"id": "order-17", "status": "completed", "messages": 9, "covered": 9, "statements": 2},
     ),
+    "run.review": (
+        {"id": "order-17", "step": "/charge", "done": True, "result": "ch-77"},
+        {"id": "order-17", "seq": 9},
+    ),
     "run.undo": (
         {"id": "order-17", "reason": "wrong address", "by": {"who": "ann"}},
         {
@@ -106,7 +110,19 @@ EXAMPLES: Final[dict[str, tuple[Any, Any]]] = {
             "uptime_s": 4.2,
         },
     ),
-    "actor.tree": ({}, {"root": {"name": "daemon", "kind": "supervisor", "state": "running"}}),
+    "actor.tree": (
+        {},
+        {
+            "root": {
+                "name": "daemon d1",
+                "kind": "supervisor",
+                "state": "running",
+                "strategy": "rest_for_one",
+            },
+            "services": [{"service": "payments", "daemon": "d1", "answers": 12, "p50_s": 0.004}],
+            "server_time": _AT,
+        },
+    ),
     "run.messages": (
         {"id": "order-17"},
         {

@@ -66,9 +66,11 @@ class StepOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     false switches the re-ask of a lost request off. ``priority`` says who goes first where
     requests have to wait; none: as the instance's start says. ``unknown`` says who is asked
     after an outcome that nobody knows: the same service again, or the next one of its route,
-    which may do the work a second time. ``retries`` goes before ``retry``: the error kinds
+    which may do the work a second time, or a person, whose word is waited for; for a service
+    that can neither repeat nor refuse a key. ``retries`` goes before ``retry``: the error kinds
     (``protocols.error_kinds``) that are tried again, each with its policy, whatever the service
-    says about trying again; other kinds are not.
+    says about trying again; other kinds are not. ``undecided_s``: how long an attempt that is
+    cancelled in flight keeps others from being undone, when no reply comes; none: ``timeout_s``.
     """
 
     retry: Retry = Retry()
@@ -76,8 +78,9 @@ class StepOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     absent: Literal["wait", "fail"] = "wait"
     idempotent: bool = True
     priority: Priority | None = None
-    unknown: Literal["retry", "switch"] = "retry"
+    unknown: Literal["retry", "switch", "review"] = "retry"
     retries: tuple[tuple[str, Retry], ...] | None = None
+    undecided_s: Seconds | None = None
 
     def allow(self, attempt: int, failure: Failure) -> Retry | None:
         """Return the policy by which another attempt follows ``attempt``, or None."""

@@ -15,7 +15,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, Literal, Self, TypeVar
+from typing import Any, Final, Literal, Self
 
 import trio
 
@@ -28,8 +28,9 @@ from protocols.subjects import check_id, check_name
 from protocols.witness import Operator
 from runtime import client_discovery
 from runtime.bridge import connect
-from runtime.client_batches import CHUNK_ITEMS, WINDOW, signals, starts
-from runtime.client_calls import ANSWER_S, PATIENCE_S, Calls
+from runtime.client_batches import CHUNK_ITEMS, signals, starts
+from runtime.client_calls import ANSWER_S, PATIENCE_S, Calls, new_message_id
+from runtime.client_undo import Undoes
 from runtime.client_watch import watch
 from runtime.clock import SystemClock
 
@@ -37,11 +38,8 @@ WAIT_SLICE_S: Final = 4.0
 """One request waits this long for an end; the next one follows. A daemon that went away in
 between is noticed within this time."""
 _ID_BYTES: Final = 6
-_MESSAGE_ID_BYTES: Final = 12
 
 HoldKind = Literal["service", "workflow", "run", "all"]
-R = TypeVar("R", bound=api.Message)
-Answers = list[R]
 Signals = list[api.SignalResult]
 Inputs = Iterable[Any]
 Starts = list[api.StartResult]
@@ -57,7 +55,7 @@ class WaitTimeoutError(UnknownOutcomeError):
         self.status: Final = status
 
 
-class Client:
+class Client(Undoes):
     """A connection to the API. Safe to use from many tasks at once."""
 
     def __init__(self, calls: Calls) -> None:
@@ -156,7 +154,7 @@ class Client:
             items_max=chunk,
             bytes_max=self._calls.transport.payload_bytes_max,
         )
-        answers = await self._batches("run.start_many", made, api.RunStartedMany)
+        answers = await self._calls.many("run.start_many", made, api.RunStartedMany)
         return [result for answer in answers for result in answer.results]
 
     async def show(self, id: str) -> api.RunView:
@@ -174,6 +172,31 @@ class Client:
         """Return a page of runs, newest first; pass its ``next`` as ``after`` for more."""
         request = api.RunList(status=status, workflow=workflow, limit=limit, after=after)
         return await self._calls.call("run.ls", request, api.RunPage)
+
+    async def pipeline(
+        self,
+        *,
+        machine: str | None = None,
+        state: str | None = None,
+        blocked: bool = False,
+        overdue: bool = False,
+        limit: int = 50,
+        after: str = "",
+    ) -> api.PipelineStatus:
+        """Return the active motions, counted, and a page: the longest in their state first.
+
+        ``machine`` limits counts and rows, the others only rows. Pass ``next`` as ``after`` for
+        more; a motion that moves between two pages may come twice.
+        """
+        request = api.Pipeline(
+            machine=machine,
+            state=state,
+            blocked=blocked,
+            overdue=overdue,
+            limit=limit,
+            after=after,
+        )
+        return await self._calls.call("pipeline", request, api.PipelineStatus)
 
     async def history(
         self,
@@ -210,7 +233,7 @@ class Client:
             id=check_id(id),
             name=check_name(name, "signal name"),
             data=data,
-            message_id=message_id or _new_message_id(),
+            message_id=message_id or new_message_id(),
             by=by,
         )
         return await self._calls.call("run.signal", request, api.Accepted)
@@ -226,11 +249,11 @@ class Client:
             check_name(name, "signal name"),
             ids,
             data,
-            _new_message_id,
+            new_message_id,
             items_max=chunk,
             bytes_max=self._calls.transport.payload_bytes_max,
         )
-        answers = await self._batches("run.signal_many", made, api.RunSignalledMany)
+        answers = await self._calls.many("run.signal_many", made, api.RunSignalledMany)
         return [result for answer in answers for result in answer.results]
 
     async def cancel(
@@ -238,32 +261,9 @@ class Client:
     ) -> api.Accepted:
         """Ask a run to cancel; its clean-up and compensation still run."""
         request = api.RunCancel(
-            id=check_id(id), reason=reason, message_id=message_id or _new_message_id(), by=by
+            id=check_id(id), reason=reason, message_id=message_id or new_message_id(), by=by
         )
         return await self._calls.call("run.cancel", request, api.Accepted)
-
-    async def undo(
-        self,
-        id: str,
-        *,
-        plan: bool = False,
-        reason: str = "",
-        message_id: str = "",
-        by: Operator | None = None,
-    ) -> api.RunUndone:
-        """Undo what a run did, or with ``plan`` tell what would be undone.
-
-        One that has not ended is stopped by it; what one left that has ended is undone by
-        another run, whose id the answer has. Raises RefusedError when there is nothing to undo.
-        """
-        request = api.RunUndo(
-            id=check_id(id),
-            plan=plan,
-            reason=reason,
-            message_id=message_id or _new_message_id(),
-            by=by,
-        )
-        return await self._calls.call("run.undo", request, api.RunUndone)
 
     async def migrate(
         self,
@@ -282,7 +282,7 @@ class Client:
             id=check_id(id),
             definition=definition,
             force=force,
-            message_id=message_id or _new_message_id(),
+            message_id=message_id or new_message_id(),
             by=by,
         )
         return await self._calls.call("run.migrate", request, api.RunMigrated)
@@ -359,17 +359,17 @@ class Client:
         return await self._calls.call("service.show", api.ServiceShow(name=name), api.ServiceView)
 
     async def pause(
-        self, kind: HoldKind, name: str = "", *, reason: str = "", by: str = "", origin: str = ""
+        self, kind: HoldKind, name: str = "", *, reason: str = "", by: Operator | None = None
     ) -> api.HoldTold:
         """Send no more requests to a service, or for a workflow, a run, or ``all``."""
-        request = api.Pause(kind=kind, name=name, reason=reason, by=by, origin=origin)
+        request = api.Pause(kind=kind, name=name, reason=reason, by=by)
         return await self._calls.call("pause", request, api.HoldTold)
 
     async def resume(
-        self, kind: HoldKind, name: str = "", *, reason: str = "", by: str = "", origin: str = ""
+        self, kind: HoldKind, name: str = "", *, reason: str = "", by: Operator | None = None
     ) -> api.HoldTold:
         """Send requests again."""
-        request = api.Resume(kind=kind, name=name, reason=reason, by=by, origin=origin)
+        request = api.Resume(kind=kind, name=name, reason=reason, by=by)
         return await self._calls.call("resume", request, api.HoldTold)
 
     async def force(
@@ -378,11 +378,10 @@ class Client:
         state: Literal["open", "closed", "auto"],
         *,
         reason: str = "",
-        by: str = "",
-        origin: str = "",
+        by: Operator | None = None,
     ) -> api.HoldTold:
         """Force the breaker of a service open or closed, or let it decide by itself."""
-        request = api.ServiceForce(name=service, state=state, reason=reason, by=by, origin=origin)
+        request = api.ServiceForce(name=service, state=state, reason=reason, by=by)
         return await self._calls.call("service.force", request, api.HoldTold)
 
     async def status(self) -> api.StatusView:
@@ -392,36 +391,6 @@ class Client:
     async def actor_tree(self) -> api.ActorTree:
         """Return the daemon's supervision tree."""
         return await self._calls.call("actor.tree", api.Empty(), api.ActorTree)
-
-    async def _batches(self, verb: str, payloads: Iterable[bytes], result: type[R]) -> Answers[R]:
-        """Send requests, several under way at once; return their answers in order.
-
-        A payload that cannot be made, or a request that nobody answers, raises; what was sent
-        before is waited for.
-        """
-        answers: dict[int, R] = {}
-        failed: list[MovantError] = []
-        limit = trio.CapacityLimiter(WINDOW)
-
-        async def send(number: int, payload: bytes) -> None:
-            try:
-                answers[number] = await self._calls.raw(verb, payload, result)
-            except MovantError as error:
-                failed.append(error)
-                nursery.cancel_scope.cancel()
-            finally:
-                limit.release_on_behalf_of(number)
-
-        async with trio.open_nursery() as nursery:
-            try:
-                for number, payload in enumerate(payloads):
-                    await limit.acquire_on_behalf_of(number)
-                    nursery.start_soon(send, number, payload)
-            except MovantError as error:
-                failed.append(error)
-        if failed:
-            raise failed[0]
-        return [answers[number] for number in sorted(answers)]
 
     async def _outcome(self, id: str, timeout_s: float) -> api.RunOutcome:
         """Return the outcome, or how the run stands at the end of the time."""
@@ -441,10 +410,6 @@ def new_id() -> str:
     without a look into the archive; 48 random bits follow.
     """
     return f"{SystemClock().now_ns() // 1_000_000:011x}{secrets.token_hex(_ID_BYTES)}"
-
-
-def _new_message_id() -> str:
-    return secrets.token_hex(_MESSAGE_ID_BYTES)
 
 
 __all__ = ["AlreadyExistsError", "Client", "WaitTimeoutError", "new_id"]

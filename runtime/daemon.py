@@ -43,6 +43,7 @@ from actors.neighbours import refuse_captors
 from actors.outbox import Outbox
 from actors.owner import Owner
 from actors.packing import pack
+from actors.pings import Pings
 from actors.readers import Readers
 from actors.requests import Requests
 from actors.router import Router
@@ -71,6 +72,7 @@ from runtime.server.accounts import foreign_subjects
 from runtime.server.configuration import Settings
 from runtime.server.embedded import EmbeddedServer
 from runtime.started import Looking, WhenUp
+from runtime.undoing import ChildUndos
 from supervisors.child import ChildSpec, ChildStatus
 from supervisors.incarnation import ChildView
 from supervisors.intensity import Intensity
@@ -309,6 +311,7 @@ class Daemon:
         )
         async with trio.open_nursery() as nursery:
             await nursery.start(router.run)
+            nursery.start_soon(Pings(parts.transport, self.clock, router.in_use).run)
             task_status.started()
 
     async def _workflows(self, *, task_status: ChildStatus) -> None:
@@ -351,17 +354,15 @@ class Daemon:
                 holds=parts.holds.holds,
                 reask_s=config.reask_s,
             )
+            spawning = Spawning(
+                parts.writers["MAIL"], mailboxes, parts.keys, config.partitions, nursery.start_soon
+            )
             outbox = parts.outbox = Outbox(
                 parts.writers,
                 owner.settled,
-                Spawning(
-                    parts.writers["MAIL"],
-                    mailboxes,
-                    parts.keys,
-                    config.partitions,
-                    nursery.start_soon,
-                ),
+                spawning,
                 position=owner.partitions.known_to,
+                undo=ChildUndos(self, spawning, nursery.start_soon).undo,
             )
             late = Late(parts.writers["MAIL"], parts.writers["EVENTS"])
             owner.wire(parts.requests, outbox, late)

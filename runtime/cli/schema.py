@@ -1,4 +1,4 @@
-"""``movant schema messages|asyncapi|machine``."""
+"""``movant schema messages|asyncapi|machine|routes``."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ schema = LazyGroup(
             "messages": Leaf("runtime.cli.schema:messages", "JSON Schema of each message."),
             "asyncapi": Leaf("runtime.cli.schema:asyncapi", "One AsyncAPI document."),
             "machine": Leaf("runtime.cli.schema:machine", "JSON Schema of a machine's file."),
+            "routes": Leaf("runtime.cli.schema:routes", "JSON Schema of a routing table's file."),
         }
     },
     examples=(("movant schema asyncapi > asyncapi.json", "for code generators"),),
@@ -85,4 +86,17 @@ def machine() -> int:
     from protocols.machine import Machine  # noqa: PLC0415
 
     write_json(msgspec.json.schema(Machine))
+    return OK
+
+
+@command(
+    "routes", examples=(("movant schema routes > routes.schema.json", "for editors of YAML"),)
+)
+def routes() -> int:
+    """Print the JSON Schema of a routing table's YAML file."""
+    import msgspec  # noqa: PLC0415 - not for --help
+
+    from protocols.routes import RoutingTable  # noqa: PLC0415
+
+    write_json(msgspec.json.schema(RoutingTable))
     return OK
