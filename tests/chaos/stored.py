@@ -38,7 +38,7 @@ from runtime.bridge import NatsTransport
 
 MARKER: Final = re.compile(r"movant\.mail\.(\d+)\._owner")
 DECISION: Final = re.compile(
-    r"movant\.mail\.\d+\.[^.]+\.owner\.(pinned|timeout|refused|continued)"
+    r"movant\.mail\.\d+\.[^.]+\.owner\.(pinned|routed|timeout|refused|continued)"
 )
 SERVER_LINES: Final = b"\r\nNats-Stream: "
 BATCH_LINE: Final = re.compile(rb"Nats-Batch-(?:Id|Sequence|Commit): [^\r]*\r\n")

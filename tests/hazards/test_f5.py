@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import msgspec
 import pytest
 
+from actors.partitions import BY_OWNER
+from protocols.mail import AnyMail
 from protocols.subjects import partition_of
 from tests.support.daemon import daemon, until
 from tests.support.nats import NatsServer
@@ -73,3 +77,14 @@ async def test_a_decision_of_a_former_epoch_is_void(nats_server: NatsServer) -> 
 
     assert before["status"] == "running"
     assert ended["status"] == "completed"
+
+
+def test_every_decision_with_an_epoch_can_be_void() -> None:
+    """Pins, routes, timeouts, refusals, generations: none of a former owner counts."""
+    decisions = {
+        each
+        for each in get_args(AnyMail)
+        if "epoch" in each.__struct_fields__ and each.__struct_config__.tag.startswith("owner.")
+    }
+
+    assert decisions == set(BY_OWNER)
