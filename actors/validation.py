@@ -101,7 +101,7 @@ def validate(source: Path | str, roots: Sequence[Path] = ()) -> list[Problem]:
 
 
 def _of_document(source: Path | str) -> list[Problem]:
-    from actors.machine_file import load_document  # noqa: PLC0415 - YAML is not for Python
+    from actors.definition_file import load_document  # noqa: PLC0415 - YAML is not for Python
 
     try:
         document = load_document(source)

@@ -64,6 +64,14 @@ class Node:
         names = {bool: "true or false", int: "a number", float: "a number", str: "a text"}
         return names.get(type(self.value), "nothing")
 
+    def plain(self) -> Any:
+        """Return the value that it stands for."""
+        if self.entries is not None:
+            return {key: node.plain() for key, (_, node) in self.entries.items()}
+        if self.items is not None:
+            return [node.plain() for node in self.items]
+        return self.value
+
 
 def read(text: bytes) -> Node:
     """Return the top node of a document. Raises YamlProblem."""

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
-from typing import Final, Literal
-
-import msgspec
+from typing import Final
 
 from protocols.conditions import Condition, ConditionError
 from protocols.directives import Directive, Table
 from protocols.error_kinds import ALIASES, KINDS
 from protocols.errors import ConfigurationError
 from protocols.failure import TIMEOUT
+from protocols.findings import Finding, Place, did_you_mean
 from protocols.machine import OWN_SIGNALS, Hook, Machine, Next, State
 from protocols.subjects import is_id, is_name, is_step_name
 
@@ -27,26 +25,6 @@ AVAILABLE: Final = frozenset(
 """Directives that can be carried out. ``compensate`` is not yet one of them."""
 NEXT_NAMES: Final = frozenset({"input", "data", "entry", "result"})
 SIGNAL_NAMES: Final = frozenset({"input", "data", "entry", "signal"})
-
-Place = tuple[str | int, ...]
-"""Keys and indexes from the machine's top to what is wrong."""
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """One thing that is wrong, where, and what to do."""
-
-    place: Place
-    message: str
-    hint: str = ""
-    severity: Literal["error", "warning"] = "error"
-    of_key: bool = False
-    """Whether the key at the place is wrong, and not what it holds."""
-
-    @property
-    def where(self) -> str:
-        """The place as text: ``states.FILED.next[0]``."""
-        text = "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in self.place)
-        return text.removeprefix(".")
 
 
 def check(machine: Machine) -> list[Finding]:
@@ -67,17 +45,6 @@ def checked(machine: Machine) -> Machine:
             hint="; ".join(each.hint for each in errors if each.hint),
         )
     return machine
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return advice for a word that is not known: the nearest one, or all when they are few."""
-    words = sorted(known)
-    near = get_close_matches(word, words, n=1, cutoff=0.6)
-    if not near:
-        near = [each for each in words if each.lower() == word.lower()]
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return f"known: {', '.join(words[:12])}" if words else ""
 
 
 def targets(state: State) -> dict[str, None]:

@@ -68,7 +68,7 @@ class StepOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     after an outcome that nobody knows: the same service again, or the next one of its route,
     which may do the work a second time. ``retries`` goes before ``retry``: the error kinds
     (``protocols.error_kinds``) that are tried again, each with its policy, whatever the service
-    says about trying again; other kinds are not.
+    says about trying again; other kinds are not, or with ``others`` as ``retry`` says.
     """
 
     retry: Retry = Retry()
@@ -78,21 +78,23 @@ class StepOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     priority: Priority | None = None
     unknown: Literal["retry", "switch"] = "retry"
     retries: tuple[tuple[str, Retry], ...] | None = None
+    others: bool = False
 
     def allow(self, attempt: int, failure: Failure) -> Retry | None:
         """Return the policy by which another attempt follows ``attempt``, or None."""
         if not self.idempotent and is_unknown_outcome(failure):
             return None
-        if self.retries is None:
-            policy = self.retry
-            may = policy.allows(attempt, failure.kind, retryable=failure.retryable)
-            return policy if may else None
-        policies = dict(self.retries)
-        for word in words(failure):
-            if word in policies:
-                policy = policies[word]
-                return policy if attempt < policy.attempts else None
-        return None
+        if self.retries is not None:
+            policies = dict(self.retries)
+            for word in words(failure):
+                if word in policies:
+                    policy = policies[word]
+                    return policy if attempt < policy.attempts else None
+            if not self.others:
+                return None
+        policy = self.retry
+        may = policy.allows(attempt, failure.kind, retryable=failure.retryable)
+        return policy if may else None
 
 
 STEP_DEFAULTS: Final = StepOptions()

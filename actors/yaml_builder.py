@@ -1,29 +1,21 @@
-"""Machines in YAML files: read with every mistake at its place, and packed as data.
-
-    permit.yaml --read--> nodes --build--> Machine --check--> findings --pack--> Packed
-
-What is stored is the machine, not the text: comments and layout are no part of its hash.
-"""
+"""Builds the parts of a definition from YAML nodes, and keeps every mistake with its place."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 import types
 import typing
 from collections.abc import Callable
-from pathlib import Path
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from actors.bundle import DocumentEntry, Manifest, Packed, write
-from actors.yaml_nodes import Node, YamlProblem, read
-from protocols.errors import ConfigurationError, NotFoundError
-from protocols.machine import Machine
-from protocols.machine_check import Finding, check, did_you_mean
+from actors.yaml_nodes import Node
+from protocols.findings import Finding, did_you_mean
 
 _EXPECTED: Final = re.compile(r"Expected `(?P<kind>[^`]+)`(?: (?P<limit>[<>]=? [\d.]+))?")
+_SCALARS: Final = (str, int, float, bool)
 _WORDS: Final = {
     "str": "a text",
     "int": "a whole number",
@@ -46,86 +38,17 @@ class Located(NamedTuple):
     width: int = 1
 
 
-class Document(NamedTuple):
-    """A file as far as it could be read: its machine, when it has one, and what is wrong."""
-
-    text: str
-    machine: Machine | None
-    problems: list[Located]
-
-    def excerpt(self, problem: Located) -> str:
-        """Return the line of a problem, and below it a caret."""
-        lines = self.text.split("\n")
-        if not 1 <= problem.line <= len(lines):
-            return ""
-        line = lines[problem.line - 1].replace("\t", " ")
-        number = f"{problem.line:>6} | "
-        room = max(1, min(problem.width, len(line) - problem.column + 1))
-        return f"{number}{line}\n{'':>6} | {' ' * (problem.column - 1)}{'^' * room}"
-
-
-def parse(text: bytes) -> Document:
-    """Read the text of a file. Never raises for what is wrong with it."""
-    shown = text.decode("utf-8", "replace")
-    try:
-        top = read(text)
-    except YamlProblem as problem:
-        wrong = Located(problem.line, problem.column, problem.message, problem.hint)
-        return Document(shown, None, [wrong])
-    builder = _Builder()
-    machine = builder.build(top, Machine)
-    problems = builder.problems
-    if problems or not isinstance(machine, Machine):
-        return Document(shown, None, sorted(problems))
-    problems = [_located(top, finding) for finding in check(machine)]
-    problems.sort(key=lambda each: (each.severity, each.line, each.column))
-    return Document(shown, machine, problems)
-
-
-def pack_document(source: Path | str) -> Packed:
-    """Pack a YAML file. Raises NotFoundError, and ConfigurationError with file, line, column."""
-    document = load_document(source)
-    errors = [each for each in document.problems if each.severity == "error"]
-    if errors or document.machine is None:
-        first = errors[0]
-        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        raise ConfigurationError(
-            f"{source}:{first.line}:{first.column}: {first.message}{more}",
-            hint=first.hint or f"movant workflow validate {source} shows every mistake",
-        )
-    return pack_machine(document.machine)
-
-
-def load_document(source: Path | str) -> Document:
-    """Read a file. Raises NotFoundError when there is none."""
-    path = Path(source)
-    if not path.is_file():
-        raise NotFoundError(f"{path} does not exist", hint="name a YAML file or a Python file")
-    return parse(path.read_bytes())
-
-
-def pack_machine(machine: Machine) -> Packed:
-    """Pack a machine as data: one document, no module."""
-    text = msgspec.json.encode(machine).decode()
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    entry = DocumentEntry(name=machine.name, digest=digest)
-    manifest = Manifest(entries=(), modules=(), documents=(entry,))
-    return Packed(
-        hash=manifest.hash,
-        data=write(manifest, {}, {machine.name: text}),
-        workflows=(machine.name,),
-        modules=(),
-    )
-
-
-class _Builder:
-    """Builds the parts of a machine from nodes by their annotations, and keeps what is wrong."""
+class Builder:
+    """Builds the parts of a definition from nodes by their annotations, and keeps what is wrong."""
 
     def __init__(self) -> None:
         self.problems: list[Located] = []
 
     def build(self, node: Node, kind: Any) -> Any:
         """Return a node's value as ``kind``; None when something in it is wrong."""
+        kind = _bare(kind)
+        if kind is Any:
+            return node.plain()
         origin, arguments = typing.get_origin(kind), typing.get_args(kind)
         if origin in {typing.Union, types.UnionType}:
             return self._one_of(node, arguments)
@@ -163,7 +86,7 @@ class _Builder:
         if node.entries is None:
             self.wrong(node, f"a mapping is expected here, not {node.kind}")
             return None
-        fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+        fields = _fields(kind)
         before = len(self.problems)
         values: dict[str, Any] = {}
         for name, (key, value) in node.entries.items():
@@ -223,6 +146,20 @@ class _Builder:
         self.wrong(node, f"{wanted}{limit} is expected here{got}", hint)
 
 
+@lru_cache
+def _fields(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """Return the fields of a part by the names that files have."""
+    return {field.encode_name: field for field in msgspec.structs.fields(kind)}
+
+
+def _bare(kind: Any) -> Any:
+    """Return a kind without its description; a scalar keeps its limits."""
+    if typing.get_origin(kind) is not typing.Annotated:
+        return kind
+    inner = typing.get_args(kind)[0]
+    return kind if inner in _SCALARS else inner
+
+
 def _is_mapping(kind: Any) -> bool:
     return typing.get_origin(kind) is dict or (
         isinstance(kind, type) and issubclass(kind, msgspec.Struct)
@@ -259,7 +196,7 @@ def _choices(kind: Any) -> list[str]:
     return []
 
 
-def _located(top: Node, finding: Finding) -> Located:
+def located(top: Node, finding: Finding) -> Located:
     """Return a finding at the node that its place leads to, or as near as the file goes."""
     node, key = top, top
     for step in finding.place:
@@ -269,4 +206,9 @@ def _located(top: Node, finding: Finding) -> Located:
             key = node = node.items[step]
     scalar = node.entries is None and node.items is None
     at = node if scalar and not finding.of_key else key
-    return Located(at.line, at.column, finding.message, finding.hint, finding.severity, at.width)
+    column, width = at.column, at.width
+    if finding.offset and at is node and isinstance(node.value, str):
+        quotes, odd = divmod(node.width - len(node.value), 2)
+        if quotes in {0, 1} and not odd:  # on one line, and without escapes
+            column, width = column + quotes + finding.offset - 1, finding.width
+    return Located(at.line, column, finding.message, finding.hint, finding.severity, width)

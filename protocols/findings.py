@@ -1,0 +1,46 @@
+"""Findings: what is wrong with a definition, where, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Literal
+
+import msgspec
+
+Place = tuple[str | int, ...]
+"""Keys and indexes from the definition's top to what is wrong."""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that is wrong, where, and what to do.
+
+    ``offset`` and ``width`` are the part of a text that is meant; ``offset`` begins at 1, 0 means
+    the whole.
+    """
+
+    place: Place
+    message: str
+    hint: str = ""
+    severity: Literal["error", "warning"] = "error"
+    of_key: bool = False
+    """Whether the key at the place is wrong, and not what it holds."""
+    offset: int = 0
+    width: int = 1
+
+    @property
+    def where(self) -> str:
+        """The place as text: ``states.FILED.next[0]``."""
+        text = "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in self.place)
+        return text.removeprefix(".")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return advice for a word that is not known: the nearest one, or all when they are few."""
+    words = sorted(known)
+    near = get_close_matches(word, words, n=1, cutoff=0.6)
+    if not near:
+        near = [each for each in words if each.lower() == word.lower()]
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"known: {', '.join(words[:12])}" if words else ""
