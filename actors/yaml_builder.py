@@ -38,27 +38,34 @@ class Located(NamedTuple):
     width: int = 1
 
 
+class _Shape(NamedTuple):
+    """What a node has to be, to be of a kind."""
+
+    form: typing.Literal["any", "union", "struct", "mapping", "list", "scalar"]
+    kind: Any
+    members: tuple[Any, ...] = ()
+
+
 class Builder:
-    """Builds the parts of a definition from nodes by their annotations, and keeps what is wrong."""
+    """Builds the parts of a definition from nodes by their annotations; keeps what is wrong."""
 
     def __init__(self) -> None:
         self.problems: list[Located] = []
 
     def build(self, node: Node, kind: Any) -> Any:
         """Return a node's value as ``kind``; None when something in it is wrong."""
-        kind = _bare(kind)
-        if kind is Any:
+        shape = _shape(kind)
+        if shape.form == "scalar":
+            return self._scalar(node, shape.kind)
+        if shape.form == "union":
+            return self._one_of(node, shape.members)
+        if shape.form == "any":
             return node.plain()
-        origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-        if origin in {typing.Union, types.UnionType}:
-            return self._one_of(node, arguments)
-        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-            return self._struct(node, kind)
-        if origin is dict:
-            return self._mapping(node, arguments[1])
-        if origin is tuple:
-            return self._list(node, arguments[0])
-        return self._scalar(node, kind)
+        if shape.form == "struct":
+            return self._struct(node, shape.kind)
+        if shape.form == "mapping":
+            return self._mapping(node, shape.members[1])
+        return self._list(node, shape.members[0])
 
     def wrong(self, node: Node, message: str, hint: str = "") -> None:
         """Keep what is wrong at a node."""
@@ -80,7 +87,7 @@ class Builder:
             return None
         if fits is not _is_scalar:
             return self.build(node, chosen[0])
-        return self._scalar(node, typing.Union[tuple(chosen)])  # noqa: UP007 - made at run time
+        return self._scalar(node, _union(tuple(chosen)))
 
     def _struct(self, node: Node, kind: type[msgspec.Struct]) -> Any:
         if node.entries is None:
@@ -152,12 +159,39 @@ def _fields(kind: type[msgspec.Struct]) -> dict[str, Any]:
     return {field.encode_name: field for field in msgspec.structs.fields(kind)}
 
 
-def _bare(kind: Any) -> Any:
-    """Return a kind without its description; a scalar keeps its limits."""
-    if typing.get_origin(kind) is not typing.Annotated:
-        return kind
-    inner = typing.get_args(kind)[0]
-    return kind if inner in _SCALARS else inner
+_shapes: Final[dict[int, tuple[Any, _Shape]]] = {}
+"""By the identity of a kind, which is kept so that no other one gets it."""
+
+
+def _shape(kind: Any) -> _Shape:
+    found = _shapes.get(id(kind))
+    if found is None:
+        found = _shapes[id(kind)] = (kind, _shape_of(kind))
+    return found[1]
+
+
+def _shape_of(kind: Any) -> _Shape:
+    if typing.get_origin(kind) is typing.Annotated:
+        inner = typing.get_args(kind)[0]
+        if inner not in _SCALARS:  # a scalar keeps its limits
+            return _shape_of(inner)
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return _Shape("any", kind)
+    if origin in {typing.Union, types.UnionType}:
+        return _Shape("union", kind, arguments)
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return _Shape("struct", kind)
+    if origin is dict:
+        return _Shape("mapping", kind, arguments)
+    if origin is tuple:
+        return _Shape("list", kind, arguments)
+    return _Shape("scalar", kind)
+
+
+@lru_cache
+def _union(kinds: tuple[Any, ...]) -> Any:
+    return typing.Union[kinds]  # noqa: UP007 - made at run time
 
 
 def _is_mapping(kind: Any) -> bool:

@@ -3,11 +3,11 @@
     result.votes_for > result.votes_against && !(input.kind in ["private", "secret"])
     has(result.plan) && size(result.plan.tasks) > 0
 
-Values are those of JSON; names are those that the reader is given. ``a.b`` and ``a["b"]`` look
-into objects, ``a[0]`` into lists; a name may have hyphens inside (``a.b-c``). There are ``&& || !``, ``== != < <= > >= in``, parentheses,
-``has(path)`` and ``size(value)``. No arithmetic, no loops: a condition takes no longer than its
-text. What is missing or cannot be compared makes the condition fail with an error, so that a
-guard over data that is not there stays closed.
+Values are those of JSON; names are those that the reader is given, and may have hyphens inside.
+``a.b`` and ``a["b"]`` look into objects, ``a[0]`` into lists. There are ``&& || !``,
+``== != < <= > >= in``, parentheses, ``has(path)`` and ``size(value)``. No arithmetic, no loops: a
+condition takes no longer than its text. What is missing or cannot be compared makes the
+condition fail with an error, so that a guard over data that is not there stays closed.
 """
 
 from __future__ import annotations

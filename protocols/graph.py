@@ -76,7 +76,7 @@ class Field(_Part, frozen=True, kw_only=True):
         if self.fields is not None:
             _set(self, "fields", {name: _field(each) for name, each in self.fields.items()})
         for name, types in _OF_TYPES.items():
-            if getattr(self, name) not in (None, ()) and self.type not in types:  # noqa: PLR6201
+            if getattr(self, name) not in (None, ()) and self.type not in types:
                 raise ValueError(f"{name} belongs to {' or '.join(types)}, not to {self.type}")
         if self.optional and self.default is not msgspec.UNSET:
             raise ValueError("optional is not needed beside a default: take it away")
@@ -295,9 +295,9 @@ class Graph(_Part, frozen=True, kw_only=True):
             "results of the steps that nobody needs, by their names."
         ),
     ] = None
-    timeout: Annotated[
-        Seconds | None, Meta(description="How long a run may take as a whole.")
-    ] = None
+    timeout: Annotated[Seconds | None, Meta(description="How long a run may take as a whole.")] = (
+        None
+    )
     concurrency: Annotated[
         Annotated[int, Meta(ge=0)],
         Meta(description="How many steps run at the same time; 0: as many as can."),

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -193,7 +194,8 @@ def as_text(value: Any) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-def parse(text: str) -> list[str | Reference]:
+@lru_cache(maxsize=4_096)
+def parse(text: str) -> tuple[str | Reference, ...]:
     """Return a text as plain pieces and references. Raises WrongReference with the column."""
     pieces: list[str | Reference] = []
     at = 0
@@ -205,7 +207,7 @@ def parse(text: str) -> list[str | Reference]:
         at = parser.at
     if at < len(text):
         pieces.append(text[at:])
-    return pieces
+    return tuple(pieces)
 
 
 class _Parser:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from actors import yaml_nodes
 from actors.bundle import unpack
+from actors.definition_file import Document, load_document, pack_document, parse
 from actors.definitions import Definitions, MemoryDefinitionStore
 from actors.loading import load
-from actors.definition_file import Document, load_document, pack_document, parse
 from actors.motion import MotionWorkflow
 from actors.packing import open_pack, pack
 from actors.validation import validate
