@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from actors.directed import told
-from actors.graph_input import input_type
 from actors.graph_plan import GraphPlan, StepPlan
-from actors.graph_step import Work
+from actors.graph_step import TEXT_CHARS_MAX, Work
 from protocols.conditions import ConditionError
 from protocols.definition import Workflow, WorkflowOptions
 from protocols.error_kinds import OVER_LIMIT
 from protocols.errors import ConfigurationError, StepFailedError
 from protocols.failure import VALIDATION, Failure
-from protocols.graph import RESUME, Graph
+from protocols.graph import SHOWN, Graph
 from protocols.graph_check import checked
+from protocols.graph_input import input_type
 from protocols.references import WrongReference
 
 if TYPE_CHECKING:
@@ -35,11 +35,8 @@ if TYPE_CHECKING:
 
 ITEMS_MAX: Final = 10_000
 """Of one ``foreach``; each is a step with messages of its own."""
-SHOWN: Final = "steps."
-"""What a run shows of each step begins with this."""
 FAILED_MAX: Final = 20
 """Failed items that a failure tells of; all of them are in the history."""
-_TEXT_CHARS_MAX: Final = 200
 _WAITING: Final = {"status": "waiting", "result": None, "error": None, "items": None}
 _RUNNING: Final = {**_WAITING, "status": "running"}
 
@@ -157,8 +154,7 @@ class _Run:
         """Do one step, and let those begin that wait for it."""
         where = f"/steps/{plan.name}"
         if plan.foreach is None:
-            work = Work(self._ctx, plan, where, RESUME + plan.name)
-            found = await work.done(self._names)
+            found = await Work(self._ctx, plan).done(self._names)
             failure, result, items = found.warning, found.value, None
         else:
             failure, result, items = await self._items(plan, where)
@@ -190,7 +186,7 @@ class _Run:
         return not self._open[name] or bool(wanted and self._done[name] >= wanted)
 
     def _show(self, name: str, text: str) -> None:
-        self._ctx.set_state(**{SHOWN + name: text[:_TEXT_CHARS_MAX]})
+        self._ctx.set_state(**{SHOWN + name: text[:TEXT_CHARS_MAX]})
 
     # Steps that are done for each item of a list
 
@@ -216,14 +212,14 @@ class _Run:
                 raise StepFailedError(where, failure)
             self._ctx.emit("warning", {"step": where, "error": told(failure)})
             return failure, [], []
-        found = await self._each(plan, where, items)
+        found = await self._each(plan, items)
         failed = _failure_of(found)
         if failed is not None and any(each.fatal for each in found):
             raise StepFailedError(where, failed)
         told_of = [{"status": each.status, "error": each.error} for each in found]
         return failed, [each.result for each in found], told_of
 
-    async def _each(self, plan: StepPlan, where: str, items: list[Any]) -> list[_Item]:
+    async def _each(self, plan: StepPlan, items: list[Any]) -> list[_Item]:
         found = [_Item() for _ in items]
         waiting = deque(enumerate(items))
         ended = 0
@@ -231,9 +227,8 @@ class _Run:
         async def one(index: int, item: Any) -> None:
             nonlocal ended
             names = {**self._names, "item": item, "index": index}
-            signal = f"{RESUME}{plan.name}.{index}"
             try:
-                said = await Work(self._ctx, plan, f"{where}/items/{index}", signal).done(names)
+                said = await Work(self._ctx, plan, index).done(names)
             except StepFailedError as problem:
                 found[index] = _Item("failed", None, told(problem.failure), fatal=True)
             else:

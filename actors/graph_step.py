@@ -9,6 +9,7 @@ from protocols.durations import shown
 from protocols.error_kinds import OVER_LIMIT, is_unknown_outcome
 from protocols.errors import BadValueError, OversizedError, StepFailedError
 from protocols.failure import TIMEOUT, VALIDATION, Failure
+from protocols.graph import RESUME, SHOWN
 from protocols.graph_order import chain, directive_of, last_of
 from protocols.references import Names, WrongReference
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from protocols.compensation import Undo
     from protocols.directives import Directive
 
+TEXT_CHARS_MAX: Final = 200
+"""Of a message, where a run shows it; events and history have it whole."""
 ENDING: Final = frozenset({"continue", "compensate", "halt_and_alert"})
 """Directives that ask nobody: what is left when there is no time, or nothing to ask with."""
 
@@ -35,14 +38,15 @@ class Halted(Exception):
 
 
 class Work(Following):
-    """The work of a step, or of one item. ``signal`` resumes it when it is halted."""
+    """The work of a step, or of one item of it."""
 
-    def __init__(self, ctx: Context, plan: StepPlan, where: str, signal: str) -> None:
+    def __init__(self, ctx: Context, plan: StepPlan, index: int | None = None) -> None:
         super().__init__(ctx, plan.step.operation, None, {}, plan.options)
         self._plan = plan
-        self._signal = signal
+        self._index = index
         self._undo: Undo | None = None
-        self._where = self.path = where
+        item = "" if index is None else f"/items/{index}"
+        self._where = self.path = f"/steps/{plan.name}{item}"
         self._again = ""
         """Path of the first call: what is asked again has its key."""
 
@@ -58,9 +62,20 @@ class Work(Following):
                     # What is done now needs a key of its own: the undo of the first one is
                     # done already, or would not be done, because it had no effect.
                     self._again = ""
-                found = await halted(self.ctx, held.path, self._signal, held.failure)
+                found = await self._wait(held)
                 if found is not None:
                     return found
+
+    async def _wait(self, held: Halted) -> Directed | None:
+        """Wait for an operator, and show how he is heard."""
+        name, index = self._plan.name, self._index
+        signal = f"{RESUME}{name}" + ("" if index is None else f".{index}")
+        why = f"{held.failure.kind}: {held.failure.message}"[:TEXT_CHARS_MAX]
+        item = "" if index is None else f"item {index} "
+        self.ctx.set_state(**{SHOWN + name: f"{item}halted, signal {signal}: {why}"})
+        found = await halted(self.ctx, held.path, signal, held.failure)
+        self.ctx.set_state(**{SHOWN + name: "running"})
+        return found
 
     async def _within(self, names: Names) -> Directed:
         """Do the work within its deadline."""

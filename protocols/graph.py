@@ -36,6 +36,8 @@ CONCURRENCY: Final = 10
 """Items of one ``foreach`` that are worked on at the same time, where it says nothing."""
 ANY_KIND: Final = "any"
 """Stands for every error kind that has no directive of its own."""
+SHOWN: Final = "steps."
+"""What a run shows of each step begins with this, and ends with the step's name."""
 RESUME: Final = "resume."
 """A halted step goes on by the signal that begins with this and ends with the step's name."""
 

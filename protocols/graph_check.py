@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+import msgspec
+
 from protocols.directives import Directive, Table
 from protocols.durations import shown
 from protocols.error_kinds import ALIASES, KINDS
@@ -14,6 +16,7 @@ from protocols.errors import ConfigurationError
 from protocols.failure import TIMEOUT
 from protocols.findings import Finding, Place, did_you_mean
 from protocols.graph import ANY_KIND, Graph, GraphStep
+from protocols.graph_input import problem
 from protocols.graph_order import Order, chain, longest
 from protocols.graph_references import references
 from protocols.subjects import is_name, is_step_name
@@ -66,6 +69,11 @@ def _heads(graph: Graph) -> Iterator[Finding]:
                 "list only kinds that movant does not know itself: letters, digits, '_', '-'",
             )
     yield from _directives(graph, graph.defaults.directives, ("defaults", "on_error"), None)
+    for name, field in (graph.fields or {}).items():
+        wrong = problem(field, name)
+        if wrong:
+            at = "type" if field.default is msgspec.UNSET else "default"
+            yield Finding(("input", name, at), f"the field {name[:60]!r}: {wrong}")
 
 
 def _steps(graph: Graph) -> Iterator[Finding]:

@@ -46,6 +46,18 @@ def _member(attribute: str, field: Field, name: str) -> tuple[str, Any] | tuple[
     return attribute, kind, default
 
 
+def problem(field: Field, name: str) -> str:
+    """Return what is wrong with a field as a type; empty when nothing is."""
+    try:
+        kind = _kind(field, name)
+        msgspec.json.schema(kind)
+        if field.default is not msgspec.UNSET:
+            msgspec.convert(field.default, kind)
+    except (TypeError, ValueError) as error:
+        return str(error)
+    return ""
+
+
 def _kind(field: Field, name: str) -> Any:
     kind = _PLAIN[field.type]
     if field.type == "array" and field.items is not None:
@@ -54,9 +66,16 @@ def _kind(field: Field, name: str) -> Any:
         kind = input_type(field.inner, name.title().replace("_", ""))
     elif field.enum:
         kind = Literal[field.enum]
-    told = field.description or None
+    elif field.min is not None or field.max is not None:
+        kind = _limited(field)
     if field.min_length is not None:
-        return Annotated[kind, msgspec.Meta(min_length=field.min_length, description=told)]
-    if told or field.min is not None or field.max is not None:
-        return Annotated[kind, msgspec.Meta(ge=field.min, le=field.max, description=told)]
+        kind = Annotated[kind, msgspec.Meta(min_length=field.min_length)]
+    if field.description:
+        kind = Annotated[kind, msgspec.Meta(description=field.description)]
     return kind
+
+
+def _limited(field: Field) -> Any:
+    limits = msgspec.Meta(ge=field.min, le=field.max)
+    whole = Annotated[int, limits]
+    return whole if field.type == "integer" else whole | Annotated[float, limits]
