@@ -7,6 +7,7 @@ they have, with one item of each ``foreach``; waiting for an operator has no bou
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import ceil
 
 import msgspec
 
@@ -94,7 +95,7 @@ def plan_text(plan: Plan) -> str:
     if kept:
         lines.append(f"at or behind the point of no return: {', '.join(kept)}")
     way = " -> ".join(plan.longest)
-    lines.append(f"worst case: {shown(plan.worst_s)}, along {way}")
+    lines.append(f"worst case: {_time(plan.worst_s)}, along {way}")
     if plan.limit_s is not None:
         cut = ", then it is cut short and undone" if plan.worst_s > plan.limit_s else ""
         lines.append(f"limit: {shown(plan.limit_s)}{cut}")
@@ -169,7 +170,7 @@ def _told(each: PlannedStep) -> Iterator[str]:
         yield f"if {each.when}"
     if each.foreach:
         yield f"for each of {each.foreach}"
-    yield f"up to {shown(each.worst_s)}" + (" each" if each.foreach else "")
+    yield f"up to {_time(each.worst_s)}" + (" each" if each.foreach else "")
     if each.undo:
         yield f"undone by {each.undo}"
     if not each.critical:
@@ -215,6 +216,11 @@ def _chain(directive: Directive) -> str:
 
 def _label(text: str) -> str:
     return " ".join(text.split()).replace('"', "'")
+
+
+def _time(worst_s: float) -> str:
+    """Return a duration in whole seconds: a bound is no measurement."""
+    return shown(float(ceil(worst_s)))
 
 
 def _count(number: int, noun: str) -> str:
