@@ -83,6 +83,7 @@ def test_a_graph_is_shown_as_text_and_as_a_diagram(ask: Cli, responder: Responde
 def test_a_run_shows_its_steps(ask: Cli, responder: Responder) -> None:
     """Each of them with what it has come to, beside other facts of the run."""
     state = {"steps.check": "done", "steps.pack": "2 of 3", "note": 7}
+    responder.answers["run.resolve"] = api.RunResolved(id="r1")
     responder.answers["run.show"] = _view(state=state)
 
     shown = ask("run", "show", "r1")
