@@ -16,6 +16,7 @@ NAMES = (
     "actors",
     "kernel",
     "router",
+    "graphs",
     "bridge",
     "report",
 )

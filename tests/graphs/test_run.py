@@ -8,10 +8,11 @@ import msgspec
 import pytest
 
 from protocols.effects import Arm
-from protocols.graph import Graph, GraphStep
+from protocols.graph import Field, Graph, GraphStep
 from tests.graphs.orders import INPUT, ITEMS, ORDER, graph_of, order, running, steps, told
 from tests.kernel.mailbox import SECOND, Mailbox, asks, events, finish, paths
 
+STEP = {"a": GraphStep(service="s", operation="a")}
 CHECK, CHARGE = "/steps/check/stock.check", "/steps/charge/bank.charge"
 SHIP, TELL = "/steps/ship/carrier.ship", "/steps/tell/mail.tell"
 
@@ -415,6 +416,21 @@ def test_an_input_that_does_not_fit_is_refused_with_its_fields() -> None:
     }
 
 
+def test_no_input_is_an_input_without_fields() -> None:
+    """Defaults count; what has none is told to be missing."""
+    box = running(
+        Graph(name="x", input={"n": Field(default=7)}, steps=STEP, outputs="{{input.n}}")
+    )
+    box.start()
+    box.reply("/steps/a/s.a")
+    other = running(Graph(name="x", input={"n": "number"}, steps=STEP))
+    other.start()
+
+    assert box.result == 7
+    assert other.instance.failure
+    assert other.instance.failure.details == {"n": "is missing"}
+
+
 def test_numbers_stay_what_they_are() -> None:
     """A whole number does not become a fraction on its way."""
     box = order({**INPUT, "amount": 120})
@@ -438,3 +454,37 @@ def test_a_value_that_cannot_be_sent_is_a_failure_of_its_step() -> None:
     box.reply("/steps/a/s.a", "x" * 200_000)
 
     assert steps(box)["b"].startswith("failed: over_limit")
+
+
+def test_a_recorded_run_asks_the_same_with_newer_code() -> None:
+    """Paths, keys, attempts and timers of a recorded history, in their order."""
+    box = order({**INPUT, "amount": 2000})
+    box.reply(CHECK, {"gifts": 1})
+    box.fail(CHARGE, "network", retryable=False)
+    box.fail(CHARGE, "network", attempt=2)
+    box.reply("/steps/charge/other-bank.charge", {"id": 9})
+    box.reply("/steps/gift/shop.gift", {"name": "cup"})
+    box.reply(pack(1), {"parcel": "p1"})
+    box.reply(pack(0), {"parcel": "p0"})
+    box.reply(pack(2), {"parcel": "p2"})
+    box.reply(SHIP, 1)
+    box.fail(TELL, "refused", retryable=False)
+
+    asked = [(each.cause, each.path, each.attempt) for each in asks(box.effects)]
+    timers = [(each.cause, each.name) for each in box.effects if isinstance(each, Arm)]
+
+    assert {each.key for each in asks(box.effects)} == {f"i-1/1{path}" for _, path, _ in asked}
+    assert asked == [
+        (1, CHECK, 1),
+        (2, CHARGE, 1),
+        (2, "/steps/gift/shop.gift", 1),
+        (3, CHARGE, 2),
+        (4, "/steps/charge/other-bank.charge", 1),
+        (6, pack(0), 1),
+        (6, pack(1), 1),
+        (7, pack(2), 1),
+        (9, SHIP, 1),
+        (10, TELL, 1),
+    ]
+    assert timers == [(1, "timeout"), (9, "steps/ship/deadline")]
+    assert events(box.effects) == ["started", "directive", "directive", "warning", "completed"]
