@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install server demo cluster cluster-demo test check fix bench clean
+.PHONY: help install server demo governance cluster cluster-demo test check fix bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ server: $(INSTALLED) ## Install nats-server into movant's cache, if there is non
 
 demo: server ## Run the demonstration
 	$(BIN)/python -m examples.civic.demo
+
+governance: server ## Send twenty motions through seven branches, while some are away
+	$(BIN)/python -m examples.governance.demo
 
 cluster: server ## Start three NATS servers as a cluster, for trying; Ctrl-C stops them
 	$(BIN)/movant nats cluster

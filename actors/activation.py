@@ -29,6 +29,7 @@ from actors.generations import Reading, begun, definition_of, read_generation, r
 from actors.inbound import parse
 from actors.letters import Delivery, Letter
 from actors.partitions import Partition, Partitions
+from actors.prefetch import Prefetch, Prefetched
 from actors.tombstones import Tombstones
 from actors.workflow import WorkflowActor
 from protocols.archive import ArchiveRecord
@@ -41,6 +42,9 @@ from protocols.tokens import KeyRing
 PAUSE_S: Final = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 FOLDS_A_SLICE: Final = 200
 """Folds between two checkpoints of the loop: a long mailbox must not hold up the others."""
+FOLDS_AT_ONCE: Final = 32
+"""Mailboxes that were read together and are folded beside each other: all at once they would
+keep the loop from everything else, renewing the lease included."""
 
 log = structlog.get_logger()
 
@@ -85,6 +89,8 @@ class Activation:
         self._mailboxes = mailboxes
         self._definitions = definitions
         self._keys = keys
+        self._prefetch = Prefetch(mailboxes)
+        self._at_once = trio.CapacityLimiter(FOLDS_AT_ONCE)
         self.count = 0
 
     async def run(self, actor: WorkflowActor) -> None:
@@ -93,14 +99,23 @@ class Activation:
         partition = self._home.partitions.owned.get(actor.partition)
         if partition is None:
             return
-        # What the tail brings would have to be read again for each of its instances.
-        await partition.settled.wait()
+        if not partition.settled.is_set():
+            # What the tail brings would have to be read again for each of its instances.
+            self._prefetch.expect(partition, actor.id)
+            await partition.settled.wait()
+            prefetched = await self._prefetch.take(partition, actor.id)
+            if prefetched is not None:
+                async with self._at_once:
+                    if actor.gone or await self._once(actor, partition, prefetched):
+                        return
         tries = 0
         while not actor.gone and not await self._once(actor, partition):
             await trio.sleep(PAUSE_S[min(tries, len(PAUSE_S) - 1)])
             tries += 1
 
-    async def _once(self, actor: WorkflowActor, partition: Partition) -> bool:
+    async def _once(
+        self, actor: WorkflowActor, partition: Partition, prefetched: Prefetched | None = None
+    ) -> bool:
         """Fold what is stored now; False when it has to be looked at again."""
         instance = actor.instance
         folded = instance.folded
@@ -108,9 +123,9 @@ class Activation:
         if actor.id in self._home.tombstones.abandoned:
             return False
         try:
-            if not least:  # no message asked for it: the leader tells what is the newest
+            if not (least or prefetched):  # no message asked: the leader tells the newest
                 least = await self._mailboxes.newest(mailbox(actor.id, actor.partition))
-            found, record = await self._read(actor, partition)
+            found, record = await self._read(actor, partition, prefetched)
         except MovantError as error:
             log.warning("activation.waiting", run=actor.id, reason=str(error))
             return False
@@ -138,7 +153,7 @@ class Activation:
         return await self._fold(actor, [None, *mails] if begin else mails, parked)
 
     async def _read(
-        self, actor: WorkflowActor, partition: Partition
+        self, actor: WorkflowActor, partition: Partition, prefetched: Prefetched | None
     ) -> tuple[Reading, ArchiveRecord | None]:
         """Read what is not folded yet, from the newest generation on when that is all.
 
@@ -154,7 +169,10 @@ class Activation:
             box = packs.expand(stored, mark=mark, after=after)
             newest = stored[-1].seq if stored else 0
             return Reading(newest, box, None, await sifted(box.messages, valid)), None
-        found = await read_generation(self._mailboxes, address, valid, mark=mark)
+        if prefetched:
+            found = await reading(prefetched.stored, valid, mark=prefetched.mark)
+        else:
+            found = await read_generation(self._mailboxes, address, valid, mark=mark)
         # Nothing at or above it can have been purged before the reading ended; the floor is
         # for who has not learnt yet that another daemon raises the marks.
         mark = max(partition.mark, self._mailboxes.floor)

@@ -13,27 +13,25 @@ from __future__ import annotations
 from math import inf
 from typing import Final, Literal
 
-from protocols.failure import FAILED, NO_RESPONDERS, TIMEOUT, Failure
+from protocols.error_kinds import ILL, classify
+from protocols.failure import Failure
 from protocols.flow import FlowSettings, Forced
 
 FORGET_S: Final = 300.0
 """Answers that are older than this say nothing about a service now."""
-ILL: Final = frozenset(
-    {TIMEOUT, NO_RESPONDERS, FAILED, "network", "system", "system_error", "unavailable", "error"}
-)
-"""Failure kinds that say that a service is ill, whatever was asked of it."""
 
 State = Literal["closed", "open", "half_open"]
 
 
 def says_ill(failure: Failure) -> bool:
-    """Tell whether a failure says that the service is ill; a refusal never does.
+    """Tell whether a failure says that the service is ill: by its root cause, or when unknown.
 
+    A refusal never does: who says that asking again cannot help has understood the request.
     One that names a time to come again says that it is busy: see ``Flow.answered``.
     """
     if not failure.retryable or failure.retry_after_s is not None:
         return False
-    return failure.unknown or failure.kind in ILL
+    return failure.unknown or classify(failure) in ILL
 
 
 class Breaker:
@@ -121,6 +119,10 @@ class Breaker:
         self.changed_at = now
         self._try_at = now + self._open_s
         return True
+
+    def hurry(self, now: float) -> None:
+        """Let the next try go now: there is a sign of life."""
+        self._try_at = min(self._try_at, now)
 
     def close(self) -> None:
         """Close it and forget all failures."""

@@ -9,6 +9,7 @@ storing one more value: running instances go on with theirs, and no process rest
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -16,9 +17,11 @@ import trio
 
 from actors.bundle import Packed
 from actors.loading import load
+from actors.motion import MotionWorkflow
 from actors.packing import open_pack
 from protocols.definition import Workflow
 from protocols.errors import BadValueError, NotFoundError, OverloadedError
+from protocols.machine_check import asked
 from protocols.routes import (
     RoutingTable,
     checked,
@@ -45,6 +48,8 @@ class StoredDefinition(msgspec.Struct, frozen=True, kw_only=True):
     libraries: dict[str, str] = {}
     latest_at: dict[str, int] = {}
     """When it became the latest of a workflow, in nanoseconds since 1970, if the store knows."""
+    tables: dict[str, str] = {}
+    """Hash of the routing table of each workflow that it is the latest of and that has one."""
 
 
 class DefinitionStore(Protocol):
@@ -198,17 +203,20 @@ class Definitions:
     async def register(self, packed: Packed) -> None:
         """Check and load a definition, then store it: what cannot run is never deployed.
 
-        The list of its workflows is taken from the code, not from the caller.
+        The list of its workflows is taken from the code, not from the caller. Raises
+        ConfigurationError when a routing table in use knows nobody for what a machine asks.
         """
-        checked = open_pack(packed.data)
-        if checked.hash != packed.hash:
+        opened = open_pack(packed.data)
+        if opened.hash != packed.hash:
             raise BadValueError(
-                f"the definition has the hash {checked.hash}, not {packed.hash}",
+                f"the definition has the hash {opened.hash}, not {packed.hash}",
                 hint="pack the workflow again; the bytes were changed on their way",
             )
-        self._keep(packed.hash, load(packed.data, packed.hash))
-        await self._store.put(checked)
-        for name in checked.workflows:
+        workflows = load(packed.data, packed.hash)
+        await self._check_owners(workflows)
+        self._keep(packed.hash, workflows)
+        await self._store.put(opened)
+        for name in opened.workflows:
             self._latest.pop(name, None)
 
     async def route(self, table: RoutingTable, workflows: Iterable[str]) -> str:
@@ -218,12 +226,28 @@ class Definitions:
         NotFoundError for a workflow that nobody registered.
         """
         named = list(workflows)
-        checked(table)
+        owned: dict[str, str] = {}
+        if table.routes:
+            for name in named:
+                _, workflow = await self.latest(name)
+                owned |= asked_by(workflow)
+        checked(table, owned)
         digest = table_hash(table) if table.routes else ""
         await self._store.put_table(encoded(table) if digest else b"", digest, named)
         for name in named:
             self._latest.pop(name, None)
         return digest
+
+    async def _check_owners(self, workflows: Mapping[str, Workflow[Any]]) -> None:
+        """Refuse machines that ask for what their routing table does not know."""
+        for name, each in workflows.items():
+            owned = asked_by(each)
+            if not owned:
+                continue
+            with suppress(NotFoundError):  # it is new
+                _, digest = split(await self._store.latest(name))
+                if digest:
+                    checked(table_of(await self._store.table(digest)), owned)
 
     def add(self, digest: str, workflows: Mapping[str, Workflow[Any]]) -> None:
         """Make workflows known that need no loading: graphs, machines, functions in tests."""
@@ -238,16 +262,36 @@ class Definitions:
         self._workflows[digest] = workflows
 
 
+def asked_by(workflow: Workflow[Any]) -> dict[str, str]:
+    """Return the services that a machine asks, each with where; of code nobody can tell."""
+    if not isinstance(workflow, MotionWorkflow):
+        return {}
+    return {
+        name: f"asked by {workflow.name}: {where}"
+        for name, where in asked(workflow.machine).items()
+    }
+
+
+def tables_of(latest: Mapping[str, str]) -> dict[str, str]:
+    """Return the hash of each workflow's routing table, of those that have one."""
+    found = {name: split(digest)[1] for name, digest in latest.items()}
+    return {name: table for name, table in found.items() if table}
+
+
 def stored(packed: Packed, latest: Mapping[str, str]) -> StoredDefinition:
     """Return the row of a definition; ``latest`` maps a workflow's name to its newest hash."""
+    mine = {
+        name: digest
+        for name in packed.workflows
+        if split(digest := latest.get(name, ""))[0] == packed.hash
+    }
     return StoredDefinition(
         hash=packed.hash,
         workflows=packed.workflows,
-        latest_of=tuple(
-            name for name in packed.workflows if split(latest.get(name, ""))[0] == packed.hash
-        ),
+        latest_of=tuple(mine),
         modules=packed.modules,
         libraries=packed.libraries,
+        tables=tables_of(mine),
     )
 
 
@@ -262,7 +306,7 @@ def unknown_definition(digest: str) -> NotFoundError:
 def unknown_table(digest: str) -> NotFoundError:
     """Return the error for a routing table that nobody stored."""
     return NotFoundError(
-        f"no routing table {digest!r}", hint="movant workflow route FILE WORKFLOW stores one"
+        f"no routing table {digest!r}", hint="movant route register FILE WORKFLOW stores one"
     )
 
 

@@ -7,7 +7,7 @@ leader's: an answer that contains message S contains everything below it (hazard
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
 from typing import Any, Final, Self
 
 import msgspec
@@ -24,6 +24,8 @@ READ_S: Final = 5.0
 BATCH: Final = 1_000
 BATCH_BYTES_MAX: Final = 8 * 1024 * 1024
 """A batch of the largest messages would be 1 GB: the memory of one read stays bounded."""
+TOGETHER: Final = 50
+"""Mailboxes asked for at once: with 20 subjects each the answer is still whole."""
 READS_MAX: Final = 256
 """Reads under way at once; more would only queue in the server."""
 SUBJECTS_MAX: Final = 1_000
@@ -176,6 +178,30 @@ class DirectReader:
                 return None  # a replica that is behind, or a purge in between
             found |= {other.seq: other for other in more if other.seq <= through}
         return [found[seq] for seq in sorted(found) if seq > after]
+
+    async def many(self, partition: int, instances: Collection[str]) -> dict[str, list[Delivery]]:
+        """Return the mailboxes of many instances of one partition, as ``mailbox`` would.
+
+        One that takes more than its newest messages, or that changes meanwhile, is left out.
+        Raises UnavailableError, UnknownOutcomeError.
+        """
+        address = f"movant.mail.{partition}."
+        least = await self.newest(f"{address}>")
+        found: dict[str, list[Delivery]] = {}
+        for part in _parts(list(instances)):
+            filters = [f"{address}{each}.>" for each in part]
+            messages = await self.whole(filters, least)
+            for each in messages or ():
+                found.setdefault(each.subject.split(".", 4)[3], []).append(each)
+        counts: dict[str, dict[str, int]] = {}
+        for subject, count in (await self._counts(f"{address}>")).items():
+            counts.setdefault(subject.split(".", 4)[3], {})[subject] = count
+        return {
+            instance: box
+            for instance, box in found.items()
+            if not _packs_not_in(box, counted := counts.get(instance, {}))
+            and all(counted.get(each.subject) == 1 for each in box)
+        }
 
     async def _with_packs(
         self, found: list[Delivery], counts: dict[str, int], after: int
@@ -374,6 +400,11 @@ def _packs_not_in(found: Sequence[Delivery], counts: dict[str, int]) -> set[str]
     """Return the packs that the stream counts and that are not among what was read."""
     packs = {subject for subject in counts if is_pack(subject)}
     return packs - {each.subject for each in found} if packs else packs
+
+
+def _parts(instances: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(instances), TOGETHER):
+        yield instances[start : start + TOGETHER]
 
 
 def _delivery(frame: Frame) -> Delivery:

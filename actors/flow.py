@@ -69,10 +69,13 @@ class Flow:
         "latency_s",
         "measured_at",
         "parked",
+        "ping_s",
         "quality",
         "ranked",
         "service",
         "settings",
+        "silent_since",
+        "speaks",
     )
 
     def __init__(
@@ -105,6 +108,10 @@ class Flow:
         """For a choice among services: how often it succeeds, by how long it takes."""
         self.ranked = False
         """Every answer is measured, because somebody chooses by it."""
+        self.speaks = False
+        """It has answered a ping (see ``actors.pings``), so silence says something."""
+        self.ping_s = 0.0
+        self.silent_since = inf
         self.guarded = self._limited
 
     def look(self) -> None:
@@ -137,7 +144,9 @@ class Flow:
         if self.hold is not None:
             return Verdict(self.hold.text(), inf)
         if wait_s := self.breaker.wait_s(now):
-            return Verdict(f"breaker is {self.breaker.shown()}", wait_s)
+            quiet = now - self.silent_since if self.speaks else 0.0
+            since = f", no ping was answered for {quiet:.3g} s" if quiet > 0 else ""
+            return Verdict(f"breaker is {self.breaker.shown()}{since}", wait_s)
         if self._not_before > now:
             return Verdict(
                 f"it asked to be left alone for {self._not_before - now:.3g} s more",
@@ -228,6 +237,32 @@ class Flow:
         elif not self.breaker.calm:  # a refusal is an answer of a healthy service
             if self.breaker.succeeded(sent_at, now):
                 self.begin_release(now)
+            self.look()
+
+    def pinged(self, took_s: float, now: float) -> None:
+        """Learn that it is awake; one that was silent may be tried at once.
+
+        It is no success: who answers pings and fails is ill.
+        """
+        self.speaks = True
+        self.ping_s = took_s
+        if self.silent_since < inf:
+            self.silent_since = inf
+            self.breaker.hurry(now)
+            self._stirred(self)
+
+    def silent(self, asked_at: float, now: float) -> None:
+        """Learn that a ping was not answered: a failure, where the breaker is closed.
+
+        Beyond that only requests count, or a service whose work is done, but whose pings are
+        not answered, would never be asked again.
+        """
+        if not self.speaks:
+            return
+        self.silent_since = min(self.silent_since, asked_at)
+        if self.breaker.state == "closed":
+            if self.breaker.failed(asked_at, now):
+                self._stirred(self)
             self.look()
 
     def tried(self, now: float) -> None:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from actors.yaml_builder import Builder
 from actors.yaml_nodes import Node
+from actors.yaml_struct import Builder
 
 _STEP_WORDS: Final = {"dependencies": "needs"}
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from actors.directed import Directed, Following, halted, told
 from protocols.durations import shown
-from protocols.error_kinds import OVER_LIMIT, is_unknown_outcome
+from protocols.error_kinds import OVER_LIMIT
 from protocols.errors import BadValueError, OversizedError, StepFailedError
 from protocols.failure import TIMEOUT, VALIDATION, Failure
 from protocols.graph import RESUME, SHOWN
@@ -29,12 +29,10 @@ ENDING: Final = frozenset({"continue", "compensate", "halt_and_alert"})
 class Halted(Exception):
     """A step has to wait for an operator, outside of its deadline."""
 
-    def __init__(self, path: str, failure: Failure, *, in_time: bool = True) -> None:
+    def __init__(self, path: str, failure: Failure) -> None:
         super().__init__(path)
         self.path = path
         self.failure = failure
-        self.in_time = in_time
-        """Whether the deadline was not the reason: then no call was cut short."""
 
 
 class Work(Following):
@@ -56,12 +54,6 @@ class Work(Following):
             try:
                 return await self._within(names)
             except Halted as held:
-                if self._undo is not None and not (
-                    held.in_time and is_unknown_outcome(held.failure)
-                ):
-                    # What is done now needs a key of its own: the undo of the first one is
-                    # done already, or would not be done, because it had no effect.
-                    self._again = ""
                 found = await self._wait(held)
                 if found is not None:
                     return found
@@ -92,7 +84,7 @@ class Work(Following):
             return await self.run(plan.step.service, self._again)
         message = f"not done within {shown(plan.deadline_s)}"
         failure = Failure(kind=TIMEOUT, message=message, unknown=True)
-        return self._end(failure, in_time=False)
+        return self._end(failure)
 
     # In the way of a graph
 
@@ -135,7 +127,7 @@ class Work(Following):
         """Leave the deadline, and wait there."""
         raise Halted(self.path, failure)
 
-    def _end(self, failure: Failure, *, in_time: bool = True) -> Directed:
+    def _end(self, failure: Failure) -> Directed:
         """Follow the first directive that asks nobody."""
         plan = self._plan
         found = next(
@@ -146,7 +138,7 @@ class Work(Following):
             facts = {"directive": found.do, "service": plan.step.service, "error": told(failure)}
             self.ctx.emit("directive", {"step": self.path, **facts})
         if found.do == "halt_and_alert":
-            raise Halted(self.path, failure, in_time=in_time)
+            raise Halted(self.path, failure)
         if found.do == "compensate":
             raise StepFailedError(self.path, failure)
         self.ctx.emit("warning", {"step": self.path, "error": told(failure)})

@@ -17,6 +17,7 @@ from actors.bundle import Packed
 from actors.definitions import (
     StoredDefinition,
     stored,
+    tables_of,
     unknown_definition,
     unknown_table,
     unknown_workflow,
@@ -110,7 +111,12 @@ class KvDefinitionStore:
                 for name in row.workflows
                 if name in latest and split(latest[name].value.decode())[0] == row.hash
             }
-            found.append(msgspec.structs.replace(row, latest_of=tuple(since), latest_at=since))
+            tables = tables_of({name: latest[name].value.decode() for name in since})
+            found.append(
+                msgspec.structs.replace(
+                    row, latest_of=tuple(since), latest_at=since, tables=tables
+                )
+            )
         return found
 
     async def _latest(self) -> dict[str, Entry]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
+from actors.motion_asking import CUT_S
 from actors.motion_hearing import Hearing
 from actors.motion_record import DIRECTIVE, INCIDENT, STALE, WARNING, WARNINGS_MAX
 from actors.motion_rules import (
@@ -25,6 +26,7 @@ from actors.motion_rules import (
     Refusal,
     completed,
     continued,
+    heard,
     read_decision,
     submitted,
 )
@@ -39,6 +41,8 @@ from protocols.machine_check import checked
 from protocols.policy import StepOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from actors.kernel.context import Context
 
 
@@ -84,15 +88,19 @@ class _Motion(Hearing):
             self._keep(move)
             self._show(next_action="", expected_completion=None)
             around.cancel()
-        return self._end()
+        return self._end(move)
 
-    def _end(self) -> Any:
+    def _end(self, move: Move) -> Any:
+        """Return the outcome, or raise it: what fails is undone by the kernel."""
         outcome = {
             "state": self.state,
             "data": self.data,
             "warnings": self.warnings,
             "transitions": self.transitions,
         }
+        if move.failure is not None and move.cause == "compensated":
+            outcome["error"] = self.error
+            raise FailError(move.failure.kind, f"{self.state}: {move.failure.message}", outcome)
         if self.machine.states[self.state].ends == "failed":
             raise FailError(self.state, f"the motion ended in {self.state}", outcome)
         return outcome
@@ -113,13 +121,22 @@ class _Motion(Hearing):
                 move = await self._attend(done)
         self.block = self.pause = None
         self.wanted = ""
+        if self.cut is None and move.answer is not None:
+            self._done()
         return self.cut or move
+
+    def _done(self) -> None:
+        """Note that the work of the state is done: behind a pivot nothing is undone any more."""
+        if self.machine.states[self.state].pivot and not self.pivoted:
+            self.pivoted = True
+            self.ctx.pivot()
+            self._show(pivot=self.state)
 
     async def _attend(self, done: Answer | None) -> Move:
         state = self.machine.states[self.state]
         for hook in state.on_entry:
             away = await self._hook(hook, self._place())
-            if away is not None:
+            if isinstance(away, Move):
                 return away
         outcome: Answer | Move | Failure | Literal["again"]
         if done is not None:
@@ -132,6 +149,7 @@ class _Motion(Hearing):
             return Move(to="", cause="completed")
         while not isinstance(outcome, Move):
             if isinstance(outcome, Answer):
+                self._done()
                 outcome = self._completion(outcome)
             elif isinstance(outcome, Failure):
                 outcome = await self._escalate(outcome)
@@ -208,13 +226,16 @@ class _Motion(Hearing):
             case "continue":
                 return self._continue(directive, failure)
             case "compensate":
-                return await self._compensate(failure)
+                return self._compensate(directive, failure)
             case "halt_and_alert":
                 return await self._halt(failure)
 
-    async def _compensate(self, failure: Failure) -> Move | None:
-        """Undo what the motion did. ``protocols.machine_check`` refuses it until it is there."""
-        raise NotImplementedError(failure.kind)
+    def _compensate(self, directive: Directive, failure: Failure) -> Move | None:
+        """End as a failure, here or in a state for that: what fails is undone by the kernel."""
+        if self.pivoted:
+            return None
+        to = "" if self.machine.states[self.state].ends else directive.to
+        return Move(to=to, cause="compensated", failure=failure)
 
     async def _fall_back(self, directive: Directive, failure: Failure) -> Answer | None:
         for service in directive.services:
@@ -265,7 +286,7 @@ class _Motion(Hearing):
         of = self.machine.states[self.state]
         request = {**self._request(), "allowed": [each.to for each in of.nexts]}
         bound_s = directive.timeout_s
-        options = StepOptions(timeout_s=bound_s or STATE_TIMEOUT_S)
+        options = StepOptions(timeout_s=bound_s or STATE_TIMEOUT_S, undecided_s=CUT_S)
         answer = await self.asking.step(
             by, directive.operation, request, options=options, bound_s=bound_s
         )
@@ -312,10 +333,13 @@ class _Motion(Hearing):
         facts = self._facts(move)
         exits = self.machine.states[self.state].on_exit if self.state else ()
         hooks = (*exits, *self.machine.on_transition)
-        if hooks:
+        witness = self.machine.witness
+        if hooks or witness:
             async with self.ctx.scope(name=f"{move.to}.before"):
                 for hook in hooks:
                     await self._hook(hook, facts)
+                if witness:
+                    facts["statement"] = await self._statement(witness, facts)
         self._keep(move)
         self.transitions += 1
         if move.cause == "completed":
@@ -344,8 +368,24 @@ class _Motion(Hearing):
             warnings=self.warnings,
         )
 
-    async def _hook(self, hook: Hook, facts: dict[str, Any]) -> Move | None:
-        """Do a step at a boundary of a state; a critical one that fails holds the motion."""
+    async def _statement(self, witness: Hook, facts: dict[str, Any]) -> Any:
+        """Return what the witness states about a transition. Without it there is none."""
+        self._show(next_action=f"{witness.service} {witness.operation}", expected_completion=None)
+        said = await self._hook(witness, facts, heard=heard)
+        assert isinstance(said, Answer)  # it is critical, and between two states nothing leads on
+        return said.output
+
+    async def _hook(
+        self,
+        hook: Hook,
+        facts: dict[str, Any],
+        *,
+        heard: Callable[[Answer], Answer | Failure] | None = None,
+    ) -> Answer | Move | None:
+        """Do a step at a boundary of a state; a critical one that fails holds the motion.
+
+        ``heard`` judges the answer, which may be a failure all the same.
+        """
         request = {**facts, "motion": {"input": self.input, "data": self.data}}
         path = ""
         while True:
@@ -357,12 +397,15 @@ class _Motion(Hearing):
                     retry=hook.policy,
                     timeout_s=float(hook.timeout),
                     absent="wait" if hook.critical else "fail",
+                    undecided_s=CUT_S,
                 ),
                 of=path,
             )
             path = path or self.asking.path
+            if isinstance(answer, Answer) and heard is not None:
+                answer = heard(answer)
             if isinstance(answer, Answer):
-                return None
+                return answer
             told = {"service": hook.service, "error": self._told(answer)}
             if not hook.critical:
                 self._remember(self.warnings, {**told, "state": self.state}, WARNINGS_MAX)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from actors.motion_rules import Answer, read_answer
 from protocols import codec
@@ -15,8 +15,13 @@ from protocols.errors import OversizedError, StepFailedError
 from protocols.failure import NO_RESPONDERS, TIMEOUT, Failure
 from protocols.policy import StepOptions
 
+CUT_S: Final = 60.0
+"""What was cut short keeps the rest from being undone for this long at most, and not for as long
+as its owner had: that may be a week. Its own undo is asked for by key, whatever becomes of it."""
+
 if TYPE_CHECKING:
     from actors.kernel.context import Context
+    from protocols.compensation import Undo
     from protocols.machine import Machine
 
 
@@ -43,10 +48,10 @@ class Asking:
         stay = (state, request["entry"])
         if self._stay != stay:
             self._stay, self._first = stay, {}
-        options, bound_s = _options_of(_Keyed(self._machine), state)
+        options, bound_s, undo = _options_of(_Keyed(self._machine), state)
         of = self._first.get(service, "") if again else ""
         answer = await self.step(
-            service, operation, request, options=options, bound_s=bound_s, of=of
+            service, operation, request, options=options, bound_s=bound_s, of=of, undo=undo
         )
         if self.path:
             self._first.setdefault(service, self.path)
@@ -61,10 +66,11 @@ class Asking:
         options: StepOptions,
         bound_s: float = 0.0,
         of: str = "",
+        undo: Undo | None = None,
     ) -> Answer | Failure:
         """Ask a service, for at most ``bound_s`` seconds when that is not 0.
 
-        ``of`` is the path of an earlier step whose key the request carries.
+        ``of`` is the path of an earlier step whose key, and undo, the request carries.
         """
         ctx = self._ctx
         self.path = ""
@@ -75,7 +81,7 @@ class Asking:
         if of:
             step = ctx.again(of, service, operation, request, options=options)
         else:
-            step = ctx.call(service, operation, request, options=options)
+            step = ctx.call(service, operation, request, options=options, undo=undo)
         try:
             if not bound_s:
                 value = await step
@@ -109,8 +115,8 @@ class _Keyed:
 
 
 @lru_cache(maxsize=4_096)
-def _options_of(keyed: _Keyed, state: str) -> tuple[StepOptions, float]:
-    """Return the options of a state's step, and the seconds after which its time is over.
+def _options_of(keyed: _Keyed, state: str) -> tuple[StepOptions, float, Undo | None]:
+    """Return the options of a state's step, the seconds after which its time is over, its undo.
 
     Whoever says what happens without a service does not wait for one. Each attempt has the
     state's time. An attempt whose service is absent uses none of it, so
@@ -126,6 +132,7 @@ def _options_of(keyed: _Keyed, state: str) -> tuple[StepOptions, float]:
         absent="wait" if named is None else "fail",
         idempotent=of.idempotent,
         retries=retries_of(kinds, of.directives, machine.directives),
+        undecided_s=None if of.undone_by and of.undone_by.settle_s is not None else CUT_S,
     )
     late = choose(Failure(kind=TIMEOUT, message=""), of.directives, machine.directives)
     bound_s = timeout_s
@@ -133,4 +140,4 @@ def _options_of(keyed: _Keyed, state: str) -> tuple[StepOptions, float]:
         policy = late.policy
         delays = [policy.delay_before(each, "") for each in range(2, policy.attempts + 1)]
         bound_s = timeout_s * policy.attempts + sum(delays)
-    return options, min(bound_s, DURATION_S_MAX)
+    return options, min(bound_s, DURATION_S_MAX), of.undone_by

@@ -54,6 +54,8 @@ class Record:
         """How often a directive was followed in a state since its work was last done."""
         self.error: dict[str, Any] | None = None
         """The failure that led here, for the owner."""
+        self.pivoted = False
+        """Nothing is undone any more."""
 
     def _keep(self, move: Move) -> None:
         """Keep the output of the state that is left."""

@@ -15,13 +15,24 @@ import msgspec
 
 from protocols import codec
 from protocols.conditions import Condition, ConditionError
-from protocols.error_kinds import ALIASES, KINDS, SYSTEM
+from protocols.error_kinds import ALIASES, KINDS, OVER_LIMIT, SYSTEM
 from protocols.errors import FailError
 from protocols.failure import VALIDATION, Failure
 from protocols.machine import TRANSITION, Machine, Next, State
 from protocols.machine_check import targets
 
-Cause = Literal["submitted", "completed", "signal", "returned", "reviewed", "resumed", "continued"]
+Cause = Literal[
+    "submitted",
+    "completed",
+    "signal",
+    "returned",
+    "reviewed",
+    "resumed",
+    "continued",
+    "compensated",
+]
+STATEMENT_BYTES_MAX: Final = 16 * 1024
+"""Of a witness: its statement is part of the event of a transition."""
 TEXT_CHARS_MAX: Final = 300
 """Of a name, a reason or a message that strangers give and events repeat."""
 ILLEGAL: Final = "illegal_transition"
@@ -111,6 +122,17 @@ def read_answer(value: Any, *, owner: str, motion: str, step: str) -> Answer | F
         return Failure(kind=SYSTEM, message=message, retryable=False)
     rest = {key: each for key, each in value.items() if key not in _RESULT_FIELDS}
     return Answer(value.get("output", rest or None), to or "", owner, step)
+
+
+def heard(statement: Answer) -> Answer | Failure:
+    """Return a witness's statement, or the failure that it is none: nothing, or too much."""
+    if not statement.output:
+        message = f"{statement.owner} has stated nothing"
+        return Failure(kind=SYSTEM, message=message, retryable=False)
+    if statement.size > STATEMENT_BYTES_MAX:
+        message = f"a statement of {statement.size} bytes, the limit is {STATEMENT_BYTES_MAX}"
+        return Failure(kind=OVER_LIMIT, message=message, retryable=False)
+    return statement
 
 
 def submitted(machine: Machine, given: Any) -> Move:

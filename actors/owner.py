@@ -32,6 +32,7 @@ from actors.outbox import Outbox, is_first
 from actors.owner_statistics import OwnerStatistics
 from actors.partitions import Partition, Partitions
 from actors.passivation import Passivation, woken
+from actors.places import Places
 from actors.requests import Requests
 from actors.system import ActorSystem
 from actors.tombstones import Tombstones
@@ -87,6 +88,7 @@ class Owner:
         self.crashes: dict[str, tuple[int, int, str]] = {}
         self.blocked: dict[str, tuple[int, bool]] = {}
         """What became known of blocked instances, with their partition: blocked, or no longer."""
+        self.places = Places(definitions)
         self.activation = Activation(self, mailboxes, archive, definitions, keys)
         self.passivation = Passivation(
             clock,
@@ -94,6 +96,7 @@ class Owner:
             self._drop,
             self.epoch_of,
             lambda partition: self.requests.may_act(partition),  # noqa: PLW0108  # made later
+            places=self.places,
             live_max=live_max,
         )
         self.decisions = Decisions(definitions, self.epoch_of)
@@ -171,16 +174,15 @@ class Owner:
             return
         found.settled.set()
         self.requests.parking.forget(partition)
+        self.places.leave(partition)
         for actor in [each for each in self.live.values() if each.partition == partition]:
             self.backlog -= actor.backlog
             actor.backlog = 0
             self._drop(actor)
-        for instance, (at, *_) in list(self.crashes.items()):
-            if at == partition:
-                del self.crashes[instance]
-        for instance, (at, _) in list(self.blocked.items()):
-            if at == partition:
-                del self.blocked[instance]  # its next owner knows better
+        told: tuple[dict[str, Any], ...] = (self.crashes, self.blocked)
+        for each in told:  # its next owner knows better
+            for instance in [instance for instance, at in each.items() if at[0] == partition]:
+                del each[instance]
         self._tell_begun()  # nobody has to wait for its marker any more
 
     def rouse(self, instance: str, partition: int, cause: int, steps: set[str]) -> None:
@@ -431,6 +433,7 @@ class Owner:
             actor.backlog or actor.activating or actor.unsettled or actor.held
         ):
             self.tombstones.remember(actor.id, undoes=actor.instance.undoes)
+            self.places.forget(actor.id)
             self._drop(actor)
 
     def _drop(self, actor: WorkflowActor) -> None:

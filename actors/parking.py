@@ -324,6 +324,12 @@ class Parking:
 
     # For people.
 
+    def stuck(self, ticket: Ticket, now: float) -> bool:
+        """Tell whether a parked request waits for more than its turn: somebody is away or ill."""
+        if type(ticket.lot) is Route:
+            return ticket.lot.presence is Presence.ABSENT
+        return ticket.lot is not None or ticket.flow.closed(now)
+
     def why(self, ticket: Ticket, now: float) -> str:
         """Say what a parked request waits for."""
         if type(ticket.lot) is Route:

@@ -14,6 +14,7 @@ from typing import Final
 import trio
 
 from actors.outbox import Outbox
+from actors.places import Places
 from actors.requests import Requests
 from actors.workflow import WorkflowActor
 from protocols.archive import Wake
@@ -53,6 +54,7 @@ class Passivation:
         epoch_of: Callable[[int], int],
         may_act: Callable[[int], bool],
         *,
+        places: Places,
         live_max: int,
     ) -> None:
         self._clock = clock
@@ -61,6 +63,7 @@ class Passivation:
         self._epoch_of = epoch_of
         self._may_act = may_act
         self._live_max = live_max
+        self._places = places
         self.count = 0
         self.wakes = 0
         self.outbox: Outbox
@@ -90,6 +93,7 @@ class Passivation:
                 if actor.settled and not actor.needed_here:
                     self.count += 1
                     self.requests.parking.remember(actor)
+                    self._places.keep(actor)
                     self._drop(actor)
                 elif idle_s > open_s:
                     self.cover(actor)

@@ -317,9 +317,12 @@ class Requests:
     def _left_s(self, state: OpenAsk, now: float) -> float:
         """Return how long an answer can still be of use, in seconds."""
         if state.sent_at:
-            return max(state.deadline - GRACE_S - now, 0.001)
-        timeout_s = state.ask.options.timeout_s
-        return timeout_s if not state.spent_s else self._time_s(state)
+            left_s = state.deadline - GRACE_S - now
+        else:
+            left_s = self._time_s(state) if state.spent_s else state.ask.options.timeout_s
+        if state.ask.until:
+            left_s = min(left_s, (state.ask.until - self._clock.now_ns()) / 1e9)
+        return max(left_s, 0.001)
 
     def _time_s(self, state: OpenAsk) -> float:
         """Return the time of an attempt of which some may be spent: enough for an answer."""

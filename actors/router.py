@@ -171,6 +171,16 @@ class Router:
     def _stir(self, flow: Flow) -> None:
         self.stirred(flow)
 
+    def in_use(self) -> list[Flow]:
+        """Return the flows of services that have a subscriber and open requests."""
+        return list(
+            {
+                each.flow.service: each.flow
+                for each in self._routes.values()
+                if each.users and each.presence is Presence.PRESENT
+            }.values()
+        )
+
     def views(self) -> list[RouteView]:
         """Return all routes that were used."""
         return [
@@ -252,6 +262,8 @@ class Router:
         route.seen.update(dict.fromkeys(sorted(newcomers)))
         while len(route.seen) > MEMBERS_MAX:
             del route.seen[next(iter(route.seen))]
+        if replaced:
+            route.flow.speaks = False  # whoever came need not answer pings
         if route.presence is not before or replaced:
             facts = {
                 "subject": route.subject,

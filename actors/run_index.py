@@ -17,6 +17,7 @@ import trio
 from actors.direct_reader import DirectReader
 from actors.inbound import parse
 from actors.letters import Delivery, Letter
+from actors.pipeline import RecentEnds
 from protocols import headers as h
 from protocols.archive import ArchiveRecord
 from protocols.errors import NotFoundError, RefusedError
@@ -26,7 +27,7 @@ from protocols.tokens import KeyRing
 log = structlog.get_logger()
 
 ROWS_MAX: Final = 500_000
-"""About 250 B each; above it the oldest are forgotten, and a listing says so."""
+"""About 250 B each; above it the oldest are forgotten, those that have ended before the others."""
 _record_decoder: Final = msgspec.json.Decoder(ArchiveRecord)
 
 
@@ -58,20 +59,16 @@ class RunIndex:
         self._mail_seq = self._archive_seq = self._events_seq = 0
         self._ids: list[str] = []
         self.rows: dict[str, Row] = {}
+        self.active: dict[tuple[str, str], dict[str, Row]] = {}
+        """Those that have not ended, by workflow and definition: whoever looks for some kinds of
+        runs among very many passes over the others."""
+        self._active = 0
+        self.recent = RecentEnds()
 
-    async def refresh(self) -> None:
-        """Read what has come since the last time."""
+    async def refresh(self, *, blocked: bool = True) -> None:
+        """Read what has come since the last time; also, who was blocked."""
         async with self._lock:
-            if await self._mail.first() > self._mail_seq + 1:
-                async for batch in self._mail.follow("movant.mail.*.*.pack.>", self._mail_seq):
-                    for each in batch:
-                        self._packed(each)
-            async for batch in self._mail.follow("movant.mail.*.*.start.>", self._mail_seq):
-                for each in batch:
-                    parsed = parse(each, self._keys)
-                    if type(parsed) is Letter and type(parsed.mail) is Start:
-                        self._started(parsed.instance, parsed.mail)
-                self._mail_seq = batch[-1].seq
+            await self._refresh_started()
             async for batch in self._archive.follow("movant.done.*.*", self._archive_seq):
                 for each in batch:
                     try:
@@ -79,7 +76,22 @@ class RunIndex:
                     except msgspec.DecodeError as error:
                         log.error("archive.unreadable", seq=each.seq, reason=str(error))
                 self._archive_seq = batch[-1].seq
-            await self._refresh_blocked()
+            while len(self.rows) > ROWS_MAX:
+                self._forget()
+            if blocked:
+                await self._refresh_blocked()
+
+    async def _refresh_started(self) -> None:
+        if await self._mail.first() > self._mail_seq + 1:
+            async for batch in self._mail.follow("movant.mail.*.*.pack.>", self._mail_seq):
+                for each in batch:
+                    self._packed(each)
+        async for batch in self._mail.follow("movant.mail.*.*.start.>", self._mail_seq):
+            for each in batch:
+                parsed = parse(each, self._keys)
+                if type(parsed) is Letter and type(parsed.mail) is Start:
+                    self._started(parsed.instance, parsed.mail)
+            self._mail_seq = batch[-1].seq
 
     async def _refresh_blocked(self) -> None:
         async for batch in self._events.follow("movant.event.*.*.blocked", self._events_seq):
@@ -123,20 +135,38 @@ class RunIndex:
     def _add(self, row: Row) -> None:
         if row.id in self.rows:
             return
-        if len(self.rows) >= ROWS_MAX:
-            oldest = next(iter(self.rows))
-            del self.rows[oldest]
-            del self._ids[bisect_left(self._ids, oldest)]
+        if len(self.rows) >= 2 * ROWS_MAX:  # who has ended of them is read only behind them
+            self._forget()
         self.rows[row.id] = row
+        self.active.setdefault((row.workflow, row.definition), {})[row.id] = row
+        self._active += 1
         insort(self._ids, row.id)
 
+    def _forget(self) -> None:
+        """Forget the oldest that has ended; one that has not goes only when all are such."""
+        oldest = next(iter(self.rows))
+        if self._active < len(self.rows):
+            while not self.rows[oldest].status:
+                self.rows[oldest] = self.rows.pop(oldest)
+                oldest = next(iter(self.rows))
+        self._over(self.rows.pop(oldest))
+        del self._ids[bisect_left(self._ids, oldest)]
+
+    def _over(self, row: Row) -> None:
+        """Count a row no longer among those that have not ended."""
+        if not row.status:
+            key = (row.workflow, row.definition)
+            del self.active[key][row.id]
+            if not self.active[key]:
+                del self.active[key]
+            self._active -= 1
+
     def _ended(self, record: ArchiveRecord) -> None:
-        row = self.rows.get(record.id)
-        if row is None:
-            row = self.rows[record.id] = Row(
-                record.id, record.workflow, record.definition, record.started_at
-            )
-            insort(self._ids, record.id)
+        self._add(Row(record.id, record.workflow, record.definition, record.started_at))
+        row = self.rows[record.id]
+        if not row.status:
+            self.recent.add(record.workflow, record.status, record.finished_at)
+        self._over(row)
         row.status = record.status
         row.finished_at = record.finished_at
         row.definition = record.definition

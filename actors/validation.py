@@ -9,9 +9,9 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_type_hints
 
 import msgspec
 
@@ -22,6 +22,9 @@ from actors.packing import DOCUMENTS, locate, pack
 from protocols.definition import Workflow
 from protocols.errors import ConfigurationError, MovantError
 from protocols.subjects import check_name
+
+if TYPE_CHECKING:
+    from actors.yaml_struct import Document
 
 _PARAMETERS: Final = 2
 _WHERE: Final = re.compile(r"(?P<file>[^:\n]+\.py):(?P<line>\d+)(:(?P<column>\d+))?: ")
@@ -80,7 +83,9 @@ def validate(source: Path | str, roots: Sequence[Path] = ()) -> list[Problem]:
     Never raises for what is wrong with the source; the code is loaded once, not run.
     """
     if str(source).endswith(DOCUMENTS):
-        return _of_document(source)
+        from actors.definition_file import load_document  # noqa: PLC0415 - YAML is not for Python
+
+        return problems_of(source, load_document)
     try:
         entries, search = locate(source, roots)
         files = [file for entry in entries if (file := find(entry, search)) is not None]
@@ -100,9 +105,10 @@ def validate(source: Path | str, roots: Sequence[Path] = ()) -> list[Problem]:
     return sorted(problems, key=lambda item: (item.severity, item.file, item.line, item.column))
 
 
-def _of_document(source: Path | str) -> list[Problem]:
-    from actors.definition_file import load_document  # noqa: PLC0415 - YAML is not for Python
-
+def problems_of(
+    source: Path | str, load_document: Callable[[Path | str], Document[Any]]
+) -> list[Problem]:
+    """Return all problems of a file of data, errors first. Never raises for what is wrong."""
     try:
         document = load_document(source)
     except MovantError as error:

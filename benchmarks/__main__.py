@@ -15,6 +15,7 @@ NAMES = (
     "endless",
     "actors",
     "kernel",
+    "pipeline",
     "router",
     "graphs",
     "bridge",

@@ -24,7 +24,7 @@ from protocols.errors import (
 )
 from protocols.failure import Failure
 from protocols.graph import Defaults, Field, Graph, GraphStep, GraphUndo
-from protocols.machine import Hook, Machine, Next, State
+from protocols.machine import Hook, Machine, Next, State, StateUndo
 from protocols.policy import NO_RETRY, Retry, StepOptions
 from protocols.service import Call, Failed, Refused, Service
 from protocols.witness import Operator
@@ -67,6 +67,7 @@ __all__ = [
     "Retry",
     "Service",
     "State",
+    "StateUndo",
     "StepFailedError",
     "StepFate",
     "StepOptions",

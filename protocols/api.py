@@ -26,6 +26,7 @@ from protocols.api_daemons import ActorNode as ActorNode  # noqa: PLC0414 -- par
 from protocols.api_daemons import ActorTree as ActorTree  # noqa: PLC0414 -- part of the API
 from protocols.api_daemons import DaemonRow as DaemonRow  # noqa: PLC0414 -- part of the API
 from protocols.api_daemons import PartitionRow as PartitionRow  # noqa: PLC0414 -- part of the API
+from protocols.api_daemons import ServiceFlow as ServiceFlow  # noqa: PLC0414 -- part of the API
 from protocols.api_daemons import StatusView as StatusView  # noqa: PLC0414 -- part of the API
 from protocols.api_errors import SERVICE_CODES as SERVICE_CODES  # noqa: PLC0414 -- part of the API
 from protocols.api_errors import ErrorReply as ErrorReply  # noqa: PLC0414 -- part of the API
@@ -57,6 +58,9 @@ from protocols.api_operations import WorkflowFetch as WorkflowFetch  # noqa: PLC
 from protocols.api_operations import WorkflowPacked as WorkflowPacked  # noqa: PLC0414 -- part of the API
 from protocols.api_operations import WorkflowRoute as WorkflowRoute  # noqa: PLC0414 -- part of the API
 from protocols.api_operations import WorkflowRouted as WorkflowRouted  # noqa: PLC0414 -- part of the API
+from protocols.api_pipeline import MotionPipelineState as MotionPipelineState  # noqa: PLC0414 -- part of the API
+from protocols.api_pipeline import Pipeline as Pipeline  # noqa: PLC0414 -- part of the API
+from protocols.api_pipeline import PipelineStatus as PipelineStatus  # noqa: PLC0414 -- part of the API
 from protocols.api_types import ITEMS_MAX as ITEMS_MAX  # noqa: PLC0414 -- part of the API
 from protocols.api_types import PAGE_MAX as PAGE_MAX  # noqa: PLC0414 -- part of the API
 from protocols.api_types import SERVICE as SERVICE  # noqa: PLC0414 -- part of the API
@@ -311,6 +315,9 @@ class WorkflowRow(Message, frozen=True, kw_only=True):
     versions: Annotated[
         int, Meta(description="How many definitions have a workflow of this name.")
     ] = 1
+    table: Annotated[
+        str, Meta(description="Hash of the routing table of new runs; empty: none.")
+    ] = ""
 
 
 class WorkflowPage(Message, frozen=True, kw_only=True):
@@ -419,6 +426,7 @@ VERBS: Final[dict[str, Verb]] = {
     "run.wait": Verb("Wait for the end of an instance", RunWait, RunOutcome),
     "run.verify": Verb("Fold again and compare with the witness", RunVerify, RunVerified),
     "run.resolve": Verb("Complete an id", RunResolve, RunResolved),
+    "pipeline": Verb("Show all active motions", Pipeline, PipelineStatus),
     "workflow.ls": Verb("List workflows", Empty, WorkflowPage),
     "workflow.show": Verb("Show a workflow", WorkflowShow, WorkflowView),
     "workflow.register": Verb("Register a definition", WorkflowRegister, WorkflowRegistered),

@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from protocols.api_holds import HoldView
-from protocols.api_types import Message
+from protocols.api_types import At, Message
 
 
 class DaemonRow(Message, frozen=True, kw_only=True):
@@ -65,13 +65,42 @@ class ActorNode(Message, frozen=True, kw_only=True):
     name: Annotated[str, Meta(description="Name of the actor.")]
     kind: Annotated[str, Meta(description="supervisor or worker.")]
     state: Annotated[str, Meta(description="running, starting, restarting or stopped.")]
+    strategy: Annotated[
+        str, Meta(description="Of a supervisor: whom it restarts with one that failed.")
+    ] = ""
     restarts: Annotated[int, Meta(description="How often it was restarted.")] = 0
+    last_crash: Annotated[str, Meta(description="The error that it was restarted for last.")] = ""
+    up_s: Annotated[float, Meta(description="Seconds since its latest start.")] = 0.0
     queued: Annotated[int, Meta(description="Messages in its mailbox.")] = 0
     children: Annotated[list[ActorNode], Meta(description="In start order.")] = []
 
 
+class ServiceFlow(Message, frozen=True, kw_only=True):
+    """How one daemon stands to one service that it asks. Times in seconds."""
+
+    service: Annotated[str, Meta(description="Name of the service.")]
+    daemon: Annotated[str, Meta(description="The daemon that asks it.")] = ""
+    breaker: Annotated[str, Meta(description="closed, open, half_open, or forced.")] = "closed"
+    paused: Annotated[str, Meta(description="Who paused it and why; empty: it is not.")] = ""
+    parked: Annotated[int, Meta(description="Requests that may not go yet.")] = 0
+    answers: Annotated[int, Meta(description="Answers since the daemon's start.")] = 0
+    rate_per_s: Annotated[
+        float, Meta(description="Answers a second; whoever asks again works it out.")
+    ] = 0.0
+    p50_s: Annotated[float, Meta(description="Half of the answers took no longer.")] = 0.0
+    p99_s: Annotated[float, Meta(description="99 of 100 answers took no longer.")] = 0.0
+    error_rate: Annotated[
+        float, Meta(description="The share of failures among its latest answers.")
+    ] = 0.0
+
+
 class ActorTree(Message, frozen=True, kw_only=True):
-    """The supervision tree."""
+    """The supervision tree, and the services that are asked from it."""
 
     root: Annotated[ActorNode, Meta(description="The daemon itself.")]
     others: Annotated[list[ActorNode], Meta(description="The other daemons.")] = []
+    services: Annotated[
+        list[ServiceFlow],
+        Meta(description="Of each daemon at most 200, those that are in trouble first."),
+    ] = []
+    server_time: At = 0

@@ -6,11 +6,14 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta
 
-from protocols.api_types import At, Message
+from protocols.api_types import At, By, Message
+from protocols.witness import Operator
 
 Reason = Annotated[str, Meta(description="Why, for people.", max_length=500)]
-By = Annotated[str, Meta(description="Who says it.", max_length=200)]
-Origin = Annotated[str, Meta(description="From where: a host, a program.", max_length=200)]
+SaidBy = Annotated[
+    Operator | str | None,
+    Meta(description="Who says it, from where and why; a text alone is who."),
+]
 What = Annotated[
     Literal["service", "workflow", "run", "all"],
     Meta(description="A service, a workflow, a run, or everything."),
@@ -26,8 +29,7 @@ class Pause(Message, frozen=True, kw_only=True):
     kind: What
     name: Whose = ""
     reason: Reason = ""
-    by: By = ""
-    origin: Origin = ""
+    by: SaidBy = None
 
 
 class Resume(Pause, frozen=True, kw_only=True):
@@ -43,8 +45,7 @@ class ServiceForce(Message, frozen=True, kw_only=True):
         Meta(description="open: ask nobody; closed: ask whatever it answers; auto: by itself."),
     ]
     reason: Reason = ""
-    by: By = ""
-    origin: Origin = ""
+    by: SaidBy = None
 
 
 class HoldView(Message, frozen=True, kw_only=True):
@@ -57,8 +58,7 @@ class HoldView(Message, frozen=True, kw_only=True):
         str, Meta(description="For a breaker: open, closed, or empty: by itself.")
     ] = ""
     reason: Reason = ""
-    by: By = ""
-    origin: Origin = ""
+    by: By = None
     at: At = 0
 
 
@@ -72,7 +72,7 @@ class HoldTold(Message, frozen=True, kw_only=True):
     ] = []
 
 
-_SAID: Final = {"reason": "upgrade", "by": "ann", "origin": "desk-3"}
+_SAID: Final = {"reason": "upgrade", "by": {"who": "ann", "where": "desk-3"}}
 _HELD: Final = {"kind": "service", "name": "payments", "at": 1_700_000_000_000_000_000, **_SAID}
 _TABLE: Final = {
     "services": {"card-eu": {"locality": "eu"}, "card-us": {"cost": 1}},

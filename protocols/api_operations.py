@@ -85,6 +85,10 @@ class WorkflowRouted(Message, frozen=True, kw_only=True):
     definitions: Annotated[
         dict[str, str], Meta(description="What new runs start with, by workflow.")
     ]
+    absent: Annotated[
+        list[str],
+        Meta(description="Services of the table that do not answer now; requests wait for them."),
+    ] = []
 
 
 class Finding(Message, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from protocols import api, api_holds, events, mail
+from protocols import api, api_holds, api_pipeline, events, mail
 from protocols import headers as h
 from protocols.catalogue_examples import EXAMPLES
 
@@ -289,7 +289,7 @@ def _api() -> dict[str, Message]:
     found: dict[str, Message] = {}
     for verb, (summary, request, result) in api.VERBS.items():
         subject = f"movant.api.{verb}"
-        shown, answer = {**EXAMPLES, **api_holds.EXAMPLES}[verb]
+        shown, answer = {**EXAMPLES, **api_holds.EXAMPLES, **api_pipeline.EXAMPLES}[verb]
         found[f"api.{verb}"] = Message(
             title=request.__name__,
             summary=f"{summary}.",

@@ -106,7 +106,19 @@ EXAMPLES: Final[dict[str, tuple[Any, Any]]] = {
             "uptime_s": 4.2,
         },
     ),
-    "actor.tree": ({}, {"root": {"name": "daemon", "kind": "supervisor", "state": "running"}}),
+    "actor.tree": (
+        {},
+        {
+            "root": {
+                "name": "daemon d1",
+                "kind": "supervisor",
+                "state": "running",
+                "strategy": "rest_for_one",
+            },
+            "services": [{"service": "payments", "daemon": "d1", "answers": 12, "p50_s": 0.004}],
+            "server_time": _AT,
+        },
+    ),
     "run.messages": (
         {"id": "order-17"},
         {

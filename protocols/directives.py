@@ -5,7 +5,7 @@
     return_to_previous   go back to the state before
     review               a service or a person decides
     continue             go on without a result, with a warning
-    compensate           undo what was done
+    compensate           undo what was done, and end
     halt_and_alert       do nothing more until an operator resumes
 
 Each may name what comes ``then``, when it cannot help; without a word that is to halt. The
@@ -59,7 +59,8 @@ class Directive(
     service may be asked although the work may have been done (``switch``) or not (``halt``).
     ``by`` and ``operation`` to review: the service that decides, or nobody: a person does, with
     a signal; ``timeout`` bounds its wait, in seconds or as text such as ``2d``, 0: it waits for
-    ever. ``to`` to continue: the next state. ``times`` bounds returns and reviews in a row.
+    ever. ``to`` to continue: the next state; to compensate: an end that failed. ``times`` bounds
+    returns and reviews in a row.
     """
 
     do: Do
@@ -102,7 +103,7 @@ _OWNERS: Final = {
     "by": ("review",),
     "operation": ("review",),
     "timeout": ("review",),
-    "to": ("continue",),
+    "to": ("continue", "compensate"),
     "times": ("return_to_previous", "review"),
 }
 _DEFAULTS: Final = {

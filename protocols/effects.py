@@ -76,7 +76,8 @@ class AskRoute(msgspec.Struct, frozen=True):
 class Ask(Effect, frozen=True, kw_only=True):
     """Send one attempt of a step to a service. Open until a reply or decision is folded.
 
-    ``due`` and ``asked`` are nanoseconds since 1970: not to be sent before ``due`` (backoff),
+    ``due``, ``until`` and ``asked`` are nanoseconds since 1970: not to be sent before ``due``
+    (backoff), of no use after ``until``, when a timeout around it is over (0: there is none),
     asked for at ``asked``. ``local`` is set for ``ctx.run``; then service is ``_local``.
     """
 
@@ -88,6 +89,7 @@ class Ask(Effect, frozen=True, kw_only=True):
     body: bytes
     key: str
     due: int
+    until: int = 0
     options: StepOptions
     local: LocalCall | None = None
     undoes: str = ""

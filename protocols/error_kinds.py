@@ -46,6 +46,10 @@ KINDS: Final = (
     OVER_LIMIT,
 )
 
+ILL: Final = frozenset({TIMEOUT, NETWORK, SYSTEM, NO_RESPONDERS})
+"""Kinds that say something about the service, whatever was asked of it: breakers count these.
+The others are about the request, and answers of a healthy service."""
+
 ALIASES: Final = {
     "timeout_error": TIMEOUT,
     "network_error": NETWORK,

@@ -27,6 +27,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
+from protocols.compensation import UNDO_RETRY, Undo
 from protocols.directives import Directive, Do, Table
 from protocols.durations import seconds
 from protocols.policy import Retry
@@ -77,6 +78,28 @@ class Hook(_Part, frozen=True, kw_only=True):
         _positive(self, "timeout")
 
 
+class StateUndo(_Part, frozen=True, kw_only=True):
+    """How the work of a state is undone: what is asked of whom, should the motion be undone.
+
+    ``service`` is the one that did the work when empty. The undo is tried as ``policy`` says;
+    ``timeout`` bounds one attempt. ``settle`` is for a service that cannot refuse a key after
+    its undo: how long after its time is over a request may still begin. Both in seconds or as
+    text.
+    """
+
+    operation: str
+    service: str = ""
+    policy: Retry = UNDO_RETRY
+    timeout: float | str = 60.0
+    settle: float | str | None = None
+
+    def __post_init__(self) -> None:
+        """Read the times."""
+        _positive(self, "timeout")
+        if self.settle is not None:
+            _set(self, "settle", seconds(self.settle, "settle"))
+
+
 class State(_Part, frozen=True, kw_only=True):
     """One state: an owner works in it, or it is parked until a signal comes, or it is the end.
 
@@ -86,6 +109,8 @@ class State(_Part, frozen=True, kw_only=True):
     or as text such as ``7d``. ``on_error`` maps an error kind to a directive. ``signals`` maps
     the name of a signal to the state that it leads to. ``terminal`` ends the motion: as
     ``completed`` (true) or ``failed``; an owner of a terminal state works before the end.
+    ``undo`` is the operation that undoes the owner's work, should the motion fail or be
+    cancelled. ``pivot``: nothing is undone any more as soon as the work of this state is done.
     """
 
     owner: str = ""
@@ -97,6 +122,8 @@ class State(_Part, frozen=True, kw_only=True):
     signals: dict[str, str | Next] = {}
     on_entry: tuple[Hook, ...] = ()
     on_exit: tuple[Hook, ...] = ()
+    undo: str | StateUndo | None = None
+    pivot: bool = False
     terminal: bool | Ended = False
     parked: bool = False
     description: str = ""
@@ -107,6 +134,8 @@ class State(_Part, frozen=True, kw_only=True):
         _set(self, "next", tuple(_next(each) for each in given))
         _set(self, "signals", {name: _next(each) for name, each in self.signals.items()})
         _set(self, "on_error", _directives(self.on_error))
+        if isinstance(self.undo, str):
+            _set(self, "undo", StateUndo(operation=self.undo))
         _set(self, "terminal", "completed" if self.terminal is True else self.terminal)
         if self.timeout is not None:
             _positive(self, "timeout")
@@ -127,6 +156,20 @@ class State(_Part, frozen=True, kw_only=True):
         return {kind: each for kind, each in self.on_error.items() if isinstance(each, Directive)}
 
     @property
+    def undone_by(self) -> Undo | None:
+        """How the work is undone; None: it cannot be."""
+        undo = self.undo
+        if not isinstance(undo, StateUndo):
+            return None
+        return Undo(
+            undo.operation,
+            undo.service,
+            retry=undo.policy,
+            timeout_s=float(undo.timeout),
+            settle_s=None if undo.settle is None else float(undo.settle),
+        )
+
+    @property
     def ends(self) -> Ended | None:
         """How a motion ends here; None: it does not."""
         return self.terminal if isinstance(self.terminal, str) else None
@@ -137,7 +180,8 @@ class Machine(_Part, frozen=True, kw_only=True):
 
     ``on_error`` holds for states that say nothing else; ``kinds`` are error kinds of its
     services' own, beside those of ``protocols.error_kinds``. ``on_transition`` are steps before
-    each transition takes effect, its witnesses: without them it does not. ``begin`` lists other
+    each transition takes effect: without them it does not. ``witness`` is the last of them, and
+    its answer, the statement, is part of the transition. ``begin`` lists other
     states in which a motion may begin: its input names one as ``state``, and may say that its
     work is done already (``work_done: true``, ``output``). ``history`` is how many transitions a
     motion shows. Raises ValueError for what has the wrong form; whether the
@@ -154,6 +198,7 @@ class Machine(_Part, frozen=True, kw_only=True):
     kinds: tuple[str, ...] = ()
     on_error: dict[str, Directive | Do] = {}
     on_transition: tuple[Hook, ...] = ()
+    witness: Hook | None = None
     history: Annotated[int, msgspec.Meta(ge=0, le=200)] = HISTORY_MAX
 
     def __post_init__(self) -> None:
@@ -193,7 +238,7 @@ def _directives(given: dict[str, Directive | Do]) -> dict[str, Directive]:
     }
 
 
-def _positive(part: Hook | State | Machine, field: str) -> None:
+def _positive(part: Hook | StateUndo | State | Machine, field: str) -> None:
     value = seconds(getattr(part, field), field)
     if not value:
         raise ValueError(f"{field} is 0: nobody could answer in time")

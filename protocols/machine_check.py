@@ -11,7 +11,7 @@ from protocols.error_kinds import ALIASES, KINDS
 from protocols.errors import ConfigurationError
 from protocols.failure import TIMEOUT
 from protocols.findings import Finding, Place, did_you_mean
-from protocols.machine import OWN_SIGNALS, Hook, Machine, Next, State
+from protocols.machine import OWN_SIGNALS, Hook, Machine, Next, State, StateUndo
 from protocols.subjects import is_id, is_name, is_step_name
 
 STATES_MAX: Final = 500
@@ -19,10 +19,6 @@ STATE_CHARS_MAX: Final = 64
 """Of a state's name: it is part of the names of scopes."""
 CHAIN_MAX: Final = 8
 """Directives that follow each other by ``then``."""
-AVAILABLE: Final = frozenset(
-    {"retry", "fallback", "return_to_previous", "review", "continue", "halt_and_alert"}
-)
-"""Directives that can be carried out. ``compensate`` is not yet one of them."""
 NEXT_NAMES: Final = frozenset({"input", "data", "entry", "result"})
 SIGNAL_NAMES: Final = frozenset({"input", "data", "entry", "signal"})
 
@@ -47,6 +43,35 @@ def checked(machine: Machine) -> Machine:
     return machine
 
 
+def asked(machine: Machine) -> dict[str, str]:
+    """Return the services that a machine asks, each with the first place that names it."""
+    found: dict[str, str] = {}
+    for name, at in _asked(machine):
+        found.setdefault(name, ".".join(map(str, at)))
+    return found
+
+
+def _asked(machine: Machine) -> Iterator[tuple[str, Place]]:
+    tables: list[tuple[Table, Place]] = [(machine.directives, ("on_error",))]
+    hooks: list[tuple[tuple[Hook, ...], Place]] = [(machine.on_transition, ("on_transition",))]
+    for name, state in machine.states.items():
+        at: Place = ("states", name)
+        if state.owner:
+            yield state.owner, (*at, "owner")
+        tables.append((state.directives, (*at, "on_error")))
+        hooks += [(state.on_entry, (*at, "on_entry")), (state.on_exit, (*at, "on_exit"))]
+    if machine.reviewer:
+        yield machine.reviewer, ("reviewer",)
+    for table, at in tables:
+        for kind, first in table.items():
+            for each in _chain(first):
+                yield from ((service, (*at, kind)) for service in each.services)
+                if each.by:
+                    yield each.by, (*at, kind)
+    for some, at in hooks:
+        yield from ((hook.service, at) for hook in some)
+
+
 def targets(state: State) -> dict[str, None]:
     """Return every state that may follow, by completion or by signal, in order."""
     return dict.fromkeys(each.to for each in (*state.nexts, *state.signalled.values()))
@@ -69,6 +94,7 @@ def _heads(machine: Machine) -> Iterator[Finding]:
             )
     yield from _directives(machine, machine.directives, ("on_error",), None)
     yield from _hooks(machine.on_transition, ("on_transition",))
+    yield from _witness(machine)
     if not any(state.terminal for state in machine.states.values()):
         yield Finding(("states",), "no state is terminal", "write 'terminal: true' where it ends")
 
@@ -101,6 +127,7 @@ def _role(machine: Machine, name: str, state: State) -> Iterator[Finding]:
     at: Place = ("states", name)
     if state.owner:
         yield from _step(state.owner, machine.operation(name), (*at, "owner"), (*at, "operation"))
+    yield from _undo(name, state, at)
     if state.parked and (state.owner or state.operation):
         yield Finding((*at, "parked"), "a parked state has no owner", "take one of the two away")
     if state.parked and state.terminal:
@@ -113,6 +140,18 @@ def _role(machine: Machine, name: str, state: State) -> Iterator[Finding]:
             "or 'terminal: true' for an end",
         )
     yield from _follows(name, state, at)
+
+
+def _undo(name: str, state: State, at: Place) -> Iterator[Finding]:
+    for field in ("undo", "pivot"):
+        if getattr(state, field) and not state.owner:
+            yield Finding(
+                (*at, field), f"{name} has no owner, whose work it could be about", "take it away"
+            )
+    if isinstance(state.undo, StateUndo):
+        service = state.undo.service or (state.owner if is_name(state.owner) else "owner")
+        place = (*at, "undo")
+        yield from _step(service, state.undo.operation, (*place, "service"), (*place, "operation"))
 
 
 def _follows(name: str, state: State, at: Place) -> Iterator[Finding]:
@@ -207,8 +246,8 @@ def _directives(machine: Machine, table: Table, at: Place, state: str | None) ->
 def _directive(
     machine: Machine, directive: Directive, place: Place, state: str | None, kind: str
 ) -> Iterator[Finding]:
-    if directive.do not in AVAILABLE:
-        yield Finding(place, f"{directive.do} is not available", "undo by hand in a review")
+    if directive.do == "compensate":
+        yield from _compensate(machine, directive, place, state)
     asked = "" if state is None else machine.operation(state)
     for service in directive.services:
         yield from _step(service, asked or directive.operation, place, place)
@@ -224,6 +263,27 @@ def _directive(
         yield _unknown_state(machine, (*place, "to"), directive.to)
     if state is not None:
         yield from _in_state(machine, directive, place, state)
+
+
+def _compensate(
+    machine: Machine, directive: Directive, place: Place, state: str | None
+) -> Iterator[Finding]:
+    if not any(each.undo for each in machine.states.values()):
+        yield Finding(
+            place,
+            "no state says how its work is undone",
+            "write 'undo: OPERATION' in each state whose work can be undone",
+        )
+    end = machine.states.get(directive.to)
+    if end is not None and end.ends != "failed":
+        ends = [name for name, each in machine.states.items() if each.ends == "failed"]
+        yield Finding(
+            (*place, "to"),
+            f"{directive.to} does not end as failed, so nothing would be undone",
+            did_you_mean(directive.to, ends) or "write 'terminal: failed' there",
+        )
+    elif directive.to and state is not None and machine.states[state].terminal:
+        yield Finding((*place, "to"), f"{state} is terminal: nothing follows", "take it away")
 
 
 def _in_state(
@@ -249,6 +309,18 @@ def _hooks(hooks: tuple[Hook, ...], at: Place) -> Iterator[Finding]:
     for index, hook in enumerate(hooks):
         place = (*at, index)
         yield from _step(hook.service, hook.operation, (*place, "service"), (*place, "operation"))
+
+
+def _witness(machine: Machine) -> Iterator[Finding]:
+    if machine.witness is None:
+        return
+    of = machine.witness
+    at: Place = ("witness",)
+    yield from _step(of.service, of.operation, (*at, "service"), (*at, "operation"))
+    if not of.critical:
+        message = "a witness that may be silent witnesses nothing"
+        hint = "take 'critical' away, or make it a step of 'on_transition'"
+        yield Finding((*at, "critical"), message, hint)
 
 
 def _step(

@@ -7,7 +7,7 @@ from typing import Final
 
 from protocols.directives import Directive, Table
 from protocols.durations import shown
-from protocols.machine import Hook, Machine, Next, State
+from protocols.machine import Hook, Machine, Next, State, StateUndo
 
 _RESERVED: Final = frozenset({"end", "state", "note", "direction", "class", "classdef", "style"})
 """Words of Mermaid that no state may be called in a diagram."""
@@ -18,6 +18,8 @@ def as_text(machine: Machine) -> str:
     head = f"{machine.name}: begins with {machine.initial}"
     lines = [head, *([machine.description] if machine.description else []), ""]
     lines += [f"before each transition: {_hook(hook)}" for hook in machine.on_transition]
+    if machine.witness is not None:
+        lines.append(f"each transition is witnessed: {_hook(machine.witness)}")
     lines += _directives(machine.directives)
     for name, state in machine.states.items():
         lines.append(f"{name}  {_role(machine, name)}")
@@ -42,6 +44,9 @@ def as_mermaid(machine: Machine) -> str:
         ]
         if state.ends:
             lines.append(_arrow(names[name], "[*]", state.ends))
+        notes = [*_undo(state)]
+        if notes:
+            lines.append(f"note right of {names[name]} : {_label(', '.join(notes))}")
     return "\n    ".join(lines) + "\n"
 
 
@@ -71,7 +76,15 @@ def _lines(state: State) -> Iterator[str]:
         yield f"-> {_next(each)}, by the signal {signal}"
     for hook in state.on_exit:
         yield f"on exit: {_hook(hook)}"
+    yield from _undo(state)
     yield from _directives(state.directives)
+
+
+def _undo(state: State) -> Iterator[str]:
+    if isinstance(state.undo, StateUndo):
+        yield f"undone by {state.undo.service or state.owner}.{state.undo.operation}"
+    if state.pivot:
+        yield "nothing is undone any more when it is done"
 
 
 def _next(each: Next) -> str:

@@ -68,7 +68,9 @@ class StepOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     after an outcome that nobody knows: the same service again, or the next one of its route,
     which may do the work a second time. ``retries`` goes before ``retry``: the error kinds
     (``protocols.error_kinds``) that are tried again, each with its policy, whatever the service
-    says about trying again; other kinds are not, or with ``others`` as ``retry`` says.
+    says about trying again; other kinds are not,
+    or with ``others`` as ``retry`` says. ``undecided_s``: how long an attempt that is
+    cancelled in flight keeps others from being undone, when no reply comes; none: ``timeout_s``.
     """
 
     retry: Retry = Retry()
@@ -79,6 +81,7 @@ class StepOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     unknown: Literal["retry", "switch"] = "retry"
     retries: tuple[tuple[str, Retry], ...] | None = None
     others: bool = False
+    undecided_s: Seconds | None = None
 
     def allow(self, attempt: int, failure: Failure) -> Retry | None:
         """Return the policy by which another attempt follows ``attempt``, or None."""

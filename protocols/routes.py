@@ -15,15 +15,15 @@ be pinned to it like to its code.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
 from protocols.errors import BadValueError, ConfigurationError, InvalidIdError
+from protocols.findings import Finding, Place, did_you_mean
 from protocols.subjects import check_name
 
 HASH_CHARS: Final = 24
@@ -38,10 +38,14 @@ Rank = Literal["order", "measured"]
 class ServiceFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a table says about a service. ``weight`` is for, ``cost`` against it."""
 
-    capabilities: tuple[str, ...] = ()
-    weight: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
-    cost: Annotated[float, Meta(ge=0, le=1e6)] = 0.0
-    locality: str = ""
+    capabilities: Annotated[
+        tuple[str, ...], Meta(description="What it can do; a route may need it.")
+    ] = ()
+    weight: Annotated[float, Meta(gt=0, le=1e6, description="Speaks for it.")] = 1.0
+    cost: Annotated[float, Meta(ge=0, le=1e6, description="Speaks against it.")] = 0.0
+    locality: Annotated[
+        str, Meta(description="Where it is; a daemon prefers its own locality.")
+    ] = ""
 
 
 class RouteSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,17 +54,27 @@ class RouteSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     Every candidate has to have the capabilities that the route ``needs``.
     """
 
-    to: tuple[str, ...]
-    rank: Rank = "order"
-    needs: tuple[str, ...] = ()
-    fallback: str = ""
+    to: Annotated[tuple[str, ...], Meta(description="Services that may serve it, best first.")]
+    rank: Annotated[
+        Rank, Meta(description="order: attempt n to candidate n; measured: the best by figures.")
+    ] = "order"
+    needs: Annotated[
+        tuple[str, ...], Meta(description="Capabilities that every candidate has to have.")
+    ] = ()
+    fallback: Annotated[
+        str, Meta(description="Another route, whose candidates come behind these.")
+    ] = ""
 
 
 class RoutingTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A whole table, as it is written."""
 
-    services: dict[str, ServiceFacts]
-    routes: dict[str, RouteSpec]
+    services: Annotated[
+        dict[str, ServiceFacts], Meta(description="Every service that the routes name.")
+    ]
+    routes: Annotated[
+        dict[str, RouteSpec], Meta(description="Who serves a name that steps ask for.")
+    ]
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -129,75 +143,106 @@ def joined(code: str, table: str) -> str:
     return f"{code}{SEPARATOR}{table}" if table else code
 
 
-def checked(table: RoutingTable, owned: Iterable[str] = ()) -> dict[str, Choices]:
+def check(table: RoutingTable, owned: Mapping[str, str] | None = None) -> list[Finding]:
+    """Return everything that is wrong with a table, in reading order.
+
+    ``owned`` are names that need somebody to serve them, such as those of a machine's states,
+    each with who asks. What is found: an unknown service or fallback, a route without
+    candidates, a missing capability, a cycle of fallbacks, a name without an owner.
+    """
+    found = [*_names(table)]
+    if len(encoded(table)) > TABLE_BYTES_MAX:
+        found.append(Finding((), f"a routing table has at most {TABLE_BYTES_MAX} bytes"))
+    for name, spec in table.routes.items():
+        found += _problems(table, name, spec)
+    known = {*table.routes, *table.services}
+    found += [
+        Finding(
+            ("routes",),
+            f"{name} has no owner: there is no route and no service of that name"
+            + (f" ({asked_by})" if asked_by else ""),
+            did_you_mean(name, known),
+        )
+        for name, asked_by in (owned or {}).items()
+        if name not in known
+    ]
+    return found or [*_cycles(table)]
+
+
+def checked(table: RoutingTable, owned: Mapping[str, str] | None = None) -> dict[str, Choices]:
     """Return the choices of a table, by route.
 
-    ``owned`` are names that need somebody to serve them, such as those of a machine's states.
-    Raises ConfigurationError that names every problem: an unknown service or fallback, a route
-    without candidates, a missing capability, a cycle of fallbacks, a name without an owner.
+    Raises ConfigurationError that names everything that ``check`` finds.
     """
-    problems = [*_names(table)]
-    for name, spec in table.routes.items():
-        problems += _problems(table, name, spec)
-    problems += [
-        f"{name} has no owner: there is no route and no service of that name"
-        for name in dict.fromkeys(owned)
-        if name not in table.routes and name not in table.services
-    ]
-    if not problems:
-        problems += _cycles(table)
+    problems = check(table, owned)
     if problems:
+        hints = dict.fromkeys(each.hint for each in problems if each.hint)
         raise ConfigurationError(
-            f"the routing table cannot be used: {'; '.join(problems)}",
-            hint="every candidate stands in `services`; a fallback is the name of another route",
+            f"the routing table cannot be used: {'; '.join(each.message for each in problems)}",
+            hint="; ".join(hints),
         )
     return {name: _choices(table, name) for name in table.routes}
 
 
-def _names(table: RoutingTable) -> list[str]:
-    problems = []
-    for name in (*table.services, *table.routes):
-        try:
-            check_name(name, "service")
-        except InvalidIdError as error:
-            problems.append(error.message)
-    return problems
+def _names(table: RoutingTable) -> Iterator[Finding]:
+    for section, names in (("services", table.services), ("routes", table.routes)):
+        for name in names:
+            try:
+                check_name(name, "service")
+            except InvalidIdError as error:
+                yield Finding((section, name), error.message, error.hint, of_key=True)
 
 
-def _problems(table: RoutingTable, name: str, spec: RouteSpec) -> list[str]:
-    problems = []
+def _problems(table: RoutingTable, name: str, spec: RouteSpec) -> Iterator[Finding]:
+    at: Place = ("routes", name)
     if not spec.to and not spec.fallback:
-        problems.append(f"route {name} has no owner: `to` is empty and there is no fallback")
-    if len(spec.to) > CANDIDATES_MAX or len(set(spec.to)) < len(spec.to):
-        problems.append(f"route {name} names a service twice, or more than {CANDIDATES_MAX}")
-    for service in spec.to:
+        yield Finding(
+            at,
+            f"route {name} has no owner: `to` is empty and there is no fallback",
+            "name the services that may serve it, best first",
+            of_key=True,
+        )
+    if len(spec.to) > CANDIDATES_MAX:
+        yield Finding((*at, "to"), f"route {name} names more than {CANDIDATES_MAX} services")
+    for index, service in enumerate(spec.to):
+        place = (*at, "to", index)
         facts = table.services.get(service)
-        if facts is None:
-            problems.append(f"route {name}: unknown service {service!r}{_near(service, table)}")
+        if service in spec.to[:index]:
+            yield Finding(place, f"route {name} names {service} twice", "take one of them away")
+        elif facts is None:
+            yield Finding(
+                place,
+                f"route {name}: unknown service {service!r}",
+                did_you_mean(service, table.services) or "list it under `services`",
+            )
         elif missing := [each for each in spec.needs if each not in facts.capabilities]:
-            problems.append(f"route {name}: {service} is not capable of {', '.join(missing)}")
+            yield Finding(
+                place,
+                f"route {name}: {service} is not capable of {', '.join(missing)}",
+                f"add it to the `capabilities` of {service}, or take {service} out",
+            )
     if spec.fallback and spec.fallback not in table.routes:
-        problems.append(f"route {name}: its fallback {spec.fallback!r} is no route")
-    return problems
+        yield Finding(
+            (*at, "fallback"),
+            f"route {name}: its fallback {spec.fallback!r} is no route",
+            did_you_mean(spec.fallback, table.routes),
+        )
 
 
-def _near(service: str, table: RoutingTable) -> str:
-    close = difflib.get_close_matches(service, table.services, 1)
-    return f", did you mean {close[0]!r}?" if close else ""
-
-
-def _cycles(table: RoutingTable) -> list[str]:
-    """Return the chains of fallbacks that come back to where they began."""
-    problems: dict[str, None] = {}
+def _cycles(table: RoutingTable) -> Iterator[Finding]:
+    """Find the chains of fallbacks that come back to where they began, each once."""
+    told: set[str] = set()
     for name in table.routes:
         chain = [name]
         while (following := table.routes[chain[-1]].fallback) and following not in chain:
             chain.append(following)
-        if following == name:
-            first = chain.index(min(chain))
-            circle = [*chain[first:], *chain[:first]]
-            problems[f"the fallbacks {' -> '.join([*circle, circle[0]])} go in a circle"] = None
-    return list(problems)
+        if following == name and not told.intersection(chain):
+            told.update(chain)
+            yield Finding(
+                ("routes", name, "fallback"),
+                f"the fallbacks {' -> '.join([*chain, name])} go in a circle",
+                "let one of them have no fallback",
+            )
 
 
 def _choices(table: RoutingTable, name: str) -> Choices:
@@ -219,4 +264,24 @@ def _choices(table: RoutingTable, name: str) -> Choices:
 def to_builtins(table: RoutingTable) -> dict[str, Any]:
     """Return a table as plain values, for people and programs."""
     found: dict[str, Any] = msgspec.to_builtins(table)
+    return found
+
+
+def brief(table: RoutingTable) -> dict[str, Any]:
+    """Return a table as plain values, as a person would write them: without defaults.
+
+    The Structs must not leave them out themselves: their bytes are the identity of a table.
+    """
+    return {
+        "services": {name: _said(each) for name, each in table.services.items()},
+        "routes": {name: _said(each) for name, each in table.routes.items()},
+    }
+
+
+def _said(part: ServiceFacts | RouteSpec) -> dict[str, Any]:
+    found = {}
+    for field in msgspec.structs.fields(part):
+        value = getattr(part, field.name)
+        if field.required or value != field.default:
+            found[field.name] = list(value) if isinstance(value, tuple) else value
     return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import structlog
@@ -12,12 +13,13 @@ from actors.graph import GraphWorkflow
 from actors.motion import MotionWorkflow
 from actors.neighbours import refuse_captors
 from actors.packing import open_pack
+from actors.router import Presence
 from protocols import api
 from protocols.errors import BadValueError, NotFoundError, UnavailableError
-from protocols.routes import split, table_of, to_builtins
+from protocols.routes import RoutingTable, split, table_of, to_builtins
 from runtime.api_holds import hold_view
 from runtime.discovery import Discovery
-from runtime.flows import FlowRows, rows_of, with_flow, with_others
+from runtime.flows import FlowRows, rows_of, service_flows, with_flow, with_others
 from runtime.peers import Peers, Registered
 from runtime.ranges import brief
 from runtime.server.accounts import foreign_subjects
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from actors.membership import Member
     from runtime.daemon import Daemon
     from supervisors.incarnation import ChildView
+
+CRASH_CHARS_MAX: Final = 200
+"""Of an error in the tree; the log has all of it."""
 
 log = structlog.get_logger()
 
@@ -50,6 +55,7 @@ class DaemonQueries:
                     definition=each.hash,
                     registered_at=each.latest_at.get(name, 0),
                     versions=sum(name in other.workflows for other in listed),
+                    table=each.tables.get(name, ""),
                 )
                 for name in each.latest_of
             ]
@@ -118,7 +124,24 @@ class DaemonQueries:
         for name in request.workflows:
             found[name], _ = await self._parts.definitions.latest(name)
         log.info("workflow.routed", table=digest, workflows=request.workflows)
-        return api.WorkflowRouted(table=digest, definitions=found)
+        return api.WorkflowRouted(
+            table=digest, definitions=found, absent=await self._absent(request.table)
+        )
+
+    async def _absent(self, table: RoutingTable) -> list[str]:
+        """Return the services of a table that do not answer a roll-call.
+
+        A foreign service is known by its operations alone, so nothing is said of one.
+        """
+        if not table.services:
+            return []
+        up = await self._discovery.names()
+        up |= {
+            each.service
+            for each in self._parts.router.views()
+            if each.presence == Presence.PRESENT.value
+        }
+        return sorted(table.services.keys() - up - self._daemon.config.services.keys())
 
     async def registered(self, told: Registered) -> api.Message:
         """Take the news that another daemon has registered workflows."""
@@ -258,17 +281,32 @@ class DaemonQueries:
     async def tree(self, _: api.Empty) -> api.Message:
         """Show the supervision trees of all daemons."""
         found = await self._peers.ask_all("actor.tree", api.Empty(), api.ActorTree)
-        return api.ActorTree(root=self._tree(), others=[each.root for each in found.values()])
+        own = self._own_tree()
+        others = sorted(found.values(), key=lambda each: each.root.name)
+        return msgspec.structs.replace(
+            own,
+            others=[each.root for each in others],
+            services=[flow for each in (own, *others) for flow in each.services],
+        )
 
     async def own_tree(self, _: api.Empty) -> api.Message:
         """Show this daemon's tree alone: another one asks."""
-        return api.ActorTree(root=self._tree())
+        return self._own_tree()
+
+    def _own_tree(self) -> api.ActorTree:
+        return api.ActorTree(
+            root=self._tree(),
+            services=service_flows(self._daemon.name, self._parts.router.flows),
+            server_time=self._daemon.clock.now_ns(),
+        )
 
     def _tree(self) -> api.ActorNode:
         view = self._daemon.tree()
         if view is None:
             raise UnavailableError("the daemon is starting")
-        root = _node(view, self._hosted())
+        writers = self._parts.writers.values()
+        queues = {"store": sum(each.statistics().queued for each in writers)}
+        root = _node(view, self._hosted(), queues)
         return msgspec.structs.replace(root, name=f"{root.name} {self._daemon.name}")
 
     def _hosted(self) -> list[api.ActorNode]:
@@ -310,14 +348,20 @@ def _row(view: api.ServiceView) -> api.ServiceRow:
     )
 
 
-def _node(view: ChildView, hosted: list[api.ActorNode]) -> api.ActorNode:
-    children = [_node(each, hosted) for each in view.children]
+def _node(
+    view: ChildView, hosted: list[api.ActorNode], queues: Mapping[str, int]
+) -> api.ActorNode:
+    children = [_node(each, hosted, queues) for each in view.children]
     if view.id == "workflows":
         children += hosted
     return api.ActorNode(
         name=view.id,
         kind=view.type,
         state=view.status,
+        strategy=view.strategy,
         restarts=view.restarts,
+        last_crash=view.last_error[:CRASH_CHARS_MAX],
+        up_s=round(view.up_s, 1),
+        queued=queues.get(view.id, 0),
         children=children,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import trio
@@ -10,10 +10,15 @@ import trio
 from protocols import api, subjects
 from protocols.errors import BadValueError, MovantError
 from protocols.flow import EVERYTHING, Hold
+from protocols.witness import Operator
 from runtime.peers import Peers
 
 if TYPE_CHECKING:
     from runtime.daemon import Daemon
+
+
+SAID_CHARS_MAX: Final = 500
+"""Of each text that says who, from where and why: a hold is read by every daemon, for ever."""
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -41,17 +46,9 @@ class HoldCommands:
     async def force(self, request: api.ServiceForce) -> api.Message:
         """Force the breaker of a service, or let it decide by itself again."""
         subjects.check_name(request.name, "service")
-        return await self._write(
-            Hold(
-                kind="breaker",
-                name=request.name,
-                forced="" if request.state == "auto" else request.state,
-                reason=request.reason,
-                by=request.by,
-                origin=request.origin,
-                at=self._daemon.clock.now_ns(),
-            )
-        )
+        forced = "" if request.state == "auto" else request.state
+        hold = Hold(kind="breaker", name=request.name, forced=forced)
+        return await self._write(hold, request)
 
     async def held(self, told: Held) -> api.Message:
         """Take the news from another daemon; when this answers it counts here."""
@@ -67,18 +64,20 @@ class HoldCommands:
         else:
             subjects.check_name(request.name, request.kind)
         return await self._write(
-            Hold(
-                kind=request.kind,
-                name=request.name,
-                paused=paused,
-                reason=request.reason,
-                by=request.by,
-                origin=request.origin,
-                at=self._daemon.clock.now_ns(),
-            )
+            Hold(kind=request.kind, name=request.name, paused=paused), request
         )
 
-    async def _write(self, hold: Hold) -> api.Message:
+    async def _write(self, hold: Hold, said: api.Pause | api.ServiceForce) -> api.Message:
+        by = Operator(who=said.by) if isinstance(said.by, str) else said.by or Operator()
+        if max(len(by.who), len(by.where), len(by.why)) > SAID_CHARS_MAX:
+            raise BadValueError(f"`by` has texts of at most {SAID_CHARS_MAX} characters")
+        hold = msgspec.structs.replace(
+            hold,
+            reason=said.reason or by.why,
+            by=by.who,
+            origin=by.where,
+            at=self._daemon.clock.now_ns(),
+        )
         await self._parts.holds.write(hold)
         unaware: list[str] = []
 
@@ -97,4 +96,13 @@ class HoldCommands:
 
 def hold_view(hold: Hold) -> api.HoldView:
     """Return a hold as the API shows it."""
-    return api.HoldView(**msgspec.structs.asdict(hold))
+    by = Operator(who=hold.by, where=hold.origin) if hold.by or hold.origin else None
+    return api.HoldView(
+        kind=hold.kind,
+        name=hold.name,
+        paused=hold.paused,
+        forced=hold.forced,
+        reason=hold.reason,
+        by=by,
+        at=hold.at,
+    )

@@ -57,7 +57,7 @@ class RunQueries:
         self._mail = mail
         self._stored = StoredRuns(daemon, mail)
         self._peers = peers
-        self._index = RunIndex(mail, archive, events, daemon.parts.keys)
+        self.index = RunIndex(mail, archive, events, daemon.parts.keys)
 
     async def show(self, request: api.RunShow) -> api.Message:
         """Show all that is known about one instance."""
@@ -97,13 +97,13 @@ class RunQueries:
 
     async def list(self, request: api.RunList) -> api.Message:
         """List instances, the newest first."""
-        await self._index.refresh()
+        await self.index.refresh()
         told: dict[str, str] = {}
         for each in (await self._peers.ask_all("run.standing", StandingOf(), Standing)).values():
             told |= each.statuses
         rows = [
             (row, self._status_of(row, told))
-            for row in self._index.newest()
+            for row in self.index.newest()
             if request.workflow in {None, row.workflow}
         ]
         if request.status is not None:
@@ -175,8 +175,8 @@ class RunQueries:
 
     async def resolve(self, request: api.RunResolve) -> api.Message:
         """Find the one id that begins with a prefix."""
-        await self._index.refresh()
-        return api.RunResolved(id=self._index.resolve(request.prefix))
+        await self.index.refresh()
+        return api.RunResolved(id=self.index.resolve(request.prefix))
 
     async def view(self, instance_id: str) -> api.RunView:
         """Return all about one instance: from its owner, or by a fold that dispatches nothing."""

@@ -15,7 +15,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, Literal, Self, TypeVar
+from typing import Any, Final, Literal, Self
 
 import trio
 
@@ -28,7 +28,7 @@ from protocols.subjects import check_id, check_name
 from protocols.witness import Operator
 from runtime import client_discovery
 from runtime.bridge import connect
-from runtime.client_batches import CHUNK_ITEMS, WINDOW, signals, starts
+from runtime.client_batches import CHUNK_ITEMS, signals, starts
 from runtime.client_calls import ANSWER_S, PATIENCE_S, Calls
 from runtime.client_watch import watch
 from runtime.clock import SystemClock
@@ -40,8 +40,6 @@ _ID_BYTES: Final = 6
 _MESSAGE_ID_BYTES: Final = 12
 
 HoldKind = Literal["service", "workflow", "run", "all"]
-R = TypeVar("R", bound=api.Message)
-Answers = list[R]
 Signals = list[api.SignalResult]
 Inputs = Iterable[Any]
 Starts = list[api.StartResult]
@@ -156,7 +154,7 @@ class Client:
             items_max=chunk,
             bytes_max=self._calls.transport.payload_bytes_max,
         )
-        answers = await self._batches("run.start_many", made, api.RunStartedMany)
+        answers = await self._calls.many("run.start_many", made, api.RunStartedMany)
         return [result for answer in answers for result in answer.results]
 
     async def show(self, id: str) -> api.RunView:
@@ -174,6 +172,31 @@ class Client:
         """Return a page of runs, newest first; pass its ``next`` as ``after`` for more."""
         request = api.RunList(status=status, workflow=workflow, limit=limit, after=after)
         return await self._calls.call("run.ls", request, api.RunPage)
+
+    async def pipeline(
+        self,
+        *,
+        machine: str | None = None,
+        state: str | None = None,
+        blocked: bool = False,
+        overdue: bool = False,
+        limit: int = 50,
+        after: str = "",
+    ) -> api.PipelineStatus:
+        """Return the active motions, counted, and a page: the longest in their state first.
+
+        ``machine`` limits counts and rows, the others only rows. Pass ``next`` as ``after`` for
+        more; a motion that moves between two pages may come twice.
+        """
+        request = api.Pipeline(
+            machine=machine,
+            state=state,
+            blocked=blocked,
+            overdue=overdue,
+            limit=limit,
+            after=after,
+        )
+        return await self._calls.call("pipeline", request, api.PipelineStatus)
 
     async def history(
         self,
@@ -230,7 +253,7 @@ class Client:
             items_max=chunk,
             bytes_max=self._calls.transport.payload_bytes_max,
         )
-        answers = await self._batches("run.signal_many", made, api.RunSignalledMany)
+        answers = await self._calls.many("run.signal_many", made, api.RunSignalledMany)
         return [result for answer in answers for result in answer.results]
 
     async def cancel(
@@ -359,17 +382,17 @@ class Client:
         return await self._calls.call("service.show", api.ServiceShow(name=name), api.ServiceView)
 
     async def pause(
-        self, kind: HoldKind, name: str = "", *, reason: str = "", by: str = "", origin: str = ""
+        self, kind: HoldKind, name: str = "", *, reason: str = "", by: Operator | None = None
     ) -> api.HoldTold:
         """Send no more requests to a service, or for a workflow, a run, or ``all``."""
-        request = api.Pause(kind=kind, name=name, reason=reason, by=by, origin=origin)
+        request = api.Pause(kind=kind, name=name, reason=reason, by=by)
         return await self._calls.call("pause", request, api.HoldTold)
 
     async def resume(
-        self, kind: HoldKind, name: str = "", *, reason: str = "", by: str = "", origin: str = ""
+        self, kind: HoldKind, name: str = "", *, reason: str = "", by: Operator | None = None
     ) -> api.HoldTold:
         """Send requests again."""
-        request = api.Resume(kind=kind, name=name, reason=reason, by=by, origin=origin)
+        request = api.Resume(kind=kind, name=name, reason=reason, by=by)
         return await self._calls.call("resume", request, api.HoldTold)
 
     async def force(
@@ -378,11 +401,10 @@ class Client:
         state: Literal["open", "closed", "auto"],
         *,
         reason: str = "",
-        by: str = "",
-        origin: str = "",
+        by: Operator | None = None,
     ) -> api.HoldTold:
         """Force the breaker of a service open or closed, or let it decide by itself."""
-        request = api.ServiceForce(name=service, state=state, reason=reason, by=by, origin=origin)
+        request = api.ServiceForce(name=service, state=state, reason=reason, by=by)
         return await self._calls.call("service.force", request, api.HoldTold)
 
     async def status(self) -> api.StatusView:
@@ -392,36 +414,6 @@ class Client:
     async def actor_tree(self) -> api.ActorTree:
         """Return the daemon's supervision tree."""
         return await self._calls.call("actor.tree", api.Empty(), api.ActorTree)
-
-    async def _batches(self, verb: str, payloads: Iterable[bytes], result: type[R]) -> Answers[R]:
-        """Send requests, several under way at once; return their answers in order.
-
-        A payload that cannot be made, or a request that nobody answers, raises; what was sent
-        before is waited for.
-        """
-        answers: dict[int, R] = {}
-        failed: list[MovantError] = []
-        limit = trio.CapacityLimiter(WINDOW)
-
-        async def send(number: int, payload: bytes) -> None:
-            try:
-                answers[number] = await self._calls.raw(verb, payload, result)
-            except MovantError as error:
-                failed.append(error)
-                nursery.cancel_scope.cancel()
-            finally:
-                limit.release_on_behalf_of(number)
-
-        async with trio.open_nursery() as nursery:
-            try:
-                for number, payload in enumerate(payloads):
-                    await limit.acquire_on_behalf_of(number)
-                    nursery.start_soon(send, number, payload)
-            except MovantError as error:
-                failed.append(error)
-        if failed:
-            raise failed[0]
-        return [answers[number] for number in sorted(answers)]
 
     async def _outcome(self, id: str, timeout_s: float) -> api.RunOutcome:
         """Return the outcome, or how the run stands at the end of the time."""

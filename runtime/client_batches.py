@@ -15,8 +15,6 @@ CHUNK_ITEMS: Final = 500
 5,000 while the daemon works on the runs; smaller requests are fairer to other clients."""
 CHUNK_BYTES_MAX: Final = 512 * 1024
 """Half of what a server takes by default: the answer has to fit as well."""
-WINDOW: Final = 4
-"""Requests under way at once."""
 _SPARE_BYTES: Final = 1_024
 
 

@@ -12,7 +12,7 @@ it for minutes, and would give it the repeat as well; so a repeat goes to all.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -46,6 +46,8 @@ AGAIN: Final = 1.5
 and when the meta leader is gone as well for longer than one request waits."""
 LATE_S: Final = 3.0
 """The same for an answer that does not come."""
+WINDOW: Final = 4
+"""Requests of one batch under way at once."""
 _PAUSE_S_MIN: Final = 0.05
 _PAUSE_S_MAX: Final = 1.0
 _JITTER_STEPS: Final = 1_000
@@ -125,6 +127,38 @@ class Calls:
                     self._waiting(error)
             await trio.sleep(pause_s * (1 + secrets.randbelow(_JITTER_STEPS) / _JITTER_STEPS))
             pause_s = min(2 * pause_s, _PAUSE_S_MAX)
+
+    async def many(
+        self, verb: str, payloads: Iterable[bytes], result: type[Result]
+    ) -> list[Result]:
+        """Send requests, several under way at once; return their answers in order.
+
+        A payload that cannot be made, or a request that nobody answers, raises; what was sent
+        before is waited for.
+        """
+        answers: dict[int, Result] = {}
+        failed: list[MovantError] = []
+        limit = trio.CapacityLimiter(WINDOW)
+
+        async def send(number: int, payload: bytes) -> None:
+            try:
+                answers[number] = await self.raw(verb, payload, result)
+            except MovantError as error:
+                failed.append(error)
+                nursery.cancel_scope.cancel()
+            finally:
+                limit.release_on_behalf_of(number)
+
+        async with trio.open_nursery() as nursery:
+            try:
+                for number, payload in enumerate(payloads):
+                    await limit.acquire_on_behalf_of(number)
+                    nursery.start_soon(send, number, payload)
+            except MovantError as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
+        return [answers[number] for number in sorted(answers)]
 
     async def _asked(self, message: Outgoing, again: Outgoing | None, extra_s: float) -> Frame:
         """Send one request; who wants to know is told when its answer takes long."""

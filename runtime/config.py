@@ -15,14 +15,16 @@ import os
 import socket
 import tomllib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from protocols.errors import ConfigurationError
 from protocols.flow import FlowSettings
+from runtime.config_maps import FLOW, MAPS, check_flow, flow_key, from_variable, spread, steps
 
 PREFIX: Final = "MOVANT_"
 SECRETS: Final = frozenset({"nats.password", "nats.token"})
@@ -34,6 +36,7 @@ FOREIGN: Final = frozenset({"MOVANT_CACHE", "MOVANT_CONFIG"})
 _FILE_BYTES_MAX: Final = 1024 * 1024
 _SECRET_BYTES_MAX: Final = 64 * 1024
 
+T = TypeVar("T")
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
@@ -222,6 +225,10 @@ def flatten(config: DaemonConfig) -> dict[str, Any]:
         if isinstance(value, Section):
             for key, inner in msgspec.structs.asdict(value).items():
                 shown[f"{name}.{key}"] = _plain(inner)
+        elif name == FLOW and value:
+            for service, settings in value.items():
+                inner = msgspec.structs.asdict(settings)
+                shown |= {f"{FLOW}.{service}.{key}": each for key, each in inner.items()}
         else:
             shown[name] = _plain(value)
     shown["nats.url"] = redacted(shown["nats.url"])
@@ -253,12 +260,12 @@ def _overlay(
 ) -> None:
     """Put values over those of a weaker origin, key by key."""
     for key, (value, origin) in new.items():
-        section, dot, name = key.partition(".")
-        if dot:
-            values.setdefault(section, {})[name] = value
-        else:
-            values[section] = value
-        origins[key if section != "services" else section] = origin
+        *outer, name = steps(key)
+        found = values
+        for each in outer:
+            found = found.setdefault(each, {})
+        found[name] = value
+        origins[key if outer[:1] != ["services"] else "services"] = origin
 
 
 def _from_file(path: Path) -> dict[str, tuple[Any, str]]:
@@ -280,11 +287,18 @@ def _from_file(path: Path) -> dict[str, tuple[Any, str]]:
                 line = _line_of(text, name, key)
                 _known(f"{name}.{key}", f"{path}:{line}")
                 found[f"{name}.{key}"] = (inner, f"{path}:{line}")
+        elif name in MAPS:
+            found |= spread(name, value, partial(_place, path, text, name))
         else:
             line = _line_of(text, "", name)
             _known(name, f"{path}:{line}")
             found[name] = (value, f"{path}:{line}")
     return found
+
+
+def _place(path: Path, text: str, name: str, service: str, setting: str) -> str:
+    section = f"{name}.{service}" if setting or name == FLOW else name
+    return f"{path}:{_line_of(text, section.rstrip('.'), setting or service)}"
 
 
 def _line_of(text: str, section: str, key: str) -> int:
@@ -294,6 +308,7 @@ def _line_of(text: str, section: str, key: str) -> int:
         stripped = line.strip()
         if stripped.startswith("["):
             current = stripped.strip("[] ").partition("#")[0].strip("[] ")
+            current = current.replace('"', "").replace("'", "")
             at = number if current == (section or key) else at
         name = stripped.partition("=")[0].strip().strip("\"'")
         if (current == section and name == key) or (section and name == f"{section}.{key}"):
@@ -306,7 +321,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, tuple[Any, st
     for variable, key in ALIASES.items():
         if environment.get(variable):
             found[key] = (environment[variable], variable)
-    for variable, text in environment.items():
+    for variable, text in sorted(environment.items()):  # a map before its single settings
         if not variable.startswith(PREFIX) or variable in FOREIGN or variable in ALIASES:
             continue
         key = variable.removeprefix(PREFIX).lower().replace("__", ".", 1)
@@ -315,6 +330,11 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, tuple[Any, st
             continue
         if "." not in key and key not in _KEYS:
             continue  # some other program's variable
+        if key in MAPS:
+            found |= from_variable(key, text, variable)
+            continue
+        if key.startswith(f"{FLOW}."):
+            key = flow_key(key.removeprefix(f"{FLOW}."), variable)
         _known(key, variable)
         value: Any = text
         if key == "workflows":
@@ -337,6 +357,9 @@ def _secret(path: Path, variable: str) -> str:
 def _known(key: str, where: str) -> None:
     if key in _KEYS or key.startswith("services."):
         return
+    if key.startswith(f"{FLOW}."):
+        check_flow(key, where)
+        return
     close = difflib.get_close_matches(key, _KEYS if "." in key else _KEYS | _SECTIONS, 1)
     raise ConfigurationError(
         f"{where}: {key!r} is no setting",
@@ -345,13 +368,22 @@ def _known(key: str, where: str) -> None:
 
 
 def _convert(values: Mapping[str, Any], origins: Mapping[str, str]) -> DaemonConfig:
+    flows = {
+        service: _converted(settings, FlowSettings, origins, f"{FLOW}.{service}.")
+        for service, settings in values.get(FLOW, {}).items()
+    }
+    return _converted({**values, FLOW: flows}, DaemonConfig, origins)
+
+
+def _converted(
+    values: Mapping[str, Any], kind: type[T], origins: Mapping[str, str], prefix: str = ""
+) -> T:
     try:
-        return msgspec.convert(values, DaemonConfig, strict=False, dec_hook=_path)
+        return msgspec.convert(values, kind, strict=False, dec_hook=_path)
     except msgspec.ValidationError as error:
         message, _, where = str(error).partition(" - at `$")
-        key = where.rstrip("`").removeprefix(".").partition("[")[0]
-        origin = origins.get(key, "")
-        place = "flag" if origin == "flag" else origin
+        key = prefix + where.rstrip("`").removeprefix(".").partition("[")[0]
+        place = origins.get(key, "")
         raise ConfigurationError(
             f"{place + ': ' if place else ''}{key or 'the configuration'}: {message}",
             hint="movant config show lists all settings with their values",

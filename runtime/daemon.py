@@ -43,6 +43,7 @@ from actors.neighbours import refuse_captors
 from actors.outbox import Outbox
 from actors.owner import Owner
 from actors.packing import pack
+from actors.pings import Pings
 from actors.readers import Readers
 from actors.requests import Requests
 from actors.router import Router
@@ -309,6 +310,7 @@ class Daemon:
         )
         async with trio.open_nursery() as nursery:
             await nursery.start(router.run)
+            nursery.start_soon(Pings(parts.transport, self.clock, router.in_use).run)
             task_status.started()
 
     async def _workflows(self, *, task_status: ChildStatus) -> None:

@@ -136,6 +136,10 @@ class Discovery:
             )
         return sorted(found.values(), key=lambda view: view.name)
 
+    async def names(self) -> set[str]:
+        """Return the names of the services that answer a roll-call."""
+        return {str(each.get("name", "")) for each in await self._collect("PING")}
+
     async def _collect(self, verb: str) -> list[dict[str, Any]]:
         answers: list[dict[str, Any]] = []
 

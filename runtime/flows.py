@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
 from actors.flow import Flow
 from protocols import api
+
+SHOWN_MAX: Final = 200
+"""Services of one daemon beside its tree: all daemons have to fit into one answer."""
 
 
 class FlowRow(msgspec.Struct, frozen=True):
@@ -35,6 +39,27 @@ def rows_of(daemon: str, flows: Mapping[str, Flow]) -> FlowRows:
             for name, each in flows.items()
         },
     )
+
+
+def service_flows(
+    daemon: str, flows: Mapping[str, Flow], most: int = SHOWN_MAX
+) -> list[api.ServiceFlow]:
+    """Return how a daemon stands to its services, those in trouble first, at most so many."""
+    shown = sorted(flows.values(), key=lambda each: (-each.guarded, -each.parked, each.service))
+    return [
+        api.ServiceFlow(
+            service=each.service,
+            daemon=daemon,
+            breaker=each.breaker.shown(),
+            paused=each.hold.text() if each.hold is not None else "",
+            parked=each.parked,
+            answers=each.answers,
+            p50_s=each.percentile_s(0.5),
+            p99_s=each.percentile_s(0.99),
+            error_rate=round(each.error_share, 4),
+        )
+        for each in shown[:most]
+    ]
 
 
 def with_others(view: api.ServiceView, others: list[FlowRows]) -> api.ServiceView:
@@ -69,6 +94,8 @@ def with_flow(view: api.ServiceView, flow: Flow | None, now: float) -> api.Servi
         "error_rate": round(flow.error_share, 4),
         "p50_s": flow.percentile_s(0.5),
         "p99_s": flow.percentile_s(0.99),
+        "ping_s": round(flow.ping_s, 6),
+        "silent_s": round(max(now - flow.silent_since, 0.0), 1),
     }
     verdict = flow.verdict(now) if flow.guarded else None
     settings = {

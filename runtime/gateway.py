@@ -30,6 +30,7 @@ from protocols.ports import Frame, Outgoing
 from runtime.api_daemon import DaemonQueries
 from runtime.api_holds import Held, HoldCommands
 from runtime.api_operations import OperatorQueries
+from runtime.api_pipeline import PipelineQueries
 from runtime.api_queries import RunQueries
 from runtime.api_runs import RunCommands
 from runtime.api_undo import UndoCommands
@@ -79,6 +80,7 @@ class Gateway:
             f"{PEER}registered": msgspec.json.Decoder(Registered),
             f"{PEER}held": msgspec.json.Decoder(Held),
             f"{PEER}flows": msgspec.json.Decoder(api.Empty),
+            f"{PEER}pipeline": msgspec.json.Decoder(api.Pipeline),
         }
 
     async def run(self, *, task_status: ChildStatus) -> None:
@@ -94,6 +96,8 @@ class Gateway:
             discovery = Discovery(transport)
             peers = Peers(self._daemon)
             queries = RunQueries(self._daemon, mail, archive, events, peers)
+            pipeline = PipelineQueries(self._daemon, queries, peers)
+            self._nursery.start_soon(pipeline.run)
             commands = RunCommands(self._daemon, mail, queries)
             witness = RunVerification(self._daemon, mail, archive, events)
             about = DaemonQueries(self._daemon, discovery, peers)
@@ -106,6 +110,7 @@ class Gateway:
                 operator=OperatorQueries(self._daemon, mail, dead),
                 undo=UndoCommands(self._daemon.parts.definitions, commands, queries),
                 holds=holds,
+                pipeline=pipeline,
             )
             self._handlers |= {
                 f"{PEER}run.show": queries.own,
@@ -115,6 +120,7 @@ class Gateway:
                 f"{PEER}registered": about.registered,
                 f"{PEER}held": holds.held,
                 f"{PEER}flows": about.own_flows,
+                f"{PEER}pipeline": pipeline.own,
             }
             subscriptions = [
                 await transport.subscribe(subjects.api(">"), self._take_new, queue="movant"),
@@ -228,6 +234,7 @@ def handlers(
     operator: OperatorQueries,
     undo: UndoCommands,
     holds: HoldCommands,
+    pipeline: PipelineQueries,
 ) -> dict[str, Handler]:
     """Return the handler of each verb."""
     found: dict[str, Handler] = {
@@ -245,6 +252,7 @@ def handlers(
         "run.resolve": queries.resolve,
         "run.verify": witness.verify,
         "run.messages": operator.messages,
+        "pipeline": pipeline.pipeline,
         "workflow.ls": daemon.workflows,
         "workflow.show": daemon.workflow,
         "workflow.register": daemon.register,

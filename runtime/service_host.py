@@ -24,7 +24,7 @@ from actors.system import ActorSystem, open_system
 from protocols.errors import ConfigurationError, OverloadedError
 from protocols.ports import Frame, Subscription, Transport
 from protocols.service import Service
-from runtime import collector
+from runtime import collector, telemetry
 from runtime.bridge.connection import connect
 from runtime.client_discovery import login, with_login
 from runtime.clock import SystemClock, SystemEntropy
@@ -44,11 +44,14 @@ def run_service(
 
     ``nats`` is the server's URL; without it MOVANT_NATS__URL (or MOVANT_NATS) is used. On the
     server of a daemon of this machine the login is found by itself; ``store`` is that daemon's
-    directory when it is not the usual one. Raises ConfigurationError and DisconnectedError when
-    serving cannot begin.
+    directory when it is not the usual one. A program that has not configured structlog logs as
+    movant's own programs do. Raises ConfigurationError and DisconnectedError when serving cannot
+    begin.
     """
     if not services:
         raise ConfigurationError("no service to run")
+    if not structlog.is_configured():
+        telemetry.configure()
     trio.run(partial(_main, services, nats, store, drain_s))
 
 

@@ -141,7 +141,13 @@ def configure(level: Level = "info", form: Format = "auto") -> None:
                 *shared,
                 structlog.processors.TimeStamper("%H:%M:%S.%f", utc=False),
                 _short_time,
-                structlog.dev.ConsoleRenderer(colors=_colors(), pad_event_to=24, sort_keys=False),
+                structlog.dev.ConsoleRenderer(
+                    colors=_colors(),
+                    pad_event_to=24,
+                    sort_keys=False,
+                    # The default shows local variables, and takes a second of the loop's time.
+                    exception_formatter=structlog.dev.plain_traceback,
+                ),
             ],
             wrapper_class=wrapper,
             logger_factory=structlog.PrintLoggerFactory(sys.stderr),

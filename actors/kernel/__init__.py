@@ -6,7 +6,8 @@ Reading order:
     execution   how the code runs: begin, generations, end      (generation: what goes along)
     context     what authors of workflows see                   (branches: gather, race, scope)
     step        one unit of work at a service, with its retries
-    undoing     what can be undone, in which order      (compensation: the steps that undo it)
+    undoing     what can be undone, in which order      (compensation: the steps that undo it;
+                                                         again: the same work once more)
     operations  sleep, timeout, signal, child
     ledger      what is open and what was decided
     tasks       the scheduler: tasks and cancel scopes          (nursery: tasks that end together)
@@ -45,4 +46,7 @@ K14 What nobody wants (cancelled, or another service gave the value) is undone a
     scope, so that the order is kept; a success that comes late is undone when it comes.
 K15 A statement rides on the event of its transition and is hashed when that is published: a step
     adds one leaf to a list. What a blocking fold stated is taken back with its events.
+K16 Work with an undo that is asked for again (K11) joins the record of its first step: one key,
+    one effect, one undo, at the place of the latest ask. A key whose undo was asked for is spent,
+    because its service refuses it from then on: then the work has a key and an undo of its own.
 """

@@ -46,15 +46,17 @@ if TYPE_CHECKING:
 class UndoableStep(Step[T]):
     """A step that can be undone."""
 
-    __slots__ = ("function", "record", "undo")
+    __slots__ = ("before", "function", "record", "undo")
 
     undo: Undo
     function: Callable[[UndoRequest], Any] | None
     record: Record | None
+    before: int
+    """Attempts of the record before those of this step."""
 
     def undone_by(self, undo: Undo, function: Callable[[UndoRequest], Any] | None = None) -> Self:
         """Say how the step is undone; for ``ctx.run`` by which function."""
-        self.undo, self.function, self.record = undo, function, None
+        self.undo, self.function, self.record, self.before = undo, function, None, 0
         return self
 
     def begin(self, task: Task) -> bool:  # noqa: D102 - as in Operation
@@ -66,7 +68,8 @@ class UndoableStep(Step[T]):
         if self.record is None:
             self.record = _record(self)
         routing = self.routing
-        self.record.asked(self.attempt, self.service if routing is None else routing.service)
+        service = self.service if routing is None else routing.service
+        self.record.asked(self.attempt + self.before, service)
         super().ask()
 
     def replied(self, attempt: int, body: bytes, content_type: str) -> None:  # noqa: D102
@@ -76,17 +79,17 @@ class UndoableStep(Step[T]):
         except (BadValueError, OversizedError):
             self.attempt_failed(attempt, UNREADABLE)
             return
-        if attempt not in self.record.attempts:
+        if attempt + self.before not in self.record.attempts:
             self.ledger.counters.stray += 1  # an attempt that was never asked for
             return
         self.record.result = (body, content_type)
-        if self.record.succeeded(attempt, deadline_of(self)):
-            tidy(self.ledger, self.path)
+        if self.record.succeeded(attempt + self.before, deadline_of(self)):
+            tidy(self.ledger, self.record.place)
         super().replied(attempt, body, content_type)
 
     def attempt_failed(self, attempt: int, failure: Failure) -> None:  # noqa: D102 - as in Step
         assert self.record is not None
-        self.record.failed(attempt, failure, self.ledger.now)
+        self.record.failed(attempt + self.before, failure, self.ledger.now)
         super().attempt_failed(attempt, failure)
 
 
@@ -217,7 +220,7 @@ def came_late(ledger: Ledger, mail: Reply, *, ended: bool) -> None:
         entry.detail = entry.detail or "it succeeded after the end"
         _incident(ledger, entry, "late", f"/late/{mail.attempt}")
     elif not entry.state:
-        tidy(ledger, entry.record.path)
+        tidy(ledger, entry.record.place)
 
 
 async def _undo(ledger: Ledger, entry: Entry) -> None:

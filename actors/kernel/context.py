@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
+from actors.kernel.again import asked_again
 from actors.kernel.branches import Joined, Scope, Winner, branches_of
 from actors.kernel.calling import Absent, call_name, call_options
 from actors.kernel.clock import moment, since_epoch
@@ -32,7 +33,7 @@ from actors.kernel.operations import (
     Sleep,
     T,
 )
-from actors.kernel.step import Again, Step
+from actors.kernel.step import Step
 from actors.kernel.tasks import CancelScope, ContinueAs, Frame, dispose
 from actors.kernel.undoing import UNDOABLE, Undoing
 from actors.kernel.witness import witness
@@ -140,20 +141,19 @@ class Context:
         """Ask once more for the work of an earlier call, under its key. ``of`` is its path.
 
         For work that was given up and is wanted again: a service that has done it meanwhile
-        answers what it answered then. Raises as ``call`` does.
+        answers what it answered then. A call with an undo keeps it, and it is undone once; when
+        that undo was asked for already, the work is asked for under a key of its own. Raises as
+        ``call`` does; blocks when a call with an undo has not ended yet.
         """
-        step: Again[Any] = Again(
+        return asked_again(
             self._ledger,
+            of,
             service,
             operation,
             input,
             call_name(service, operation) if name is None else check_step_name(name),
-            ANY,
             call_options(options or self._defaults, None, None, None, None),
-            None,
         )
-        step.of = of
-        return step
 
     def run(
         self,

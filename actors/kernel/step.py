@@ -40,6 +40,7 @@ class Step(Operation[T]):
         "routing",
         "service",
         "token",
+        "until",
     )
 
     def __init__(  # noqa: PLR0917 - the hot path: built once per step, by position
@@ -75,6 +76,7 @@ class Step(Operation[T]):
         self.token = token = step_token(path)
         self.attempt = 1
         self.due = ledger.now
+        self.until = task.scope.until
         ledger.steps[token] = self
         self.ask()
         return False
@@ -95,6 +97,7 @@ class Step(Operation[T]):
                 body=self.body,
                 key=f"{ledger.instance_id}/{ledger.generation}{path}",
                 due=self.due,
+                until=self.until,
                 options=self.options,
                 local=self.local,
                 route=None if routing is None else route_of(routing),

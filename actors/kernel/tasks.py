@@ -90,6 +90,9 @@ class CancelScope:
 
     __slots__ = ("caught", "parent", "requested", "scheduler", "shield", "task")
 
+    due = 0
+    """When time is up for the block, nanoseconds since 1970; 0: never."""
+
     def __init__(self, scheduler: Scheduler, *, shield: bool = False) -> None:
         self.scheduler = scheduler
         self.shield = shield
@@ -109,6 +112,17 @@ class CancelScope:
                 return False
             scope = scope.parent
         return False
+
+    @property
+    def until(self) -> int:
+        """When the first of the blocks around cuts this one short; 0: none does."""
+        found = 0
+        scope: CancelScope | None = self
+        while scope is not None and not scope.shield:
+            if scope.due and not 0 < found < scope.due:
+                found = scope.due
+            scope = scope.parent
+        return found
 
     def cancel(self) -> None:
         """Cancel what runs inside. Idempotent."""

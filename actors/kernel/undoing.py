@@ -7,6 +7,10 @@ A record is made before the step's first attempt is asked for, so the undo is de
 mailbox and code as the attempt is. An entry is planned when its attempt succeeded or nobody
 knows whether it did. What nobody wants (its step was cancelled, or another service gave the
 value) is undone in any case; everything else when its scope fails.
+
+Work that is asked for again (``ctx.again``) has the key of its first step, and so its record: one
+effect, one undo. A key whose undo was asked for is spent: what is asked for again then is a step
+of its own, with a key and an undo of its own.
 """
 
 from __future__ import annotations
@@ -79,15 +83,19 @@ class Record:
     """One step that can be undone."""
 
     __slots__ = (
+        "again",
         "attempts",
         "entries",
         "frame",
+        "given_up",
+        "heir",
         "input",
         "kept",
         "key",
         "local",
         "options",
         "path",
+        "place",
         "result",
         "undo",
         "value",
@@ -97,6 +105,8 @@ class Record:
         self, step: Step[Any], undo: Undo, options: StepOptions, local: LocalCall | None
     ) -> None:
         self.path = step.path
+        self.place = step.path
+        """Where the step stands in the tree of scopes: at its latest ask."""
         self.key = step.ledger.identity(step.path)
         self.undo = undo
         self.options = options
@@ -111,6 +121,12 @@ class Record:
         """The service that gave the value."""
         self.kept = False
         """It is behind the point of no return."""
+        self.given_up = False
+        """It was cancelled in flight."""
+        self.again = ""
+        """The token of the open step that asks for the same work again."""
+        self.heir: Record | None = None
+        """The step that asked for the same work when this key was spent."""
         self.frame = Frame(step.path)
         """Where the undos have their paths."""
 
@@ -131,6 +147,7 @@ class Record:
             entry = self.entries[service] = Entry(self, service)
         entry.before = entry.outcome
         entry.open = attempt
+        entry.unwanted = False  # whatever it has done under this key is wanted again
 
     def entry(self, attempt: int) -> Entry | None:
         """Return what is known at the service of an attempt; None: it was never asked for."""
@@ -139,10 +156,13 @@ class Record:
     def succeeded(self, attempt: int, deadline: int) -> bool:
         """Take the value; tell whether what other services may have done is surplus."""
         self.value = self.attempts[attempt]
+        self.again = ""
         surplus = False
         for entry in self.entries.values():
             if entry.service == self.value:
                 entry.outcome, entry.open = "ok", 0
+                if entry.state == "unknown":
+                    entry.state = ""  # it said "never seen", and did it when asked again
             elif entry.open or entry.outcome:
                 entry.unwanted = surplus = True
                 self._lost(entry, deadline)
@@ -163,9 +183,10 @@ class Record:
             entry.outcome = entry.before
 
     def abandoned(self, deadline: int) -> None:
-        """Let nobody want the step any more."""
+        """Let nobody want the step any more; a value that was given before stays one."""
+        self.again, self.given_up = "", True
         for entry in self.entries.values():
-            entry.unwanted = True
+            entry.unwanted = entry.service != self.value
             self._lost(entry, deadline)
 
     def _lost(self, entry: Entry, deadline: int) -> None:
@@ -178,11 +199,23 @@ class Record:
 class Undoing:
     """All records of one generation."""
 
-    __slots__ = ("by_hand", "ending", "pivoted", "records", "undecided", "undos", "waits")
+    __slots__ = (
+        "again",
+        "by_hand",
+        "ending",
+        "pivoted",
+        "records",
+        "undecided",
+        "undos",
+        "waits",
+    )
 
     def __init__(self) -> None:
         self.records: dict[str, Record] = {}
         """By step token."""
+        self.again: dict[str, tuple[Record, int]] = {}
+        """Steps that ask again for the work of another one, by their token: its record, and how
+        many attempts there were before."""
         self.undos: dict[str, Entry] = {}
         """What each undo that was asked for undoes, by its token."""
         self.undecided: dict[str, tuple[str, int, int]] = {}
@@ -201,7 +234,7 @@ class Undoing:
         """Note a step that was cancelled in flight."""
         deadline = deadline_of(step)
         self.undecided[step.token] = (step.path, step.attempt, deadline)
-        record = self.records.get(step.token)
+        record, _ = self.known(step.token)
         if record is not None:
             record.abandoned(deadline)
 
@@ -217,7 +250,8 @@ class Undoing:
         undone = self.undos.get(token)
         if undone is not None and failure is None and undone.state in {"unknown", "could_not"}:
             undone.state, undone.detail = "undone", ""  # given up too early
-        record = self.records.get(token)
+        record, before = self.known(token)
+        attempt += before
         entry = None if record is None else record.entry(attempt)
         if record is None or entry is None:
             self.changed()
@@ -228,11 +262,19 @@ class Undoing:
             return None
         if record.value == entry.service:
             return None  # the same key: the same effect
+        if record.again and not entry.unwanted:
+            entry.outcome = "ok"  # it is asked for again: the answer to that decides
+            self.changed()
+            return None
         entry.outcome, entry.open, entry.unwanted = "ok", 0, True
         if entry.state == "unknown":
             entry.state = ""
         self.changed()
         return None if in_time else entry
+
+    def known(self, token: str) -> tuple[Record | None, int]:
+        """Return the record of a step, and what the numbers of its attempts begin behind."""
+        return self.again.get(token) or (self.records.get(token), 0)
 
     def pivot(self) -> None:
         """Keep what was done so far, and what comes."""
@@ -271,7 +313,7 @@ class Undoing:
                 entry.outcome
                 and not entry.state
                 and (entry.unwanted or (everything and not entry.record.kept))
-                and within(entry.record.path, scope)
+                and within(entry.record.place, scope)
             ):
                 yield entry
 
@@ -285,7 +327,7 @@ class Undoing:
 
     def busy(self, scope: str) -> bool:
         """Tell whether an undo at or below a path is under way."""
-        return any(x.state == "asked" and within(x.record.path, scope) for x in self.entries())
+        return any(x.state == "asked" and within(x.record.place, scope) for x in self.entries())
 
     @property
     def holds(self) -> bool:
@@ -325,7 +367,10 @@ class Undoing:
         found += [
             StepFate(path=f"/{unquote(token)}", fate="done")
             for token, attempt in decided.items()
-            if attempt and token not in self.records and token not in self.undos
+            if attempt
+            and token not in self.records
+            and token not in self.again
+            and token not in self.undos
         ]
         if len(found) > FATES_MAX:
             worst = sorted(range(len(found)), key=lambda at: (_WORST[found[at].fate], at))
@@ -353,12 +398,15 @@ class Undoing:
                 )
                 for entry in self.entries()
             ],
+            *sorted((token, record.path, at) for token, (record, at) in self.again.items()),
         ]
 
 
 def deadline_of(step: Step[Any]) -> int:
     """Return when an attempt in flight is lost, counted from now: it may just have been sent."""
-    return max(step.due, step.ledger.now) + nanoseconds(step.options.timeout_s)
+    options = step.options
+    wait_s = options.timeout_s if options.undecided_s is None else options.undecided_s
+    return max(step.due, step.ledger.now) + nanoseconds(min(wait_s, options.timeout_s))
 
 
 def within(path: str, scope: str) -> bool:

@@ -119,6 +119,10 @@ class View:
         """The facts that the code showed with ``ctx.set_state``."""
         return {name: codec.decode(body) for name, body in self._ledger.state.items()}
 
+    def shown(self, fact: str) -> bytes:
+        """Return one of these facts as it was encoded; empty: it was never shown."""
+        return self._ledger.state.get(fact, b"")
+
     @property
     def counters(self) -> Counters:
         """Statistics of messages that did not count."""

@@ -63,8 +63,10 @@ cli = LazyGroup(
         "Workflows": {
             "workflow": Leaf("runtime.cli.workflow:workflow", "Register and inspect workflows."),
             "run": Leaf("runtime.cli.run:run", "Start, watch and steer runs."),
+            "pipeline": Leaf("runtime.cli.pipeline:pipeline", "Show all active motions."),
             "why": Leaf("runtime.cli.why:why", "Say what a run waits for, in one sentence."),
             "verify": Leaf("runtime.cli.verify:verify", "Prove that nobody changed a history."),
+            "route": Leaf("runtime.cli.route:route", "Say who serves what steps ask for."),
             "service": Leaf("runtime.cli.service:service", "Inspect and run services."),
             "pause": Leaf("runtime.cli.pause:pause", "Send no requests, until resumed."),
             "resume": Leaf("runtime.cli.pause:resume", "Send requests again."),

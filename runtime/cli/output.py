@@ -88,15 +88,19 @@ def write_table(columns: Row, cells: Sequence[Row]) -> None:
     if _is_terminal():
         _draw(columns, cells)
         return
+    write_text("\n".join(aligned(columns, cells)))
+
+
+def aligned(columns: Row, cells: Sequence[Row]) -> list[str]:
+    """Return the lines of a table as aligned text."""
     widths = [
         max(len(column), *(len(row[index]) for row in cells)) if cells else len(column)
         for index, column in enumerate(columns)
     ]
-    lines = [
+    return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in (columns, *cells)
     ]
-    write_text("\n".join(lines))
 
 
 def write_facts(facts: Sequence[tuple[str, str]]) -> None:

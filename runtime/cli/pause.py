@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -63,12 +61,12 @@ def resume(what: HoldKind, name: str, reason: str, to: Target) -> int:
 def _say(what: HoldKind, name: str, reason: str, to: Target, *, paused: bool) -> int:
     if (what == "all") == bool(name):
         raise click.UsageError("Give a name with service, workflow or run, and none with all.")
-    from runtime.cli.session import ask, full_id  # noqa: PLC0415 - not for --help
+    from runtime.cli.session import ask, full_id, myself  # noqa: PLC0415 - not for --help
 
     async def question(client: Client) -> api.HoldTold:
         called = await full_id(client, name) if what == "run" else name
         speak = client.pause if paused else client.resume
-        return await speak(what, called, reason=reason, by=who(), origin=where())
+        return await speak(what, called, reason=reason, by=myself())
 
     return write_told(ask(to, question), to)
 
@@ -88,16 +86,3 @@ def write_told(told: api.HoldTold, to: Target) -> int:
     for daemon in told.unaware:
         say(f"daemon {daemon} has not confirmed it; it will know within seconds")
     return OK
-
-
-def who() -> str:
-    """Return who types."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # no entry for this user id
-        return "somebody"
-
-
-def where() -> str:
-    """Return where it is typed."""
-    return socket.gethostname()

@@ -23,20 +23,20 @@ def plan(source: str, form: Format) -> int:
 
     Its times are those of services that are there and use all the time they have.
     """
-    from actors.definition_file import load_document  # noqa: PLC0415 - not for --help
+    from actors.definition_file import graph_of, load_document  # noqa: PLC0415 - not for --help
     from actors.packing import DOCUMENTS  # noqa: PLC0415
     from actors.validation import validate as check  # noqa: PLC0415
     from protocols import graph_text  # noqa: PLC0415
     from protocols.errors import ConfigurationError  # noqa: PLC0415
-    from runtime.cli.workflow import finding  # noqa: PLC0415
+    from runtime.cli.findings import as_text  # noqa: PLC0415
 
     if source.endswith(DOCUMENTS):
         problems = check(source)
         for each in problems:
-            say(finding(each))
+            say(as_text(each))
         if any(each.severity == "error" for each in problems):
             return USAGE
-    graph = load_document(source).graph if source.endswith(DOCUMENTS) else None
+    graph = graph_of(load_document(source)) if source.endswith(DOCUMENTS) else None
     if graph is None:
         raise ConfigurationError(
             f"{source} is no graph: what it does is decided while it runs",

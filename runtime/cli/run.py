@@ -12,6 +12,7 @@ run = LazyGroup(
             "start": Leaf("runtime.cli.run_start:start", "Start a run."),
             "signal": Leaf("runtime.cli.run_start:signal", "Send a signal."),
             "cancel": Leaf("runtime.cli.run_start:cancel", "Ask a run to cancel."),
+            "decide": Leaf("runtime.cli.run_decide:decide", "Decide where a motion waits for it."),
             "undo": Leaf("runtime.cli.run_undo:undo", "Undo what a run did."),
             "migrate": Leaf("runtime.cli.run_start:migrate", "Go on with other code."),
             "wait": Leaf("runtime.cli.run_start:wait", "Wait until a run has ended."),

@@ -1,4 +1,4 @@
-"""``movant schema messages|asyncapi|machine|graph``."""
+"""``movant schema messages|asyncapi|graph|machine|routes``."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ schema = LazyGroup(
             "asyncapi": Leaf("runtime.cli.schema:asyncapi", "One AsyncAPI document."),
             "graph": Leaf("runtime.cli.schema:graph", "JSON Schema of a graph's file."),
             "machine": Leaf("runtime.cli.schema:machine", "JSON Schema of a machine's file."),
+            "routes": Leaf("runtime.cli.schema:routes", "JSON Schema of a routing table's file."),
         }
     },
     examples=(("movant schema asyncapi > asyncapi.json", "for code generators"),),
@@ -97,4 +98,17 @@ def graph() -> int:
     from protocols.graph import Graph  # noqa: PLC0415
 
     write_json(msgspec.json.schema(Graph))
+    return OK
+
+
+@command(
+    "routes", examples=(("movant schema routes > routes.schema.json", "for editors of YAML"),)
+)
+def routes() -> int:
+    """Print the JSON Schema of a routing table's YAML file."""
+    import msgspec  # noqa: PLC0415 - not for --help
+
+    from protocols.routes import RoutingTable  # noqa: PLC0415
+
+    write_json(msgspec.json.schema(RoutingTable))
     return OK

@@ -72,8 +72,9 @@ def _facts(view: api.StatusView) -> list[tuple[str, str]]:
 def _hold(hold: api.HoldView) -> str:
     """Return who paused or forced what, from where, when and why."""
     stands = "paused" if hold.paused else f"forced {hold.forced}"
-    by = f" by {hold.by}" if hold.by else ""
-    origin = f" from {hold.origin}" if hold.origin else ""
+    said = hold.by
+    by = f" by {said.who}" if said and said.who else ""
+    origin = f" from {said.where}" if said and said.where else ""
     reason = f": {hold.reason}" if hold.reason else ""
     return f"{hold.name} {stands}{by}{origin} at {clock_time(hold.at)}{reason}".lstrip()
 

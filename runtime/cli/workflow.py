@@ -1,13 +1,13 @@
-"""``movant workflow register|ls|show|validate``; the others are in ``plan`` and ``route``."""
+"""``movant workflow register|ls|show|validate``."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from runtime.cli.failures import OK, RUN_FAILED, USAGE, say
+from runtime.cli.failures import OK, USAGE, say
+from runtime.cli.findings import as_text, report
 from runtime.cli.lazy import LazyGroup, Leaf
 from runtime.cli.options import Target, command, output_option, target
 from runtime.cli.output import (
@@ -16,14 +16,12 @@ from runtime.cli.output import (
     pretty,
     write_facts,
     write_json,
-    write_jsonl,
     write_line,
     write_rows,
     write_text,
 )
 
 if TYPE_CHECKING:
-    from actors.validation import Problem
     from protocols import api
     from runtime.client import Client
 
@@ -39,7 +37,6 @@ workflow = LazyGroup(
             "plan": Leaf("runtime.cli.plan:plan", "Tell what a graph would do."),
             "ls": Leaf("runtime.cli.workflow:ls", "List workflows."),
             "show": Leaf("runtime.cli.workflow:show", "Show a workflow and its input."),
-            "route": Leaf("runtime.cli.route:route", "Use a routing table."),
         }
     },
     examples=(
@@ -75,7 +72,7 @@ def register(sources: tuple[str, ...], to: Target) -> int:
     packs = [pack(source) for source in sources if not source.endswith(DOCUMENTS)]
     problems = [problem for source in sources for problem in check(source)]
     for each in problems:
-        say(finding(each))
+        say(as_text(each))
     if any(problem.severity == "error" for problem in problems):
         say("nothing was registered")
         return USAGE
@@ -108,18 +105,9 @@ def validate(sources: tuple[str, ...], form: Format, *, strict: bool) -> int:
     """Check SOURCES for what would stop a deployment or give another result at the next fold."""
     from actors.validation import validate as check  # noqa: PLC0415 - not for --help
 
-    problems = [problem for source in sources for problem in check(source)]
-    if form == "json":
-        write_json(problems)
-    elif form == "jsonl":
-        write_jsonl(problems)
-    else:
-        for each in problems:
-            write_text(finding(each))
-    errors = sum(problem.severity == "error" for problem in problems)
-    warnings = len(problems) - errors
-    say(f"{_count(errors, 'error')}, {_count(warnings, 'warning')}")
-    return RUN_FAILED if errors or (strict and problems) else OK
+    return report(
+        [problem for source in sources for problem in check(source)], form, strict=strict
+    )
 
 
 @command("ls", examples=(("movant workflow ls", "every workflow with its latest definition"),))
@@ -233,24 +221,6 @@ def _facts(view: Any) -> list[tuple[str, str]]:
     if view.routes:
         facts.append(("routes", pretty(view.routes["routes"])))
     return facts
-
-
-def finding(problem: Problem) -> str:
-    """Return a finding as compilers write it, and below it what to do."""
-    where = f"{_short(problem.file)}:{problem.line}:{problem.column}"
-    excerpt = f"\n{problem.excerpt}" if problem.excerpt else ""
-    hint = f"\n    {problem.hint}" if problem.hint else ""
-    return f"{where}: {problem.severity}: {problem.message}{excerpt}{hint}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
-
-
-def _short(file: str) -> str:
-    """Return a path relative to here, where it is below."""
-    path = Path(file)
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
 
 
 def _yes(value: bool) -> str:  # noqa: FBT001 - a cell

@@ -7,8 +7,10 @@ from math import inf
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from actors.breaker import FORGET_S, Breaker, says_ill
+from protocols.error_kinds import ALIASES, KINDS, classify
 from protocols.failure import TIMEOUT, Failure
 from protocols.flow import FlowSettings
 
@@ -158,11 +160,28 @@ def test_it_can_be_switched_off() -> None:
         (Failure(kind="refused", message="", retryable=False), False),
         (Failure(kind="failed", message="", retryable=False), False),
         (Failure(kind="failed", message="", retry_after_s=3.0), False),
+        (Failure(kind="failed", message="", code=503), True),
+        (Failure(kind="failed", message="", code=504), True),
+        (Failure(kind="failed", message="", code=429), False),
+        (Failure(kind="failed", message="", code=422), False),
+        (Failure(kind="unknown", message="", unknown=True, code=500), True),
     ],
 )
 def test_only_some_failures_say_that_a_service_is_ill(failure: Failure, ill: bool) -> None:  # noqa: FBT001 - a parameter of the test
     """No answer, an unknown outcome, "not able": never a refusal, never a business failure."""
     assert says_ill(failure) is ill
+
+
+ILL = {"timeout": True, "network": True, "system": True, "no_responders": True}
+
+
+@pytest.mark.parametrize("word", [*KINDS, *ALIASES])
+def test_a_breaker_counts_what_a_directive_calls_a_fault_of_the_service(word: str) -> None:
+    """One classification for both: whatever word a service uses for the same root cause."""
+    failure = Failure(kind=word, message="")
+
+    assert says_ill(failure) is ILL.get(classify(failure), False)
+    assert not says_ill(replace(failure, retryable=False))
 
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 30)), max_size=200))

@@ -56,6 +56,44 @@ def test_a_refusal_is_an_answer_of_a_healthy_service() -> None:
     assert not flow.guarded
 
 
+def test_a_service_that_answers_no_pings_is_ill() -> None:
+    """Only one that has answered before; a sign of life lets the next request try at once."""
+    flow = Flow("shop", FlowSettings(breaker_failures=2, breaker_of=2, breaker_open_s=60.0))
+    for at in (1.0, 2.0):
+        flow.silent(at, at + 1)
+    foreign = flow.verdict(3.0)
+    flow.pinged(0.2, 4.0)
+    for at in (5.0, 7.0):
+        flow.silent(at, at + 1)
+
+    shut = flow.verdict(9.0)
+    flow.pinged(0.2, 10.0)
+
+    assert foreign is None
+    assert shut is not None
+    assert shut.reason == "breaker is open, no ping was answered for 4 s"
+    assert flow.verdict(10.0) is None
+    assert flow.breaker.state == "half_open"
+
+
+def test_pings_do_not_count_where_requests_decide() -> None:
+    """Answered ones do not heal who fails, unanswered ones do not undo a try under way."""
+    flow = Flow("shop", FlowSettings(breaker_failures=2, breaker_of=2, breaker_open_s=1.0))
+    for at in (1.0, 2.0):
+        flow.answered(ILL, at, at)
+        flow.pinged(0.1, at)
+
+    ill = flow.breaker.state
+    tried = flow.verdict(4.0)
+    flow.went(4.0)
+    flow.silent(4.5, 5.5)
+    flow.answered(None, 4.0, 6.0)
+
+    assert ill == "open"
+    assert tried is None
+    assert flow.breaker.state == "closed"
+
+
 def test_a_concurrency_limit_counts_what_is_under_way() -> None:
     """Two places: the third request waits until told, and an asked-again one has its place."""
     flow = Flow("shop", FlowSettings(concurrency_max=2))

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from actors.route_file import parse
 from protocols import api
+from protocols.routes import table_of, to_builtins
+from protocols.witness import Operator
 from tests.cli.conftest import Cli
 from tests.client.responder import Responder
 
@@ -34,8 +37,8 @@ def test_a_pause_says_who_and_from_where(ask: Cli, responder: Responder) -> None
 
     request = responder.asked[0][1]
     assert (request.kind, request.name, request.reason) == ("service", "billing", "upgrade")
-    assert request.by
-    assert request.origin
+    assert request.by.who
+    assert request.by.where
     assert ended.code == 0
     assert ended.out == "service billing: paused\n"
     assert "south has not confirmed it" in ended.err
@@ -59,8 +62,8 @@ def test_a_run_may_be_named_by_its_first_characters(ask: Cli, responder: Respond
         ("pause", "service"),
         ("pause", "planet", "x"),
         ("service", "force", "x", "shut"),
-        ("workflow", "route", "routes.json"),
-        ("workflow", "route", "--none"),
+        ("route", "register", "routes.yaml"),
+        ("route", "remove"),
     ],
 )
 def test_half_a_command_is_refused_before_anybody_is_asked(
@@ -94,8 +97,7 @@ def test_status_and_show_say_what_is_held(ask: Cli, responder: Responder) -> Non
         kind="service",
         name="billing",
         paused=True,
-        by="ann",
-        origin="desk",
+        by=Operator(who="ann", where="desk"),
         reason="upgrade",
         at=1_700_000_000_000_000_000,
     )
@@ -119,49 +121,105 @@ def test_status_and_show_say_what_is_held(ask: Cli, responder: Responder) -> Non
     assert "7" in service.out
 
 
-def test_a_table_is_read_checked_and_sent(ask: Cli, responder: Responder, tmp_path: Path) -> None:
-    """JSON or TOML; the daemon gets the content."""
+YAML = """\
+services:
+  card-eu: {}
+  card-us: {cost: 1}
+routes:
+  cards: {to: [card-eu, card-us], rank: measured}
+"""
+
+
+def test_a_table_is_read_and_sent(ask: Cli, responder: Responder, tmp_path: Path) -> None:
+    """YAML or JSON; the daemon gets the content. Who does not answer now is named."""
     responder.answers["workflow.route"] = lambda _: api.WorkflowRouted(
-        table="7b1e", definitions={"orders": "9f2c_7b1e"}
+        table="7b1e", definitions={"orders": "9f2c_7b1e"}, absent=["card-us"]
     )
-    as_json, as_toml = tmp_path / "r.json", tmp_path / "r.toml"
-    as_json.write_text(json.dumps(TABLE))
-    as_toml.write_text(
-        "[services]\ncard-eu = {}\ncard-us = {cost = 1}\n"
-        '[routes.cards]\nto = ["card-eu", "card-us"]\nrank = "measured"\n'
-    )
+    as_json, as_yaml = tmp_path / "r.json", tmp_path / "r.yaml"
+    as_json.write_text(json.dumps(TABLE, indent="\t"))
+    as_yaml.write_text(YAML)
 
-    checked = ask("workflow", "route", str(as_json), "--check")
-    sent = [ask("workflow", "route", str(each), "orders") for each in (as_json, as_toml)]
-    taken = ask("workflow", "route", "--none", "orders")
+    sent = [ask("route", "register", str(each), "orders") for each in (as_json, as_yaml)]
+    taken = ask("route", "remove", "orders")
 
-    assert checked.code == 0
-    assert "can be used: cards" in checked.err
     first, second, third = (request for _, request in responder.asked)
     assert first == second
     assert third.table.routes == {}
     assert "9f2c_7b1e" in sent[0].out
+    assert "card-us does not answer now" in sent[0].err
     assert taken.code == 0
 
 
 @pytest.mark.parametrize(
-    ("text", "problem"),
+    ("text", "place", "problem"),
     [
-        ('{"services": {}, "routes": {"a": {"to": ["b"]}}}', "unknown service 'b'"),
-        ('{"services": {}}', "routes"),
-        ('{"services": {}, "routes": {}, "rules": {}}', "rules"),
-        ("nonsense", "r.json"),
+        (YAML.replace("card-us]", "card-uss]"), "5:25", "did you mean 'card-us'?"),
+        (YAML.replace("measured", "mesured"), "5:41", "did you mean 'measured'?"),
+        (YAML.replace("cost", "costs"), "3:13", "did you mean 'cost'?"),
+        (YAML.replace("{cost: 1}", "{cost: -1}"), "3:19", "a number >= 0.0 is expected here"),
+        (YAML + "rules: {}\n", "6:1", "'rules' is not known here"),
+        (YAML.partition("routes:")[0], "1:1", "'routes' is missing"),
+        (YAML + "  cards: {to: [card-eu]}\n", "6:3", "the key 'cards' stands twice"),
+        ("nonsense", "1:1", "a mapping is expected here"),
     ],
 )
-def test_a_wrong_table_is_never_sent(
-    ask: Cli, responder: Responder, tmp_path: Path, text: str, problem: str
+def test_a_wrong_table_is_told_with_its_place(
+    cli: Cli, tmp_path: Path, text: str, place: str, problem: str
 ) -> None:
-    """What is wrong is said here."""
-    path = tmp_path / "r.json"
+    """As a machine's file: line, column, what is meant; without a daemon, and before one."""
+    path = tmp_path / "r.yaml"
     path.write_text(text)
 
-    ended = ask("workflow", "route", str(path), "orders")
+    checked = cli("route", "validate", str(path))
+    sent = cli("route", "register", str(path), "orders", "--nats", "nats://127.0.0.1:1")
 
-    assert ended.code in {2, 6}
-    assert problem in ended.err
-    assert responder.asked == []
+    assert (checked.code, sent.code) == (1, 2)
+    for told in (checked.out, sent.err):
+        assert f"r.yaml:{place}: error: " in told
+        assert problem in told
+        assert "^" in told
+
+
+def test_a_table_that_can_be_used_validates(cli: Cli, tmp_path: Path) -> None:
+    """YAML and JSON alike, and its schema is printed for editors."""
+    as_json, as_yaml = tmp_path / "r.json", tmp_path / "r.yaml"
+    as_json.write_text(json.dumps(TABLE, indent="\t"))
+    as_yaml.write_text(YAML)
+
+    ended = cli("route", "validate", str(as_json), str(as_yaml))
+
+    assert (ended.code, ended.err) == (0, "0 errors, 0 warnings\n")
+    assert cli("schema", "routes").json["$ref"] == "#/$defs/RoutingTable"
+
+
+def test_tables_are_listed_and_shown_as_files(ask: Cli, responder: Responder) -> None:
+    """What is shown can be edited and registered again."""
+    responder.answers["workflow.ls"] = api.WorkflowPage(
+        workflows=[
+            api.WorkflowRow(name="orders", definition="9f2c", table="7b1e"),
+            api.WorkflowRow(name="plain", definition="9f2c"),
+        ]
+    )
+    full = to_builtins(table_of(json.dumps(TABLE).encode()))
+    responder.answers["workflow.show"] = lambda request: api.WorkflowView(
+        name="orders",
+        definition="9f2c",
+        workflows=["orders"],
+        input_schema={},
+        routes={} if request.name == "plain" else full,
+    )
+
+    listed, shown, none = (
+        ask("route", "ls"),
+        ask("route", "show", "orders"),
+        ask("route", "show", "plain"),
+    )
+    ask("route", "show", "9f2c_7b1e")
+
+    assert listed.out == "WORKFLOW  TABLE\norders    7b1e\n"
+    assert parse(shown.out.encode()).value == table_of(json.dumps(TABLE).encode())
+    assert "weight" not in shown.out
+    assert "capabilities" not in shown.out
+    assert none.code == 5
+    assert "uses no routing table" in none.err
+    assert responder.asked[-1][1].hash == "9f2c_7b1e"

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from protocols import api
+from protocols.effects import Waiting
 from runtime.cli import failures
 from tests.cli.conftest import Cli
 from tests.client.responder import Responder
@@ -77,3 +78,61 @@ def test_a_machine_is_shown_as_text_and_as_a_diagram(ask: Cli, responder: Respon
     assert "    REVIEWED --> TABLED : signal table\n" in diagram.out
     assert code.code == failures.USAGE
     assert "is code, no graph and no state machine" in code.err
+
+
+def view(*waiting: Waiting) -> api.RunView:
+    """Return a motion that waits for something."""
+    return api.RunView(
+        id="r1",
+        workflow="permit",
+        definition="d",
+        status="running",
+        started_at=1,
+        waiting=[*waiting],
+    )
+
+
+@pytest.mark.parametrize(
+    ("word", "more", "said"),
+    [
+        ("retry", (), {"do": "retry"}),
+        ("back", (), {"do": "return_to_previous"}),
+        ("halt", (), {"do": "halt"}),
+        ("BUILDING", ("--result", '{"floors": 2}'), {"to": "BUILDING", "result": {"floors": 2}}),
+    ],
+)
+@pytest.mark.parametrize("signal", ["motion.resume", "motion.review"])
+def test_a_decision_says_who_from_where_and_why(
+    ask: Cli,
+    responder: Responder,
+    *,
+    word: str,
+    more: tuple[str, ...],
+    said: dict[str, object],
+    signal: str,
+) -> None:
+    """It goes where the motion waits for one."""
+    waits = Waiting(path="/states/A/x", kind="signal", since=0, detail=signal)
+    responder.answers["run.resolve"] = api.RunResolved(id="r1")
+    responder.answers["run.show"] = view(waits)
+    responder.answers["run.signal"] = api.Accepted(id="r1", seq=9)
+
+    ended = ask("run", "decide", "r1", word, *more, "--reason", "I know them")
+
+    (_, request) = responder.asked[-1]
+    assert ended.code == failures.OK
+    assert request.name == signal
+    assert request.data == {**said, "who": request.by.who, "why": "I know them"}
+    assert request.by.where
+    assert request.by.who
+
+
+def test_nobody_decides_where_nobody_was_asked(ask: Cli, responder: Responder) -> None:
+    """Nothing is sent, and the advice names the command that tells more."""
+    responder.answers["run.resolve"] = api.RunResolved(id="r1")
+    responder.answers["run.show"] = view()
+
+    ended = ask("run", "decide", "r1", "retry")
+
+    assert ended.code == failures.REFUSED
+    assert "movant why r1" in ended.err

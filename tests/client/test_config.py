@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from protocols.errors import ConfigurationError
+from protocols.flow import FlowSettings
 from runtime.config import DaemonConfig, flatten, load, nats_from_environment, redacted
 
 
@@ -54,6 +56,9 @@ def test_nothing_given_is_a_complete_configuration(tmp_path: Path) -> None:
         ("\n[servr]\nport = 3\n", ":2: 'servr'", "'server'"),
         ("[server]\nport = 70000\n", ":2: server.port", "config show"),
         ('log.level = "loud"\n', ":1: log.level", "config show"),
+        ("[flow.a]\nburst = 1\n[flow.b]\nburst = -1\n", ":4: flow.b.burst: Exp", "config show"),
+        ("[flow.a]\nbrust = 1\n", ":2: 'flow.a.brust' is no setting", "'burst'"),
+        ("[flow]\nburst = 1\n", ":1: flow.burst: a map is expected", "config show"),
         ("partitions = \n", "Invalid value", "TOML"),
         ("replicas = 3\n", "replicas = 3 needs a NATS cluster", "nats.url"),
     ],
@@ -124,6 +129,69 @@ def test_services_and_workflows_come_from_file_and_environment(tmp_path: Path) -
 
     assert config.services == {"kyc": "legacy.kyc", "aml": "legacy.aml"}
     assert config.workflows == (Path("a.py"), Path("b.py"))
+
+
+def test_how_a_service_is_asked_comes_from_file_and_environment(tmp_path: Path) -> None:
+    """Setting by setting: a variable changes one, and every value says where it comes from."""
+    path = _file(
+        tmp_path, '[flow.billing]\nrate_per_s = 5\nburst = 2\n[flow."*"]\nbreaker_open_s = 3\n'
+    )
+    environment = {
+        "MOVANT_FLOW__BILLING__RATE_PER_S": "50",
+        "MOVANT_FLOW__CARD_EU__CONCURRENCY_MAX": "4",
+        "MOVANT_FLOW": '{"billing": {"rate_per_s": 7, "burst": 9}, "card-eu": {"burst": 3}}',
+    }
+
+    config, origins = load(environment=environment, file=path)
+
+    assert config.flow == {
+        "billing": FlowSettings(rate_per_s=50.0, burst=9),
+        "*": FlowSettings(breaker_open_s=3.0),
+        "card_eu": FlowSettings(concurrency_max=4),
+        "card-eu": FlowSettings(burst=3),
+    }
+    assert origins["flow.billing.rate_per_s"] == "MOVANT_FLOW__BILLING__RATE_PER_S"
+    assert origins["flow.billing.burst"] == "MOVANT_FLOW"
+    assert origins["flow.*.breaker_open_s"] == f"{path}:5"
+    assert origins["flow.billing.breaker_of"] == "default"
+    assert flatten(config)["flow.billing.burst"] == 9
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told", "hint"),
+    [
+        ("BILLING__RATE_PER_SEC", "5", "'flow.billing.rate_per_sec' is", "'rate_per_s'"),
+        ("BILLING__RATE_PER_S", "fast", "flow.billing.rate_per_s: Expected `float`", "show"),
+        ("BILLING__BREAKER_OF", "65", "flow.billing.breaker_of: Expected `int` <= 64", "show"),
+        ("RATE_PER_S", "5", "names no service", "MOVANT_FLOW__SERVICE__SETTING"),
+        ("BILL ING__BURST", "5", "'bill ing' is no name of a service", "'*' stands for all"),
+    ],
+)
+def test_a_wrong_variable_about_a_service_is_told(
+    variable: str, value: str, told: str, hint: str
+) -> None:
+    """Which variable, which setting, what is expected."""
+    with pytest.raises(ConfigurationError) as caught:
+        load(environment={f"MOVANT_FLOW__{variable}": value})
+
+    assert caught.value.message.startswith(f"MOVANT_FLOW__{variable}")
+    assert told in caught.value.message
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("billing", "this is no JSON"),
+        ("[]", "MOVANT_FLOW: flow: a map is expected"),
+        ('{"billing": 5}', "MOVANT_FLOW: flow.billing: a map is expected"),
+        ('{"billing": {"brust": 5}}', "MOVANT_FLOW: 'flow.billing.brust' is no setting"),
+    ],
+)
+def test_a_map_in_a_variable_is_checked(text: str, told: str) -> None:
+    """As the same words in a file."""
+    with pytest.raises(ConfigurationError, match=re.escape(told)):
+        load(environment={"MOVANT_FLOW": text})
 
 
 def test_a_client_reads_only_what_is_about_nats() -> None:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import re
+import signal
 from typing import Any
 
 import pytest
 import trio
 
-from actors import passivation
+from actors import passivation, pings
 from protocols.flow import FlowSettings
 from protocols.service import Call, Failed, Service
-from tests.support.daemon import WORKFLOWS, Running, daemon, daemon_process, offered, until
+from tests.support.daemon import (
+    WORKFLOWS,
+    Process,
+    Running,
+    daemon,
+    daemon_process,
+    offered,
+    until,
+)
 from tests.support.nats import NatsServer
+from tests.support.raw import Raw
 from tests.support.shop import Shop
 
 pytestmark = pytest.mark.server
@@ -200,23 +211,58 @@ async def test_retry_after_holds_the_whole_service(nats_server: NatsServer) -> N
 
 async def test_a_request_asked_again_tells_the_time_that_is_left(nats_server: NatsServer) -> None:
     """The service need not work on what nobody will wait for."""
-    shop = Shop()
-    async with daemon(
-        nats_server.url, workflows=FLOWS, services=[shop.service], reask_s=0.6
-    ) as movant:
-        await movant(
-            "run.start",
-            workflow="flow.call",
-            id="a",
-            input={"operation": "slow", "timeout_s": 20},
-        )
-        await until(lambda: shop.calls)
-        async with offered(nats_server.url, Shop().service):
-            await until(lambda: movant.daemon.parts.requests.reasked)
-        shop.hold.set()
-        await movant.ended("a")
+    with Raw(nats_server.url) as raw:
+        raw.send(b"SUB movant.svc.shop.buy q 1\r\n")
+        raw.sync()
+        async with daemon(nats_server.url, workflows=FLOWS, reask_s=0.3) as movant:
+            await movant("run.start", workflow="flow.call", id="a", input={"timeout_s": 20})
+            requests = [await raw.next() for _ in range(3)]
+            raw.put(requests[0].reply.decode(), b"7")
+            ended = await movant.ended("a")
+            await movant("run.start", workflow="flow.bounded", id="b", input=5)
+            requests.append(await raw.next())
 
-    assert shop.calls[0].timeout_s == 20
+    told = [float(re.findall(rb"Movant-Timeout: ([0-9.]+)", each.headers)[0]) for each in requests]
+    assert ended["result"] == [7]
+    assert told[0] == 20
+    assert 19.0 < told[1] <= 19.75
+    assert 18.0 < told[2] <= told[1] - 0.25
+    assert 4.0 < told[3] <= 5.0
+
+
+async def test_a_service_that_hangs_is_left_alone_until_it_answers_a_ping(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its subscription is there, so only pings tell; no attempt is used up meanwhile."""
+    monkeypatch.setattr(pings, "PING_S", 0.1)
+    monkeypatch.setattr(pings, "PING_ANSWER_S", 0.5)
+    settings = FlowSettings(breaker_failures=3, breaker_of=3, breaker_open_s=600)
+    process = Process(
+        *("-m", "runtime", "service", "run", "tests.support.hosted:service"),
+        *("--nats", nats_server.url),
+    )
+    try:
+        process.start()
+        async with daemon(nats_server.url, workflows=FLOWS, flow={"shop": settings}) as movant:
+            flow = movant.daemon.parts.router.flow("shop")
+            await movant("run.start", workflow="flow.call", id="held", input={"operation": "slow"})
+            await until(lambda: flow.speaks)
+            process.signal(signal.SIGSTOP)
+            await until(lambda: flow.breaker.state == "open")
+            await started(movant, 20, attempts=1)
+            waiting = await movant.view_when(
+                "r0019", lambda view: "no ping" in view["waiting"][0]["detail"]
+            )
+            view = await shown(movant)
+            process.signal(signal.SIGCONT)
+            ended = [await movant.ended(f"r{number:04}") for number in range(20)]
+    finally:
+        process.close()
+
+    assert waiting["waiting"][0]["attempt"] == 1
+    assert (view["state"], view["parked"]) == ("open", 20)
+    assert view["counters"]["silent_s"] > 0
+    assert {each["status"] for each in ended} == {"completed"}
 
 
 async def test_parked_requests_survive_a_kill(nats_server: NatsServer, tmp_path: Any) -> None:

@@ -26,7 +26,7 @@ async def test_what_is_paused_sends_nothing_and_the_rest_goes_on(
     shop = Shop()
     async with daemon(nats_server.url, workflows=FLOWS, services=[shop.service]) as movant:
         told = await movant(
-            "pause", kind=kind, name=name, reason="look first", by="ann", origin="desk"
+            "pause", kind=kind, name=name, reason="look first", by={"who": "ann", "where": "desk"}
         )
         for each in ("a", "b"):
             await movant("run.start", workflow="flow.call", id=each, input={})
@@ -43,7 +43,8 @@ async def test_what_is_paused_sends_nothing_and_the_rest_goes_on(
 
     assert other["status"] == "completed"
     assert told["hold"]["paused"]
-    assert (held[0]["by"], held[0]["origin"], held[0]["reason"]) == ("ann", "desk", "look first")
+    assert held[0]["by"] == {"who": "ann", "where": "desk"}
+    assert held[0]["reason"] == "look first"
     text = view["waiting"][0]["detail"] + view.get("paused", "")
     assert f"{kind} is paused by ann: look first" in text
     assert asked == []

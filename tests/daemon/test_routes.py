@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import trio
 
+from actors.definitions import LATEST_S
 from protocols.errors import ConfigurationError, NotFoundError, RefusedError
 from protocols.service import Failed, Service
 from tests.support.daemon import WORKFLOWS, Running, daemon, daemon_process, offered, until
@@ -73,6 +75,29 @@ async def test_a_table_stays_when_a_workflow_is_registered_anew_and_can_be_taken
     assert "_" not in without
     assert plain["status"] == "completed"
     assert (len(one.calls), len(cards.calls)) == (1, 1)
+
+
+async def test_a_table_is_known_to_all_daemons_at_once(nats_server: NatsServer) -> None:
+    """Given to one, used half a second later by what another one starts; nothing restarts."""
+    two = Shop("two")
+    other = {"services": SERVICES, "routes": {"cards": {"to": ["two"]}}}
+    async with (
+        daemon(nats_server.url, workflows=FLOWS, services=[two.service], name="a") as first,
+        daemon(nats_server.url, name="b") as second,
+    ):
+        await route(first, ORDER)
+        ids = [f"r{number}" for number in range(8)]
+        for each in ids:
+            await second("run.start", workflow="flow.call", id=each, input={**ASKS, "steps": 0})
+        pinned = await route(first, other)
+        await trio.sleep(LATEST_S + 0.1)
+        for each in ids:
+            with Raw(nats_server.url) as raw:  # whichever of the two owns it
+                raw.put(f"movant.to.n{each}.start.flow.call", msgspec.json.encode(ASKS))
+        ended = [await second.ended(f"n{each}") for each in ids]
+
+    assert {each["definition"] for each in ended} == {pinned}
+    assert len(two.calls) == len(ids)
 
 
 async def test_the_next_candidate_is_asked_with_the_same_key(nats_server: NatsServer) -> None:
@@ -257,6 +282,42 @@ async def test_a_wrong_table_changes_nothing(nats_server: NatsServer) -> None:
         shown = await movant("workflow.show", name="flow.call")
 
     assert not shown.get("routes")
+
+
+MACHINE = """\
+name: building
+initial: PLANNED
+states:
+  PLANNED: {owner: pool, operation: buy, next: BUILT}
+  BUILT: {terminal: true}
+"""
+
+
+async def test_every_state_of_a_machine_has_an_owner_in_its_table(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """Whichever of the two comes later is refused; who does not answer now is only named."""
+    file, worker = tmp_path / "building.yaml", Shop("worker")
+    file.write_text(MACHINE)
+    pool = {"services": {"worker": {}, "other": {}}, "routes": {"pool": {"to": ["worker"]}}}
+    typo = {**pool, "routes": {"pol": {"to": ["worker"]}}}
+    ask: dict[str, Any] = {"workflows": ["building"]}
+    async with daemon(nats_server.url, workflows=[file], services=[worker.service]) as movant:
+        with pytest.raises(ConfigurationError) as caught:
+            await movant("workflow.route", **ask, table=typo)
+        told = await movant("workflow.route", **ask, table=pool)
+        file.write_text(MACHINE.replace("pool", "crew"))
+        with pytest.raises(ConfigurationError, match="crew has no owner"):
+            await movant.daemon.register(file)
+        listed = await movant("workflow.ls")
+        ended = await movant.run("building", {})
+
+    assert "asked by building: states.PLANNED.owner" in caught.value.message
+    assert "did you mean 'pol'?" in caught.value.hint
+    assert told["absent"] == ["other"]
+    assert listed["workflows"][0]["table"] == told["table"]
+    assert ended["definition"] == told["definitions"]["building"]
+    assert len(worker.calls) == 1
 
 
 async def test_a_migration_does_not_move_an_open_step_to_another_service(

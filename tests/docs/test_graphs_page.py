@@ -29,7 +29,7 @@ def test_the_graph_of_the_page_is_the_file_and_the_same_in_python() -> None:
 
     assert f"```yaml\n{FILE.read_text()}```" in PAGE
     assert load_document(FILE).problems == []
-    assert load_document(FILE).graph == graph
+    assert load_document(FILE).value == graph
 
 
 def test_the_mistake_of_the_page_is_told_like_that() -> None:

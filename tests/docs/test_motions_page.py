@@ -8,14 +8,14 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from actors.definition_file import load_document
+from actors.machine_file import load_document
+from actors.motion_asking import CUT_S
 from actors.motion_hearing import HELD_MAX
 from actors.motion_record import DATA_BYTES_MAX, WARNINGS_MAX
 from actors.motion_rules import Cause, read_decision
 from protocols.directives import DIRECTIVES, RETRIES
 from protocols.effects import Emit
-from protocols.machine import HISTORY_MAX, STATE_TIMEOUT_S
-from protocols.machine_check import AVAILABLE
+from protocols.machine import HISTORY_MAX, STATE_TIMEOUT_S, StateUndo
 from runtime.cli.service import load_attribute
 from tests.docs.tables import DOCS
 from tests.kernel.mailbox import asks
@@ -38,14 +38,27 @@ def test_the_machine_of_the_page_is_the_same_in_python() -> None:
     """Both files say the same."""
     machine = load_attribute(f"{EXAMPLES / 'expense.py'}:expense")
 
-    assert load_document(EXAMPLES / "expense.yaml").machine == machine
+    assert load_document(EXAMPLES / "expense.yaml").value == machine
 
 
 def test_every_directive_is_on_the_page() -> None:
-    """With the one that is not available marked."""
+    """In words of its own."""
     assert sorted(rows("maps kinds to directives:")) == sorted(DIRECTIVES)
-    assert set(DIRECTIVES) - AVAILABLE == {"compensate"}
-    assert re.search(r"`compensate` \| not available", PAGE)
+
+
+def test_every_word_of_an_undo_is_on_the_page() -> None:
+    """And the machine of that section is the file, with its defaults."""
+    text = PAGE.split("## Undo", 1)[1]
+    undo = StateUndo(operation="x")
+
+    assert rows("refuses the key from then on.") == [
+        field.name for field in msgspec.structs.fields(StateUndo)
+    ]
+    assert text.split("```yaml\n", 1)[1].split("```")[0] == (EXAMPLES / "journey.yaml").read_text()
+    assert f"{undo.policy.attempts} times" in text
+    assert f"{undo.timeout:g} s where nobody says anything" in text
+    assert CUT_S == 60
+    assert "movant.StateUndo(" in text
 
 
 def test_every_fact_of_an_event_is_on_the_page() -> None:
@@ -119,6 +132,26 @@ async def test_the_example_of_the_page_runs(nats_server: NatsServer) -> None:
     assert rejected["result"]["state"] == "REJECTED"
     assert held["state"]["blocked"] == "halted: validation: there is no receipt"
     assert held["state"]["next_action"] == "an operator: signal motion.resume"
+
+
+@pytest.mark.server
+async def test_the_example_of_the_undo_runs(nats_server: NatsServer) -> None:
+    """Booked, or undone because there is no flight."""
+    services = [
+        load_attribute(f"{EXAMPLES / 'journey.py'}:{name}") for name in ("hotel", "airline")
+    ]
+    async with daemon(
+        nats_server.url, workflows=[EXAMPLES / "journey.yaml"], services=services
+    ) as movant:
+        good = await movant.run("journey", {"to": "Bern"}, id="j-2")
+        bad = await movant.run("journey", {"to": "moon"}, id="j-1")
+
+    assert good["status"] == "completed"
+    assert bad["status"] == "compensated"
+    assert bad["failure"]["message"] == "FLIGHT: nobody flies to the moon"
+    assert [(each["path"], each["fate"]) for each in bad["steps"]] == [
+        ("/states/HOTEL/hotel.book", "undone")
+    ]
 
 
 SERVICES = ("accounts", "boss", "bank")

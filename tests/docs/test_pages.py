@@ -17,8 +17,10 @@ import pytest
 from actors import collector, dead_letters, inbound, outbox, requests, streams
 from actors.bundle import PACKED_BYTES_MAX
 from actors.kernel.step import RETRY_AFTER_S_MAX
+from actors.route_file import load_table
 from protocols import api, codec, headers, subjects
 from protocols.flow import FlowSettings
+from protocols.routes import checked
 from runtime.cli import cli
 from runtime.config import DaemonConfig, flatten, load
 from tests.docs import tables
@@ -213,6 +215,11 @@ def test_yaml_on_the_pages_is_in_the_examples() -> None:
 
     assert shown
     assert [page for page, text in shown if text not in examples] == []
+
+
+def test_the_routing_table_of_the_page_can_be_used() -> None:
+    """As its file stands."""
+    assert checked(load_table(DOCS / "examples" / "routes.yaml"))["cards"].ranked
 
 
 def test_limits_on_the_page_are_those_of_the_code() -> None:

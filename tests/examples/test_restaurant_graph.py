@@ -16,6 +16,7 @@ from examples import civic
 from examples.civic.demo import HOSTED, PLAIN
 from examples.civic.records import Records
 from examples.civic.restaurant import restaurant
+from protocols.graph import Graph
 from tests.examples.test_restaurant import OFFICES
 from tests.support.daemon import Process, daemon_process
 from tests.support.nats import NatsServer
@@ -34,11 +35,11 @@ def application(name: str) -> Any:
 def test_the_graph_asks_what_offices_offer_and_takes_what_the_code_takes() -> None:
     """Every operation is one of the rules, every field of the input one of the Struct."""
     document = load_document(GRAPH)
-    assert document.graph is not None
+    assert isinstance(document.value, Graph)
 
     offered = {(office, name) for office, rules in OFFICES.items() for name in rules}
-    asked = {(step.service, step.operation) for step in document.graph.steps.values()}
-    fields = GraphWorkflow(document.graph).input_schema()["$defs"]["Input"]["properties"]
+    asked = {(step.service, step.operation) for step in document.value.steps.values()}
+    fields = GraphWorkflow(document.value).input_schema()["$defs"]["Input"]["properties"]
     expected = restaurant.input_schema()["$defs"]["Application"]["properties"]
 
     assert document.problems == []

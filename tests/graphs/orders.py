@@ -115,9 +115,9 @@ def running(graph: Graph) -> Mailbox:
 def graph_of(text: str) -> Graph:
     """Return the graph of a text that has to be right."""
     document = parse(text.encode())
-    assert document.graph is not None, document.problems
+    assert isinstance(document.value, Graph), document.problems
     assert [each for each in document.problems if each.severity == "error"] == []
-    return document.graph
+    return document.value
 
 
 def told(effects: list[AnyEffect], kind: str) -> list[Any]:

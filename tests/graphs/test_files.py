@@ -46,7 +46,7 @@ def test_the_same_graph_in_yaml_and_in_python_is_the_same() -> None:
     document = load_document(ORDER_FILE)
 
     assert document.problems == []
-    assert document.graph == ORDER
+    assert document.value == ORDER
     assert msgspec.json.decode(msgspec.json.encode(ORDER), type=Graph) == ORDER
 
 
@@ -281,7 +281,7 @@ def test_a_file_is_packed_as_data(tmp_path: Path) -> None:
     assert packs[0].hash != packs[2].hash
     (flow,) = load(packs[0].data, packs[0].hash).values()
     assert isinstance(flow, GraphWorkflow)
-    assert flow.graph == load_document(plain).graph
+    assert flow.graph == load_document(plain).value
     assert open_pack(packs[0].data) == packs[0]
     assert flow.input_schema()["$defs"]["Input"]["required"] == ["count", "tags"]
 
@@ -327,7 +327,7 @@ def test_any_line_of_a_graph_may_be_broken(data: Any) -> None:
 
     document = parse((text[:at] + put + text[at + 1 :]).encode())
 
-    assert document.definition is not None or document.problems
+    assert document.value is not None or document.problems
     for each in document.problems:
         assert 1 <= each.line <= text.count("\n") + 3
         document.excerpt(each)

@@ -224,7 +224,7 @@ def test_kinds_without_a_directive_are_tried_as_retry_says() -> None:
 
 
 def test_a_halted_step_goes_on_by_its_signal() -> None:
-    """What is done then has a key of its own, because its undo must not miss it."""
+    """With the same key: what is done then is undone once, should it have to be."""
     box = order()
     box.reply(CHECK)
     (first,) = [each for each in asks(box.effects) if each.path == CHARGE]
@@ -237,8 +237,8 @@ def test_a_halted_step_goes_on_by_its_signal() -> None:
 
     assert shown == "halted, signal resume.charge: system: no luck"
     assert told(box.effects, "incident")[0]["signal"] == "resume.charge"
-    assert again.key != first.key
-    assert told(box.effects, "compensating")[0]["steps"][-1] == again.path
+    assert again.key == first.key
+    assert told(box.effects, "compensating")[0]["steps"][-1] == CHARGE
     box.refold()
 
 
@@ -488,3 +488,92 @@ def test_a_recorded_run_asks_the_same_with_newer_code() -> None:
     ]
     assert timers == [(1, "timeout"), (9, "steps/ship/deadline")]
     assert events(box.effects) == ["started", "directive", "directive", "warning", "completed"]
+
+
+def test_a_step_whose_time_is_over_may_halt_and_be_asked_again() -> None:
+    """Its call was cut short; what comes of the same key later is the value, and stays."""
+    box = running(
+        graph_of("""
+            name: small
+            steps:
+              a: {service: s, operation: a, undo: away, timeout: 5s, deadline: 10s,
+                  on_error: {timeout: halt_and_alert}}
+        """)
+    )
+    (first,) = asks(box.start())
+    box.pass_time(10)
+    box.fire("/steps/a/deadline")
+    shown = steps(box)["a"]
+
+    (again,) = asks(box.signal("resume.a", {"do": "retry", "who": "ann"}))
+    box.reply(again.path, "done")
+
+    assert shown == "halted, signal resume.a: timeout: not done within 10s"
+    assert again.key == first.key
+    assert told(box.effects, "incident")[0]["error"]["kind"] == "timeout"
+    assert box.result == {"a": "done"}
+    assert [each for each in asks(box.effects) if each.operation == "away"] == []
+    box.refold()
+
+
+def test_an_item_that_is_halted_holds_only_itself() -> None:
+    """Its signal has its number; the others go on, and so does what does not need them."""
+    box = running(
+        graph_of("""
+            name: small
+            steps:
+              each: {service: s, operation: one, foreach: [a, b], on_error: halt_and_alert,
+                     params: "{{item}}"}
+              other: {service: s, operation: other}
+        """)
+    )
+    box.start()
+    box.fail("/steps/each/items/0/s.one", "refused", retryable=False)
+    box.reply("/steps/each/items/1/s.one", "B")
+    box.reply("/steps/other/s.other", 1)
+
+    (again,) = asks(box.signal("resume.each.0"))
+    box.reply(again.path, "A")
+
+    assert box.result == {"each": ["A", "B"], "other": 1}
+    box.refold()
+
+
+def test_a_service_may_review_what_has_failed() -> None:
+    """It gives a value in place of the answer; what is no decision leads on."""
+    text = """
+        name: small
+        steps:
+          a:
+            {service: s, operation: a,
+             on_error: {refused: {do: review, by: boss, then: continue}}}
+    """
+    boxes = [running(graph_of(text)) for _ in range(2)]
+    for box, said in zip(boxes, ({"result": "fine"}, "perhaps"), strict=True):
+        box.start()
+        box.fail("/steps/a/s.a", "refused", retryable=False)
+        box.reply("/steps/a/boss.review", said)
+
+    assert [box.result for box in boxes] == [{"a": "fine"}, {"a": None}]
+
+
+def test_kinds_of_the_nearer_table_go_first() -> None:
+    """A step's word for all kinds hides what the defaults say of one."""
+    graph = graph_of("""
+        name: small
+        defaults: {on_error: {network: {do: retry, policy: {attempts: 9}}, refused: continue}}
+        steps:
+          a: {service: s, operation: a, on_error: halt_and_alert, retry: 2}
+          b: {service: s, operation: b}
+    """)
+    box = running(graph)
+    box.start()
+    box.fail("/steps/b/s.b", "refused", retryable=False)
+    box.fail("/steps/a/s.a", "network")
+    box.fail("/steps/a/s.a", "network", attempt=2)
+
+    assert [each["directive"] for each in told(box.effects, "directive")] == [
+        "continue",
+        "halt_and_alert",
+    ]
+    assert [each["reason"] for each in told(box.effects, "incident")] == ["halted"]

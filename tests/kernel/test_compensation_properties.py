@@ -19,7 +19,7 @@ from protocols.compensation import NEVER_SEEN, Undo
 from protocols.definition import Workflow
 from protocols.effects import FINAL, Ask, Emit
 from protocols.errors import FailError, WorkflowError
-from protocols.policy import Retry
+from protocols.policy import Retry, StepOptions
 from protocols.rng import Rng
 from tests.kernel.mailbox import Mailbox
 
@@ -28,10 +28,12 @@ UNDO: Final = {
     "q": Undo("undo", retry=Retry(attempts=2, jitter=0.0), settle_s=5),
 }
 RETRY: Final = Retry(attempts=2, jitter=0.0)
+OPTIONS: Final = StepOptions(retry=RETRY, timeout_s=10)
 TURNS_MAX: Final = 300
 """Far above what the largest program takes; only a defect gets there."""
 
-LEAVES: Final = ("p", "q", "p", "q", "p", "q", "plain", "fail", "pivot")
+LEAVES: Final = ("p", "q", "p", "q", "p!", "q!", "p?", "q?", "plain", "fail", "pivot")
+"""``!``: asked for again when it fails; ``?``: cut short, and asked for again later."""
 KINDS: Final = ("seq", "seq", "gather", "race", "saga", "catch", "timeout")
 
 
@@ -99,8 +101,24 @@ async def _leaf(ctx: Context, leaf: str) -> None:
         ctx.pivot()
     elif leaf == "plain":
         await ctx.call("p", "do", name="plain", retry=RETRY, timeout_s=10)
+    elif leaf[1:]:
+        await _twice(ctx, leaf[0], cut=leaf[1] == "?")
     else:
         await ctx.call(leaf, "do", name="s", undo=UNDO[leaf], retry=RETRY, timeout_s=10)
+
+
+async def _twice(ctx: Context, service: str, *, cut: bool) -> None:
+    """Give a step up, do something else, and ask again for what it should have done."""
+    step = ctx.call(service, "do", name="s", undo=UNDO[service], retry=RETRY, timeout_s=10)
+    try:
+        with ctx.move_on_after(3 if cut else 100) as bound:
+            await step
+        if not bound.expired:
+            return
+    except WorkflowError:
+        pass
+    await ctx.call("p", "do", name="s", undo=UNDO["p"], retry=RETRY, timeout_s=10)
+    await ctx.again(step.path, service, "do", name="s", options=OPTIONS)
 
 
 @dataclass(frozen=True)
@@ -121,6 +139,7 @@ class World:
             await execute(ctx, program)
 
         self.box = Mailbox(Workflow("random", code))
+        self.undoes_values = "saga" in str(program)
         self.choices = choices[::-1]
         self.there: set[tuple[str, str]] = set()
         """Effects that are in the world, by service and key."""
@@ -133,7 +152,7 @@ class World:
         self.known: set[tuple[str, str]] = set()
         """Successes that came in time to be undone, and were nobody's value any more."""
         self.valued: set[str] = set()
-        """Steps that gave their value to the code."""
+        """Keys whose step gave its value to the code, as paths."""
         self.flying: dict[str, int] = {}
         """Steps without an answer, and the deadline of each."""
 
@@ -194,11 +213,12 @@ class World:
     def answer(self, sent: Sent) -> None:
         """Deliver a success, which may come too late."""
         instance = self.box.instance
+        path = sent.key.removeprefix("i-1/1")
         if any(each.path == sent.path for each in instance.waiting() if each.kind == "step"):
-            self.valued.add(sent.path)
-        elif sent.path not in self.valued:
+            self.valued.add(path)
+        elif path not in self.valued:
             if self.flying.get(sent.path, 0) <= self.box.at:
-                self.late.add(sent.path)
+                self.late.add(path)
             if instance.status not in FINAL:
                 self.known.add((sent.service, sent.key))
         self.flying.pop(sent.path, None)
@@ -289,6 +309,8 @@ class World:
         undone = {path for (_, path), fate in fates.items() if fate == "undone"}
         left = {key.removeprefix("i-1/1") for _, key in self.there}
         assert not undone & left, "what is shown as undone is there"
+        if instance.status == "completed" and not self.undoes_values:
+            assert not undone & self.valued, "a value was undone"
 
 
 @CHECKED
@@ -312,17 +334,18 @@ def test_the_order_is_reversed(seeded: tuple[Any, list[int]]) -> None:
 
     world.play()
 
-    begun = [x.path for x in world.box.effects if isinstance(x, Ask) and x.attempt == 1]
+    keys = [x.key for x in world.box.effects if isinstance(x, Ask) and x.attempt == 1]
+    begun = {key.removeprefix("i-1/1"): at for at, key in enumerate(keys)}
     at = next(
         (x.cause for x in world.box.effects if isinstance(x, Emit) and x.event == "compensating"),
         None,
     )
     asked = [
-        x.path.rpartition("/undo")[0]
+        x.undoes.removeprefix("i-1/1")
         for x in world.box.effects
         if isinstance(x, Ask) and x.undoes and x.attempt == 1 and at is not None and x.cause >= at
     ]
-    places = [begun.index(path) for path in asked if path not in world.late]
+    places = [begun[path] for path in asked if path not in world.late]
     assert places == sorted(places, reverse=True)
 
 

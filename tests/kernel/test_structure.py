@@ -338,6 +338,27 @@ def test_move_on_after_goes_on() -> None:
     assert box.result is True
 
 
+def test_a_request_knows_when_the_first_timeout_around_it_is_over() -> None:
+    """Also in a branch; not through a shield, nor once the block is left."""
+
+    async def code(ctx: Context, _: Any) -> Any:
+        with ctx.timeout(60), ctx.timeout(20, name="inner"), ctx.timeout(90, name="long"):
+            await ctx.gather(ctx.call("a", "x"), ctx.call("b", "x"))
+            with ctx.shield():
+                await ctx.call("c", "x")
+        await ctx.call("d", "x")
+
+    box = Mailbox(code)
+
+    asked = asks(box.start())
+    for each in asked:  # it grows meanwhile
+        asked += asks(box.reply(each.path, None))
+
+    left = [each.until and each.until - box.instance.started_at for each in asked]
+    assert [each.service for each in asked] == ["a", "b", "c", "d"]
+    assert left == [20 * SECOND, 20 * SECOND, 0, 0]
+
+
 def test_a_timeout_does_not_reach_into_a_shield() -> None:
     """The shielded step is waited for; the block is cut short after it."""
 

@@ -32,6 +32,8 @@ def searches(bound: int, without: str) -> Iterator[tuple[str, Found]]:
     """Search each model that knows the clause."""
     if not without or without in two_owners.RULES:
         yield "two owners", two_owners.TwoOwners(1 + bound, without=without).explore()
+        table = two_owners.TwoOwners(1 + bound, table=True, without=without)
+        yield "two owners and a table", table.explore()
         at_once = 2 if bound == 1 else 3
         three = two_owners.TwoOwners(owners=3, at_once=at_once, without=without)
         yield f"three owners, {at_once} at once", three.explore()

@@ -52,7 +52,9 @@ def test_a_wake_that_another_one_replaced_covers_nothing() -> None:
     actor.asks = {each.identity: OpenAsk(each) for each in effects if isinstance(each, Ask)}
     actor.wake_number = 1
     wakes = Wakes()
-    hosts = Passivation(SystemClock(), {}, nothing, lambda _: 2, lambda _: True, live_max=1)
+    hosts = Passivation(
+        SystemClock(), {}, nothing, lambda _: 2, lambda _: True, places=nothing, live_max=1
+    )
     hosts.outbox = wakes
 
     hosts.cover(actor)

@@ -1,4 +1,4 @@
-"""What several owners did for one step is accounted for, and each of five rules is needed."""
+"""What several owners did for one step is accounted for, and each of six rules is needed."""
 
 from __future__ import annotations
 
@@ -12,19 +12,25 @@ FENCES = {"markers", "higher marker"}
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("owners", [2, 3])
-def test_every_effect_in_the_world_is_accounted_for(owners: int) -> None:
+@pytest.mark.parametrize(("owners", "table"), [(2, False), (3, False), (2, True)])
+def test_every_effect_in_the_world_is_accounted_for(owners: int, *, table: bool) -> None:
     """With all rules no history has an effect that the fold does not know of."""
-    found = TwoOwners(owners=owners).explore()
+    found = TwoOwners(owners=owners, table=table).explore()
 
     assert not found.wrong, str(found)
     assert found.states > 20_000
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_each_rule_is_needed(rule: str) -> None:
+@pytest.mark.parametrize(
+    ("rule", "table"), [(rule, table) for rule in RULES for table in (False, True)]
+)
+def test_each_rule_is_needed(rule: str, *, table: bool) -> None:
     """With one of the rules left out there is an effect that nobody knows of."""
-    found = TwoOwners(owners=3 if rule == "higher marker" else 2, without=rule).explore()
+    if rule == "kept candidate" and not table:
+        assert not TwoOwners(without=rule).explore().wrong  # it is about tables alone
+        return
+    owners = 3 if rule == "higher marker" else 2
+    found = TwoOwners(owners=owners, table=table, without=rule).explore()
 
     assert found.wrong.startswith("nobody knows")
     assert found.trace
@@ -33,6 +39,7 @@ def test_each_rule_is_needed(rule: str) -> None:
 @pytest.mark.parametrize("rule", RULES)
 def test_a_perfect_clock_would_replace_the_fences_only(rule: str) -> None:
     """What a former owner sent while it was the owner has to be accounted for anyway."""
-    found = TwoOwners(owners=3, at_once=1, without=rule).explore()
+    table = rule == "kept candidate"
+    found = TwoOwners(owners=3, at_once=1, table=table, without=rule).explore()
 
     assert bool(found.wrong) == (rule not in FENCES)

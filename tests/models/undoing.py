@@ -28,11 +28,20 @@ Each of ``RULES`` is needed. The shortest counterexamples without
     undone is refused  10 steps: done and undone; then a second copy of the request arrives
     late while undoing 10 steps: q says "never seen", does it, and both are folded in this order
 
+The code may also ask again for the step that it has just given up, under the same key
+(``again``); that step joins what is known of the first one. Without
+
+    cut is unknown      8 steps: cut short, asked again and refused; the first request arrives
+    told meanwhile      8 steps: done, given up, asked again; told now, and nobody has its value
+    wanted again       10 steps: cut short and asked again; the value is undone with what was cut
+    spent key          11 steps: done late and undone, while it is asked for again by that key
+
 *One answer* is a rule for services that nothing here can replace: the fold takes a refusal as
 "no effect", so a service that is asked twice for one attempt must not refuse and do it.
 
-Bound: one step of two attempts at two services, and two steps of one attempt, one request asked
-twice: 113,000 states in 5 s. ``python -m tests.models --bound 2``: two steps of two attempts.
+Bound: one step of two attempts at two services, two steps of one attempt, and one step that is
+asked for again, one request asked twice: 172,000 states in 10 s. ``python -m tests.models
+--bound 2``: two steps of two attempts, and two services for a step that is asked for again.
 """
 
 from __future__ import annotations
@@ -55,6 +64,10 @@ RULES: Final[Mapping[str, str]] = {
     "each service": "every service that was asked for a step is in the plan",
     "reverse": "what was begun last is undone first",
     "one answer": "a service answers all copies of an attempt in the same way",
+    "wanted again": "what was given up is not undone while it is asked for again, or is the value",
+    "cut is unknown": "what was cut short and is asked for again may have been done before",
+    "spent key": "a key whose undo was asked for is not asked for again",
+    "told meanwhile": "a success of before counts as late when asking again came to nothing",
 }
 LISTED: Final = ("unknown", "could not")
 
@@ -69,10 +82,12 @@ class Bound(NamedTuple):
     """Re-asks in the whole history."""
     honest: bool = False
     """Nothing arrives at a service after ``settle``."""
+    again: int = 0
+    """How often the code asks again for a step that it has given up."""
 
     def __str__(self) -> str:
-        honest = ", honest" if self.honest else ""
-        return f"{self.steps} steps, {self.attempts} attempts at {self.services}{honest}"
+        more = (", honest" if self.honest else "") + (", again" if self.again else "")
+        return f"{self.steps} steps, {self.attempts} attempts at {self.services}{more}"
 
 
 SMALL: Final = (
@@ -80,8 +95,15 @@ SMALL: Final = (
     Bound(honest=True),
     Bound(steps=2, attempts=1, services="p"),
     Bound(steps=2, attempts=1, services="q", honest=True),
+    Bound(attempts=1, services="p", again=1),
+    Bound(attempts=1, services="q", again=1),
 )
-LARGE: Final = (*SMALL, Bound(steps=2, services="p"), Bound(steps=2, services="q"))
+LARGE: Final = (
+    *SMALL,
+    Bound(attempts=1, again=1),
+    Bound(steps=2, services="p"),
+    Bound(steps=2, services="q"),
+)
 
 
 class Entry(NamedTuple):
@@ -112,6 +134,8 @@ class One(NamedTuple):
     open: bool = False
     value: str = ""
     entries: tuple[Entry, ...] = ()
+    before: int = 0
+    """Attempts before it was asked for again."""
 
 
 class Message(NamedTuple):
@@ -131,6 +155,9 @@ class State(NamedTuple):
     failed: bool = False
     requests: frozenset[Message] = frozenset()
     again: int = 0
+    """Requests that were sent twice."""
+    wanted: int = 0
+    """Steps that were asked for again."""
     replies: frozenset[Message] = frozenset()
     world: frozenset[tuple[int, str]] = frozenset()
     fenced: frozenset[tuple[int, str]] = frozenset()
@@ -176,7 +203,9 @@ class Undoing:
                 return f"{service} told that it did step {at}, and that was forgotten"
             if self.bound.honest and entry.undo == "unknown" and not entry.told:
                 return f"{service} did what is listed as unknown for step {at}"
-        return ""
+        values = {(at, one.value) for at, one in enumerate(state.steps) if one.value}
+        lost = set() if state.failed else values - state.world
+        return f"values of {sorted(lost)} were undone" if lost else ""
 
     def steps(self, state: State) -> Iterator[Step[State]]:
         """Return everything that can happen next."""
@@ -206,18 +235,36 @@ class Undoing:
                         ("asks", service, "for step", len(state.steps)),
                         _ask(begun, len(state.steps), service),
                     )
+            yield from self._again(state)
             if state.steps:
                 yield ("code ends",), state._replace(phase="tidies")
                 yield ("code fails",), state._replace(phase="undoes all", failed=True)
         else:
-            at = len(state.steps) - 1
-            one = state.steps[at]
-            entries = tuple(
-                each._replace(unwanted=True) if each.outcome or each.waits else each
-                for each in one.entries
-            )
-            after = _with(state, at, one._replace(open=False, entries=entries))
+            after = _given_up(state)
             yield ("cancel",), after._replace(phase="undoes all", failed=True)
+            if state.wanted < self.bound.again:
+                yield ("cuts step", len(state.steps) - 1), after
+
+    def _again(self, state: State) -> Iterator[tuple[tuple[object, ...], State]]:
+        """Ask again for the latest step: under its key, or as a step of its own."""
+        if not state.steps or state.steps[-1].value or state.wanted == self.bound.again:
+            return
+        at = len(state.steps) - 1
+        one = state.steps[at]
+        wanted = state._replace(wanted=state.wanted + 1)
+        for service in self.bound.services:
+            entry = one.entries["pq".index(service)]
+            if entry.undo and self.on("spent key"):
+                new = wanted._replace(steps=(*state.steps, One(entries=(Entry(), Entry()))))
+                yield ("asks anew", service, "for step", at), _ask(new, at + 1, service)
+                continue
+            if self.on("wanted again"):
+                entry = entry._replace(unwanted=False)
+            if entry.waits and self.on("cut is unknown"):
+                entry = entry._replace(outcome=entry.outcome or "unknown")
+            joined = _enter(wanted, at, service, entry)
+            joined = _with(joined, at, joined.steps[at]._replace(before=len(one.asked)))
+            yield ("asks again", service, "for step", at), _ask(joined, at, service)
 
     # What services do
 
@@ -257,7 +304,10 @@ class Undoing:
             if one.open:
                 return self._over(after, reply.step)
             return after
-        if one.open:
+        before = reply.attempt <= one.before
+        if one.open and before and not entry.unwanted:
+            return _enter(state, reply.step, reply.service, entry._replace(outcome="ok"))
+        if one.open and not before:
             entries = list(one.entries)
             for other, each in enumerate(entries):
                 if other == at:
@@ -279,21 +329,29 @@ class Undoing:
 
     def _over(self, state: State, at: int, service: str = "") -> State:
         """Go on after an attempt that failed: with ``service``, or without the step."""
-        if service and len(state.steps[at].asked) < self.bound.attempts:
+        one = state.steps[at]
+        if service and len(one.asked) < one.before + self.bound.attempts:
             return _ask(state, at, service)
-        return _with(state, at, state.steps[at]._replace(open=False))
+        if self.on("told meanwhile"):
+            entries = [
+                each._replace(unwanted=True) if each.outcome == "ok" else each
+                for each in one.entries
+            ]
+            one = one._replace(entries=tuple(entries))
+        return _with(state, at, one._replace(open=False))
 
     def _deadlines(self, state: State) -> Iterator[tuple[tuple[object, ...], State]]:
         for at, one in enumerate(state.steps):
             for service, entry in zip("pq", one.entries, strict=True):
                 if not entry.waits or state.phase == "ended":
                     continue
-                after = _enter(state, at, service, entry._replace(waits=False, outcome="unknown"))
-                if not one.open:
+                lost = entry._replace(waits=False, outcome=entry.outcome or "unknown")
+                after = _enter(state, at, service, lost)
+                if not one.open or service != one.asked[-1]:
                     yield ("time is over for step", at, "at", service), after
                     continue
                 yield ("time is over, given up: step", at), self._over(after, at)
-                if len(one.asked) < self.bound.attempts:
+                if len(one.asked) < one.before + self.bound.attempts:
                     for other in self.bound.services:
                         yield (
                             ("time is over, next", other, "for step", at),
@@ -396,6 +454,17 @@ def _ask(state: State, at: int, service: str) -> State:
     after = _with(state, at, one._replace(asked=asked, open=True))
     request = Message(at, len(asked), service)
     return _enter(after, at, service, entry)._replace(requests=state.requests | {request})
+
+
+def _given_up(state: State) -> State:
+    """Return the state in which nobody wants the latest step any more."""
+    at = len(state.steps) - 1
+    one = state.steps[at]
+    entries = tuple(
+        each._replace(unwanted=True) if each.outcome or each.waits else each
+        for each in one.entries
+    )
+    return _with(state, at, one._replace(open=False, entries=entries))
 
 
 def _with(state: State, at: int, one: One) -> State:

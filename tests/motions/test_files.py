@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from actors import yaml_nodes
 from actors.bundle import unpack
-from actors.definition_file import Document, load_document, pack_document, parse
 from actors.definitions import Definitions, MemoryDefinitionStore
 from actors.loading import load
+from actors.machine_file import load_document, pack_document, parse
 from actors.motion import MotionWorkflow
 from actors.packing import open_pack, pack
 from actors.validation import validate
+from actors.yaml_struct import Document
 from protocols.errors import BadValueError, ConfigurationError, NotFoundError
 from protocols.machine import Machine
 from tests.kernel.mailbox import Mailbox
@@ -58,12 +59,12 @@ def played(box: Mailbox) -> Mailbox:
 def test_the_same_machine_in_yaml_and_in_python_is_the_same() -> None:
     """Equal as data, and equal in every effect of a run: the trace of events too."""
     document = load_document(PERMIT_FILE)
-    assert document.machine is not None
+    assert document.value is not None
 
-    yaml, python = played(motion(document.machine)), played(motion(PERMIT))
+    yaml, python = played(motion(document.value)), played(motion(PERMIT))
 
     assert document.problems == []
-    assert document.machine == PERMIT
+    assert document.value == PERMIT
     assert yaml.effects == python.effects
     assert yaml.instance.state_hash() == python.instance.state_hash()
     assert python.instance.status == "completed"
@@ -147,8 +148,73 @@ def problems_of(text: str) -> list[tuple[int, int, str, str]]:
             ("owner: x", "owner: x, on_error: {refused: compensate}"),
             4,
             37,
-            "compensate is not available",
-            "undo by hand in a review",
+            "no state says how its work is undone",
+            "write 'undo: OPERATION' in each state whose work can be undone",
+        ),
+        (
+            (
+                "owner: x",
+                "owner: x, undo: back, on_error: {refused: {do: compensate, to: B}}",
+            ),
+            4,
+            70,
+            "B does not end as failed, so nothing would be undone",
+            "write 'terminal: failed' there",
+        ),
+        (
+            (
+                "{terminal: true}",
+                (
+                    "{owner: x, undo: back, terminal: failed, "
+                    "on_error: {refused: {do: compensate, to: B}}}"
+                ),
+            ),
+            5,
+            88,
+            "B is terminal: nothing follows",
+            "take it away",
+        ),
+        (
+            ("owner: x", "owner: x, undo: {operation: back, settel: 3s}"),
+            4,
+            41,
+            "'settel' is not known here",
+            "did you mean 'settle'?",
+        ),
+        (
+            ("owner: x", "owner: x, undo: {service: bank}"),
+            4,
+            23,
+            "'operation' is missing",
+            "write 'operation: …'",
+        ),
+        (
+            ("owner: x", "owner: x, undo: {operation: back, service: 'my bank'}"),
+            4,
+            50,
+            "'my bank' is no name of a service",
+            "letters, digits",
+        ),
+        (
+            ("owner: x", "owner: x, undo: to back"),
+            4,
+            23,
+            "'to back' is no operation",
+            "letters, digits",
+        ),
+        (
+            ("owner: x", "owner: x, undo: {operation: back, timeout: 0}"),
+            4,
+            50,
+            "timeout is 0: nobody could answer in time",
+            "",
+        ),
+        (
+            ("{terminal: true}", "{terminal: true, pivot: true}"),
+            5,
+            30,
+            "B has no owner, whose work it could be about",
+            "take it away",
         ),
         (
             ("next: B", "next: [{to: B, when: result.ok >}]"),
@@ -301,7 +367,7 @@ def test_any_line_of_a_machine_may_be_broken(data: Any) -> None:
 
     document = parse((text[:at] + put + text[at + 1 :]).encode())
 
-    assert document.machine is not None or document.problems
+    assert document.value is not None or document.problems
     for each in document.problems:
         assert 1 <= each.line <= text.count("\n") + 3
         document.excerpt(each)
@@ -323,7 +389,7 @@ def test_a_file_is_packed_as_data(tmp_path: Path) -> None:
     assert packs[0].workflows == ("small",)
     (flow,) = load(packs[0].data, packs[0].hash).values()
     assert isinstance(flow, MotionWorkflow)
-    assert flow.machine == load_document(plain).machine
+    assert flow.machine == load_document(plain).value
     assert open_pack(packs[0].data) == packs[0]
 
 
@@ -376,7 +442,7 @@ def test_a_machine_in_python_is_registered_like_a_workflow(tmp_path: Path) -> No
     assert packed.workflows == ("small",)
     (flow,) = load(packed.data, packed.hash).values()
     assert isinstance(flow, MotionWorkflow)
-    assert flow.machine == parse(SMALL.encode()).machine
+    assert flow.machine == parse(SMALL.encode()).value
     assert validate(file) == []
 
 

@@ -8,12 +8,13 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from protocols.directives import Directive
-from protocols.effects import Arm, Ask, Emit
+from protocols.effects import FINAL, Arm, Ask, Emit
 from protocols.error_kinds import KINDS
 from protocols.machine import Hook, Machine, Next, State
 from protocols.machine_check import check as findings
 from protocols.machine_check import targets
-from tests.kernel.mailbox import Mailbox
+from protocols.mail import Reply
+from tests.kernel.mailbox import Mailbox, is_event
 from tests.motions.machines import PERMIT, motion, told
 from tests.motions.test_signals import WITNESSED
 
@@ -92,10 +93,13 @@ def check(box: Mailbox, machine: Machine) -> None:
         begin, end = each["from"], each["to"]
         if each["cause"] == "submitted":
             assert (begin, end) == ("", machine.initial)
+        elif each["cause"] == "compensated":
+            assert machine.states[end].ends == "failed"
         elif end not in targets(machine.states[begin]):
             assert each["cause"] in {"returned", "reviewed", "resumed"}
             assert came_from[begin] == end
         back = end not in targets(machine.states[begin]) if begin else False
+        back = back and each["cause"] != "compensated"
         if not back and (each["cause"] != "signal" or end not in came_from):
             came_from[end] = begin
     if box.instance.status == "running" and transitions:
@@ -129,9 +133,10 @@ def test_a_motion_follows_its_machine_whatever_comes(
 def directives(names: list[str]) -> st.SearchStrategy[Directive]:
     """Return directives that any state may have, each with something behind it."""
     first = st.one_of(
-        st.sampled_from(["retry", "return_to_previous", "continue", "halt_and_alert"]).map(
-            lambda do: {"do": do}
-        ),
+        st.sampled_from(
+            ["retry", "return_to_previous", "continue", "halt_and_alert", "compensate"]
+        ).map(lambda do: {"do": do}),
+        st.just({"do": "compensate", "to": names[-1]}),
         st.just({"do": "fallback", "services": ("y", "z"), "unknown": "switch"}),
         st.just({"do": "review", "by": "judge"}),
         st.just({"do": "review", "timeout": 10}),
@@ -177,9 +182,12 @@ def machines(draw: st.DrawFn) -> Machine:
             on_error=dict(table),
             on_entry=draw(hooks),
             on_exit=draw(hooks),
+            undo=None if parked else draw(st.sampled_from([None, "u", "u"])),
+            pivot=not parked and draw(st.integers(0, 9)) == 0,
         )
     states[names[-1]] = State(
-        owner=draw(st.sampled_from(["", "x"])), terminal=draw(st.sampled_from([True, "failed"]))
+        owner=draw(st.sampled_from(["", "x"])),
+        terminal=draw(st.sampled_from([True, "failed", "failed"])),
     )
     machine = Machine(
         name="random",
@@ -206,4 +214,70 @@ def test_every_machine_is_followed_whatever_comes(
     for verb, what, value in verbs:
         act(box, verb, what if what != "table" else "go", value)
 
+    check(box, machine)
+
+
+def is_undoable(machine: Machine, ask: Ask) -> bool:
+    """Tell whether an ask is for the work of a state with an undo."""
+    name = ask.path.split("/")[2].split("#")[0]
+    state = machine.states.get(name)
+    return (
+        bool(state and state.undo) and ask.operation == machine.operation(name) and not ask.undoes
+    )
+
+
+def end(box: Mailbox) -> None:
+    """Let every undo work, and the time pass, until the motion has ended."""
+    for _ in range(200):
+        waiting = box.instance.waiting()
+        steps = [each for each in waiting if each.kind == "step"]
+        timers = [each for each in waiting if each.kind == "timer"]
+        if steps:
+            box.reply(steps[0].path, attempt=steps[0].attempt)
+        elif timers:
+            first = min(timers, key=lambda each: each.due)
+            box.at = max(box.at, first.due)
+            box.fire(first.path)
+        else:
+            break
+    assert box.instance.status in FINAL
+
+
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@given(machines(), st.integers(0, 6), st.lists(VERBS, max_size=25))
+def test_what_the_states_did_is_undone_once_and_in_reverse_order(
+    machine: Machine, far: int, verbs: list[tuple[str, Any, Any]]
+) -> None:
+    """A motion that is cancelled after whatever has happened to it: nothing is left or lost."""
+    box = motion(machine)
+    box.start({"plot": 7})
+    for _ in range(far):
+        act(box, "reply", 0, {"ayes": 3, "noes": 1})
+    for verb, what, value in verbs:
+        act(box, verb, what if what != "table" else "go", value)
+    box.cancel()
+    end(box)
+
+    asked = [each for each in box.effects if isinstance(each, Ask)]
+    work = [each for each in asked if is_undoable(machine, each)]
+    happened = {
+        each.key.removeprefix("m-1/1")
+        for each in work
+        for mail in box.mails
+        if isinstance(mail, Reply) and mail.step == each.step and mail.failure is None
+    }
+    fates = {each.path: each.fate for each in box.instance.steps if each.service}
+    stands = box.instance.status == "completed" or "pivot" in box.instance.state
+    assert happened <= fates.keys()
+    assert stands or all(fates[key] in {"undone", "could_not"} for key in happened)
+    undos = [each.undoes for each in asked if each.undoes and each.attempt == 1]
+    assert len(undos) == len(set(undos))
+    begun = {each.key: at for at, each in enumerate(work) if each.attempt == 1}
+    ending = [each.cause for each in box.effects if is_event(each, "compensating")]
+    last = [
+        begun[each.undoes]
+        for each in asked
+        if each.undoes and each.attempt == 1 and ending and each.cause >= ending[0]
+    ]
+    assert last == sorted(last, reverse=True)
     check(box, machine)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from actors.direct_reader import BATCH, DirectReader
+from actors.direct_reader import BATCH, TOGETHER, DirectReader
 from actors.kv import Kv
+from actors.letters import Delivery
 from protocols.errors import AlreadyExistsError
 from protocols.subjects import mailbox, partition_of
 from runtime.bridge import NatsTransport
@@ -134,3 +135,32 @@ async def test_all_keys_of_a_bucket(transport: NatsTransport) -> None:
 
     assert [int(each.value) for each in found] == list(range(1_100))
     assert len(await kv.all()) == 1_101
+
+
+async def test_many_mailboxes_are_read_together_as_each_is_alone(
+    transport: NatsTransport, nats_server: NatsServer
+) -> None:
+    """More than one request; what is not told whole by its newest messages is left out."""
+    wanted = [f"r-{number}" for number in range(9_000) if partition_of(f"r-{number}", 64) == 5]
+    repeated, packed, large = wanted[:3]
+    with Raw(nats_server.url) as raw:
+        for each in wanted:
+            raw.put(f"movant.to.{each}.start", b"start")
+            raw.put(f"movant.to.{each}.signal.go", b"go")
+        raw.put(f"movant.to.{repeated}.signal.go", b"again")
+        raw.put(f"movant.to.{packed}.pack.1.abc", b"a pack")
+        for number in range(1_100):
+            raw.put(f"movant.to.{large}.signal.n{number}", b"x")
+        await stored(raw, 2 * len(wanted) + 2 + 1_100)
+    async with DirectReader(transport, "MAIL") as reader:
+        found = await reader.many(5, [*wanted, "nobody"])
+        alone = {each: await reader.mailbox(mailbox(each, 5)) for each in found}
+
+    def plain(box: list[Delivery]) -> list[tuple[int, int, str, bytes]]:
+        return [(each.seq, each.at, each.subject, each.payload) for each in box]
+
+    assert [each for each in found if plain(found[each]) != plain(alone[each])] == []
+    assert len(wanted) > 2 * TOGETHER
+    left_out = set(wanted) - set(found)
+    assert {repeated, large} <= left_out
+    assert len(left_out) <= TOGETHER + 1, "those that were asked for beside the large one"

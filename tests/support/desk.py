@@ -42,7 +42,7 @@ class Desk:
         if call.key not in self.booked:
             self.booked.add(call.key)
             self.done[call.key] += 1
-        return request["n"]
+        return request.get("n")
 
     async def slow(self, call: Call) -> str:
         """Book it when ``hold`` is set, however long nobody waits any more."""

@@ -27,6 +27,13 @@ async def call(ctx: movant.Context, value: dict[str, Any]) -> Any:
     ]
 
 
+@movant.workflow("flow.bounded")
+async def bounded(ctx: movant.Context, seconds: float) -> Any:
+    """Ask a service for what is wanted within some time."""
+    with ctx.timeout(seconds):
+        return await ctx.call("shop", "buy", timeout_s=30.0)
+
+
 @movant.workflow("flow.local")
 async def local(ctx: movant.Context, value: Any) -> Any:
     """Run a function of one's own."""

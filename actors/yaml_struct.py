@@ -1,19 +1,28 @@
-"""Builds the parts of a definition from YAML nodes, and keeps every mistake with its place."""
+"""YAML files as Structs: what people declare, read with every mistake at its place.
+
+    permit.yaml --read--> nodes --build--> Machine --check--> findings, each at its node
+    routes.yaml --read--> nodes --build--> RoutingTable --'
+
+JSON is YAML: a file of either kind is read by the same few lines.
+"""
 
 from __future__ import annotations
 
 import re
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from pathlib import Path
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from actors.yaml_nodes import Node
+from actors.yaml_nodes import Node, YamlProblem, read
+from protocols.errors import ConfigurationError, NotFoundError
 from protocols.findings import Finding, did_you_mean
 
+T = TypeVar("T")
 _EXPECTED: Final = re.compile(r"Expected `(?P<kind>[^`]+)`(?: (?P<limit>[<>]=? [\d.]+))?")
 _SCALARS: Final = (str, int, float, bool)
 _WORDS: Final = {
@@ -36,6 +45,75 @@ class Located(NamedTuple):
     hint: str
     severity: typing.Literal["error", "warning"] = "error"
     width: int = 1
+
+
+class Document(NamedTuple, Generic[T]):
+    """A file as far as it could be read: what it says, if that can be told, and what is wrong."""
+
+    text: str
+    value: T | None
+    problems: list[Located]
+
+    def excerpt(self, problem: Located) -> str:
+        """Return the line of a problem, and below it a caret."""
+        lines = self.text.split("\n")
+        if not 1 <= problem.line <= len(lines):
+            return ""
+        line = lines[problem.line - 1].replace("\t", " ")
+        number = f"{problem.line:>6} | "
+        room = max(1, min(problem.width, len(line) - problem.column + 1))
+        return f"{number}{line}\n{'':>6} | {' ' * (problem.column - 1)}{'^' * room}"
+
+
+def parse(text: bytes, kind: type[T], check: Callable[[T], Sequence[Finding]]) -> Document[T]:
+    """Read the text of a file as a Struct, and check that. Never raises for what is wrong."""
+    return parse_nodes(text, lambda top, builder: builder.build(top, kind), check)
+
+
+def parse_nodes(
+    text: bytes,
+    build: Callable[[Node, Builder], T | None],
+    check: Callable[[T], Sequence[Finding]],
+) -> Document[T]:
+    """Read the text of a file whose nodes tell what it is. Never raises for what is wrong."""
+    shown = text.decode("utf-8", "replace")
+    try:
+        top = read(text)
+    except YamlProblem as problem:
+        wrong = Located(problem.line, problem.column, problem.message, problem.hint)
+        return Document(shown, None, [wrong])
+    builder = Builder()
+    value = build(top, builder)
+    problems = builder.problems
+    if problems or value is None:
+        return Document(shown, None, sorted(problems))
+    problems = [_located(top, finding) for finding in check(value)]
+    problems.sort(key=lambda each: (each.severity, each.line, each.column))
+    return Document(shown, value, problems)
+
+
+def load(source: Path | str, parser: Callable[[bytes], Document[T]]) -> Document[T]:
+    """Read a file. Raises NotFoundError when there is none."""
+    path = Path(source)
+    if not path.is_file():
+        raise NotFoundError(f"{path} does not exist", hint="name a file that is there")
+    return parser(path.read_bytes())
+
+
+def value_of(document: Document[T], source: Path | str, checker: str) -> T:
+    """Return what a file says. Raises ConfigurationError with file, line and column.
+
+    ``checker`` is the command that shows every mistake.
+    """
+    errors = [each for each in document.problems if each.severity == "error"]
+    if errors or document.value is None:
+        first = errors[0]
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        raise ConfigurationError(
+            f"{source}:{first.line}:{first.column}: {first.message}{more}",
+            hint=first.hint or f"{checker} {source} shows every mistake",
+        )
+    return document.value
 
 
 class _Shape(NamedTuple):
@@ -230,7 +308,7 @@ def _choices(kind: Any) -> list[str]:
     return []
 
 
-def located(top: Node, finding: Finding) -> Located:
+def _located(top: Node, finding: Finding) -> Located:
     """Return a finding at the node that its place leads to, or as near as the file goes."""
     node, key = top, top
     for step in finding.place:
