@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import ceil, floor
 from typing import Annotated, Any, Final, Literal, Optional
 
 import msgspec
@@ -76,6 +77,9 @@ def _kind(field: Field, name: str) -> Any:
 
 
 def _limited(field: Field) -> Any:
-    limits = msgspec.Meta(ge=field.min, le=field.max)
-    whole = Annotated[int, limits]
-    return whole if field.type == "integer" else whole | Annotated[float, limits]
+    least = None if field.min is None else ceil(field.min)
+    most = None if field.max is None else floor(field.max)
+    whole = Annotated[int, msgspec.Meta(ge=least, le=most)]
+    if field.type == "integer":
+        return whole
+    return whole | Annotated[float, msgspec.Meta(ge=field.min, le=field.max)]

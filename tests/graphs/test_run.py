@@ -431,6 +431,20 @@ def test_no_input_is_an_input_without_fields() -> None:
     assert other.instance.failure.details == {"n": "is missing"}
 
 
+@pytest.mark.parametrize(("kind", "fits"), [("integer", [2, 3]), ("number", [1.5, 2, 3.5])])
+def test_a_limit_of_a_number_holds_for_whole_ones_too(kind: Any, fits: list[float]) -> None:
+    """Whatever form the limit has; a number beside it is refused."""
+    field = Field(type=kind, min=1.5, max=3.5, default=2)
+    found = []
+    for number in (1, 1.5, 2, 3, 3.5, 4):
+        box = running(Graph(name="x", input={"n": field}, steps=STEP))
+        box.start({"n": number})
+        if box.instance.status == "running":
+            found.append(number)
+
+    assert found == sorted({*fits, 3})
+
+
 def test_numbers_stay_what_they_are() -> None:
     """A whole number does not become a fraction on its way."""
     box = order({**INPUT, "amount": 120})
