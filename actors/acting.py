@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from actors.guards import Guards
 from actors.outbox import Outbox
 from actors.partitions import Partitions
 from actors.requests import Requests
@@ -29,10 +30,12 @@ class Acting:
     def __init__(
         self,
         partitions: Partitions,
+        guards: Guards,
         pin: Callable[[WorkflowActor, Pin], None],
         continued: Callable[[WorkflowActor], None],
     ) -> None:
         self._partitions = partitions
+        self._guards = guards
         self._pin = pin
         self._continued = continued
 
@@ -42,7 +45,7 @@ class Acting:
             actor.held[effect.identity] = effect
         elif type(effect) is Ask:
             self.requests.add(actor, effect)
-        else:
+        elif not self._guards.keep(actor, effect):
             actor.unsettled[effect.identity] = effect
             if type(effect) is Pin:
                 self._pin(actor, effect)

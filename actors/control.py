@@ -5,25 +5,39 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import unquote
 
+import msgspec
+
 from protocols import headers as h
-from protocols.codec import decode
-from protocols.mail import Cancel, Migrate, UndoAll
-from protocols.subjects import is_name
+from protocols.codec import decode, encode
+from protocols.mail import Cancel, Migrate, Reviewed, UndoAll, Word
+from protocols.subjects import is_name, step_token
 from protocols.witness import Operator
 
-VERBS: Final = ("cancel", "migrate", "undo")
+VERBS: Final = ("cancel", "migrate", "review", "undo")
 
 
 def control(
     verb: str, seq: int, at: int, found: dict[str, str], payload: bytes
-) -> Cancel | Migrate | UndoAll | str:
+) -> Cancel | Migrate | Reviewed | UndoAll | str:
     """Return the mail of a verb of ``VERBS``, or what is wrong with it.
 
-    Raises BadValueError for a payload that is none.
+    Raises BadValueError and ValidationError for a payload that is none.
     """
     told = decode(payload, found.get(h.CONTENT_TYPE, ""))
     text = told if isinstance(told, str) else ""
     message_id, by = found.get(h.MESSAGE_ID, ""), operator(found)
+    if verb == "review":
+        word = msgspec.convert(told, Word)
+        return Reviewed(
+            seq=seq,
+            at=at,
+            step=step_token(word.step),
+            attempt=word.attempt,
+            done=word.done,
+            body=encode(word.result),
+            message_id=message_id,
+            by=by,
+        )
     if verb == "undo":
         return UndoAll(seq=seq, at=at, message_id=message_id, reason=text, by=by)
     if verb == "cancel":

@@ -342,7 +342,7 @@ class _Motion(Hearing):
                     facts["statement"] = await self._statement(witness, facts)
         self._keep(move)
         self.transitions += 1
-        if move.cause == "completed":
+        if move.cause == "completed" and self.times:
             self.times = {key: n for key, n in self.times.items() if key[0] != self.state}
         if not move.back and (move.cause != "signal" or move.to not in self.came_from):
             self.came_from[move.to] = self.state
@@ -364,8 +364,8 @@ class _Motion(Hearing):
             expected_completion=None,
             previous=self.came_from.get(self.state, ""),
             transitions=self.transitions,
-            history=self.history,
-            warnings=self.warnings,
+            history=tuple(self.history),
+            warnings=tuple(self.warnings),
         )
 
     async def _statement(self, witness: Hook, facts: dict[str, Any]) -> Any:

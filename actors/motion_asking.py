@@ -75,13 +75,14 @@ class Asking:
         ctx = self._ctx
         self.path = ""
         try:
-            self.digest = hashlib.sha256(codec.encode(request)).hexdigest()
+            body = codec.encoded(request)
         except OversizedError as error:
             return Failure(kind=OVER_LIMIT, message=error.message, retryable=False)
+        self.digest = hashlib.sha256(body).hexdigest()
         if of:
-            step = ctx.again(of, service, operation, request, options=options)
+            step = ctx.again(of, service, operation, body, options=options)
         else:
-            step = ctx.call(service, operation, request, options=options, undo=undo)
+            step = ctx.call(service, operation, body, options=options, undo=undo)
         try:
             if not bound_s:
                 value = await step

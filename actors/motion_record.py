@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from actors.kernel.ledger import Later
 from actors.motion_asking import Asking
 from actors.motion_rules import Answer, Move, Refusal
 from protocols import codec
@@ -54,6 +55,9 @@ class Record:
         """How often a directive was followed in a state since its work was last done."""
         self.error: dict[str, Any] | None = None
         """The failure that led here, for the owner."""
+        self._now: datetime | None = None
+        self._now_text = ""
+        """The time that was told last, and how."""
         self.pivoted = False
         """Nothing is undone any more."""
 
@@ -172,10 +176,13 @@ class Record:
         return self.times[key] <= directive.times
 
     def _show(self, **facts: Any) -> None:
-        self.ctx.set_state(**facts)
+        self.ctx.set_state(**{name: Later(value) for name, value in facts.items()})
 
     def _at(self) -> str:
-        return self.ctx.now().isoformat()
+        now = self.ctx.now()
+        if now is not self._now:
+            self._now, self._now_text = now, now.isoformat()
+        return self._now_text
 
     def _in(self, seconds: float) -> str | None:
         return (self.ctx.now() + timedelta(seconds=seconds)).isoformat() if seconds else None

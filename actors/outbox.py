@@ -33,6 +33,7 @@ from protocols.effects import (
     Finish,
     Send,
     Spawn,
+    UndoChild,
 )
 from protocols.errors import AlreadyExistsError, InternalError, MovantError
 from protocols.events import SOURCE_PREFIX, TYPE_PREFIX, TYPE_VERSION, percent_encode, to_time
@@ -81,8 +82,13 @@ class Outbox:
         spawning: Spawning,
         *,
         position: Callable[[int], int],
+        undo: Callable[[UndoChild, int, Written], None],
     ) -> None:
-        """Take ``position``, which returns that of a partition."""
+        """Take ``position``, which returns that of a partition.
+
+        ``undo`` undoes a child, with a priority, and tells when that is under way.
+        """
+        self._undo = undo
         self._spawning = spawning
         self._position = position
         self._recording: dict[int, None] = {}
@@ -107,6 +113,10 @@ class Outbox:
                     _mail(subjects.to_signal(effect.to, effect.name), effect.body, effect.id),
                     self._told(actor, effect),
                 )
+            case UndoChild():
+                start = actor.instance.start
+                priority = 0 if start is None else start.priority
+                self._undo(effect, priority, self._told(actor, effect))
             case Spawn():
                 start = actor.instance.start
                 if start is not None and start.priority:
@@ -242,12 +252,17 @@ def record_of(instance: Instance, effect: Finish, position: int) -> ArchiveRecor
 
 def event_payload(instance: Instance, effect: Emit) -> bytes:
     """Return the payload of an event of an instance, as it stands right behind its fold."""
-    statement = None if effect.statement is None else effect.statement.statement()
+    statement = effect.statement
     if effect.event in LIFECYCLE:
-        return msgspec.json.encode(lifecycle(instance, effect.event, statement))
+        told = None if statement is None else statement.statement()
+        return msgspec.json.encode(lifecycle(instance, effect.event, told))
     if statement is None:
         return codec.encode(effect.data)
-    return msgspec.json.encode({**effect.data, "witness": statement})
+    if not effect.data or "witness" in effect.data:
+        return msgspec.json.encode({**effect.data, "witness": statement.statement()})
+    # The same bytes for half of the work: most events of motions are these.
+    body = effect.body or msgspec.json.encode(effect.data)
+    return b'%b,"witness":%b}' % (body[:-1], statement.encoded())
 
 
 def lifecycle(instance: Instance, kind: str, statement: Statement | None = None) -> LifecycleData:

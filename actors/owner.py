@@ -105,6 +105,7 @@ class Owner:
         self.partitions = Partitions(partitions)
         self.acting = Acting(
             self.partitions,
+            self.passivation.guards,
             lambda *pin: self._start_soon(self.decisions.pin, *pin),
             self.decisions.continued,
         )
@@ -395,8 +396,7 @@ class Owner:
         log.error("workflow.crashed", run=actor.id, seq=seq, exc_info=error)
         causes = [seq, actor.unfolded or seq, actor.threshold if actor.activating else seq]
         lowest = actor.lowest_cause()
-        if lowest is not None:
-            causes.append(lowest)
+        causes += [] if lowest is None else [lowest]
         self.crashes[actor.id] = (actor.partition, min(causes), f"{type(error).__name__}: {error}")
         self.backlog -= actor.backlog
         actor.backlog = 0

@@ -13,6 +13,7 @@ from typing import Final
 
 import trio
 
+from actors.guards import GUARD_S, Guards
 from actors.outbox import Outbox
 from actors.places import Places
 from actors.requests import Requests
@@ -62,6 +63,7 @@ class Passivation:
         self._drop = drop
         self._epoch_of = epoch_of
         self._may_act = may_act
+        self.guards = Guards(clock)
         self._live_max = live_max
         self._places = places
         self.count = 0
@@ -82,6 +84,9 @@ class Passivation:
                 if number % SLICE == 0:
                     await trio.lowlevel.checkpoint()
                 idle_s = now - actor.touched
+                if actor.guards:
+                    waits = idle_s >= settled_s and not actor.asks
+                    self.guards.arm(actor, self.outbox, before=now if waits else now - GUARD_S)
                 long = not crowded and actor.instance.messages > LONG_MESSAGES
                 if (
                     idle_s < (LONG_IDLE_S if long else settled_s)
@@ -106,6 +111,7 @@ class Passivation:
         """
         if not self._may_act(actor.partition):
             return
+        self.guards.arm(actor, self.outbox, before=inf)
         asks = list(actor.asks.values())
         pins = [each for each in actor.unsettled.values() if type(each) is Pin]
         if actor.waking or not (asks or pins):

@@ -6,8 +6,11 @@
 
 An answer to a workflow is written into its mailbox and repeated until it is stored; a plain
 request gets a plain reply. The answer of a success is kept under its key, so that a request
-that comes again is answered and not done again. Keys are bounded: the contract for effects
-that must never double is the handler's own record under ``call.key``.
+that comes again is answered and not done again. Once an undo of a key has come nothing is done
+under it any more, and its request is refused; a handler that was at work on the key then and
+succeeds after all is undone once more.
+Keys are bounded, and known to this process alone: the contract for effects that must never
+double is the handler's own record under ``call.key``.
 """
 
 from __future__ import annotations
@@ -38,6 +41,10 @@ ANSWERS_MAX: Final = 20_000
 """Answers kept by key, about 0.5 kB each: minutes of a busy service, far above any re-ask."""
 ANSWERS_BYTES_MAX: Final = 64 * 1024 * 1024
 """The same in bytes of payload, for services with large answers."""
+FENCED_MAX: Final = 50_000
+"""Undone keys that are refused, about 0.2 kB each; the oldest are forgotten first."""
+UNDONE: Final = "undone"
+"""Failure kind of a request whose key was undone: it had no effect and will have none."""
 QUEUE_MAX: Final = 10_000
 """Requests waiting for a worker; above it a request is answered 'overloaded'."""
 HANDLER_S: Final = 86_400.0
@@ -64,7 +71,7 @@ class _BadRequest(Exception):
 
 
 class _Job:
-    __slots__ = ("body", "call", "content_type", "operation", "replies")
+    __slots__ = ("behind", "body", "call", "content_type", "operation", "replies")
 
     def __init__(
         self, operation: _Running, body: bytes, content_type: str, call: Call, reply: str
@@ -74,6 +81,8 @@ class _Job:
         self.content_type = content_type
         self.call = call
         self.replies = [reply]
+        self.behind: list[_Job] = []
+        """Undos of its key that came meanwhile: they may have found nothing yet."""
 
 
 class _Running:
@@ -110,6 +119,8 @@ class ServiceActor(TrioActor):
         self._answers: OrderedDict[str, Answer] = OrderedDict()
         self._answer_bytes = 0
         self._under_way: dict[str, _Job] = {}
+        self._fenced: OrderedDict[str, None] = OrderedDict()
+        """Keys that were undone, the oldest first."""
         self._empty = trio.Event()
         self._scopes: list[trio.CancelScope] = []
         self.outstanding = 0
@@ -135,6 +146,10 @@ class ServiceActor(TrioActor):
                 if frame.reply not in job.replies:
                     job.replies.append(frame.reply)
                 return
+            if key in self._fenced:
+                running.statistics.num_errors += 1
+                self._send(frame.reply, declared_answer(_undone(key)))
+                return
         if len(running.queue) >= QUEUE_MAX:
             running.statistics.num_errors += 1
             self.refuse(frame)
@@ -142,8 +157,25 @@ class ServiceActor(TrioActor):
         job = _Job(running, frame.payload, content_type, call, frame.reply)
         if key:
             self._under_way[key] = job
-        running.queue.append(job)
+        if call.undoes:
+            self._fence(call.undoes, job)
+        self._enqueue(job)
+
+    def _fence(self, key: str, undo: _Job) -> None:
+        """Do nothing under a key from now on; what is at work is undone when it succeeds."""
+        self._fenced[key] = None
+        while len(self._fenced) > FENCED_MAX:
+            self._fenced.popitem(last=False)
+        work = self._under_way.get(key)
+        if work is not None:
+            again = _Job(undo.operation, undo.body, undo.content_type, undo.call, "")
+            again.replies = []
+            work.behind.append(again)
+
+    def _enqueue(self, job: _Job) -> None:
+        running = job.operation
         self.outstanding += 1
+        running.queue.append(job)
         if running.sleepers:
             trio.lowlevel.reschedule(running.sleepers.pop())
         elif running.waiting == running.workers < running.operation.concurrency:
@@ -288,6 +320,8 @@ class ServiceActor(TrioActor):
 
     def _arguments(self, running: _Running, job: _Job) -> tuple[Any, ...]:
         operation = running.operation
+        if self._fenced and job.call.key in self._fenced:
+            raise _undone(job.call.key)  # its undo came while it waited for a worker
         arguments: tuple[Any, ...] = ()
         if operation.takes_request:
             try:
@@ -329,8 +363,14 @@ class ServiceActor(TrioActor):
             self._under_way.pop(key, None)
             if keep:
                 self._keep(key, answer)
+        undone = self._answers.pop(job.call.undoes, None) if keep else None
+        if undone is not None:  # until now it was true: all copies of a request get one answer
+            self._answer_bytes -= len(undone[0])
         for reply in job.replies:
             self._send(reply, answer)
+        if keep:
+            for undo in job.behind:
+                self._enqueue(undo)
         self.outstanding -= 1
         if not self.outstanding:
             self._empty.set()
@@ -353,6 +393,10 @@ class ServiceActor(TrioActor):
                 self._transport.publish(message)
         except (OverloadedError, MovantError) as error:
             log.error("service.answer_lost", reply=reply, reason=str(error))
+
+
+def _undone(key: str) -> Refused:
+    return Refused(UNDONE, f"{key} was undone")
 
 
 def _stored(_: int, error: MovantError | None) -> None:

@@ -16,7 +16,7 @@ from actors.base import DrivenActor
 from actors.flow import SAMPLED
 from actors.fold_guard import FoldGuard
 from actors.kernel.instance import Instance
-from protocols.effects import FINAL, AnyEffect, Ask, Continue, Pin
+from protocols.effects import FINAL, AnyEffect, Arm, Ask, Continue, Pin
 from protocols.failure import TIMEOUT, Failure
 from protocols.mail import AnyMail, AttemptTimedOut, Continued, Migrate, Pinned, Reply, Woken
 
@@ -142,6 +142,8 @@ class WorkflowActor(DrivenActor):
         self.holding = True
         """Nothing is done yet of what its fold asks for: what decides it may be stored already."""
         self.held: dict[Any, AnyEffect] = {}
+        self.guards: dict[Any, tuple[Arm, float]] = {}
+        """Timers that are not armed yet, and since when: see ``actors.guards``."""
         self.attend_at = inf
         self.touched = 0.0
         self.wake_number = 0
@@ -196,6 +198,7 @@ class WorkflowActor(DrivenActor):
             if not (self.pin_covered and type(each) is Pin)
         ]
         causes += [each.cause for each in self.held.values()]
+        causes += [each.cause for each, _ in self.guards.values()]
         causes += [each.ask.cause for each in self.asks.values() if not each.covered]
         return min(causes, default=None)
 
@@ -217,10 +220,12 @@ class WorkflowActor(DrivenActor):
             return mail.since if lowest is None else min(lowest, mail.since)
         return None
 
-    def decided(self, mail: AnyMail) -> None:
+    def decided(self, mail: AnyMail) -> None:  # noqa: C901 - the hot path, in one piece
         """Drop what the fold of a message no longer waits for."""
         if type(mail) is not Woken:
             self.wake_number = self.woken_number = 0
+        if self.guards:
+            self.close_guards()
         if type(mail) is Reply and self.instance.status != "blocked":
             identity = ("ask", mail.step, mail.attempt)
             state = self.asks.get(identity)
@@ -246,6 +251,13 @@ class WorkflowActor(DrivenActor):
         for identity, each in list(self.asks.items()):
             if blocked or not self.instance.is_open(each.ask):
                 self.drop_ask(identity)
+
+    def close_guards(self) -> None:
+        """Drop timers that were not armed in time to be needed."""
+        final = self.final
+        for identity, (effect, _) in list(self.guards.items()):
+            if final or not self.instance.is_open(effect):
+                del self.guards[identity]
 
     def close_continues(self) -> None:
         """Drop beginnings of generations that are recorded, or that need no record any more."""

@@ -7,8 +7,10 @@ import sys
 
 NAMES = (
     "w8",
+    "motions",
     "waiting",
     "crash",
+    "faults",
     "takeover",
     "owners",
     "dormant",

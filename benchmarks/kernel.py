@@ -2,6 +2,9 @@
 
 One step is: fold a reply, decode its 200-byte JSON payload, resume the coroutine, let it call
 the next step, encode that step's input. No NATS, no actors, one thread.
+
+One transition is: fold an owner's answer to a motion of ``benchmarks.flow``, let it go on to the
+next state and ask that one's owner, and encode the event with its statement.
 """
 
 from __future__ import annotations
@@ -16,12 +19,18 @@ from typing import Any, Final
 
 from actors.kernel.context import Context
 from actors.kernel.instance import Instance
+from actors.motion import MotionWorkflow
+from actors.outbox import event_payload
+from benchmarks.flow import NAME, submission
 from benchmarks.stage import machine, report
+from benchmarks.workflows import flow
 from protocols import codec
 from protocols.definition import Workflow, workflow
-from protocols.effects import Ask
+from protocols.effects import Ask, Emit
+from protocols.events import TRANSITION
 from protocols.mail import Mail, Reply, Start
 from protocols.subjects import step_token
+from protocols.witness import leaf
 
 PAYLOAD: Final = {
     "order": "order-4711",
@@ -31,6 +40,8 @@ PAYLOAD: Final = {
 }
 AT: Final = 1_800_000_000_000_000_000
 MILLISECOND: Final = 1_000_000
+MOTION: Final = MotionWorkflow(flow)
+LEAF: Final = leaf(1, AT, "movant.to.motion.reply.x.1.t", b"", b"{}")
 
 
 @workflow
@@ -72,6 +83,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     mails = mailbox(options.steps)
     rounds = [_round(mails, options.instances) for _ in range(options.rounds)]
     seconds = median(rounds)
+    answers = answered()
+    moved = [_motions(answers, options.instances) for _ in range(options.rounds)]
+    transitions = len(answers) * options.instances
     folds = len(mails) * options.instances
     steps = options.steps * options.instances
     return {
@@ -84,6 +98,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "steps_per_s": round(steps / seconds),
         "us_per_step": round(seconds / steps * 1e6, 2),
         "us_per_step_best": round(min(rounds) / steps * 1e6, 2),
+        "transitions_per_s": round(transitions / median(moved)),
+        "us_per_transition": round(median(moved) / transitions * 1e6, 2),
+        "us_per_transition_best": round(min(moved) / transitions * 1e6, 2),
         "bytes_per_instance": _weight(mails[:2], 1_000),
         **machine(),
     }
@@ -114,6 +131,52 @@ def _round(mails: list[Mail], instances: int) -> float:
     seconds = perf_counter() - began
     assert asked == (len(mails) - 1) * instances
     assert all(instance.status == "completed" for instance in population)
+    return seconds
+
+
+def answered() -> list[Mail]:
+    """Return the mails of one motion that goes all the way."""
+    motion = Instance("motion", lambda _name, _definition: MOTION)
+    body = codec.encode(submission(0))
+    mails: list[Mail] = [
+        Start(seq=1, at=AT, workflow=NAME, body=body, definition="0" * 16, leaf=LEAF)
+    ]
+    effects = motion.fold(mails[0])
+    while motion.status == "running":
+        (asked,) = [each for each in effects if type(each) is Ask]
+        seq = len(mails) + 1
+        mails.append(
+            Reply(
+                seq=seq,
+                at=AT + seq * MILLISECOND,
+                step=asked.step,
+                attempt=1,
+                body=b'{"number":0,"ayes":60,"noes":9}',
+                content_type="application/json",
+                leaf=LEAF,
+            )
+        )
+        effects = motion.fold(mails[-1])
+    return mails
+
+
+def _motions(mails: list[Mail], motions: int) -> float:
+    """Fold a motion's mailbox once per motion, and encode its events; return the seconds."""
+    population = [
+        Instance(f"motion-{number}", lambda _name, _definition: MOTION)
+        for number in range(motions)
+    ]
+    told = 0
+    gc.collect()
+    began = perf_counter()
+    for mail in mails:
+        for instance in population:
+            for effect in instance.fold(mail):
+                if type(effect) is Emit:
+                    event_payload(instance, effect)
+                    told += effect.event == TRANSITION
+    seconds = perf_counter() - began
+    assert told == len(mails) * motions
     return seconds
 
 

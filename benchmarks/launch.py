@@ -1,9 +1,10 @@
-"""The processes of a benchmark: daemon, hosted service, plain service.
+"""The processes of a benchmark: daemon, hosted service, plain service, owners of states.
 
     python -m benchmarks.launch daemon --store DIR --durability fsync
     python -m benchmarks.launch daemon --name second --nats URL
     python -m benchmarks.launch hosted --nats URL
     python -m benchmarks.launch plain --nats URL
+    python -m benchmarks.launch offices --nats URL --only duke,prince
 
 Each prints one line ``ready <url>`` when it serves, and stops on SIGTERM.
 """
@@ -16,7 +17,7 @@ import ctypes
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +26,7 @@ import structlog
 import trio
 
 from benchmarks.calls import noter
+from benchmarks.flow import OFFICES, offices
 from protocols.ports import Outgoing
 from protocols.service import Call, Service
 from runtime.bridge.transport import NatsTransport
@@ -43,7 +45,7 @@ AT_ONCE: Final = 50_000
 def main() -> None:
     """Run one process."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("kind", choices=["daemon", "hosted", "plain"])
+    parser.add_argument("kind", choices=["daemon", "hosted", "plain", "offices"])
     parser.add_argument("--name", default="bench")
     parser.add_argument("--store", type=Path, default=Path())
     parser.add_argument("--durability", choices=["fsync", "interval"], default="fsync")
@@ -54,6 +56,7 @@ def main() -> None:
     )
     parser.add_argument("--requests", type=Path, help="note each request to a service in a file")
     parser.add_argument("--calls", type=Path, help="note each call of the handler in a file")
+    parser.add_argument("--only", default=",".join(OFFICES), help="offices, comma-separated")
     parser.add_argument("--step-s", type=float, default=0.0, help="how long a handler sleeps")
     arguments = parser.parse_args()
     _end_with_parent()
@@ -65,6 +68,9 @@ def main() -> None:
         trio.run(_daemon, arguments)
     elif arguments.kind == "hosted":
         trio.run(_hosted, arguments.nats, noter(arguments.calls), arguments.step_s)
+    elif arguments.kind == "offices":
+        owners = offices(arguments.only.split(","), step_s=arguments.step_s, at_once=AT_ONCE)
+        trio.run(_host, owners, arguments.nats)
     else:
         asyncio.run(_plain(arguments.nats, noter(arguments.calls)))
 
@@ -120,19 +126,17 @@ async def _hosted(url: str, note: Callable[[str], object], step_s: float) -> Non
             await trio.sleep(step_s)
         return request
 
+    await _host([service], url)
+
+
+async def _host(services: Sequence[Service], url: str) -> None:
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, stop.set)
-        await nursery.start(partial(_serve, service, url, stop))
+        await nursery.start(partial(serve, services, url, stop))
         _say_ready(url)
         await stop.wait()
     sys.exit(0)
-
-
-async def _serve(
-    service: Service, url: str, stop: trio.Event, *, task_status: trio.TaskStatus[None]
-) -> None:
-    await serve([service], url, stop, task_status=task_status)
 
 
 async def _plain(url: str, note: Callable[[str], object]) -> None:

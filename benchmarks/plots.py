@@ -83,6 +83,18 @@ def crash(results: Sequence[Result], path: Path) -> None:
     _close(axes, path, "SIGKILL at half of the steps")
 
 
+def faults(results: Sequence[Result], path: Path) -> None:
+    """Draw faults: what ended in each second, and when a service was killed."""
+    axes = _open()
+    found = _one(results, "faults")
+    times, ended = zip(*found["timeline"], strict=True)
+    axes.step(times, ended, where="post", label="motions and workflows that ended")
+    axes.plot(found["killed_at"], [0] * len(found["killed_at"]), "x", label="SIGKILL of a service")
+    axes.set(xlabel="seconds", ylabel="per second", ylim=(-1, None))
+    axes.legend(frameon=False)
+    _close(axes, path, f"{found['kills']} kills in {found['seconds']:g} seconds")
+
+
 def takeover(results: Sequence[Result], path: Path) -> None:
     """Draw takeover: stored steps of the lost partitions over time, for each way to go."""
     axes = _open()
@@ -184,6 +196,7 @@ PLOTS: Final = {
     "throughput": throughput,
     "waiting": waiting,
     "crash": crash,
+    "faults": faults,
     "takeover": takeover,
     "owners": owners,
     "dormant": dormant,

@@ -37,9 +37,12 @@ SHORT: Final = (
     ),
     *(f"w8 --instances {instances} --service plain" for instances in (100, 1_000)),
     "w8 --idle",
+    "motions --motions 1000",
+    "motions --motions 10000",
     "waiting --instances 10000",
     "waiting --instances 10000 --allocator c",
     *(f"crash --instances 1000 --victim {victim}" for victim in VICTIMS),
+    "faults",
     "takeover",
     "takeover --one-host",
     "takeover --freeze",
@@ -56,8 +59,10 @@ SHORT: Final = (
 TINY: Final = (
     "w8 --instances 10",
     "w8 --idle",
+    "motions --motions 20",
     "waiting --instances 20",
     *(f"crash --instances 10 --victim {victim}" for victim in VICTIMS),
+    "faults --seconds 4 --per-s 10",
     "takeover --instances 20 --step-s 0.05",
     "owners --instances 20 --rounds 1",
     "dormant --instances 40 --signals 5 --after-restart 3",
@@ -109,6 +114,9 @@ TARGETS: Final = (
     Target("w8", "steps_per_sync", 5, at_least=True, where=_w8(5_000, "fsync", "hosted")),
     Target("w8", "steps_per_sync", 1, at_least=True, where=_w8(1_000, "fsync", "plain")),
     Target("w8-idle", "p50_ms", 8.0),
+    Target("motions", "transitions_per_s", 5_000, at_least=True, where=(("instances", 10_000),)),
+    Target("motions", "lost", 0),
+    Target("motions", "findings", 0),
     Target("router", "decisions_per_s", 200_000, at_least=True),
     Target("actors", "tells_per_s", 500_000, at_least=True),
     Target("actors", "asks_per_s", 50_000, at_least=True),
@@ -119,6 +127,9 @@ TARGETS: Final = (
     Target("waiting", "lost", 0),
     Target("crash", "done_s", 2.0),
     Target("crash", "lost", 0),
+    Target("faults", "lost", 0),
+    Target("faults", "wrong_ends", 0),
+    Target("faults", "findings", 0),
     Target("w8", "lost", 0),
     Target("takeover", "first_progress_s", 5.0),
     Target("takeover", "done_s", 8.0),
@@ -161,6 +172,22 @@ SECTIONS: Final = (
         " is one instance at a time.",
     ),
     Section(
+        "Motions",
+        ("motions",),
+        "",
+        "instances states durability transitions_per_s motions_per_s start_per_s done_s"
+        " motion_p50_ms motion_p99_ms transition_p50_ms transition_p99_ms alone_p50_ms"
+        " alone_p99_ms"
+        " daemon_bytes_per_motion server_bytes_per_motion lost sampled verified findings"
+        " fdatasync_per_s",
+        "Motions of one machine, all started at once: seven states of five owners, and a vote that"
+        " ends every tenth after two. A transition counts when its witnessed event is stored."
+        " `transition_…` is the time from one to the next of the same motion, by the answers in"
+        " its mailbox; `alone_…` the same for motions that run one after another. `verified`: of"
+        " `sampled` motions those that `movant verify` finds clean, with all of their statements"
+        " published.",
+    ),
+    Section(
         "Waiting",
         ("waiting",),
         "waiting",
@@ -179,6 +206,16 @@ SECTIONS: Final = (
         "victim instances durability ready_s done_s lost steps_rerun in_flight steps_at_kill",
         "SIGKILL of one process when half of the steps are done. Times count from the restart"
         " command; `steps_rerun` is counted by the service's own record of its calls.",
+    ),
+    Section(
+        "Services that are killed all the time",
+        ("faults",),
+        "faults",
+        "seconds seed per_s started lost wrong_ends refused kills restarts ended_per_s"
+        " transitions_per_s steps_per_s drained_s requests_reasked sampled verified findings",
+        "Motions and instances of 8 steps are started at a fixed rate, while the processes of"
+        " their services get SIGKILL and are started again, at random. `wrong_ends`: ended"
+        " otherwise than their input says. `drained_s`: from the last fault until all had ended.",
     ),
     Section(
         "Takeover",
@@ -235,9 +272,9 @@ SECTIONS: Final = (
         "Inside one process",
         ("kernel", "router", "actors", "bridge"),
         "inside",
-        "benchmark steps_per_s folds_per_s bytes_per_instance decisions_per_s park_s release_s"
-        " tells_per_s asks_per_s"
-        " bytes_per_actor round_trips_per_s one_way_per_s p50_us p99_us",
+        "benchmark steps_per_s folds_per_s transitions_per_s bytes_per_instance decisions_per_s"
+        " park_s release_s tells_per_s asks_per_s bytes_per_actor round_trips_per_s one_way_per_s"
+        " p50_us p99_us",
     ),
 )
 

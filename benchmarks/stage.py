@@ -41,18 +41,22 @@ class Process:
 
     def start(self) -> None:
         """Start it and wait for its line ``ready <url>``."""
-        self.popen = subprocess.Popen(  # our own module
-            [sys.executable, "-m", "benchmarks.launch", *self.arguments],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self.spawn()
         assert self.popen.stdout is not None
         line = self.popen.stdout.readline()
         if not line.startswith("ready "):
             self.kill()
             raise RuntimeError(f"{self.name} did not start: {line!r}")
         self.url = line.split()[1]
+
+    def spawn(self) -> None:
+        """Start it and wait for nothing."""
+        self.popen = subprocess.Popen(  # our own module
+            [sys.executable, "-m", "benchmarks.launch", *self.arguments],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
     @property
     def pid(self) -> int:

@@ -85,6 +85,7 @@ from protocols.api_types import (
 )
 from protocols.api_types import Empty as Empty  # noqa: PLC0414 -- part of the API
 from protocols.api_types import Message as Message  # noqa: PLC0414 -- part of the API
+from protocols.api_undo import RunReview as RunReview  # noqa: PLC0414 -- part of the API
 from protocols.api_undo import RunUndo as RunUndo  # noqa: PLC0414 -- part of the API
 from protocols.api_undo import RunUndone as RunUndone  # noqa: PLC0414 -- part of the API
 from protocols.api_witness import Discrepancy as Discrepancy  # noqa: PLC0414 -- part of the API
@@ -422,6 +423,7 @@ VERBS: Final[dict[str, Verb]] = {
     "run.signal_many": Verb("Send many signals", RunSignalMany, RunSignalledMany),
     "run.cancel": Verb("Cancel an instance", RunCancel, Accepted),
     "run.undo": Verb("Undo what an instance did", RunUndo, RunUndone),
+    "run.review": Verb("Say whether a step was done", RunReview, Accepted),
     "run.migrate": Verb("Fold with another definition", RunMigrate, RunMigrated),
     "run.wait": Verb("Wait for the end of an instance", RunWait, RunOutcome),
     "run.verify": Verb("Fold again and compare with the witness", RunVerify, RunVerified),

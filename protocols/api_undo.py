@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta
 
@@ -17,6 +17,17 @@ class RunUndo(Message, frozen=True, kw_only=True):
     id: Id
     plan: Annotated[bool, Meta(description="Only tell what would be undone.")] = False
     reason: Annotated[str, Meta(description="For people.")] = ""
+    message_id: MessageId = ""
+    by: By = None
+
+
+class RunReview(Message, frozen=True, kw_only=True):
+    """Say whether a step was done of which nobody knows; its options say ``unknown: review``."""
+
+    id: Id
+    step: Annotated[str, Meta(description="Path of the step.")]
+    done: Annotated[bool, Meta(description="Whether it had its effect.")]
+    result: Annotated[Any, Meta(description="Its result, when it was done.")] = None
     message_id: MessageId = ""
     by: By = None
 

@@ -176,6 +176,17 @@ def _mailbox() -> dict[str, Message]:
             example_headers={h.MESSAGE_ID: "5f10"},
             example="wrong address",
         ),
+        "control.review": Message(
+            title="Review",
+            summary="Say whether a step was done. Payload: step, attempt, done, result.",
+            by="movant",
+            subject="movant.to.{id}.control.review",
+            payload=mail.Word,
+            optional=(h.CONTENT_TYPE, h.MESSAGE_ID),
+            example_subject="movant.to.order-17.control.review",
+            example_headers={h.MESSAGE_ID: "5f11"},
+            example={"step": "/charge", "attempt": 1, "done": True, "result": "ch-77"},
+        ),
         "control.migrate": Message(
             title="Migrate",
             summary="Fold this generation with another definition. Payload: its hash, a text.",

@@ -26,6 +26,10 @@ EXAMPLES: Final[dict[str, tuple[Any, Any]]] = {
         {"id": "order-17"},
         {"id": "order-17", "status": "completed", "messages": 9, "covered": 9, "statements": 2},
     ),
+    "run.review": (
+        {"id": "order-17", "step": "/charge", "done": True, "result": "ch-77"},
+        {"id": "order-17", "seq": 9},
+    ),
     "run.undo": (
         {"id": "order-17", "reason": "wrong address", "by": {"who": "ann"}},
         {

@@ -21,6 +21,9 @@ PAYLOAD_BYTES_MAX: Final = 256 * 1024
 """Larger payloads belong into the object store; the server's own limit is 1 MB."""
 _INT_MIN: Final = -(1 << 63)
 _INT_MAX: Final = (1 << 64) - 1
+_SMALL_MIN: Final = -(1 << 62)
+_SMALL_MAX: Final = 1 << 62
+"""Integers between these are looked at where they stand; most are."""
 
 _MSGPACK_MAPS: Final = frozenset({0xDE, 0xDF})
 _MSGPACK_TEXTS: Final = frozenset({0xD9, 0xDA, 0xDB})
@@ -42,10 +45,22 @@ _MSGPACK_FIXED: Final = {
 
 T = TypeVar("T")
 
+
+class Encoded(bytes):
+    """What ``encode`` has returned as JSON: encoding it again gives the same bytes."""
+
+    __slots__ = ()
+
+
 _json_encoder: Final = msgspec.json.Encoder(order="deterministic")
 _json_decoder: Final = msgspec.json.Decoder()
 _msgpack_encoder: Final = msgspec.msgpack.Encoder(order="deterministic")
 _msgpack_decoder: Final = msgspec.msgpack.Decoder()
+
+
+def encoded(value: Any) -> Encoded:
+    """Return the JSON of a value, for who needs it more than once. Raises as ``encode`` does."""
+    return Encoded(encode(value))
 
 
 def encode(value: Any, content_type: str = JSON) -> bytes:
@@ -53,6 +68,8 @@ def encode(value: Any, content_type: str = JSON) -> bytes:
 
     Raises BadValueError for what is no value, OversizedError for what nobody would take.
     """
+    if type(value) is Encoded and content_type == JSON:
+        return bytes(value)
     try:
         try:
             _check(value)
@@ -117,7 +134,7 @@ class _NotPlainError(BadValueError):
     """A type that JSON does not have: perhaps a Struct, a set or a date."""
 
 
-def _check(value: Any, depth: int = 0) -> int:  # noqa: C901 - one flat test per kind is fastest
+def _check(value: Any, depth: int = 0) -> int:  # noqa: C901, PLR0912 - one flat test per kind is fastest
     """Refuse what is outside the value domain; return the number of map keys."""
     kind = type(value)
     if kind is str or kind is bool or value is None:
@@ -129,13 +146,21 @@ def _check(value: Any, depth: int = 0) -> int:  # noqa: C901 - one flat test per
         for key, item in value.items():
             if type(key) is not str:
                 raise _NotPlainError("map keys must be text")
-            if type(item) is not str:
-                keys += _check(item, depth + 1)
+            of = type(item)
+            if of is str or item is None or of is bool:
+                continue
+            if of is int and _SMALL_MIN < item < _SMALL_MAX:
+                continue
+            keys += _check(item, depth + 1)
         return keys
     if kind is list or kind is tuple:  # a tuple of a Struct becomes a list
         if depth >= DEPTH_MAX:
             raise BadValueError(f"nested deeper than {DEPTH_MAX} levels")
-        return sum(_check(item, depth + 1) for item in value)
+        keys = 0
+        for item in value:
+            if type(item) is not str:
+                keys += _check(item, depth + 1)
+        return keys
     if kind is int:
         if not _INT_MIN <= value <= _INT_MAX:
             raise BadValueError("integer outside 64 bits")

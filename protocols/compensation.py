@@ -19,6 +19,8 @@ from protocols.policy import Retry, Seconds
 
 NEVER_SEEN: Final = "never_seen"
 """Error kind of an undo for a key that the service never saw and cannot refuse later."""
+UNDO_WORKFLOW: Final = "movant.undo"
+"""Its runs undo what instances left that have ended."""
 UNDO_RETRY: Final = Retry(attempts=8)
 """An undo is worth more patience than a step: about two minutes."""
 FATES_MAX: Final = 200
@@ -61,15 +63,20 @@ class StepFate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     path: Annotated[str, Meta(description="Path of the step.")]
     fate: Annotated[Fate, Meta(description="Whether it stands; unknown: nobody knows.")]
-    service: Annotated[str, Meta(description="The service; empty: it has no undo.")] = ""
+    service: Annotated[
+        str, Meta(description="The service; empty: it is a child, or has no undo.")
+    ] = ""
     detail: Annotated[str, Meta(description="Why it is not undone, or nobody knows.")] = ""
+    child: Annotated[str, Meta(description="The run, when the step is a child.")] = ""
 
 
 class PlannedUndo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One undo that would be asked for next; a plan lists them in order."""
 
     path: Annotated[str, Meta(description="Path of the step that is undone.")]
-    service: Annotated[str, Meta(description="The service that undoes it.")]
+    service: Annotated[
+        str, Meta(description="The service that undoes it; empty: the step is a child.")
+    ]
     operation: Annotated[str, Meta(description="Its operation.")]
     key: Annotated[str, Meta(description="Key of the step, as its service knows it.")]
     outcome: Annotated[
@@ -79,3 +86,6 @@ class PlannedUndo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         bool, Meta(description="It is in flight: its reply or deadline is waited for first.")
     ] = False
     input: Annotated[Any, Meta(description="What its service gets.")] = None
+    run: Annotated[
+        str, Meta(description="The child whose step it is, or that it is; empty: the run's own.")
+    ] = ""

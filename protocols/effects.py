@@ -108,10 +108,14 @@ class Ask(Effect, frozen=True, kw_only=True):
 
 
 class Arm(Effect, frozen=True, kw_only=True):
-    """Arm a durable timer. Open until its firing is folded or nobody waits for it."""
+    """Arm a durable timer. Open until its firing is folded or nobody waits for it.
+
+    ``guard``: it bounds a block of code, which mostly ends long before.
+    """
 
     name: str
     due: int
+    guard: bool = False
 
     @property
     def identity(self) -> tuple[str, str]:
@@ -120,12 +124,16 @@ class Arm(Effect, frozen=True, kw_only=True):
 
 
 class Emit(Effect, frozen=True, kw_only=True):
-    """Publish an event about the instance to EVENTS; with a statement if it is a transition."""
+    """Publish an event about the instance to EVENTS; with a statement if it is a transition.
+
+    ``body`` is ``data`` encoded, where that was done already.
+    """
 
     event: str
     data: Any
     id: str
     statement: Draft | None = None
+    body: bytes = b""
 
     @property
     def identity(self) -> tuple[str, str]:
@@ -177,6 +185,24 @@ class CancelChild(Effect, frozen=True, kw_only=True):
         return ("cancel", self.child)
 
 
+class UndoChild(Effect, frozen=True, kw_only=True):
+    """Undo what a child left that has completed, by a run that tells ``parent`` how it ended.
+
+    Open until that is folded. The parent is told at once when there is nothing to undo.
+    """
+
+    child: str
+    run: str
+    """Id of the run of ``movant.undo``."""
+    parent: Parent
+    id: str
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Kind and id of the run."""
+        return ("undo", self.run)
+
+
 class Pin(Effect, frozen=True, kw_only=True):
     """A raw start names no definition: the owner has to pin one. Open until folded."""
 
@@ -219,7 +245,7 @@ class Finish(Effect, frozen=True, kw_only=True):
         return ("finish",)
 
 
-AnyEffect = Ask | Arm | Emit | Send | Spawn | CancelChild | Pin | Continue | Finish
+AnyEffect = Ask | Arm | Emit | Send | Spawn | CancelChild | UndoChild | Pin | Continue | Finish
 
 
 class LogLine(msgspec.Struct, frozen=True):
@@ -234,7 +260,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that an instance waits for, for people and programs."""
 
     path: str
-    kind: Literal["step", "timer", "signal", "child", "pin"]
+    kind: Literal["step", "review", "timer", "signal", "child", "pin"]
     since: int
     detail: str = ""
     attempt: int = 0

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -44,6 +45,10 @@ RESUMED: Final = "resumed"
 """A blocked instance goes on."""
 INCIDENT: Final = "incident"
 """Somebody has to look: data says at what."""
+OUTCOME_UNKNOWN: Final = "outcome_unknown"
+"""Nobody knows whether a step was done: a person has to say; data says which one."""
+OUTCOME_DECIDED: Final = "outcome_decided"
+"""A person has said whether a step was done; data has the word."""
 CONTINUED: Final = "continued"
 """A new generation has begun; data has its number."""
 MIGRATED: Final = "migrated"
@@ -58,7 +63,9 @@ LATE: Final = "late"
 """A service succeeded for an instance that had ended long ago; data says at which step."""
 TRANSITION: Final = "transition"
 """A motion has gone from one state to another."""
-STATED: Final = frozenset({STARTED, CONTINUED, MIGRATED, WITNESSED, TRANSITION, *FINAL})
+STATED: Final = frozenset(
+    {STARTED, CONTINUED, MIGRATED, OUTCOME_DECIDED, WITNESSED, TRANSITION, *FINAL}
+)
 """Kinds whose data has a statement, as ``witness``."""
 LIFECYCLE: Final = (
     STARTED,
@@ -76,6 +83,8 @@ LIFECYCLE: Final = (
     BLOCKED,
     RESUMED,
     INCIDENT,
+    OUTCOME_UNKNOWN,
+    OUTCOME_DECIDED,
     ROUTED,
     LATE,
 )
@@ -217,8 +226,12 @@ def percent_decode(text: str) -> str:
 def to_time(at: int) -> str:
     """Return nanoseconds since 1970 as an RFC 3339 time in UTC, all nine digits kept."""
     seconds, fraction = divmod(at, _NS_PER_S)
-    moment = _1970 + timedelta(seconds=seconds)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{fraction:09}Z"
+    return f"{_whole(seconds)}.{fraction:09}Z"
+
+
+@lru_cache(maxsize=1_024)
+def _whole(seconds: int) -> str:
+    return f"{_1970 + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}"
 
 
 def from_time(text: str) -> int:

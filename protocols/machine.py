@@ -23,7 +23,7 @@ compared, hashed, stored and drawn as it is. Whether it makes sense as a whole i
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, cast
 
 import msgspec
 
@@ -143,17 +143,17 @@ class State(_Part, frozen=True, kw_only=True):
     @property
     def nexts(self) -> tuple[Next, ...]:
         """The states that may follow."""
-        return tuple(each for each in self.next if isinstance(each, Next))
+        return cast("tuple[Next, ...]", self.next)
 
     @property
     def signalled(self) -> dict[str, Next]:
         """Where each signal leads."""
-        return {name: each for name, each in self.signals.items() if isinstance(each, Next)}
+        return cast("dict[str, Next]", self.signals)
 
     @property
     def directives(self) -> Table:
         """The directives by error kind."""
-        return {kind: each for kind, each in self.on_error.items() if isinstance(each, Directive)}
+        return cast("Table", self.on_error)
 
     @property
     def undone_by(self) -> Undo | None:
@@ -209,7 +209,7 @@ class Machine(_Part, frozen=True, kw_only=True):
     @property
     def directives(self) -> Table:
         """The directives by error kind."""
-        return {kind: each for kind, each in self.on_error.items() if isinstance(each, Directive)}
+        return cast("Table", self.on_error)
 
     @property
     def signal_names(self) -> tuple[str, ...]:

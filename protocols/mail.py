@@ -8,6 +8,8 @@ decodes what it consumes.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from protocols.failure import Failure
@@ -147,6 +149,27 @@ class UndoAll(Mail, frozen=True, kw_only=True, tag="control.undo"):
     by: Operator | None = None
 
 
+class Word(msgspec.Struct, frozen=True):
+    """What a person says about a step: its path, the attempt, and the result if it was done."""
+
+    step: str
+    attempt: int
+    done: bool
+    result: Any = None
+
+
+class Reviewed(Mail, frozen=True, kw_only=True, tag="control.review"):
+    """A person's word about an attempt of which nobody knew whether it had an effect."""
+
+    step: str
+    attempt: int
+    done: bool
+    body: bytes = b""
+    """The encoded result, when it was done."""
+    message_id: str = ""
+    by: Operator | None = None
+
+
 class Migrate(Mail, frozen=True, kw_only=True, tag="control.migrate"):
     """Fold the current generation with another definition: repaired code, or a newer version.
 
@@ -214,6 +237,7 @@ AnyMail = (
     | ChildEnded
     | Cancel
     | UndoAll
+    | Reviewed
     | Migrate
     | Continued
 )

@@ -66,7 +66,8 @@ class StepOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     false switches the re-ask of a lost request off. ``priority`` says who goes first where
     requests have to wait; none: as the instance's start says. ``unknown`` says who is asked
     after an outcome that nobody knows: the same service again, or the next one of its route,
-    which may do the work a second time. ``retries`` goes before ``retry``: the error kinds
+    which may do the work a second time, or a person, whose word is waited for; for a service
+    that can neither repeat nor refuse a key. ``retries`` goes before ``retry``: the error kinds
     (``protocols.error_kinds``) that are tried again, each with its policy, whatever the service
     says about trying again; other kinds are not,
     or with ``others`` as ``retry`` says. ``undecided_s``: how long an attempt that is
@@ -78,7 +79,7 @@ class StepOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     absent: Literal["wait", "fail"] = "wait"
     idempotent: bool = True
     priority: Priority | None = None
-    unknown: Literal["retry", "switch"] = "retry"
+    unknown: Literal["retry", "switch", "review"] = "retry"
     retries: tuple[tuple[str, Retry], ...] | None = None
     others: bool = False
     undecided_s: Seconds | None = None

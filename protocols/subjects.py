@@ -108,6 +108,7 @@ def is_step_reply(text: str) -> bool:
     return text.startswith(TO) and text.split(".", 4)[3:4] == ["reply"]
 
 
+@lru_cache(maxsize=16_384)
 def check_step_name(text: str) -> str:
     """Return a step, scope or branch name, or raise InvalidIdError."""
     if not is_step_name(text):

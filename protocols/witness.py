@@ -158,6 +158,16 @@ class Draft:
 
     def statement(self) -> Statement:
         """Return the statement, with its hash."""
+        plain, _ = self._seal()
+        return msgspec.structs.replace(plain, hash=self.hash)
+
+    def encoded(self) -> bytes:
+        """Return the JSON of ``statement()``: the hash is its last field."""
+        _, body = self._seal()
+        return b'%b,"hash":"%b"}' % (body[:-1], self.hash.encode())
+
+    def _seal(self) -> tuple[Statement, bytes]:
+        """Compute the hash; return the statement without it, and the JSON of that."""
         waiting: list[Draft] = []
         before = self.before
         while isinstance(before, Draft) and not before.hash:
@@ -165,23 +175,24 @@ class Draft:
             before = before.before
         # Not recursive: a fold may have made thousands that nobody has asked for.
         for each in reversed(waiting):
-            each.seal()
-        return self.seal()
+            each._seal_next()  # noqa: SLF001 - of the same class
+        return self._seal_next()
 
-    def seal(self) -> Statement:
-        """Return the statement, with its hash, when the one before it has its own already."""
+    def _seal_next(self) -> tuple[Statement, bytes]:
+        """Do as ``_seal`` does, when the one before has its hash already."""
         if isinstance(self.before, Draft):
             self.before = self.before.hash
-        found = Statement(
+        plain = Statement(
             number=self.number,
             **self._facts,
             input=_value_digest(self.input),
             output=_value_digest(self.output),
             messages=b"".join(self.leaves),
             previous=self.before or genesis(self._facts["instance"]),
-        ).sealed()
-        self.hash = found.hash
-        return found
+        )
+        body = msgspec.json.encode(plain)
+        self.hash = self.hash or blake2b(body, digest_size=HASH_BYTES).hexdigest()
+        return plain, body
 
 
 def _value_digest(value: Value) -> str:

@@ -112,7 +112,7 @@ class PipelineQueries:
         try:
             if motion in owner.live or motion in owner.places.rows:
                 return
-            instance = await self._queries.fold(motion)
+            instance = await self._queries.runs.fold(motion)
             partition = self._partition_of(motion)
             if partition in owner.partitions.owned and motion not in owner.live:
                 owner.places.learn(instance, partition)

@@ -9,10 +9,8 @@ import base64
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
-import trio
 
 from actors.direct_reader import DirectReader
-from actors.generations import begun, definition_of
 from actors.inbound import parse
 from actors.kernel.blocked import Blocked
 from actors.kernel.instance import Instance
@@ -30,7 +28,6 @@ from protocols.errors import (
     UnavailableError,
     UnknownOutcomeError,
 )
-from protocols.mail import Start
 from runtime.history import entry
 from runtime.peers import Peers, Standing, StandingOf
 from runtime.stored import StoredRuns
@@ -55,7 +52,7 @@ class RunQueries:
         self._daemon = daemon
         self._parts = daemon.parts
         self._mail = mail
-        self._stored = StoredRuns(daemon, mail)
+        self.runs = StoredRuns(daemon, mail)
         self._peers = peers
         self.index = RunIndex(mail, archive, events, daemon.parts.keys)
 
@@ -77,6 +74,7 @@ class RunQueries:
         for actor in owner.live.values():
             if actor.instance.status != "running" and not actor.activating:
                 statuses[actor.id] = actor.instance.status
+        statuses |= dict.fromkeys(owner.crashes, "blocked")
         finished = {}
         for instance in request.ids:
             if first := self._first_waiting(instance):
@@ -141,6 +139,8 @@ class RunQueries:
     def _status_of(self, row: Row, told: dict[str, str]) -> Any:
         if row.status:
             return row.status
+        if row.id in self._parts.owner.crashes:
+            return "blocked"
         if row.id in told:
             return told[row.id] or "running"
         actor = self._parts.owner.live.get(row.id)
@@ -152,11 +152,11 @@ class RunQueries:
     async def history(self, request: api.RunHistory) -> api.Message:
         """Read a page of a mailbox; what was packed or archived stands where it was."""
         subjects.check_id(request.id)
-        partition = self._stored.partition_of(request.id)
+        partition = self.runs.partition_of(request.id)
         stored = []
-        stand = await self._stored.stand(partition)
+        stand = await self.runs.stand(partition)
         if stand.mark:
-            whole = await self._stored.messages(request.id, stand)
+            whole = await self.runs.messages(request.id, stand)
             stored = [each for each in whole if each.seq > request.after]
         else:  # nothing of it was ever purged: a page needs no more than a page
             async for batch in self._mail.follow(
@@ -196,7 +196,7 @@ class RunQueries:
             instance = actor.instance
             parked = self._parked(actor)
         else:
-            found = await self._folded(instance_id)
+            found = await self.runs.folded(instance_id)
             if isinstance(found, ArchiveRecord):
                 return _of_record(found)
             instance, parked = found, self._parked_away(found)
@@ -215,7 +215,7 @@ class RunQueries:
             id=instance_id,
             workflow=instance.workflow,
             definition=instance.definition,
-            status=instance.status,
+            status=instance.status if crash is None else "blocked",
             started_at=instance.started_at,
             finished_at=instance.finished_at,
             generation=instance.generation,
@@ -258,38 +258,6 @@ class RunQueries:
     def _why_parked(self, ticket: Ticket) -> str:
         now = self._daemon.clock.monotonic()
         return self._parts.requests.parking.why(ticket, now)
-
-    async def fold(self, instance_id: str, definition: str = "") -> Instance:
-        """Fold an instance for reading only; with ``definition`` as a migration to it would."""
-        found = await self._folded(instance_id, definition)
-        if isinstance(found, ArchiveRecord):
-            raise NotFoundError(f"the history of {instance_id!r} is kept no longer")
-        return found
-
-    async def _folded(self, instance_id: str, definition: str = "") -> Instance | ArchiveRecord:
-        """Return the fold of an instance, or its record when nothing else is left."""
-        owner = self._parts.owner
-        found, record = await self._stored.generation(instance_id)
-        snapshot, mails = found.snapshot, found.mails
-        if record is not None and snapshot is None and all(type(x) is not Start for x in mails):
-            return record
-        if not mails and snapshot is None:
-            raise NotFoundError(f"no instance {instance_id!r}", hint="movant run ls")
-        await owner.activation.load(mails, snapshot)
-        instance = begun(
-            instance_id,
-            snapshot,
-            self._parts.definitions.workflow,
-            definition or definition_of(mails),
-        )
-        instance.refolding = True
-        if snapshot is not None:
-            owner.guard.fold(instance, None)
-        for number, mail in enumerate(mails, 1):
-            owner.guard.fold(instance, mail)
-            if number % 200 == 0:
-                await trio.lowlevel.checkpoint()
-        return instance
 
 
 def _of_record(record: ArchiveRecord) -> api.RunView:

@@ -257,7 +257,7 @@ class RunCommands:
             await self._parts.definitions.find(before.workflow, digest)
         else:
             digest, _ = await self._parts.definitions.latest(before.workflow)
-        after = await self._queries.fold(request.id, digest)
+        after = await self._stored.fold(request.id, digest)
         if after.blocked is not None and not request.force:
             raise RefusedError(
                 f"the mailbox of {request.id} cannot be folded with {digest}:"

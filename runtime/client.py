@@ -29,7 +29,8 @@ from protocols.witness import Operator
 from runtime import client_discovery
 from runtime.bridge import connect
 from runtime.client_batches import CHUNK_ITEMS, signals, starts
-from runtime.client_calls import ANSWER_S, PATIENCE_S, Calls
+from runtime.client_calls import ANSWER_S, PATIENCE_S, Calls, new_message_id
+from runtime.client_undo import Undoes
 from runtime.client_watch import watch
 from runtime.clock import SystemClock
 
@@ -37,7 +38,6 @@ WAIT_SLICE_S: Final = 4.0
 """One request waits this long for an end; the next one follows. A daemon that went away in
 between is noticed within this time."""
 _ID_BYTES: Final = 6
-_MESSAGE_ID_BYTES: Final = 12
 
 HoldKind = Literal["service", "workflow", "run", "all"]
 Signals = list[api.SignalResult]
@@ -55,7 +55,7 @@ class WaitTimeoutError(UnknownOutcomeError):
         self.status: Final = status
 
 
-class Client:
+class Client(Undoes):
     """A connection to the API. Safe to use from many tasks at once."""
 
     def __init__(self, calls: Calls) -> None:
@@ -233,7 +233,7 @@ class Client:
             id=check_id(id),
             name=check_name(name, "signal name"),
             data=data,
-            message_id=message_id or _new_message_id(),
+            message_id=message_id or new_message_id(),
             by=by,
         )
         return await self._calls.call("run.signal", request, api.Accepted)
@@ -249,7 +249,7 @@ class Client:
             check_name(name, "signal name"),
             ids,
             data,
-            _new_message_id,
+            new_message_id,
             items_max=chunk,
             bytes_max=self._calls.transport.payload_bytes_max,
         )
@@ -261,32 +261,9 @@ class Client:
     ) -> api.Accepted:
         """Ask a run to cancel; its clean-up and compensation still run."""
         request = api.RunCancel(
-            id=check_id(id), reason=reason, message_id=message_id or _new_message_id(), by=by
+            id=check_id(id), reason=reason, message_id=message_id or new_message_id(), by=by
         )
         return await self._calls.call("run.cancel", request, api.Accepted)
-
-    async def undo(
-        self,
-        id: str,
-        *,
-        plan: bool = False,
-        reason: str = "",
-        message_id: str = "",
-        by: Operator | None = None,
-    ) -> api.RunUndone:
-        """Undo what a run did, or with ``plan`` tell what would be undone.
-
-        One that has not ended is stopped by it; what one left that has ended is undone by
-        another run, whose id the answer has. Raises RefusedError when there is nothing to undo.
-        """
-        request = api.RunUndo(
-            id=check_id(id),
-            plan=plan,
-            reason=reason,
-            message_id=message_id or _new_message_id(),
-            by=by,
-        )
-        return await self._calls.call("run.undo", request, api.RunUndone)
 
     async def migrate(
         self,
@@ -305,7 +282,7 @@ class Client:
             id=check_id(id),
             definition=definition,
             force=force,
-            message_id=message_id or _new_message_id(),
+            message_id=message_id or new_message_id(),
             by=by,
         )
         return await self._calls.call("run.migrate", request, api.RunMigrated)
@@ -433,10 +410,6 @@ def new_id() -> str:
     without a look into the archive; 48 random bits follow.
     """
     return f"{SystemClock().now_ns() // 1_000_000:011x}{secrets.token_hex(_ID_BYTES)}"
-
-
-def _new_message_id() -> str:
-    return secrets.token_hex(_MESSAGE_ID_BYTES)
 
 
 __all__ = ["AlreadyExistsError", "Client", "WaitTimeoutError", "new_id"]

@@ -33,6 +33,7 @@ from protocols.ports import Frame, Outgoing, Transport
 from protocols.subjects import api as api_subject
 from protocols.subjects import api_again
 
+MESSAGE_ID_BYTES: Final = 12
 ANSWER_S: Final = 5.0
 """How long one request waits for its answer, beyond what it asks the daemon to wait."""
 ALONE_S: Final = 2.0
@@ -261,3 +262,8 @@ def _explained(verb: str, error: MovantError) -> MovantError:
             hint="ask again with the same id; movant status shows whether the daemon serves",
         )
     return error
+
+
+def new_message_id() -> str:
+    """Return an id for a message: the same for every time that it is sent."""
+    return secrets.token_hex(MESSAGE_ID_BYTES)

@@ -72,6 +72,7 @@ from runtime.server.accounts import foreign_subjects
 from runtime.server.configuration import Settings
 from runtime.server.embedded import EmbeddedServer
 from runtime.started import Looking, WhenUp
+from runtime.undoing import ChildUndos
 from supervisors.child import ChildSpec, ChildStatus
 from supervisors.incarnation import ChildView
 from supervisors.intensity import Intensity
@@ -353,17 +354,15 @@ class Daemon:
                 holds=parts.holds.holds,
                 reask_s=config.reask_s,
             )
+            spawning = Spawning(
+                parts.writers["MAIL"], mailboxes, parts.keys, config.partitions, nursery.start_soon
+            )
             outbox = parts.outbox = Outbox(
                 parts.writers,
                 owner.settled,
-                Spawning(
-                    parts.writers["MAIL"],
-                    mailboxes,
-                    parts.keys,
-                    config.partitions,
-                    nursery.start_soon,
-                ),
+                spawning,
                 position=owner.partitions.known_to,
+                undo=ChildUndos(self, spawning, nursery.start_soon).undo,
             )
             late = Late(parts.writers["MAIL"], parts.writers["EVENTS"])
             owner.wire(parts.requests, outbox, late)

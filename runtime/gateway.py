@@ -108,7 +108,7 @@ class Gateway:
                 witness,
                 about,
                 operator=OperatorQueries(self._daemon, mail, dead),
-                undo=UndoCommands(self._daemon.parts.definitions, commands, queries),
+                undo=UndoCommands(self._daemon.parts.definitions, commands, queries.runs),
                 holds=holds,
                 pipeline=pipeline,
             )
@@ -245,6 +245,7 @@ def handlers(
         "run.cancel": commands.cancel,
         "run.migrate": commands.migrate,
         "run.undo": undo.undo,
+        "run.review": undo.review,
         "run.wait": commands.wait,
         "run.show": queries.show,
         "run.ls": queries.list,

@@ -19,6 +19,7 @@ from protocols.mail import (
     Migrate,
     Pinned,
     Reply,
+    Reviewed,
     Routed,
     Signal,
     Start,
@@ -111,6 +112,15 @@ def _facts(mail: Any) -> dict[str, Any]:  # noqa: C901, PLR0912  # one case per 
                 "kind": "control.migrate",
                 "summary": f"definition {mail.definition}",
                 "by": mail.by,
+            }
+        case Reviewed():
+            return {
+                "kind": "control.review",
+                "path": _path(mail.step),
+                "attempt": mail.attempt,
+                "summary": "done" if mail.done else "not done",
+                "by": mail.by,
+                "body": _value(mail.body, ""),
             }
         case UndoAll():
             return {"kind": "control.undo", "summary": mail.reason, "by": mail.by}

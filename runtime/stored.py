@@ -9,19 +9,21 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+import trio
 
 from actors import packs
 from actors.checkpoint import Checkpoint, Epochs
 from actors.collection import is_fresh
 from actors.direct_reader import DirectReader
-from actors.generations import Reading, read_generation, reading
+from actors.generations import Reading, begun, definition_of, read_generation, reading
 from actors.inbound import parse
+from actors.kernel.instance import Instance
 from actors.letters import Delivery, Letter, Marker
 from actors.partitions import is_void
 from actors.spawning import first_start
 from protocols import subjects
 from protocols.archive import ArchiveRecord
-from protocols.errors import UnavailableError
+from protocols.errors import NotFoundError, UnavailableError
 from protocols.mail import AnyMail, Start
 
 if TYPE_CHECKING:
@@ -104,6 +106,41 @@ class StoredRuns:
             if stand.epochs.markers() == known:
                 # No marker came that what was read may stand behind.
                 return found, record
+
+    async def fold(self, instance_id: str, definition: str = "") -> Instance:
+        """Fold an instance for reading only; with ``definition`` as a migration to it would.
+
+        Raises NotFoundError when there is none, or its history is kept no longer.
+        """
+        found = await self.folded(instance_id, definition)
+        if isinstance(found, ArchiveRecord):
+            raise NotFoundError(f"the history of {instance_id!r} is kept no longer")
+        return found
+
+    async def folded(self, instance_id: str, definition: str = "") -> Instance | ArchiveRecord:
+        """Return the fold of an instance, or its record when nothing else is left."""
+        owner = self._parts.owner
+        found, record = await self.generation(instance_id)
+        snapshot, mails = found.snapshot, found.mails
+        if record is not None and snapshot is None and all(type(x) is not Start for x in mails):
+            return record
+        if not mails and snapshot is None:
+            raise NotFoundError(f"no instance {instance_id!r}", hint="movant run ls")
+        await owner.activation.load(mails, snapshot)
+        instance = begun(
+            instance_id,
+            snapshot,
+            self._parts.definitions.workflow,
+            definition or definition_of(mails),
+        )
+        instance.refolding = True
+        if snapshot is not None:
+            owner.guard.fold(instance, None)
+        for number, mail in enumerate(mails, 1):
+            owner.guard.fold(instance, mail)
+            if number % 200 == 0:
+                await trio.lowlevel.checkpoint()
+        return instance
 
     async def ended(self, instances: Iterable[str]) -> set[str]:
         """Return which ids are those of instances that ended so long ago that MAIL forgot."""

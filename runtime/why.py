@@ -101,6 +101,13 @@ def _wait(view: RunView, each: Waiting, now: int) -> _Wait:
     match each.kind:
         case "step":
             return _step(each, now)
+        case "review":
+            return _Wait(
+                kind="review",
+                what=f"waits for a person's word whether {each.path} was done at {each.detail}",
+                wakes=f"movant run review {view.id} {each.path} --done or --not-done wakes it",
+                otherwise="it has no time limit; an answer of the service counts, too",
+            )
         case "timer":
             return _Wait(
                 kind="timer",

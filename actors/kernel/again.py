@@ -22,7 +22,7 @@ from protocols.subjects import step_token
 
 if TYPE_CHECKING:
     from actors.kernel.ledger import Ledger
-    from actors.kernel.undoing import Record
+    from actors.kernel.records import Record
     from protocols.failure import Failure
     from protocols.policy import StepOptions
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from math import isfinite
 from typing import Final
 
@@ -20,6 +21,7 @@ def nanoseconds(seconds: float) -> int:
     return round(seconds * NS)
 
 
+@lru_cache(maxsize=256)
 def moment(now: int) -> datetime:
     """Return nanoseconds since 1970 as an aware datetime, cut to microseconds."""
     return _EPOCH + timedelta(microseconds=now // 1000)

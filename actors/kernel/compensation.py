@@ -1,7 +1,8 @@
 """Compensation: steps that can be undone, and the code that undoes them.
 
     UndoableStep   a step whose undo is on record before its first attempt
-    compensate     undoes what a scope holds, the newest first, one after the other
+    compensate     undoes what a scope holds, the newest first, one after the other; a child
+                   by a run of its own
     Saga           a block that compensates when it fails
 
 ``compensate`` is workflow code of the kernel's own: an undo is a step as every other, below the
@@ -16,10 +17,12 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from actors.kernel.branches import Scope
+from actors.kernel.children import ChildUndo
 from actors.kernel.operations import UNREADABLE, Operation, Sleep, T
-from actors.kernel.step import Step
+from actors.kernel.records import Record
+from actors.kernel.step import Step, review_of
 from actors.kernel.tasks import CancelScope, Frame, Wait
-from actors.kernel.undoing import Record, Undoing, deadline_of
+from actors.kernel.undoing import NEVER, Undoing, deadline_of
 from protocols import codec
 from protocols.compensation import NEVER_SEEN, PlannedUndo, Undo, UndoRequest
 from protocols.effects import Ask, Emit, LocalCall
@@ -38,9 +41,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from actors.kernel.ledger import Ledger
+    from actors.kernel.records import Entry
     from actors.kernel.tasks import Task
-    from actors.kernel.undoing import Entry
-    from protocols.mail import Reply
+    from protocols.mail import ChildEnded, Reply
 
 
 class UndoableStep(Step[T]):
@@ -89,7 +92,8 @@ class UndoableStep(Step[T]):
 
     def attempt_failed(self, attempt: int, failure: Failure) -> None:  # noqa: D102 - as in Step
         assert self.record is not None
-        self.record.failed(attempt + self.before, failure, self.ledger.now)
+        if attempt != self.attempt or not self.needs_word(failure):
+            self.record.failed(attempt + self.before, failure, self.ledger.now)
         super().attempt_failed(attempt, failure)
 
 
@@ -188,10 +192,18 @@ async def compensate(ledger: Ledger, scope: str, *, everything: bool) -> None:
     undoing = _undoing(ledger)
     while True:
         entry = next(undoing.plan(scope, everything=everything), None)
-        if entry is not None:
+        if entry is not None and undoing.reviews(scope):
+            await Changed(ledger)
+        elif entry is not None:
             due = undoing.due(entry, scope)
+            if due <= ledger.now and entry.needs_word:
+                _ask_for_word(ledger, entry)
+                continue
             if due <= ledger.now:
                 await _undo(ledger, entry)
+                continue
+            if due == NEVER:
+                await Changed(ledger)
                 continue
             task = ledger.scheduler.current()
             around, task.frame = task.frame, entry.record.frame
@@ -223,6 +235,15 @@ def came_late(ledger: Ledger, mail: Reply, *, ended: bool) -> None:
         tidy(ledger, entry.record.place)
 
 
+def _ask_for_word(ledger: Ledger, entry: Entry) -> None:
+    """Let a person say whether there is something to undo."""
+    entry.state = "review"
+    attempt = entry.attempt
+    why = "it may have to be undone"
+    path = entry.record.path
+    ledger.effects.append(review_of(ledger, path, attempt, why, place="undo/review"))
+
+
 async def _undo(ledger: Ledger, entry: Entry) -> None:
     """Ask for one undo and note what comes of it."""
     record = entry.record
@@ -231,14 +252,31 @@ async def _undo(ledger: Ledger, entry: Entry) -> None:
     task = ledger.scheduler.current()
     around, task.frame = task.frame, record.frame
     try:
-        await undo_step(ledger, entry)
+        if record.child:
+            _child_undone(ledger, entry, await ChildUndo(ledger, entry))
+        else:
+            await undo_step(ledger, entry)
+            entry.state = "undone"
     except StepFailedError as error:
         _failed(ledger, entry, error.failure, known)
-    else:
-        entry.state = "undone"
     finally:
         task.frame = around
     _undoing(ledger).changed()
+
+
+def _child_undone(ledger: Ledger, entry: Entry, mail: ChildEnded) -> None:
+    """Note what came of the undo of a child: what each of its steps came to."""
+    failure = mail.failure
+    if failure is None and mail.status == "completed":
+        entry.state = "done" if mail.body in {b"", b"null", b"[]"} else "undone"
+        entry.detail = "it had nothing that can be undone" if entry.state == "done" else ""
+        return
+    found = failure.details if failure is not None and isinstance(failure.details, list) else []
+    fates = {each.get("fate") for each in found if isinstance(each, dict)}
+    entry.state = "unknown" if fates and fates <= {"undone", "unknown"} else "could_not"
+    told = "" if failure is None else f": {failure.kind}: {failure.message}"
+    entry.detail = f"the undo of {entry.record.child} ended as {mail.status}{told}"
+    _incident(ledger, entry, entry.state, "/incident/1")
 
 
 def _failed(ledger: Ledger, entry: Entry, failure: Failure, known: str) -> None:
@@ -262,17 +300,24 @@ def planned(ledger: Ledger, *, ended: bool) -> list[PlannedUndo]:
     return [
         PlannedUndo(
             path=entry.record.path,
-            service=entry.record.undo.service or entry.service,
+            service="" if entry.record.child else entry.record.undo.service or entry.service,
             operation=entry.record.undo.operation,
             key=entry.record.key,
             outcome=entry.outcome or "unknown",
             undecided=bool(entry.open) and not ended,
-            input=None if entry.record.local is not None else undo_input(entry),
+            input=None
+            if entry.record.local is not None or entry.record.child
+            else undo_input(entry),
+            run=entry.record.child,
         )
         for entry in undoing.entries()
         if (entry.outcome or entry.open)
         and (entry.unwanted or not entry.record.kept)
-        and (entry.state != "undone" if ended else entry.state in {"", "asked"})
+        and (
+            entry.state not in {"undone", "done"}
+            if ended
+            else entry.state in {"", "asked", "review"}
+        )
     ]
 
 
@@ -288,6 +333,7 @@ def undo_step(ledger: Ledger, entry: Entry) -> Operation[Any]:
         timeout_s=undo.timeout_s or record.options.timeout_s,
         absent="wait",
         idempotent=True,
+        unknown="retry",
     )
     value = undo_input(entry)
     local = record.local
@@ -336,7 +382,7 @@ def _record(step: UndoableStep[Any]) -> Record:
     if step.function is not None:
         given = step.local.args if step.local is not None else ()
         local = LocalCall(step.function, given, {})
-    record = Record(step, step.undo, step.options, local)
+    record = Record(step, step.undo, step.options, local, body=step.body)
     record.kept = ledger.undoing.pivoted
     ledger.undoing.records[step.token] = record
     return record
@@ -351,7 +397,8 @@ def _incident(ledger: Ledger, entry: Entry, reason: str, suffix: str) -> None:
             data={
                 "reason": f"undo_{reason}",
                 "path": record.path,
-                "service": entry.service,
+                "service": "" if record.child else entry.service,
+                **({"child": record.child} if record.child else {}),
                 "undo": record.undo.operation,
                 "key": record.key,
                 "detail": entry.detail,

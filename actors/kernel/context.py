@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 from actors.kernel.again import asked_again
 from actors.kernel.branches import Joined, Scope, Winner, branches_of
 from actors.kernel.calling import Absent, call_name, call_options
+from actors.kernel.children import Child, UndoableChild
 from actors.kernel.clock import moment, since_epoch
 from actors.kernel.compensation import Saga, UndoableStep, UndoStep, undo_of
-from actors.kernel.ledger import Ledger
+from actors.kernel.ledger import Later, Ledger
 from actors.kernel.log import Log
 from actors.kernel.nursery import Nursery
 from actors.kernel.operations import (
     AnySignal,
-    Child,
     Deadline,
     Idle,
     Listen,
@@ -221,10 +221,15 @@ class Context:
         name: str | None = None,
         returns: type[T] = ANY,
         on_cancel: Literal["cancel", "abandon"] = "cancel",
+        undo: bool = False,
     ) -> Operation[T]:
-        """Start another workflow and return its result. Raises ChildFailedError."""
+        """Start another workflow and return its result. Raises ChildFailedError.
+
+        ``undo``: what it did is undone when this instance, or a saga around it, fails.
+        """
         called = workflow if isinstance(workflow, str) else workflow.name
-        return Child(
+        kind = UndoableChild if undo else Child
+        return kind(
             self._ledger,
             check_name(called, "workflow"),
             input,
@@ -373,15 +378,17 @@ class Context:
 
         ``detail`` is like ``DRAFT -> REVIEW``, ``actor`` owns the state that is left, ``by``
         decided it by hand: without it the sender of the signal that is folded. The statement
-        has digests of ``input`` and ``output``; text is a digest already.
+        has digests of ``input`` and ``output``; text is a digest already. ``data`` must not be
+        changed afterwards.
         """
-        facts = codec.decode(codec.encode(data))
+        body = codec.encode(data)
         identity = self._ledger.identity(self._frame().path(f"emit.{TRANSITION}"))
         witness(
             self._ledger,
             TRANSITION,
-            facts,
+            data,
             identity,
+            body=body,
             detail=detail,
             actor=actor,
             by=by,
@@ -401,7 +408,7 @@ class Context:
         """Show facts about the instance to people; replaces facts of the same names."""
         self._frame()
         for key, value in facts.items():
-            self._ledger.state[key] = codec.encode(value)
+            self._ledger.state[key] = value if type(value) is Later else codec.encode(value)
 
     def now(self) -> datetime:
         """Return the time of the latest message folded, in UTC."""

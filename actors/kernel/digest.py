@@ -34,7 +34,7 @@ def digest(instance: View, ledger: Ledger, seen: Seen, *, cancel: bool) -> str:
         "result": instance.result,
         "failure": failure and [failure.kind, codec.encode(failure.details)],
         "blocked": blocked and [blocked.reason, blocked.error],
-        "state": sorted(ledger.state.items()),
+        "state": sorted(ledger.shown().items()),
         "seen": seen.facts(),
         "steps": [
             [
@@ -45,6 +45,7 @@ def digest(instance: View, ledger: Ledger, seen: Seen, *, cancel: bool) -> str:
                 step.operation,
                 step.body,
                 *_route(step),
+                *([step.reviewing] if step.reviewing else []),
             ]
             for step in sorted(ledger.steps.values(), key=_path)
         ],

@@ -183,7 +183,7 @@ class Execution(View):
         ledger = self._ledger
         assert ledger.undoing is not None
         ledger.scheduler = Scheduler()
-        ledger.undoing.stranded(list(ledger.steps.values()))
+        ledger.undoing.stranded(list(ledger.steps.values()), list(ledger.children.values()))
         ledger.timers.clear()
         ledger.listeners.clear()
         ledger.unawaited.clear()

@@ -89,7 +89,7 @@ def leave(ledger: Ledger, seen: Seen) -> Boundary:
     """End the generation of a ledger and empty it for the next one; return what goes along."""
     boundary = Boundary(
         signals=[list(queue) for queue in ledger.signals.values()],
-        state=dict(ledger.state),
+        state=ledger.shown(),
         decided=_latest(ledger.decided.items(), DECIDED_MAX),
         late_successes=_latest(ledger.late_successes, LATE_MAX),
         witness=ledger.chain.standing(ledger.instance_id),

@@ -18,6 +18,7 @@ What it returns are the effects that this mail made the code ask for. The rules 
     ChildEnded        for a child that is waited for
     Cancel            the first one; the steps with an undo are undone before the end
     UndoAll           like Cancel: somebody asks for it by hand
+    Reviewed          for an attempt about which a person is asked, or whose undo waits for that
     Woken, Migrate    never: they only move the time; both speak to the host
     Continued         never: it says where a fold may begin; the owner wrote it
 
@@ -60,6 +61,7 @@ from protocols.mail import (
     Migrate,
     Pinned,
     Reply,
+    Reviewed,
     Routed,
     Signal,
     Start,
@@ -155,6 +157,8 @@ class Instance(Execution):
         if self.status == "blocked" and type(mail) not in {Cancel, UndoAll}:
             if type(mail) is Continued:
                 self._note(mail)
+            elif type(mail) is ChildEnded and self._ledger.undoing is not None:
+                self._ledger.undoing.meanwhile.setdefault(mail.step, mail)
             return []
         ledger.cause = mail.seq
         effects: list[AnyEffect] = []
@@ -273,6 +277,8 @@ class Instance(Execution):
     def _on_child_ended(self, mail: ChildEnded) -> None:
         child = self._ledger.children.get(mail.step)
         if child is None:
+            if self._ledger.undoing is not None:
+                self._ledger.undoing.child_ended(mail)
             self._not_open(mail.step, 0)
         else:
             child.ended(mail)
@@ -319,6 +325,24 @@ class Instance(Execution):
         self._on_cancel(
             Cancel(seq=mail.seq, at=mail.at, message_id=mail.message_id, reason=reason, by=mail.by)
         )
+
+    def _on_reviewed(self, mail: Reviewed) -> None:
+        """Take a person's word, and witness it with who gave it, from where and why."""
+        if self._repeated("review", mail.message_id):
+            return
+        ledger = self._ledger
+        ledger.chain.acted = (mail.seq, mail.by)
+        step = ledger.steps.get(mail.step)
+        if step is not None:
+            path, counts = step.path, step.reviewed(mail)
+        else:
+            path = ""
+            counts = ledger.undoing is not None and ledger.undoing.reviewed(mail)
+        if not counts:
+            ledger.counters.late += 1
+            return
+        facts = {"step": path or unquote(mail.step), "attempt": mail.attempt, "done": mail.done}
+        self._witness("outcome_decided", facts, f"/{mail.seq}")
 
     def _on_host(self, mail: Woken | Migrate) -> None:
         """Only the time moves: the message speaks to the host. A migration is witnessed."""
@@ -400,4 +424,5 @@ _RULES: Final[dict[type[Mail], Callable[[Instance, Any], None]]] = {
     ChildEnded: Instance._on_child_ended,  # noqa: SLF001
     Cancel: Instance._on_cancel,  # noqa: SLF001
     UndoAll: Instance._on_undo,  # noqa: SLF001
+    Reviewed: Instance._on_reviewed,  # noqa: SLF001
 }

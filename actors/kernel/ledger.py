@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from actors.kernel.tasks import Scheduler
 from actors.kernel.witness import Chain
+from protocols import codec
 from protocols.effects import AnyEffect, LogLine
 from protocols.subjects import root_of
 
 if TYPE_CHECKING:
     from collections import deque
 
-    from actors.kernel.operations import Child, Deadline, Listen, Operation, Sleep
+    from actors.kernel.children import Child
+    from actors.kernel.operations import Deadline, Listen, Operation, Sleep
     from actors.kernel.step import Step
     from actors.kernel.undoing import Undoing
     from protocols.mail import Signal
@@ -20,6 +22,15 @@ if TYPE_CHECKING:
 
 LOG_LINES_MAX: Final = 1_000
 """Log lines kept until the host drains them; what comes after is dropped."""
+
+
+class Later:
+    """A plain value that is never changed: it is encoded only when somebody looks."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
 
 
 class Counters:
@@ -84,7 +95,8 @@ class Ledger:
         self.late_successes: list[tuple[str, int]] = []
         self.late_event = ""
         """Kind of the event that tells of answers to decided steps; empty: they are counted."""
-        self.state: dict[str, bytes] = {}
+        self.state: dict[str, bytes | Later] = {}
+        """What the code shows."""
         self.counters = Counters()
         self.logs: list[LogLine] = []
         self.refolding = False
@@ -112,6 +124,15 @@ class Ledger:
         self.unawaited = {}
         self.undoing = None
         self.late_event = ""
+
+    def shown(self) -> dict[str, bytes]:
+        """Return what the code shows, encoded."""
+        return {name: self.fact(name) for name in self.state}
+
+    def fact(self, name: str) -> bytes:
+        """Return one fact of these, encoded; empty: it was never shown."""
+        value = self.state.get(name, b"")
+        return codec.encode(value.value) if isinstance(value, Later) else value
 
     def identity(self, path: str) -> str:
         """Return the world-wide identity of what happens at ``path``."""

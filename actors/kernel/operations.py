@@ -4,7 +4,7 @@
     await ctx.sleep(...)    Sleep     Arm      -> Fired
     with ctx.timeout(...)   Deadline  Arm      -> Fired
     await ctx.signal(...)   Listen    (none)   -> Signal
-    await ctx.child(...)    Child     Spawn    -> ChildEnded
+    await ctx.child(...)    Child     Spawn    -> ChildEnded (actors.kernel.children)
 
 An operation is a plan until it is awaited: only then it gets its path, from the task that
 awaits it, and asks for its effect. Hence ``ctx.gather(ctx.call(...), ctx.call(...))`` gives
@@ -13,23 +13,21 @@ each call the path of its branch.
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Generic, Self
 
 from actors.kernel.clock import nanoseconds
 from actors.kernel.tasks import DAEMON_FAILURES, CancelScope, Task, Wait
 from protocols import codec
-from protocols.effects import Arm, CancelChild, Spawn, Waiting
+from protocols.effects import Arm, Waiting
 from protocols.errors import (
     BadValueError,
-    ChildFailedError,
     OversizedError,
     ResultTypeError,
     TimedOutError,
 )
-from protocols.failure import CANCELLED, FAILED, PROTOCOL, VALIDATION, Failure
-from protocols.mail import ChildEnded, Parent, Signal
+from protocols.failure import PROTOCOL, VALIDATION, Failure
+from protocols.mail import Signal
 from protocols.subjects import step_token
 
 if TYPE_CHECKING:
@@ -185,7 +183,9 @@ class Deadline(CancelScope):
             self.cancel()
         elif not self.cancelled:
             ledger.timers[self.token] = self
-            ledger.effects.append(Arm(cause=ledger.cause, name=self.token, due=self.due))
+            ledger.effects.append(
+                Arm(cause=ledger.cause, name=self.token, due=self.due, guard=True)
+            )
         return self
 
     def __exit__(
@@ -302,98 +302,3 @@ class Idle(Listen[None]):
     def waiting(self) -> Waiting:
         """Describe what would end the wait."""
         return Waiting(path=self.path, kind="signal", since=self.since, detail=self.detail)
-
-
-class Child(Operation[T]):
-    """Another instance, started here; its end is awaited."""
-
-    __slots__ = ("child", "input", "name", "on_cancel", "token", "workflow")
-
-    def __init__(
-        self,
-        ledger: Ledger,
-        workflow: str,
-        value: Any,
-        *,
-        child: str,
-        name: str,
-        returns: Any,
-        on_cancel: Literal["cancel", "abandon"],
-    ) -> None:
-        super().__init__(ledger, returns)
-        self.workflow = workflow
-        self.input = value
-        self.child = child
-        self.name = name
-        self.on_cancel = on_cancel
-
-    def begin(self, task: Task) -> bool:  # noqa: D102 - as in Operation
-        ledger = self.ledger
-        body = codec.encode(self.input)
-        self.input = None
-        self.path = task.frame.path(self.name)
-        self.token = step_token(self.path)
-        identity = ledger.identity(self.path)
-        self.child = self.child or child_id(ledger.instance_id, identity)
-        ledger.children[self.token] = self
-        ledger.effects.append(
-            Spawn(
-                cause=ledger.cause,
-                child=self.child,
-                workflow=self.workflow,
-                body=body,
-                parent=Parent(instance=ledger.instance_id, path=self.path),
-                id=identity,
-            )
-        )
-        return False
-
-    def ended(self, mail: ChildEnded) -> None:
-        """Take the child's result, or raise its failure in the code."""
-        self.decide(1)
-        failure = mail.failure
-        if mail.status == "completed":
-            try:
-                self.succeed(codec.decode(mail.body))
-            except (BadValueError, OversizedError):
-                failure = UNREADABLE
-            else:
-                return
-        if failure is None:
-            kind = CANCELLED if mail.status == "cancelled" else FAILED
-            failure = Failure(kind=kind, message=f"child {self.child} ended as {mail.status}")
-        self.ledger.scheduler.resume(self, None, ChildFailedError(self.path, failure))
-
-    def decide(self, attempt: int) -> None:
-        """Close the wait: whatever comes now is late."""
-        del self.ledger.children[self.token]
-        self.ledger.decided[self.token] = attempt
-
-    def abandon(self) -> bool:  # noqa: D102 - as in Wait
-        self.decide(0)
-        if self.on_cancel == "cancel":
-            ledger = self.ledger
-            ledger.effects.append(
-                CancelChild(
-                    cause=ledger.cause,
-                    child=self.child,
-                    reason="the parent gave it up",
-                    id=ledger.identity(self.path) + "/cancel",
-                )
-            )
-        return True
-
-    def waiting(self) -> Waiting:
-        """Describe the wait."""
-        return Waiting(
-            path=self.path,
-            kind="child",
-            since=self.since,
-            detail=f"{self.workflow} {self.child}",
-        )
-
-
-def child_id(instance_id: str, identity: str) -> str:
-    """Return the id of a child that the author gave none, the same at every fold."""
-    digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
-    return f"{instance_id[:100]}-{digest}"

@@ -10,16 +10,17 @@ from actors.kernel.clock import DELAY_S_MAX, nanoseconds
 from actors.kernel.operations import UNREADABLE, Operation, T
 from actors.kernel.routing import Routing
 from protocols import codec
-from protocols.effects import Ask, AskRoute, LocalCall, Waiting
+from protocols.effects import Ask, AskRoute, Emit, LocalCall, Waiting
+from protocols.error_kinds import is_unknown_outcome
 from protocols.errors import BadValueError, OversizedError, StepFailedError
-from protocols.failure import TIMEOUT, Failure
+from protocols.failure import FAILED, TIMEOUT, Failure
 from protocols.policy import StepOptions
 from protocols.subjects import step_token
 
 if TYPE_CHECKING:
     from actors.kernel.ledger import Ledger
     from actors.kernel.tasks import Task
-    from protocols.mail import Routed
+    from protocols.mail import Reviewed, Routed
 
 RETRY_AFTER_S_MAX: Final = 86_400.0
 """Longest delay that a service may ask for: a day, so that a wrong unit cannot park a step."""
@@ -37,6 +38,7 @@ class Step(Operation[T]):
         "name",
         "operation",
         "options",
+        "reviewing",
         "routing",
         "service",
         "token",
@@ -64,6 +66,8 @@ class Step(Operation[T]):
         self.name = name
         self.options = options
         self.local = local
+        self.reviewing = ""
+        """Why a person has to say whether the current attempt was done."""
         choices = ledger.routes and ledger.routes.get(service)
         self.routing = Routing(choices) if choices else None
         ledger.unawaited[self] = None
@@ -106,6 +110,8 @@ class Step(Operation[T]):
 
     def is_asked(self, effect: Ask) -> bool:
         """Tell whether an ask is the current one."""
+        if self.reviewing:
+            return False
         if self.routing is None or self.attempt != effect.attempt:
             return self.attempt == effect.attempt
         return effect.route is not None and effect.route.decided == self.routing.decided
@@ -133,6 +139,10 @@ class Step(Operation[T]):
         if attempt != self.attempt:
             self.ledger.counters.late += 1
             return
+        if self.needs_word(failure):
+            self.ask_for_word(failure)
+            return
+        self.reviewing = ""
         policy = self.options.allow(attempt, failure)
         if policy is None:
             self.decide(0)
@@ -148,6 +158,31 @@ class Step(Operation[T]):
         if self.routing is not None:
             self.routing.next_attempt(failure, switch=self.options.unknown == "switch")
         self.ask()
+
+    def needs_word(self, failure: Failure) -> bool:
+        """Tell whether a failure leaves something open that only a person may decide."""
+        return self.options.unknown == "review" and is_unknown_outcome(failure)
+
+    def ask_for_word(self, failure: Failure) -> None:
+        """Wait for a person's word about the current attempt."""
+        if self.reviewing:
+            self.ledger.counters.late += 1
+            return
+        self.reviewing = f"{failure.kind}: {failure.message}"
+        self.due = self.ledger.now
+        self.ledger.effects.append(review_of(self.ledger, self.path, self.attempt, self.reviewing))
+
+    def reviewed(self, mail: Reviewed) -> bool:
+        """Take a person's word; False when it is not about what is waited for."""
+        if not self.reviewing or mail.attempt != self.attempt:
+            return False
+        if mail.done:
+            self.replied(mail.attempt, mail.body, "")
+        else:
+            who = mail.by.who if mail.by is not None else ""
+            message = f"not done, says {who or 'somebody'} ({self.reviewing})"
+            self.attempt_failed(mail.attempt, Failure(kind=FAILED, message=message))
+        return True
 
     def timed_out(self, attempt: int, at: int) -> None:
         """Take the owner's word that the current attempt is lost, if its time is over."""
@@ -175,9 +210,10 @@ class Step(Operation[T]):
         retry = options.retry
         return Waiting(
             path=self.path,
-            kind="step",
-            since=self.since,
-            detail=f"{self._asked_of()}.{self.operation}",
+            kind="review" if self.reviewing else "step",
+            since=self.due if self.reviewing else self.since,
+            detail=f"{self._asked_of()}.{self.operation}"
+            + (f" ({self.reviewing})" if self.reviewing else ""),
             attempt=self.attempt,
             due=self.due,
             attempts=retry.attempts,
@@ -206,6 +242,17 @@ class Again(Step[T]):
         asked = effects[-1]
         assert isinstance(asked, Ask)
         effects[-1] = msgspec.structs.replace(asked, key=self.ledger.identity(self.of))
+
+
+def review_of(ledger: Ledger, path: str, attempt: int, why: str, *, place: str = "review") -> Emit:
+    """Return the event that asks a person whether an attempt was done."""
+    next_ = f"movant run review {ledger.instance_id} {path} --done | --not-done"
+    return Emit(
+        cause=ledger.cause,
+        event="outcome_unknown",
+        data={"path": path, "attempt": attempt, "why": why, "next": next_},
+        id=ledger.identity(f"{path}/{place}/{attempt}"),
+    )
 
 
 def route_of(routing: Routing) -> AskRoute:

@@ -1,7 +1,7 @@
 """Undoing: what of an instance can be undone, and in which order.
 
     Undoing ── Record, Record, …      one per step with an undo, in the order of their beginning
-                 └── Entry, Entry     one per service that was asked
+                 └── Entry, Entry     one per service that was asked; a child has one
 
 A record is made before the step's first attempt is asked for, so the undo is derived from
 mailbox and code as the attempt is. An entry is planned when its attempt succeeded or nobody
@@ -15,185 +15,31 @@ of its own, with a key and an undo of its own.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from actors.kernel.clock import nanoseconds
-from actors.kernel.tasks import Frame
-from protocols.compensation import FATES_MAX, Fate, Outcome, StepFate
-from protocols.error_kinds import is_unknown_outcome
+from protocols.compensation import FATES_MAX, Fate, StepFate
+from protocols.effects import Waiting
 from protocols.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from actors.kernel.children import Child
     from actors.kernel.outcome import Ended
+    from actors.kernel.records import Entry, Record
     from actors.kernel.step import Step
-    from protocols.compensation import Undo
-    from protocols.effects import LocalCall, Status
-    from protocols.policy import StepOptions
+    from protocols.effects import Status
+    from protocols.mail import ChildEnded, Reviewed
 
 UNDOABLE: Final = (
     "the generation has steps that may have to be undone, and the next one cannot: "
     "end the instance, or call ctx.pivot() before ctx.continue_as"
 )
+NEVER: Final = 2**63 - 1
+"""A deadline that is none, nanoseconds since 1970: that of a child."""
 _WORST: Final[dict[Fate, int]] = {"could_not": 0, "unknown": 1, "undone": 2, "done": 3}
-
-
-class Entry:
-    """What is known of one step at one service."""
-
-    __slots__ = (
-        "before",
-        "detail",
-        "open",
-        "outcome",
-        "record",
-        "service",
-        "state",
-        "until",
-        "unwanted",
-    )
-
-    def __init__(self, record: Record, service: str) -> None:
-        self.record = record
-        self.service = service
-        self.outcome: Outcome | Literal[""] = ""
-        self.before: Outcome | Literal[""] = ""
-        """The outcome before the attempt that is open."""
-        self.open = 0
-        """The attempt that nobody has decided; 0: none."""
-        self.until = 0
-        """When the undo of an unknown outcome may begin, nanoseconds since 1970."""
-        self.unwanted = False
-        self.state: Literal["", "asked", "undone", "unknown", "could_not"] = ""
-        """What became of the undo."""
-        self.detail = ""
-
-    def fate(self) -> Fate | None:
-        """Return what became of the step here; None when it had no effect."""
-        if self.state not in {"", "asked"}:
-            return self.state  # type: ignore[return-value]
-        if not self.outcome:
-            return "unknown" if self.open else None
-        return "done" if self.outcome == "ok" else "unknown"
-
-
-class Record:
-    """One step that can be undone."""
-
-    __slots__ = (
-        "again",
-        "attempts",
-        "entries",
-        "frame",
-        "given_up",
-        "heir",
-        "input",
-        "kept",
-        "key",
-        "local",
-        "options",
-        "path",
-        "place",
-        "result",
-        "undo",
-        "value",
-    )
-
-    def __init__(
-        self, step: Step[Any], undo: Undo, options: StepOptions, local: LocalCall | None
-    ) -> None:
-        self.path = step.path
-        self.place = step.path
-        """Where the step stands in the tree of scopes: at its latest ask."""
-        self.key = step.ledger.identity(step.path)
-        self.undo = undo
-        self.options = options
-        self.local = local
-        """The call of the undo, when it is a function of the workflow's own."""
-        self.input = step.body
-        self.result: tuple[bytes, str] | None = None
-        self.entries: dict[str, Entry] = {}
-        self.attempts: dict[int, str] = {}
-        """The service of each attempt."""
-        self.value = ""
-        """The service that gave the value."""
-        self.kept = False
-        """It is behind the point of no return."""
-        self.given_up = False
-        """It was cancelled in flight."""
-        self.again = ""
-        """The token of the open step that asks for the same work again."""
-        self.heir: Record | None = None
-        """The step that asked for the same work when this key was spent."""
-        self.frame = Frame(step.path)
-        """Where the undos have their paths."""
-
-    @property
-    def settle_ns(self) -> int:
-        """How long the undo of an unknown attempt waits beyond its deadline."""
-        return nanoseconds(self.undo.settle_s or 0.0)
-
-    def asked(self, attempt: int, service: str) -> None:
-        """Note an attempt before it is asked for."""
-        before = self.entries.get(self.attempts.get(attempt, service))
-        if before is not None and before.service != service:
-            # The owner chose another service, because this attempt was surely never sent.
-            before.outcome, before.open = before.before, 0
-        self.attempts[attempt] = service
-        entry = self.entries.get(service)
-        if entry is None:
-            entry = self.entries[service] = Entry(self, service)
-        entry.before = entry.outcome
-        entry.open = attempt
-        entry.unwanted = False  # whatever it has done under this key is wanted again
-
-    def entry(self, attempt: int) -> Entry | None:
-        """Return what is known at the service of an attempt; None: it was never asked for."""
-        return self.entries.get(self.attempts.get(attempt, ""))
-
-    def succeeded(self, attempt: int, deadline: int) -> bool:
-        """Take the value; tell whether what other services may have done is surplus."""
-        self.value = self.attempts[attempt]
-        self.again = ""
-        surplus = False
-        for entry in self.entries.values():
-            if entry.service == self.value:
-                entry.outcome, entry.open = "ok", 0
-                if entry.state == "unknown":
-                    entry.state = ""  # it said "never seen", and did it when asked again
-            elif entry.open or entry.outcome:
-                entry.unwanted = surplus = True
-                self._lost(entry, deadline)
-        return surplus
-
-    def failed(self, attempt: int, failure: Failure, now: int) -> None:
-        """Take the failure of an attempt."""
-        entry = self.entry(attempt)
-        if entry is None:
-            return
-        current = entry.open == attempt
-        if current:
-            entry.open = 0
-        if is_unknown_outcome(failure):
-            entry.outcome = entry.outcome or "unknown"
-            entry.until = max(0 if current else entry.until, now + self.settle_ns)
-        elif current and entry.outcome == "unknown":
-            entry.outcome = entry.before
-
-    def abandoned(self, deadline: int) -> None:
-        """Let nobody want the step any more; a value that was given before stays one."""
-        self.again, self.given_up = "", True
-        for entry in self.entries.values():
-            entry.unwanted = entry.service != self.value
-            self._lost(entry, deadline)
-
-    def _lost(self, entry: Entry, deadline: int) -> None:
-        """Take the open attempt for unknown, unless its reply tells more before its deadline."""
-        if entry.open:
-            entry.outcome = entry.outcome or "unknown"
-            entry.until = max(entry.until, deadline + self.settle_ns)
 
 
 class Undoing:
@@ -203,6 +49,7 @@ class Undoing:
         "again",
         "by_hand",
         "ending",
+        "meanwhile",
         "pivoted",
         "records",
         "undecided",
@@ -222,6 +69,8 @@ class Undoing:
         """Steps that were cancelled in flight: path, attempt and deadline, by token."""
         self.waits: dict[Any, None] = {}
         """Who has to look again when anything here changes."""
+        self.meanwhile: dict[str, ChildEnded] = {}
+        """Ends of children that came while the instance was blocked, by token."""
         self.pivoted = False
         self.by_hand = False
         """Somebody asked for it: all is undone, also when the code completes."""
@@ -232,11 +81,23 @@ class Undoing:
 
     def abandoned(self, step: Step[Any]) -> None:
         """Note a step that was cancelled in flight."""
-        deadline = deadline_of(step)
+        deadline = step.ledger.now if step.reviewing else deadline_of(step)
         self.undecided[step.token] = (step.path, step.attempt, deadline)
         record, _ = self.known(step.token)
         if record is not None:
             record.abandoned(deadline)
+
+    def given_up(self, token: str, record: Record) -> None:
+        """Note a child that was cancelled: it ends sooner or later, and says how."""
+        self.undecided[token] = (record.path, 1, NEVER)
+        record.abandoned(NEVER)
+
+    def child_ended(self, mail: ChildEnded) -> None:
+        """Take the end of a child that nobody waits for any more."""
+        if self.undecided.get(mail.step, (0, 0, 0))[2] == NEVER:
+            del self.undecided[mail.step]
+            self.records[mail.step].child_ended(mail)
+            self.changed()
 
     def late(self, token: str, attempt: int, failure: Failure | None, now: int) -> Entry | None:
         """Take an answer to a step that is closed; return the entry that has to be undone now.
@@ -258,6 +119,8 @@ class Undoing:
             return None
         if failure is not None:
             record.failed(attempt, failure, now)
+            if entry.state == "review" and not entry.needs_word:
+                entry.state = ""
             self.changed()
             return None
         if record.value == entry.service:
@@ -267,10 +130,20 @@ class Undoing:
             self.changed()
             return None
         entry.outcome, entry.open, entry.unwanted = "ok", 0, True
-        if entry.state == "unknown":
+        if entry.state in {"unknown", "review"}:
             entry.state = ""
         self.changed()
         return None if in_time else entry
+
+    def reviewed(self, mail: Reviewed) -> bool:
+        """Take a person's word about a step that is closed; False when nobody asked for it."""
+        record = self.records.get(mail.step)
+        entry = None if record is None else record.entry(mail.attempt)
+        if entry is None or entry.state != "review" or entry.attempt != mail.attempt:
+            return False
+        entry.reviewed(done=mail.done)
+        self.changed()
+        return True
 
     def known(self, token: str) -> tuple[Record | None, int]:
         """Return the record of a step, and what the numbers of its attempts begin behind."""
@@ -282,13 +155,17 @@ class Undoing:
         for record in self.records.values():
             record.kept = True
 
-    def stranded(self, steps: list[Step[Any]]) -> None:
+    def stranded(self, steps: list[Step[Any]], children: list[Child[Any]]) -> None:
         """Take every open step for lost: nobody looks after it any more."""
         self.ending = None
         self.waits.clear()
         for step in steps:
             step.decide(0)
             self.abandoned(step)
+        for child in children:
+            child.abandon()
+        for mail in self.meanwhile.values():
+            self.child_ended(mail)
         for entry in self.entries():
             if entry.state == "asked":
                 entry.state = ""
@@ -327,13 +204,16 @@ class Undoing:
 
     def busy(self, scope: str) -> bool:
         """Tell whether an undo at or below a path is under way."""
-        return any(x.state == "asked" and within(x.record.place, scope) for x in self.entries())
+        return any(
+            x.state in {"asked", "review"} and within(x.record.place, scope)
+            for x in self.entries()
+        )
 
     @property
     def holds(self) -> bool:
         """Whether something may still have to be undone."""
         return any(
-            entry.state == "asked"
+            entry.state in {"asked", "review"}
             or (
                 not entry.state
                 and (entry.outcome or entry.open)
@@ -341,6 +221,34 @@ class Undoing:
             )
             for entry in self.entries()
         )
+
+    def reviews(self, scope: str) -> bool:
+        """Tell whether a person has to say something about a step at or below a path."""
+        return any(x.state == "review" and within(x.record.place, scope) for x in self.entries())
+
+    def waiting(self) -> list[Waiting]:
+        """Return the children that were given up and have not ended, and what waits for a word."""
+        words = [
+            Waiting(
+                path=entry.record.path,
+                kind="review",
+                since=entry.record.since,
+                detail=f"{entry.service} (it may have to be undone)",
+                attempt=entry.attempt,
+            )
+            for entry in self.entries()
+            if entry.state == "review"
+        ]
+        return words + [
+            Waiting(
+                path=path,
+                kind="child",
+                since=self.records[token].since,
+                detail=f"{self.records[token].attempts[1]} {self.records[token].child}",
+            )
+            for token, (path, _, deadline) in self.undecided.items()
+            if deadline == NEVER
+        ]
 
     # The end
 
@@ -360,7 +268,13 @@ class Undoing:
         there are too many, those are left out that need nobody's attention.
         """
         found = [
-            StepFate(path=entry.record.path, fate=fate, service=entry.service, detail=entry.detail)
+            StepFate(
+                path=entry.record.path,
+                fate=fate,
+                service="" if entry.record.child else entry.service,
+                detail=entry.detail,
+                child=entry.record.child,
+            )
             for entry in reversed(list(self.entries()))
             if (fate := entry.fate()) is not None
         ]
@@ -398,6 +312,7 @@ class Undoing:
                 )
                 for entry in self.entries()
             ],
+            *([sorted(self.meanwhile)] if self.meanwhile else []),
             *sorted((token, record.path, at) for token, (record, at) in self.again.items()),
         ]
 

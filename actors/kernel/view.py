@@ -11,7 +11,19 @@ from actors.kernel.generation import Seen
 from actors.kernel.ledger import Counters, Ledger
 from actors.kernel.operations import ANY_SIGNAL
 from protocols import codec
-from protocols.effects import FINAL, AnyEffect, Arm, Ask, Continue, LogLine, Pin, Status, Waiting
+from protocols.effects import (
+    FINAL,
+    AnyEffect,
+    Arm,
+    Ask,
+    Continue,
+    LogLine,
+    Pin,
+    Status,
+    UndoChild,
+    Waiting,
+)
+from protocols.subjects import step_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,11 +129,11 @@ class View:
     @property
     def state(self) -> dict[str, Any]:
         """The facts that the code showed with ``ctx.set_state``."""
-        return {name: codec.decode(body) for name, body in self._ledger.state.items()}
+        return {name: codec.decode(body) for name, body in self._ledger.shown().items()}
 
     def shown(self, fact: str) -> bytes:
         """Return one of these facts as it was encoded; empty: it was never shown."""
-        return self._ledger.state.get(fact, b"")
+        return self._ledger.fact(fact)
 
     @property
     def counters(self) -> Counters:
@@ -160,6 +172,8 @@ class View:
         if isinstance(effect, Arm):
             timer = self._ledger.timers.get(effect.name)
             return timer is not None and timer.due == effect.due
+        if isinstance(effect, UndoChild):
+            return step_token(effect.parent.path) in self._ledger.children
         if isinstance(effect, Pin):
             return self._wants_pin
         if isinstance(effect, Continue):
@@ -178,6 +192,8 @@ class View:
             *(listener for queue in listeners for listener in queue),
         ]
         found = [operation.waiting() for operation in operations]
+        if ledger.undoing is not None:
+            found += ledger.undoing.waiting()
         if self._wants_pin:
             found.append(
                 Waiting(path="/", kind="pin", since=self.started_at, detail=self.workflow)

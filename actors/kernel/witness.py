@@ -79,12 +79,14 @@ def witness(
     by: Operator | None = None,
     input: Value = None,  # noqa: A002 - the word of statements
     output: Value = None,
+    body: bytes = b"",
 ) -> None:
     """State a transition, and ask for the event that publishes it.
 
-    ``data`` is that of the event, and ``identity`` its id. ``detail`` says in one line which
-    transition it is (``DRAFT -> REVIEW``), ``actor`` who made it: empty for the kind of the
-    message that is folded. ``input`` and ``output`` are what the state was given and gave.
+    ``data`` is that of the event, ``body`` the same encoded, and ``identity`` its id. ``detail``
+    says in one line which transition it is (``DRAFT -> REVIEW``), ``actor`` who made it: empty
+    for the kind of the message that is folded. ``input`` and ``output`` are what the state was
+    given and gave.
     """
     chain = ledger.chain
     while len(chain.leaves) > LEAVES_MAX:
@@ -98,7 +100,7 @@ def witness(
     more: dict[str, Any] = {"detail": detail, "by": by}
     if actor:
         more["actor"] = actor
-    _state(ledger, event, data, identity, more, (input, output))
+    _state(ledger, event, data, identity, more, (input, output), body)
 
 
 def witness_messages(ledger: Ledger) -> None:
@@ -122,6 +124,7 @@ def _state(  # noqa: PLR0917 - private: ``witness`` with everything worked out
     identity: str,
     more: dict[str, Any],
     values: tuple[Value, Value],
+    body: bytes = b"",
 ) -> None:
     chain = ledger.chain
     chain.number += 1
@@ -139,5 +142,5 @@ def _state(  # noqa: PLR0917 - private: ``witness`` with everything worked out
     draft = chain.head = Draft(chain.number, chain.head, chain.leaves, facts, values)
     chain.leaves = []
     ledger.effects.append(
-        Emit(cause=ledger.cause, event=event, data=data, id=identity, statement=draft)
+        Emit(cause=ledger.cause, event=event, data=data, id=identity, statement=draft, body=body)
     )

@@ -46,3 +46,17 @@ async def excursion(ctx: movant.Context) -> list[str]:
             return [bus, boat, await ctx.call("desk", "book", "balloon")]
     except movant.StepFailedError:
         return [bus]  # the boat is not booked any more
+
+
+@movant.workflow("holiday")
+async def holiday(ctx: movant.Context, last: str = "train") -> list[str]:
+    """Let another workflow book the way there, and give that back when the way home fails."""
+    there = await ctx.child("trip", returns=list[str], undo=True)
+    return [*there, await ctx.call("desk", "book", last)]
+
+
+@movant.workflow("transfer")
+async def transfer(ctx: movant.Context, order: str) -> str:
+    """Let a person say whether it was paid, when the bank does not answer."""
+    options = movant.StepOptions(unknown="review", timeout_s=3600)
+    return await ctx.call("bank", "wire", order, returns=str, options=options)

@@ -4,9 +4,9 @@
 
 The daemon, its NATS server and each branch are processes of their own. Some motions break rules,
 each in its own way; the printing house is closed at first; the Knight, without whom nothing
-moves, is ended and comes back; the Duke goes and does not; the Prince falls asleep. The exit code
-is 0 only if every motion ended as it should, every state, directive and error kind was seen, and
-all that was witnessed is verified.
+moves, is ended and comes back; the Duke too, after another has done his work; the Prince falls
+asleep. The exit code is 0 only if every motion ended as it should, every state, directive and
+error kind was seen, and all that was witnessed is verified.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ THIRD: Final = slice(18, 20)
 SHOWN: Final = "market-notice"
 """The motion whose history is printed."""
 READY_S_MAX: Final = 30.0
-STEP_S_MAX: Final = 45.0
+STEP_S_MAX: Final = 90.0
 STILL_S: Final = 2.0
 """So long nothing moves without the Knight."""
 POLL_S: Final = 0.1
@@ -76,6 +76,7 @@ class Demo:
             nursery.start_soon(self._repair_rules)
             nursery.start_soon(self._take_up)
             wrong = await self._lose_the_knight()
+            nursery.start_soon(self._welcome_the_duke)
             await self._wake_the_prince()
             await self._until("all motions to end", self._all_ended)
         await self._client.signal(SESSION, "adjourn")
@@ -96,8 +97,8 @@ class Demo:
         self.tell(f"in the queue, in this order: {waiting or 'nobody'}")
 
     async def _open_gazette(self) -> None:
-        """Open the printing house when the first motion has done without it."""
-        await self._until("a fallback", partial(self._has_followed, "fallback", "network"))
+        """Open the printing house when the notice that needs it most has done without it."""
+        await self._until("a fallback", self._notice_is_out)
         self.tell("network: the gazette was closed; the Earl nails the notice to a board instead")
         self._stage.open_gazette()
 
@@ -123,7 +124,7 @@ class Demo:
     async def _lose_the_knight(self) -> list[str]:
         """Without the Knight there is no transition, and with him they all go on."""
         await self._until("three ends", lambda: self._ended(3))
-        await self._until("a fallback", partial(self._has_followed, "fallback", "network"))
+        await self._until("a fallback", self._notice_is_out)
         pid = self._stage.end("knight")
         self.tell(f"ENDED the Knight, process {pid}: nobody witnesses. More petitions come")
         await self._hand_in(SECOND)
@@ -141,12 +142,18 @@ class Demo:
         self.tell(f"{moved} transitions in {STILL_S:g} s; {len(held)} motions wait for the Knight")
         print("\nThe pipeline without the Knight (movant pipeline)\n")
         print(self._stage.movant("pipeline").stdout)
-        self.tell(f"the Duke (process {self._stage.end('duke')}) has left and does not come back")
+        self.tell(f"the Duke (process {self._stage.end('duke')}) has left")
         before = self._transitions()
         self._stage.start_branch("knight")
         await self._until("a transition", lambda: self._transitions() > before)
         self.tell("the Knight is back, and the motions go on")
         return [f"{moved} transitions without the Knight"] if moved else []
+
+    async def _welcome_the_duke(self) -> None:
+        """Start him again when another has done his work: only he can undo what he did before."""
+        await self._until("a fallback", partial(self._has_followed, "fallback", "no_responders"))
+        self.tell("no responders: the Earl has stood in for the Duke, who is back now")
+        self._stage.start_branch("duke")
 
     async def _wake_the_prince(self) -> None:
         """Let him sleep until somebody's request to him has timed out."""
@@ -212,6 +219,9 @@ class Demo:
             if view.status not in FINAL:
                 self.tell(self._stage.movant("why", motion).stdout.strip())
         raise TimeoutError(f"{what}: not after {STEP_S_MAX:g} s")
+
+    def _notice_is_out(self) -> bool:
+        return ("fallback", "network") in self.chronicle.followed(SHOWN)
 
     def _has_followed(self, do: str, kind: str) -> bool:
         return (do, kind) in self.chronicle.followed()

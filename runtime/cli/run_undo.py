@@ -1,4 +1,4 @@
-"""``movant run undo``."""
+"""``movant run undo|review``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 from protocols import api
 from runtime.cli.failures import OK, say
-from runtime.cli.options import Target, command, target
+from runtime.cli.options import Target, command, read_value, target
 from runtime.cli.output import write_facts, write_json, write_line, write_table
 from runtime.cli.session import ask, full_id, myself
 
@@ -47,7 +47,7 @@ def undo(run_id: str, to: Target, *, plan: bool, reason: str) -> int:
             ("STEP", "OUTCOME", "UNDONE BY", "KEY"),
             [
                 (
-                    each.path,
+                    f"{each.run}:{each.path}" if each.run else each.path,
                     "undecided" if each.undecided else each.outcome,
                     f"{each.service}.{each.operation}",
                     each.key,
@@ -60,4 +60,42 @@ def undo(run_id: str, to: Target, *, plan: bool, reason: str) -> int:
         facts = [("run", found.id), ("steps", str(len(found.plan)))]
         write_facts([*facts, ("undone by", found.run)] if found.run else facts)
         say(f"next:  movant run watch {found.run or found.id}")
+    return OK
+
+
+@command(
+    "review",
+    examples=(
+        ("movant run review order-17 /bank.charge --done --result '\"ch-77\"'", "it was done"),
+        (
+            "movant run review order-17 /bank.charge --not-done",
+            "it was not: it is tried again",
+        ),
+    ),
+)
+@click.argument("run_id", metavar="RUN")
+@click.argument("step")
+@click.option("--done/--not-done", "done", required=True, help="Whether it had its effect.")
+@click.option("--result", default="", help="Its result as JSON, when it was done.")
+@click.option("--reason", default="", help="For people; it stands in the history.")
+@target
+def review(run_id: str, step: str, to: Target, *, done: bool, result: str, reason: str) -> int:
+    """Say whether STEP of RUN was done, when nobody but a person can know.
+
+    STEP is its path, as movant why shows it.
+    """
+    value = read_value((), "", result)
+
+    async def question(client: Client) -> api.Accepted:
+        run = await full_id(client, run_id)
+        return await client.review(run, step, done=done, result=value, by=myself(reason))
+
+    found = ask(to, question)
+    if to.form == "json":
+        write_json(found)
+    elif to.form == "jsonl":
+        write_line(found)
+    else:
+        write_facts([("run", found.id), ("stored at", str(found.seq))])
+        say(f"next:  movant why {found.id}")
     return OK

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from actors.kernel.context import Context
+from actors.kernel.context import LOCAL, Context
 from protocols.compensation import NEVER_SEEN, UNDO_RETRY, StepFate
 from protocols.definition import workflow
 from protocols.errors import FailError, StepFailedError
@@ -42,6 +42,10 @@ async def undo(ctx: Context, order: UndoOrder) -> list[StepFate]:
     fates = []
     for each in order.steps:
         fate = StepFate(path=each.path, fate="undone", service=each.service)
+        if each.service == LOCAL:
+            detail = f"{each.operation} is a function of its own code, and it has ended"
+            fates.append(msgspec.structs.replace(fate, fate="could_not", detail=detail))
+            continue
         try:
             await ctx.call(
                 each.service,

@@ -46,7 +46,13 @@ async def test_an_event_reads_as_a_cloud_event() -> None:
     )
     emitted = [each for each in effects if isinstance(each, Emit)]
     writers = {name: Written() for name in ("MAIL", "TIMERS", "EVENTS", "ARCHIVE")}
-    outbox = Outbox(writers, lambda *_: None, None, position=lambda _: 7)  # type: ignore[arg-type]  # a Written is enough
+    outbox = Outbox(
+        writers,  # type: ignore[arg-type]  # a Written is enough
+        lambda *_: None,
+        None,  # type: ignore[arg-type]  # nothing is spawned
+        position=lambda _: 7,
+        undo=lambda *_: None,
+    )
     actor = WorkflowActor(None, instance, 1)  # type: ignore[arg-type]  # no host is asked
 
     for each in emitted:

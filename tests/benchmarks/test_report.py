@@ -31,6 +31,13 @@ SERVED: dict[str, Any] = {
 RESULTS: list[dict[str, Any]] = [
     {"benchmark": "w8", "service": "hosted", "steps_per_s": 10_000, **SERVED},
     {
+        "benchmark": "motions",
+        "transitions_per_s": 4_999,
+        "findings": 0,
+        **SERVED,
+        "instances": 10_000,
+    },
+    {
         "benchmark": "waiting",
         "allocator": "python",
         "start_per_s": 4_999,
@@ -48,6 +55,15 @@ RESULTS: list[dict[str, Any]] = [
         "steps_rerun": 3,
         "in_flight": 2,
         "timeline": [[-0.05, 400], [0.0, 0], [0.05, 400]],
+        **SERVED,
+    },
+    {
+        "benchmark": "faults",
+        "seconds": 3.0,
+        "kills": 2,
+        "wrong_ends": 1,
+        "killed_at": [0.5, 1.5],
+        "timeline": [[0, 10], [1, 0], [2, 20]],
         **SERVED,
     },
     {
@@ -98,6 +114,7 @@ PLOTTED = (
     "throughput",
     "waiting",
     "crash",
+    "faults",
     "takeover",
     "owners",
     "dormant",
@@ -130,6 +147,8 @@ def test_a_missed_target_is_shown() -> None:
 
     assert "| waiting 1,000 fsync python | start_per_s | >= 5,000 | 4,999 | **no** |" in page
     assert "| waiting 1,000 fsync python | finish_s | <= 3 | 2.5 | yes |" in page
+    assert "| motions 10,000 fsync | transitions_per_s | >= 5,000 | 4,999 | **no** |" in page
+    assert "| faults 1,000 fsync | wrong_ends | <= 0 | 1 | **no** |" in page
     assert "| takeover 1,000 fsync kill lease | done_s | <= 8 | 8.1 | **no** |" in page
     assert "| owners 1,000 fsync 2 | relative | >= 0.8 | 0.9 | yes |" in page
     assert "| endless 1,000 fsync | throughput | >= 0.9 | 0.89 | **no** |" in page
@@ -168,8 +187,10 @@ def test_what_is_run_again_replaces_what_stood_there() -> None:
 
     assert [each["benchmark"] for each in found] == [
         "w8",
+        "motions",
         "waiting",
         "crash",
+        "faults",
         "takeover",
         "owners",
         "owners",

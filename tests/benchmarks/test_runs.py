@@ -52,6 +52,28 @@ def test_w8_tells_steps_per_second(service: str) -> None:
     assert found["lost"] == 0
 
 
+def test_motions_tells_transitions_per_second() -> None:
+    """All motions end where they have to, and what is witnessed of them is verified."""
+    found = run("motions", "--motions", "20")
+
+    assert found.keys() >= SERVED | {"transitions_per_s", "motions_per_s", "motion_p99_ms"}
+    assert found.keys() >= {"transition_p99_ms", "daemon_bytes_per_motion"}
+    assert found["transitions"] == 18 * 8 + 2 * 3
+    assert found["lost"] == found["findings"] == 0
+    assert found["verified"] == found["sampled"] == 20
+
+
+@pytest.mark.slow
+def test_faults_end_all_as_their_inputs_say() -> None:
+    """Services that are killed and started again cost time, and nothing else."""
+    found = run("faults", "--seconds", "5", "--per-s", "12", "--seed", "7")
+
+    assert found.keys() >= SERVED | {"restarts", "timeline", "killed_at", "drained_s"}
+    assert found["started"] >= 50
+    assert found["lost"] == found["wrong_ends"] == found["findings"] == found["refused"] == 0
+    assert found["kills"] == found["restarts"] > 0
+
+
 @pytest.mark.slow
 def test_waiting_tells_memory_and_times() -> None:
     """All instances leave memory, and all end when they are signalled."""
@@ -137,6 +159,7 @@ def test_kernel_tells_steps_per_second() -> None:
     found = run("kernel", "--instances", "2", "--steps", "3", "--rounds", "1")
 
     assert found.keys() >= EVERYWHERE | {"steps_per_s", "folds_per_s", "bytes_per_instance"}
+    assert found["transitions_per_s"] > 0
 
 
 def test_router_tells_decisions_and_the_cost_of_parking() -> None:
@@ -183,4 +206,4 @@ def test_a_name_that_nobody_knows_is_refused() -> None:
     )
 
     assert done.returncode == 2
-    assert "w8|waiting|crash" in done.stdout
+    assert "w8|motions|waiting|crash|faults" in done.stdout

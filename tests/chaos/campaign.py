@@ -42,6 +42,10 @@ SLOW_S: Final = 32.0
 """One wake later than the last fault: whoever takes longer is shown."""
 CROWDED: Final = 3
 """Instances in memory when crowded: all others leave at once and live by timers and wakes."""
+COLLECTING: Final = "[retention]\nmessages_min = 100\nchunk = 32\nbusy_max = 1.0\n"
+"""MAIL is collected all the time, under every fault."""
+READY_S: Final = 60.0
+"""Several daemons start at once, on a machine that may be busy."""
 RETRY_S: Final = 0.1
 SERVER_BACK_S: Final = 10.0
 
@@ -131,10 +135,10 @@ async def playing(binary: str, variant: str, *, crowded: bool) -> AsyncIterator[
         directory = Path(text)
         common = ["-m", "runtime", "serve", "--workflow", str(FLOWS), "--name", "chaos"]
         common += ["--http", "", "--drain-timeout", "3"]
-        if crowded:
-            settings = directory / "movant.toml"
-            settings.write_text(f"[limits]\nlive_instances_max = {CROWDED}\n")
-            common += ["--config", str(settings)]
+        settings = directory / "movant.toml"
+        limits = f"[limits]\nlive_instances_max = {CROWDED}\n" if crowded else ""
+        settings.write_text(COLLECTING + limits)
+        common += ["--config", str(settings)]
         async with AsyncExitStack() as stack:
             if variant == "embedded":
                 port = _free_port()
@@ -175,7 +179,7 @@ async def run(
                 await trio.sleep(0.05)
         async with connect(play.url, name="chaos client") as transport:
             api = Api(transport)
-            await api.ready()
+            await api.ready(READY_S)
             doing = Faults(play, seed, count=faults)
             play.serve("hosted")
             play.serve("plain")

@@ -21,12 +21,16 @@ from actors.letters import Letter
 from protocols.effects import Ask
 from protocols.mail import Woken
 from tests.chaos.services import Record
-from tests.chaos.verify import Streams, partition_of, valid
+from tests.chaos.stored import Streams, partition_of
+from tests.chaos.verify import valid
 
 REASK_S: Final = 30.0
 HOUR_NS: Final = 3.6e12
-SLACK_NS: Final = 3_000_000_000
+SLACK_NS: Final = 6_000_000_000
 """What a disruption makes somebody do comes so much later at the most."""
+FOLDED_NS: Final = 3_000_000_000
+"""So long after it was stored an answer may be on its way to the owner: when the connection is
+lost meanwhile, he asks again what is decided already."""
 BY_DISRUPTION: Final = 2
 """Its owner's connection comes back, and its service does."""
 
@@ -57,7 +61,7 @@ class Attempt(msgspec.Struct):
                 over += self.asked_seq < seq < self.decided_seq
         silent = (min(self.decided_at, self.asked_at + HOUR_NS) - self.asked_at) / 1e9 // REASK_S
         disturbed = BY_DISRUPTION * sum(
-            begin <= self.decided_at and self.asked_at <= end + SLACK_NS
+            begin <= self.decided_at + FOLDED_NS and self.asked_at <= end + SLACK_NS
             for begin, end in disruptions
         )
         return over, 1 + over + self.wakes + int(silent) + disturbed
@@ -124,7 +128,16 @@ def tally(
                 found.findings.append(
                     f"{instance}: {one.key} attempt {one.attempt} was asked {asked} times, and"
                     f" may be {most} times; open {one.asked_seq} to {one.decided_seq}, {over}"
-                    " markers"
+                    f" markers, {_after(one, disruptions)}"
                 )
     found.findings += [f"{key} was asked and no fold asks for it" for key in calls.keys() - known]
     return found
+
+
+def _after(one: Attempt, disruptions: Iterable[tuple[int, int]]) -> str:
+    """Tell how long after each disruption's end an attempt was asked and decided."""
+    times = [
+        f"{(one.asked_at - end) / 1e9:.1f} to {(one.decided_at - end) / 1e9:.1f} s"
+        for _, end in disruptions
+    ]
+    return f"{', '.join(times) or 'never'} after disruptions"

@@ -3,8 +3,9 @@
     one nats-server <- proxy <- daemon (x N), services, and a driver, all processes
 
 Each round starts a workload of every kind of workflow, does its fault in the middle, and goes
-on when all daemons have shared the partitions again. At the end everything has to have ended,
-once, as it had to; and a program of its own folds every mailbox again (``verify``).
+on when all daemons have shared the partitions again. MAIL is collected all the time; a recorder
+keeps what is purged, for the checks. At the end everything has to have ended, once, as it had
+to; and a program of its own folds every mailbox again (``verify``).
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ import trio
 from actors.membership import LEASE_S
 from protocols.errors import MovantError
 from runtime.bridge import connect
-from tests.chaos.campaign import FLOWS, drive, slowest, until_ended
+from tests.chaos.campaign import COLLECTING, FLOWS, READY_S, drive, slowest, until_ended
 from tests.chaos.checker import Findings, check
 from tests.chaos.proxy import Proxy, proxied
 from tests.chaos.reruns import Tally, tally
 from tests.chaos.services import records
+from tests.chaos.stored import Recorder, read
 from tests.chaos.verify import Report as Verified
-from tests.chaos.verify import read
 from tests.chaos.workload import Plan, plan
 from tests.support.daemon import Api, Process
 from tests.support.nats import NatsServer
@@ -83,8 +84,11 @@ class Stage:
 
     def daemon(self, name: str, url: str) -> Process:
         """Return a daemon that is not started."""
+        settings = self.directory / "movant.toml"
+        settings.write_text(COLLECTING)
         common = ["-m", "runtime", "serve", "--workflow", str(FLOWS), "--name", name]
-        return Process(*common, "--http", "", "--drain-timeout", "5", "--nats", url)
+        common += ["--config", str(settings), "--http", "", "--drain-timeout", "5"]
+        return Process(*common, "--nats", url)
 
     def serve(self, kind: str) -> None:
         """Start a service."""
@@ -256,9 +260,14 @@ async def run(
 ) -> Outcome:
     """Run a series of rounds, and check everything."""
     async with staged(binary, daemons) as stage:
-        async with connect(stage.server.url, name="chaos client") as transport:
+        async with (
+            connect(stage.server.url, name="chaos client") as transport,
+            trio.open_nursery() as nursery,
+        ):
             api = Api(transport)
-            await api.ready()
+            await api.ready(READY_S)
+            recorder, record = Recorder(), stage.directory / "record"
+            nursery.start_soon(recorder.run, transport)
             rounds = Rounds(stage, api, seed)
             findings: Findings = []
             try:
@@ -271,11 +280,14 @@ async def run(
             if ended_s > SLOW_S:
                 rounds.notes += await slowest(api, rounds.wanted)
             files = {name: stage.directory / f"{name}.jsonl" for name in stage.services}
-            findings += await check(api, rounds.wanted, files, live_s=LIVE_S)
-            streams = await read(transport)
+            findings += await check(
+                api, rounds.wanted, files, live_s=LIVE_S, recorder=recorder, record=record
+            )
+            streams = await read(transport, record)
             recorded = [each for path in files.values() for each in records(path)]
             counted = tally(streams, recorded, stage.disruptions)
-            verified = await independently(stage.server.url)
+            verified = await independently(stage.server.url, "--record", str(record))
+            nursery.cancel_scope.cancel()
         return Outcome(
             daemons=daemons,
             faults=rounds.done,
@@ -308,6 +320,8 @@ def table(outcome: Outcome) -> str:
         f"{outcome.daemons} daemons, {dict(outcome.faults)}: {len(outcome.findings)} findings\n"
         f"  {verified.instances} instances, {verified.finished} finished,"
         f" {verified.messages} messages, {verified.markers} markers, {verified.void} void\n"
+        f"  MAIL begins with {verified.first}, {verified.packs} packs in it, {verified.bundles}"
+        f" bundles; the record has missed {verified.missed}\n"
         f"  {counted.attempts} attempts, asked again {counted.asked_again}, possibly dispatched"
         f" {counted.possibly_dispatched}, allowed {counted.most}\n"
         f"  all shared again after {back[len(back) // 2]} s (median), {back[-1]} s (most);"

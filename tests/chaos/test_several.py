@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,6 +11,8 @@ import pytest
 import trio
 
 from tests.chaos.several import Outcome, independently, run, table
+from tests.chaos.stored import Recorder
+from tests.daemon.test_retention import by_hand, collected, passivate
 from tests.support.daemon import Running, daemon, offered, until
 from tests.support.nats import NatsServer
 from tests.support.raw import Raw
@@ -32,6 +35,10 @@ def test_several_daemons_lose_nothing_under_faults(nats_binary: str) -> None:
     assert outcome.faults.total() == len(FAULTS)
     assert outcome.verified.instances == outcome.verified.finished > 4 * 17
     assert outcome.tally.attempts > 4 * 17
+    assert outcome.verified.first > 1
+    assert outcome.verified.bundles > 0
+    assert outcome.verified.recorded
+    assert outcome.verified.missed == 0
 
 
 async def test_the_fold_check_finds_what_is_wrong(nats_server: NatsServer) -> None:
@@ -55,6 +62,46 @@ async def test_the_fold_check_finds_what_is_wrong(nats_server: NatsServer) -> No
     assert any("state_hash is" in each for each in shortened.findings), shortened
     assert any("archived, and by its mailbox" in x for x in shortened.findings)
     assert any("'failed', and 'completed' for the daemons" in x for x in unfenced.findings)
+
+
+async def test_the_fold_check_reads_what_was_collected(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """From packs and bundles the folds are those of all that ever stood there."""
+    shop = Shop()
+    record, recorder = tmp_path / "record", Recorder()
+    async with (
+        offered(nats_server.url, shop.service),
+        daemon(nats_server.url, **by_hand()) as running,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(recorder.run, running.transport)
+        await running.run("probe.steps", {"steps": 2}, id="done")
+        await running("run.start", workflow="probe.signals", input=2, id="open")
+        await running("run.signal", id="open", name="go", data=1)
+        await running.view_when("open", lambda view: view["state"] == {"seen": 1})
+        await passivate(running, "open")
+        await collected(running, "open")
+        await recorder.write(running.transport, record)
+        history = (await running("run.history", id="done"))["entries"]
+        reply = next(each["seq"] for each in history if each["kind"] == "reply")
+
+        left = await independently(nats_server.url)
+        whole = await independently(nats_server.url, "--record", str(record))
+        shortened = await independently(
+            nats_server.url, "--record", str(record), "--leave-out", str(reply)
+        )
+        blind = await independently(nats_server.url, "--ignore", "copies")
+        nursery.cancel_scope.cancel()
+
+    assert (left.findings, whole.findings) == ([], [])
+    assert left.first > reply
+    assert left.packs > 0
+    assert left.bundles > 0
+    assert (left.recorded, whole.recorded, whole.missed) == (False, True, 0)
+    assert left.instances == whole.instances > 40
+    assert any(each.startswith("done: state_hash is") for each in shortened.findings)
+    assert "done: archived, and has no mailbox" in blind.findings
 
 
 STEPS: dict[str, Any] = {"steps": 2, "operation": "slow"}

@@ -516,6 +516,21 @@ def test_a_plan_shows_what_would_be_undone(ask: Cli, responder: Responder) -> No
     assert "1 steps of run r1 (running) would be undone" in ended.err
 
 
+def test_a_person_says_whether_a_step_was_done(ask: Cli, responder: Responder) -> None:
+    """With its result, who says so and why; one of the two words has to be said."""
+    responder.answers["run.resolve"] = api.RunResolved(id="r1")
+    responder.answers["run.review"] = api.Accepted(id="r1", seq=7)
+
+    done = ask("run", "review", "r1", "/pay", "--done", "--result", '"p-7"', "--reason", "seen")
+    (_, request) = responder.asked[-1]
+    silent = ask("run", "review", "r1", "/pay")
+
+    assert (request.step, request.done, request.result) == ("/pay", True, "p-7")
+    assert (request.by.why, bool(request.by.who)) == ("seen", True)
+    assert done.code == 0
+    assert silent.code == 2
+
+
 def test_an_undo_says_who_asks_and_names_the_run_that_does_it(
     ask: Cli, responder: Responder
 ) -> None:

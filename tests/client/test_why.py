@@ -55,6 +55,15 @@ def timeout(in_s: float) -> Waiting:
             ["waits at /pay for billing.charge", "attempt 1 of 3", "5.0s ago", "1m00s", "again"],
         ),
         (told(step(again=False)), "step", ["the step fails"]),
+        (
+            told(step(kind="review", detail="billing.charge (timeout: no reply)")),
+            "review",
+            [
+                "a person's word whether /pay was done",
+                "movant run review r1 /pay",
+                "no time limit",
+            ],
+        ),
         (told(step(detail="_local.price")), "step", ["its own function price"]),
         (
             told(step(attempt=2, due=NOW + 20 * S)),

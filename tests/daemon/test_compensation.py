@@ -144,6 +144,68 @@ async def test_a_run_that_goes_on_is_stopped_and_undone_by_hand(nats_server: Nat
     assert desk.order == ["a/1/s#2", "a/1/s"]
 
 
+@pytest.mark.parametrize("answers", [True, False])
+async def test_what_the_other_service_did_is_surplus(
+    nats_server: NatsServer,
+    answers: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    """Both did it: the first answer is the value, and the other one is undone, late or unheard."""
+    one, two = Desk("one"), Desk("two")
+    services = [one.service, two.service]
+    table = {
+        "services": {"one": {}, "two": {}},
+        "routes": {"desks": {"to": ["one", "two"]}},
+    }
+    async with daemon(nats_server.url, workflows=[TRIPS], services=services) as movant:
+        await movant("workflow.route", workflows=["trips.either"], table=table)
+        await movant("run.start", workflow="trips.either", id="a")
+        await until(lambda: two.asked)
+        one.hold.set()
+        await movant.waits("a", "signal")
+        if answers:
+            two.hold.set()
+        await until(lambda: two.cancels)
+        two.hold.set()
+        await movant("run.signal", id="a", name="go")
+        view = await movant.ended("a")
+
+    assert (view["status"], view["result"]) == ("completed", "slowly")
+    assert [(x["service"], x["fate"]) for x in view["steps"]] == [
+        ("one", "done"),
+        ("two", "undone"),
+    ]
+    assert (one.booked, one.undone) == ({"a/1/s"}, {})
+    assert (two.booked, set(two.refused)) == (set(), {"a/1/s"})
+    assert two.done == two.undone == ({"a/1/s": 1} if answers else {})
+
+
+async def test_a_person_says_whether_it_was_done(nats_server: NatsServer) -> None:
+    """Through the API; a daemon that dies meanwhile waits on, and the history has who and why."""
+    desk = Desk()
+    async with (
+        offered(nats_server.url, desk.service),
+        daemon_process(nats_server.url, workflows=[TRIPS]) as (process, api),
+    ):
+        await api("run.start", workflow="trips.reviewed", id="a")
+        await api.waits("a", "review")
+        process.kill()
+        process.start()
+        await api.waits("a", "review")
+        with pytest.raises(RefusedError, match="nobody's word about /t"):
+            await api("run.review", id="a", step="/t", done=True)
+        ann = {"who": "ann", "where": "desk 4", "why": "I have looked"}
+        await api("run.review", id="a", step="/s", done=True, result="by hand", by=ann)
+        view = await api.ended("a")
+        history = await api("run.history", id="a")
+        verified = await api("run.verify", id="a")
+
+    (said,) = [each for each in history["entries"] if each["kind"] == "control.review"]
+    assert (view["status"], view["result"]) == ("completed", "by hand")
+    assert (said["path"], said["summary"], said["by"]) == ("/s", "done", ann)
+    assert not verified["findings"]
+    assert desk.asked == ["a/1/s"]
+
+
 async def test_a_function_of_ones_own_is_undone(nats_server: NatsServer, tmp_path: Path) -> None:
     """In the daemon, like the function itself."""
     file = tmp_path / "file"

@@ -152,7 +152,10 @@ async def test_a_trip_that_fails_is_undone(nats_server: NatsServer) -> None:
         bad = await movant.run("trip", "balloon", id="trip-1")
         view = await movant("run.show", id="trip-1")
         excursion = await movant.run("excursion", id="excursion-1")
+        holiday = await movant.run("holiday", "balloon", id="holiday-1")
 
+    assert holiday["status"] == "compensated"
+    assert [each["fate"] for each in holiday["steps"]] == ["undone"]
     assert excursion["result"] == ["bus booked"]
     assert [each["fate"] for each in excursion["steps"]] == ["done", "undone"]
     assert good["result"] == ["hotel booked", "flight booked", "train booked"]
@@ -238,7 +241,7 @@ def _shell(lines: Sequence[str], work: Path, nats_binary: str) -> subprocess.Com
         start_new_session=True,
     )
     try:
-        output, _ = process.communicate(timeout=45.0)
+        output, _ = process.communicate(timeout=100.0)
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate()

@@ -2,6 +2,7 @@
 
 The world is simulated: services that do, refuse, fail, lose requests and replies, or do it when
 everybody has given up. ``p`` refuses a key after its undo, ``q`` cannot if it never saw it.
+Children end in every way, also after their cancel, and their undo may fail.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from actors.kernel.context import Context
+from actors.kernel.undoing import NEVER
 from protocols.compensation import NEVER_SEEN, Undo
 from protocols.definition import Workflow
-from protocols.effects import FINAL, Ask, Emit
+from protocols.effects import FINAL, Ask, CancelChild, Emit, Spawn, UndoChild
 from protocols.errors import FailError, WorkflowError
 from protocols.policy import Retry, StepOptions
 from protocols.rng import Rng
@@ -32,7 +34,10 @@ OPTIONS: Final = StepOptions(retry=RETRY, timeout_s=10)
 TURNS_MAX: Final = 300
 """Far above what the largest program takes; only a defect gets there."""
 
-LEAVES: Final = ("p", "q", "p", "q", "p!", "q!", "p?", "q?", "plain", "fail", "pivot")
+LEAVES: Final = (
+    *("p", "q", "p", "q", "p!", "q!", "p?", "q?", "child", "child"),
+    *("plain", "fail", "pivot"),
+)
 """``!``: asked for again when it fails; ``?``: cut short, and asked for again later."""
 KINDS: Final = ("seq", "seq", "gather", "race", "saga", "catch", "timeout")
 
@@ -99,6 +104,8 @@ async def _leaf(ctx: Context, leaf: str) -> None:
         raise FailError("broken", "on purpose")
     if leaf == "pivot":
         ctx.pivot()
+    elif leaf == "child":
+        await ctx.child("w", name="c", undo=True)
     elif leaf == "plain":
         await ctx.call("p", "do", name="plain", retry=RETRY, timeout_s=10)
     elif leaf[1:]:
@@ -155,6 +162,11 @@ class World:
         """Keys whose step gave its value to the code, as paths."""
         self.flying: dict[str, int] = {}
         """Steps without an answer, and the deadline of each."""
+        self.children: list[str] = []
+        """Paths of the children that run."""
+        self.cancelled: set[str] = set()
+        self.orders: list[UndoChild] = []
+        """Undos of children that are under way."""
 
     def choose(self, count: int) -> int:
         """Return the next choice; the first one when there are none left."""
@@ -174,14 +186,23 @@ class World:
         box = self.box
         ending = any(isinstance(x, Emit) and x.event == "compensating" for x in box.effects)
         for each in effects:
-            if not isinstance(each, Ask):
+            if isinstance(each, Spawn):
+                self.children.append(each.parent.path)
+                self.flying[each.parent.path] = NEVER
+            elif isinstance(each, UndoChild):
+                assert each.id not in {x.id for x in self.orders}, "asked for twice"
+                self.orders.append(each)
+            elif isinstance(each, CancelChild):
+                self.cancelled.add(each.id.removeprefix("i-1/1").removesuffix("/cancel"))
+            if not isinstance(each, Ask | UndoChild):
                 continue
-            step = each.path.rpartition("/undo")[0]
-            if not each.undoes:
+            path = each.path if isinstance(each, Ask) else each.parent.path
+            step = path.rpartition("/undo")[0]
+            if isinstance(each, Ask) and not each.undoes:
                 self.flying[each.path] = max(each.due, box.at) + 10_000_000_000
             elif ending and step not in self.late:
                 undecided = {path for path, due in self.flying.items() if due > box.at}
-                assert not undecided, (each.path, undecided)
+                assert not undecided, (path, undecided)
 
     def turn(self, number: int) -> None:
         """Let one thing happen."""
@@ -207,8 +228,48 @@ class World:
         ]
         if asked:
             self.serve(asked[self.choose(len(asked))])
+        elif self.orders and (self.choose(2) or not self.moves):
+            self.undo_child(self.orders.pop(0))
+        elif self.children and (self.choose(2) or not self.moves):
+            self.end_child(self.children.pop(self.choose(len(self.children))))
         else:
             self.pass_on()
+
+    @property
+    def moves(self) -> bool:
+        """Whether anything happens when time passes."""
+        return any(each.kind in {"timer", "step"} for each in self.box.instance.waiting())
+
+    def end_child(self, path: str) -> None:
+        """Let a child end: as it likes, or because it was cancelled."""
+        endings = ["completed", "completed", "failed", "compensation_incomplete", "compensated"]
+        if path in self.cancelled:
+            endings.append("cancelled")
+        status = endings[self.choose(len(endings))]
+        key = ("", f"i-1/1{path}")
+        if status in {"completed", "compensation_incomplete"}:
+            self.there.add(key)
+        if status == "completed":
+            waited = {each.path for each in self.box.instance.waiting() if each.kind == "child"}
+            if path in waited and path not in self.cancelled:
+                self.valued.add(path)
+            else:
+                self.known.add(key)
+        del self.flying[path]
+        self.take(self.box.end_child(path, status=status))
+        if self.choose(4) == 1:
+            assert self.box.end_child(path, status="failed") == [], "told twice"
+
+    def undo_child(self, order: UndoChild) -> None:
+        """Let the run end that undoes a child."""
+        path = order.parent.path
+        key = ("", f"i-1/1{path.removesuffix('/undo')}")
+        if self.choose(4) == 1:
+            self.take(self.box.end_child(path, status="failed"))
+            return
+        self.there.remove(key)
+        self.undone[key] += 1
+        self.take(self.box.end_child(path, [{"path": "/s", "fate": "undone"}]))
 
     def answer(self, sent: Sent) -> None:
         """Deliver a success, which may come too late."""
@@ -334,7 +395,11 @@ def test_the_order_is_reversed(seeded: tuple[Any, list[int]]) -> None:
 
     world.play()
 
-    keys = [x.key for x in world.box.effects if isinstance(x, Ask) and x.attempt == 1]
+    keys = [
+        x.id if isinstance(x, Spawn) else x.key
+        for x in world.box.effects
+        if isinstance(x, Spawn) or (isinstance(x, Ask) and x.attempt == 1)
+    ]
     begun = {key.removeprefix("i-1/1"): at for at, key in enumerate(keys)}
     at = next(
         (x.cause for x in world.box.effects if isinstance(x, Emit) and x.event == "compensating"),
@@ -342,8 +407,12 @@ def test_the_order_is_reversed(seeded: tuple[Any, list[int]]) -> None:
     )
     asked = [
         x.undoes.removeprefix("i-1/1")
+        if isinstance(x, Ask)
+        else x.parent.path.removesuffix("/undo")
         for x in world.box.effects
-        if isinstance(x, Ask) and x.undoes and x.attempt == 1 and at is not None and x.cause >= at
+        if (isinstance(x, UndoChild) or (isinstance(x, Ask) and x.undoes and x.attempt == 1))
+        and at is not None
+        and x.cause >= at
     ]
     places = [begun[path] for path in asked if path not in world.late]
     assert places == sorted(places, reverse=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import msgspec
 import pytest
 
+from protocols.directives import HALT
 from protocols.effects import Arm
-from tests.kernel.mailbox import SECOND, asks, paths
+from protocols.machine import Machine, State
+from tests.kernel.mailbox import BEGIN, SECOND, asks, paths
 from tests.motions.machines import PERMIT, in_building, motion, of_motion, told, went
 
 
@@ -46,6 +49,32 @@ def test_a_seven_day_timeout_takes_no_time_on_virtual_time() -> None:
     box.pass_time(86_400)
     assert of_motion(box.fire("/states/REVIEWED/deadline")) == ["directive", "incident"]
     assert box.instance.state["blocked"].startswith("halted: timeout: council has not answered")
+
+
+def test_four_weeks_of_timeouts_pass_in_milliseconds() -> None:
+    """Four attempts of seven days each, none a second too early; then it halts."""
+    machine = Machine(
+        name="slow",
+        initial="A",
+        states={"A": State(owner="x", timeout="7d", next="B"), "B": State(terminal=True)},
+    )
+    box = motion(machine)
+    began_s = time.perf_counter()
+    effects = box.start()
+    (ask,) = asks(effects)
+    for attempt in (1, 2, 3, 4):
+        due = max(ask.due, box.at) + 7 * 86_400 * SECOND
+        box.at = due - SECOND
+        assert of_motion(box.time_out(ask.path, attempt=attempt)) == []
+        box.at = due
+        effects = box.time_out(ask.path, attempt=attempt)
+        ask = next(iter(asks(effects)), ask)
+    took_s = time.perf_counter() - began_s
+
+    assert box.at - BEGIN == (4 * 7 * 86_400 + 5 + 30 + 300) * SECOND
+    assert [each["directive"] for each in told(effects, "directive")] == ["retry", HALT.do]
+    assert took_s < 0.5
+    box.refold()
 
 
 ENTERED = msgspec.structs.replace(PERMIT, begin=("BUILDING", "TABLED"))

@@ -73,6 +73,7 @@ def test_every_kind_of_message_has_a_schema() -> None:
         "control.cancel",
         "control.undo",
         "control.migrate",
+        "control.review",
         "service.request",
         "service.request.reply",
         "service.request.error",

@@ -94,9 +94,9 @@ class Api:
                 await trio.sleep(0.02)
         raise AssertionError(f"never came about; last seen: {view!r}")
 
-    async def ready(self) -> None:
+    async def ready(self, wait_s: float = WAIT_S) -> None:
         """Wait until a daemon answers."""
-        with trio.fail_after(WAIT_S):
+        with trio.fail_after(wait_s):
             while True:
                 try:
                     await self("status", answer_s=2.0)

@@ -14,7 +14,9 @@ from protocols.service import Call, Failed, Refused, Service
 class Desk:
     """What is booked, and how often each key was done and undone."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "desk") -> None:
+        self.asked: list[str] = []
+        """Keys that ``slow`` was asked for."""
         self.booked: set[str] = set()
         self.refused: set[str] = set()
         self.done: Counter[str] = Counter()
@@ -30,7 +32,7 @@ class Desk:
         self.go.set()
         self.stuck = False
         """Whether nothing can be undone."""
-        self.service = Service("desk")
+        self.service = Service(name)
         self.service.operation("book")(self.book)
         self.service.operation("slow")(self.slow)
         self.service.operation("cancel")(self.cancel)
@@ -46,6 +48,7 @@ class Desk:
 
     async def slow(self, call: Call) -> str:
         """Book it when ``hold`` is set, however long nobody waits any more."""
+        self.asked.append(call.key)
         await self.hold.wait()
         if call.key in self.refused:
             raise Refused("undone", "it was undone")

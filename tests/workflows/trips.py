@@ -30,6 +30,38 @@ async def book(ctx: movant.Context, value: dict[str, Any]) -> str:
     raise movant.FailError("broken", "on purpose")
 
 
+@movant.workflow("trips.tour")
+async def tour(ctx: movant.Context, value: dict[str, Any]) -> str:
+    """Book so many things, let a child do the same, then wait for a signal or fail."""
+    for n in range(value["steps"]):
+        await ctx.call("desk", "book", {"n": n}, name="s", undo="cancel", retry=PATIENT)
+    if value.get("child"):
+        await ctx.child("trips.tour", value["child"], id=f"{ctx.id}-c", name="leg", undo=True)
+    if value.get("waits"):
+        await ctx.signal("go")
+    if value.get("fails"):
+        raise movant.FailError("broken", "on purpose")
+    return "there"
+
+
+@movant.workflow("trips.either")
+async def either(ctx: movant.Context, value: Any) -> str:
+    """Ask one of two services, and the other one when nobody knows whether the first did it."""
+    options = movant.StepOptions(
+        timeout_s=1.0, retry=movant.Retry(attempts=2, delays=(0.0,)), unknown="switch"
+    )
+    did = await ctx.call("desks", "slow", name="s", options=options, undo="cancel")
+    await ctx.signal("go")
+    return str(did)
+
+
+@movant.workflow("trips.reviewed")
+async def reviewed(ctx: movant.Context, value: Any) -> str:
+    """Ask a service that is slow, and a person whether it did it."""
+    options = movant.StepOptions(unknown="review", timeout_s=0.2)
+    return str(await ctx.call("desk", "slow", name="s", options=options))
+
+
 @movant.workflow("trips.given_up")
 async def given_up(ctx: movant.Context, value: Any) -> str:
     """Give a step up whose service is slow, and complete without it."""

@@ -1,0 +1,64 @@
+"""Undoes: the part of the Client about what was done: to undo it, or to say whether it was."""
+# ruff: noqa: A002 - an id is called id, as in the API
+
+from __future__ import annotations
+
+from typing import Any
+
+from protocols import api
+from protocols.subjects import check_id
+from protocols.witness import Operator
+from runtime.client_calls import Calls, new_message_id
+
+
+class Undoes:
+    """Undo and review."""
+
+    _calls: Calls
+
+    async def undo(
+        self,
+        id: str,
+        *,
+        plan: bool = False,
+        reason: str = "",
+        message_id: str = "",
+        by: Operator | None = None,
+    ) -> api.RunUndone:
+        """Undo what a run did, or with ``plan`` tell what would be undone.
+
+        One that has not ended is stopped by it; what one left that has ended is undone by
+        another run, whose id the answer has. Raises RefusedError when there is nothing to undo.
+        """
+        request = api.RunUndo(
+            id=check_id(id),
+            plan=plan,
+            reason=reason,
+            message_id=message_id or new_message_id(),
+            by=by,
+        )
+        return await self._calls.call("run.undo", request, api.RunUndone)
+
+    async def review(
+        self,
+        id: str,
+        step: str,
+        *,
+        done: bool,
+        result: Any = None,
+        message_id: str = "",
+        by: Operator | None = None,
+    ) -> api.Accepted:
+        """Say whether a step was done, with its result; for steps with ``unknown="review"``.
+
+        Raises RefusedError when the run does not wait for that.
+        """
+        request = api.RunReview(
+            id=check_id(id),
+            step=step,
+            done=done,
+            result=result,
+            message_id=message_id or new_message_id(),
+            by=by,
+        )
+        return await self._calls.call("run.review", request, api.Accepted)
