@@ -179,7 +179,7 @@ class Builder:
                 self.wrong(key, f"{name[:60]!r} is not known here", did_you_mean(name, fields))
                 continue
             values[fields[name].name] = self.build(value, fields[name].type)
-        missing = [name for name, field in fields.items() if field.required and name not in values]
+        missing = [name for name in _required(kind) if name not in node.entries]
         for name in missing:
             self.wrong(node, f"{name!r} is missing", f"write '{name}: …'")
         if len(self.problems) > before:
@@ -235,6 +235,11 @@ class Builder:
 def _fields(kind: type[msgspec.Struct]) -> dict[str, Any]:
     """Return the fields of a part by the names that files have."""
     return {field.encode_name: field for field in msgspec.structs.fields(kind)}
+
+
+@lru_cache
+def _required(kind: type[msgspec.Struct]) -> tuple[str, ...]:
+    return tuple(name for name, field in _fields(kind).items() if field.required)
 
 
 _shapes: Final[dict[int, tuple[Any, _Shape]]] = {}

@@ -220,7 +220,7 @@ def _times(graph: Graph, order: Order) -> Iterator[Finding]:
 
 def _pivots(graph: Graph, order: Order) -> Iterator[Finding]:
     pivots = [name for name, step in graph.steps.items() if step.pivot]
-    for name, step in graph.steps.items():
+    for name, step in graph.steps.items() if pivots else ():
         behind = _first(each for each in pivots if order.comes_before(each, name))
         if step.undo and behind:
             yield Finding(
