@@ -130,7 +130,10 @@ def silence() -> Iterator[None]:
 async def test_a_service_that_crashes_a_thousand_times_loses_no_request(
     nats_server: NatsServer,
 ) -> None:
-    """Its handler raises what nobody expects; every step is asked again, and done once."""
+    """Its handler raises what nobody expects; every step is asked again, and done once.
+
+    The tree that asks it is not touched: a service never climbs it.
+    """
     service = Service("shop")
     crashes: list[str] = []
     done: list[str] = []
@@ -153,10 +156,12 @@ async def test_a_service_that_crashes_a_thousand_times_loses_no_request(
             while (await one("run.ls", status="completed", limit=1))["total"] < RUNS:
                 await trio.sleep(0.1)
         results = [(await one("run.show", id=each["id"]))["result"] for each in items]
+        restarts = [child.restarts for child in root_of(one).view().children]
 
     assert len(crashes) == CRASHES
     assert results == [[0, 1, 2]] * RUNS
     assert len(done) == len(set(done)) == 3 * RUNS
+    assert restarts == [0] * len(CHILDREN)
 
 
 async def test_a_poison_message_stops_its_own_run_and_no_other(
