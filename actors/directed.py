@@ -26,6 +26,7 @@ from protocols.policy import StepOptions
 
 if TYPE_CHECKING:
     from actors.kernel.context import Context
+    from actors.kernel.operations import Operation
 
 OF_MACHINES: Final = frozenset({"return_to_previous", "compensate"})
 """Directives that a step alone cannot follow."""
@@ -70,10 +71,12 @@ async def directed(
         retries=retries,
         absent="fail" if NO_RESPONDERS in table else "wait",
     )
-    return await _Step(ctx, operation, input, table, chosen).run(service)
+    return await Following(ctx, operation, input, table, chosen).run(service)
 
 
-class _Step:
+class Following:
+    """One step, and whatever its failures lead to."""
+
     def __init__(
         self,
         ctx: Context,
@@ -89,21 +92,44 @@ class _Step:
         self.options = options
         self.path = ""
 
-    async def run(self, service: str) -> Directed:
-        found: Directed | Failure | None = await self._ask(service)
-        first = self.path
+    async def run(self, service: str, of: str = "") -> Directed:
+        """Ask a service and follow directives until there is a value.
+
+        ``of`` is the path of an earlier call for the same work. Raises StepFailedError when the
+        step is given up.
+        """
+        found: Directed | Failure | None = await self.ask(service, of)
+        first = of or self.path
         while not isinstance(found, Directed):
-            found = (
-                await self._follow(service, found) if found else await self._ask(service, first)
-            )
+            found = await self.follow(service, found) if found else await self.ask(service, first)
         return found
 
-    async def _ask(self, service: str, of: str = "") -> Directed | Failure:
+    # What other kinds of steps do in their own way
+
+    def step(self, service: str, of: str) -> Operation[Any]:
+        """Return the call of a service; ``of`` is the path of an earlier one of the same work."""
         ctx = self.ctx
         if of:
-            step = ctx.again(of, service, self.operation, self.value, options=self.options)
-        else:
-            step = ctx.call(service, self.operation, self.value, options=self.options)
+            return ctx.again(of, service, self.operation, self.value, options=self.options)
+        return ctx.call(service, self.operation, self.value, options=self.options)
+
+    def first(self, failure: Failure) -> Directive:
+        """Return the directive for a failure."""
+        directive = choose(failure, self.table)
+        # A default that a step cannot follow.
+        return directive.after if directive.do in OF_MACHINES else directive
+
+    def after(self, directive: Directive) -> Directive:
+        """Return the directive behind one that could not help."""
+        return directive.after
+
+    async def halt(self, failure: Failure) -> Directed | None:
+        """Wait for an operator; return the value that he gives, or None to ask again."""
+        return await halted(self.ctx, self.path, signal_of(self.path), failure)
+
+    async def ask(self, service: str, of: str = "") -> Directed | Failure:
+        """Ask a service once, with all attempts."""
+        step = self.step(service, of)
         try:
             return Directed(await step, service)
         except StepFailedError as error:
@@ -111,13 +137,13 @@ class _Step:
         finally:
             self.path = step.path
 
-    async def _follow(self, service: str, failure: Failure) -> Directed | None:
+    # Failures
+
+    async def follow(self, service: str, failure: Failure) -> Directed | None:
         """Follow the directives of a failure; None to ask the service again."""
-        directive = choose(failure, self.table)
-        if directive.do in OF_MACHINES:  # a default that a step cannot follow
-            directive = directive.after
+        directive = self.first(failure)
         while True:
-            facts = {"directive": directive.do, "service": service, "error": _told(failure)}
+            facts = {"directive": directive.do, "service": service, "error": told(failure)}
             self.ctx.emit("directive", {"step": self.path, **facts})
             match directive.do:
                 case "fallback":
@@ -125,30 +151,32 @@ class _Step:
                     if found is not None:
                         return found
                 case "continue":
-                    self.ctx.emit("warning", {"step": self.path, "error": _told(failure)})
+                    self.ctx.emit("warning", {"step": self.path, "error": told(failure)})
                     return Directed(None, service, failure)
                 case "review" if directive.by:
                     decision = await self._review(directive, failure)
                     if decision is not None and decision.do != "halt":
                         return _decided(decision)
+                case "compensate":
+                    raise StepFailedError(self.path, failure)
                 case "halt_and_alert":
-                    return await self._halt(failure)
+                    return await self.halt(failure)
                 case _:
                     pass  # a retry has used its attempts up
-            directive = directive.after
+            directive = self.after(directive)
 
     async def _fall_back(self, directive: Directive, failure: Failure) -> Directed | None:
         for service in directive.services:
             if is_unknown_outcome(failure) and directive.unknown == "halt":
                 return None
-            found = await self._ask(service)
+            found = await self.ask(service)
             if isinstance(found, Directed):
                 return found
             failure = found
         return None
 
     async def _review(self, directive: Directive, failure: Failure) -> Decision | None:
-        request = {"step": self.path, "input": self.value, "error": _told(failure)}
+        request = {"step": self.path, "input": self.value, "error": told(failure)}
         try:
             said = await self.ctx.call(directive.by, directive.operation, request)
         except StepFailedError:
@@ -156,16 +184,20 @@ class _Step:
         found = read_decision(said, "reviewed")
         return found if isinstance(found, Decision) else None
 
-    async def _halt(self, failure: Failure) -> Directed | None:
-        signal = signal_of(self.path)
-        while True:
-            facts = {"step": self.path, "signal": signal, "error": _told(failure)}
-            self.ctx.emit("incident", {"reason": "halted", **facts})
-            decision = read_decision(await self.ctx.signal(signal), "resumed")
-            if isinstance(decision, Decision):
-                if decision.do == "halt":
-                    raise StepFailedError(self.path, failure)
-                return _decided(decision)
+
+async def halted(ctx: Context, step: str, signal: str, failure: Failure) -> Directed | None:
+    """Tell that a step is halted and wait for a word: the value, or None to ask again.
+
+    Raises StepFailedError when the word is to halt.
+    """
+    while True:
+        facts = {"step": step, "signal": signal, "error": told(failure)}
+        ctx.emit("incident", {"reason": "halted", **facts})
+        decision = read_decision(await ctx.signal(signal), "resumed")
+        if isinstance(decision, Decision):
+            if decision.do == "halt":
+                raise StepFailedError(step, failure)
+            return _decided(decision)
 
 
 def signal_of(path: str) -> str:
@@ -195,5 +227,6 @@ def _check(directive: Directive) -> None:
         each = each.then if isinstance(each.then, Directive) else None
 
 
-def _told(failure: Failure) -> dict[str, Any]:
+def told(failure: Failure) -> dict[str, Any]:
+    """Return what events say of a failure."""
     return {"kind": failure.kind, "class": classify(failure), "message": failure.message}

@@ -28,9 +28,11 @@ from typing import Any, Final
 import msgspec
 
 from actors.bundle import unpack
+from actors.graph import GraphWorkflow
 from actors.motion import MotionWorkflow
 from protocols.definition import Workflow
 from protocols.errors import ConfigurationError, MovantError, NotFoundError
+from protocols.graph import Graph
 from protocols.machine import Machine
 
 PREFIX: Final = "movant_def_"
@@ -85,7 +87,7 @@ class _Capsule(InspectLoader):
         libraries: Mapping[str, str],
     ) -> None:
         self.workflows: dict[str, Workflow[Any]] = {}
-        self._motions: dict[int, MotionWorkflow] = {}
+        self._of: dict[int, Workflow[Any]] = {}
         self._digest = digest
         self._root = PREFIX + digest
         self._sources = dict(sources)
@@ -135,16 +137,16 @@ class _Capsule(InspectLoader):
             self._collect(entry, sys.modules[f"{self._root}.{entry}"])
 
     def read(self, documents: Mapping[str, str]) -> None:
-        """Make workflows of the machines that are data."""
+        """Make workflows of the machines and graphs that are data."""
         for name, text in documents.items():
             try:
-                machine = msgspec.json.decode(text, type=Machine)
+                found = _read(text)
             except (msgspec.MsgspecError, RecursionError) as error:
                 raise ConfigurationError(
-                    f"the machine {name!r} cannot be read: {error}",
+                    f"the definition {name!r} cannot be read: {error}",
                     hint="it was packed by a newer movant, or changed on its way",
                 ) from error
-            self.workflows[machine.name] = MotionWorkflow(machine)
+            self.workflows[found.name] = _workflow_of(found)
 
     def spec(self, name: str) -> ModuleSpec | None:
         """Return how to load a module, by its plain name."""
@@ -210,7 +212,7 @@ class _Capsule(InspectLoader):
 
     def _collect(self, entry: str, module: ModuleType) -> None:
         for each in list(vars(module).values()):
-            value = self._motion(each, entry) if isinstance(each, Machine) else each
+            value = self._of_data(each, entry) if isinstance(each, Machine | Graph) else each
             if not isinstance(value, Workflow):
                 continue
             known = self.workflows.setdefault(value.name, value)
@@ -220,14 +222,14 @@ class _Capsule(InspectLoader):
                     hint="give one of them another name",
                 )
 
-    def _motion(self, machine: Machine, entry: str) -> MotionWorkflow:
-        """Return the one workflow of a machine, under however many names it stands."""
-        found = self._motions.get(id(machine))
+    def _of_data(self, data: Machine | Graph, entry: str) -> Workflow[Any]:
+        """Return the one workflow of a machine or a graph, under however many names it stands."""
+        found = self._of.get(id(data))
         if found is None:
             try:
-                found = self._motions[id(machine)] = MotionWorkflow(machine)
+                found = self._of[id(data)] = _workflow_of(data)
             except ConfigurationError as error:
-                where = f"{self._filename(entry)}:{self._line_of(entry, machine.name)}"
+                where = f"{self._filename(entry)}:{self._line_of(entry, data.name)}"
                 raise ConfigurationError(f"{where}: {error.message}", hint=error.hint) from error
         return found
 
@@ -257,6 +259,22 @@ class _Capsule(InspectLoader):
         return f"install what provides {wanted!r} where the daemon runs" + (
             f"; the definition was packed with {known}" if known else ""
         )
+
+
+class _Steps(msgspec.Struct):
+    """A document as far as it has to be read to tell a graph."""
+
+    steps: msgspec.Raw = msgspec.Raw(b"")
+
+
+def _read(text: str) -> Machine | Graph:
+    if msgspec.json.decode(text, type=_Steps).steps:
+        return msgspec.json.decode(text, type=Graph)
+    return msgspec.json.decode(text, type=Machine)
+
+
+def _workflow_of(data: Machine | Graph) -> Workflow[Any]:
+    return GraphWorkflow(data) if isinstance(data, Graph) else MotionWorkflow(data)
 
 
 class _Finder(MetaPathFinder):

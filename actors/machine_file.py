@@ -7,13 +7,11 @@ What is stored is the machine, not the text: comments and layout are no part of 
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
-import msgspec
-
 from actors import yaml_struct
-from actors.bundle import DocumentEntry, Manifest, Packed, write
+from actors.bundle import Packed
+from actors.definition_file import pack_data
 from actors.yaml_struct import Document
 from protocols.machine import Machine
 from protocols.machine_check import check
@@ -37,13 +35,4 @@ def pack_document(source: Path | str) -> Packed:
 
 def pack_machine(machine: Machine) -> Packed:
     """Pack a machine as data: one document, no module."""
-    text = msgspec.json.encode(machine).decode()
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    entry = DocumentEntry(name=machine.name, digest=digest)
-    manifest = Manifest(entries=(), modules=(), documents=(entry,))
-    return Packed(
-        hash=manifest.hash,
-        data=write(manifest, {}, {machine.name: text}),
-        workflows=(machine.name,),
-        modules=(),
-    )
+    return pack_data(machine)

@@ -28,7 +28,7 @@ def pack(source: Path | str, roots: Sequence[Path] = (), *, kernel: int = 1) -> 
     workflows it defines. Raises NotFoundError, ConfigurationError and OversizedError.
     """
     if str(source).endswith(DOCUMENTS):
-        from actors.machine_file import pack_document  # noqa: PLC0415 - YAML is not for Python
+        from actors.definition_file import pack_document  # noqa: PLC0415 - YAML is not for Python
 
         return pack_document(source)
     entries, search = locate(source, roots)

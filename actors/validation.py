@@ -83,7 +83,7 @@ def validate(source: Path | str, roots: Sequence[Path] = ()) -> list[Problem]:
     Never raises for what is wrong with the source; the code is loaded once, not run.
     """
     if str(source).endswith(DOCUMENTS):
-        from actors.machine_file import load_document  # noqa: PLC0415 - YAML is not for Python
+        from actors.definition_file import load_document  # noqa: PLC0415 - YAML is not for Python
 
         return problems_of(source, load_document)
     try:

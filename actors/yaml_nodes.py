@@ -8,7 +8,7 @@ document. ``no``, ``on``, ``012`` and ``1_000`` are text, whatever older readers
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from math import isfinite
 from typing import Any, Final
 
@@ -20,6 +20,8 @@ DEPTH_MAX: Final = 40
 """Far above any definition; below what a recursive reader can take."""
 
 _LOADER: Final = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+_NO_TAGS: Final = (None, "!")
+_NUMERIC: Final = frozenset("-+0123456789")
 _INTEGER: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})\Z")
 _FLOAT: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,3})?\Z")
 _WORDS: Final[dict[str, Any]] = {
@@ -64,6 +66,14 @@ class Node:
         names = {bool: "true or false", int: "a number", float: "a number", str: "a text"}
         return names.get(type(self.value), "nothing")
 
+    def plain(self) -> Any:
+        """Return the value that it stands for."""
+        if self.entries is not None:
+            return {key: node.plain() for key, (_, node) in self.entries.items()}
+        if self.items is not None:
+            return [node.plain() for node in self.items]
+        return self.value
+
 
 def read(text: bytes) -> Node:
     """Return the top node of a document. Raises YamlProblem."""
@@ -75,7 +85,11 @@ def read(text: bytes) -> Node:
         line = text.count(b"\n", 0, error.start) + 1
         raise YamlProblem("not readable as UTF-8", line, 1, "save the file as UTF-8") from error
     try:
-        return _Composer(yaml.parse(plain, Loader=_LOADER)).document()
+        loader = _LOADER(plain)
+        try:
+            return _Composer(loader.get_event).document()
+        finally:
+            loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
@@ -93,17 +107,17 @@ def read(text: bytes) -> Node:
 class _Composer:
     """Makes nodes of the parser's events; bounded in depth and number."""
 
-    def __init__(self, events: Iterator[Any]) -> None:
-        self._events = events
+    def __init__(self, following: Callable[[], Any]) -> None:
+        self._next = following
         self._nodes = 0
 
     def document(self) -> Node:
         found: Node | None = None
-        for event in self._events:
+        while not isinstance(event := self._next(), yaml.StreamEndEvent):
             if isinstance(event, yaml.DocumentStartEvent):
                 if found is not None:
                     raise _at(event, "a second document", "one file holds one definition")
-                found = self._node(next(self._events), 0)
+                found = self._node(self._next(), 0)
         if found is None:
             raise YamlProblem("the file is empty", 1, 1)
         return found
@@ -111,42 +125,45 @@ class _Composer:
     def _node(self, event: Any, depth: int) -> Node:
         self._check(event, depth)
         mark: Any = event.start_mark
-        if isinstance(event, yaml.ScalarEvent):
-            plain = event.style in {None, ""}
-            value = _resolved(event.value) if plain else event.value
+        kind = type(event)
+        if kind is yaml.ScalarEvent:
+            text = event.value
+            value = text if event.style else _resolved(text)
             end: Any = event.end_mark
-            width = end.column - mark.column if end.line == mark.line else 1
-            return Node(value, mark.line + 1, mark.column + 1, max(1, width))
+            column = mark.column
+            width = end.column - column if end.line == mark.line else 1
+            return Node(value, mark.line + 1, column + 1, width if width > 0 else 1)
         node = Node(None, mark.line + 1, mark.column + 1)
-        if isinstance(event, yaml.SequenceStartEvent):
-            node.items = []
-            while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
-                node.items.append(self._node(event, depth + 1))
+        if kind is yaml.SequenceStartEvent:
+            items = node.items = []
+            while type(event := self._next()) is not yaml.SequenceEndEvent:
+                items.append(self._node(event, depth + 1))
             return node
-        node.entries = {}
-        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
-            self._entry(node.entries, event, depth)
+        entries = node.entries = {}
+        while type(event := self._next()) is not yaml.MappingEndEvent:
+            self._entry(entries, event, depth)
         return node
 
     def _entry(self, entries: dict[str, tuple[Node, Node]], event: Any, depth: int) -> None:
         self._check(event, depth)
-        if not isinstance(event, yaml.ScalarEvent):
+        if type(event) is not yaml.ScalarEvent:
             raise _at(event, "a key is a mapping or a list", "write keys as plain words")
         mark: Any = event.start_mark
-        key = Node(event.value, mark.line + 1, mark.column + 1, max(1, len(event.value)))
-        before = entries.get(event.value)
+        name = event.value
+        before = entries.get(name)
         if before is not None:
             raise _at(
                 event,
-                f"the key {event.value[:60]!r} stands twice",
+                f"the key {name[:60]!r} stands twice",
                 f"it is in line {before[0].line} already: take one of the two away",
             )
-        entries[event.value] = (key, self._node(next(self._events), depth + 1))
+        key = Node(name, mark.line + 1, mark.column + 1, len(name) or 1)
+        entries[name] = (key, self._node(self._next(), depth + 1))
 
     def _check(self, event: Any, depth: int) -> None:
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+        if event.anchor:  # also that of an alias
             raise _at(event, "anchors and aliases are not read", "write the value out")
-        if getattr(event, "tag", None) not in {None, "!"}:
+        if type(event) is not yaml.AliasEvent and event.tag not in _NO_TAGS:
             raise _at(event, f"tags are not read: {event.tag[:60]}", "take the tag away")
         if depth > DEPTH_MAX:
             raise _at(event, f"more than {DEPTH_MAX} levels deep")
@@ -163,6 +180,8 @@ def _at(event: Any, message: str, hint: str = "") -> YamlProblem:
 def _resolved(text: str) -> Any:
     if text in _WORDS:
         return _WORDS[text]
+    if text[0] not in _NUMERIC:
+        return text
     if _INTEGER.match(text):
         return int(text)
     if _FLOAT.match(text) and isfinite(float(text)):

@@ -12,6 +12,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
@@ -21,8 +22,9 @@ from actors.yaml_nodes import Node, YamlProblem, read
 from protocols.errors import ConfigurationError, NotFoundError
 from protocols.findings import Finding, did_you_mean
 
-T = TypeVar("T", bound=msgspec.Struct)
+T = TypeVar("T")
 _EXPECTED: Final = re.compile(r"Expected `(?P<kind>[^`]+)`(?: (?P<limit>[<>]=? [\d.]+))?")
+_SCALARS: Final = (str, int, float, bool)
 _WORDS: Final = {
     "str": "a text",
     "int": "a whole number",
@@ -65,16 +67,25 @@ class Document(NamedTuple, Generic[T]):
 
 def parse(text: bytes, kind: type[T], check: Callable[[T], Sequence[Finding]]) -> Document[T]:
     """Read the text of a file as a Struct, and check that. Never raises for what is wrong."""
+    return parse_nodes(text, lambda top, builder: builder.build(top, kind), check)
+
+
+def parse_nodes(
+    text: bytes,
+    build: Callable[[Node, Builder], T | None],
+    check: Callable[[T], Sequence[Finding]],
+) -> Document[T]:
+    """Read the text of a file whose nodes tell what it is. Never raises for what is wrong."""
     shown = text.decode("utf-8", "replace")
     try:
         top = read(text)
     except YamlProblem as problem:
         wrong = Located(problem.line, problem.column, problem.message, problem.hint)
         return Document(shown, None, [wrong])
-    builder = _Builder()
-    value = builder.build(top, kind)
+    builder = Builder()
+    value = build(top, builder)
     problems = builder.problems
-    if problems or not isinstance(value, kind):
+    if problems or value is None:
         return Document(shown, None, sorted(problems))
     problems = [_located(top, finding) for finding in check(value)]
     problems.sort(key=lambda each: (each.severity, each.line, each.column))
@@ -105,26 +116,34 @@ def value_of(document: Document[T], source: Path | str, checker: str) -> T:
     return document.value
 
 
-class _Builder:
-    """Builds a Struct and its parts from nodes by their annotations, and keeps what is wrong."""
+class _Shape(NamedTuple):
+    """What a node has to be, to be of a kind."""
+
+    form: typing.Literal["any", "union", "struct", "mapping", "list", "scalar"]
+    kind: Any
+    members: tuple[Any, ...] = ()
+
+
+class Builder:
+    """Builds the parts of a definition from nodes by their annotations; keeps what is wrong."""
 
     def __init__(self) -> None:
         self.problems: list[Located] = []
 
     def build(self, node: Node, kind: Any) -> Any:
         """Return a node's value as ``kind``; None when something in it is wrong."""
-        origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-        if origin is typing.Annotated and (not _is_scalar(arguments[0]) or _choices(arguments[0])):
-            return self.build(node, arguments[0])  # what it adds is for readers
-        if origin in {typing.Union, types.UnionType}:
-            return self._one_of(node, arguments)
-        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-            return self._struct(node, kind)
-        if origin is dict:
-            return self._mapping(node, arguments[1])
-        if origin is tuple:
-            return self._list(node, arguments[0])
-        return self._scalar(node, kind)
+        shape = _shape(kind)
+        if shape.form == "scalar":
+            return self._scalar(node, shape.kind)
+        if shape.form == "union":
+            return self._one_of(node, shape.members)
+        if shape.form == "any":
+            return node.plain()
+        if shape.form == "struct":
+            return self._struct(node, shape.kind)
+        if shape.form == "mapping":
+            return self._mapping(node, shape.members[1])
+        return self._list(node, shape.members[0])
 
     def wrong(self, node: Node, message: str, hint: str = "") -> None:
         """Keep what is wrong at a node."""
@@ -146,13 +165,13 @@ class _Builder:
             return None
         if fits is not _is_scalar:
             return self.build(node, chosen[0])
-        return self._scalar(node, typing.Union[tuple(chosen)])  # noqa: UP007 - made at run time
+        return self._scalar(node, _union(tuple(chosen)))
 
     def _struct(self, node: Node, kind: type[msgspec.Struct]) -> Any:
         if node.entries is None:
             self.wrong(node, f"a mapping is expected here, not {node.kind}")
             return None
-        fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+        fields = _fields(kind)
         before = len(self.problems)
         values: dict[str, Any] = {}
         for name, (key, value) in node.entries.items():
@@ -160,7 +179,7 @@ class _Builder:
                 self.wrong(key, f"{name[:60]!r} is not known here", did_you_mean(name, fields))
                 continue
             values[fields[name].name] = self.build(value, fields[name].type)
-        missing = [name for name, field in fields.items() if field.required and name not in values]
+        missing = [name for name in _required(kind) if name not in node.entries]
         for name in missing:
             self.wrong(node, f"{name!r} is missing", f"write '{name}: …'")
         if len(self.problems) > before:
@@ -212,6 +231,52 @@ class _Builder:
         self.wrong(node, f"{wanted}{limit} is expected here{got}", hint)
 
 
+@lru_cache
+def _fields(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """Return the fields of a part by the names that files have."""
+    return {field.encode_name: field for field in msgspec.structs.fields(kind)}
+
+
+@lru_cache
+def _required(kind: type[msgspec.Struct]) -> tuple[str, ...]:
+    return tuple(name for name, field in _fields(kind).items() if field.required)
+
+
+_shapes: Final[dict[int, tuple[Any, _Shape]]] = {}
+"""By the identity of a kind, which is kept so that no other one gets it."""
+
+
+def _shape(kind: Any) -> _Shape:
+    found = _shapes.get(id(kind))
+    if found is None:
+        found = _shapes[id(kind)] = (kind, _shape_of(kind))
+    return found[1]
+
+
+def _shape_of(kind: Any) -> _Shape:
+    if typing.get_origin(kind) is typing.Annotated:
+        inner = typing.get_args(kind)[0]
+        if inner not in _SCALARS:  # a scalar keeps its limits
+            return _shape_of(inner)
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return _Shape("any", kind)
+    if origin in {typing.Union, types.UnionType}:
+        return _Shape("union", kind, arguments)
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return _Shape("struct", kind)
+    if origin is dict:
+        return _Shape("mapping", kind, arguments)
+    if origin is tuple:
+        return _Shape("list", kind, arguments)
+    return _Shape("scalar", kind)
+
+
+@lru_cache
+def _union(kinds: tuple[Any, ...]) -> Any:
+    return typing.Union[kinds]  # noqa: UP007 - made at run time
+
+
 def _is_mapping(kind: Any) -> bool:
     return typing.get_origin(kind) is dict or (
         isinstance(kind, type) and issubclass(kind, msgspec.Struct)
@@ -258,4 +323,9 @@ def _located(top: Node, finding: Finding) -> Located:
             key = node = node.items[step]
     scalar = node.entries is None and node.items is None
     at = node if scalar and not finding.of_key else key
-    return Located(at.line, at.column, finding.message, finding.hint, finding.severity, at.width)
+    column, width = at.column, at.width
+    if finding.offset and at is node and isinstance(node.value, str):
+        quotes, odd = divmod(node.width - len(node.value), 2)
+        if quotes in {0, 1} and not odd:  # on one line, and without escapes
+            column, width = column + quotes + finding.offset - 1, finding.width
+    return Located(at.line, column, finding.message, finding.hint, finding.severity, width)

@@ -19,6 +19,7 @@ NAMES = (
     "kernel",
     "pipeline",
     "router",
+    "graphs",
     "bridge",
     "report",
 )

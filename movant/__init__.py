@@ -23,6 +23,7 @@ from protocols.errors import (
     WorkflowError,
 )
 from protocols.failure import Failure
+from protocols.graph import Defaults, Field, Graph, GraphStep, GraphUndo
 from protocols.machine import Hook, Machine, Next, State, StateUndo
 from protocols.policy import NO_RETRY, Retry, StepOptions
 from protocols.service import Call, Failed, Refused, Service
@@ -43,12 +44,17 @@ __all__ = [
     "Client",
     "ConfigurationError",
     "Context",
+    "Defaults",
     "Directed",
     "Directive",
     "FailError",
     "Failed",
     "Failure",
+    "Field",
     "GatherError",
+    "Graph",
+    "GraphStep",
+    "GraphUndo",
     "Hook",
     "InvalidInputError",
     "Machine",

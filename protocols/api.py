@@ -350,6 +350,7 @@ class WorkflowView(Message, frozen=True, kw_only=True):
     machine: Annotated[
         dict[str, Any] | None, Meta(description="The state machine, when it is one.")
     ] = None
+    graph: Annotated[dict[str, Any] | None, Meta(description="The graph, when it is one.")] = None
     routes: Annotated[
         dict[str, Any], Meta(description="The routing table that new instances start with.")
     ] = {}

@@ -3,11 +3,11 @@
     result.votes_for > result.votes_against && !(input.kind in ["private", "secret"])
     has(result.plan) && size(result.plan.tasks) > 0
 
-Values are those of JSON; names are those that the reader is given. ``a.b`` and ``a["b"]`` look
-into objects, ``a[0]`` into lists. There are ``&& || !``, ``== != < <= > >= in``, parentheses,
-``has(path)`` and ``size(value)``. No arithmetic, no loops: a condition takes no longer than its
-text. What is missing or cannot be compared makes the condition fail with an error, so that a
-guard over data that is not there stays closed.
+Values are those of JSON; names are those that the reader is given, and may have hyphens inside.
+``a.b`` and ``a["b"]`` look into objects, ``a[0]`` into lists. There are ``&& || !``,
+``== != < <= > >= in``, parentheses, ``has(path)`` and ``size(value)``. No arithmetic, no loops: a
+condition takes no longer than its text. What is missing or cannot be compared makes the
+condition fail with an error, so that a guard over data that is not there stays closed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _TOKEN: Final = re.compile(
     r"""\s*(?:
       (?P<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)
     | (?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
-    | (?P<name>[A-Za-z_][A-Za-z0-9_]*)
+    | (?P<name>[A-Za-z_][A-Za-z0-9_]*(?:-[A-Za-z0-9_]+)*)
     | (?P<sign>&&|\|\||==|!=|<=|>=|[<>!.()\[\],])
     )""",
     re.VERBOSE,
@@ -52,10 +52,21 @@ class ConditionError(ValueError):
         self.column = column
 
 
+class Path(NamedTuple):
+    """A place that a condition looks at: its name, and the fields below it that are written out.
+
+    ``column`` begins at 1, ``width`` is that of the whole path.
+    """
+
+    parts: tuple[str, ...]
+    column: int
+    width: int
+
+
 class Condition:
     """A condition that was read once and is decided many times."""
 
-    __slots__ = ("_read", "names", "text")
+    __slots__ = ("_read", "names", "paths", "text")
 
     def __init__(self, text: str) -> None:
         """Read a condition. Raises ConditionError."""
@@ -64,8 +75,10 @@ class Condition:
         parser = _Parser(text)
         self.text: Final = text
         self._read: Final = parser.whole()
-        self.names: Final = frozenset(parser.names)
+        self.names: Final = frozenset(path.parts[0] for path in parser.paths)
         """The names that it looks at."""
+        self.paths: Final = tuple(parser.paths)
+        """The places that it looks at, in order."""
 
     def holds(self, names: Mapping[str, Any]) -> bool:
         """Tell whether it is true. Raises ConditionError when it cannot be decided."""
@@ -82,7 +95,7 @@ class _Parser:
     """Recursive descent: or, and, not, comparison, path, value."""
 
     def __init__(self, text: str) -> None:
-        self.names: set[str] = set()
+        self.paths: list[Path] = []
         self._tokens = list(_tokens(text))
         self._at = 0
         self._depth = 0
@@ -150,7 +163,9 @@ class _Parser:
         return lambda names: _ordered(sign, left(names), right(names))
 
     def _path(self) -> Reader:
+        begin = self._at
         found = self._value()
+        path = self.paths[-1] if self._at == begin + 1 and self._named_last(begin) else None
         while True:
             if self._take("."):
                 token = self._next
@@ -158,11 +173,29 @@ class _Parser:
                     raise self._unexpected("the name of a field is expected here")
                 self._at += 1
                 found = _field(found, token.text)
+                path = self._longer(path, token.text)
             elif self._take("["):
+                key, before = self._next, self._at
                 found = _item(found, self._or())
+                plain = key.kind == "text" and self._at == before + 1
                 self._need("]")
+                path = self._longer(path, _unescaped(key.text)) if plain else None
             else:
                 return found
+
+    def _named_last(self, at: int) -> bool:
+        token = self._tokens[at]
+        return token.kind == "name" and token.text not in _CONSTANTS
+
+    def _longer(self, path: Path | None, part: str) -> Path | None:
+        """Note that a path goes on with a part."""
+        if path is None:
+            return None
+        last = self._tokens[self._at - 1]
+        width = last.column + len(last.text) - path.column
+        index = self.paths.index(path)
+        self.paths[index] = Path((*path.parts, part), path.column, width)
+        return self.paths[index]
 
     def _value(self) -> Reader:
         token = self._next
@@ -206,7 +239,7 @@ class _Parser:
             if name == "size":
                 return lambda names: _size(inner(names))
             raise ConditionError(f"there is no function {name!r}: has and size", token.column)
-        self.names.add(name)
+        self.paths.append(Path((name,), token.column, len(name)))
 
         def look(names: Mapping[str, Any]) -> Any:
             if name not in names:

@@ -1,4 +1,4 @@
-"""Findings: what is wrong with a definition that is data, with place and advice."""
+"""Findings: what is wrong with a definition, where, and what to do about it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from typing import Literal
 import msgspec
 
 Place = tuple[str | int, ...]
-"""Keys and indexes from the top of a document to what is wrong."""
+"""Keys and indexes from the definition's top to what is wrong."""
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One thing that is wrong, where, and what to do."""
+    """One thing that is wrong, where, and what to do.
+
+    ``offset`` and ``width`` are the part of a text that is meant; ``offset`` begins at 1, 0 means
+    the whole.
+    """
 
     place: Place
     message: str
@@ -21,6 +25,8 @@ class Finding(msgspec.Struct, frozen=True):
     severity: Literal["error", "warning"] = "error"
     of_key: bool = False
     """Whether the key at the place is wrong, and not what it holds."""
+    offset: int = 0
+    width: int = 1
 
     @property
     def where(self) -> str:

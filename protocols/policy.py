@@ -69,7 +69,8 @@ class StepOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     which may do the work a second time, or a person, whose word is waited for; for a service
     that can neither repeat nor refuse a key. ``retries`` goes before ``retry``: the error kinds
     (``protocols.error_kinds``) that are tried again, each with its policy, whatever the service
-    says about trying again; other kinds are not. ``undecided_s``: how long an attempt that is
+    says about trying again; other kinds are not,
+    or with ``others`` as ``retry`` says. ``undecided_s``: how long an attempt that is
     cancelled in flight keeps others from being undone, when no reply comes; none: ``timeout_s``.
     """
 
@@ -80,22 +81,24 @@ class StepOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     priority: Priority | None = None
     unknown: Literal["retry", "switch", "review"] = "retry"
     retries: tuple[tuple[str, Retry], ...] | None = None
+    others: bool = False
     undecided_s: Seconds | None = None
 
     def allow(self, attempt: int, failure: Failure) -> Retry | None:
         """Return the policy by which another attempt follows ``attempt``, or None."""
         if not self.idempotent and is_unknown_outcome(failure):
             return None
-        if self.retries is None:
-            policy = self.retry
-            may = policy.allows(attempt, failure.kind, retryable=failure.retryable)
-            return policy if may else None
-        policies = dict(self.retries)
-        for word in words(failure):
-            if word in policies:
-                policy = policies[word]
-                return policy if attempt < policy.attempts else None
-        return None
+        if self.retries is not None:
+            policies = dict(self.retries)
+            for word in words(failure):
+                if word in policies:
+                    policy = policies[word]
+                    return policy if attempt < policy.attempts else None
+            if not self.others:
+                return None
+        policy = self.retry
+        may = policy.allows(attempt, failure.kind, retryable=failure.retryable)
+        return policy if may else None
 
 
 STEP_DEFAULTS: Final = StepOptions()

@@ -9,6 +9,7 @@ import msgspec
 import structlog
 import trio
 
+from actors.graph import GraphWorkflow
 from actors.motion import MotionWorkflow
 from actors.neighbours import refuse_captors
 from actors.packing import open_pack
@@ -88,6 +89,9 @@ class DaemonQueries:
             latest=name in found.latest_of,
             machine=msgspec.to_builtins(workflow.machine)
             if isinstance(workflow, MotionWorkflow)
+            else None,
+            graph=msgspec.to_builtins(workflow.graph)
+            if isinstance(workflow, GraphWorkflow)
             else None,
             routes=to_builtins(table_of(await self._parts.definition_store.table(table)))
             if table

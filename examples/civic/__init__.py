@@ -7,7 +7,7 @@
     hosted        five offices served with movant
     plain         two offices served with nats-py alone, without movant
     approvals     what a set of answers amounts to: approvals, permit, renewals, summary
-    restaurant    the workflow
+    restaurant    the workflow, in Python; restaurant.yaml is the same as a graph
     demo          all of it as processes, with the daemon killed in the middle
 
 Decisions

@@ -10,6 +10,7 @@ import click
 from protocols import api
 from protocols.compensation import StepFate
 from protocols.effects import Status, Waiting
+from protocols.graph import SHOWN
 from runtime.cli.failures import OK, repair, say
 from runtime.cli.options import Target, command, target
 from runtime.cli.output import (
@@ -139,8 +140,17 @@ def _facts(view: api.RunView) -> list[tuple[str, str]]:
     stopped = {"paused": view.paused, "blocked": view.blocked}
     facts += [(name, why) for name, why in stopped.items() if why]
     facts.append(("input", pretty(view.input)))
-    if view.state:
-        facts.append(("state", pretty(view.state)))
+    state = {key: each for key, each in view.state.items() if not key.startswith(SHOWN)}
+    if state:
+        facts.append(("state", pretty(state)))
+    steps = {
+        key.removeprefix(SHOWN): str(each)
+        for key, each in view.state.items()
+        if key.startswith(SHOWN)
+    }
+    if steps:
+        width = max(map(len, steps))
+        facts.append(("graph", "\n".join(f"{key:{width}}  {each}" for key, each in steps.items())))
     facts += _outcome(view)
     if view.waiting:
         facts.append(("waiting for", "\n".join(map(_waiting, view.waiting))))

@@ -1,4 +1,4 @@
-"""``movant schema messages|asyncapi|machine|routes``."""
+"""``movant schema messages|asyncapi|graph|machine|routes``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ schema = LazyGroup(
         "Commands": {
             "messages": Leaf("runtime.cli.schema:messages", "JSON Schema of each message."),
             "asyncapi": Leaf("runtime.cli.schema:asyncapi", "One AsyncAPI document."),
+            "graph": Leaf("runtime.cli.schema:graph", "JSON Schema of a graph's file."),
             "machine": Leaf("runtime.cli.schema:machine", "JSON Schema of a machine's file."),
             "routes": Leaf("runtime.cli.schema:routes", "JSON Schema of a routing table's file."),
         }
@@ -86,6 +87,17 @@ def machine() -> int:
     from protocols.machine import Machine  # noqa: PLC0415
 
     write_json(msgspec.json.schema(Machine))
+    return OK
+
+
+@command("graph", examples=(("movant schema graph > graph.schema.json", "for editors of YAML"),))
+def graph() -> int:
+    """Print the JSON Schema of a graph's YAML file."""
+    import msgspec  # noqa: PLC0415 - not for --help
+
+    from protocols.graph import Graph  # noqa: PLC0415
+
+    write_json(msgspec.json.schema(Graph))
     return OK
 
 

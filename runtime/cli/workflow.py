@@ -34,6 +34,7 @@ workflow = LazyGroup(
             "validate": Leaf(
                 "runtime.cli.workflow:validate", "Check workflows, without a daemon."
             ),
+            "plan": Leaf("runtime.cli.plan:plan", "Tell what a graph would do."),
             "ls": Leaf("runtime.cli.workflow:ls", "List workflows."),
             "show": Leaf("runtime.cli.workflow:show", "Show a workflow and its input."),
         }
@@ -50,7 +51,7 @@ workflow = LazyGroup(
     examples=(
         ("movant workflow register orders.py", "a file with the modules that it imports"),
         ("movant workflow register shop/ billing.py", "a package and a file"),
-        ("movant workflow register permit.yaml", "a state machine"),
+        ("movant workflow register permit.yaml", "a graph or a state machine"),
     ),
 )
 @click.argument("sources", nargs=-1, required=True)
@@ -58,9 +59,9 @@ workflow = LazyGroup(
 def register(sources: tuple[str, ...], to: Target) -> int:
     """Check and pack SOURCES and make them the definition that new runs start with.
 
-    A source is a Python file, a package directory, a module name, or a YAML file with a state
-    machine. Runs that have started keep their definition. Registering an old state again is how
-    a deployment is taken back.
+    A source is a Python file, a package directory, a module name, or a YAML file with a graph or
+    a state machine. Runs that have started keep their definition. Registering an old state again
+    is how a deployment is taken back.
     What ``movant workflow validate`` calls an error is not deployed.
     """
     from actors.packing import DOCUMENTS, pack  # noqa: PLC0415 - not for --help
@@ -138,7 +139,7 @@ def ls(to: Target) -> int:
     examples=(
         ("movant workflow show orders", "its latest definition and the schema of its input"),
         ("movant workflow show orders -o json | jq .input_schema", "only the schema"),
-        ("movant workflow show permit --format mermaid", "the diagram of a state machine"),
+        ("movant workflow show permit --format mermaid", "the diagram of a graph or a machine"),
     ),
 )
 @click.argument("name")
@@ -148,7 +149,7 @@ def ls(to: Target) -> int:
     type=click.Choice(("facts", "text", "mermaid")),
     default="facts",
     show_default=True,
-    help="A state machine as text, or as a Mermaid diagram.",
+    help="A graph or a state machine as text, or as a Mermaid diagram.",
 )
 @target
 def show(name: str, to: Target, *, drawn: str) -> int:
@@ -177,20 +178,27 @@ def show(name: str, to: Target, *, drawn: str) -> int:
 
 
 def _drawn(view: api.WorkflowView, drawn: str) -> str:
-    """Return a state machine as text or as a diagram. Raises ConfigurationError for others."""
+    """Return a definition as text or as a diagram. Raises ConfigurationError for code."""
     import msgspec  # noqa: PLC0415 - not for --help
 
+    from protocols import graph_text, machine_text  # noqa: PLC0415
     from protocols.errors import ConfigurationError  # noqa: PLC0415
+    from protocols.graph import Graph  # noqa: PLC0415
     from protocols.machine import Machine  # noqa: PLC0415
-    from protocols.machine_text import as_mermaid, as_text  # noqa: PLC0415
 
-    if view.machine is None:
+    mermaid = drawn == "mermaid"
+    if view.graph is not None:
+        graph = msgspec.convert(view.graph, Graph)
+        text = graph_text.as_mermaid(graph) if mermaid else graph_text.as_text(graph)
+    elif view.machine is not None:
+        machine = msgspec.convert(view.machine, Machine)
+        text = machine_text.as_mermaid(machine) if mermaid else machine_text.as_text(machine)
+    else:
         raise ConfigurationError(
-            f"workflow {view.name} is code, no state machine",
+            f"workflow {view.name} is code, no graph and no state machine",
             hint=f"movant workflow show {view.name}",
         )
-    machine = msgspec.convert(view.machine, Machine)
-    return (as_mermaid(machine) if drawn == "mermaid" else as_text(machine)).rstrip("\n")
+    return text.rstrip("\n")
 
 
 _HASH_CHARS = 32

@@ -169,6 +169,16 @@ def test_router_tells_decisions_and_the_cost_of_parking() -> None:
     assert found.keys() >= EVERYWHERE | {"decisions_per_s", "park_s", "release_s"}
 
 
+def test_graphs_tell_what_loading_planning_and_running_cost() -> None:
+    """Without a server; the runs are folded to their ends."""
+    found = run(
+        *("graphs", "--file-steps", "20", "--steps", "30", "--instances", "3", "--rounds", "1")
+    )
+
+    assert found.keys() >= EVERYWHERE | {"load_ms", "plan_ms", "graph_to_python", "reference_us"}
+    assert found["steps"] == 30
+
+
 def test_bridge_tells_round_trips_per_second() -> None:
     """A server and an echo process, nothing of movant but the bridge."""
     found = run("bridge", "--messages", "200", "--in-flight", "20", "--singles", "10")

@@ -77,7 +77,7 @@ def test_a_machine_is_shown_as_text_and_as_a_diagram(ask: Cli, responder: Respon
     assert diagram.out.startswith('stateDiagram-v2\n    state "FILED')
     assert "    REVIEWED --> TABLED : signal table\n" in diagram.out
     assert code.code == failures.USAGE
-    assert "is code, no state machine" in code.err
+    assert "is code, no graph and no state machine" in code.err
 
 
 def view(*waiting: Waiting) -> api.RunView:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from types import UnionType
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import msgspec
 
 from protocols import api, directives, error_kinds
+from protocols.graph import Defaults, Field, Graph, GraphStep, GraphUndo
 from runtime.cli import failures
 from runtime.server import accounts
 from tests import hazards as known
@@ -134,6 +136,21 @@ def kinds() -> str:
     )
 
 
+def keys(kind: type[Any]) -> Callable[[], str]:
+    """Return what makes the table of a part's keys: what each holds, its default, what it is."""
+
+    def made() -> str:
+        return table(
+            ("key", "holds", "default", "what it is"),
+            [
+                (f"`{field.name}`", _holds(field.type), _default(field), _described(field.type))
+                for field in msgspec.structs.fields(kind)
+            ],
+        )
+
+    return made
+
+
 TABLES: Final[dict[str, Callable[[], str]]] = {
     "verbs": verbs,
     "errors": errors,
@@ -143,6 +160,11 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "accounts": account_blocks,
     "hazards": hazards,
     "kinds": kinds,
+    "graph": keys(Graph),
+    "step": keys(GraphStep),
+    "defaults": keys(Defaults),
+    "field": keys(Field),
+    "undo": keys(GraphUndo),
 }
 
 
@@ -195,6 +217,47 @@ def _fields(struct: type[Any]) -> str:
         for field in msgspec.structs.fields(struct)
     ]
     return " ".join(f"`{name}`" for name in names) or "-"
+
+
+_WORDS: Final[dict[Any, str]] = {
+    str: "text",
+    int: "whole number",
+    float: "number",
+    bool: "`true` or `false`",
+    Any: "any value",
+}
+
+
+def _holds(kind: Any) -> str:
+    """Return what a key may hold, in words."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _holds(inner[0])
+    if origin in {Union, UnionType}:
+        told = dict.fromkeys(_holds(each) for each in inner if each is not type(None))
+        if set(told) == {"number", "text"}:
+            return "duration"
+        return " or ".join(told)
+    if origin is Literal:
+        return " ".join(f"`{each}`" for each in inner)
+    if origin is tuple:
+        return f"list of {_holds(inner[0])}"
+    if origin is dict:
+        return f"names with {_holds(inner[1])}"
+    return _WORDS.get(kind) or kind.__name__.removeprefix("Graph").lower()
+
+
+def _described(kind: Any) -> str:
+    told = (each.description for each in get_args(kind) if isinstance(each, msgspec.Meta))
+    return next((each for each in told if each), "-")
+
+
+def _default(field: Any) -> str:
+    if field.required:
+        return "must be there"
+    if not field.default or field.default in {msgspec.UNSET, msgspec.NODEFAULT}:
+        return "`false`" if field.default is False else "-"
+    return f"`{msgspec.json.encode(field.default).decode()}`"
 
 
 def _quoted(subjects: Sequence[str]) -> str:

@@ -1,0 +1,376 @@
+"""Graphs: steps of a workflow and what each of them needs. Data only.
+
+    Graph(
+        name="order",
+        steps={
+            "check": GraphStep(service="stock", operation="check", params="{{input.items}}"),
+            "charge": GraphStep(
+                service="bank",
+                operation="charge",
+                params={"amount": "{{input.amount}}"},
+                needs=("check",),
+                undo="refund",
+            ),
+        },
+    )
+
+In a YAML file the same fields have the same names. Nothing here is code: a graph is compared,
+hashed, stored and drawn as it is. Whether it makes sense as a whole is told by
+``protocols.graph_check``; who runs it is ``actors.graph``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from protocols.directives import Directive, Do, Table
+from protocols.durations import seconds
+from protocols.policy import Retry
+
+CALL_TIMEOUT_S: Final = 60.0
+"""Where neither step nor defaults say how long one call may take."""
+CONCURRENCY: Final = 10
+"""Items of one ``foreach`` that are worked on at the same time, where it says nothing."""
+ANY_KIND: Final = "any"
+"""Stands for every error kind that has no directive of its own."""
+SHOWN: Final = "steps."
+"""What a run shows of each step begins with this, and ends with the step's name."""
+RESUME: Final = "resume."
+"""A halted step goes on by the signal that begins with this and ends with the step's name."""
+
+FieldType = Literal["string", "number", "integer", "boolean", "array", "object", "any"]
+Seconds = float | str
+Join = Literal["all", "any"] | Annotated[int, Meta(ge=1)]
+
+
+class _Part(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """Base of the parts of a graph."""
+
+
+class Field(_Part, frozen=True, kw_only=True):
+    """One field of the input. Its type may stand alone: ``amount: number``."""
+
+    type: Annotated[FieldType, Meta(description="What it holds.")] = "any"
+    description: Annotated[str, Meta(description="What it is, for people.")] = ""
+    optional: Annotated[bool, Meta(description="It may be absent; then it is null.")] = False
+    default: Annotated[Any, Meta(description="Its value when it is absent.")] = msgspec.UNSET
+    enum: Annotated[tuple[str | int, ...], Meta(description="The values that it may have.")] = ()
+    min: Annotated[float | None, Meta(description="Least value of a number.")] = None
+    max: Annotated[float | None, Meta(description="Greatest value of a number.")] = None
+    min_length: Annotated[
+        Annotated[int, Meta(ge=0)] | None,
+        Meta(description="Least number of characters of a string, or of items of an array."),
+    ] = None
+    items: Annotated[Field | FieldType | None, Meta(description="Each item of an array.")] = None
+    fields: Annotated[
+        dict[str, Field | FieldType] | None,
+        Meta(description="The fields of an object; others are refused."),
+    ] = None
+
+    def __post_init__(self) -> None:
+        """Bring short forms to the long ones. Raises ValueError for what does not fit the type."""
+        _set(self, "items", None if self.items is None else _field(self.items))
+        if self.fields is not None:
+            _set(self, "fields", {name: _field(each) for name, each in self.fields.items()})
+        for name, types in _OF_TYPES.items():
+            if getattr(self, name) not in (None, ()) and self.type not in types:
+                raise ValueError(f"{name} belongs to {' or '.join(types)}, not to {self.type}")
+        if self.optional and self.default is not msgspec.UNSET:
+            raise ValueError("optional is not needed beside a default: take it away")
+
+    @property
+    def of_item(self) -> Field:
+        """What each item of an array is."""
+        return self.items if isinstance(self.items, Field) else ANYTHING
+
+    @property
+    def inner(self) -> dict[str, Field] | None:
+        """The fields of an object; None: any."""
+        if self.fields is None:
+            return None
+        return {name: each for name, each in self.fields.items() if isinstance(each, Field)}
+
+
+_OF_TYPES: Final = {
+    "min": ("number", "integer"),
+    "max": ("number", "integer"),
+    "min_length": ("string", "array"),
+    "enum": ("string", "integer"),
+    "items": ("array",),
+    "fields": ("object",),
+}
+
+
+class GraphUndo(_Part, frozen=True, kw_only=True):
+    """How a step is undone. The operation may stand alone: ``undo: refund``.
+
+    Without ``params`` its service gets the step's key, input and result.
+    """
+
+    operation: Annotated[str, Meta(description="The operation that undoes the step.")]
+    service: Annotated[str, Meta(description="Whose operation; the step's when absent.")] = ""
+    params: Annotated[
+        Any, Meta(description="What it gets; may refer to what the step itself may refer to.")
+    ] = msgspec.UNSET
+    retry: Annotated[Retry | None, Meta(description="How often it is tried.")] = None
+    timeout: Annotated[
+        Seconds | None, Meta(description="How long one call may take; as the step's.")
+    ] = None
+    settle: Annotated[
+        Seconds | None,
+        Meta(
+            description="For a service that cannot refuse a step after its undo: how long "
+            "behind the deadline of a call it may still begin it."
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        """Read the durations."""
+        _durations(self, "timeout")
+        if self.settle is not None:
+            _set(self, "settle", seconds(self.settle, "settle"))
+
+
+class GraphStep(_Part, frozen=True, kw_only=True):
+    """One step: a service is asked for an operation, as soon as what the step needs is there."""
+
+    service: Annotated[str, Meta(description="Who is asked.")]
+    operation: Annotated[str, Meta(description="For what.")]
+    params: Annotated[
+        Any, Meta(description="What it gets: any value, with references in its texts.")
+    ] = None
+    needs: Annotated[
+        str | tuple[str, ...],
+        Meta(description="The steps that come before; one name may stand alone."),
+    ] = ()
+    join: Annotated[
+        Join,
+        Meta(
+            description="When the step begins: `all` its needs have ended, `any` one of them "
+            "is done, or so many of them are."
+        ),
+    ] = "all"
+    when: Annotated[
+        str, Meta(description="The condition under which it is done; else it is skipped.")
+    ] = ""
+    foreach: Annotated[
+        str | tuple[Any, ...],
+        Meta(description="A list: the step is done for each `item` (and `index`) of it."),
+    ] = ""
+    concurrency: Annotated[
+        Annotated[int, Meta(ge=1, le=1_000)],
+        Meta(description="How many items are worked on at the same time."),
+    ] = CONCURRENCY
+    critical: Annotated[
+        bool,
+        Meta(
+            description="Whether its failure fails the run; if not, it is a warning, and the "
+            "result is null."
+        ),
+    ] = True
+    retry: Annotated[
+        Annotated[int, Meta(ge=1, le=1_000)] | Retry | None,
+        Meta(description="How often it is tried: the number of calls, or all details."),
+    ] = None
+    timeout: Annotated[
+        Seconds | None, Meta(description="How long one call may take: `30s`, `1h30m`.")
+    ] = None
+    deadline: Annotated[
+        Seconds | None,
+        Meta(
+            description="How long the step may take with all its calls, items and other "
+            "services; waiting for an operator does not count."
+        ),
+    ] = None
+    idempotent: Annotated[
+        bool, Meta(description="Whether a call may be repeated when its outcome is not known.")
+    ] = True
+    on_error: Annotated[
+        Do | dict[str, Directive | Do],
+        Meta(description="What a failure leads to, by its kind; one word stands for all kinds."),
+    ] = {}
+    undo: Annotated[
+        str | GraphUndo,
+        Meta(description="How it is undone when the run fails, is cancelled or times out."),
+    ] = ""
+    pivot: Annotated[
+        bool,
+        Meta(
+            description="Whether it is the point of no return: when it is done, nothing is "
+            "undone any more."
+        ),
+    ] = False
+    description: Annotated[str, Meta(description="What it is for, for people.")] = ""
+
+    def __post_init__(self) -> None:
+        """Bring short forms to the long ones."""
+        _set(self, "needs", (self.needs,) if isinstance(self.needs, str) else self.needs)
+        if isinstance(self.retry, int):
+            _set(self, "retry", Retry(attempts=self.retry))
+        if isinstance(self.undo, str) and self.undo:
+            _set(self, "undo", GraphUndo(operation=self.undo))
+        _set(self, "on_error", _directives(self.on_error))
+        _durations(self, "timeout", "deadline")
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The steps that come before."""
+        return (self.needs,) if isinstance(self.needs, str) else self.needs
+
+    @property
+    def condition(self) -> str:
+        """The condition without the braces that references have."""
+        return self.when[self.condition_at :].strip().removesuffix("}}").strip()
+
+    @property
+    def condition_at(self) -> int:
+        """How many characters stand before the condition."""
+        text = self.when.lstrip()
+        if not (text.startswith("{{") and text.rstrip().endswith("}}")):
+            return 0
+        return len(self.when) - len(text[2:].lstrip())
+
+    @property
+    def each(self) -> bool:
+        """Whether it is done for each item of a list."""
+        return self.foreach != ""
+
+    @property
+    def undone_by(self) -> GraphUndo | None:
+        """How it is undone."""
+        return self.undo if isinstance(self.undo, GraphUndo) else None
+
+    @property
+    def directives(self) -> Table:
+        """The directives by error kind; ``any`` is that of all others."""
+        return _table(self.on_error)
+
+
+class Defaults(_Part, frozen=True, kw_only=True):
+    """What holds for all steps that say nothing else."""
+
+    timeout: Annotated[Seconds, Meta(description="How long one call may take.")] = CALL_TIMEOUT_S
+    retry: Annotated[
+        Annotated[int, Meta(ge=1, le=1_000)] | Retry | None,
+        Meta(description="How often a step is tried."),
+    ] = None
+    on_error: Annotated[
+        Do | dict[str, Directive | Do], Meta(description="What a failure leads to, by its kind.")
+    ] = {}
+
+    def __post_init__(self) -> None:
+        """Bring short forms to the long ones."""
+        if isinstance(self.retry, int):
+            _set(self, "retry", Retry(attempts=self.retry))
+        _set(self, "on_error", _directives(self.on_error))
+        _durations(self, "timeout")
+
+    @property
+    def directives(self) -> Table:
+        """The directives by error kind; ``any`` is that of all others."""
+        return _table(self.on_error)
+
+
+class Graph(_Part, frozen=True, kw_only=True):
+    """A workflow as a graph of steps.
+
+    Raises ValueError for what has the wrong form; whether the parts fit each other is for
+    ``protocols.graph_check``.
+    """
+
+    name: Annotated[str, Meta(description="The name of the workflow.")]
+    steps: Annotated[dict[str, GraphStep], Meta(description="The steps by their names.")]
+    description: Annotated[str, Meta(description="What it is for, for people.")] = ""
+    input: Annotated[
+        dict[str, Field | FieldType] | None,
+        Meta(description="The fields of the input; without it any input is taken."),
+    ] = None
+    outputs: Annotated[
+        Any,
+        Meta(
+            description="The result of a run, with references in its texts; without it the "
+            "results of the steps that nobody needs, by their names."
+        ),
+    ] = None
+    timeout: Annotated[Seconds | None, Meta(description="How long a run may take as a whole.")] = (
+        None
+    )
+    concurrency: Annotated[
+        Annotated[int, Meta(ge=0)],
+        Meta(description="How many steps run at the same time; 0: as many as can."),
+    ] = 0
+    defaults: Annotated[Defaults, Meta(description="What holds for all steps.")] = msgspec.field(
+        default_factory=Defaults
+    )
+    kinds: Annotated[
+        tuple[str, ...],
+        Meta(description="Error kinds of its services' own, to be named under `on_error`."),
+    ] = ()
+
+    def __post_init__(self) -> None:
+        """Bring short forms to the long ones."""
+        if self.input is not None:
+            _set(self, "input", {name: _field(each) for name, each in self.input.items()})
+        _durations(self, "timeout")
+
+    @property
+    def fields(self) -> dict[str, Field] | None:
+        """The fields of the input; None: anything is taken."""
+        if self.input is None:
+            return None
+        return {name: each for name, each in self.input.items() if isinstance(each, Field)}
+
+    def timeout_s(self, step: str) -> float:
+        """Return how long one call of a step may take, in seconds, within its deadline."""
+        of = self.steps[step]
+        if of.timeout is not None:
+            return float(of.timeout)
+        default_s = float(self.defaults.timeout)
+        return default_s if of.deadline is None else min(default_s, float(of.deadline))
+
+    def retry(self, step: str) -> Retry | None:
+        """Return how often a step is tried, when it or the defaults say so."""
+        of = self.steps[step]
+        found = self.defaults.retry if of.retry is None else of.retry
+        return found if isinstance(found, Retry) else None
+
+
+def _field(given: Field | FieldType) -> Field:
+    return given if isinstance(given, Field) else Field(type=given)
+
+
+def _directives(given: Do | dict[str, Directive | Do]) -> dict[str, Directive]:
+    by_kind = {ANY_KIND: given} if isinstance(given, str) else given
+    return {
+        kind: Directive(do=each) if isinstance(each, str) else each
+        for kind, each in by_kind.items()
+    }
+
+
+def _table(given: Do | dict[str, Directive | Do]) -> Table:
+    assert isinstance(given, dict)
+    return {kind: each for kind, each in given.items() if isinstance(each, Directive)}
+
+
+def _durations(part: msgspec.Struct, *fields: str) -> None:
+    for field in fields:
+        given = getattr(part, field)
+        if given is None:
+            continue
+        value = seconds(given, field)
+        if not value:
+            raise ValueError(f"{field} is 0: nothing could be done in time")
+        _set(part, field, value)
+
+
+def _set(part: msgspec.Struct, field: str, value: object) -> None:
+    msgspec.structs.force_setattr(part, field, value)
+
+
+ANYTHING: Final = Field()
+"""A field of which nothing is said."""

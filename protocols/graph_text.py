@@ -1,0 +1,227 @@
+"""A graph for people to read: as text, as a Mermaid flowchart, and as a plan of a run.
+
+A plan runs nothing. Its times are those of services that are there and always use all the time
+they have, with one item of each ``foreach``; waiting for an operator has no bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import ceil
+
+import msgspec
+
+from protocols.directives import Directive, Table
+from protocols.durations import shown
+from protocols.graph import Graph, GraphStep
+from protocols.graph_order import Order, chain, longest, options_of, tables_of, worst_s
+
+
+class PlannedStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One step of a plan. ``level`` begins at 1; ``worst_s`` is in seconds, of one item."""
+
+    name: str
+    level: int
+    asks: str
+    needs: tuple[str, ...] = ()
+    when: str = ""
+    foreach: str = ""
+    critical: bool = True
+    calls: int
+    worst_s: float
+    undo: str = ""
+    halts: bool = False
+    """Whether it may wait for an operator."""
+    kept: bool = False
+    """Whether it comes at or behind the point of no return."""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a graph would do: its steps in order, what stays done, and how long it may take."""
+
+    workflow: str
+    steps: tuple[PlannedStep, ...]
+    levels: int
+    no_undo: tuple[str, ...]
+    """Steps whose effect cannot be undone: they say no ``undo``."""
+    longest: tuple[str, ...]
+    """The steps along which it takes longest."""
+    worst_s: float
+    limit_s: float | None
+    """How long a run may take; what takes longer is cut short."""
+
+
+def plan(graph: Graph) -> Plan:
+    """Return the plan of a graph that has been checked."""
+    order = Order(graph)
+    level_of = {name: level for level, names in enumerate(order.levels, 1) for name in names}
+    pivots = [name for name, step in graph.steps.items() if step.pivot]
+    seconds = {name: worst_s(graph, name) for name in order.names}
+    steps = tuple(
+        _planned(
+            graph,
+            name,
+            level=level_of[name],
+            worst=seconds[name],
+            kept=name in pivots or any(order.comes_before(each, name) for each in pivots),
+        )
+        for name in order.names
+    )
+    total_s, way = longest(order, seconds)
+    return Plan(
+        workflow=graph.name,
+        steps=steps,
+        levels=len(order.levels),
+        no_undo=tuple(each.name for each in steps if not each.undo),
+        longest=tuple(way),
+        worst_s=total_s,
+        limit_s=None if graph.timeout is None else float(graph.timeout),
+    )
+
+
+def plan_text(plan: Plan) -> str:
+    """Return a plan as lines of text."""
+    width = max(len(each.name) for each in plan.steps)
+    lines = [f"{plan.workflow}: {_count(len(plan.steps), 'step')}, nothing is run"]
+    for level in range(1, plan.levels + 1):
+        lines.append(f"level {level}")
+        lines += [
+            f"  {each.name:{width}}  {'; '.join(_told(each))}"
+            for each in plan.steps
+            if each.level == level
+        ]
+    lines.append(f"cannot be undone: {', '.join(plan.no_undo) or 'nothing'}")
+    kept = [each.name for each in plan.steps if each.kept]
+    if kept:
+        lines.append(f"at or behind the point of no return: {', '.join(kept)}")
+    way = " -> ".join(plan.longest)
+    lines.append(f"worst case: {_time(plan.worst_s)}, along {way}")
+    if plan.limit_s is not None:
+        cut = ", then it is cut short and undone" if plan.worst_s > plan.limit_s else ""
+        lines.append(f"limit: {shown(plan.limit_s)}{cut}")
+    halts = [each.name for each in plan.steps if each.halts]
+    if halts:
+        lines.append(f"may wait for an operator, without a limit: {', '.join(halts)}")
+    return "\n".join(lines) + "\n"
+
+
+def as_text(graph: Graph) -> str:
+    """Return a graph as lines of text: each step, and below it what it needs and leads to."""
+    lines = [f"{graph.name}: {_count(len(graph.steps), 'step')}"]
+    lines += [graph.description] if graph.description else []
+    if graph.fields is not None:
+        told = (f"{name}: {field.type}" for name, field in graph.fields.items())
+        lines.append(f"input: {', '.join(told)}")
+    if graph.timeout is not None:
+        lines.append(f"within {shown(float(graph.timeout))}")
+    lines += ["", *_directives(graph.defaults.directives)]
+    for name, step in graph.steps.items():
+        lines.append(f"{name}  {step.service}.{step.operation}")
+        lines += [f"    {line}" for line in _lines(graph, name, step)]
+    return "\n".join(lines) + "\n"
+
+
+def as_mermaid(graph: Graph) -> str:
+    """Return a graph as the text of a Mermaid flowchart."""
+    names = {name: f"s{index}" for index, name in enumerate(graph.steps)}
+    lines = ["flowchart TD"]
+    for name, step in graph.steps.items():
+        label = f"{name}<br/>{step.service}.{step.operation}"
+        begin, end = ("[[", "]]") if step.each else ("[", "]")
+        lines.append(f'{names[name]}{begin}"{label}"{end}')
+    for name, step in graph.steps.items():
+        label = f'|"{_label(step.condition)}"|' if step.when else ""
+        dashed = "-.->" if step.join != "all" else "-->"
+        lines += [f"{names[each]} {dashed}{label} {names[name]}" for each in step.needed]
+    return "\n    ".join(lines) + "\n"
+
+
+def _planned(graph: Graph, name: str, *, level: int, worst: float, kept: bool) -> PlannedStep:
+    step = graph.steps[name]
+    options = options_of(graph, name)
+    undo = step.undone_by
+    directives = [each for table in tables_of(graph, name) for each in table.values()]
+    return PlannedStep(
+        name=name,
+        level=level,
+        asks=f"{step.service}.{step.operation}",
+        needs=step.needed,
+        when=step.condition,
+        foreach=step.foreach if isinstance(step.foreach, str) else f"{len(step.foreach)} items",
+        critical=step.critical,
+        calls=max(
+            options.retry.attempts, *(each.attempts for _, each in options.retries or ()), 0
+        ),
+        worst_s=worst,
+        undo="" if undo is None else f"{undo.service or step.service}.{undo.operation}",
+        halts=any(each.do == "halt_and_alert" for each in _all(directives)),
+        kept=kept,
+    )
+
+
+def _all(directives: list[Directive]) -> Iterator[Directive]:
+    for first in directives:
+        yield from chain(first)
+
+
+def _told(each: PlannedStep) -> Iterator[str]:
+    yield each.asks
+    if each.when:
+        yield f"if {each.when}"
+    if each.foreach:
+        yield f"for each of {each.foreach}"
+    yield f"up to {_time(each.worst_s)}" + (" each" if each.foreach else "")
+    if each.undo:
+        yield f"undone by {each.undo}"
+    if not each.critical:
+        yield "not critical"
+
+
+def _lines(graph: Graph, name: str, step: GraphStep) -> Iterator[str]:
+    if step.description:
+        yield step.description
+    if step.needed:
+        join = "" if step.join == "all" else f"{step.join} of "
+        yield f"after {join}{', '.join(step.needed)}"
+    if step.when:
+        yield f"if {step.condition}"
+    if step.each:
+        yield f"for each of {step.foreach}, {step.concurrency} at a time"
+    if step.params is not None:
+        yield f"with {msgspec.json.encode(step.params).decode()}"
+    yield f"a call within {shown(graph.timeout_s(name))}"
+    if step.deadline is not None:
+        yield f"all calls within {shown(float(step.deadline))}"
+    undo = step.undone_by
+    if undo is not None:
+        yield f"undone by {undo.service or step.service}.{undo.operation}"
+    if step.pivot:
+        yield "the point of no return"
+    if not step.critical:
+        yield "not critical"
+    yield from _directives(step.directives)
+
+
+def _directives(table: Table) -> list[str]:
+    return [f"on {kind}: {_chain(each)}" for kind, each in table.items()]
+
+
+def _chain(directive: Directive) -> str:
+    told = []
+    for each in chain(directive):
+        detail = ", ".join(filter(None, (*each.services, each.by)))
+        told.append(f"{each.do} ({detail})" if detail else each.do)
+    return ", then ".join(told)
+
+
+def _label(text: str) -> str:
+    return " ".join(text.split()).replace('"', "'")
+
+
+def _time(worst_s: float) -> str:
+    """Return a duration in whole seconds: a bound is no measurement."""
+    return shown(float(ceil(worst_s)))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -1,0 +1,52 @@
+"""``movant workflow plan``: what a graph would do, without doing anything."""
+
+from __future__ import annotations
+
+import click
+
+from runtime.cli.failures import OK, USAGE, say
+from runtime.cli.options import command, output_option
+from runtime.cli.output import Format, write_json, write_line, write_text
+
+
+@command(
+    "plan",
+    examples=(
+        ("movant workflow plan order.yaml", "order, effects, what cannot be undone, times"),
+        ("movant workflow plan order.yaml -o json | jq .worst_s", "for programs"),
+    ),
+)
+@click.argument("source")
+@output_option
+def plan(source: str, form: Format) -> int:
+    """Tell what the graph in the YAML file SOURCE would do: nothing is run, nothing is asked.
+
+    Its times are those of services that are there and use all the time they have.
+    """
+    from actors.definition_file import graph_of, load_document  # noqa: PLC0415 - not for --help
+    from actors.packing import DOCUMENTS  # noqa: PLC0415
+    from actors.validation import validate as check  # noqa: PLC0415
+    from protocols import graph_text  # noqa: PLC0415
+    from protocols.errors import ConfigurationError  # noqa: PLC0415
+    from runtime.cli.findings import as_text  # noqa: PLC0415
+
+    if source.endswith(DOCUMENTS):
+        problems = check(source)
+        for each in problems:
+            say(as_text(each))
+        if any(each.severity == "error" for each in problems):
+            return USAGE
+    graph = graph_of(load_document(source)) if source.endswith(DOCUMENTS) else None
+    if graph is None:
+        raise ConfigurationError(
+            f"{source} is no graph: what it does is decided while it runs",
+            hint="name a YAML file with 'steps'",
+        )
+    found = graph_text.plan(graph)
+    if form == "json":
+        write_json(found)
+    elif form == "jsonl":
+        write_line(found)
+    else:
+        write_text(graph_text.plan_text(found).rstrip("\n"))
+    return OK

@@ -1,0 +1,1 @@
+"""Tests of graphs: references, files, runs, plans."""

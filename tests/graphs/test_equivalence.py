@@ -1,0 +1,189 @@
+"""The same workflow as a graph and in Python: the same requests, the same events, the same end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from actors.graph import GraphWorkflow
+from actors.kernel.context import Context
+from protocols.definition import Workflow
+from protocols.effects import Arm, Ask, Emit, Finish
+from protocols.errors import StepFailedError
+from protocols.policy import Retry
+from tests.graphs.orders import graph_of
+from tests.kernel.mailbox import Mailbox
+
+Story = Callable[[Mailbox], object]
+
+CHAIN = """
+name: chain
+steps:
+  a: {service: s, operation: a, params: {n: "{{input.n}}"}, undo: away}
+  b: {service: s, operation: b, needs: a, params: "{{steps.a.result}}", when: input.n > 1}
+  c: {service: s, operation: c, needs: b, params: {id: "{{steps.a.result.id}}"}, critical: false}
+outputs: {a: "{{steps.a.result}}", c: "{{steps.c.result}}"}
+"""
+
+
+async def chain(ctx: Context, given: Any) -> Any:
+    """One step after the other, the last one not critical."""
+    first: Any = None
+    last: Any = None
+
+    async with ctx.scope(name="steps") as scope:
+
+        async def c() -> None:
+            nonlocal last
+            try:
+                last = await ctx.call("s", "c", {"id": first["id"]})
+            except StepFailedError as error:
+                failure = error.failure
+                facts = {"kind": failure.kind, "class": failure.kind, "message": failure.message}
+                ctx.emit("warning", {"step": error.path, "error": facts})
+
+        async def b() -> None:
+            await ctx.call("s", "b", first)
+            scope.start(c(), name="c")
+
+        async def a() -> None:
+            nonlocal first
+            first = await ctx.call("s", "a", {"n": given["n"]}, undo="away")
+            if given["n"] > 1:
+                scope.start(b(), name="b")
+            else:
+                scope.start(c(), name="c")
+
+        scope.start(a(), name="a")
+    return {"a": first, "c": last}
+
+
+FAN = """
+name: fan
+timeout: 1h
+defaults: {retry: {attempts: 2, jitter: 0}, timeout: 5s}
+steps:
+  left: {service: s, operation: left, params: "{{input}}", undo: away}
+  right: {service: s, operation: right, params: "{{input}}", undo: away}
+  each: {service: s, operation: each, foreach: "{{input}}", params: "{{item}}"}
+outputs: ["{{steps.left.result}}", "{{steps.right.result}}", "{{steps.each.result}}"]
+"""
+
+
+async def fan(ctx: Context, given: Any) -> Any:
+    """Three branches side by side, within an hour."""
+    how: Any = {"retry": Retry(attempts=2, jitter=0), "timeout_s": 5.0}
+    found: dict[str, Any] = {}
+    results: list[Any] = [None] * len(given)
+
+    async def branch(name: str) -> None:
+        found[name] = await ctx.call("s", name, given, undo="away", **how)
+
+    async def one(index: int) -> None:
+        results[index] = await ctx.call("s", "each", given[index], **how)
+
+    async def every() -> None:
+        async with ctx.scope(name="items") as items:
+            for index in range(len(given)):
+                items.start(one(index), name=str(index))
+
+    with ctx.timeout(3600):
+        async with ctx.scope(name="steps") as scope:
+            scope.start(branch("left"), name="left")
+            scope.start(branch("right"), name="right")
+            scope.start(every(), name="each")
+    return [found["left"], found["right"], results]
+
+
+def done(box: Mailbox) -> None:
+    """Play the chain to its end."""
+    box.start({"n": 2})
+    box.reply("/steps/a/s.a", {"id": 7})
+    box.reply("/steps/b/s.b")
+    box.reply("/steps/c/s.c", "x")
+
+
+def skipped(box: Mailbox) -> None:
+    """Play the chain without its middle, and with a warning."""
+    box.start({"n": 1})
+    box.reply("/steps/a/s.a", {"id": 7})
+    box.fail("/steps/c/s.c", "refused", retryable=False)
+
+
+def undone(box: Mailbox) -> None:
+    """Play a failure in the middle of the chain."""
+    box.start({"n": 2})
+    box.reply("/steps/a/s.a", {"id": 7})
+    box.fail("/steps/b/s.b", "refused", retryable=False)
+    box.reply("/steps/a/s.a/undo")
+
+
+def fanned(box: Mailbox) -> None:
+    """Play all branches, one of them with a second attempt."""
+    box.start([1, 2])
+    box.reply("/steps/each/items/1/s.each", "b")
+    box.fail("/steps/left/s.left", "network")
+    box.reply("/steps/each/items/0/s.each", "a")
+    box.reply("/steps/left/s.left", 1, attempt=2)
+    box.reply("/steps/right/s.right", 2)
+
+
+def late(box: Mailbox) -> None:
+    """Play the end of the hour, with a step in flight and one that is done."""
+    box.start([])
+    box.reply("/steps/left/s.left", 1)
+    box.pass_time(3600)
+    box.fire("/timeout")
+    box.reply("/steps/right/s.right", 2)
+    box.reply("/steps/right/s.right/undo")
+    box.reply("/steps/left/s.left/undo")
+
+
+def cancelled(box: Mailbox) -> None:
+    """Play a cancel of everything."""
+    box.start([1])
+    box.reply("/steps/left/s.left", 1)
+    box.cancel()
+    box.reply("/steps/right/s.right", 2)
+    box.reply("/steps/right/s.right/undo")
+    box.reply("/steps/left/s.left/undo")
+
+
+def trace(box: Mailbox) -> list[Any]:
+    """Return all that a run asks and tells, but for the definition that it is pinned to."""
+    kept: list[Any] = []
+    for each in box.effects:
+        if isinstance(each, Emit):
+            kept.append((each.cause, each.event, each.data, each.id))
+        elif isinstance(each, Ask | Arm | Finish):
+            kept.append(each)
+    return kept
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "story"),
+    [
+        (CHAIN, chain, done),
+        (CHAIN, chain, skipped),
+        (CHAIN, chain, undone),
+        (FAN, fan, fanned),
+        (FAN, fan, late),
+        (FAN, fan, cancelled),
+    ],
+    ids=lambda each: getattr(each, "__name__", ""),
+)
+def test_a_graph_and_its_twin_in_python_leave_the_same_trace(
+    text: str, code: Any, story: Story
+) -> None:
+    """Every request with its key, every event, every timer, the outcome; cause by cause."""
+    graph, python = Mailbox(GraphWorkflow(graph_of(text))), Mailbox(Workflow(code.__name__, code))
+    story(graph)
+    story(python)
+
+    assert trace(graph) == trace(python)
+    assert graph.instance.status == python.instance.status != "running"
+    assert graph.instance.result == python.instance.result
+    graph.refold()
+    python.refold()
