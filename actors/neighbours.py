@@ -4,6 +4,9 @@ A stream acknowledges every message that it captures, on the message's reply sub
 captures a service's subject answers for the service, one that captures the API's answers for
 the daemon (hazard S4). They are refused at the start and when something is registered; the
 router looks again at each subject that a step uses.
+
+A mirror of a stream of ours answers direct gets for it, behind its origin and with what was
+purged there; the server does not let that be switched off. It is refused in the same way.
 """
 
 from __future__ import annotations
@@ -18,6 +21,9 @@ from protocols.ports import Outgoing, Transport
 
 GUARDED: Final = ("movant.svc.>", "movant.api.>")
 """Subjects of ours where a subscriber has to answer, and no stream may."""
+OURS: Final = frozenset({"MAIL", "TIMERS", "EVENTS", "ARCHIVE", "DEAD"})
+"""Streams of ours, beside those of our buckets."""
+BUCKETS: Final = "KV_movant_"
 ANSWER_S: Final = 5.0
 
 
@@ -25,7 +31,27 @@ class _Names(msgspec.Struct):
     streams: list[str] | None = None
 
 
+class _Mirror(msgspec.Struct):
+    name: str = ""
+    external: dict[str, str] | None = None
+
+
+class _Config(msgspec.Struct):
+    name: str
+    mirror: _Mirror | None = None
+
+
+class _Stream(msgspec.Struct):
+    config: _Config
+
+
+class _Page(msgspec.Struct):
+    total: int = 0
+    streams: list[_Stream] | None = None
+
+
 _names_decoder: Final = msgspec.json.Decoder(_Names)
+_page_decoder: Final = msgspec.json.Decoder(_Page)
 
 
 async def streams_on(transport: Transport, subject: str) -> list[str]:
@@ -51,14 +77,51 @@ async def captors(transport: Transport, foreign: Iterable[str] = ()) -> dict[str
     return found
 
 
-async def refuse_captors(transport: Transport, foreign: Iterable[str] = ()) -> None:
-    """Raise ConfigurationError when a stream would answer in place of services or the daemon."""
-    found = await captors(transport, foreign)
+async def mirrors(transport: Transport) -> dict[str, list[str]]:
+    """Return the streams of ours that have mirrors in our account, each with those."""
+    found: dict[str, list[str]] = {}
+    seen = 0
+    while True:
+        body = msgspec.json.encode({"offset": seen})
+        answer = await transport.request(Outgoing("$JS.API.STREAM.LIST", body), ANSWER_S)
+        try:
+            page = _page_decoder.decode(answer.payload)
+        except msgspec.DecodeError as error:
+            raise UnavailableError(
+                f"JetStream answers STREAM.LIST with something else: {error}"
+            ) from error
+        streams = page.streams or []
+        for each in streams:
+            mirror = each.config.mirror
+            if mirror is None or mirror.external is not None:
+                continue
+            if mirror.name in OURS or mirror.name.startswith(BUCKETS):
+                found.setdefault(mirror.name, []).append(each.config.name)
+        seen += len(streams)
+        if not streams or seen >= page.total:
+            return found
+
+
+async def problems(transport: Transport, foreign: Iterable[str] = ()) -> list[str]:
+    """Say which streams would answer in place of services, the daemon or our own streams."""
+    found = []
+    for name, copies in (await mirrors(transport)).items():
+        found.append(
+            f"stream {', '.join(copies)} is a mirror of {name}: it would answer reads, behind"
+            " its origin"
+        )
+    captured = await captors(transport, foreign)
+    return [*found, told(captured)] if captured else found
+
+
+async def refuse_neighbours(transport: Transport, foreign: Iterable[str] = ()) -> None:
+    """Raise ConfigurationError when a stream would answer in somebody's place."""
+    found = await problems(transport, foreign)
     if found:
         raise ConfigurationError(
-            told(found),
-            hint="change the subjects of that stream, or give movant a NATS account of its own"
-            " (docs/operations.md, 'Accounts')",
+            "; ".join(found),
+            hint="remove that mirror or change the subjects of that stream, or give movant a NATS"
+            " account of its own (docs/operations.md, 'Accounts')",
         )
 
 

@@ -11,7 +11,7 @@ import trio
 
 from actors.graph import GraphWorkflow
 from actors.motion import MotionWorkflow
-from actors.neighbours import refuse_captors
+from actors.neighbours import refuse_neighbours
 from actors.packing import open_pack
 from actors.router import Presence
 from protocols import api
@@ -103,7 +103,9 @@ class DaemonQueries:
         packed = await trio.to_thread.run_sync(open_pack, request.data)
         if packed.hash != request.hash:
             raise BadValueError(f"the definition has the hash {packed.hash}, not {request.hash}")
-        await refuse_captors(self._parts.transport, foreign_subjects(self._daemon.config.services))
+        await refuse_neighbours(
+            self._parts.transport, foreign_subjects(self._daemon.config.services)
+        )
         try:
             await self._parts.definition_store.get(packed.hash)
             created = False

@@ -81,12 +81,13 @@ async def check_server(
         return replicas_of(await _ask(transport, "$JS.API.STREAM.LIST"))
 
     async def captured() -> Finding:
-        found = await neighbours.captors(transport, foreign)
+        wrong = await neighbours.problems(transport, foreign)
         return finding(
             "captured",
-            not found,
-            neighbours.told(found) if found else "no stream captures subjects of services",
-            "change the subjects of that stream, or give movant an account of its own",
+            not wrong,
+            "; ".join(wrong) or "no stream answers in place of services or of movant's streams",
+            "remove that mirror or change the subjects of that stream, or give movant an account"
+            " of its own",
         )
 
     checks: list[tuple[str, Callable[[], Awaitable[Finding]]]] = [

@@ -39,7 +39,7 @@ from actors.late import Late
 from actors.leases import Leases
 from actors.local import LocalService, RunLocal
 from actors.markers import mark
-from actors.neighbours import refuse_captors
+from actors.neighbours import refuse_neighbours
 from actors.outbox import Outbox
 from actors.owner import Owner
 from actors.packing import pack
@@ -252,7 +252,7 @@ class Daemon:
         parts, config = self.parts, self.config
         transport = parts.transport
         try:
-            await refuse_captors(transport, foreign_subjects(config.services))
+            await refuse_neighbours(transport, foreign_subjects(config.services))
             await streams.ensure(
                 transport,
                 streams.wanted(partitions=config.partitions, replicas=config.replicas),

@@ -56,6 +56,24 @@ async def test_a_start_is_refused_beside_a_stream_that_captures(
     assert "account of its own" in caught.value.hint
 
 
+async def test_a_start_is_refused_beside_a_mirror(nats_server: NatsServer) -> None:
+    """It would answer reads of MAIL, behind it; one of a stream of others is nobody's business."""
+    async with daemon(nats_server.url):
+        pass
+    with Raw(nats_server.url) as raw:
+        raw.ask("$JS.API.STREAM.CREATE.AUDIT", _stream("audit"))
+        for name, origin in (("COPY", "MAIL"), ("OTHER", "AUDIT")):
+            config = {"name": name, "mirror": {"name": origin}, "storage": "memory"}
+            raw.ask(f"$JS.API.STREAM.CREATE.{name}", json.dumps(config).encode())
+    with (
+        pytest.raises(ConfigurationError, match="COPY is a mirror of MAIL") as caught,
+        trio.fail_after(10),
+    ):
+        await Daemon(DaemonConfig(name="test", nats=NatsConfig(url=nats_server.url))).run()
+
+    assert "OTHER" not in caught.value.message
+
+
 async def test_a_stream_that_comes_later_is_told_everywhere(nats_server: NatsServer) -> None:
     """The step fails and names it; status, doctor and the next registration do as well."""
     shop = Shop()
