@@ -9,16 +9,17 @@ import msgspec
 
 from protocols import headers as h
 from protocols.codec import decode, encode
-from protocols.mail import Cancel, Migrate, Reviewed, UndoAll, Word
+from protocols.gates import GateWord
+from protocols.mail import Cancel, Decided, Migrate, Reviewed, UndoAll, Word
 from protocols.subjects import is_name, step_token
 from protocols.witness import Operator
 
-VERBS: Final = ("cancel", "migrate", "review", "undo")
+VERBS: Final = ("cancel", "gate", "migrate", "review", "undo")
 
 
 def control(
     verb: str, seq: int, at: int, found: dict[str, str], payload: bytes
-) -> Cancel | Migrate | Reviewed | UndoAll | str:
+) -> Cancel | Decided | Migrate | Reviewed | UndoAll | str:
     """Return the mail of a verb of ``VERBS``, or what is wrong with it.
 
     Raises BadValueError and ValidationError for a payload that is none.
@@ -26,6 +27,10 @@ def control(
     told = decode(payload, found.get(h.CONTENT_TYPE, ""))
     text = told if isinstance(told, str) else ""
     message_id, by = found.get(h.MESSAGE_ID, ""), operator(found)
+    if verb == "gate":
+        said = msgspec.convert(told, GateWord)
+        step_token(said.gate)  # raises for what can be no path
+        return Decided(seq=seq, at=at, word=said, message_id=message_id, by=by)
     if verb == "review":
         word = msgspec.convert(told, Word)
         return Reviewed(

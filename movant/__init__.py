@@ -23,6 +23,7 @@ from protocols.errors import (
     WorkflowError,
 )
 from protocols.failure import Failure
+from protocols.gates import Escalation, Gate, GateDecision
 from protocols.graph import Defaults, Field, Graph, GraphStep, GraphUndo
 from protocols.machine import Hook, Machine, Next, State, StateUndo
 from protocols.policy import NO_RETRY, Retry, StepOptions
@@ -47,10 +48,13 @@ __all__ = [
     "Defaults",
     "Directed",
     "Directive",
+    "Escalation",
     "FailError",
     "Failed",
     "Failure",
     "Field",
+    "Gate",
+    "GateDecision",
     "GatherError",
     "Graph",
     "GraphStep",

@@ -260,7 +260,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that an instance waits for, for people and programs."""
 
     path: str
-    kind: Literal["step", "review", "timer", "signal", "child", "pin"]
+    kind: Literal["step", "review", "gate", "timer", "signal", "child", "pin"]
     since: int
     detail: str = ""
     attempt: int = 0

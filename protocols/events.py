@@ -49,6 +49,18 @@ OUTCOME_UNKNOWN: Final = "outcome_unknown"
 """Nobody knows whether a step was done: a person has to say; data says which one."""
 OUTCOME_DECIDED: Final = "outcome_decided"
 """A person has said whether a step was done; data has the word."""
+GATE_OPENED: Final = "gate_opened"
+"""A person has to decide; data has the gate with all that it shows."""
+GATE_VOTED: Final = "gate_voted"
+"""One of several people has approved; data has who, and how many there are."""
+GATE_ESCALATED: Final = "gate_escalated"
+"""Nobody has decided in time, and others may as well now; data has the gate."""
+GATE_OVERDUE: Final = "gate_overdue"
+"""Nobody has decided in time, and the gate still waits."""
+GATE_DECIDED: Final = "gate_decided"
+"""A gate has ended; data has the decision, who made it, from where and why, and the changes."""
+GATE_WITHDRAWN: Final = "gate_withdrawn"
+"""A gate was given up: what it stood in was cancelled."""
 CONTINUED: Final = "continued"
 """A new generation has begun; data has its number."""
 MIGRATED: Final = "migrated"
@@ -64,7 +76,16 @@ LATE: Final = "late"
 TRANSITION: Final = "transition"
 """A motion has gone from one state to another."""
 STATED: Final = frozenset(
-    {STARTED, CONTINUED, MIGRATED, OUTCOME_DECIDED, WITNESSED, TRANSITION, *FINAL}
+    {
+        STARTED,
+        CONTINUED,
+        MIGRATED,
+        OUTCOME_DECIDED,
+        GATE_DECIDED,
+        WITNESSED,
+        TRANSITION,
+        *FINAL,
+    }
 )
 """Kinds whose data has a statement, as ``witness``."""
 LIFECYCLE: Final = (
@@ -85,6 +106,12 @@ LIFECYCLE: Final = (
     INCIDENT,
     OUTCOME_UNKNOWN,
     OUTCOME_DECIDED,
+    GATE_OPENED,
+    GATE_VOTED,
+    GATE_ESCALATED,
+    GATE_OVERDUE,
+    GATE_DECIDED,
+    GATE_WITHDRAWN,
     ROUTED,
     LATE,
 )

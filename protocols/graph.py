@@ -28,6 +28,10 @@ from msgspec import Meta
 
 from protocols.directives import Directive, Do, Table
 from protocols.durations import seconds
+from protocols.graph_field import ANYTHING as ANYTHING  # noqa: PLC0414 - part of a graph
+from protocols.graph_field import Field as Field  # noqa: PLC0414 - part of a graph
+from protocols.graph_field import FieldType as FieldType  # noqa: PLC0414 - part of a graph
+from protocols.graph_field import Part, Seconds, durations, field_of, put
 from protocols.policy import Retry
 
 CALL_TIMEOUT_S: Final = 60.0
@@ -41,72 +45,10 @@ SHOWN: Final = "steps."
 RESUME: Final = "resume."
 """A halted step goes on by the signal that begins with this and ends with the step's name."""
 
-FieldType = Literal["string", "number", "integer", "boolean", "array", "object", "any"]
-Seconds = float | str
 Join = Literal["all", "any"] | Annotated[int, Meta(ge=1)]
 
 
-class _Part(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
-):
-    """Base of the parts of a graph."""
-
-
-class Field(_Part, frozen=True, kw_only=True):
-    """One field of the input. Its type may stand alone: ``amount: number``."""
-
-    type: Annotated[FieldType, Meta(description="What it holds.")] = "any"
-    description: Annotated[str, Meta(description="What it is, for people.")] = ""
-    optional: Annotated[bool, Meta(description="It may be absent; then it is null.")] = False
-    default: Annotated[Any, Meta(description="Its value when it is absent.")] = msgspec.UNSET
-    enum: Annotated[tuple[str | int, ...], Meta(description="The values that it may have.")] = ()
-    min: Annotated[float | None, Meta(description="Least value of a number.")] = None
-    max: Annotated[float | None, Meta(description="Greatest value of a number.")] = None
-    min_length: Annotated[
-        Annotated[int, Meta(ge=0)] | None,
-        Meta(description="Least number of characters of a string, or of items of an array."),
-    ] = None
-    items: Annotated[Field | FieldType | None, Meta(description="Each item of an array.")] = None
-    fields: Annotated[
-        dict[str, Field | FieldType] | None,
-        Meta(description="The fields of an object; others are refused."),
-    ] = None
-
-    def __post_init__(self) -> None:
-        """Bring short forms to the long ones. Raises ValueError for what does not fit the type."""
-        _set(self, "items", None if self.items is None else _field(self.items))
-        if self.fields is not None:
-            _set(self, "fields", {name: _field(each) for name, each in self.fields.items()})
-        for name, types in _OF_TYPES.items():
-            if getattr(self, name) not in (None, ()) and self.type not in types:
-                raise ValueError(f"{name} belongs to {' or '.join(types)}, not to {self.type}")
-        if self.optional and self.default is not msgspec.UNSET:
-            raise ValueError("optional is not needed beside a default: take it away")
-
-    @property
-    def of_item(self) -> Field:
-        """What each item of an array is."""
-        return self.items if isinstance(self.items, Field) else ANYTHING
-
-    @property
-    def inner(self) -> dict[str, Field] | None:
-        """The fields of an object; None: any."""
-        if self.fields is None:
-            return None
-        return {name: each for name, each in self.fields.items() if isinstance(each, Field)}
-
-
-_OF_TYPES: Final = {
-    "min": ("number", "integer"),
-    "max": ("number", "integer"),
-    "min_length": ("string", "array"),
-    "enum": ("string", "integer"),
-    "items": ("array",),
-    "fields": ("object",),
-}
-
-
-class GraphUndo(_Part, frozen=True, kw_only=True):
+class GraphUndo(Part, frozen=True, kw_only=True):
     """How a step is undone. The operation may stand alone: ``undo: refund``.
 
     Without ``params`` its service gets the step's key, input and result.
@@ -131,12 +73,12 @@ class GraphUndo(_Part, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Read the durations."""
-        _durations(self, "timeout")
+        durations(self, "timeout")
         if self.settle is not None:
-            _set(self, "settle", seconds(self.settle, "settle"))
+            put(self, "settle", seconds(self.settle, "settle"))
 
 
-class GraphStep(_Part, frozen=True, kw_only=True):
+class GraphStep(Part, frozen=True, kw_only=True):
     """One step: a service is asked for an operation, as soon as what the step needs is there."""
 
     service: Annotated[str, Meta(description="Who is asked.")]
@@ -209,13 +151,13 @@ class GraphStep(_Part, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Bring short forms to the long ones."""
-        _set(self, "needs", (self.needs,) if isinstance(self.needs, str) else self.needs)
+        put(self, "needs", (self.needs,) if isinstance(self.needs, str) else self.needs)
         if isinstance(self.retry, int):
-            _set(self, "retry", Retry(attempts=self.retry))
+            put(self, "retry", Retry(attempts=self.retry))
         if isinstance(self.undo, str) and self.undo:
-            _set(self, "undo", GraphUndo(operation=self.undo))
-        _set(self, "on_error", _directives(self.on_error))
-        _durations(self, "timeout", "deadline")
+            put(self, "undo", GraphUndo(operation=self.undo))
+        put(self, "on_error", _directives(self.on_error))
+        durations(self, "timeout", "deadline")
 
     @property
     def needed(self) -> tuple[str, ...]:
@@ -251,7 +193,7 @@ class GraphStep(_Part, frozen=True, kw_only=True):
         return _table(self.on_error)
 
 
-class Defaults(_Part, frozen=True, kw_only=True):
+class Defaults(Part, frozen=True, kw_only=True):
     """What holds for all steps that say nothing else."""
 
     timeout: Annotated[Seconds, Meta(description="How long one call may take.")] = CALL_TIMEOUT_S
@@ -266,9 +208,9 @@ class Defaults(_Part, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Bring short forms to the long ones."""
         if isinstance(self.retry, int):
-            _set(self, "retry", Retry(attempts=self.retry))
-        _set(self, "on_error", _directives(self.on_error))
-        _durations(self, "timeout")
+            put(self, "retry", Retry(attempts=self.retry))
+        put(self, "on_error", _directives(self.on_error))
+        durations(self, "timeout")
 
     @property
     def directives(self) -> Table:
@@ -276,7 +218,7 @@ class Defaults(_Part, frozen=True, kw_only=True):
         return _table(self.on_error)
 
 
-class Graph(_Part, frozen=True, kw_only=True):
+class Graph(Part, frozen=True, kw_only=True):
     """A workflow as a graph of steps.
 
     Raises ValueError for what has the wrong form; whether the parts fit each other is for
@@ -315,8 +257,8 @@ class Graph(_Part, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Bring short forms to the long ones."""
         if self.input is not None:
-            _set(self, "input", {name: _field(each) for name, each in self.input.items()})
-        _durations(self, "timeout")
+            put(self, "input", {name: field_of(each) for name, each in self.input.items()})
+        durations(self, "timeout")
 
     @property
     def fields(self) -> dict[str, Field] | None:
@@ -340,10 +282,6 @@ class Graph(_Part, frozen=True, kw_only=True):
         return found if isinstance(found, Retry) else None
 
 
-def _field(given: Field | FieldType) -> Field:
-    return given if isinstance(given, Field) else Field(type=given)
-
-
 def _directives(given: Do | dict[str, Directive | Do]) -> dict[str, Directive]:
     by_kind = {ANY_KIND: given} if isinstance(given, str) else given
     return {
@@ -355,22 +293,3 @@ def _directives(given: Do | dict[str, Directive | Do]) -> dict[str, Directive]:
 def _table(given: Do | dict[str, Directive | Do]) -> Table:
     assert isinstance(given, dict)
     return {kind: each for kind, each in given.items() if isinstance(each, Directive)}
-
-
-def _durations(part: msgspec.Struct, *fields: str) -> None:
-    for field in fields:
-        given = getattr(part, field)
-        if given is None:
-            continue
-        value = seconds(given, field)
-        if not value:
-            raise ValueError(f"{field} is 0: nothing could be done in time")
-        _set(part, field, value)
-
-
-def _set(part: msgspec.Struct, field: str, value: object) -> None:
-    msgspec.structs.force_setattr(part, field, value)
-
-
-ANYTHING: Final = Field()
-"""A field of which nothing is said."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal, Optional
 
 import msgspec
 
-from protocols.graph import Field
+from protocols.graph_field import Field
 
 _PLAIN: Final[dict[str, Any]] = {
     "string": str,

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from protocols.failure import Failure
+from protocols.gates import GateWord
 from protocols.routes import Scored
 from protocols.witness import Head, Operator
 
@@ -170,6 +171,14 @@ class Reviewed(Mail, frozen=True, kw_only=True, tag="control.review"):
     by: Operator | None = None
 
 
+class Decided(Mail, frozen=True, kw_only=True, tag="control.gate"):
+    """A person's word at a gate."""
+
+    word: GateWord
+    message_id: str = ""
+    by: Operator | None = None
+
+
 class Migrate(Mail, frozen=True, kw_only=True, tag="control.migrate"):
     """Fold the current generation with another definition: repaired code, or a newer version.
 
@@ -238,6 +247,7 @@ AnyMail = (
     | Cancel
     | UndoAll
     | Reviewed
+    | Decided
     | Migrate
     | Continued
 )

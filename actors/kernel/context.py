@@ -21,18 +21,11 @@ from actors.kernel.calling import Absent, call_name, call_options
 from actors.kernel.children import Child, UndoableChild
 from actors.kernel.clock import moment, since_epoch
 from actors.kernel.compensation import Saga, UndoableStep, UndoStep, undo_of
+from actors.kernel.gates import Gates
 from actors.kernel.ledger import Later, Ledger
 from actors.kernel.log import Log
 from actors.kernel.nursery import Nursery
-from actors.kernel.operations import (
-    AnySignal,
-    Deadline,
-    Idle,
-    Listen,
-    Operation,
-    Sleep,
-    T,
-)
+from actors.kernel.operations import AnySignal, Deadline, Idle, Listen, Operation, Sleep, T
 from actors.kernel.step import Step
 from actors.kernel.tasks import CancelScope, ContinueAs, Frame, dispose
 from actors.kernel.undoing import UNDOABLE, Undoing
@@ -58,7 +51,7 @@ LOCAL: Final = "_local"
 """The service that runs ``ctx.run`` functions in the daemon."""
 
 
-class Context:
+class Context(Gates):
     """The durable operations of one instance. Handed to its workflow function."""
 
     __slots__ = ("_defaults", "_ledger", "log", "traceparent", "workflow")

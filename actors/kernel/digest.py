@@ -66,6 +66,8 @@ def digest(instance: View, ledger: Ledger, seen: Seen, *, cancel: bool) -> str:
         "late": sorted(ledger.late_successes),
         "tasks": list(_tasks(ledger.scheduler.main)),
     }
+    if ledger.gates:
+        facts["gates"] = [gate.facts() for gate in sorted(ledger.gates.values(), key=_path)]
     if ledger.undoing is not None:
         facts["undo"] = ledger.undoing.facts()
     return hashlib.sha256(msgspec.json.encode(facts, order="deterministic")).hexdigest()

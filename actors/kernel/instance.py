@@ -18,6 +18,7 @@ What it returns are the effects that this mail made the code ask for. The rules 
     ChildEnded        for a child that is waited for
     Cancel            the first one; the steps with an undo are undone before the end
     UndoAll           like Cancel: somebody asks for it by hand
+    Decided           for a gate that is open, from whoever may decide there
     Reviewed          for an attempt about which a person is asked, or whose undo waits for that
     Woken, Migrate    never: they only move the time; both speak to the host
     Continued         never: it says where a fold may begin; the owner wrote it
@@ -49,13 +50,14 @@ from actors.kernel.outcome import cancelled_by
 from actors.kernel.witness import witness_messages
 from protocols.definition import MAILBOX_LIMIT_MAX
 from protocols.effects import FINAL, AnyEffect, Arm, Pin
-from protocols.errors import InternalError
+from protocols.errors import BadValueError, InternalError
 from protocols.mail import (
     AttemptRefused,
     AttemptTimedOut,
     Cancel,
     ChildEnded,
     Continued,
+    Decided,
     Fired,
     Mail,
     Migrate,
@@ -68,7 +70,7 @@ from protocols.mail import (
     UndoAll,
     Woken,
 )
-from protocols.subjects import generation_of
+from protocols.subjects import generation_of, step_token
 from protocols.witness import LEAVES_MAX
 
 if TYPE_CHECKING:
@@ -344,6 +346,24 @@ class Instance(Execution):
         facts = {"step": path or unquote(mail.step), "attempt": mail.attempt, "done": mail.done}
         self._witness("outcome_decided", facts, f"/{mail.seq}")
 
+    def _on_decided(self, mail: Decided) -> None:
+        """Take a person's word at a gate; the first decision stands."""
+        if self._repeated("gate", mail.message_id):
+            return
+        ledger = self._ledger
+        ledger.chain.acted = (mail.seq, mail.by)
+        gate = ledger.gates.get(step_token(mail.word.gate))
+        try:
+            chosen = None if gate is None else gate.decided(mail)
+        except BadValueError:
+            gate = None
+        if gate is None:
+            ledger.counters.late += 1
+        elif chosen == "cancel":
+            reason = ": ".join(filter(None, (f"gate {gate.name}", mail.by and mail.by.why)))
+            self._on_cancel(Cancel(seq=mail.seq, at=mail.at, reason=reason, by=mail.by))
+            gate.give_up()
+
     def _on_host(self, mail: Woken | Migrate) -> None:
         """Only the time moves: the message speaks to the host. A migration is witnessed."""
         self.messages -= 1
@@ -424,5 +444,6 @@ _RULES: Final[dict[type[Mail], Callable[[Instance, Any], None]]] = {
     ChildEnded: Instance._on_child_ended,  # noqa: SLF001
     Cancel: Instance._on_cancel,  # noqa: SLF001
     UndoAll: Instance._on_undo,  # noqa: SLF001
+    Decided: Instance._on_decided,  # noqa: SLF001
     Reviewed: Instance._on_reviewed,  # noqa: SLF001
 }

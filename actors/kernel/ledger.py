@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from collections import deque
 
     from actors.kernel.children import Child
+    from actors.kernel.gates import GateWait
     from actors.kernel.operations import Deadline, Listen, Operation, Sleep
     from actors.kernel.step import Step
     from actors.kernel.undoing import Undoing
+    from protocols.gates import GateDecision
     from protocols.mail import Signal
     from protocols.routes import Routes
 
@@ -59,6 +61,8 @@ class Ledger:
         "counters",
         "decided",
         "effects",
+        "gates",
+        "gates_ended",
         "generation",
         "instance_id",
         "late_event",
@@ -86,8 +90,11 @@ class Ledger:
         self.cause = 0
         self.effects: list[AnyEffect] = []
         self.steps: dict[str, Step[Any]] = {}
-        self.timers: dict[str, Sleep | Deadline] = {}
+        self.timers: dict[str, Sleep | Deadline | GateWait] = {}
         self.children: dict[str, Child[Any]] = {}
+        self.gates: dict[str, GateWait] = {}
+        self.gates_ended: dict[str, GateDecision] = {}
+        """How the latest gates of this generation were decided, by step token."""
         self.listeners: dict[str, deque[Listen[Any]]] = {}
         self.signals: dict[str, deque[Signal]] = {}
         self.decided: dict[str, int] = {}
@@ -119,6 +126,8 @@ class Ledger:
         self.scheduler.entries = entries
         self.steps = {}
         self.timers = {}
+        self.gates = {}
+        self.gates_ended = {}
         self.children = {}
         self.listeners = {}
         self.unawaited = {}

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from protocols.compensation import PlannedUndo, StepFate
     from protocols.definition import Workflow
     from protocols.failure import Failure
+    from protocols.gates import GateDecision, GateState
     from protocols.mail import Cancel, Start
     from protocols.witness import Head
 
@@ -189,6 +190,7 @@ class View:
             *ledger.steps.values(),
             *ledger.timers.values(),
             *ledger.children.values(),
+            *(gate for token, gate in ledger.gates.items() if token not in ledger.timers),
             *(listener for queue in listeners for listener in queue),
         ]
         found = [operation.waiting() for operation in operations]
@@ -199,6 +201,20 @@ class View:
                 Waiting(path="/", kind="pin", since=self.started_at, detail=self.workflow)
             )
         return sorted(found, key=lambda waiting: (waiting.since, waiting.path))
+
+    def gates(self) -> list[GateState]:
+        """Return the open gates, in the order in which they were opened."""
+        return [each.state for each in self._ledger.gates.values()]
+
+    @property
+    def gates_ended(self) -> dict[str, GateDecision]:
+        """How the latest gates of this generation were decided, by step token."""
+        return self._ledger.gates_ended
+
+    @property
+    def done(self) -> list[str]:
+        """The step tokens of what has succeeded in this generation, in order."""
+        return [token for token, attempt in self._ledger.decided.items() if attempt]
 
     def undo_plan(self) -> list[PlannedUndo]:
         """Return what an undo of the whole instance would undo now, in order."""
