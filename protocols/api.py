@@ -33,6 +33,13 @@ from protocols.api_errors import ErrorReply as ErrorReply  # noqa: PLC0414 -- pa
 from protocols.api_errors import error_headers as error_headers  # noqa: PLC0414 -- part of the API
 from protocols.api_errors import error_reply as error_reply  # noqa: PLC0414 -- part of the API
 from protocols.api_errors import to_error as to_error  # noqa: PLC0414 -- part of the API
+from protocols.api_gates import GateDecide as GateDecide  # noqa: PLC0414 -- part of the API
+from protocols.api_gates import GateDecided as GateDecided  # noqa: PLC0414 -- part of the API
+from protocols.api_gates import GateList as GateList  # noqa: PLC0414 -- part of the API
+from protocols.api_gates import GatePage as GatePage  # noqa: PLC0414 -- part of the API
+from protocols.api_gates import GateRow as GateRow  # noqa: PLC0414 -- part of the API
+from protocols.api_gates import GateShow as GateShow  # noqa: PLC0414 -- part of the API
+from protocols.api_gates import GateView as GateView  # noqa: PLC0414 -- part of the API
 from protocols.api_holds import HoldTold as HoldTold  # noqa: PLC0414 -- part of the API
 from protocols.api_holds import HoldView as HoldView  # noqa: PLC0414 -- part of the API
 from protocols.api_holds import Pause as Pause  # noqa: PLC0414 -- part of the API
@@ -61,6 +68,10 @@ from protocols.api_operations import WorkflowRouted as WorkflowRouted  # noqa: P
 from protocols.api_pipeline import MotionPipelineState as MotionPipelineState  # noqa: PLC0414 -- part of the API
 from protocols.api_pipeline import Pipeline as Pipeline  # noqa: PLC0414 -- part of the API
 from protocols.api_pipeline import PipelineStatus as PipelineStatus  # noqa: PLC0414 -- part of the API
+from protocols.api_services import ServicePage as ServicePage  # noqa: PLC0414 -- part of the API
+from protocols.api_services import ServiceRow as ServiceRow  # noqa: PLC0414 -- part of the API
+from protocols.api_services import ServiceShow as ServiceShow  # noqa: PLC0414 -- part of the API
+from protocols.api_services import ServiceView as ServiceView  # noqa: PLC0414 -- part of the API
 from protocols.api_types import ITEMS_MAX as ITEMS_MAX  # noqa: PLC0414 -- part of the API
 from protocols.api_types import PAGE_MAX as PAGE_MAX  # noqa: PLC0414 -- part of the API
 from protocols.api_types import SERVICE as SERVICE  # noqa: PLC0414 -- part of the API
@@ -371,39 +382,6 @@ class WorkflowRegistered(Message, frozen=True, kw_only=True):
     created: Annotated[bool, Meta(description="False: this definition was there already.")]
 
 
-class ServiceRow(Message, frozen=True, kw_only=True):
-    """One line of a list of services."""
-
-    name: Annotated[str, Meta(description="Name of the service.")]
-    state: Annotated[str, Meta(description="For instance: up, absent, open (breaker), paused.")]
-    operations: Annotated[list[str], Meta(description="What it can do.")] = []
-    open_requests: Annotated[int, Meta(description="Requests without an answer yet.")] = 0
-    parked: Annotated[int, Meta(description="Requests that may not go yet.")] = 0
-    breaker: Annotated[str, Meta(description="closed, open, half_open, or forced.")] = "closed"
-    paused: Annotated[str, Meta(description="Who paused it and why; empty: it is not.")] = ""
-
-
-class ServicePage(Message, frozen=True, kw_only=True):
-    """All services."""
-
-    services: Annotated[list[ServiceRow], Meta(description="The rows, by name.")]
-
-
-class ServiceShow(Message, frozen=True, kw_only=True):
-    """Show one service."""
-
-    name: Annotated[str, Meta(description="Name of the service.")]
-
-
-class ServiceView(ServiceRow, frozen=True, kw_only=True):
-    """All that is known about one service."""
-
-    counters: Annotated[
-        dict[str, float], Meta(description="Requests, failures, times, by name.")
-    ] = {}
-    settings: Annotated[dict[str, Any], Meta(description="Its limits and declarations.")] = {}
-
-
 class Verb(NamedTuple):
     """One endpoint of the micro service."""
 
@@ -428,6 +406,9 @@ VERBS: Final[dict[str, Verb]] = {
     "run.wait": Verb("Wait for the end of an instance", RunWait, RunOutcome),
     "run.verify": Verb("Fold again and compare with the witness", RunVerify, RunVerified),
     "run.resolve": Verb("Complete an id", RunResolve, RunResolved),
+    "gate.ls": Verb("List open gates", GateList, GatePage),
+    "gate.show": Verb("Show a gate", GateShow, GateView),
+    "gate.decide": Verb("Decide at a gate", GateDecide, GateDecided),
     "pipeline": Verb("Show all active motions", Pipeline, PipelineStatus),
     "workflow.ls": Verb("List workflows", Empty, WorkflowPage),
     "workflow.show": Verb("Show a workflow", WorkflowShow, WorkflowView),

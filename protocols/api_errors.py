@@ -38,6 +38,7 @@ SERVICE_CODES: Final[dict[type[MovantError], int]] = {
     errors.InvalidInputError: 422,
     errors.NotFoundError: 404,
     errors.AlreadyExistsError: 409,
+    errors.AlreadyDecidedError: 409,
     errors.OversizedError: 413,
     errors.SchemaVersionError: 400,
     errors.ConfigurationError: 412,

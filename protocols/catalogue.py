@@ -11,9 +11,10 @@ from typing import Any, Final
 
 import msgspec
 
-from protocols import api, api_holds, api_pipeline, events, mail
+from protocols import api, api_gates, api_holds, api_pipeline, events, mail
 from protocols import headers as h
 from protocols.catalogue_examples import EXAMPLES
+from protocols.gates import GateWord
 
 ID: Final = "[A-Za-z0-9][A-Za-z0-9_-]{0,127}"
 NAME: Final = r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*"
@@ -72,6 +73,12 @@ HEADERS: Final[dict[str, tuple[str, str]]] = {
 }
 """Headers: pattern and description. Values are always text."""
 
+_EXAMPLES: Final = {
+    **EXAMPLES,
+    **api_gates.EXAMPLES,
+    **api_holds.EXAMPLES,
+    **api_pipeline.EXAMPLES,
+}
 _TRACE: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -187,6 +194,17 @@ def _mailbox() -> dict[str, Message]:
             example_headers={h.MESSAGE_ID: "5f11"},
             example={"step": "/charge", "attempt": 1, "done": True, "result": "ch-77"},
         ),
+        "control.gate": Message(
+            title="Gate",
+            summary="Decide at a gate. Payload: its path, the decision, values, role.",
+            by="movant",
+            subject="movant.to.{id}.control.gate",
+            payload=GateWord,
+            optional=(h.CONTENT_TYPE, h.MESSAGE_ID),
+            example_subject="movant.to.order-17.control.gate",
+            example_headers={h.MESSAGE_ID: "5f12"},
+            example={"gate": "/gate.payout", "do": "approve", "role": "finance"},
+        ),
         "control.migrate": Message(
             title="Migrate",
             summary="Fold this generation with another definition. Payload: its hash, a text.",
@@ -300,7 +318,7 @@ def _api() -> dict[str, Message]:
     found: dict[str, Message] = {}
     for verb, (summary, request, result) in api.VERBS.items():
         subject = f"movant.api.{verb}"
-        shown, answer = {**EXAMPLES, **api_holds.EXAMPLES, **api_pipeline.EXAMPLES}[verb]
+        shown, answer = _EXAMPLES[verb]
         found[f"api.{verb}"] = Message(
             title=request.__name__,
             summary=f"{summary}.",

@@ -6,6 +6,7 @@
     │   ├─ BadValueError            a payload is outside the value domain
     │   ├─ OversizedError           a payload or a mailbox is over its limit
     │   ├─ NotFoundError            no such workflow, instance or service
+    │   ├─ AlreadyDecidedError      somebody else has decided at the gate before
     │   ├─ AlreadyExistsError       the id is taken and the policy says refuse
     │   ├─ InvalidInputError        the input does not fit the workflow's schema; has ``fields``
     │   └─ ConfigurationError       a setting or a stream differs from what is needed
@@ -85,6 +86,12 @@ class AlreadyExistsError(RefusedError):
     """The instance id is taken, and the caller asked for refusal in that case."""
 
     code = "refused.exists"
+
+
+class AlreadyDecidedError(RefusedError):
+    """A gate was decided before: the first decision stands. The message says who decided what."""
+
+    code = "refused.decided"
 
 
 class InvalidInputError(RefusedError):

@@ -135,6 +135,7 @@ class Vote(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     by: Operator
     at: int
     role: str = ""
+    message_id: str = ""
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):

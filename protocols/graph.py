@@ -31,7 +31,11 @@ from protocols.durations import seconds
 from protocols.graph_field import ANYTHING as ANYTHING  # noqa: PLC0414 - part of a graph
 from protocols.graph_field import Field as Field  # noqa: PLC0414 - part of a graph
 from protocols.graph_field import FieldType as FieldType  # noqa: PLC0414 - part of a graph
-from protocols.graph_field import Part, Seconds, durations, field_of, put
+from protocols.graph_field import Part as _Part
+from protocols.graph_field import Seconds
+from protocols.graph_field import durations as _durations
+from protocols.graph_field import field_of as _field
+from protocols.graph_field import put as _set
 from protocols.policy import Retry
 
 CALL_TIMEOUT_S: Final = 60.0
@@ -48,7 +52,7 @@ RESUME: Final = "resume."
 Join = Literal["all", "any"] | Annotated[int, Meta(ge=1)]
 
 
-class GraphUndo(Part, frozen=True, kw_only=True):
+class GraphUndo(_Part, frozen=True, kw_only=True):
     """How a step is undone. The operation may stand alone: ``undo: refund``.
 
     Without ``params`` its service gets the step's key, input and result.
@@ -73,12 +77,12 @@ class GraphUndo(Part, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Read the durations."""
-        durations(self, "timeout")
+        _durations(self, "timeout")
         if self.settle is not None:
-            put(self, "settle", seconds(self.settle, "settle"))
+            _set(self, "settle", seconds(self.settle, "settle"))
 
 
-class GraphStep(Part, frozen=True, kw_only=True):
+class GraphStep(_Part, frozen=True, kw_only=True):
     """One step: a service is asked for an operation, as soon as what the step needs is there."""
 
     service: Annotated[str, Meta(description="Who is asked.")]
@@ -151,13 +155,13 @@ class GraphStep(Part, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Bring short forms to the long ones."""
-        put(self, "needs", (self.needs,) if isinstance(self.needs, str) else self.needs)
+        _set(self, "needs", (self.needs,) if isinstance(self.needs, str) else self.needs)
         if isinstance(self.retry, int):
-            put(self, "retry", Retry(attempts=self.retry))
+            _set(self, "retry", Retry(attempts=self.retry))
         if isinstance(self.undo, str) and self.undo:
-            put(self, "undo", GraphUndo(operation=self.undo))
-        put(self, "on_error", _directives(self.on_error))
-        durations(self, "timeout", "deadline")
+            _set(self, "undo", GraphUndo(operation=self.undo))
+        _set(self, "on_error", _directives(self.on_error))
+        _durations(self, "timeout", "deadline")
 
     @property
     def needed(self) -> tuple[str, ...]:
@@ -193,7 +197,7 @@ class GraphStep(Part, frozen=True, kw_only=True):
         return _table(self.on_error)
 
 
-class Defaults(Part, frozen=True, kw_only=True):
+class Defaults(_Part, frozen=True, kw_only=True):
     """What holds for all steps that say nothing else."""
 
     timeout: Annotated[Seconds, Meta(description="How long one call may take.")] = CALL_TIMEOUT_S
@@ -208,9 +212,9 @@ class Defaults(Part, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Bring short forms to the long ones."""
         if isinstance(self.retry, int):
-            put(self, "retry", Retry(attempts=self.retry))
-        put(self, "on_error", _directives(self.on_error))
-        durations(self, "timeout")
+            _set(self, "retry", Retry(attempts=self.retry))
+        _set(self, "on_error", _directives(self.on_error))
+        _durations(self, "timeout")
 
     @property
     def directives(self) -> Table:
@@ -218,7 +222,7 @@ class Defaults(Part, frozen=True, kw_only=True):
         return _table(self.on_error)
 
 
-class Graph(Part, frozen=True, kw_only=True):
+class Graph(_Part, frozen=True, kw_only=True):
     """A workflow as a graph of steps.
 
     Raises ValueError for what has the wrong form; whether the parts fit each other is for
@@ -257,8 +261,8 @@ class Graph(Part, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Bring short forms to the long ones."""
         if self.input is not None:
-            put(self, "input", {name: field_of(each) for name, each in self.input.items()})
-        durations(self, "timeout")
+            _set(self, "input", {name: _field(each) for name, each in self.input.items()})
+        _durations(self, "timeout")
 
     @property
     def fields(self) -> dict[str, Field] | None:

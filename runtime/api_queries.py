@@ -106,7 +106,7 @@ class RunQueries:
         ]
         if request.status is not None:
             rows = [each for each in rows if each[1] == request.status]
-        first = _offset(request.after)
+        first = offset(request.after)
         page = rows[first : first + request.limit]
         asked = StandingOf([row.id for row, _ in page])
         waiting: dict[str, str] = {}
@@ -281,7 +281,7 @@ def _why(blocked: Blocked) -> str:
     return f"{blocked.reason}: {blocked.message}{place}"
 
 
-def _offset(cursor: str) -> int:
+def offset(cursor: str) -> int:
     """Return where a page begins. Raises BadValueError for a cursor that is none of ours."""
     if not cursor:
         return 0

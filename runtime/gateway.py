@@ -28,6 +28,7 @@ from protocols.errors import (
 )
 from protocols.ports import Frame, Outgoing
 from runtime.api_daemon import DaemonQueries
+from runtime.api_gates import GateCommands
 from runtime.api_holds import Held, HoldCommands
 from runtime.api_operations import OperatorQueries
 from runtime.api_pipeline import PipelineQueries
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from runtime.daemon import Daemon
     from supervisors.child import ChildStatus
 
-VALUED: Final = frozenset({"run.start", "run.start_many", "run.signal"})
+VALUED: Final = frozenset({"run.start", "run.start_many", "run.signal", "gate.decide"})
 """Verbs that carry a value of the caller's: there a key twice would hide one of two values."""
 
 log = structlog.get_logger()
@@ -111,6 +112,7 @@ class Gateway:
                 undo=UndoCommands(self._daemon.parts.definitions, commands, queries.runs),
                 holds=holds,
                 pipeline=pipeline,
+                gates=GateCommands(self._daemon, commands, queries, events),
             )
             self._handlers |= {
                 f"{PEER}run.show": queries.own,
@@ -235,6 +237,7 @@ def handlers(
     undo: UndoCommands,
     holds: HoldCommands,
     pipeline: PipelineQueries,
+    gates: GateCommands,
 ) -> dict[str, Handler]:
     """Return the handler of each verb."""
     found: dict[str, Handler] = {
@@ -253,6 +256,9 @@ def handlers(
         "run.resolve": queries.resolve,
         "run.verify": witness.verify,
         "run.messages": operator.messages,
+        "gate.ls": gates.list,
+        "gate.show": gates.show,
+        "gate.decide": gates.decide,
         "pipeline": pipeline.pipeline,
         "workflow.ls": daemon.workflows,
         "workflow.show": daemon.workflow,

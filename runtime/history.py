@@ -15,6 +15,7 @@ from protocols.mail import (
     Cancel,
     ChildEnded,
     Continued,
+    Decided,
     Fired,
     Migrate,
     Pinned,
@@ -121,6 +122,14 @@ def _facts(mail: Any) -> dict[str, Any]:  # noqa: C901, PLR0912  # one case per 
                 "summary": "done" if mail.done else "not done",
                 "by": mail.by,
                 "body": _value(mail.body, ""),
+            }
+        case Decided():
+            return {
+                "kind": "control.gate",
+                "path": mail.word.gate,
+                "summary": mail.word.do + (f" as {mail.word.role}" if mail.word.role else ""),
+                "by": mail.by,
+                "body": mail.word.values,
             }
         case UndoAll():
             return {"kind": "control.undo", "summary": mail.reason, "by": mail.by}

@@ -108,6 +108,16 @@ def _wait(view: RunView, each: Waiting, now: int) -> _Wait:
                 wakes=f"movant run review {view.id} {each.path} --done or --not-done wakes it",
                 otherwise="it has no time limit; an answer of the service counts, too",
             )
+        case "gate":
+            return _Wait(
+                kind="gate",
+                what=f"waits at {each.path} for a person's decision ({each.detail})",
+                wakes=f"movant gate show {view.id} says what can be decided, and by whom",
+                otherwise=f"its time is over {_time(each.due, now)}"
+                if each.due
+                else "it has no time limit",
+                until=each.due,
+            )
         case "timer":
             return _Wait(
                 kind="timer",

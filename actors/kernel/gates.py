@@ -90,7 +90,8 @@ class GateWait(Operation[GateDecision]):
         if wrong:
             raise BadValueError(wrong)
         if word.do == "approve":
-            state.votes = [*state.votes, Vote(by=by, at=mail.at, role=word.role)]
+            vote = Vote(by=by, at=mail.at, role=word.role, message_id=mail.message_id)
+            state.votes = [*state.votes, vote]
             missing = self.gate.quorum - len(state.votes)
             if missing > 0:
                 who = {"by": msgspec.to_builtins(by), "role": word.role}

@@ -64,6 +64,7 @@ cli = LazyGroup(
             "workflow": Leaf("runtime.cli.workflow:workflow", "Register and inspect workflows."),
             "run": Leaf("runtime.cli.run:run", "Start, watch and steer runs."),
             "pipeline": Leaf("runtime.cli.pipeline:pipeline", "Show all active motions."),
+            "gate": Leaf("runtime.cli.gate:gate", "See what waits for a person, and decide."),
             "why": Leaf("runtime.cli.why:why", "Say what a run waits for, in one sentence."),
             "verify": Leaf("runtime.cli.verify:verify", "Prove that nobody changed a history."),
             "route": Leaf("runtime.cli.route:route", "Say who serves what steps ask for."),

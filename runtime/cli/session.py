@@ -76,8 +76,11 @@ async def outcome_of(client: Client, run: str, timeout_s: float) -> RunOutcome:
         await trio.sleep(AGAIN_S)
 
 
-def myself(why: str = "") -> Operator:
-    """Return who runs this command, for the history: the system's user and machine."""
+def myself(why: str = "", who: str = "") -> Operator:
+    """Return who runs this command, for the history: the system's user and machine.
+
+    ``who``: somebody who is not the user, as in a shared account.
+    """
     import getpass  # noqa: PLC0415 - see ask
     import os  # noqa: PLC0415
     import socket  # noqa: PLC0415
@@ -85,7 +88,7 @@ def myself(why: str = "") -> Operator:
     from protocols.witness import Operator  # noqa: PLC0415
 
     try:
-        who = getpass.getuser()
+        who = who or getpass.getuser()
     except (KeyError, OSError):  # a user without a name, as in a container
         who = f"uid {os.getuid()}"
     return Operator(who=who, where=socket.gethostname(), why=why)

@@ -1,0 +1,118 @@
+"""GateIndex: which gates are open, kept up to date by reading what is new of their events.
+
+    gate_opened, gate_escalated -> a row      gate_voted -> one more approval
+    gate_decided, gate_withdrawn, the end of the run -> no row
+
+Nobody's mailbox is read. It is a projection for showing: a decision looks at the run itself. What
+EVENTS has discarded is missing, and it can be dropped at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+import trio
+
+from actors.direct_reader import DirectReader
+from actors.letters import Delivery
+from actors.run_index import Row
+from protocols.events import (
+    GATE_DECIDED,
+    GATE_ESCALATED,
+    GATE_OPENED,
+    GATE_VOTED,
+    GATE_WITHDRAWN,
+)
+
+GATES_MAX: Final = 200_000
+"""Rows, and as many that are remembered as closed: some 500 B each. The oldest are forgotten."""
+OPENING: Final = (GATE_OPENED, GATE_ESCALATED)
+CLOSING: Final = (GATE_DECIDED, GATE_WITHDRAWN)
+
+Key = tuple[str, str]
+"""The run and the path of a gate in it: no path is used twice."""
+
+
+class GateFacts(msgspec.Struct, gc=False):
+    """What a list shows of a gate. Times in nanoseconds since 1970; 0: none."""
+
+    gate: str
+    name: str = ""
+    title: str = ""
+    opened_at: int = 0
+    due: int = 0
+    on_expiry: str = ""
+    decisions: dict[str, str] = {}
+    quorum: int = 1
+    approvers: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    escalated: bool = False
+    votes: tuple[msgspec.Raw, ...] = ()
+    approved: int = 0
+
+
+_decoder: Final = msgspec.json.Decoder(GateFacts)
+
+
+class GateIndex:
+    """Open gates by run and path. ``refresh`` before reading."""
+
+    def __init__(self, events: DirectReader) -> None:
+        self._events = events
+        self._lock = trio.Lock()
+        self._read: dict[str, int] = {}
+        """How far the events of each kind were read."""
+        self._closed: dict[Key, None] = {}
+        """An event may be published again after those that followed it."""
+        self.rows: dict[Key, GateFacts] = {}
+
+    async def refresh(self) -> None:
+        """Read what has come since the last time."""
+        async with self._lock:
+            # The closing ones first: one that is read without its opening is remembered.
+            for kind in (*CLOSING, *OPENING, GATE_VOTED):
+                after = self._read.get(kind, 0)
+                async for batch in self._events.follow(f"movant.event.*.*.{kind}", after):
+                    for each in batch:
+                        self.take(each, kind)
+                    self._read[kind] = batch[-1].seq
+
+    def take(self, event: Delivery, kind: str) -> None:
+        """Take one event; what is none of a gate's changes nothing."""
+        try:
+            facts = _decoder.decode(event.payload)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return
+        key = (event.subject.split(".")[3], facts.gate)
+        if kind in CLOSING:
+            self.rows.pop(key, None)
+            self._closed[key] = None
+            _bound(self._closed)
+        elif key in self._closed:
+            return
+        elif kind == GATE_VOTED:
+            row = self.rows.get(key)
+            if row is not None:
+                row.approved = max(row.approved, facts.approved)
+        else:
+            row = self.rows.get(key)
+            facts.approved = max(len(facts.votes), 0 if row is None else row.approved)
+            facts.votes = ()
+            if row is None or facts.escalated:
+                self.rows[key] = facts
+                _bound(self.rows)
+
+    def open(self, runs: dict[str, Row]) -> list[tuple[str, GateFacts]]:
+        """Return the open gates with their runs, the oldest first; forget those of ended runs."""
+        ended = [key for key in self.rows if (row := runs.get(key[0])) and row.status]
+        for key in ended:
+            del self.rows[key]
+        found: Iterable[tuple[str, GateFacts]] = ((run, row) for (run, _), row in self.rows.items())
+        return sorted(found, key=lambda each: (each[1].opened_at, each[0], each[1].gate))
+
+
+def _bound(rows: dict[Key, GateFacts] | dict[Key, None]) -> None:
+    if len(rows) > GATES_MAX:
+        del rows[next(iter(rows))]  # type: ignore[arg-type]  # a key of the same

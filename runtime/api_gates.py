@@ -1,0 +1,221 @@
+"""GateCommands: which gates are open, what they show, and a person's decision.
+
+    gate.ls       from the events of gates: no mailbox is read
+    gate.show     the run is folded, and the gate shown as it stands there
+    gate.decide   folded, checked, written, folded again: whose word counts is what the fold says
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+
+import trio
+
+from actors.gate_index import GateIndex
+from actors.kernel.instance import Instance
+from protocols import api, subjects
+from protocols.effects import FINAL
+from protocols.errors import (
+    AlreadyDecidedError,
+    MovantError,
+    NotFoundError,
+    RefusedError,
+    UnavailableError,
+)
+from protocols.gates import GateDecision, GateState, GateWord, refusal
+from protocols.subjects import step_token
+from runtime.api_queries import RunQueries, offset
+from runtime.api_runs import RunCommands
+
+if TYPE_CHECKING:
+    from actors.direct_reader import DirectReader
+    from runtime.daemon import Daemon
+
+DONE_MAX: Final = 50
+"""Steps that a gate shows as done: the latest."""
+TRIES_MAX: Final = 10
+TRY_S: Final = 0.05
+"""A replica of MAIL may lag behind its leader, which has stored the decision."""
+
+
+class GateCommands:
+    """Answers about gates."""
+
+    def __init__(
+        self, daemon: Daemon, commands: RunCommands, queries: RunQueries, events: DirectReader
+    ) -> None:
+        self._daemon = daemon
+        self._commands = commands
+        self._queries = queries
+        self._index = GateIndex(events)
+
+    async def list(self, request: api.GateList) -> api.Message:
+        """List the open gates."""
+        first = offset(request.after)
+        await self._index.refresh()
+        index = self._queries.index
+        await index.refresh(blocked=False)
+        found = []
+        for run, facts in self._index.open(index.rows):
+            row = index.rows.get(run)
+            workflow = "" if row is None else row.workflow
+            if request.workflow in {None, workflow} and request.run in {None, run}:
+                found.append((run, workflow, facts))
+        following = first + request.limit
+        return api.GatePage(
+            gates=[
+                api.GateRow(
+                    id=run,
+                    gate=each.gate,
+                    name=each.name,
+                    workflow=workflow,
+                    title=each.title,
+                    opened_at=each.opened_at,
+                    due=each.due,
+                    on_expiry=each.on_expiry,
+                    decisions=[*each.decisions],
+                    quorum=each.quorum,
+                    approved=each.approved,
+                    approvers=[*each.approvers],
+                    roles=[*each.roles],
+                    escalated=each.escalated,
+                )
+                for run, workflow, each in found[first:following]
+            ],
+            total=len(found),
+            next=str(following) if following < len(found) else "",
+            server_time=self._daemon.clock.now_ns(),
+        )
+
+    async def show(self, request: api.GateShow) -> api.Message:
+        """Show a gate. Raises NotFoundError."""
+        instance = await self._fold(request.id)
+        found = find(instance, request.gate)
+        done = [f"/{unquote(each)}" for each in instance.done[-DONE_MAX:]]
+        told: dict[str, Any] = {"status": instance.status, "workflow": instance.workflow}
+        if isinstance(found, GateDecision):
+            return api.GateView(
+                id=request.id,
+                gate=found.gate,
+                name=name_of(found.gate),
+                open=False,
+                done=done,
+                decision=found,
+                votes=[*found.votes],
+                **told,
+            )
+        facts = found.facts() | {"votes": found.votes}
+        is_open = instance.status not in FINAL
+        return api.GateView(id=request.id, open=is_open, done=done, **facts, **told)
+
+    async def decide(self, request: api.GateDecide) -> api.Message:
+        """Write a decision, and tell what the fold made of it.
+
+        Raises RefusedError for a word that does not count, AlreadyDecidedError when another one
+        was first, NotFoundError when there is no such gate.
+        """
+        instance = await self._fold(request.id)
+        found = find(instance, request.gate)
+        message_id = request.message_id or self._daemon.new_id()
+        path = found.gate if isinstance(found, GateDecision) else found.path
+        said = told_of(instance, path, message_id)
+        if said is not None:  # asked again, because the answer was lost
+            return said
+        if isinstance(found, GateDecision):
+            raise already(request.id, found)
+        if instance.blocked is not None:
+            raise RefusedError(
+                f"run {request.id} is blocked: {instance.blocked.message}",
+                hint=f"movant why {request.id}",
+            )
+        word = GateWord(gate=path, do=request.do, values=request.values, role=request.role)
+        wrong = refusal(found, word, request.by)
+        if wrong:
+            raise RefusedError(wrong, hint=f"movant gate show {request.id} {found.name}")
+        seq = await self._commands.order(request.id, "gate", word, message_id, request.by)
+        instance = await self._fold(request.id, least=seq)
+        said = told_of(instance, path, message_id)
+        if said is not None:
+            return said
+        decision = instance.gates_ended.get(step_token(path))
+        if decision is not None:
+            raise already(request.id, decision)
+        raise RefusedError(
+            f"the gate {found.name} of {request.id} was changed before this decision came",
+            hint=f"movant gate show {request.id}",
+        )
+
+    async def _fold(self, instance: str, least: int = 0) -> Instance:
+        """Fold a run that contains the sequence ``least``. Raises UnavailableError."""
+        subjects.check_id(instance)
+        for number in range(TRIES_MAX):
+            if number:
+                await trio.sleep(TRY_S)
+            found = await self._queries.runs.fold(instance)
+            if found.folded >= least:
+                return found
+        raise UnavailableError("a replica of MAIL lags behind its leader", hint="try again")
+
+
+def find(instance: Instance, word: str) -> GateState | GateDecision:
+    """Return the gate of that name or path: an open one before one that has ended.
+
+    Raises NotFoundError; RefusedError when a name is missing or stands for several.
+    """
+    opened = instance.gates()
+    ended = [*instance.gates_ended.values()]
+    if not word and len(opened) > 1:
+        names = ", ".join(each.path for each in opened)
+        raise RefusedError(f"{instance.id} has several open gates", hint=f"name one of: {names}")
+    named = [each for each in opened if not word or word in {each.name, each.path}]
+    if len(named) > 1:
+        names = ", ".join(each.path for each in named)
+        raise RefusedError(f"{word!r} stands for several gates", hint=f"name one of: {names}")
+    if named:
+        return named[0]
+    for each in reversed(ended):
+        if not word or word in {name_of(each.gate), each.gate}:
+            return each
+    raise NotFoundError(
+        f"{instance.id} has no gate {word!r}" if word else f"{instance.id} has no open gate",
+        hint=f"movant why {instance.id}",
+    )
+
+
+def name_of(path: str) -> str:
+    """Return the name of the gate at a path."""
+    return path.rpartition("/gate.")[2].partition("#")[0]
+
+
+def told_of(instance: Instance, path: str, message_id: str) -> api.GateDecided | None:
+    """Return what became of a word by its message id; None: it is not there, or did not count."""
+    decision = instance.gates_ended.get(step_token(path))
+    if decision is not None:
+        votes = decision.votes
+        counted = any(each.message_id == message_id for each in votes)
+        if decision.message_id != message_id and not counted:
+            return None
+        quorum = max(1, len(votes))
+        return api.GateDecided(
+            id=instance.id, gate=path, approved=len(votes), quorum=quorum, decision=decision
+        )
+    for each in instance.gates():
+        if each.path == path and any(vote.message_id == message_id for vote in each.votes):
+            return api.GateDecided(
+                id=instance.id,
+                gate=path,
+                open=True,
+                approved=len(each.votes),
+                quorum=each.gate.quorum,
+            )
+    return None
+
+
+def already(instance: str, decision: GateDecision) -> MovantError:
+    """Return the error for whoever comes second: it says who has decided what."""
+    name = name_of(decision.gate)
+    return AlreadyDecidedError(
+        f"the gate {name} of {instance} was {decision.text}",
+        hint=f"movant gate show {instance} {name}",
+    )

@@ -1,0 +1,65 @@
+"""GateCalls: the part of the Client about gates: which are open, and to decide."""
+# ruff: noqa: A002 - an id is called id, as in the API
+
+from __future__ import annotations
+
+from typing import Any
+
+from protocols import api
+from protocols.gates import Choice
+from protocols.subjects import check_id
+from protocols.witness import Operator
+from runtime.client_calls import Calls, new_message_id
+
+
+class GateCalls:
+    """List, show, decide."""
+
+    _calls: Calls
+
+    async def gates(
+        self,
+        *,
+        workflow: str | None = None,
+        run: str | None = None,
+        limit: int = 50,
+        after: str = "",
+    ) -> api.GatePage:
+        """Return a page of the open gates of all runs, the oldest first."""
+        request = api.GateList(workflow=workflow, run=run, limit=limit, after=after)
+        return await self._calls.call("gate.ls", request, api.GatePage)
+
+    async def gate(self, id: str, gate: str = "") -> api.GateView:
+        """Return what a person has to know of a gate, by its name or path.
+
+        Raises NotFoundError; RefusedError when several could be meant.
+        """
+        request = api.GateShow(id=check_id(id), gate=gate)
+        return await self._calls.call("gate.show", request, api.GateView)
+
+    async def decide(
+        self,
+        id: str,
+        do: Choice,
+        gate: str = "",
+        *,
+        values: dict[str, Any] | None = None,
+        role: str = "",
+        message_id: str = "",
+        by: Operator | None = None,
+    ) -> api.GateDecided:
+        """Decide at a gate; the answer has the decision, or that others have to approve as well.
+
+        Raises AlreadyDecidedError, which says who has decided what, when another decision was
+        first; RefusedError for a word that does not count; NotFoundError.
+        """
+        request = api.GateDecide(
+            id=check_id(id),
+            do=do,
+            gate=gate,
+            values=values,
+            role=role,
+            message_id=message_id or new_message_id(),
+            by=by,
+        )
+        return await self._calls.call("gate.decide", request, api.GateDecided)
