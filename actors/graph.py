@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from actors.directed import told
+from actors.graph_kinds import work_of
 from actors.graph_plan import GraphPlan, StepPlan
-from actors.graph_step import TEXT_CHARS_MAX, Work
+from actors.graph_step import TEXT_CHARS_MAX
 from protocols.conditions import ConditionError
 from protocols.definition import Workflow, WorkflowOptions
 from protocols.error_kinds import OVER_LIMIT
@@ -158,7 +159,7 @@ class _Run:
         """Do one step, and let those begin that wait for it."""
         where = f"/steps/{plan.name}"
         if plan.foreach is None:
-            found = await Work(self._ctx, plan).done(self._names)
+            found = await work_of(self._ctx, plan).done(self._names)
             failure, result, items = found.warning, found.value, None
         else:
             failure, result, items = await self._items(plan, where)
@@ -232,7 +233,7 @@ class _Run:
             nonlocal ended
             names = {**self._names, "item": item, "index": index}
             try:
-                said = await Work(self._ctx, plan, index).done(names)
+                said = await work_of(self._ctx, plan, index).done(names)
             except StepFailedError as problem:
                 found[index] = _Item("failed", None, told(problem.failure), fatal=True)
             else:

@@ -24,6 +24,7 @@ from protocols.errors import (
 )
 from protocols.failure import Failure
 from protocols.graph import Defaults, Field, Graph, GraphStep, GraphUndo
+from protocols.graph_sleep import GraphSleep
 from protocols.machine import Hook, Machine, Next, State, StateUndo
 from protocols.policy import NO_RETRY, Retry, StepOptions
 from protocols.service import Call, Failed, Refused, Service
@@ -53,6 +54,7 @@ __all__ = [
     "Field",
     "GatherError",
     "Graph",
+    "GraphSleep",
     "GraphStep",
     "GraphUndo",
     "Hook",
