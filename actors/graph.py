@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from actors.directed import told
+from actors.graph_kinds import work_of
 from actors.graph_plan import GraphPlan, StepPlan
-from actors.graph_step import TEXT_CHARS_MAX, Work
+from actors.graph_step import TEXT_CHARS_MAX
 from protocols.conditions import ConditionError
 from protocols.definition import Workflow, WorkflowOptions
 from protocols.error_kinds import OVER_LIMIT
@@ -103,6 +104,8 @@ class _Run:
         """How many needs of each step are done."""
         self._ready: deque[str] = deque()
         self._running = 0
+        self._barred: dict[str, str] = {}
+        """Gates that let nobody through, and why."""
 
     async def run(self) -> Any:
         """Run from the first steps to the outputs."""
@@ -143,6 +146,9 @@ class _Run:
 
     def _skipped(self, plan: StepPlan) -> str:
         """Return why a step is not done; empty when it is."""
+        for gate in self._barred and plan.step.needed:
+            if gate in self._barred and not plan.wanted:
+                return self._barred[gate]
         done = self._done[plan.name]
         if done < plan.wanted:
             return f"{done} of its needs are done, not {plan.wanted}"
@@ -158,7 +164,7 @@ class _Run:
         """Do one step, and let those begin that wait for it."""
         where = f"/steps/{plan.name}"
         if plan.foreach is None:
-            found = await Work(self._ctx, plan).done(self._names)
+            found = await work_of(self._ctx, plan).done(self._names)
             failure, result, items = found.warning, found.value, None
         else:
             failure, result, items = await self._items(plan, where)
@@ -167,8 +173,13 @@ class _Run:
         if failure is not None:
             entry |= {"status": "failed", "error": told(failure)}
             text = f"failed: {failure.kind}: {failure.message}"
+        elif plan.step.gate is not None and result["decision"] == "skip":
+            entry["status"] = "skipped"
+            text = f"skipped by {result['by'] or 'somebody who gave no name'}"
         elif plan.step.pivot:
             self._ctx.pivot()
+        if plan.step.gate is not None and entry["status"] != "done":
+            self._barred[plan.name] = f"gate {plan.name} {text}"
         self._running -= 1
         self._end(plan, entry, text)
         self._begin(())
@@ -232,7 +243,7 @@ class _Run:
             nonlocal ended
             names = {**self._names, "item": item, "index": index}
             try:
-                said = await Work(self._ctx, plan, index).done(names)
+                said = await work_of(self._ctx, plan, index).done(names)
             except StepFailedError as problem:
                 found[index] = _Item("failed", None, told(problem.failure), fatal=True)
             else:

@@ -9,6 +9,7 @@ import msgspec
 from protocols.compensation import UNDO_RETRY, Undo
 from protocols.conditions import Condition
 from protocols.graph import Graph, GraphUndo
+from protocols.graph_kinds import done_with
 from protocols.graph_order import Order, options_of, tables_of
 from protocols.references import Names, Template
 
@@ -36,7 +37,7 @@ class StepPlan:
         step = graph.steps[name]
         self.name: Final = name
         self.step: Final = step
-        self.params: Final = Template(step.params)
+        self.params: Final = Template(done_with(step))
         self.when: Final = Condition(step.condition) if step.when else None
         self.foreach: Final = Template(step.foreach) if step.each else None
         self.options: Final = options_of(graph, name)

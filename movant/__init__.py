@@ -25,6 +25,7 @@ from protocols.errors import (
 from protocols.failure import Failure
 from protocols.gates import Escalation, Gate, GateDecision
 from protocols.graph import Defaults, Field, Graph, GraphStep, GraphUndo
+from protocols.graph_sleep import GraphSleep
 from protocols.machine import Hook, Machine, Next, State, StateUndo
 from protocols.policy import NO_RETRY, Retry, StepOptions
 from protocols.service import Call, Failed, Refused, Service
@@ -57,6 +58,7 @@ __all__ = [
     "GateDecision",
     "GatherError",
     "Graph",
+    "GraphSleep",
     "GraphStep",
     "GraphUndo",
     "Hook",

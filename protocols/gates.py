@@ -23,7 +23,6 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from protocols.durations import shown
 from protocols.graph_field import Field, FieldType, Part, Seconds, durations, field_of, put
 from protocols.graph_input import input_type, problem
 from protocols.witness import Operator
@@ -36,6 +35,8 @@ REJECTED: Final = "rejected"
 """Kind of the failure of a gate that was rejected, or whose time was over."""
 GATE_BYTES_MAX: Final = 65_536
 """Of a gate with all that it shows: it is an event, and stands in what people list."""
+FILLED: Final = ("title", "text", "values", "approvers", "excluded")
+"""Fields in which references may stand, in a graph."""
 TITLE_CHARS_MAX: Final = 200
 APPROVERS_MAX: Final = 100
 MEANS: Final[dict[str, str]] = {
@@ -347,11 +348,16 @@ def problems(gate: Gate) -> Iterator[Wrong]:
             yield Wrong("means", f"{choice!r} is none of the decisions", "add it there")
 
 
-def expiry_text(gate: Gate) -> str:
-    """Return what happens when nobody decides; empty when it waits for ever."""
-    if gate.expires is None:
-        return ""
-    return f"{gate.on_expiry} after {shown(float(gate.expires))}"
+def waits_s(gate: Gate) -> float:
+    """Return how long a gate waits at most, in seconds; 0: for ever."""
+    if gate.expires is None or gate.on_expiry == "wait":
+        return 0.0
+    more = gate.escalate
+    if more is None:
+        return float(gate.expires)
+    if more.expires is None or more.on_expiry == "wait":
+        return 0.0
+    return float(gate.expires) + float(more.expires)
 
 
 def _open(names: Names) -> bool:

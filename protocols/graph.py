@@ -28,6 +28,7 @@ from msgspec import Meta
 
 from protocols.directives import Directive, Do, Table
 from protocols.durations import seconds
+from protocols.gates import Gate
 from protocols.graph_field import ANYTHING as ANYTHING  # noqa: PLC0414 - part of a graph
 from protocols.graph_field import Field as Field  # noqa: PLC0414 - part of a graph
 from protocols.graph_field import FieldType as FieldType  # noqa: PLC0414 - part of a graph
@@ -36,6 +37,7 @@ from protocols.graph_field import Seconds
 from protocols.graph_field import durations as _durations
 from protocols.graph_field import field_of as _field
 from protocols.graph_field import put as _set
+from protocols.graph_sleep import GraphSleep, brief
 from protocols.policy import Retry
 
 CALL_TIMEOUT_S: Final = 60.0
@@ -48,6 +50,9 @@ SHOWN: Final = "steps."
 """What a run shows of each step begins with this, and ends with the step's name."""
 RESUME: Final = "resume."
 """A halted step goes on by the signal that begins with this and ends with the step's name."""
+SERVICE: Final = "service"
+KINDS: Final = (SERVICE, "sleep", "signal", "child", "set", "gate")
+"""What a step does: the one of these keys that it has. ``protocols.graph_kinds`` tells more."""
 
 Join = Literal["all", "any"] | Annotated[int, Meta(ge=1)]
 
@@ -83,12 +88,34 @@ class GraphUndo(_Part, frozen=True, kw_only=True):
 
 
 class GraphStep(_Part, frozen=True, kw_only=True):
-    """One step: a service is asked for an operation, as soon as what the step needs is there."""
+    """One step, done as soon as what it needs is there: it has one of the keys ``KINDS``."""
 
-    service: Annotated[str, Meta(description="Who is asked.")]
-    operation: Annotated[str, Meta(description="For what.")]
+    service: Annotated[str, Meta(description="Who is asked.")] = ""
+    operation: Annotated[str, Meta(description="For what a service is asked.")] = ""
+    sleep: Annotated[
+        Seconds | GraphSleep | None,
+        Meta(description="How long it waits, such as `2h`; or `until: …`, a moment."),
+    ] = None
+    signal: Annotated[
+        str,
+        Meta(
+            description="The signal that it waits for, for `timeout` if that is given; the "
+            "signal's data is the result."
+        ),
+    ] = ""
+    child: Annotated[
+        str, Meta(description="The workflow that it starts with `params`; its result is awaited.")
+    ] = ""
+    set: Annotated[
+        dict[str, Any] | None,
+        Meta(description="Facts that the run shows from now on; they are the result too."),
+    ] = None
+    gate: Annotated[
+        Gate | None, Meta(description="A person decides before the steps that need it begin.")
+    ] = None
     params: Annotated[
-        Any, Meta(description="What it gets: any value, with references in its texts.")
+        Any,
+        Meta(description="What service or child get: any value, with references in its texts."),
     ] = None
     needs: Annotated[
         str | tuple[str, ...],
@@ -124,7 +151,11 @@ class GraphStep(_Part, frozen=True, kw_only=True):
         Meta(description="How often it is tried: the number of calls, or all details."),
     ] = None
     timeout: Annotated[
-        Seconds | None, Meta(description="How long one call may take: `30s`, `1h30m`.")
+        Seconds | None,
+        Meta(
+            description="How long one call, the wait for a signal, or a child may take: `30s`, "
+            "`1h30m`."
+        ),
     ] = None
     deadline: Annotated[
         Seconds | None,
@@ -141,8 +172,11 @@ class GraphStep(_Part, frozen=True, kw_only=True):
         Meta(description="What a failure leads to, by its kind; one word stands for all kinds."),
     ] = {}
     undo: Annotated[
-        str | GraphUndo,
-        Meta(description="How it is undone when the run fails, is cancelled or times out."),
+        str | bool | GraphUndo,
+        Meta(
+            description="How it is undone when the run fails, is cancelled or times out; of a "
+            "child: `true`."
+        ),
     ] = ""
     pivot: Annotated[
         bool,
@@ -160,8 +194,27 @@ class GraphStep(_Part, frozen=True, kw_only=True):
             _set(self, "retry", Retry(attempts=self.retry))
         if isinstance(self.undo, str) and self.undo:
             _set(self, "undo", GraphUndo(operation=self.undo))
+        elif self.undo is False:
+            _set(self, "undo", "")
+        if isinstance(self.sleep, int | float | str):
+            _set(self, "sleep", brief(self.sleep))
         _set(self, "on_error", _directives(self.on_error))
         _durations(self, "timeout", "deadline")
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What it says that it does: one of ``KINDS``, unless it is wrong."""
+        return tuple(each for each in KINDS if getattr(self, each) not in ("", None))
+
+    @property
+    def kind(self) -> str:
+        """What it does; without a word a service is asked."""
+        return SERVICE if self.service else next(iter(self.kinds), SERVICE)
+
+    @property
+    def sleep_as(self) -> GraphSleep | None:
+        """How long it waits, in the long form."""
+        return self.sleep if isinstance(self.sleep, GraphSleep) else None
 
     @property
     def needed(self) -> tuple[str, ...]:
@@ -222,6 +275,9 @@ class Defaults(_Part, frozen=True, kw_only=True):
         return _table(self.on_error)
 
 
+_ONE_KIND: Final = Meta(extra_json_schema={"oneOf": [{"required": [each]} for each in KINDS]})
+
+
 class Graph(_Part, frozen=True, kw_only=True):
     """A workflow as a graph of steps.
 
@@ -230,7 +286,9 @@ class Graph(_Part, frozen=True, kw_only=True):
     """
 
     name: Annotated[str, Meta(description="The name of the workflow.")]
-    steps: Annotated[dict[str, GraphStep], Meta(description="The steps by their names.")]
+    steps: Annotated[
+        dict[str, Annotated[GraphStep, _ONE_KIND]], Meta(description="The steps by their names.")
+    ]
     description: Annotated[str, Meta(description="What it is for, for people.")] = ""
     input: Annotated[
         dict[str, Field | FieldType] | None,

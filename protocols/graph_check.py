@@ -15,9 +15,10 @@ from protocols.error_kinds import ALIASES, KINDS
 from protocols.errors import ConfigurationError
 from protocols.failure import TIMEOUT
 from protocols.findings import Finding, Place, did_you_mean
-from protocols.graph import ANY_KIND, Graph, GraphStep
+from protocols.graph import ANY_KIND, SERVICE, Graph, GraphStep
 from protocols.graph_input import problem
-from protocols.graph_order import Order, chain, longest
+from protocols.graph_kinds import ASK_NOBODY, does, kinds
+from protocols.graph_order import Order, chain, longest, once_s
 from protocols.graph_references import references
 from protocols.subjects import is_name, is_step_name
 
@@ -81,11 +82,13 @@ def _steps(graph: Graph) -> Iterator[Finding]:
         at: Place = ("steps", name)
         if not STEP_NAME.match(name) or len(name) > STEP_CHARS_MAX:
             yield Finding(at, f"{name[:60]!r} is no name of a step", _STEP, of_key=True)
-        yield from _asked(step.service, step.operation, at)
+        yield from kinds(name, step)
+        if step.service:
+            yield from _asked(step.service, step.operation, at)
         yield from _needs(graph, name, step)
         yield from _directives(graph, step.directives, (*at, "on_error"), step)
         undo = step.undone_by
-        if undo is not None:
+        if undo is not None and step.kind == SERVICE:
             service = undo.service or step.service
             yield from _asked(service, undo.operation, (*at, "undo"))
 
@@ -162,11 +165,14 @@ def _directive(
     directive: Directive, place: Place, step: GraphStep | None, kind: str
 ) -> Iterator[Finding]:
     operation = "operation" if step is None else step.operation
-    if directive.do not in AVAILABLE:
+    asks = step is None or step.kind == SERVICE
+    available = AVAILABLE if asks else ASK_NOBODY
+    if directive.do not in available:
+        which = "of a graph" if asks or step is None else f"with {step.kind!r}"
         yield Finding(
             place,
-            f"{directive.do} is nothing that a step of a graph can do",
-            f"one of: {', '.join(sorted(AVAILABLE))}",
+            f"{directive.do} is nothing that a step {which} can do",
+            f"one of: {', '.join(sorted(available))}",
         )
     if directive.do == "retry" and kind == ANY_KIND:
         yield Finding(place, "retry is for one kind here", "write 'retry:' beside 'on_error:'")
@@ -174,11 +180,16 @@ def _directive(
         yield Finding((*place, "to"), "a graph has no states to go to", "take it away")
     if directive.do == "review" and not directive.by:
         yield Finding(place, "a review needs a service that decides", "write 'by: SERVICE'")
-    for service in directive.services:
+    for service in directive.services if asks else ():
         yield from _asked(service, operation, place)
     if directive.by:
         yield from _asked(directive.by, directive.operation, place)
-    if directive.do == "fallback" and kind == TIMEOUT and directive.unknown == "halt":
+    if (
+        available is AVAILABLE
+        and directive.do == "fallback"
+        and kind == TIMEOUT
+        and directive.unknown == "halt"
+    ):
         yield Finding(
             place,
             "after a timeout the work may have been done, and the next service would do it again",
@@ -191,8 +202,16 @@ def _times(graph: Graph, order: Order) -> Iterator[Finding]:
     whole_s = None if graph.timeout is None else float(graph.timeout)
     for name, step in graph.steps.items():
         at: Place = ("steps", name)
-        call_s = graph.timeout_s(name)
-        if step.deadline is not None and float(step.deadline) < call_s:
+        call_s = once_s(graph, name)
+        if step.kind != SERVICE:
+            if whole_s is not None and call_s > whole_s:
+                yield Finding(
+                    (*at, step.kind if step.kind in {"sleep", "gate"} else "timeout"),
+                    f"{does(step)} may take {shown(call_s)}, but the whole run only "
+                    f"{shown(whole_s)}",
+                    "let it take less, or the run more",
+                )
+        elif step.deadline is not None and float(step.deadline) < call_s:
             yield Finding(
                 (*at, "deadline"),
                 f"one call may take {shown(call_s)}, but the step with all its calls only "
@@ -207,7 +226,7 @@ def _times(graph: Graph, order: Order) -> Iterator[Finding]:
             )
     if whole_s is None:
         return
-    total_s, way = longest(order, {name: graph.timeout_s(name) for name in order.names})
+    total_s, way = longest(order, {name: once_s(graph, name) for name in order.names})
     if total_s > whole_s and len(way) > 1:
         yield Finding(
             ("timeout",),

@@ -10,7 +10,8 @@ import msgspec
 from protocols.directives import Directive, Table
 from protocols.error_kinds import words
 from protocols.failure import NO_RESPONDERS, Failure
-from protocols.graph import ANY_KIND, Graph
+from protocols.gates import waits_s
+from protocols.graph import ANY_KIND, SERVICE, Graph, GraphStep
 from protocols.policy import Retry, StepOptions
 
 _COMPENSATE: Final = Directive(do="compensate")
@@ -86,8 +87,14 @@ class Order:
 
 def tables_of(graph: Graph, step: str) -> tuple[Table, ...]:
     """Return the directives of a step and those of all steps, the nearer ones first."""
-    found = (graph.steps[step].directives, graph.defaults.directives)
-    return tuple(each for each in found if each)
+    of = graph.steps[step]
+    defaults = graph.defaults.directives
+    if of.kind == "gate":  # what holds for failures must not wave a rejection through
+        return ()
+    if of.kind != SERVICE:  # nobody is asked again, and nobody else
+        last = last_of(critical=of.critical)
+        defaults = {kind: _asking_nobody(each, last) for kind, each in defaults.items()}
+    return tuple(each for each in (of.directives, defaults) if each)
 
 
 def directive_of(failure: Failure, tables: tuple[Table, ...], *, critical: bool) -> Directive:
@@ -131,6 +138,31 @@ def options_of(graph: Graph, step: str) -> StepOptions:
     )
 
 
+def once_s(graph: Graph, step: str) -> float:
+    """Return how long a step may take when nothing goes wrong, in seconds; one item of it.
+
+    0 where that is not known: see ``unbounded``.
+    """
+    of = graph.steps[step]
+    if of.kind == SERVICE:
+        return graph.timeout_s(step)
+    if of.gate is not None:
+        return waits_s(of.gate)
+    wait = of.sleep_as
+    if wait is not None:
+        return wait.duration if isinstance(wait.duration, float) else 0.0
+    return 0.0 if of.timeout is None else float(of.timeout)
+
+
+def unbounded(step: GraphStep) -> bool:
+    """Tell whether a step waits for what may never come, or for how long is told by its input."""
+    if step.gate is not None:
+        return not waits_s(step.gate)
+    if step.sleep_as is not None:
+        return not isinstance(step.sleep_as.duration, float)
+    return step.kind in {"signal", "child"} and step.timeout is None
+
+
 def worst_s(graph: Graph, step: str) -> float:
     """Return how long a step may take when everything goes wrong, in seconds; one item of it.
 
@@ -138,6 +170,8 @@ def worst_s(graph: Graph, step: str) -> float:
     but the deadline's.
     """
     of = graph.steps[step]
+    if of.kind != SERVICE:
+        return once_s(graph, step)
     options = options_of(graph, step)
     policies = [options.retry, *(policy for _, policy in options.retries or ())]
     calls_s = max(_calls_s(policy, options.timeout_s) for policy in policies)
@@ -176,6 +210,15 @@ def chain(directive: Directive) -> Iterator[Directive]:
     while each is not None:
         yield each
         each = each.then if isinstance(each.then, Directive) else None
+
+
+def _asking_nobody(directive: Directive, last: Directive) -> Directive:
+    """Return a directive, and those behind it, without what only a step with a service can do."""
+    kept = [each for each in chain(directive) if each.do not in {"retry", "fallback"}]
+    then: Directive | None = None
+    for each in reversed(kept):
+        then = msgspec.structs.replace(each, then=then)
+    return last if then is None else then
 
 
 def _calls_s(policy: Retry, timeout_s: float) -> float:

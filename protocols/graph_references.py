@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 from protocols.conditions import Condition, ConditionError
 from protocols.findings import Finding, Place, did_you_mean
 from protocols.graph import ANYTHING, Field, Graph
+from protocols.graph_kinds import done_with, place_of
 from protocols.graph_order import Order
 from protocols.references import Template, WrongReference, problems
 
@@ -35,7 +36,7 @@ def references(graph: Graph, order: Order) -> Iterator[Finding]:
         at: Place = ("steps", name)
         plain = _Where(name, ROOTS)
         inside = _Where(name, (*ROOTS, *ITEM_ROOTS)) if step.each else plain
-        yield from look.template(step.params, (*at, "params"), inside)
+        yield from look.template(done_with(step), (*at, *place_of(step)), inside)
         yield from look.condition(step.condition, (*at, "when"), plain, step.condition_at)
         undo = step.undone_by
         if undo is not None:

@@ -8,13 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import ceil
+from typing import Final
 
 import msgspec
 
 from protocols.directives import Directive, Table
 from protocols.durations import shown
-from protocols.graph import Graph, GraphStep
-from protocols.graph_order import Order, chain, longest, options_of, tables_of, worst_s
+from protocols.graph import SERVICE, Graph, GraphStep
+from protocols.graph_kinds import does
+from protocols.graph_order import (
+    Order,
+    chain,
+    longest,
+    options_of,
+    tables_of,
+    unbounded,
+    worst_s,
+)
+
+SHAPES: Final = {
+    SERVICE: ("[", "]"),
+    "sleep": ("([", "])"),
+    "signal": ("{{", "}}"),
+    "child": ("[[", "]]"),
+    "set": ("(", ")"),
+    "gate": ("{", "}"),
+}
+"""How a diagram draws each kind of step."""
 
 
 class PlannedStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -32,6 +52,8 @@ class PlannedStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     undo: str = ""
     halts: bool = False
     """Whether it may wait for an operator."""
+    unbounded: bool = False
+    """Whether nothing bounds what it waits for."""
     kept: bool = False
     """Whether it comes at or behind the point of no return."""
 
@@ -43,7 +65,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[PlannedStep, ...]
     levels: int
     no_undo: tuple[str, ...]
-    """Steps whose effect cannot be undone: they say no ``undo``."""
+    """Steps whose effect cannot be undone: they ask for work and say no ``undo``."""
     longest: tuple[str, ...]
     """The steps along which it takes longest."""
     worst_s: float
@@ -72,7 +94,11 @@ def plan(graph: Graph) -> Plan:
         workflow=graph.name,
         steps=steps,
         levels=len(order.levels),
-        no_undo=tuple(each.name for each in steps if not each.undo),
+        no_undo=tuple(
+            each.name
+            for each in steps
+            if not each.undo and graph.steps[each.name].kind in {SERVICE, "child"}
+        ),
         longest=tuple(way),
         worst_s=total_s,
         limit_s=None if graph.timeout is None else float(graph.timeout),
@@ -102,6 +128,9 @@ def plan_text(plan: Plan) -> str:
     halts = [each.name for each in plan.steps if each.halts]
     if halts:
         lines.append(f"may wait for an operator, without a limit: {', '.join(halts)}")
+    waits = [each.name for each in plan.steps if each.unbounded]
+    if waits:
+        lines.append(f"not counted, for nothing bounds their wait: {', '.join(waits)}")
     return "\n".join(lines) + "\n"
 
 
@@ -116,7 +145,7 @@ def as_text(graph: Graph) -> str:
         lines.append(f"within {shown(float(graph.timeout))}")
     lines += ["", *_directives(graph.defaults.directives)]
     for name, step in graph.steps.items():
-        lines.append(f"{name}  {step.service}.{step.operation}")
+        lines.append(f"{name}  {does(step)}")
         lines += [f"    {line}" for line in _lines(graph, name, step)]
     return "\n".join(lines) + "\n"
 
@@ -126,8 +155,8 @@ def as_mermaid(graph: Graph) -> str:
     names = {name: f"s{index}" for index, name in enumerate(graph.steps)}
     lines = ["flowchart TD"]
     for name, step in graph.steps.items():
-        label = f"{name}<br/>{step.service}.{step.operation}"
-        begin, end = ("[[", "]]") if step.each else ("[", "]")
+        label = f"{name}<br/>{_label(does(step))}"
+        begin, end = SHAPES["child" if step.each else step.kind]
         lines.append(f'{names[name]}{begin}"{label}"{end}')
     for name, step in graph.steps.items():
         label = f'|"{_label(step.condition)}"|' if step.when else ""
@@ -139,24 +168,33 @@ def as_mermaid(graph: Graph) -> str:
 def _planned(graph: Graph, name: str, *, level: int, worst: float, kept: bool) -> PlannedStep:
     step = graph.steps[name]
     options = options_of(graph, name)
-    undo = step.undone_by
+    asks = step.kind == SERVICE
     directives = [each for table in tables_of(graph, name) for each in table.values()]
     return PlannedStep(
         name=name,
         level=level,
-        asks=f"{step.service}.{step.operation}",
+        asks=does(step),
         needs=step.needed,
         when=step.condition,
         foreach=step.foreach if isinstance(step.foreach, str) else f"{len(step.foreach)} items",
         critical=step.critical,
-        calls=max(
-            options.retry.attempts, *(each.attempts for _, each in options.retries or ()), 0
-        ),
+        calls=max(options.retry.attempts, *(each.attempts for _, each in options.retries or ()), 0)
+        if asks
+        else 0,
         worst_s=worst,
-        undo="" if undo is None else f"{undo.service or step.service}.{undo.operation}",
+        undo=_undone_by(step),
         halts=any(each.do == "halt_and_alert" for each in _all(directives)),
+        unbounded=unbounded(step),
         kept=kept,
     )
+
+
+def _undone_by(step: GraphStep) -> str:
+    """Return what undoes a step; empty when nothing does."""
+    undo = step.undone_by
+    if undo is not None:
+        return f"{undo.service or step.service}.{undo.operation}"
+    return f"the steps of {step.child}" if step.undo and step.child else ""
 
 
 def _all(directives: list[Directive]) -> Iterator[Directive]:
@@ -170,7 +208,10 @@ def _told(each: PlannedStep) -> Iterator[str]:
         yield f"if {each.when}"
     if each.foreach:
         yield f"for each of {each.foreach}"
-    yield f"up to {_time(each.worst_s)}" + (" each" if each.foreach else "")
+    if each.worst_s:
+        yield f"up to {_time(each.worst_s)}" + (" each" if each.foreach else "")
+    elif each.unbounded:
+        yield "waits without a limit"
     if each.undo:
         yield f"undone by {each.undo}"
     if not each.critical:
@@ -180,6 +221,8 @@ def _told(each: PlannedStep) -> Iterator[str]:
 def _lines(graph: Graph, name: str, step: GraphStep) -> Iterator[str]:
     if step.description:
         yield step.description
+    if step.gate is not None and step.gate.title:
+        yield f"decided by a person: {step.gate.title}"
     if step.needed:
         join = "" if step.join == "all" else f"{step.join} of "
         yield f"after {join}{', '.join(step.needed)}"
@@ -187,19 +230,27 @@ def _lines(graph: Graph, name: str, step: GraphStep) -> Iterator[str]:
         yield f"if {step.condition}"
     if step.each:
         yield f"for each of {step.foreach}, {step.concurrency} at a time"
-    if step.params is not None:
-        yield f"with {msgspec.json.encode(step.params).decode()}"
-    yield f"a call within {shown(graph.timeout_s(name))}"
-    if step.deadline is not None:
-        yield f"all calls within {shown(float(step.deadline))}"
-    undo = step.undone_by
-    if undo is not None:
-        yield f"undone by {undo.service or step.service}.{undo.operation}"
+    given = step.set if step.kind == "set" else step.params
+    if given is not None:
+        yield f"with {msgspec.json.encode(given).decode()}"
+    yield from _times(graph, name, step)
+    undo = _undone_by(step)
+    if undo:
+        yield f"undone by {undo}"
     if step.pivot:
         yield "the point of no return"
     if not step.critical:
         yield "not critical"
     yield from _directives(step.directives)
+
+
+def _times(graph: Graph, name: str, step: GraphStep) -> Iterator[str]:
+    if step.kind == SERVICE:
+        yield f"a call within {shown(graph.timeout_s(name))}"
+    elif step.timeout is not None:
+        yield f"within {shown(float(step.timeout))}"
+    if step.deadline is not None:
+        yield f"all calls within {shown(float(step.deadline))}"
 
 
 def _directives(table: Table) -> list[str]:

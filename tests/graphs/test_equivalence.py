@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,11 +11,11 @@ import pytest
 from actors.graph import GraphWorkflow
 from actors.kernel.context import Context
 from protocols.definition import Workflow
-from protocols.effects import Arm, Ask, Emit, Finish
+from protocols.effects import Arm, Ask, CancelChild, Emit, Finish, Spawn, UndoChild
 from protocols.errors import StepFailedError
 from protocols.policy import Retry
 from tests.graphs.orders import graph_of
-from tests.kernel.mailbox import Mailbox
+from tests.kernel.mailbox import SECOND, Mailbox
 
 Story = Callable[[Mailbox], object]
 
@@ -151,13 +152,119 @@ def cancelled(box: Mailbox) -> None:
     box.reply("/steps/left/s.left/undo")
 
 
+KINDS = """
+name: kinds
+steps:
+  cool: {sleep: 2h}
+  paid: {signal: paid, timeout: 3d, needs: cool, critical: false}
+  legs: {child: leg, params: "{{input}}", undo: true, needs: cool, timeout: 1d}
+  note: {set: {legs: "{{steps.legs.result}}"}, needs: [paid, legs]}
+  rest: {sleep: {until: "2027-03-01T00:00:00Z"}, needs: note}
+  last: {service: s, operation: last, needs: rest, params: "{{steps.paid.result}}"}
+outputs: "{{steps.note.result}}"
+"""
+
+
+async def kinds(ctx: Context, given: Any) -> Any:
+    """Every kind of step, as people write it in Python."""
+    paid: Any = None
+    noted: Any = None
+    open_needs = 2
+
+    async with ctx.scope(name="steps") as scope:
+
+        async def last() -> None:
+            await ctx.call("s", "last", paid)
+
+        async def rest() -> None:
+            await ctx.until(datetime(2027, 3, 1, tzinfo=UTC), name="sleep")
+            scope.start(last(), name="last")
+
+        async def note(found: Any) -> None:
+            nonlocal noted
+            noted = {"legs": found}
+            ctx.set_state(**noted)
+            scope.start(rest(), name="rest")
+
+        found: Any = None
+
+        def ended() -> None:
+            nonlocal open_needs
+            open_needs -= 1
+            if not open_needs:
+                scope.start(note(found), name="note")
+
+        async def signal() -> None:
+            nonlocal paid
+            with ctx.move_on_after(3 * 86_400) as limit:
+                paid = await ctx.signal("paid")
+            if limit.expired:
+                facts = {
+                    "kind": "timeout",
+                    "class": "timeout",
+                    "message": "no signal paid within 3d",
+                }
+                ctx.emit("warning", {"step": "/steps/paid/signal.paid", "error": facts})
+            ended()
+
+        async def legs() -> None:
+            nonlocal found
+            with ctx.timeout(86_400):
+                found = await ctx.child("leg", given, undo=True)
+            ended()
+
+        async def cool() -> None:
+            await ctx.sleep(7200)
+            scope.start(signal(), name="paid")
+            scope.start(legs(), name="legs")
+
+        scope.start(cool(), name="cool")
+    return noted
+
+
+def waited(box: Mailbox) -> None:
+    """Play every wait to its end."""
+    asleep(box)
+    box.end_child("/steps/legs/leg", ["x"])
+    box.signal("paid", 7)
+    box.at = 1_803_859_200 * SECOND
+    box.fire("/steps/rest/sleep")
+    box.reply("/steps/last/s.last")
+
+
+def missed(box: Mailbox) -> None:
+    """Play a signal that does not come; then what comes last fails, and the child is undone."""
+    asleep(box)
+    box.end_child("/steps/legs/leg", ["x"])
+    box.pass_time(3 * 86_400)
+    box.fire("/steps/paid/timeout")
+    box.at = 1_803_859_200 * SECOND
+    box.fire("/steps/rest/sleep")
+    box.fail("/steps/last/s.last", "refused", retryable=False)
+    box.end_child("/steps/legs/leg/undo")
+
+
+def stopped(box: Mailbox) -> None:
+    """Play a cancel while a child runs."""
+    asleep(box)
+    box.cancel()
+    box.end_child("/steps/legs/leg", status="cancelled")
+
+
+def asleep(box: Mailbox) -> None:
+    """Play the first sleep."""
+    box.start({"n": 1})
+    box.pass_time(7200)
+    box.fire("/steps/cool/sleep")
+
+
 def trace(box: Mailbox) -> list[Any]:
     """Return all that a run asks and tells, but for the definition that it is pinned to."""
     kept: list[Any] = []
     for each in box.effects:
         if isinstance(each, Emit):
             kept.append((each.cause, each.event, each.data, each.id))
-        elif isinstance(each, Ask | Arm | Finish):
+        elif isinstance(each, Ask | Arm | Spawn | CancelChild | UndoChild | Finish):
             kept.append(each)
     return kept
 
@@ -171,6 +278,9 @@ def trace(box: Mailbox) -> list[Any]:
         (FAN, fan, fanned),
         (FAN, fan, late),
         (FAN, fan, cancelled),
+        (KINDS, kinds, waited),
+        (KINDS, kinds, missed),
+        (KINDS, kinds, stopped),
     ],
     ids=lambda each: getattr(each, "__name__", ""),
 )
