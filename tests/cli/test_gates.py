@@ -1,0 +1,134 @@
+"""``movant gate``: what people see, what is asked for, and how a refusal is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from protocols import api
+from protocols.errors import AlreadyDecidedError
+from protocols.gates import Change, GateDecision, Vote
+from protocols.witness import Operator
+from tests.cli.conftest import Cli
+from tests.client.responder import Responder
+
+pytestmark = pytest.mark.server
+
+NS = 1_000_000_000
+NOW = 1_700_000_000 * NS
+ANN = Operator(who="ann", where="desk", why="I know them")
+PAGE = api.GatePage(
+    gates=[
+        api.GateRow(
+            id="claim-7",
+            gate="/gate.payout",
+            name="payout",
+            workflow="claim",
+            title="Pay 120?",
+            opened_at=NOW - 90 * NS,
+            due=NOW + 3_600 * NS,
+            on_expiry="reject",
+            decisions=["approve", "reject"],
+            quorum=2,
+            approved=1,
+            approvers=["ann"],
+            roles=["finance"],
+        )
+    ],
+    total=1,
+    server_time=NOW,
+)
+VIEW = api.GateView(
+    id="claim-7",
+    workflow="claim",
+    status="running",
+    gate="/gate.payout",
+    name="payout",
+    open=True,
+    title="Pay 120?",
+    text="All papers are there.",
+    values={"amount": 120, "to": "bob"},
+    fields={"amount": {"type": "number"}},
+    decisions={"approve": "begins pay", "reject": "the gate fails"},
+    quorum=2,
+    votes=[Vote(by=ANN, at=NOW)],
+    opened_at=NOW,
+    done=["/office.assess"],
+)
+RESOLVED = api.RunResolved(id="claim-7")
+DECISION = GateDecision(
+    gate="/gate.payout",
+    do="modify",
+    at=NOW,
+    by=ANN,
+    values={"amount": 90},
+    changes=(Change(field="amount", before=120, after=90),),
+)
+
+
+def test_gates_are_listed_and_shown_for_people_and_programs(
+    ask: Cli, responder: Responder
+) -> None:
+    """Who may decide, until when, what each decision does."""
+    responder.answers |= {"gate.ls": PAGE, "gate.show": VIEW, "run.resolve": RESOLVED}
+
+    listed = ask("gate", "ls", "--workflow", "claim")
+    shown = ask("gate", "show", "claim-7", "payout")
+    rows = ask("gate", "ls", "-o", "json").json
+
+    assert dict(responder.asked[:1])["gate.ls"].workflow == "claim"
+    assert listed.out.splitlines()[1].split("  ")[0] == "claim-7"
+    for each in ("1m30s", "in 1h00m: reject", "ann, role finance", "1 of 2", "Pay 120?"):
+        assert each in listed.out
+    for each in ("120 (may be modified)", "1 of 2: ann", "begins pay", "All papers", "/office.assess"):
+        assert each in shown.out
+    assert "next:  movant gate approve claim-7 payout" in shown.err
+    assert rows[0]["id"] == "claim-7"
+
+
+def test_decisions_are_sent_with_who_where_and_why(ask: Cli, responder: Responder) -> None:
+    """Whoever comes second is told who has decided what."""
+    asked = [
+        ("approve", "--role", "finance", "--reason", "fine"),
+        ("modify", "-i", "amount=90"),
+        ("reject", "--as", "bob"),
+        ("skip",),
+        ("cancel",),
+    ]
+    responder.answers["run.resolve"] = RESOLVED
+    responder.answers["gate.decide"] = api.GateDecided(
+        id="claim-7", gate="/gate.payout", decision=DECISION
+    )
+
+    ended = [ask("gate", do, "claim-7", "payout", *rest) for do, *rest in asked]
+    responder.answers["gate.decide"] = api.GateDecided(
+        id="claim-7", gate="/gate.payout", open=True, approved=1, quorum=2
+    )
+    voted = ask("gate", "approve", "claim-7")
+    responder.answers["gate.decide"] = AlreadyDecidedError("the gate was approved by ann")
+    late = ask("gate", "reject", "claim-7")
+    responder.answers["gate.show"] = api.GateView(
+        id="claim-7",
+        workflow="claim",
+        status="running",
+        gate="/gate.payout",
+        name="payout",
+        open=False,
+        decision=DECISION,
+    )
+    decided = ask("gate", "show", "claim-7")
+
+    words = [each for verb, each in responder.asked if verb == "gate.decide"]
+    assert [each.do for each in words[:5]] == [do for do, *_ in asked]
+    assert (words[0].role, words[0].by.why, words[0].gate) == ("finance", "fine", "payout")
+    assert words[0].by.who
+    assert words[0].by.where
+    assert words[0].message_id
+    assert words[1].values == {"amount": 90}
+    assert words[2].by.who == "bob"
+    assert [each.code for each in ended] == [0] * 5
+    assert "modified by ann at desk: I know them" in ended[0].out
+    assert "1 of 2" in voted.out
+    assert "more people have to approve" in voted.err
+    assert late.code
+    assert "the gate was approved by ann" in late.err
+    assert "120 -> 90" in decided.out

@@ -1,0 +1,147 @@
+"""Gates on a real server: dormant, decided by two at once, and across the death of a daemon."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+
+from actors import passivation
+from protocols import headers as h
+from protocols import subjects
+from protocols.errors import AlreadyDecidedError, NotFoundError, RefusedError
+from protocols.ports import Outgoing
+from protocols.service import Service
+from protocols.witness import Operator
+from runtime.client import Client
+from tests.docs.tables import DOCS
+from tests.support.daemon import daemon, until
+from tests.support.nats import NatsServer
+
+pytestmark = pytest.mark.server
+
+FILES = [DOCS / "examples" / "claim.yaml", DOCS / "examples" / "claim.py"]
+ANN = Operator(who="ann", where="desk 4", why="I know them")
+BOB = Operator(who="bob", where="desk 5")
+
+
+class Office:
+    """Counts what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.office, self.bank = Service("office"), Service("bank")
+
+        def assess(claim: Any) -> Any:
+            self.asked.append("assess")
+            return {"amount": claim["amount"], "report": "all papers"}
+
+        def pay(order: Any) -> str:
+            self.asked.append("pay")
+            return f"paid {order['amount']}"
+
+        self.office.operation("assess")(assess)
+        self.office.operation("close")(lambda undo: undo["key"])
+        self.bank.operation("pay")(pay)
+
+
+async def opens(client: Client, count: int) -> Any:
+    """Return the open gates when there are so many."""
+    found: Any = None
+    with trio.fail_after(10):
+        while True:
+            found = await client.gates()
+            if found.total == count:
+                return found
+            await trio.sleep(0.02)
+
+
+async def test_a_decision_stands_and_repeats_nothing_though_the_daemon_dies(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two decide at once; the daemon dies before what comes behind the gate was done."""
+    monkeypatch.setattr(passivation, "IDLE_S", 0.05)
+    one = Office()
+    told: list[Any] = []
+    async with (
+        daemon(nats_server.url, workflows=FILES, services=[one.office]) as movant,
+        Client.connect(nats_server.url) as client,
+    ):
+        await client.start("claim", {"who": "eve", "amount": 120}, id="c-1")
+        await client.start("claim-in-python", {"who": "eve", "amount": 7}, id="c-2")
+        page = await opens(client, 2)
+        await until(lambda: not movant.daemon.parts.owner.live)
+        view = await client.gate("c-1", "payout")
+        with pytest.raises(RefusedError, match="eve may not decide here"):
+            await client.decide("c-1", "approve", by=Operator(who="eve"))
+        with pytest.raises(RefusedError, match="cancel cannot be decided here"):
+            await client.decide("c-1", "cancel", by=ANN)
+        with pytest.raises(RefusedError, match="values: "):
+            await client.decide("c-1", "modify", values={"amount": 501}, by=ANN)
+        with pytest.raises(NotFoundError):
+            await client.decide("c-1", "approve", "other", by=ANN)
+        # Past the checks of the API: what the fold does not take is not decided.
+        await movant.daemon.parts.transport.request(forged("c-1"), 5.0)
+
+        async def decide(by: Operator) -> None:
+            try:
+                told.append(await client.decide("c-1", "modify", values={"amount": 90}, by=by))
+            except AlreadyDecidedError as error:
+                told.append(error)
+
+        async with trio.open_nursery() as nursery:
+            for by in (ANN, BOB):
+                nursery.start_soon(decide, by)
+        await opens(client, 1)
+        movant.crash()
+    async with (
+        daemon(nats_server.url, workflows=FILES, services=[one.office, one.bank]) as movant,
+        Client.connect(nats_server.url) as client,
+    ):
+        ended = await client.wait("c-1", timeout_s=20)
+        left = await opens(client, 1)
+        once = await client.decide("c-2", "skip", message_id="m", by=ANN)
+        again = await client.decide("c-2", "skip", message_id="m", by=ANN)
+        skipped = await client.wait("c-2", timeout_s=20)
+        with pytest.raises(AlreadyDecidedError, match="was skipped by ann at desk 4: I know them"):
+            await client.decide("c-2", "approve", by=BOB)
+        none = await opens(client, 0)
+        history = await movant("run.history", id="c-1")
+        verified = await movant("run.verify", id="c-1")
+        after = await client.gate("c-1")
+
+    (error,) = [each for each in told if isinstance(each, AlreadyDecidedError)]
+    (first,) = [each for each in told if not isinstance(each, AlreadyDecidedError)]
+    assert [(row.id, row.name, row.title) for row in page.gates] == [
+        ("c-1", "payout", "Pay 120 to eve?"),
+        ("c-2", "payout", "Pay 7 to eve?"),
+    ]
+    assert page.gates[0].due > page.gates[0].opened_at
+    assert view.open
+    assert view.decisions["approve"] == "begins pay"
+    assert view.done == ["/steps/assess/office.assess"]
+    assert first.decision is not None
+    assert first.decision.by is not None
+    assert f"was {first.decision.text}" in error.message
+    assert ended.status == "completed"
+    assert ended.result == {"decision": "modify", "by": first.decision.by.who, "paid": "paid 90"}
+    assert one.asked.count("assess") == 2
+    assert one.asked.count("pay") == 1
+    assert [row.id for row in left.gates] == ["c-2"]
+    assert once == again
+    assert skipped.result == "not paid"
+    assert none.gates == []
+    said = [each for each in history["entries"] if each["kind"] == "control.gate"]
+    assert {each["by"]["who"] for each in said} == {"mallory", "ann", "bob"}
+    assert said[1]["body"] == {"amount": 90}
+    assert not verified["findings"]
+    assert after.decision == first.decision
+
+
+def forged(run: str) -> Outgoing:
+    """Return a decision that nobody may make, as a daemon would write it."""
+    word = {"gate": "/steps/payout/gate.payout", "do": "cancel"}
+    lines = h.encode({h.MESSAGE_ID: "forged", h.WHO: "mallory"})
+    return Outgoing(subjects.to_control(run, "gate"), msgspec.json.encode(word), lines)
