@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 import msgspec
 
 from protocols import api, directives, error_kinds
+from protocols.gates import Escalation, Gate
 from protocols.graph import Defaults, Field, Graph, GraphStep, GraphUndo
 from runtime.cli import failures
 from runtime.server import accounts
@@ -165,6 +166,8 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "defaults": keys(Defaults),
     "field": keys(Field),
     "undo": keys(GraphUndo),
+    "gate": keys(Gate),
+    "escalate": keys(Escalation),
 }
 
 
