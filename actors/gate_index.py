@@ -109,10 +109,12 @@ class GateIndex:
         ended = [key for key in self.rows if (row := runs.get(key[0])) and row.status]
         for key in ended:
             del self.rows[key]
-        found: Iterable[tuple[str, GateFacts]] = ((run, row) for (run, _), row in self.rows.items())
+        found: Iterable[tuple[str, GateFacts]] = (
+            (run, row) for (run, _), row in self.rows.items()
+        )
         return sorted(found, key=lambda each: (each[1].opened_at, each[0], each[1].gate))
 
 
 def _bound(rows: dict[Key, GateFacts] | dict[Key, None]) -> None:
     if len(rows) > GATES_MAX:
-        del rows[next(iter(rows))]  # type: ignore[arg-type]  # a key of the same
+        del rows[next(iter(rows))]

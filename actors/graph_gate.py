@@ -8,7 +8,7 @@ import msgspec
 
 from actors.directed import Directed
 from actors.graph_kinds import Waited
-from protocols.errors import ConfigurationError, StepFailedError
+from protocols.errors import BadValueError, ConfigurationError, StepFailedError
 from protocols.failure import VALIDATION, Failure
 from protocols.gates import TITLE_CHARS_MAX, Gate, GateDecision
 from protocols.graph import SHOWN
@@ -42,9 +42,9 @@ class Gated(Waited):
 
 
 def filled(gate: Gate, given: dict[str, Any], plan: StepPlan) -> Gate:
-    """Return a gate with its references filled in. Raises ValueError for what does not fit."""
+    """Return a gate with its references filled in. Raises BadValueError for what does not fit."""
     if not isinstance(given["values"], dict | None):
-        raise ValueError("the values of a gate are an object")
+        raise BadValueError("the values of a gate are an object")
     steps = ", ".join(plan.followers)
     means = {"approve": f"begins {steps}", "skip": f"skips {steps}"} if steps else {}
     return msgspec.structs.replace(
@@ -54,7 +54,10 @@ def filled(gate: Gate, given: dict[str, Any], plan: StepPlan) -> Gate:
         values=given["values"],
         approvers=_names(given["approvers"]),
         excluded=_names(given["excluded"]),
-        means={**{key: each for key, each in means.items() if key in gate.decisions}, **gate.means},
+        means={
+            **{key: each for key, each in means.items() if key in gate.decisions},
+            **gate.means,
+        },
     )
 
 
@@ -77,5 +80,5 @@ def _names(given: Any) -> tuple[str, ...]:
     for each in given if isinstance(given, list | tuple) else [given]:
         found += each if isinstance(each, list) else [each]
     if not all(isinstance(each, str) and each for each in found):
-        raise ValueError("the people of a gate are names: texts that are not empty")
+        raise BadValueError("the people of a gate are names: texts that are not empty")
     return tuple(found)

@@ -304,9 +304,15 @@ class Wrong(NamedTuple):
 
 def problems(gate: Gate) -> Iterator[Wrong]:
     """Yield everything that is wrong with a gate as a whole."""
+    yield from _choices(gate)
+    yield from _people(gate)
+    yield from _times(gate)
+
+
+def _choices(gate: Gate) -> Iterator[Wrong]:
     decisions = gate.decisions
-    if not decisions or len(set(decisions)) < len(decisions):
-        yield Wrong("decisions", "decisions are missing or stand twice", "name each of them once")
+    if len(set(decisions)) < len(decisions):
+        yield Wrong("decisions", "a decision stands twice", "name each of them once")
     if not {"approve", "modify", "skip"} & set(decisions):
         yield Wrong("decisions", "no decision lets the run go on", "add 'approve'")
     if ("modify" in decisions) != bool(gate.fields):
@@ -318,7 +324,13 @@ def problems(gate: Gate) -> Iterator[Wrong]:
     for name, field in gate.typed.items():
         if told := problem(field, name):
             yield Wrong("fields", f"the field {name[:60]!r}: {told}", "see the input of a graph")
-    if gate.quorum > 1 and {"modify", "skip"} & set(decisions):
+    for choice in gate.means:
+        if choice not in decisions:
+            yield Wrong("means", f"{choice!r} is none of the decisions", "add it there")
+
+
+def _people(gate: Gate) -> Iterator[Wrong]:
+    if gate.quorum > 1 and {"modify", "skip"} & set(gate.decisions):
         yield Wrong(
             "quorum",
             "several people can approve only what is the same for all of them",
@@ -329,23 +341,23 @@ def problems(gate: Gate) -> Iterator[Wrong]:
         yield Wrong(
             "quorum", f"{gate.quorum} have to approve, and {people} may", "name more approvers"
         )
-    if gate.expires is None and (gate.on_expiry != "reject" or gate.escalate is not None):
+
+
+def _times(gate: Gate) -> Iterator[Wrong]:
+    escalate = gate.escalate
+    if gate.expires is None and (gate.on_expiry != "reject" or escalate is not None):
         yield Wrong("on_expiry", "nothing expires without 'expires'", "such as: expires: 2d")
-    if (gate.on_expiry == "escalate") != (gate.escalate is not None):
+    if (gate.on_expiry == "escalate") != (escalate is not None):
         yield Wrong(
-            "escalate",
+            "escalate" if escalate else "on_expiry",
             "'on_expiry: escalate' and 'escalate' belong together",
             "say who may decide then: escalate: {roles: [...]}",
         )
-    escalate = gate.escalate
     if escalate is not None and escalate.expires is None and escalate.on_expiry != "reject":
         yield Wrong("escalate", "nothing expires without 'expires'", "such as: expires: 2d")
     found = {gate.on_expiry, escalate.on_expiry if escalate else ""}
-    if "approve" in found and "approve" not in decisions:
+    if "approve" in found and "approve" not in gate.decisions:
         yield Wrong("on_expiry", "'approve' is none of the decisions", "add it there")
-    for choice in gate.means:
-        if choice not in decisions:
-            yield Wrong("means", f"{choice!r} is none of the decisions", "add it there")
 
 
 def waits_s(gate: Gate) -> float:

@@ -1,8 +1,8 @@
 """GateCommands: which gates are open, what they show, and a person's decision.
 
-    gate.ls       from the events of gates: no mailbox is read
-    gate.show     the run is folded, and the gate shown as it stands there
-    gate.decide   folded, checked, written, folded again: whose word counts is what the fold says
+gate.ls       from the events of gates: no mailbox is read
+gate.show     the run is folded, and the gate shown as it stands there
+gate.decide   folded, checked, written, folded again: whose word counts is what the fold says
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import trio
 from actors.gate_index import GateIndex
 from actors.kernel.instance import Instance
 from protocols import api, subjects
-from protocols.effects import FINAL
 from protocols.errors import (
     AlreadyDecidedError,
     MovantError,
@@ -106,8 +105,7 @@ class GateCommands:
                 **told,
             )
         facts = found.facts() | {"votes": found.votes}
-        is_open = instance.status not in FINAL
-        return api.GateView(id=request.id, open=is_open, done=done, **facts, **told)
+        return api.GateView(id=request.id, open=True, done=done, **facts, **told)
 
     async def decide(self, request: api.GateDecide) -> api.Message:
         """Write a decision, and tell what the fold made of it.

@@ -20,13 +20,12 @@ from actors.kernel.operations import Operation
 from actors.kernel.witness import witness
 from protocols import codec
 from protocols.effects import Arm, Emit, Waiting
-from protocols.errors import BadValueError, ConfigurationError, OversizedError, StepFailedError
+from protocols.errors import ConfigurationError, OversizedError, StepFailedError
 from protocols.failure import Failure
 from protocols.gates import (
     GATE_BYTES_MAX,
     REJECTED,
     TITLE_CHARS_MAX,
-    Choice,
     Gate,
     GateDecision,
     GateState,
@@ -53,13 +52,15 @@ _NOBODY: Final = Operator()
 class GateWait(Operation[GateDecision]):
     """One open gate."""
 
-    __slots__ = ("due", "gate", "name", "state", "token")
+    __slots__ = ("due", "gate", "name", "reason", "state", "token")
 
     def __init__(self, ledger: Ledger, name: str, gate: Gate) -> None:
         super().__init__(ledger)
         self.name = name
         self.gate = gate
         self.due = 0
+        self.reason = ""
+        """Why the instance has to be cancelled, when that was decided."""
 
     def begin(self, task: Task) -> bool:  # noqa: D102 - as in Operation
         ledger, gate = self.ledger, self.gate
@@ -80,15 +81,11 @@ class GateWait(Operation[GateDecision]):
         self._emit("gate_opened", facts)
         return False
 
-    def decided(self, mail: Decided) -> Choice | None:
-        """Take a person's word; return the decision when the gate has one now.
-
-        Raises BadValueError for a word that does not count.
-        """
+    def decided(self, mail: Decided) -> bool:
+        """Take a person's word; False when it does not count."""
         state, word, by = self.state, mail.word, mail.by or _NOBODY
-        wrong = refusal(state, word, mail.by)
-        if wrong:
-            raise BadValueError(wrong)
+        if refusal(state, word, mail.by):
+            return False
         if word.do == "approve":
             vote = Vote(by=by, at=mail.at, role=word.role, message_id=mail.message_id)
             state.votes = [*state.votes, vote]
@@ -97,7 +94,7 @@ class GateWait(Operation[GateDecision]):
                 who = {"by": msgspec.to_builtins(by), "role": word.role}
                 count = {"approved": len(state.votes), "quorum": self.gate.quorum}
                 self._emit("gate_voted", {**self._title(), **who, **count}, f"/{mail.seq}")
-                return None
+                return True
         given = word.values or {}
         self._end(
             GateDecision(
@@ -112,7 +109,9 @@ class GateWait(Operation[GateDecision]):
                 message_id=mail.message_id,
             )
         )
-        return word.do
+        if word.do == "cancel":
+            self.reason = ": ".join(filter(None, (f"gate {self.name}", by.why)))
+        return True
 
     def fired(self) -> None:
         """Do what the gate says for when nobody has decided in time."""

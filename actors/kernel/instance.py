@@ -50,7 +50,7 @@ from actors.kernel.outcome import cancelled_by
 from actors.kernel.witness import witness_messages
 from protocols.definition import MAILBOX_LIMIT_MAX
 from protocols.effects import FINAL, AnyEffect, Arm, Pin
-from protocols.errors import BadValueError, InternalError
+from protocols.errors import InternalError
 from protocols.mail import (
     AttemptRefused,
     AttemptTimedOut,
@@ -352,16 +352,12 @@ class Instance(Execution):
             return
         ledger = self._ledger
         ledger.chain.acted = (mail.seq, mail.by)
-        gate = ledger.gates.get(step_token(mail.word.gate))
-        try:
-            chosen = None if gate is None else gate.decided(mail)
-        except BadValueError:
-            gate = None
-        if gate is None:
+        is_open = self.status not in FINAL
+        gate = ledger.gates.get(step_token(mail.word.gate)) if is_open else None
+        if gate is None or not gate.decided(mail):
             ledger.counters.late += 1
-        elif chosen == "cancel":
-            reason = ": ".join(filter(None, (f"gate {gate.name}", mail.by and mail.by.why)))
-            self._on_cancel(Cancel(seq=mail.seq, at=mail.at, reason=reason, by=mail.by))
+        elif gate.reason:
+            self._on_cancel(Cancel(seq=mail.seq, at=mail.at, reason=gate.reason, by=mail.by))
             gate.give_up()
 
     def _on_host(self, mail: Woken | Migrate) -> None:

@@ -204,6 +204,8 @@ class View:
 
     def gates(self) -> list[GateState]:
         """Return the open gates, in the order in which they were opened."""
+        if self.status in FINAL:  # one that was cancelled while it was blocked left them
+            return []
         return [each.state for each in self._ledger.gates.values()]
 
     @property

@@ -71,7 +71,13 @@ gate = LazyGroup(
 @click.option("--all", "wants_all", is_flag=True, help="All pages, not only the first.")
 @target
 def ls(
-    to: Target, *, workflow: str | None, run_id: str | None, limit: int, after: str, wants_all: bool
+    to: Target,
+    *,
+    workflow: str | None,
+    run_id: str | None,
+    limit: int,
+    after: str,
+    wants_all: bool,
 ) -> int:
     """List the open gates of all runs, the oldest first."""
 
@@ -190,7 +196,9 @@ def _deciding(function: Callable[..., int]) -> Callable[..., int]:
         target,
         click.option("--reason", default="", help="Why; it stands in the history."),
         click.option("--role", default="", help="The role that you have, for gates with roles."),
-        click.option("--as", "who", default="", metavar="NAME", help="Who you are, if not the user."),
+        click.option(
+            "--as", "who", default="", metavar="NAME", help="Who you are, if not the user."
+        ),
         click.argument("name", metavar="[GATE]", required=False, default=""),
         click.argument("run_id", metavar="RUN"),
     ):

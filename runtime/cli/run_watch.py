@@ -103,7 +103,10 @@ def _said(event: Event) -> str:
     failure = data.get("failure")
     if isinstance(failure, dict):
         return told(Failure(kind=failure["kind"], message=failure.get("message", "")))
-    return told(failure) if failure else str(data.get("reason", ""))
+    if failure:
+        return told(failure)
+    said = data.get("text" if event.kind == "gate_decided" else "title")
+    return str(data.get("reason") or said or "")
 
 
 def _colored(text: str, color: str) -> str:

@@ -79,7 +79,13 @@ def test_gates_are_listed_and_shown_for_people_and_programs(
     assert listed.out.splitlines()[1].split("  ")[0] == "claim-7"
     for each in ("1m30s", "in 1h00m: reject", "ann, role finance", "1 of 2", "Pay 120?"):
         assert each in listed.out
-    for each in ("120 (may be modified)", "1 of 2: ann", "begins pay", "All papers", "/office.assess"):
+    for each in (
+        "120 (may be modified)",
+        "1 of 2: ann",
+        "begins pay",
+        "All papers",
+        "/office.assess",
+    ):
         assert each in shown.out
     assert "next:  movant gate approve claim-7 payout" in shown.err
     assert rows[0]["id"] == "claim-7"

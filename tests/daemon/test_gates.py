@@ -15,6 +15,7 @@ from protocols.errors import AlreadyDecidedError, NotFoundError, RefusedError
 from protocols.ports import Outgoing
 from protocols.service import Service
 from protocols.witness import Operator
+from runtime.cli.service import load_attribute
 from runtime.client import Client
 from tests.docs.tables import DOCS
 from tests.support.daemon import daemon, until
@@ -22,6 +23,7 @@ from tests.support.nats import NatsServer
 
 pytestmark = pytest.mark.server
 
+INBOX = DOCS / "examples" / "inbox.py"
 FILES = [DOCS / "examples" / "claim.yaml", DOCS / "examples" / "claim.py"]
 ANN = Operator(who="ann", where="desk 4", why="I know them")
 BOB = Operator(who="bob", where="desk 5")
@@ -64,7 +66,6 @@ async def test_a_decision_stands_and_repeats_nothing_though_the_daemon_dies(
     """Two decide at once; the daemon dies before what comes behind the gate was done."""
     monkeypatch.setattr(passivation, "IDLE_S", 0.05)
     one = Office()
-    told: list[Any] = []
     async with (
         daemon(nats_server.url, workflows=FILES, services=[one.office]) as movant,
         Client.connect(nats_server.url) as client,
@@ -74,26 +75,11 @@ async def test_a_decision_stands_and_repeats_nothing_though_the_daemon_dies(
         page = await opens(client, 2)
         await until(lambda: not movant.daemon.parts.owner.live)
         view = await client.gate("c-1", "payout")
-        with pytest.raises(RefusedError, match="eve may not decide here"):
-            await client.decide("c-1", "approve", by=Operator(who="eve"))
-        with pytest.raises(RefusedError, match="cancel cannot be decided here"):
-            await client.decide("c-1", "cancel", by=ANN)
-        with pytest.raises(RefusedError, match="values: "):
-            await client.decide("c-1", "modify", values={"amount": 501}, by=ANN)
-        with pytest.raises(NotFoundError):
-            await client.decide("c-1", "approve", "other", by=ANN)
+        await refuses(client)
         # Past the checks of the API: what the fold does not take is not decided.
         await movant.daemon.parts.transport.request(forged("c-1"), 5.0)
 
-        async def decide(by: Operator) -> None:
-            try:
-                told.append(await client.decide("c-1", "modify", values={"amount": 90}, by=by))
-            except AlreadyDecidedError as error:
-                told.append(error)
-
-        async with trio.open_nursery() as nursery:
-            for by in (ANN, BOB):
-                nursery.start_soon(decide, by)
+        told = await at_once(client, ANN, BOB)
         await opens(client, 1)
         movant.crash()
     async with (
@@ -102,6 +88,10 @@ async def test_a_decision_stands_and_repeats_nothing_though_the_daemon_dies(
     ):
         ended = await client.wait("c-1", timeout_s=20)
         left = await opens(client, 1)
+        await client.start("claim-in-python", {"who": "eve", "amount": 5}, id="c-3")
+        await opens(client, 2)
+        small = await load_attribute(f"{INBOX}:approve_small")(client, 6)
+        paid = await client.wait("c-3", timeout_s=20)
         once = await client.decide("c-2", "skip", message_id="m", by=ANN)
         again = await client.decide("c-2", "skip", message_id="m", by=ANN)
         skipped = await client.wait("c-2", timeout_s=20)
@@ -127,8 +117,9 @@ async def test_a_decision_stands_and_repeats_nothing_though_the_daemon_dies(
     assert f"was {first.decision.text}" in error.message
     assert ended.status == "completed"
     assert ended.result == {"decision": "modify", "by": first.decision.by.who, "paid": "paid 90"}
-    assert one.asked.count("assess") == 2
-    assert one.asked.count("pay") == 1
+    assert (small, paid.result) == (["c-3"], "paid 5")
+    assert one.asked.count("assess") == 3
+    assert one.asked.count("pay") == 2
     assert [row.id for row in left.gates] == ["c-2"]
     assert once == again
     assert skipped.result == "not paid"
@@ -138,6 +129,34 @@ async def test_a_decision_stands_and_repeats_nothing_though_the_daemon_dies(
     assert said[1]["body"] == {"amount": 90}
     assert not verified["findings"]
     assert after.decision == first.decision
+
+
+async def refuses(client: Client) -> None:
+    """Check that words that do not count are refused before they are written."""
+    with pytest.raises(RefusedError, match="eve may not decide here"):
+        await client.decide("c-1", "approve", by=Operator(who="eve"))
+    with pytest.raises(RefusedError, match="cancel cannot be decided here"):
+        await client.decide("c-1", "cancel", by=ANN)
+    with pytest.raises(RefusedError, match="values: "):
+        await client.decide("c-1", "modify", values={"amount": 501}, by=ANN)
+    with pytest.raises(NotFoundError):
+        await client.decide("c-1", "approve", "other", by=ANN)
+
+
+async def at_once(client: Client, *people: Operator) -> list[Any]:
+    """Let several decide at the same time; return what each of them is told."""
+    told: list[Any] = []
+
+    async def decide(by: Operator) -> None:
+        try:
+            told.append(await client.decide("c-1", "modify", values={"amount": 90}, by=by))
+        except AlreadyDecidedError as error:
+            told.append(error)
+
+    async with trio.open_nursery() as nursery:
+        for by in people:
+            nursery.start_soon(decide, by)
+    return told
 
 
 def forged(run: str) -> Outgoing:

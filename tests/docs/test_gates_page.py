@@ -20,7 +20,9 @@ PAGE = (DOCS / "gates.md").read_text()
 def rows(after: str) -> list[str]:
     """Return the first cells of the first table behind a text."""
     text = PAGE.split(after, 1)[1]
-    return re.findall(r"^\| `([^`|]*)` \|", text[text.index("\n|") :].split("\n\n")[0], re.MULTILINE)
+    return re.findall(
+        r"^\| `([^`|]*)` \|", text[text.index("\n|") :].split("\n\n")[0], re.MULTILINE
+    )
 
 
 def test_the_examples_of_the_page_are_the_files() -> None:
@@ -40,7 +42,9 @@ def test_every_word_of_the_code_is_on_the_page() -> None:
     assert rows("## Decisions") == [*get_args(Choice)]
     assert sorted(rows("says what\nhappens")) == sorted(get_args(OnExpiry))
     assert set(rows("[protocol.md]")) == {x for x in events.LIFECYCLE if x.startswith("gate_")}
-    assert re.findall(r"`(\w+)`", last.split("In a graph references")[1])[: len(FILLED)] == [*FILLED]
+    assert re.findall(r"`(\w+)`", last.split("In a graph references")[1])[: len(FILLED)] == [
+        *FILLED
+    ]
     assert set(re.findall(r"`(\w+)`", last.split("The result of")[1])) == set(told)
 
 

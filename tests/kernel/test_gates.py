@@ -99,9 +99,7 @@ def test_an_approval_goes_on_with_the_values_and_repeats_nothing() -> None:
 
     (event,) = [x for x in said if isinstance(x, Emit) and x.event == "gate_decided"]
     assert event.statement is not None
-    assert event.statement.statement().by == Operator(
-        who="ann", where="desk 4", why="I know them"
-    )
+    assert event.statement.statement().by == Operator(who="ann", where="desk 4", why="I know them")
     assert event.data["do"] == "approve"
     assert event.data["text"] == "approved by ann at desk 4: I know them"
     assert paths(box.effects) == ["/book", "/pay"]
