@@ -76,7 +76,7 @@ def result_of(decision: GateDecision) -> dict[str, Any]:
 
 def _names(given: Any) -> tuple[str, ...]:
     """Return names as people or references gave them: lists inside of the list are one list."""
-    found: list[str] = []
+    found: list[Any] = []
     for each in given if isinstance(given, list | tuple) else [given]:
         found += each if isinstance(each, list) else [each]
     if not all(isinstance(each, str) and each for each in found):

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from actors.definition_file import parse
 from protocols.effects import Arm, CancelChild, Spawn, UndoChild
 from protocols.failure import Failure
+from protocols.gates import Choice, GateWord
 from protocols.graph import KINDS, Graph
 from protocols.graph_text import as_mermaid, as_text, plan, plan_text
+from protocols.mail import Decided
 from tests.graphs.orders import graph_of, running, steps, told
 from tests.kernel.mailbox import BEGIN, SECOND, Mailbox, asks, paths
 
@@ -68,7 +70,7 @@ def test_all_kinds_of_steps_in_one_run() -> None:
     box.fire("/steps/rest/sleep")
 
     spawned = [each for each in box.effects if isinstance(each, Spawn)]
-    assert [(each.workflow, each.body, each.parent.path) for each in spawned if each.parent] == [
+    assert [(each.workflow, each.body, each.parent.path) for each in spawned] == [
         ("leg", b'"x"', "/steps/legs/items/0/leg"),
         ("leg", b'"y"', "/steps/legs/items/1/leg"),
     ]
@@ -363,6 +365,7 @@ LINES = {
     "signal": "signal: go, timeout: 2h",
     "child": "child: other",
     "set": "set: {x: 1}",
+    "gate": "gate: {expires: 3h, decisions: [approve, reject, skip, cancel]}",
 }
 
 
@@ -392,13 +395,20 @@ def test_whatever_comes_in_whatever_order_a_run_ends_and_folds_again(data: Any) 
             box.end_child(each.path, status="completed" if well else "failed")
         elif each.kind == "signal":
             box.signal("go", 1)
+        elif each.kind == "gate" and well:
+            choices: list[Choice] = ["approve", "reject", "skip", "cancel"]
+            word = GateWord(gate=each.path, do=data.draw(st.sampled_from(choices)))
+            box.fold(Decided(**box._stamp(), word=word))
         else:
             box.at = max(box.at, each.due)
             box.fire(each.path)
 
-    assert box.instance.status in {"completed", "failed"}, box.instance.blocked
+    ends = {"completed", "failed"} | ({"cancelled"} if "gate" in kinds else set())
+    assert box.instance.status in ends, box.instance.blocked
     ended = steps(box)
     for number, kind in enumerate(kinds):
+        if "gate" in kinds:  # what needs one may be left out
+            break
         if box.instance.status == "completed" and kind in {"sleep", "set"}:
             assert ended[f"s{number}"] == "done"
     box.refold()

@@ -71,6 +71,7 @@ def test_every_kind_of_message_has_a_schema() -> None:
         "owner.routed",
         "owner.child",
         "control.cancel",
+        "control.gate",
         "control.undo",
         "control.migrate",
         "control.review",
