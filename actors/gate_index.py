@@ -56,28 +56,13 @@ class GateFacts(msgspec.Struct, gc=False):
 _decoder: Final = msgspec.json.Decoder(GateFacts)
 
 
-class GateIndex:
-    """Open gates by run and path. ``refresh`` before reading."""
+class GateRows:
+    """Open gates by run and path, made of events in any order of their kinds. Pure."""
 
-    def __init__(self, events: DirectReader) -> None:
-        self._events = events
-        self._lock = trio.Lock()
-        self._read: dict[str, int] = {}
-        """How far the events of each kind were read."""
+    def __init__(self) -> None:
         self._closed: dict[Key, None] = {}
         """An event may be published again after those that followed it."""
         self.rows: dict[Key, GateFacts] = {}
-
-    async def refresh(self) -> None:
-        """Read what has come since the last time."""
-        async with self._lock:
-            # The closing ones first: one that is read without its opening is remembered.
-            for kind in (*CLOSING, *OPENING, GATE_VOTED):
-                after = self._read.get(kind, 0)
-                async for batch in self._events.follow(f"movant.event.*.*.{kind}", after):
-                    for each in batch:
-                        self.take(each, kind)
-                    self._read[kind] = batch[-1].seq
 
     def take(self, event: Delivery, kind: str) -> None:
         """Take one event; what is none of a gate's changes nothing."""
@@ -113,6 +98,28 @@ class GateIndex:
             (run, row) for (run, _), row in self.rows.items()
         )
         return sorted(found, key=lambda each: (each[1].opened_at, each[0], each[1].gate))
+
+
+class GateIndex(GateRows):
+    """The same, read from EVENTS. ``refresh`` before reading."""
+
+    def __init__(self, events: DirectReader) -> None:
+        super().__init__()
+        self._events = events
+        self._lock = trio.Lock()
+        self._read: dict[str, int] = {}
+        """How far the events of each kind were read."""
+
+    async def refresh(self) -> None:
+        """Read what has come since the last time."""
+        async with self._lock:
+            # The closing ones first: one that is read without its opening is remembered.
+            for kind in (*CLOSING, *OPENING, GATE_VOTED):
+                after = self._read.get(kind, 0)
+                async for batch in self._events.follow(f"movant.event.*.*.{kind}", after):
+                    for each in batch:
+                        self.take(each, kind)
+                    self._read[kind] = batch[-1].seq
 
 
 def _bound(rows: dict[Key, GateFacts] | dict[Key, None]) -> None:

@@ -71,6 +71,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     worst_s: float
     limit_s: float | None
     """How long a run may take; what takes longer is cut short."""
+    gates: dict[str, tuple[str, ...]] = {}
+    """The gates, each with the steps that have asked for work before a person decides there."""
 
 
 def plan(graph: Graph) -> Plan:
@@ -102,6 +104,15 @@ def plan(graph: Graph) -> Plan:
         longest=tuple(way),
         worst_s=total_s,
         limit_s=None if graph.timeout is None else float(graph.timeout),
+        gates={
+            gate: tuple(
+                name
+                for name in order.names
+                if order.comes_before(name, gate) and graph.steps[name].kind in {SERVICE, "child"}
+            )
+            for gate in order.names
+            if graph.steps[gate].gate is not None
+        },
     )
 
 
@@ -117,6 +128,12 @@ def plan_text(plan: Plan) -> str:
             if each.level == level
         ]
     lines.append(f"cannot be undone: {', '.join(plan.no_undo) or 'nothing'}")
+    for gate, before in plan.gates.items():
+        undone = [each for each in before if each not in plan.no_undo]
+        lines.append(
+            f"before gate {gate}: {', '.join(before) or 'nothing'}"
+            + (f"; a rejection undoes {', '.join(undone)}" if undone else "")
+        )
     kept = [each.name for each in plan.steps if each.kept]
     if kept:
         lines.append(f"at or behind the point of no return: {', '.join(kept)}")

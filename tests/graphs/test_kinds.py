@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.definition_file import parse
-from protocols.effects import Arm, CancelChild, Spawn, UndoChild
+from protocols.effects import Arm, CancelChild, Spawn, UndoChild, Waiting
 from protocols.failure import Failure
 from protocols.gates import Choice, GateWord
 from protocols.graph import KINDS, Graph
@@ -369,6 +369,24 @@ LINES = {
 }
 
 
+def answer(box: Mailbox, each: Waiting, data: Any) -> None:
+    """Let what a run waits for come about, well or not."""
+    well = data.draw(st.booleans())
+    if each.kind == "step":
+        box.reply(each.path) if well else box.fail(each.path, "refused", retryable=False)
+    elif each.kind == "child":
+        box.end_child(each.path, status="completed" if well else "failed")
+    elif each.kind == "signal":
+        box.signal("go", 1)
+    elif each.kind == "gate" and well:
+        choices: list[Choice] = ["approve", "reject", "skip", "cancel"]
+        word = GateWord(gate=each.path, do=data.draw(st.sampled_from(choices)))
+        box.fold(Decided(**box._stamp(), word=word))
+    else:
+        box.at = max(box.at, each.due)
+        box.fire(each.path)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_whatever_comes_in_whatever_order_a_run_ends_and_folds_again(data: Any) -> None:
@@ -387,21 +405,7 @@ def test_whatever_comes_in_whatever_order_a_run_ends_and_folds_again(data: Any) 
         waiting = box.instance.waiting()
         if box.instance.status != "running" or not waiting:
             break
-        each = data.draw(st.sampled_from(waiting))
-        well = data.draw(st.booleans())
-        if each.kind == "step":
-            box.reply(each.path) if well else box.fail(each.path, "refused", retryable=False)
-        elif each.kind == "child":
-            box.end_child(each.path, status="completed" if well else "failed")
-        elif each.kind == "signal":
-            box.signal("go", 1)
-        elif each.kind == "gate" and well:
-            choices: list[Choice] = ["approve", "reject", "skip", "cancel"]
-            word = GateWord(gate=each.path, do=data.draw(st.sampled_from(choices)))
-            box.fold(Decided(**box._stamp(), word=word))
-        else:
-            box.at = max(box.at, each.due)
-            box.fire(each.path)
+        answer(box, data.draw(st.sampled_from(waiting)), data)
 
     ends = {"completed", "failed"} | ({"cancelled"} if "gate" in kinds else set())
     assert box.instance.status in ends, box.instance.blocked

@@ -1,0 +1,90 @@
+"""The list of open gates: made of events, whatever their order, and of which runs have ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from actors import gate_index
+from actors.gate_index import GateRows
+from actors.letters import Delivery
+from actors.run_index import Row
+
+PATH = "/gate.payout"
+
+
+def take(rows: GateRows, kind: str, run: str = "a", gate: str = PATH, **facts: Any) -> None:
+    """Take an event."""
+    payload = msgspec.json.encode({"gate": gate, "name": "payout", **facts})
+    rows.take(Delivery(1, 1, f"movant.event.claim.{run}.{kind}", b"", payload), kind)
+
+
+def listed(rows: GateRows, **ended: str) -> list[tuple[str, str]]:
+    """Return runs and paths of the open gates; some runs have ended."""
+    runs = {run: Row(run, "claim", "", 0, status=status) for run, status in ended.items()}
+    return [(run, each.gate) for run, each in rows.open(runs)]
+
+
+def test_open_gates_are_listed_the_oldest_first() -> None:
+    """Until they are decided or withdrawn, or their run ends."""
+    rows = GateRows()
+    for run, at in (("a", 4), ("b", 3), ("c", 2), ("d", 1)):
+        take(rows, "gate_opened", run, opened_at=at)
+    everything = listed(rows, d="")
+
+    take(rows, "gate_decided", "a")
+    take(rows, "gate_withdrawn", "b")
+
+    assert everything == [("d", PATH), ("c", PATH), ("b", PATH), ("a", PATH)]
+    assert listed(rows, c="failed") == [("d", PATH)]
+    assert len(rows.rows) == 1
+
+
+def test_an_event_that_is_published_again_opens_nothing() -> None:
+    """A daemon that takes over publishes what it is not sure of; a new gate has a new path."""
+    rows = GateRows()
+    take(rows, "gate_decided")
+
+    for kind in ("gate_opened", "gate_escalated", "gate_voted"):
+        take(rows, kind, escalated=True, approved=1)
+    take(rows, "gate_opened", gate=f"{PATH}#2")
+
+    assert listed(rows) == [("a", f"{PATH}#2")]
+
+
+def test_votes_and_escalations_are_shown() -> None:
+    """Each once, also when the opening is published again after them."""
+    rows = GateRows()
+    take(rows, "gate_opened", quorum=3, roles=["finance"])
+    take(rows, "gate_voted", approved=2)
+    take(rows, "gate_voted", approved=1)
+    take(rows, "gate_escalated", quorum=3, roles=["finance", "board"], escalated=True)
+    take(rows, "gate_opened", quorum=3, roles=["finance"])
+
+    ((_, row),) = rows.open({})
+
+    assert (row.approved, row.quorum, row.roles) == (2, 3, ("finance", "board"))
+    assert row.escalated
+
+
+def test_what_is_no_event_of_a_gate_is_passed_over() -> None:
+    """Workflows of former versions may have had events of these names."""
+    rows = GateRows()
+
+    for payload in (b"", b"{", b"[]", b'{"gate": 1}', b'{"name": "x"}', b"\xff"):
+        rows.take(Delivery(1, 1, "movant.event.x.a.gate_opened", b"", payload), "gate_opened")
+
+    assert listed(rows) == []
+
+
+def test_rows_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest are forgotten."""
+    monkeypatch.setattr(gate_index, "GATES_MAX", 2)
+    rows = GateRows()
+
+    for run in "abc":
+        take(rows, "gate_opened", run)
+
+    assert [run for run, _ in listed(rows)] == ["b", "c"]
