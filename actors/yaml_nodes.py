@@ -75,6 +75,12 @@ class Node:
         return self.value
 
 
+class Rewritten(Node):
+    """A text that is not what stands in the file: only as a whole it has a place."""
+
+    __slots__ = ()
+
+
 def read(text: bytes) -> Node:
     """Return the top node of a document. Raises YamlProblem."""
     if len(text) > BYTES_MAX:

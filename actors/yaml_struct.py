@@ -18,7 +18,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from actors.yaml_nodes import Node, YamlProblem, read
+from actors.yaml_nodes import Node, Rewritten, YamlProblem, read
 from protocols.errors import ConfigurationError, NotFoundError
 from protocols.findings import Finding, did_you_mean
 
@@ -324,7 +324,8 @@ def _located(top: Node, finding: Finding) -> Located:
     scalar = node.entries is None and node.items is None
     at = node if scalar and not finding.of_key else key
     column, width = at.column, at.width
-    if finding.offset and at is node and isinstance(node.value, str):
+    exact = at is node and not isinstance(node, Rewritten)
+    if finding.offset and exact and isinstance(node.value, str):
         quotes, odd = divmod(node.width - len(node.value), 2)
         if quotes in {0, 1} and not odd:  # on one line, and without escapes
             column, width = column + quotes + finding.offset - 1, finding.width
