@@ -183,7 +183,9 @@ def _phases(entries: Entries, builder: Builder) -> Entries:
     """Bring a file with phases to the one form: each gets what the run and its file say."""
     entries = _named(dict(entries), builder)
     key, phases = entries.pop("phases")
-    given = {word: entries.pop(word) for word in ("technology", "config") if word in entries}
+    given: Entries = {
+        word: entries.pop(word) for word in ("technology", "config") if word in entries
+    }
 
     def phase(found: Entries, builder: Builder) -> Entries:
         found = _renamed(_titled(found), PHASE_WORDS, builder)

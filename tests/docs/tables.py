@@ -17,6 +17,7 @@ import msgspec
 
 from protocols import api, directives, error_kinds
 from protocols.graph import Defaults, Field, Graph, GraphStep, GraphUndo
+from protocols.graph_sleep import GraphSleep
 from runtime.cli import failures
 from runtime.server import accounts
 from tests import hazards as known
@@ -165,6 +166,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "defaults": keys(Defaults),
     "field": keys(Field),
     "undo": keys(GraphUndo),
+    "sleep": keys(GraphSleep),
 }
 
 
@@ -228,6 +230,9 @@ _WORDS: Final[dict[Any, str]] = {
 }
 
 
+_DURATION: Final = ("number", "text")
+
+
 def _holds(kind: Any) -> str:
     """Return what a key may hold, in words."""
     origin, inner = get_origin(kind), get_args(kind)
@@ -235,8 +240,8 @@ def _holds(kind: Any) -> str:
         return _holds(inner[0])
     if origin in {Union, UnionType}:
         told = dict.fromkeys(_holds(each) for each in inner if each is not type(None))
-        if set(told) == {"number", "text"}:
-            return "duration"
+        if {"number", "text"} <= told.keys():
+            told = dict.fromkeys(("duration", *(each for each in told if each not in _DURATION)))
         return " or ".join(told)
     if origin is Literal:
         return " ".join(f"`{each}`" for each in inner)

@@ -68,7 +68,7 @@ def test_all_kinds_of_steps_in_one_run() -> None:
     box.fire("/steps/rest/sleep")
 
     spawned = [each for each in box.effects if isinstance(each, Spawn)]
-    assert [(each.workflow, each.body, each.parent.path) for each in spawned if each.parent] == [
+    assert [(each.workflow, each.body, each.parent.path) for each in spawned] == [
         ("leg", b'"x"', "/steps/legs/items/0/leg"),
         ("leg", b'"y"', "/steps/legs/items/1/leg"),
     ]
