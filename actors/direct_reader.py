@@ -44,6 +44,7 @@ class _Counts(msgspec.Struct):
     class State(msgspec.Struct):
         subjects: dict[str, int] | None = None
         first_seq: int = 0
+        last_seq: int = 0
 
     state: State = msgspec.field(default_factory=State)
 
@@ -352,6 +353,14 @@ class DirectReader:
     async def first(self) -> int:
         """Return the first sequence that the stream still has."""
         return (await self._info({})).first_seq
+
+    async def extent(self) -> tuple[int, int]:
+        """Return the first sequence that the stream has, and one up to which any read sees all.
+
+        With replicas that is 0: the next read may be served by one that is behind.
+        """
+        state = await self._info({})
+        return state.first_seq, state.last_seq if self._replicas == 1 else 0
 
     async def _info(self, request: dict[str, str]) -> _Counts.State:
         body = msgspec.json.encode(request)

@@ -82,7 +82,8 @@ class RunIndex:
                 await self._refresh_blocked()
 
     async def _refresh_started(self) -> None:
-        if await self._mail.first() > self._mail_seq + 1:
+        first, last = await self._mail.extent()
+        if first > self._mail_seq + 1:
             async for batch in self._mail.follow("movant.mail.*.*.pack.>", self._mail_seq):
                 for each in batch:
                     self._packed(each)
@@ -92,14 +93,18 @@ class RunIndex:
                 if type(parsed) is Letter and type(parsed.mail) is Start:
                     self._started(parsed.instance, parsed.mail)
             self._mail_seq = batch[-1].seq
+        # Else the server looks at all that is behind the last start again, each time.
+        self._mail_seq = max(self._mail_seq, last)
 
     async def _refresh_blocked(self) -> None:
+        _, last = await self._events.extent()
         async for batch in self._events.follow("movant.event.*.*.blocked", self._events_seq):
             for each in batch:
                 row = self.rows.get(each.subject.split(".")[3])
                 if row is not None:
                     row.blocked = True
             self._events_seq = batch[-1].seq
+        self._events_seq = max(self._events_seq, last)
 
     def newest(self) -> list[Row]:
         """Return all rows, the newest first."""

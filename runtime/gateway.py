@@ -85,11 +85,11 @@ class Gateway:
 
     async def run(self, *, task_status: ChildStatus) -> None:
         """Serve until cancelled."""
-        transport = self._transport
+        transport, replicas = self._transport, self._daemon.config.replicas
         async with (
-            DirectReader(transport, "MAIL") as mail,
-            DirectReader(transport, "ARCHIVE") as archive,
-            DirectReader(transport, "EVENTS") as events,
+            DirectReader(transport, "MAIL", replicas=replicas) as mail,
+            DirectReader(transport, "ARCHIVE", replicas=replicas) as archive,
+            DirectReader(transport, "EVENTS", replicas=replicas) as events,
             DirectReader(transport, "DEAD") as dead,
             trio.open_nursery() as self._nursery,
         ):
