@@ -113,13 +113,16 @@ class GateIndex(GateRows):
     async def refresh(self) -> None:
         """Read what has come since the last time."""
         async with self._lock:
+            _, last = await self._events.extent()
             # The closing ones first: one that is read without its opening is remembered.
             for kind in (*CLOSING, *OPENING, GATE_VOTED):
                 after = self._read.get(kind, 0)
                 async for batch in self._events.follow(f"movant.event.*.*.{kind}", after):
                     for each in batch:
                         self.take(each, kind)
-                    self._read[kind] = batch[-1].seq
+                    after = batch[-1].seq
+                # Else the server looks at all that is behind the last one again, each time.
+                self._read[kind] = max(after, last)
 
 
 def _bound(rows: dict[Key, GateFacts] | dict[Key, None]) -> None:

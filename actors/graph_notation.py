@@ -1,34 +1,339 @@
 """Other ways to write a graph, brought to the one form that ``protocols.graph`` has.
 
-Words are exchanged in the nodes, before anything is built: so each mistake keeps its place.
+    steps as a list    {id, component, action, parameters, dependencies, retryPolicy, …}
+    phases             {id, agent_type, method, dependencies, max_retries, …}
+
+Words are exchanged in the nodes, before anything is built: so each mistake keeps its place. What
+such a file says and movant cannot do yet is refused, and never left out on the quiet.
 """
 
 from __future__ import annotations
 
-from typing import Final
+import re
+from collections.abc import Callable
+from typing import Any, Final
 
-from actors.yaml_nodes import Node
+from actors.yaml_nodes import Node, Rewritten
 from actors.yaml_struct import Builder
+from protocols.findings import did_you_mean
+from protocols.graph import ANY_KIND
+from protocols.graph_references import STEP_FIELDS
+from protocols.references import Path, Reference, WrongReference, parse
 
-_STEP_WORDS: Final = {"dependencies": "needs"}
+Entries = dict[str, tuple[Node, Node]]
+
+STEP_WORDS: Final = {"dependencies": "needs"}
+LIST_WORDS: Final = {
+    "component": "service",
+    "action": "operation",
+    "parameters": "params",
+    "dependencies": "needs",
+    "retryPolicy": "retry",
+}
+PHASE_WORDS: Final = {"agent_type": "service", "method": "operation", "dependencies": "needs"}
+STEP_TYPES: Final = ("llm", "mcp", "web", "mobile", "database", "api")
+"""Of a step in a list: what its component is. A request is the same for all of them."""
+FALLBACKS: Final = (
+    "component-replacement",
+    "parameter-adjustment",
+    "workflow-modification",
+    "manual-intervention",
+)
+MISSING: Final = {
+    "guardrails": "take them away: nothing would check them",
+    "triggers": "take them away, and start runs with 'movant run start' or by a message",
+    "fallbacks": "write 'on_error' for steps: it leads to other services, and to people",
+}
+"""Keys that are known and cannot be followed yet, with what to do instead."""
+_TIMES: Final = ("timeout", "deadline")
+_NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 def normalise(top: Node, builder: Builder) -> None:
     """Bring the nodes of a graph to the one form; what stands there twice is wrong."""
-    steps = (top.entries or {}).get("steps")
-    if steps is None:
+    if top.entries is None:
         return
-    for _, step in (steps[1].entries or {}).values():
+    if "phases" in top.entries and "steps" not in top.entries:
+        top.entries = _phases(top.entries, builder)
+    elif "steps" in top.entries and top.entries["steps"][1].items is not None:
+        top.entries = _list(top.entries, builder)
+    _refuse_missing(top.entries, builder)
+    steps = top.entries.get("steps")
+    for _, step in ((steps[1].entries if steps else None) or {}).values():
         if step.entries is not None:
-            step.entries = _renamed(step.entries, _STEP_WORDS, builder)
+            step.entries = _renamed(step.entries, STEP_WORDS, builder)
+            _refuse_missing(step.entries, builder)
 
 
-def _renamed(
-    entries: dict[str, tuple[Node, Node]], words: dict[str, str], builder: Builder
-) -> dict[str, tuple[Node, Node]]:
+def _refuse_missing(entries: Entries, builder: Builder) -> None:
+    """Refuse what cannot be followed yet; where it asks for nothing it is left out."""
+    for word, hint in MISSING.items():
+        if word in entries:
+            key, value = entries.pop(word)
+            if value.items or value.entries or value.value is not None:
+                builder.wrong(key, f"{word!r} are not supported yet", hint)
+
+
+# A list of steps
+
+
+def _list(entries: Entries, builder: Builder) -> Entries:
+    """Bring a file with a list of steps to the one form."""
+    entries = _named(dict(entries), builder)
+    key, steps = entries["steps"]
+    camel = any("component" in (each.entries or {}) for each in steps.items or ())
+    _milliseconds(entries, builder, known=camel)
+    if "retryPolicy" in entries:
+        at, policy = entries.pop("retryPolicy")
+        _policy(policy, builder)
+        defaults = _mapping(at, {"retry": (at, policy)})
+        if "defaults" in entries:
+            builder.wrong(at, "'retryPolicy' stands beside 'defaults'", "write 'retry' there")
+        entries["defaults"] = (at, defaults)
+    entries["steps"] = (key, _by_id(steps, builder, _listed))
+    return entries
+
+
+def _listed(entries: Entries, builder: Builder) -> Entries:
+    """Bring one step of a list to the one form."""
+    camel = "component" in entries
+    entries = _renamed(_titled(entries), LIST_WORDS, builder)
+    _milliseconds(entries, builder, known=camel)
+    if "retry" in entries:
+        _policy(entries["retry"][1], builder)
+    if not camel:
+        return entries
+    kind = entries.pop("type", None)
+    if kind is not None and kind[1].value not in STEP_TYPES:
+        known = did_you_mean(str(kind[1].plain()), STEP_TYPES)
+        builder.wrong(kind[1], "this is no type of a step", known)
+    _as_name(entries["service"][1])
+    for word in {"params", "foreach"} & entries.keys():
+        at, value = entries[word]
+        entries[word] = (at, _referring(value))
+    if "fallbacks" in entries:
+        _fallbacks(entries, builder)
+    return entries
+
+
+def _milliseconds(entries: Entries, builder: Builder, *, known: bool) -> None:
+    """Read bare numbers of times as milliseconds, where it is ``known`` that they are."""
+    if known and "timeoutMs" in entries:
+        given = entries.pop("timeoutMs")
+        if "timeout" in entries:
+            builder.wrong(given[0], "'timeoutMs' is the same as 'timeout'", "take one away")
+        entries["timeout"] = given
+    for word in _TIMES:
+        if word not in entries:
+            continue
+        at = entries[word][1]
+        if isinstance(at.value, bool) or not isinstance(at.value, int | float):
+            continue
+        if known and word == "timeout":
+            at.value /= 1_000
+        else:
+            hint = f"write the unit, such as '{at.value}s' or '{at.value}ms'"
+            builder.wrong(at, "a time in a list of steps may be meant in milliseconds", hint)
+
+
+def _policy(policy: Node, builder: Builder) -> None:
+    if policy.entries is not None:
+        policy.entries = _renamed(policy.entries, {"maxAttempts": "attempts"}, builder)
+
+
+def _fallbacks(entries: Entries, builder: Builder) -> None:
+    """Make replacements of a component to services that are asked in its place, in order."""
+    key, value = entries.pop("fallbacks")
+    if value.items is None:
+        builder.wrong(value, f"a list is expected here, not {value.kind}", "write '- ' before it")
+        return
+    services = []
+    for each in value.items:
+        fields = each.entries or {}
+        kind = fields["type"][1].plain() if "type" in fields else ""
+        if kind not in FALLBACKS:
+            known = did_you_mean(str(kind), FALLBACKS)
+            builder.wrong(each, f"{str(kind)[:60]!r} is no kind of a fallback", known)
+        elif kind != FALLBACKS[0]:
+            hint = f"only {FALLBACKS[0]!r} is"
+            builder.wrong(
+                fields["type"][1], f"a fallback of kind {kind!r} is not supported yet", hint
+            )
+        elif fields.keys() != {"type", "replacementComponent"}:
+            hint = "write 'type' and 'replacementComponent'"
+            builder.wrong(each, "a replacement names the component, and nothing else", hint)
+        else:
+            services.append(_as_name(fields["replacementComponent"][1]))
+    if not services:
+        return
+    if "on_error" in entries:
+        builder.wrong(key, "'fallbacks' stand beside 'on_error'", "take one of the two away")
+        return
+    asked = Node(None, value.line, value.column)
+    asked.items = services
+    do = Node("fallback", key.line, key.column, key.width)
+    directive = _mapping(key, {"do": (key, do), "services": (key, asked)})
+    entries["on_error"] = (key, _mapping(key, {ANY_KIND: (key, directive)}))
+
+
+# Phases
+
+
+def _phases(entries: Entries, builder: Builder) -> Entries:
+    """Bring a file with phases to the one form: each gets what the run and its file say."""
+    entries = _named(dict(entries), builder)
+    key, phases = entries.pop("phases")
+    given: Entries = {
+        word: entries.pop(word) for word in ("technology", "config") if word in entries
+    }
+
+    def phase(found: Entries, builder: Builder) -> Entries:
+        found = _renamed(_titled(found), PHASE_WORDS, builder)
+        if "service" in found:
+            _as_name(found["service"][1])
+        approval = found.pop("approval_required", None)
+        if approval is not None and approval[1].value is not False:
+            builder.wrong(approval[0], "approvals are not supported yet", "write 'false'")
+        _retries(found, builder)
+        if "params" not in found:
+            found["params"] = (key, _handed_on(key, given, found.get("needs")))
+        return found
+
+    entries["steps"] = (key, _by_id(phases, builder, phase))
+    return entries
+
+
+def _retries(entries: Entries, builder: Builder) -> None:
+    """Count retries as calls: one more."""
+    if "max_retries" not in entries:
+        return
+    at, retries = entries.pop("max_retries")
+    if isinstance(retries.value, bool) or not isinstance(retries.value, int) or retries.value < 0:
+        builder.wrong(retries, f"a whole number >= 0 is expected here, not {retries.kind}")
+    elif "retry" in entries:
+        builder.wrong(at, "'max_retries' stands beside 'retry'", "take one of the two away")
+    else:
+        retries.value += 1
+        entries["retry"] = (at, retries)
+
+
+def _handed_on(at: Node, given: Entries, needs: tuple[Node, Node] | None) -> Node:
+    """Return what a phase gets: the input of the run, and the results of the phases before it."""
+    entries = {"input": (at, _text(at, "{{input}}")), **given}
+    names = [] if needs is None else [each.plain() for each in needs[1].items or [needs[1]]]
+    results = {
+        name: (at, _text(at, f"{{{{steps.{name}.result}}}}"))
+        for name in names
+        if isinstance(name, str)
+    }
+    if results:
+        entries["results"] = (at, _mapping(at, results))
+    return _mapping(at, entries)
+
+
+# Both
+
+
+def _named(entries: Entries, builder: Builder) -> Entries:
+    """Let ``id`` be the name, and the name of a file for people a part of its description."""
+    if "id" not in entries:
+        return entries
+    name = entries.pop("id")
+    entries = _titled(entries)
+    return _renamed({"id": name, **entries}, {"id": "name"}, builder)
+
+
+def _titled(entries: Entries) -> Entries:
+    """Let the name that people read be the description, or its beginning."""
+    found = dict(entries)
+    title = found.pop("name", None)
+    if title is None:
+        return found
+    key, text = title
+    if "description" in found:
+        more = found["description"][1]
+        both = isinstance(text.value, str) and isinstance(more.value, str)
+        text = _text(text, f"{text.value}: {more.value}") if both else more
+    found["description"] = (key, text)
+    return found
+
+
+def _by_id(steps: Node, builder: Builder, one: Callable[[Entries, Builder], Entries]) -> Node:
+    """Return a list of steps as a mapping by their ids."""
+    found: Entries = {}
+    for each in steps.items or ():
+        if each.entries is None:
+            builder.wrong(each, f"a mapping is expected here, not {each.kind}")
+            continue
+        entries = dict(each.entries)
+        _, at = entries.pop("id", (each, each))
+        if not isinstance(at.value, str):
+            builder.wrong(at, "'id' is missing", "write 'id: …', the name of the step")
+        elif at.value in found:
+            hint = f"it is in line {found[at.value][0].line} already: choose another name"
+            builder.wrong(at, f"the id {at.value[:60]!r} stands twice", hint)
+        else:
+            each.entries = one(entries, builder)
+            found[at.value] = (at, each)
+    if steps.items is None:
+        builder.wrong(steps, f"a list is expected here, not {steps.kind}")
+    return _mapping(steps, found)
+
+
+def _as_name(node: Node) -> Node:
+    """Let the text of a node be the name of a service: ``local-llama3.1:8b`` has a colon."""
+    if isinstance(node.value, str):
+        node.value = _NOT_IN_NAMES.sub("-", node.value)
+    return node
+
+
+def _referring(node: Node) -> Node:
+    """Bring the references in a value to those that graphs have."""
+    if node.entries is not None:
+        node.entries = {
+            name: (key, _referring(value)) for name, (key, value) in node.entries.items()
+        }
+    elif node.items is not None:
+        node.items = [_referring(each) for each in node.items]
+    elif isinstance(node.value, str) and "{{" in node.value:
+        try:
+            pieces = parse(node.value)
+        except WrongReference:
+            return node  # told at its place by who checks references
+        text = "".join(each if isinstance(each, str) else str(_known(each)) for each in pieces)
+        if text != node.value:
+            return _text(node, text)
+    return node
+
+
+def _known(reference: Reference) -> Reference:
+    return reference._replace(paths=tuple(map(_path, reference.paths)))
+
+
+def _path(path: Path) -> Path:
+    """Return a path as graphs have it: into the input, and into what a step has answered."""
+    parts: tuple[Any, ...] = path.parts
+    if parts[0] == "context":
+        parts = ("input", *parts[1:])
+    elif parts[0] == "steps" and len(parts) > 2 and parts[2] not in STEP_FIELDS:  # noqa: PLR2004
+        parts = (*parts[:2], "result", *parts[2:])
+    return path._replace(parts=parts)
+
+
+def _text(at: Node, text: str) -> Node:
+    return Rewritten(text, at.line, at.column, at.width)
+
+
+def _mapping(at: Node, entries: Entries) -> Node:
+    node = Node(None, at.line, at.column, at.width)
+    node.entries = entries
+    return node
+
+
+def _renamed(entries: Entries, words: dict[str, str], builder: Builder) -> Entries:
     if not words.keys() & entries.keys():
         return entries
-    found: dict[str, tuple[Node, Node]] = {}
+    found: Entries = {}
     for name, (key, value) in entries.items():
         word = words.get(name, name)
         if word != name and word in entries:

@@ -75,6 +75,12 @@ class Node:
         return self.value
 
 
+class Rewritten(Node):
+    """A text that is not what stands in the file: only as a whole it has a place."""
+
+    __slots__ = ()
+
+
 def read(text: bytes) -> Node:
     """Return the top node of a document. Raises YamlProblem."""
     if len(text) > BYTES_MAX:
@@ -123,32 +129,39 @@ class _Composer:
         return found
 
     def _node(self, event: Any, depth: int) -> Node:
-        self._check(event, depth)
-        mark: Any = event.start_mark
         kind = type(event)
         if kind is yaml.ScalarEvent:
+            if depth > DEPTH_MAX or self._nodes >= NODES_MAX or event.anchor or event.tag:
+                self._check(event, depth)
+            self._nodes += 1
+            mark: Any = event.start_mark
+            line, column = mark.line, mark.column
             text = event.value
-            value = text if event.style else _resolved(text)
             end: Any = event.end_mark
-            column = mark.column
-            width = end.column - column if end.line == mark.line else 1
-            return Node(value, mark.line + 1, column + 1, width if width > 0 else 1)
+            width = end.column - column if end.line == line else 1
+            value = text if event.style else _resolved(text)
+            return Node(value, line + 1, column + 1, width if width > 0 else 1)
+        self._check(event, depth)
+        self._nodes += 1
+        mark = event.start_mark
         node = Node(None, mark.line + 1, mark.column + 1)
         if kind is yaml.SequenceStartEvent:
             items = node.items = []
             while type(event := self._next()) is not yaml.SequenceEndEvent:
                 items.append(self._node(event, depth + 1))
             return node
+        following = self._next
         entries = node.entries = {}
-        while type(event := self._next()) is not yaml.MappingEndEvent:
-            self._entry(entries, event, depth)
+        while type(event := following()) is not yaml.MappingEndEvent:
+            key = self._key(event, depth, entries)
+            entries[key.value] = (key, self._node(following(), depth + 1))
         return node
 
-    def _entry(self, entries: dict[str, tuple[Node, Node]], event: Any, depth: int) -> None:
-        self._check(event, depth)
-        if type(event) is not yaml.ScalarEvent:
-            raise _at(event, "a key is a mapping or a list", "write keys as plain words")
-        mark: Any = event.start_mark
+    def _key(self, event: Any, depth: int, entries: dict[str, tuple[Node, Node]]) -> Node:
+        if type(event) is not yaml.ScalarEvent or event.anchor or event.tag:
+            self._check(event, depth)
+            if type(event) is not yaml.ScalarEvent:
+                raise _at(event, "a key is a mapping or a list", "write keys as plain words")
         name = event.value
         before = entries.get(name)
         if before is not None:
@@ -157,8 +170,9 @@ class _Composer:
                 f"the key {name[:60]!r} stands twice",
                 f"it is in line {before[0].line} already: take one of the two away",
             )
-        key = Node(name, mark.line + 1, mark.column + 1, len(name) or 1)
-        entries[name] = (key, self._node(self._next(), depth + 1))
+        self._nodes += 1
+        mark: Any = event.start_mark
+        return Node(name, mark.line + 1, mark.column + 1, len(name) or 1)
 
     def _check(self, event: Any, depth: int) -> None:
         if event.anchor:  # also that of an alias
@@ -167,8 +181,7 @@ class _Composer:
             raise _at(event, f"tags are not read: {event.tag[:60]}", "take the tag away")
         if depth > DEPTH_MAX:
             raise _at(event, f"more than {DEPTH_MAX} levels deep")
-        self._nodes += 1
-        if self._nodes > NODES_MAX:
+        if self._nodes >= NODES_MAX:
             raise _at(event, f"more than {NODES_MAX} values")
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from actors.yaml_nodes import Node, YamlProblem, read
+from actors.yaml_nodes import Node, Rewritten, YamlProblem, read
 from protocols.errors import ConfigurationError, NotFoundError
 from protocols.findings import Finding, did_you_mean
 
@@ -117,7 +117,7 @@ def value_of(document: Document[T], source: Path | str, checker: str) -> T:
 
 
 class _Shape(NamedTuple):
-    """What a node has to be, to be of a kind."""
+    """What a node has to be, to be of a kind; a union has one of each form, or none."""
 
     form: typing.Literal["any", "union", "struct", "mapping", "list", "scalar"]
     kind: Any
@@ -136,7 +136,7 @@ class Builder:
         if shape.form == "scalar":
             return self._scalar(node, shape.kind)
         if shape.form == "union":
-            return self._one_of(node, shape.members)
+            return self._one_of(node, shape)
         if shape.form == "any":
             return node.plain()
         if shape.form == "struct":
@@ -149,23 +149,22 @@ class Builder:
         """Keep what is wrong at a node."""
         self.problems.append(Located(node.line, node.column, message, hint, width=node.width))
 
-    def _one_of(self, node: Node, kinds: tuple[Any, ...]) -> Any:
+    def _one_of(self, node: Node, shape: _Shape) -> Any:
         """Choose among the members of a union by what the node is."""
-        fits: Callable[[Any], bool]
+        mapping, items, scalar = shape.members
         if node.entries is not None:
-            fits = _is_mapping
+            chosen = mapping
         elif node.items is not None:
-            fits = _is_list
+            chosen = items
+        elif scalar is not None:
+            return self._scalar(node, scalar)
         else:
-            fits = _is_scalar
-        chosen = [each for each in kinds if fits(each)]
-        if not chosen:
-            others = sorted({_word(each) for each in kinds} - {"nothing"})
+            chosen = None
+        if chosen is None:
+            others = sorted({_word(each) for each in typing.get_args(shape.kind)} - {"nothing"})
             self.wrong(node, f"{' or '.join(others)} is expected here, not {node.kind}")
             return None
-        if fits is not _is_scalar:
-            return self.build(node, chosen[0])
-        return self._scalar(node, _union(tuple(chosen)))
+        return self.build(node, chosen)
 
     def _struct(self, node: Node, kind: type[msgspec.Struct]) -> Any:
         if node.entries is None:
@@ -262,7 +261,11 @@ def _shape_of(kind: Any) -> _Shape:
     if kind is Any:
         return _Shape("any", kind)
     if origin in {typing.Union, types.UnionType}:
-        return _Shape("union", kind, arguments)
+        mapping = next(filter(_is_mapping, arguments), None)
+        items = next(filter(_is_list, arguments), None)
+        scalars = tuple(filter(_is_scalar, arguments))
+        scalar = typing.Union[scalars] if scalars else None  # noqa: UP007 - made at run time
+        return _Shape("union", kind, (mapping, items, scalar))
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return _Shape("struct", kind)
     if origin is dict:
@@ -270,11 +273,6 @@ def _shape_of(kind: Any) -> _Shape:
     if origin is tuple:
         return _Shape("list", kind, arguments)
     return _Shape("scalar", kind)
-
-
-@lru_cache
-def _union(kinds: tuple[Any, ...]) -> Any:
-    return typing.Union[kinds]  # noqa: UP007 - made at run time
 
 
 def _is_mapping(kind: Any) -> bool:
@@ -324,7 +322,8 @@ def _located(top: Node, finding: Finding) -> Located:
     scalar = node.entries is None and node.items is None
     at = node if scalar and not finding.of_key else key
     column, width = at.column, at.width
-    if finding.offset and at is node and isinstance(node.value, str):
+    exact = at is node and not isinstance(node, Rewritten)
+    if finding.offset and exact and isinstance(node.value, str):
         quotes, odd = divmod(node.width - len(node.value), 2)
         if quotes in {0, 1} and not odd:  # on one line, and without escapes
             column, width = column + quotes + finding.offset - 1, finding.width

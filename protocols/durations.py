@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from math import isfinite
 from typing import Final
 
@@ -13,6 +14,7 @@ DURATION_S_MAX: Final = 100 * 366 * 86_400.0
 """A hundred years: beyond it nobody means what he wrote."""
 
 
+@lru_cache(maxsize=1_024)
 def seconds(given: float | str, what: str = "duration") -> float:
     """Return a duration in seconds. Raises ValueError for what is none, or above 100 years."""
     if isinstance(given, str):

@@ -189,7 +189,8 @@ class GraphStep(_Part, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Bring short forms to the long ones."""
-        _set(self, "needs", (self.needs,) if isinstance(self.needs, str) else self.needs)
+        if isinstance(self.needs, str):
+            _set(self, "needs", (self.needs,))
         if isinstance(self.retry, int):
             _set(self, "retry", Retry(attempts=self.retry))
         if isinstance(self.undo, str) and self.undo:
@@ -198,7 +199,8 @@ class GraphStep(_Part, frozen=True, kw_only=True):
             _set(self, "undo", "")
         if isinstance(self.sleep, int | float | str):
             _set(self, "sleep", brief(self.sleep))
-        _set(self, "on_error", _directives(self.on_error))
+        if self.on_error:
+            _set(self, "on_error", _directives(self.on_error))
         _durations(self, "timeout", "deadline")
 
     @property

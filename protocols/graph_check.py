@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -94,33 +94,45 @@ def _steps(graph: Graph) -> Iterator[Finding]:
 
 
 def _asked(service: str, operation: str, at: Place) -> Iterator[Finding]:
+    wrong = _wrong_request(service, operation)
+    if wrong is not None:
+        key, message, hint = wrong
+        yield Finding((*at, key), message, hint)
+
+
+@lru_cache(maxsize=4_096)
+def _wrong_request(service: str, operation: str) -> tuple[str, str, str] | None:
+    """Return key, message and hint for what is wrong with a service and its operation."""
     if not is_name(service):
-        yield Finding((*at, "service"), f"{service[:60]!r} is no name of a service", _NAME)
-    elif not is_step_name(operation):
-        yield Finding((*at, "operation"), f"{operation[:60]!r} is no operation", _NAME)
-    elif not is_step_name(f"{service}.{operation}"):
-        yield Finding((*at, "operation"), "service and operation are too long", "128 characters")
+        return "service", f"{service[:60]!r} is no name of a service", _NAME
+    if not is_step_name(operation):
+        return "operation", f"{operation[:60]!r} is no operation", _NAME
+    if not is_step_name(f"{service}.{operation}"):
+        return "operation", "service and operation are too long", "128 characters"
+    return None
 
 
 def _needs(graph: Graph, name: str, step: GraphStep) -> Iterator[Finding]:
     at: Place = ("steps", name, "needs")
-    counted = Counter(step.needed)
+    seen: set[str] = set()
     for index, each in enumerate(step.needed):
-        place = (*at, index)
         if each not in graph.steps:
             known = graph.steps.keys() - {name}
-            yield Finding(place, f"there is no step {each[:60]!r}", did_you_mean(each, known))
+            yield Finding(
+                (*at, index), f"there is no step {each[:60]!r}", did_you_mean(each, known)
+            )
         elif each == name:
-            yield Finding(place, f"{name} needs itself", "take it away")
-        elif counted[each] > 1 and step.needed.index(each) < index:
-            yield Finding(place, f"{each} stands twice", "take one of the two away")
-    if isinstance(step.join, int) and step.join > len(counted):
+            yield Finding((*at, index), f"{name} needs itself", "take it away")
+        elif each in seen:
+            yield Finding((*at, index), f"{each} stands twice", "take one of the two away")
+        seen.add(each)
+    if isinstance(step.join, int) and step.join > len(seen):
         yield Finding(
             ("steps", name, "join"),
-            f"{step.join} of {len(counted)} needs can never be done",
-            f"write a number up to {len(counted)}, 'all' or 'any'",
+            f"{step.join} of {len(seen)} needs can never be done",
+            f"write a number up to {len(seen)}, 'all' or 'any'",
         )
-    elif step.join != "all" and not counted:
+    elif step.join != "all" and not seen:
         yield Finding(("steps", name, "join"), "there is nothing to join", "write 'needs: [...]'")
 
 

@@ -89,6 +89,12 @@ class Reference(NamedTuple):
     paths: tuple[Path, ...]
     last: Any = _ABSENT
 
+    def __str__(self) -> str:
+        choices = [str(each) for each in self.paths]
+        if self.last is not _ABSENT:
+            choices.append(msgspec.json.encode(self.last).decode())
+        return f"{{{{{' ?? '.join(choices)}}}}}"
+
     def read(self, names: Names) -> Any:
         """Return the value. Raises WrongReference when there is none."""
         if self.last is _ABSENT and len(self.paths) == 1:

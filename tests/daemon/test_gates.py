@@ -106,8 +106,7 @@ async def test_a_decision_stands_and_repeats_nothing_though_the_daemon_dies(
         ("c-2", "payout", "Pay 7 to eve?"),
     ]
     assert page.gates[0].due > page.gates[0].opened_at
-    assert view.open
-    assert view.decisions["approve"] == "begins pay"
+    assert (view.open, view.decisions["approve"]) == (True, "begins pay")
     assert view.done == ["/steps/assess/office.assess"]
     assert first.decision is not None
     assert first.decision.by is not None

@@ -18,6 +18,7 @@ import msgspec
 from protocols import api, directives, error_kinds
 from protocols.gates import Escalation, Gate
 from protocols.graph import Defaults, Field, Graph, GraphStep, GraphUndo
+from protocols.graph_sleep import GraphSleep
 from runtime.cli import failures
 from runtime.server import accounts
 from tests import hazards as known
@@ -168,6 +169,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "undo": keys(GraphUndo),
     "gate": keys(Gate),
     "escalate": keys(Escalation),
+    "sleep": keys(GraphSleep),
 }
 
 
@@ -231,6 +233,9 @@ _WORDS: Final[dict[Any, str]] = {
 }
 
 
+_DURATION: Final = ("number", "text")
+
+
 def _holds(kind: Any) -> str:
     """Return what a key may hold, in words."""
     origin, inner = get_origin(kind), get_args(kind)
@@ -238,8 +243,8 @@ def _holds(kind: Any) -> str:
         return _holds(inner[0])
     if origin in {Union, UnionType}:
         told = dict.fromkeys(_holds(each) for each in inner if each is not type(None))
-        if set(told) == {"number", "text"}:
-            return "duration"
+        if {"number", "text"} <= told.keys():
+            told = dict.fromkeys(("duration", *(each for each in told if each not in _DURATION)))
         return " or ".join(told)
     if origin is Literal:
         return " ".join(f"`{each}`" for each in inner)

@@ -6,14 +6,16 @@ import re
 
 import pytest
 
-from actors.definition_file import load_document, parse
-from actors.graph import ITEMS_MAX
+from actors.definition_file import graph_of, load_document, parse
+from actors.graph import ITEMS_MAX, GraphWorkflow
 from actors.yaml_nodes import BYTES_MAX
+from protocols.graph import KINDS, SERVICE
 from protocols.graph_check import AVAILABLE, STEPS_MAX
 from protocols.graph_references import RUN_FIELDS, STEP_FIELDS
 from protocols.references import Template
 from runtime.cli.service import load_attribute
 from tests.docs.tables import DOCS
+from tests.kernel.mailbox import Mailbox
 from tests.support.daemon import daemon
 from tests.support.nats import NatsServer
 
@@ -68,6 +70,23 @@ def test_every_directive_is_on_the_page() -> None:
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == AVAILABLE
 
 
+def test_every_graph_of_the_page_can_be_read() -> None:
+    """Also those in other notations."""
+    blocks = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+
+    found = [parse(each.encode()) for each in blocks]
+
+    assert len(found) == 4
+    assert [each.problems for each in found] == [[]] * len(found)
+
+
+def test_every_kind_of_step_is_on_the_page() -> None:
+    """Those that ask no service are in a table."""
+    table = PAGE.split("## Steps that ask no service\n\n")[1].split("## References")[0]
+
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == {*KINDS} - {SERVICE}
+
+
 def test_numbers_on_the_page_are_those_of_the_code() -> None:
     """The limits."""
     limits = " ".join(PAGE.split("## Limits")[1].split())
@@ -95,3 +114,21 @@ async def test_the_example_of_the_page_runs(nats_server: NatsServer) -> None:
         ("/steps/charge/till.charge", "undone"),
         ("/steps/pack/items/0/depot.pack", "undone"),
     ]
+
+
+def test_the_rental_of_the_page_goes_from_a_signal_to_its_last_sleep() -> None:
+    """Its kinds of steps in the order that the page tells; time is the test's."""
+    graph = graph_of(load_document(EXAMPLES / "rental.yaml"))
+    assert graph
+    box = Mailbox(GraphWorkflow(graph))
+    box.start({"guest": "ann", "rooms": ["12"], "leaves_at": "2027-02-01T10:00:00+01:00"})
+    box.signal("paid", {"by": "card"})
+    box.end_child("/steps/rooms/items/0/prepare-room", "clean")
+    ready = dict(box.instance.state)
+    for path in ("/steps/stay/sleep", "/steps/air/sleep"):
+        (wait,) = [each for each in box.instance.waiting() if each.path == path]
+        box.at = wait.due
+        box.fire(path)
+
+    assert (ready["rooms"], ready["paid_by"]) == (["clean"], "card")
+    assert box.result == {"air": None}
