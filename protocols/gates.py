@@ -23,6 +23,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
+from protocols.codec import encode
 from protocols.graph_field import Field, FieldType, Part, Seconds, durations, field_of, put
 from protocols.graph_input import input_type, problem
 from protocols.witness import Operator
@@ -271,6 +272,8 @@ def wrong_values(gate: Gate, given: dict[str, Any]) -> str:
     for name in given:
         if name not in fields:
             return f"{name[:60]!r} cannot be modified: {', '.join(fields)} can"
+    if len(encode(given)) > GATE_BYTES_MAX:
+        return f"values: more than {GATE_BYTES_MAX} bytes"
     whole = {name: each for name, each in merged(gate, given).items() if name in fields}
     try:
         msgspec.convert(whole, input_type(fields, "Values"))
@@ -353,6 +356,8 @@ def _times(gate: Gate) -> Iterator[Wrong]:
             "'on_expiry: escalate' and 'escalate' belong together",
             "say who may decide then: escalate: {roles: [...]}",
         )
+    if escalate and (gate.approvers or gate.roles) and not (escalate.approvers or escalate.roles):
+        yield Wrong("escalate", "it names nobody else", "write 'roles' or 'approvers' there")
     if escalate is not None and escalate.expires is None and escalate.on_expiry != "reject":
         yield Wrong("escalate", "nothing expires without 'expires'", "such as: expires: 2d")
     found = {gate.on_expiry, escalate.on_expiry if escalate else ""}

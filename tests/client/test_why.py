@@ -64,6 +64,16 @@ def timeout(in_s: float) -> Waiting:
                 "no time limit",
             ],
         ),
+        (
+            told(Waiting(path="/gate.payout", kind="gate", since=BEGAN, detail="Pay 120?")),
+            "gate",
+            ["a person's decision (Pay 120?)", "movant gate show r1", "no time limit"],
+        ),
+        (
+            told(Waiting(path="/g", kind="gate", since=BEGAN, detail="x", due=NOW + 60 * S)),
+            "gate",
+            ["its time is over", "in 1m00s"],
+        ),
         (told(step(detail="_local.price")), "step", ["its own function price"]),
         (
             told(step(attempt=2, due=NOW + 20 * S)),

@@ -213,6 +213,13 @@ steps:
         ("[approve, reject]", "[approve, modify]", 8, "'modify' and 'fields' belong together"),
         ("[approve, reject]", "[reject]", 8, "no decision lets the run go on"),
         ("title: Pay?", "titel: Pay?", 7, "'titel' is not known here"),
+        (
+            "title: Pay?",
+            "roles: x\n      expires: 1d\n      on_expiry: escalate\n      escalate: {}",
+            10,
+            "names nobody",
+        ),
+        ("title: Pay?", "quorum: 2\n      approvers: [ann]", 7, "2 have to approve, and 1 may"),
         ("title: Pay?", "on_expiry: wait", 7, "nothing expires without 'expires'"),
         ("title: Pay?", "title: '{{steps.pay.result}}'", 7, "does not wait for pay"),
         ("title: Pay?", "quorum: 0", 7, ">= 1"),

@@ -11,7 +11,7 @@ from actors.kernel.context import Context
 from protocols.compensation import Undo
 from protocols.effects import Arm, Emit
 from protocols.errors import StepFailedError
-from protocols.gates import Change, Escalation, Gate, GateDecision, GateWord
+from protocols.gates import GATE_BYTES_MAX, Change, Escalation, Gate, GateDecision, GateWord
 from protocols.graph_field import Field
 from protocols.mail import Decided
 from protocols.witness import Operator
@@ -22,7 +22,7 @@ DAY = 86_400
 WHOLE = Gate(
     title="Pay 120?",
     values={"amount": 120, "to": "bob"},
-    fields={"amount": Field(type="number", max=500)},
+    fields={"amount": Field(type="number", max=500), "note": Field(optional=True)},
     decisions=("approve", "modify", "reject", "skip", "cancel"),
 )
 TWO = Gate(title="Open the vault", quorum=2, approvers=("ann", "bob", "carl"), excluded=("carl",))
@@ -117,12 +117,13 @@ def test_a_modification_is_checked_and_its_difference_recorded() -> None:
         say(box, "modify", values={"amount": "much"}),
         say(box, "modify", values={"to": "eve"}),
         say(box, "modify"),
+        say(box, "modify", values={"amount": 1, "note": "x" * GATE_BYTES_MAX}),
         say(box, "approve", values={"amount": 1}),
     ]
     said = say(box, "modify", values={"amount": 90})
 
-    assert wrong == [[]] * 5
-    assert box.instance.counters.late == 5
+    assert wrong == [[]] * 6
+    assert box.instance.counters.late == 6
     assert told(said, "gate_decided")["changes"] == [
         {"field": "amount", "before": 120, "after": 90}
     ]
