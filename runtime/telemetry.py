@@ -92,6 +92,7 @@ EVENTS: Final[dict[str, str]] = {
     "partition.taken": "This daemon owns these partitions now.",
     "pin.refused": "No definition could be pinned to a raw start.",
     "pin.waiting": "A raw start waits for its workflow to be registered.",
+    "prefetch.failed": "Mailboxes could not be read together; each is read by itself.",
     "reader.gap": "The reader's consumer has a gap; it is made anew.",
     "reader.silent": "The reader's consumer went silent; it is made anew.",
     "reader.status": "The server told the reader something other than messages.",

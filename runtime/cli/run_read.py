@@ -140,12 +140,13 @@ def _facts(view: api.RunView) -> list[tuple[str, str]]:
     stopped = {"paused": view.paused, "blocked": view.blocked}
     facts += [(name, why) for name, why in stopped.items() if why]
     facts.append(("input", pretty(view.input)))
-    state = {key: each for key, each in view.state.items() if not key.startswith(SHOWN)}
+    shown: dict[str, object] = view.state or {}
+    state = {key: each for key, each in shown.items() if not key.startswith(SHOWN)}
     if state:
         facts.append(("state", pretty(state)))
     steps = {
         key.removeprefix(SHOWN): str(each)
-        for key, each in view.state.items()
+        for key, each in shown.items()
         if key.startswith(SHOWN)
     }
     if steps:
