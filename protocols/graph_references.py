@@ -37,7 +37,8 @@ def references(graph: Graph, order: Order) -> Iterator[Finding]:
         plain = _Where(name, ROOTS)
         inside = _Where(name, (*ROOTS, *ITEM_ROOTS)) if step.each else plain
         yield from look.template(done_with(step), (*at, *place_of(step)), inside)
-        yield from look.condition(step.condition, (*at, "when"), plain, step.condition_at)
+        if step.when:
+            yield from look.condition(step.condition, (*at, "when"), plain, step.condition_at)
         undo = step.undone_by
         if undo is not None:
             yield from look.template(undo.params, (*at, "undo", "params"), inside)

@@ -263,7 +263,9 @@ def _lines(graph: Graph, name: str, step: GraphStep) -> Iterator[str]:
 
 def _times(graph: Graph, name: str, step: GraphStep) -> Iterator[str]:
     if step.kind == SERVICE:
-        yield f"a call within {shown(graph.timeout_s(name))}"
+        retry = graph.retry(name)
+        most = "" if retry is None else f", at most {retry.attempts} of them"
+        yield f"a call within {shown(graph.timeout_s(name))}{most}"
     elif step.timeout is not None:
         yield f"within {shown(float(step.timeout))}"
     if step.deadline is not None:

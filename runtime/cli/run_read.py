@@ -145,9 +145,7 @@ def _facts(view: api.RunView) -> list[tuple[str, str]]:
     if state:
         facts.append(("state", pretty(state)))
     steps = {
-        key.removeprefix(SHOWN): str(each)
-        for key, each in shown.items()
-        if key.startswith(SHOWN)
+        key.removeprefix(SHOWN): str(each) for key, each in shown.items() if key.startswith(SHOWN)
     }
     if steps:
         width = max(map(len, steps))

@@ -151,6 +151,9 @@ def test_a_whole_workflow_of_another_system_is_read_as_it_stands() -> None:
     assert graph.timeout == 600
     assert graph.timeout_s("send-outreach") == 180
     assert "qualify-leads  local-deepseek-r1-32b.qualify_lead\n    Qualify Leads\n" in text
+    assert (
+        "    a call within 3m, at most 3 of them\n    on any: fallback (reengine-outreach)" in text
+    )
     assert '"leads":"{{steps.extract-owner-info.result.results}}"' in text
     assert [path.split("/")[2] for path in paths(effects)] == [
         "enrich-property-data",
