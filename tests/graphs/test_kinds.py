@@ -63,6 +63,7 @@ def test_all_kinds_of_steps_in_one_run() -> None:
     box.end_child("/steps/legs/items/1/leg", "Y")
     halfway = steps(box)
     box.end_child("/steps/legs/items/0/leg", "X")
+    resting = steps(box)["rest"]
     (due,) = [each.due for each in box.effects if isinstance(each, Arm) and "rest" in each.name]
     box.at = due
     box.fire("/steps/rest/sleep")
@@ -75,6 +76,7 @@ def test_all_kinds_of_steps_in_one_run() -> None:
     assert len({each.child for each in spawned}) == 2
     assert asleep == {"cool": "done", "paid": "waits for signal paid", "legs": "running"}
     assert halfway == {"cool": "done", "paid": "done", "legs": "1 of 2"}
+    assert resting == f"sleeps until {DUE}"
     assert due == 1_801_465_200 * SECOND
     assert box.result == {"legs": ["X", "Y"], "paid": {"by": "card"}}
     assert box.instance.state["legs"] == ["X", "Y"]
@@ -366,7 +368,7 @@ LINES = {
 }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_whatever_comes_in_whatever_order_a_run_ends_and_folds_again(data: Any) -> None:
     """Steps of all kinds in any order, answered in any order, some of them with failures."""
