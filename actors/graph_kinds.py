@@ -58,7 +58,7 @@ class Waited(Work):
         step, value = self._plan.step, self.value
         match step.kind:
             case "sleep":
-                return await self._wait_for(self._sleep(value), "sleeps", "")
+                return await self._sleep(value)
             case "signal":
                 name = _signal(value)
                 waits = f"waits for signal {name}"
@@ -71,17 +71,19 @@ class Waited(Work):
                 self.ctx.set_state(**value)
                 return Directed(value, "")
 
-    def _sleep(self, value: Any) -> Operation[None]:
-        """Return the wait that a duration or a moment asks for. Raises ValueError."""
+    async def _sleep(self, value: Any) -> Directed | Failure:
+        """Let the time pass that a duration or a moment asks for. Raises ValueError."""
         if not value["until"]:
-            return self.ctx.sleep(pause(value["duration"], "sleep"))
+            wait_s = pause(value["duration"], "sleep")
+            return await self._wait_for(self.ctx.sleep(wait_s), f"sleeps {shown(wait_s)}")
         when = moment(value["until"], "until")
         if (when - self.ctx.now()).total_seconds() > DURATION_S_MAX:
             raise ValueError("until is more than 100 years away")
-        return self.ctx.until(when, name="sleep")
+        wait = self.ctx.until(when, name="sleep")
+        return await self._wait_for(wait, f"sleeps until {when.isoformat()}")
 
     async def _wait_for(
-        self, operation: Operation[Any], text: str, late: str
+        self, operation: Operation[Any], text: str, late: str = ""
     ) -> Directed | Failure:
         """Await an operation, for as long as the step says; ``late`` tells that it took longer."""
         step = self._plan.step
