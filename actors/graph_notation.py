@@ -193,9 +193,12 @@ def _phases(entries: Entries, builder: Builder) -> Entries:
             _as_name(found["service"][1])
         approval = found.pop("approval_required", None)
         if approval is not None and approval[1].value is not False:
-            builder.wrong(approval[0], "approvals are not supported yet", "write 'false'")
+            hint = (
+                "write a phase with 'gate' behind it: {id: …, gate: {}, dependencies: [this one]}"
+            )
+            builder.wrong(approval[0], "approvals are not supported yet", hint)
         _retries(found, builder)
-        if "params" not in found:
+        if "service" in found and "params" not in found:
             found["params"] = (key, _handed_on(key, given, found.get("needs")))
         return found
 

@@ -243,6 +243,17 @@ def test_mistakes_in_phases_are_told(change: tuple[str, str], message: str) -> N
     assert any(each.message.startswith(message) for each in problems), problems
 
 
+def test_a_phase_may_be_a_step_of_every_kind() -> None:
+    """A gate stands where an approval is wanted; it gets nothing that is for services."""
+    text = PHASES.replace("[api_specification]", "[approved]") + (
+        "  - {id: approved, gate: {}, dependencies: [api_specification]}\n"
+    )
+    graph = graph_of(text)
+
+    assert graph.steps["approved"].kind == "gate"
+    assert graph.steps["code_generation"].needed == ("approved",)
+
+
 @pytest.mark.parametrize("word", ["guardrails", "triggers", "fallbacks"])
 def test_known_words_that_mean_nothing_yet_are_refused_in_every_notation(word: str) -> None:
     """With their place; an empty list asks for nothing."""
