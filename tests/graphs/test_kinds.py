@@ -371,7 +371,6 @@ LINES = {
 }
 
 
-<<<<<<< HEAD
 def answer(box: Mailbox, each: Waiting, data: Any) -> None:
     """Let what a run waits for come about, well or not."""
     well = data.draw(st.booleans())
@@ -390,10 +389,7 @@ def answer(box: Mailbox, each: Waiting, data: Any) -> None:
         box.fire(each.path)
 
 
-@settings(max_examples=60, deadline=None)
-=======
 @settings(max_examples=30, deadline=None)
->>>>>>> d3
 @given(st.data())
 def test_whatever_comes_in_whatever_order_a_run_ends_and_folds_again(data: Any) -> None:
     """Steps of all kinds in any order, answered in any order, some of them with failures."""
