@@ -238,7 +238,7 @@ class DaemonQueries:
             key: float(value)
             for key, value in msgspec.structs.asdict(parts.owner.statistics()).items()
         }
-        if hasattr(parts, "collector"):
+        if hasattr(parts, "forgetting"):  # made behind the collector
             counted = msgspec.structs.asdict(parts.collector.statistics())
             counted |= {
                 f"forgotten_{key}": count for key, count in parts.forgetting.counts.items()
