@@ -122,7 +122,7 @@ async def test_each_daemon_answers_for_all(
         async with daemon(nats_server.url, workflows=FILES, name="b") as second:
             await shared(first, second)
             both = [await settles(client, {"TABLED": 20}) for _ in range(8)]
-            folded = {len(each.daemon.parts.owner.places.rows) for each in (first, second)}
+            folded = [len(each.daemon.parts.owner.places.rows) for each in (first, second)]
 
     order = [each.motion_id for each in alone.motions]
     assert all([row.motion_id for row in each.motions] == order for each in both)
