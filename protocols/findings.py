@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from difflib import get_close_matches
 from typing import Literal
 
 import msgspec
+
+from protocols.error_kinds import ALIASES
 
 Place = tuple[str | int, ...]
 """Keys and indexes from the definition's top to what is wrong."""
@@ -44,3 +46,17 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     if near:
         return f"did you mean {near[0]!r}?"
     return f"known: {', '.join(words[:12])}" if words else ""
+
+
+def wrong_kind(kind: str, known: Collection[str], place: Place) -> Iterator[Finding]:
+    """Tell when what stands as an error kind is none of ``known``."""
+    if kind in ALIASES:
+        yield Finding(place, f"{kind!r} is an alias", f"write {ALIASES[kind]!r}", of_key=True)
+    elif kind not in known:
+        yield Finding(
+            place,
+            f"{kind[:60]!r} is no error kind",
+            f"{did_you_mean(kind, known)} A service's own kind is declared: "
+            f"'kinds: [{kind[:60]}]'",
+            of_key=True,
+        )

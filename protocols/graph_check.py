@@ -14,7 +14,7 @@ from protocols.durations import shown
 from protocols.error_kinds import ALIASES, KINDS
 from protocols.errors import ConfigurationError
 from protocols.failure import TIMEOUT
-from protocols.findings import Finding, Place, did_you_mean
+from protocols.findings import Finding, Place, did_you_mean, wrong_kind
 from protocols.graph import ANY_KIND, SERVICE, Graph, GraphStep
 from protocols.graph_input import problem
 from protocols.graph_kinds import ASK_NOBODY, does, kinds
@@ -156,16 +156,7 @@ def _directives(
     known = (*KINDS, *graph.kinds, ANY_KIND)
     for kind, first in table.items():
         place = (*at, kind)
-        if kind in ALIASES:
-            yield Finding(place, f"{kind!r} is an alias", f"write {ALIASES[kind]!r}", of_key=True)
-        elif kind not in known:
-            yield Finding(
-                place,
-                f"{kind[:60]!r} is no error kind",
-                f"{did_you_mean(kind, known)} A service's own kind is declared: "
-                f"'kinds: [{kind[:60]}]'",
-                of_key=True,
-            )
+        yield from wrong_kind(kind, known, place)
         for depth, each in enumerate(chain(first)):
             if depth >= CHAIN_MAX:
                 yield Finding(place, f"more than {CHAIN_MAX} directives in a row", "make it short")

@@ -10,7 +10,7 @@ from protocols.directives import Directive, Table
 from protocols.error_kinds import ALIASES, KINDS
 from protocols.errors import ConfigurationError
 from protocols.failure import TIMEOUT
-from protocols.findings import Finding, Place, did_you_mean
+from protocols.findings import Finding, Place, did_you_mean, wrong_kind
 from protocols.machine import OWN_SIGNALS, Hook, Machine, Next, State, StateUndo
 from protocols.subjects import is_id, is_name, is_step_name
 
@@ -222,16 +222,7 @@ def _directives(machine: Machine, table: Table, at: Place, state: str | None) ->
     known = (*KINDS, *machine.kinds)
     for kind, first in table.items():
         place = (*at, kind)
-        if kind in ALIASES:
-            yield Finding(place, f"{kind!r} is an alias", f"write {ALIASES[kind]!r}", of_key=True)
-        elif kind not in known:
-            yield Finding(
-                place,
-                f"{kind[:60]!r} is no error kind",
-                f"{did_you_mean(kind, known)} A service's own kind is declared: "
-                f"'kinds: [{kind[:60]}]'",
-                of_key=True,
-            )
+        yield from wrong_kind(kind, known, place)
         each: Directive | None = first
         depth = 0
         while each is not None:
