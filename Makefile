@@ -24,7 +24,7 @@ install: $(INSTALLED) ## Make the virtual environment with pinned versions
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[browser,mcp,postgres]' --group dev
 	touch $@
 
 server: $(INSTALLED) ## Install nats-server into movant's cache, if there is none
