@@ -34,7 +34,7 @@ from protocols import headers as h
 from protocols.errors import BadValueError, MovantError, OverloadedError, OversizedError
 from protocols.failure import REFUSED, VALIDATION
 from protocols.ports import Clock, Frame, Outgoing, Transport
-from protocols.service import Call, Failed, Operation, Refused, Service
+from protocols.service import Call, Failed, Operation, Refused, Service, Unknown
 from protocols.subjects import TO, is_reply, is_step_reply
 
 ANSWERS_MAX: Final = 20_000
@@ -337,7 +337,7 @@ class ServiceActor(TrioActor):
         statistics = running.statistics
         statistics.num_errors += 1
         statistics.last_error = f"{type(error).__name__}: {error}"[:300]
-        if isinstance(error, Refused | Failed):
+        if isinstance(error, Refused | Failed | Unknown):
             return declared_answer(error)
         if isinstance(error, _BadRequest):
             return failure_answer(VALIDATION, str(error), outcome=REFUSED, code=400)
