@@ -9,17 +9,21 @@ import msgspec
 from msgspec import Meta
 
 from protocols.connector_http import HttpConnector
+from protocols.connector_llm import LlmConnector
 from protocols.connectors import Connector, check
 from protocols.errors import MovantError
 from protocols.findings import Finding
 from protocols.subjects import check_name
 
-AnyConnector = Union[HttpConnector]  # noqa: UP007 - one a line
+AnyConnector = Union[  # noqa: UP007 - one a line
+    HttpConnector,
+    LlmConnector,
+]
 """One Struct for each kind; its tag is the kind, and its module's name in runtime/connectors."""
 
 KINDS: Final[dict[str, type[Connector]]] = {
     str(each.__struct_config__.tag): each
-    for each in cast("tuple[type[Connector], ...]", get_args(AnyConnector) or (AnyConnector,))
+    for each in cast("tuple[type[Connector], ...]", get_args(AnyConnector))
 }
 
 
