@@ -29,6 +29,7 @@ from protocols.connector_http import HttpPeer
 from protocols.error_kinds import COMPLIANCE, NETWORK, OVER_LIMIT, SYSTEM, kind_of_status
 from protocols.errors import ConfigurationError
 from protocols.failure import REFUSED, TIMEOUT, VALIDATION
+from protocols.headers import TRACEPARENT, is_traceparent
 from protocols.service import Call, Failed, Refused, Unknown
 from runtime.clock import SystemClock
 from runtime.connectors.secrets import Secrets
@@ -216,7 +217,7 @@ def origin(url: str) -> Origin:
 
 def from_call(call: Call) -> dict[str, str]:
     """Return the headers that tell of the step: its trace context."""
-    return {"traceparent": call.traceparent} if call.traceparent else {}
+    return {TRACEPARENT: call.traceparent} if is_traceparent(call.traceparent) else {}
 
 
 def failure_of(

@@ -82,13 +82,21 @@ async def away(request: Request) -> Response:
 
 
 async def charge(request: Request) -> Response:
-    """Charge once per idempotency key."""
+    """Do something once per idempotency key; the first answer may be late."""
     seen = await _note(request)
     key = seen["headers"].get("idempotency-key", "")
     again = key in CHARGES
     CHARGES.setdefault(key, len(CHARGES) + 1)
     number = CHARGES[key]
+    if not again:
+        await trio.sleep(float(request.query_params.get("s", "0")))
     return JSONResponse({"id": number, "again": again}, status_code=201)
+
+
+async def status_of_absent(request: Request) -> Response:
+    """Say that there is nothing: not any more, or not at all."""
+    await _note(request)
+    return JSONResponse({"error": "no such customer"}, status_code=404)
 
 
 async def seen(_: Request) -> Response:
@@ -157,6 +165,8 @@ APP = Starlette(
         Route("/garbled", garbled, methods=METHODS),
         Route("/away", away, methods=METHODS),
         Route("/charges", charge, methods=["POST"]),
+        Route("/customers", charge, methods=["POST"]),
+        Route("/customers/{id}", status_of_absent, methods=["DELETE"]),
         Route("/seen", seen),
         Route("/v1/models", models),
         Route("/v1/chat/completions", chat, methods=["POST"]),
