@@ -61,6 +61,11 @@ class Processes:
         self._running[name] = process
         return process
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The processes that were started, the first one first."""
+        return tuple(self._running)
+
     def pid(self, name: str) -> int:
         """Return the pid of a process that runs."""
         return self._running[name].pid
