@@ -59,6 +59,7 @@ EVENTS: Final[dict[str, str]] = {
     "collector.waiting": "A pass over MAIL stopped; the next one goes on.",
     "connector.answered": "A connector was asked, and has answered.",
     "connector.broke": "An operation of a connector raised what it should have answered.",
+    "connector.health": "The system behind a connector went away, or came back.",
     "connector.open": "A connector takes requests.",
     "connector.waiting": "A connector cannot be opened, or failed; it is tried again.",
     "continued.refused": "The beginning of a generation was not recorded; folds begin earlier.",

@@ -111,7 +111,7 @@ async def test_a_connector_that_cannot_be_opened_waits_and_stops_nothing(
     """A secret that is not there yet: the daemon runs, the run waits, and goes on by itself."""
     file = tmp_path / "connectors.yaml"
     file.write_text(
-        f"connectors:\n  crm:\n    kind: http\n    base_url: {web.url}\n"
+        f"connectors:\n  crm:\n    kind: http\n    base_url: {web.url}\n    probe: 1s\n"
         "    auth: {bearer: '${file:token}'}\n"
         "    operations: {look: {path: /echo, result: body.method}}\n"
     )
@@ -125,6 +125,8 @@ async def test_a_connector_that_cannot_be_opened_waits_and_stops_nothing(
         await movant.waits("look-1", "step")
         (tmp_path / "token").write_text("late-token-0815\n")
         view = await movant.ended("look-1")
+        service = await movant("service.show", name="crm")
 
     assert view["result"] == {"done": "GET"}
+    assert service["counters"]["healthy"] == 1.0
     assert web.seen("/echo")[-1]["headers"]["authorization"] == "Bearer late-token-0815"
