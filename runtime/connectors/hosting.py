@@ -127,12 +127,11 @@ async def _probe(name: str, found: Opened, every_s: float, secrets: Secrets) -> 
         healthy = not failed
         for operation in [*found.service.operations][:1]:  # statistics are added up
             found.service.counters.setdefault(operation, {})["healthy"] = float(healthy)
-        if healthy is not before and not (healthy and before is None):
-            tell = log.info if healthy else log.warning
-            reason = "; ".join(f"{each.what}: {each.detail}" for each in failed)
-            tell(
-                "connector.health", connector=name, healthy=healthy, reason=secrets.hidden(reason)
-            )
+        if failed and before is not False:
+            reason = secrets.hidden("; ".join(f"{each.what}: {each.detail}" for each in failed))
+            log.warning("connector.health", connector=name, healthy=False, reason=reason)
+        elif healthy and before is False:
+            log.info("connector.health", connector=name, healthy=True, reason="")
         before = healthy
         await trio.sleep(every_s)
 
