@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from actors.directed import Directed, Following, halted, told
+from protocols.codec import Known
 from protocols.durations import shown
 from protocols.error_kinds import OVER_LIMIT
 from protocols.errors import BadValueError, OversizedError, StepFailedError
@@ -92,9 +93,8 @@ class Work(Following):
         """Return the call of a service; ``of`` is the path of an earlier one of the same work."""
         if of:
             return super().step(service, of)
-        return self.ctx.call(
-            service, self.operation, self.value, options=self.options, undo=self._undo
-        )
+        value = Known(self.value) if self._plan.known else self.value
+        return self.ctx.call(service, self.operation, value, options=self.options, undo=self._undo)
 
     async def ask(self, service: str, of: str = "") -> Directed | Failure:
         """Ask a service once, with all attempts; what cannot be sent is a failure."""

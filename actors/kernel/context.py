@@ -374,7 +374,7 @@ class Context(Gates):
         has digests of ``input`` and ``output``; text is a digest already. ``data`` must not be
         changed afterwards.
         """
-        body = codec.encode_decoded(data)
+        body = codec.encode(codec.Known(data))
         identity = self._ledger.identity(self._frame().path(f"emit.{TRANSITION}"))
         witness(
             self._ledger,
