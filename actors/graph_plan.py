@@ -24,6 +24,7 @@ class StepPlan:
         "deadline_s",
         "followers",
         "foreach",
+        "kind",
         "known",
         "name",
         "options",
@@ -39,6 +40,7 @@ class StepPlan:
         step = graph.steps[name]
         self.name: Final = name
         self.step: Final = step
+        self.kind: Final = step.kind
         self.params: Final = Template(done_with(step))
         self.known: Final = codec.is_value(self.params.value)
         """Whether nothing but values can come of the parameters, whatever they refer to."""

@@ -98,15 +98,20 @@ class Work(Following):
 
     async def ask(self, service: str, of: str = "") -> Directed | Failure:
         """Ask a service once, with all attempts; what cannot be sent is a failure."""
+        # Not through the method of the same name: every step comes here, and each of these
+        # calls within a call is paid twice, when it asks and when it is answered.
+        step = self.step(service, of)
         try:
-            return await super().ask(service, of)
+            return Directed(await step, service)
+        except StepFailedError as error:
+            return error.failure
         except OversizedError as error:
             return Failure(kind=OVER_LIMIT, message=error.message, retryable=False)
         except BadValueError as error:
             return Failure(kind=VALIDATION, message=error.message, retryable=False)
         finally:
-            self._again = self._again or self.path
-            self.path = self.path or self._where
+            self._again = self._again or step.path
+            self.path = step.path or self._where
 
     def first(self, failure: Failure) -> Directive:
         """Return the directive for a failure."""
