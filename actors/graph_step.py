@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from actors.directed import Directed, Following, halted, told
+from actors.graph_fallback import ByHand, by_hand, fall_back
 from protocols.durations import shown
 from protocols.error_kinds import OVER_LIMIT
 from protocols.errors import BadValueError, OversizedError, StepFailedError
@@ -40,12 +41,15 @@ class Work(Following):
 
     def __init__(self, ctx: Context, plan: StepPlan, index: int | None = None) -> None:
         super().__init__(ctx, plan.step.operation, None, {}, plan.options)
-        self._plan = plan
+        self._plan = self.plan = plan
         self._index = index
-        self._undo: Undo | None = None
+        self.names: Names = {}
+        self.undo: Undo | None = None
+        self.skips: tuple[str, ...] = ()
+        """Steps that a fallback of this one wants to be skipped."""
         item = "" if index is None else f"/items/{index}"
         self._where = self.path = f"/steps/{plan.name}{item}"
-        self._again = ""
+        self.again = ""
         """Path of the first call: what is asked again has its key."""
 
     async def done(self, names: Names) -> Directed:
@@ -55,6 +59,12 @@ class Work(Following):
                 return await self._within(names)
             except Halted as held:
                 found = await self._wait(held)
+                if found is not None:
+                    return found
+            except ByHand as held:
+                found = await by_hand(
+                    self.ctx, self._plan, self._index, names, held, self.path or self._where
+                )
                 if found is not None:
                     return found
 
@@ -72,18 +82,23 @@ class Work(Following):
     async def _within(self, names: Names) -> Directed:
         """Do the work within its deadline."""
         plan = self._plan
+        self.names = names
         try:
             self.value = plan.params.fill(names)
-            self._undo = plan.undo(names)
+            self.undo = plan.undo(names)
         except WrongReference as error:
             failure = Failure(kind=VALIDATION, message=error.message, retryable=False)
             return self._end(failure)
         if not plan.deadline_s:
-            return await self.run(plan.step.service, self._again)
+            return await self.run(plan.step.service, self.again)
         with self.ctx.move_on_after(plan.deadline_s, name="deadline"):
-            return await self.run(plan.step.service, self._again)
+            return await self.run(plan.step.service, self.again)
         message = f"not done within {shown(plan.deadline_s)}"
         failure = Failure(kind=TIMEOUT, message=message, unknown=True)
+        if plan.step.fallbacks:
+            found = await fall_back(self, failure, asking=False)
+            if isinstance(found, Directed):
+                return found
         return self._end(failure)
 
     # In the way of a graph
@@ -93,7 +108,7 @@ class Work(Following):
         if of:
             return super().step(service, of)
         return self.ctx.call(
-            service, self.operation, self.value, options=self.options, undo=self._undo
+            service, self.operation, self.value, options=self.options, undo=self.undo
         )
 
     async def ask(self, service: str, of: str = "") -> Directed | Failure:
@@ -105,7 +120,7 @@ class Work(Following):
         except BadValueError as error:
             return Failure(kind=VALIDATION, message=error.message, retryable=False)
         finally:
-            self._again = self._again or self.path
+            self.again = self.again or self.path
             self.path = self.path or self._where
 
     def first(self, failure: Failure) -> Directive:
@@ -119,6 +134,11 @@ class Work(Following):
 
     async def follow(self, service: str, failure: Failure) -> Directed | None:
         """Follow the directives of a failure; without any the step ends as it is critical."""
+        if self._plan.step.fallbacks:
+            found = await fall_back(self, failure)
+            if isinstance(found, Directed):
+                return found
+            failure = found
         if self._plan.tables:
             return await super().follow(service, failure)
         return self._end(failure)

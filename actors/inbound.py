@@ -289,6 +289,8 @@ def _start(
         parent=parent,
         traceparent=found.get(h.TRACEPARENT, ""),
         priority=priority_of(found.get(h.PRIORITY, "")),
+        by=operator(found),
+        profile=found.get(h.PROFILE, ""),
     )
 
 

@@ -23,7 +23,8 @@ from protocols.errors import (
     WorkflowError,
 )
 from protocols.failure import Failure
-from protocols.gates import Escalation, Gate, GateDecision
+from protocols.gate_words import GateDecision
+from protocols.gates import Escalation, Gate
 from protocols.graph import Defaults, Field, Graph, GraphStep, GraphUndo
 from protocols.graph_sleep import GraphSleep
 from protocols.machine import Hook, Machine, Next, State, StateUndo

@@ -18,7 +18,8 @@ from protocols.api_types import (
     Standing,
     WorkflowName,
 )
-from protocols.gates import Choice, GateDecision, Vote
+from protocols.gate_words import GateDecision, Vote
+from protocols.gates import Choice
 
 GateName = Annotated[
     str, Meta(description="Its name or its path; empty: the only one that is open.")

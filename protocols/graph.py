@@ -29,6 +29,7 @@ from msgspec import Meta
 from protocols.directives import Directive, Do, Table
 from protocols.durations import seconds
 from protocols.gates import Gate
+from protocols.graph_fallback import Fallback
 from protocols.graph_field import ANYTHING as ANYTHING  # noqa: PLC0414 - part of a graph
 from protocols.graph_field import Field as Field  # noqa: PLC0414 - part of a graph
 from protocols.graph_field import FieldType as FieldType  # noqa: PLC0414 - part of a graph
@@ -171,6 +172,13 @@ class GraphStep(_Part, frozen=True, kw_only=True):
         Do | dict[str, Directive | Do],
         Meta(description="What a failure leads to, by its kind; one word stands for all kinds."),
     ] = {}
+    fallbacks: Annotated[
+        tuple[Fallback, ...],
+        Meta(
+            description="What is tried when its calls are used up, one after the other; before "
+            "`on_error`, unless that names the kind."
+        ),
+    ] = ()
     undo: Annotated[
         str | bool | GraphUndo,
         Meta(
@@ -317,6 +325,17 @@ class Graph(_Part, frozen=True, kw_only=True):
         tuple[str, ...],
         Meta(description="Error kinds of its services' own, to be named under `on_error`."),
     ] = ()
+    fallbacks: Annotated[
+        tuple[Fallback, ...],
+        Meta(description="What is tried before a step fails the run: `skip` or `gate`."),
+    ] = ()
+    approval_mode: Annotated[
+        str,
+        Meta(
+            description="The `mode` of gates that have none: `interactive`, `auto`, `batch`, or a "
+            "reference to the input."
+        ),
+    ] = ""
 
     def __post_init__(self) -> None:
         """Bring short forms to the long ones."""

@@ -22,7 +22,7 @@ from protocols.errors import (
     RefusedError,
     UnavailableError,
 )
-from protocols.gates import GateDecision, GateState, GateWord, refusal
+from protocols.gate_words import GateDecision, GateState, GateWord, refusal
 from protocols.subjects import step_token
 from runtime.api_queries import RunQueries, offset
 from runtime.api_runs import RunCommands

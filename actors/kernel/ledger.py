@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from actors.kernel.operations import Deadline, Listen, Operation, Sleep
     from actors.kernel.step import Step
     from actors.kernel.undoing import Undoing
-    from protocols.gates import GateDecision
+    from protocols.gate_words import GateDecision
     from protocols.mail import Signal
     from protocols.routes import Routes
 
@@ -74,6 +74,7 @@ class Ledger:
         "routes",
         "scheduler",
         "signals",
+        "started_by",
         "state",
         "steps",
         "timers",
@@ -107,6 +108,8 @@ class Ledger:
         self.counters = Counters()
         self.logs: list[LogLine] = []
         self.refolding = False
+        self.started_by = ""
+        """Who has started the instance, as the start says."""
         self.routes: Routes | None = None
         """Who may serve what, in the table that the instance is pinned to."""
         self.unawaited: dict[Operation[Any], None] = {}

@@ -6,7 +6,7 @@ import pytest
 
 from protocols import api
 from protocols.errors import AlreadyDecidedError
-from protocols.gates import Change, GateDecision, Vote
+from protocols.gate_words import Change, GateDecision, Vote
 from protocols.witness import Operator
 from tests.cli.conftest import Cli
 from tests.client.responder import Responder

@@ -10,7 +10,8 @@ from actors.gate_index import GATES_MAX
 from actors.graph_gate import result_of
 from actors.kernel.gates import ENDED_MAX
 from protocols import events
-from protocols.gates import FILLED, GATE_BYTES_MAX, Choice, GateDecision, OnExpiry
+from protocols.gate_words import GateDecision
+from protocols.gates import FILLED, GATE_BYTES_MAX, Choice, OnExpiry
 from tests.docs.tables import DOCS
 
 EXAMPLES = DOCS / "examples"

@@ -10,7 +10,8 @@ import pytest
 from actors.definition_file import parse
 from actors.graph import GraphWorkflow
 from protocols.effects import Arm
-from protocols.gates import Escalation, Gate, GateWord
+from protocols.gate_words import GateWord
+from protocols.gates import Escalation, Gate
 from protocols.graph import Field, Graph, GraphStep
 from protocols.graph_text import as_mermaid, as_text, plan, plan_text
 from protocols.mail import Decided
