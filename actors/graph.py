@@ -100,7 +100,12 @@ class _Run:
         self._names = {
             "input": given,
             "steps": self._steps,
-            "run": {"id": ctx.id, "started_at": ctx.now().isoformat()},
+            "run": {
+                "id": ctx.id,
+                "started_at": ctx.now().isoformat(),
+                "started_by": ctx.started_by or None,
+                "profile": ctx.profile or None,
+            },
         }
         self._open = {name: step.waits for name, step in plan.steps.items()}
         """How many needs of each step have not ended."""
@@ -183,7 +188,7 @@ class _Run:
         if plan.foreach is None:
             failure, result, items = await self._once(plan, where)
         else:
-            failure, result, items = await self._items(plan, where)
+            failure, result, items = await self._many(plan, where)
         self._running -= self._takes_place(plan)
         decision = _decision(plan, result)
         if decision == "retry":
@@ -219,6 +224,17 @@ class _Run:
                 self._skip(work.skips, plan.name)
                 return found.warning, found.value, None
 
+    async def _many(
+        self, plan: StepPlan, where: str
+    ) -> tuple[Failure | None, Any, list[dict[str, Any]] | None]:
+        """Do a step for each item of its list, as ``_once`` does."""
+        try:
+            return await self._items(plan, where)
+        except StepFailedError as error:
+            found = await self._rescued(plan, where, error)
+            assert found is not None
+            return found.warning, found.value, None
+
     async def _rescued(
         self, plan: StepPlan, where: str, error: StepFailedError
     ) -> Directed | None:
@@ -228,7 +244,11 @@ class _Run:
                 self._skip(each.skipped, plan.name)
                 return given_up(self._ctx, plan, each, error.failure, where)
             if each.person is not None:
-                held = ByHand(each.person, Template(shown_at(each.person)), error.failure)
+                person = each.person
+                if plan.foreach is not None:  # its items would be done twice
+                    decisions = tuple(do for do in person.decisions if do != "retry")
+                    person = msgspec.structs.replace(person, decisions=decisions)
+                held = ByHand(person, Template(shown_at(person)), error.failure)
                 return await by_hand(self._ctx, plan, None, self._names, held, where)
         raise error
 

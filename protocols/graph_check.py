@@ -16,6 +16,7 @@ from protocols.errors import ConfigurationError
 from protocols.failure import TIMEOUT
 from protocols.findings import Finding, Place, did_you_mean, wrong_kind
 from protocols.graph import ANY_KIND, SERVICE, Graph, GraphStep
+from protocols.graph_gate_check import people
 from protocols.graph_input import problem
 from protocols.graph_kinds import ASK_NOBODY, does, kinds
 from protocols.graph_order import Order, chain, longest, once_s
@@ -41,7 +42,8 @@ def check(graph: Graph) -> list[Finding]:
     order = Order(graph)
     found = [*_heads(graph), *_steps(graph), *_cycles(order)]
     if not order.cycle:  # in a cycle nothing comes before anything
-        found += [*references(graph, order), *_times(graph, order), *_pivots(graph, order)]
+        found += [*references(graph, order), *people(graph, order)]
+        found += [*_times(graph, order), *_pivots(graph, order)]
     return found
 
 

@@ -111,7 +111,7 @@ class Fallback(Part, frozen=True, kw_only=True):
         return self.retry if isinstance(self.retry, Retry) else None
 
 
-def told(fallbacks: tuple[Fallback, ...]) -> Iterator[str]:
+def in_words(fallbacks: tuple[Fallback, ...]) -> Iterator[str]:
     """Yield each fallback in a few words."""
     for each in fallbacks:
         if each.by_hand:

@@ -15,6 +15,7 @@ import msgspec
 from protocols.directives import Directive, Table
 from protocols.durations import shown
 from protocols.graph import SERVICE, Graph, GraphStep
+from protocols.graph_fallback import in_words
 from protocols.graph_kinds import does
 from protocols.graph_order import (
     Order,
@@ -160,6 +161,8 @@ def as_text(graph: Graph) -> str:
         lines.append(f"input: {', '.join(told)}")
     if graph.timeout is not None:
         lines.append(f"within {shown(float(graph.timeout))}")
+    if graph.fallbacks:
+        lines.append(f"before it fails: {', then '.join(in_words(graph.fallbacks))}")
     lines += ["", *_directives(graph.defaults.directives)]
     for name, step in graph.steps.items():
         lines.append(f"{name}  {does(step)}")
@@ -251,6 +254,13 @@ def _lines(graph: Graph, name: str, step: GraphStep) -> Iterator[str]:
     if given is not None:
         yield f"with {msgspec.json.encode(given).decode()}"
     yield from _times(graph, name, step)
+    yield from _ends(step)
+
+
+def _ends(step: GraphStep) -> Iterator[str]:
+    """Tell what its end and its failures lead to."""
+    if step.fallbacks:
+        yield f"else: {', then '.join(in_words(step.fallbacks))}"
     undo = _undone_by(step)
     if undo:
         yield f"undone by {undo}"

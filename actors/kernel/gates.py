@@ -326,9 +326,10 @@ class Gates:
 
         Returns how it was decided, with the values to go on with: approved, modified, or
         skipped; after ``retry`` the code does again what it wants, and asks again. A gate whose
-        ``mode`` is ``auto`` is approved at once. What was done before is never done again. Raises StepFailedError of kind
-        ``rejected``; a cancel cancels the instance. A gate whose parts do not fit each other
-        raises ConfigurationError, and one that is too large OversizedError.
+        ``mode`` is ``auto`` is approved at once. What was done before is never done again.
+        Raises StepFailedError of kind ``rejected``; a cancel cancels the instance. A gate whose
+        parts do not fit each other raises ConfigurationError, and one that is too large
+        OversizedError.
         """
         wrong = next(problems(gate), None)
         if wrong is not None:
@@ -339,6 +340,16 @@ class Gates:
                 hint="write the rest as 'text'",
             )
         return GateWait(self._ledger, check_step_name(name), plain(gate))
+
+    @property
+    def started_by(self) -> str:
+        """Who has started the instance, as the start says; empty: it does not."""
+        return self._ledger.started_by
+
+    @property
+    def profile(self) -> str:
+        """The profile under which the instance runs; empty: none."""
+        return self._ledger.profile
 
     def gate_news(self, gate: Operation[GateDecision]) -> News:
         """Return what comes of a gate until it is decided: await ``next()``, again and again.

@@ -70,6 +70,7 @@ class Ledger:
         "listeners",
         "logs",
         "now",
+        "profile",
         "refolding",
         "routes",
         "scheduler",
@@ -110,6 +111,7 @@ class Ledger:
         self.refolding = False
         self.started_by = ""
         """Who has started the instance, as the start says."""
+        self.profile = ""
         self.routes: Routes | None = None
         """Who may serve what, in the table that the instance is pinned to."""
         self.unawaited: dict[Operation[Any], None] = {}

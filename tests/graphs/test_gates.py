@@ -210,7 +210,7 @@ steps:
 @pytest.mark.parametrize(
     ("old", "new", "line", "message"),
     [
-        ("[approve, reject]", "[approve, retry]", 8, "retry"),
+        ("[approve, reject]", "[approve, sign]", 8, "'sign' is none of the words"),
         ("[approve, reject]", "[approve, modify]", 8, "'modify' and 'fields' belong together"),
         ("[approve, reject]", "[reject]", 8, "no decision lets the run go on"),
         ("title: Pay?", "titel: Pay?", 7, "'titel' is not known here"),
