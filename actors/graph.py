@@ -29,6 +29,8 @@ from protocols.failure import VALIDATION, Failure
 from protocols.graph import SHOWN, Graph
 from protocols.graph_check import checked
 from protocols.graph_input import input_type
+from protocols.graph_profile import Limits, under
+from protocols.graph_types import wrong_result
 from protocols.references import Template, WrongReference
 
 if TYPE_CHECKING:
@@ -63,18 +65,35 @@ class GraphWorkflow(Workflow[Any]):
 
     def __init__(self, graph: Graph, kernel: int = KERNEL) -> None:
         self.graph: Final = checked(graph)
-        plan = GraphPlan(graph, kernel)
+        plans = {"": GraphPlan(graph, kernel)}
+
+        def plan(ctx: Context) -> GraphPlan:
+            """Return the plan under the profile of a run."""
+            name = ctx.profile if graph.profiles else ""
+            if name not in plans:
+                if name not in graph.profiles:
+                    known = ", ".join(graph.profiles)
+                    raise ConfigurationError(f"there is no profile {name[:60]!r}: {known}")
+                plans[name] = GraphPlan(under(graph, name), kernel)
+            return plans[name]
 
         async def any_input(ctx: Context, input: Any = None) -> Any:  # noqa: A002 - as authors say
-            return await run_graph(ctx, plan, input)
+            return await run_graph(ctx, plan(ctx), input)
 
         async def typed_input(ctx: Context, input: Any) -> Any:  # noqa: A002 - as authors say
-            return await run_graph(ctx, plan, msgspec.to_builtins(input))
+            return await run_graph(ctx, plan(ctx), msgspec.to_builtins(input))
 
         function = any_input if graph.fields is None else typed_input
         kind = Any if graph.fields is None else input_type(graph.fields)
         function.__annotations__ = {"input": kind, "return": Any}
-        super().__init__(graph.name, function, WorkflowOptions(description=graph.description))
+        limits = graph.limits or Limits()
+        options = WorkflowOptions(
+            description=graph.description,
+            active_max=limits.max_active,
+            priority=limits.priority,
+            profiles=tuple(graph.profiles),
+        )
+        super().__init__(graph.name, function, options)
 
     def check_input(self, value: Any) -> Any:
         """Return the input as its type; none at all is one without fields."""
@@ -130,12 +149,17 @@ class _Run:
             await self._all()
         outputs = self._plan.outputs
         if outputs is None:
-            return {name: self._steps[name]["result"] for name in self._plan.last}
-        try:
-            return outputs.fill(self._names)
-        except WrongReference as error:
-            # All is done: only other code can tell the result. So the run is blocked, not undone.
-            raise ConfigurationError(f"outputs: {error.message}") from error
+            found = {name: self._steps[name]["result"] for name in self._plan.last}
+        else:
+            try:
+                found = outputs.fill(self._names)
+            except WrongReference as error:
+                # All is done: only other code can tell the result. So it is blocked, not undone.
+                raise ConfigurationError(f"outputs: {error.message}") from error
+        wrong = wrong_result(self._plan.graph, found)
+        if wrong:
+            raise ConfigurationError(f"the result does not fit what 'returns' says: {wrong}")
+        return found
 
     async def _all(self) -> None:
         async with self._ctx.scope(name="steps") as self._scope:

@@ -86,6 +86,7 @@ class GraphPlan:
         "fallbacks",
         "first",
         "free_gates",
+        "graph",
         "last",
         "order",
         "outputs",
@@ -94,6 +95,7 @@ class GraphPlan:
     )
 
     def __init__(self, graph: Graph, kernel: int = KERNEL) -> None:
+        self.graph: Final = graph
         self.order: Final = Order(graph)
         order = self.order
         self.steps: Final = {name: StepPlan(graph, name, order) for name in graph.steps}

@@ -45,6 +45,12 @@ class WorkflowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     steps: StepOptions = STEP_DEFAULTS
     mailbox_warn: int = MAILBOX_WARN
     mailbox_max: int = MAILBOX_MAX
+    active_max: int = 0
+    """Runs that have not ended; a start beyond it is refused. 0: any."""
+    priority: int = 0
+    """Of runs whose start says none."""
+    profiles: tuple[str, ...] = ()
+    """Under which it may be started; none: under any, which means nothing then."""
 
     def __post_init__(self) -> None:
         """Check the limits against each other."""
