@@ -1,16 +1,17 @@
 """GateIndex: which gates are open, kept up to date by reading what is new of their events.
 
-    gate_opened, gate_escalated -> a row      gate_voted -> one more approval
+    gate_opened, gate_escalated, gate_delegated -> a row      gate_voted -> one more approval
     gate_decided, gate_withdrawn, the end of the run -> no row
 
-Nobody's mailbox is read. It is a projection for showing: a decision looks at the run itself. What
-EVENTS has discarded is missing, and it can be dropped at any time.
+It is a projection for showing: a decision looks at the run itself. Runs that were started before
+the oldest event that EVENTS has are folded, once: their gates may be older, too. It can be dropped
+at any time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import trio
@@ -18,8 +19,10 @@ import trio
 from actors.direct_reader import DirectReader
 from actors.letters import Delivery
 from actors.run_index import Row
+from protocols.codec import encode
 from protocols.events import (
     GATE_DECIDED,
+    GATE_DELEGATED,
     GATE_ESCALATED,
     GATE_OPENED,
     GATE_VOTED,
@@ -28,8 +31,11 @@ from protocols.events import (
 
 GATES_MAX: Final = 200_000
 """Rows, and as many that are remembered as closed: some 500 B each. The oldest are forgotten."""
-OPENING: Final = (GATE_OPENED, GATE_ESCALATED)
+OPENING: Final = (GATE_OPENED, GATE_ESCALATED, GATE_DELEGATED)
 CLOSING: Final = (GATE_DECIDED, GATE_WITHDRAWN)
+
+if TYPE_CHECKING:
+    from protocols.gate_words import GateState
 
 Key = tuple[str, str]
 """The run and the path of a gate in it: no path is used twice."""
@@ -49,8 +55,16 @@ class GateFacts(msgspec.Struct, gc=False):
     approvers: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
     escalated: bool = False
+    level: int = 0
+    mode: str = ""
+    delegations: tuple[msgspec.Raw, ...] = ()
     votes: tuple[msgspec.Raw, ...] = ()
     approved: int = 0
+
+    @property
+    def age(self) -> tuple[int, int]:
+        """What grows with each event that has the whole gate."""
+        return max(self.level, int(self.escalated)), len(self.delegations)
 
 
 _decoder: Final = msgspec.json.Decoder(GateFacts)
@@ -85,9 +99,17 @@ class GateRows:
             row = self.rows.get(key)
             facts.approved = max(len(facts.votes), 0 if row is None else row.approved)
             facts.votes = ()
-            if row is None or facts.escalated:
+            if row is None or facts.age > row.age:
                 self.rows[key] = facts
                 _bound(self.rows)
+
+    def learn(self, run: str, gates: Iterable[GateState]) -> None:
+        """Take the open gates of a run that was folded."""
+        for each in gates:
+            if (run, each.path) not in self._closed and (run, each.path) not in self.rows:
+                facts = _decoder.decode(encode(each.facts()))
+                facts.approved, facts.votes = len(facts.votes), ()
+                self.rows[run, each.path] = facts
 
     def open(self, runs: dict[str, Row]) -> list[tuple[str, GateFacts]]:
         """Return the open gates with their runs, the oldest first; forget those of ended runs."""
@@ -109,6 +131,9 @@ class GateIndex(GateRows):
         self._lock = trio.Lock()
         self._read: dict[str, int] = {}
         """How far the events of each kind were read."""
+        self._learned: set[str] = set()
+        self._horizon = (0, 0)
+        """The first event that there is, and its time."""
 
     async def refresh(self) -> None:
         """Read what has come since the last time."""
@@ -123,6 +148,31 @@ class GateIndex(GateRows):
                     after = batch[-1].seq
                 # Else the server looks at all that is behind the last one again, each time.
                 self._read[kind] = max(after, last)
+
+    async def horizon(self) -> int:
+        """Return the time of the oldest event, in ns since 1970; 0: none was ever discarded."""
+        first, _ = await self._events.extent()
+        if first > 1 and first != self._horizon[0]:
+            found = await self._events.batch("movant.event.>", first - 1, 1)
+            self._horizon = (first, found[0].at if found else 0)
+        return self._horizon[1] if first > 1 else 0
+
+    async def unread(self, runs: dict[str, Row]) -> list[str]:
+        """Return the runs whose gates may be older than all events, and that were not folded."""
+        before = await self.horizon()
+        if not before:
+            return []
+        self._learned &= runs.keys()
+        return [
+            run
+            for run, row in runs.items()
+            if not row.status and row.started_at < before and run not in self._learned
+        ]
+
+    def learn(self, run: str, gates: Iterable[GateState]) -> None:
+        """Take the open gates of a run that was folded; it is not folded again."""
+        super().learn(run, gates)
+        self._learned.add(run)
 
 
 def _bound(rows: dict[Key, GateFacts] | dict[Key, None]) -> None:

@@ -66,6 +66,7 @@ class GraphWorkflow(Workflow[Any]):
     def __init__(self, graph: Graph, kernel: int = KERNEL) -> None:
         self.graph: Final = checked(graph)
         plans = {"": GraphPlan(graph, kernel)}
+        self.order: Final = plans[""].order
 
         def plan(ctx: Context) -> GraphPlan:
             """Return the plan under the profile of a run."""

@@ -70,7 +70,7 @@ def filled(gate: Gate, given: dict[str, Any], plan: StepPlan) -> Gate:
         approvers=_names(given["approvers"]),
         excluded=_names(given["excluded"]),
         retry=retry,
-        mode="" if mode == "interactive" and not gate.auto_when else mode,
+        mode=mode,
         means={
             **{key: each for key, each in means.items() if key in gate.decisions},
             **gate.means,
@@ -88,7 +88,7 @@ def at_once(gate: Gate, plan: StepPlan, names: Names) -> Gate:
         holds = False
     if holds:
         return msgspec.structs.replace(gate, mode="auto")
-    mode = "" if gate.mode in {"auto", "interactive"} else gate.mode
+    mode = "" if gate.mode == "auto" else gate.mode
     return msgspec.structs.replace(gate, mode=mode, auto_when="")
 
 

@@ -229,10 +229,10 @@ steps:
     [
         (None, 5, "plain", ""),
         (None, 50, "small", ""),
-        ("auto", 5, "never", ""),
+        ("auto", 5, "never", "interactive"),
         ("auto", 50, "small", ""),
         ("batch", 50, "small", "batch"),
-        ("interactive", 5, "small", ""),
+        ("interactive", 5, "small", "interactive"),
     ],
 )
 def test_the_mode_comes_from_the_run_the_gate_and_its_rule(
