@@ -9,7 +9,7 @@ import click
 from protocols import api
 from protocols.errors import MovantError
 from runtime.cli.failures import OK, RUN_FAILED, say
-from runtime.cli.output import write_json, write_rows
+from runtime.cli.output import write_rows
 from runtime.cli.session import ask, myself
 
 if TYPE_CHECKING:
@@ -48,10 +48,7 @@ def approve_all(
     told = ask(to, question)
     refused = sum(text.startswith(_REFUSED) for _, _, text in told)
     shown = [{"id": run, "gate": gate, "result": text} for run, gate, text in told]
-    if to.form == "json":
-        write_json(shown)
-    else:
-        write_rows(to.form, shown, ("RUN", "GATE", "RESULT"), told)
+    write_rows(to.form, shown, ("RUN", "GATE", "RESULT"), told)
     if to.form == "table":
         say(f"{len(told) - refused:,} approved, {refused:,} refused")
     return RUN_FAILED if refused else OK

@@ -12,7 +12,7 @@ from actors.graph import GraphWorkflow
 from protocols.effects import Emit
 from protocols.gate_words import GateWord
 from protocols.graph import Graph
-from protocols.graph_text import as_text
+from protocols.graph_text import as_text, plan, plan_text
 from protocols.mail import Decided
 from protocols.witness import Operator
 from tests.graphs.orders import graph_of, steps
@@ -305,6 +305,9 @@ def test_texts_tell_of_what_is_tried_and_approved() -> None:
     data = [each.data for each in drafted().effects if isinstance(each, Emit)]
 
     assert "gate: approve, retry, reject" in as_text(graph_of(DRAFT))
+    assert "sent back at gate allow, done again without an undo: check" in plan_text(
+        plan(graph_of(DRAFT))
+    )
     assert any(
         isinstance(each, dict)
         and each.get("decisions", {}).get("retry")
