@@ -11,6 +11,7 @@ at any time.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from sys import maxsize
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -18,7 +19,7 @@ import trio
 
 from actors.direct_reader import DirectReader
 from actors.letters import Delivery
-from actors.run_index import Row
+from actors.run_index import Row, RunIndex
 from protocols.codec import encode
 from protocols.events import (
     GATE_DECIDED,
@@ -77,6 +78,7 @@ class GateRows:
         self._closed: dict[Key, None] = {}
         """An event may be published again after those that followed it."""
         self.rows: dict[Key, GateFacts] = {}
+        self._sorted: list[tuple[str, GateFacts]] | None = None
 
     def take(self, event: Delivery, kind: str) -> None:
         """Take one event; what is none of a gate's changes nothing."""
@@ -85,6 +87,7 @@ class GateRows:
         except (msgspec.DecodeError, UnicodeDecodeError):
             return
         key = (event.subject.split(".")[3], facts.gate)
+        self._sorted = None
         if kind in CLOSING:
             self.rows.pop(key, None)
             self._closed[key] = None
@@ -110,16 +113,21 @@ class GateRows:
                 facts = _decoder.decode(encode(each.facts()))
                 facts.approved, facts.votes = len(facts.votes), ()
                 self.rows[run, each.path] = facts
+                self._sorted = None
 
     def open(self, runs: dict[str, Row]) -> list[tuple[str, GateFacts]]:
         """Return the open gates with their runs, the oldest first; forget those of ended runs."""
         ended = [key for key in self.rows if (row := runs.get(key[0])) and row.status]
         for key in ended:
             del self.rows[key]
-        found: Iterable[tuple[str, GateFacts]] = (
-            (run, row) for (run, _), row in self.rows.items()
-        )
-        return sorted(found, key=lambda each: (each[1].opened_at, each[0], each[1].gate))
+        if ended or self._sorted is None:
+            found: Iterable[tuple[str, GateFacts]] = (
+                (run, row) for (run, _), row in self.rows.items()
+            )
+            self._sorted = sorted(
+                found, key=lambda each: (each[1].opened_at, each[0], each[1].gate)
+            )
+        return self._sorted
 
 
 class GateIndex(GateRows):
@@ -129,50 +137,52 @@ class GateIndex(GateRows):
         super().__init__()
         self._events = events
         self._lock = trio.Lock()
-        self._read: dict[str, int] = {}
-        """How far the events of each kind were read."""
-        self._learned: set[str] = set()
-        self._horizon = (0, 0)
-        """The first event that there is, and its time."""
+        self._read = 0
+        """How far the events were read."""
+        self._horizon = 0
+        """Runs that were started before may have gates in no event: ns since 1970."""
+        self._old: dict[str, None] | None = None
+        """Such runs that were not folded yet; None: who they are was not looked up."""
 
     async def refresh(self) -> None:
         """Read what has come since the last time."""
         async with self._lock:
-            _, last = await self._events.extent()
+            first, last = await self._events.extent()
+            if first > self._read + 1:
+                oldest = await self._events.batch("movant.event.>", first - 1, 1)
+                self._horizon = oldest[0].at if oldest else maxsize
+                self._old = None
+            if last == self._read:
+                return
             # The closing ones first: one that is read without its opening is remembered.
             for kind in (*CLOSING, *OPENING, GATE_VOTED):
-                after = self._read.get(kind, 0)
-                async for batch in self._events.follow(f"movant.event.*.*.{kind}", after):
+                async for batch in self._events.follow(f"movant.event.*.*.{kind}", self._read):
                     for each in batch:
                         self.take(each, kind)
-                    after = batch[-1].seq
-                # Else the server looks at all that is behind the last one again, each time.
-                self._read[kind] = max(after, last)
+            self._read = last
 
-    async def horizon(self) -> int:
-        """Return the time of the oldest event, in ns since 1970; 0: none was ever discarded."""
-        first, _ = await self._events.extent()
-        if first > 1 and first != self._horizon[0]:
-            found = await self._events.batch("movant.event.>", first - 1, 1)
-            self._horizon = (first, found[0].at if found else 0)
-        return self._horizon[1] if first > 1 else 0
+    def unread(self, runs: RunIndex) -> list[str]:
+        """Return the runs that have to be folded to know their gates, the oldest first."""
+        if self._old is None:
+            old = [
+                row
+                for rows in (runs.active.values() if self._horizon else ())
+                for row in rows.values()
+                if row.started_at < self._horizon
+            ]
+            old.sort(key=lambda row: row.started_at)
+            self._old = {row.id: None for row in old}
+        return [*self._old]
 
-    async def unread(self, runs: dict[str, Row]) -> list[str]:
-        """Return the runs whose gates may be older than all events, and that were not folded."""
-        before = await self.horizon()
-        if not before:
-            return []
-        self._learned &= runs.keys()
-        return [
-            run
-            for run, row in runs.items()
-            if not row.status and row.started_at < before and run not in self._learned
-        ]
+    def is_unread(self, run: str) -> bool:
+        """Tell whether a run still has to be folded."""
+        return self._old is not None and run in self._old
 
     def learn(self, run: str, gates: Iterable[GateState]) -> None:
         """Take the open gates of a run that was folded; it is not folded again."""
         super().learn(run, gates)
-        self._learned.add(run)
+        if self._old is not None:
+            self._old.pop(run, None)
 
 
 def _bound(rows: dict[Key, GateFacts] | dict[Key, None]) -> None:

@@ -117,7 +117,7 @@ def plan(graph: Graph) -> Plan:
             for gate in order.names
             if graph.steps[gate].gate is not None
         },
-        again={gate: steps for gate in order.names if (steps := _again(graph, order, gate))},
+        again={gate: back for gate in order.names if (back := _again(graph, order, gate))},
     )
 
 

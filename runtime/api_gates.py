@@ -38,6 +38,7 @@ log = structlog.get_logger()
 
 DONE_MAX: Final = 50
 """Steps that a gate shows as done: the latest."""
+FOLDS_AT_ONCE: Final = 16
 LEARN_S: Final = 2.0
 """How long a list waits for old runs; the next one has more of them."""
 TRIES_MAX: Final = 10
@@ -65,18 +66,31 @@ class GateCommands:
             await self._wake.wait()
             self._wake = trio.Event()
             unread, self._unread = self._unread, []
-            for run in unread:
-                try:
-                    instance = await self._queries.runs.fold(run)
-                except MovantError:
-                    continue  # it is asked for again
-                except Exception:  # a defect in one of them stops no other
-                    log.exception("api.failed", verb="gate.ls", run=run)
-                    self._index.learn(run, [])
-                    continue
-                self._index.learn(run, instance.gates())
+            limit = trio.CapacityLimiter(FOLDS_AT_ONCE)
+            async with trio.open_nursery() as nursery:
+                for run in unread:
+                    await limit.acquire_on_behalf_of(run)
+                    nursery.start_soon(self._fold_old, run, limit)
             self._learned.set()
             self._learned = trio.Event()
+
+    async def _fold_old(self, run: str, limit: trio.CapacityLimiter) -> None:
+        """Fold a run, and take its open gates."""
+        try:
+            if not self._index.is_unread(run):
+                return
+            instance = await self._queries.runs.fold(run)
+        except UnavailableError:
+            return  # it is asked for again
+        except MovantError:
+            self._index.learn(run, [])  # it has ended, and its history is gone
+        except Exception:  # a defect in one of them stops no other
+            log.exception("api.failed", verb="gate.ls", run=run)
+            self._index.learn(run, [])
+        else:
+            self._index.learn(run, instance.gates())
+        finally:
+            limit.release_on_behalf_of(run)
 
     async def list(self, request: api.GateList) -> api.Message:
         """List the open gates."""
@@ -85,16 +99,19 @@ class GateCommands:
         index = self._queries.index
         await index.refresh(blocked=False)
         unread = await self._learn()
-        found = []
-        for run, facts in self._index.open(index.rows):
-            row = index.rows.get(run)
-            workflow = "" if row is None else row.workflow
-            if (
-                request.workflow in {None, workflow}
-                and request.run in {None, run}
-                and request.name in {"", facts.name}
-            ):
-                found.append((run, workflow, facts))
+        rows = index.rows
+
+        def workflow_of(run: str) -> str:
+            row = rows.get(run)
+            return "" if row is None else row.workflow
+
+        found = self._index.open(rows)
+        if request.run is not None:
+            found = [each for each in found if each[0] == request.run]
+        if request.name:
+            found = [each for each in found if each[1].name == request.name]
+        if request.workflow is not None:
+            found = [each for each in found if workflow_of(each[0]) == request.workflow]
         following = first + request.limit
         return api.GatePage(
             gates=[
@@ -102,7 +119,7 @@ class GateCommands:
                     id=run,
                     gate=each.gate,
                     name=each.name,
-                    workflow=workflow,
+                    workflow=workflow_of(run),
                     title=each.title,
                     opened_at=each.opened_at,
                     due=each.due,
@@ -115,7 +132,7 @@ class GateCommands:
                     escalated=each.escalated,
                     mode=each.mode,
                 )
-                for run, workflow, each in found[first:following]
+                for run, each in found[first:following]
             ],
             total=len(found),
             unread=unread,
@@ -126,13 +143,13 @@ class GateCommands:
     async def _learn(self) -> int:
         """Let old runs be folded; wait a moment for it, and return how many are left."""
         index = self._queries.index
-        self._unread = await self._index.unread(index.rows)
+        self._unread = self._index.unread(index)
         if not self._unread:
             return 0
         self._wake.set()
         with trio.move_on_after(LEARN_S):
             await self._learned.wait()
-        return len(await self._index.unread(index.rows))
+        return len(self._index.unread(index))
 
     async def show(self, request: api.GateShow) -> api.Message:
         """Show a gate. Raises NotFoundError."""

@@ -302,7 +302,9 @@ class GateWait(Operation[GateDecision]):
 
 
 def _deciders(decision: GateDecision) -> tuple[str, ...]:
-    """Return the names of all who have decided."""
+    """Return the names of all who have decided; who sends work back looks at it again."""
+    if decision.do == "retry":
+        return ()
     by = () if decision.by is None else (decision.by.who,)
     return tuple(name for name in (*by, *(each.by.who for each in decision.votes)) if name)
 
