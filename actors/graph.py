@@ -24,14 +24,14 @@ from actors.graph_step import TEXT_CHARS_MAX
 from protocols.conditions import ConditionError
 from protocols.definition import Workflow, WorkflowOptions
 from protocols.error_kinds import OVER_LIMIT
-from protocols.errors import ConfigurationError, StepFailedError
+from protocols.errors import ConfigurationError, InvalidInputError, StepFailedError
 from protocols.failure import VALIDATION, Failure
 from protocols.graph import SHOWN, Graph
 from protocols.graph_check import checked
 from protocols.graph_input import input_type
 from protocols.graph_profile import Limits, under
 from protocols.graph_types import wrong_result
-from protocols.references import Template, WrongReference
+from protocols.references import Template, WrongReference, as_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -95,6 +95,22 @@ class GraphWorkflow(Workflow[Any]):
             profiles=tuple(graph.profiles),
         )
         super().__init__(graph.name, function, options)
+
+    def group_of(self, value: Any) -> str:
+        """Return what a run with this input is counted by; empty: with all others."""
+        limits = self.graph.limits
+        if limits is None or not limits.per:
+            return ""
+        given = self.check_input(value)
+        names = {"input": given if self.graph.fields is None else msgspec.to_builtins(given)}
+        try:
+            return as_text(Template(limits.per).fill(names))
+        except WrongReference as error:
+            raise InvalidInputError(
+                f"the input does not say by what runs of {self.name} are counted",
+                fields={},
+                hint=error.message,
+            ) from error
 
     def check_input(self, value: Any) -> Any:
         """Return the input as its type; none at all is one without fields."""

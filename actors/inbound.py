@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from typing import Final
+from urllib.parse import unquote
 
 import msgspec
 
@@ -291,6 +292,7 @@ def _start(
         priority=priority_of(found.get(h.PRIORITY, "")),
         by=operator(found),
         profile=found.get(h.PROFILE, ""),
+        group=unquote(found.get(h.GROUP, "")),
     )
 
 

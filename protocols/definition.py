@@ -114,6 +114,13 @@ class Workflow(Generic[R]):
         annotation = self.function.__annotations__.get("return", Any)
         return self._resolve("result", annotation)
 
+    def group_of(self, value: Any) -> str:  # noqa: ARG002 - for those that have limits
+        """Return what a run with this input is counted by; empty: with all others.
+
+        Raises InvalidInputError when the input does not say it.
+        """
+        return ""
+
     def input_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of the input."""
         return msgspec.json.schema(self.input_type)

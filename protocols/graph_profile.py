@@ -3,7 +3,7 @@
     profiles:
       dev: {services: {bank: bank-sandbox}, approval_mode: auto}
       production: {approval_mode: interactive}
-    limits: {max_active: 50, priority: 5}
+    limits: {max_active: 50, per: "{{input.customer}}", priority: 5}
 
 A profile exchanges names and nothing else: the steps are the same everywhere.
 """
@@ -53,6 +53,10 @@ class Limits(Part, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=0)],
         Meta(description="Runs that have not ended; a start beyond it is refused. 0: any."),
     ] = 0
+    per: Annotated[
+        str,
+        Meta(description="What they are counted by, such as `{{input.customer}}`; else all runs."),
+    ] = ""
     priority: Annotated[
         Priority,
         Meta(description="Of runs whose start says none: -9 a batch, 9 an emergency."),
@@ -124,7 +128,11 @@ def asked_by(graph: Graph) -> set[str]:
 
 
 def profiles(graph: Graph) -> Iterator[Finding]:
-    """Return what is wrong with the profiles of a graph."""
+    """Return what is wrong with the profiles and limits of a graph."""
+    limits = graph.limits
+    if limits is not None and limits.per and not limits.max_active:
+        message = "there is nothing to count by it"
+        yield Finding(("limits", "per"), message, "write 'max_active' as well")
     known = asked_by(graph) if graph.profiles else set()
     for name, each in graph.profiles.items():
         at: Place = ("profiles", name)

@@ -56,6 +56,8 @@ def references(graph: Graph, order: Order) -> Iterator[Finding]:
         if step.each:
             yield from look.items(step.foreach, (*at, "foreach"), plain)
     yield from look.template(graph.outputs, ("outputs",), _Where("", ROOTS))
+    if graph.limits is not None and graph.limits.per:
+        yield from look.template(graph.limits.per, ("limits", "per"), _Where("", ("input",)))
 
 
 class _Look:

@@ -49,6 +49,8 @@ class Start(Mail, frozen=True, kw_only=True, tag="start"):
     """Who has started it, from where and why; None: the start does not say."""
     profile: str = ""
     """Under which of its profiles it runs."""
+    group: str = ""
+    """By what it is counted, where its workflow limits how many may be active."""
 
 
 class Signal(Mail, frozen=True, kw_only=True, tag="signal"):

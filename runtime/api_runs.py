@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 BY_CHARS_MAX: Final = 400
 """Of each part of who has done something: percent-encoded, all three fit a header block."""
+GROUP_CHARS_MAX: Final = 120
+"""Of what runs are counted by: percent-encoded, it has to fit a header block."""
 READY_STATES: Final = frozenset({"ready", "starting"})
 
 
@@ -55,7 +58,7 @@ class RunCommands:
         digest, workflow = await self._parts.definitions.latest(request.workflow)
         instance = self._daemon.new_id() if request.id is None else request.id
         message = self._start_message(workflow, digest, instance, request)
-        await self._check_active(workflow, {instance})
+        await self._check_active(workflow, {instance: request.input})
         if not request.wait_s:
             created = await self._begin(request, instance, message)
             if created:
@@ -110,7 +113,9 @@ class RunCommands:
         digest, workflow = await self._parts.definitions.latest(request.workflow)
         ids = [self._daemon.new_id() if item.id is None else item.id for item in request.items]
 
-        await self._check_active(workflow, set(ids))
+        await self._check_active(
+            workflow, {of: item.input for of, item in zip(ids, request.items, strict=True)}
+        )
         ended = await self._stored.ended(item.id for item in request.items if item.id is not None)
 
         def message(number: int) -> Outgoing:
@@ -164,6 +169,7 @@ class RunCommands:
             h.DEFINITION: digest,
             h.MESSAGE_ID: self._daemon.entropy.token(8),
             h.PRIORITY: str(request.priority or workflow.options.priority or ""),
+            h.GROUP: percent_encode(workflow.group_of(request.input)[:GROUP_CHARS_MAX]),
             h.PROFILE: self._profile(workflow, alone.profile if alone else ""),
             **_who(alone.by if alone else None),
         }
@@ -182,22 +188,33 @@ class RunCommands:
         default = self._daemon.config.profile
         return asked or (default if default in known else "")
 
-    async def _check_active(self, workflow: Workflow[Any], ids: set[str]) -> None:
-        """Raise OverloadedError when more runs would be active than a workflow allows."""
+    async def _check_active(self, workflow: Workflow[Any], inputs: Mapping[str, Any]) -> None:
+        """Raise OverloadedError when more runs would be active than a workflow allows.
+
+        ``inputs`` are those of the runs to start, by id; one that is there is not started again.
+        """
         limit = workflow.options.active_max
         if not limit:
             return
         index = self._queries.index
         await index.refresh(blocked=False)
-        active = sum(
-            len(rows) for (name, _), rows in index.active.items() if name == workflow.name
+        active = Counter(
+            row.group
+            for (name, _), rows in index.active.items()
+            if name == workflow.name
+            for row in rows.values()
         )
-        more = len(ids - index.rows.keys())  # a start that is repeated starts nothing
-        if more and active + more > limit:
-            raise OverloadedError(
-                f"{active} runs of {workflow.name} are active, and max_active is {limit}",
-                hint=f"movant run ls --workflow {workflow.name}; start it when one has ended",
-            )
+        new = [value for run, value in inputs.items() if run not in index.rows]
+        for group, more in Counter(
+            workflow.group_of(value)[:GROUP_CHARS_MAX] for value in new
+        ).items():
+            if active[group] + more > limit:
+                of = f" with {group!r}" if group else ""
+                raise OverloadedError(
+                    f"{active[group]} runs of {workflow.name}{of} are active, and max_active is"
+                    f" {limit}",
+                    hint=f"start it when one has ended: movant run ls --workflow {workflow.name}",
+                )
 
     async def _start_behind_signals(self, instance: str, message: Outgoing) -> bool:
         """Start an instance whose mailbox is not empty; False when another start was first.
