@@ -9,13 +9,18 @@ import msgspec
 from msgspec import Meta
 
 from protocols.connector_http import HttpConnector
+from protocols.connector_mail import MailConnector
 from protocols.connector_sql import SqlConnector
 from protocols.connectors import Connector, check
 from protocols.errors import MovantError
 from protocols.findings import Finding
 from protocols.subjects import check_name
 
-AnyConnector = Union[HttpConnector, SqlConnector]  # noqa: UP007 - one a line
+AnyConnector = Union[  # noqa: UP007 - one a line
+    HttpConnector,
+    MailConnector,
+    SqlConnector,
+]
 """One Struct for each kind; its tag is the kind, and its module's name in runtime/connectors."""
 
 KINDS: Final[dict[str, type[Connector]]] = {

@@ -59,9 +59,9 @@ class SqlOperation(Part, frozen=True, kw_only=True):
     parameters: Annotated[
         dict[str, ParameterType | Parameter], Meta(description="What a request gives, by name.")
     ] = {}
-    one: Annotated[
-        bool, Meta(description="The result of a query is its only row, or null.")
-    ] = False
+    one: Annotated[bool, Meta(description="The result of a query is its only row, or null.")] = (
+        False
+    )
     undo: Annotated[
         bool,
         Meta(description="Undoes a step, once. A step it comes before is refused from then on."),
@@ -116,7 +116,7 @@ class SqlConnector(Connector, frozen=True, kw_only=True, tag="sql"):
 
     def __post_init__(self) -> None:
         """Read the durations. Raises ValueError."""
-        super(SqlConnector, self).__post_init__()
+        super().__post_init__()
         to_seconds(self, "keys_kept")
 
     def findings(self) -> Iterator[Finding]:

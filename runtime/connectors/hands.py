@@ -102,4 +102,3 @@ class _Hand(BlockingActor):
         tool, self._tool = self._tool, None
         if tool is not None:
             self._close(tool)
-

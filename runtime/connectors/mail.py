@@ -15,19 +15,30 @@ import re
 import smtplib
 import ssl
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formatdate, make_msgid, parseaddr
+from functools import partial
 from typing import Any, Final
 
-from protocols.connector_mail import Attachment, Letter, MailSettings, MailTemplate, Sent
-from protocols.error_kinds import COMPLIANCE, NETWORK, OVER_LIMIT, PERMISSION, SYSTEM, VALIDATION
-from protocols.errors import ConfigurationError
+from protocols.connector_mail import Attachment, Letter, MailConnector, MailTemplate, Sent
+from protocols.error_kinds import (
+    COMPLIANCE,
+    NETWORK,
+    OVER_LIMIT,
+    PERMISSION,
+    SYSTEM,
+    TIMED_OUT,
+    VALIDATION,
+)
 from protocols.failure import REFUSED, TIMEOUT
-from protocols.service import Call, Failed, Refused, Unknown
+from protocols.service import Call, Failed, Refused, Service, Unknown
+from runtime.connectors.frame import Check, Opened
+from runtime.connectors.hands import hands
+from runtime.connectors.secrets import Secrets
 
 _PLACE: Final = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_.-]*)\s*\}\}")
 _PERMANENT: Final = 500
@@ -36,25 +47,30 @@ _FULL: Final = frozenset({452, 552})
 _GONE: Final = 421
 
 
-def check(settings: MailSettings) -> None:
-    """Look for what no letter could be sent with. Raises ConfigurationError."""
-    if "@" not in parseaddr(settings.sender)[1]:
-        raise ConfigurationError(f"sender {settings.sender!r} is no address")
-    for name, template in settings.templates.items():
-        if not template.text and not template.html:
-            raise ConfigurationError(f"template {name} has neither text nor html")
-    if not settings.templates and not settings.free:
-        raise ConfigurationError(
-            "no letter can be sent", hint="name templates, or allow every letter with 'free: true'"
-        )
-    for each in settings.recipients:
-        if "@" not in each:
-            raise ConfigurationError(
-                f"recipient {each!r} is no address", hint="a whole domain is written @example.org"
-            )
+@asynccontextmanager
+async def opened(name: str, settings: MailConnector, secrets: Secrets) -> AsyncIterator[Opened]:
+    """Offer to send letters."""
+    service = Service(name, version="1.0.0", description=settings.description)
+    make = partial(Post, settings, secrets)
+    async with hands(settings.connections, make, Post.close) as threads:
+
+        async def send(request: Letter, call: Call) -> Sent:
+            """Send a letter."""
+            return await threads.do(lambda post: post.send(request, call))
+
+        async def check() -> list[Check]:
+            began = time.monotonic()
+            try:
+                await threads.do(Post.probe)
+            except (Refused, Failed) as error:
+                return [Check(what="login", ok=False, detail=f"{error.kind}: {error.message}")]
+            return [Check(what="login", ok=True, took_s=time.monotonic() - began)]
+
+        service.operation("send")(send)
+        yield Opened(service, check)
 
 
-def compose(settings: MailSettings, letter: Letter, key: str) -> tuple[EmailMessage, list[str]]:
+def compose(settings: MailConnector, letter: Letter, key: str) -> tuple[EmailMessage, list[str]]:
     """Return the message and whom it goes to. Raises Refused."""
     to = [letter.to] if isinstance(letter.to, str) else list(letter.to)
     recipients = list(dict.fromkeys(_address(each) for each in (*to, *letter.cc, *letter.bcc)))
@@ -113,18 +129,15 @@ def message_id(key: str, domain: str) -> str:
 class Post:
     """Sends letters, one at a time, over a connection of its own that it keeps for a while."""
 
-    def __init__(self, settings: MailSettings, password: str) -> None:
+    def __init__(self, settings: MailConnector, secrets: Secrets) -> None:
         self._settings = settings
-        self._password = password
+        self._secrets = secrets
         self._server: smtplib.SMTP | None = None
 
     def send(self, letter: Letter, call: Call) -> Sent:
         """Send a letter. Raises Refused, Failed and Unknown."""
         message, recipients = compose(self._settings, letter, call.key)
-        seconds = self._settings.timeout_s
-        if call.timeout_s > 0:
-            seconds = min(seconds, call.timeout_s)
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + (call.timeout_s or self._settings.timeout_s)
         server = self._ready(deadline)
         try:
             return self._deliver(server, message, recipients, deadline)
@@ -159,20 +172,23 @@ class Post:
         return server
 
     def _connect(self, deadline: float) -> smtplib.SMTP:
-        settings = self._settings
+        settings, secrets = self._settings, self._secrets
+        host, port = secrets.plain(settings.host), settings.port_number
         left = _left(deadline)
         tls = ssl.create_default_context()
+        if settings.tls_ca:
+            tls.load_verify_locations(secrets.base / settings.tls_ca)
         if settings.security == "tls":
-            server: smtplib.SMTP = smtplib.SMTP_SSL(
-                settings.host, settings.port, timeout=left, context=tls
-            )
+            server: smtplib.SMTP = smtplib.SMTP_SSL(host, port, timeout=left, context=tls)
         else:
-            server = smtplib.SMTP(settings.host, settings.port, timeout=left)
+            server = smtplib.SMTP(host, port, timeout=left)
         try:
             if settings.security == "starttls":
                 server.starttls(context=tls)
             if settings.user:
-                server.login(settings.user, self._password)
+                password = settings.password or ""
+                user = secrets.plain(settings.user)
+                server.login(user, secrets.reveal(password).reveal())
             else:
                 server.ehlo_or_helo_if_needed()
         except BaseException:
@@ -223,7 +239,7 @@ class Post:
             server.send(b".\r\n")
             code, said = server.getreply()
         except (OSError, smtplib.SMTPException) as error:
-            kind = TIMEOUT if isinstance(error, TimeoutError) else NETWORK
+            kind = TIMEOUT if _is_late(error) else NETWORK
             raise Unknown(kind, f"no answer behind the letter's end: {error}") from error
         if code != 250:  # noqa: PLR2004 - SMTP's yes
             raise _problem(smtplib.SMTPDataError(code, said))
@@ -232,7 +248,7 @@ class Post:
 def _left(deadline: float) -> float:
     left = deadline - time.monotonic()
     if left <= 0:
-        raise Failed("timeout_error", "the mail server took too long")
+        raise Failed(TIMED_OUT, "the mail server took too long")
     return left
 
 
@@ -258,7 +274,7 @@ def _address(text: str) -> str:
     return bare
 
 
-def _check_recipients(settings: MailSettings, recipients: list[str]) -> None:
+def _check_recipients(settings: MailConnector, recipients: list[str]) -> None:
     if not recipients:
         raise Refused(VALIDATION, "the letter goes to nobody")
     if len(recipients) > settings.recipients_max:
@@ -270,7 +286,7 @@ def _check_recipients(settings: MailSettings, recipients: list[str]) -> None:
             raise Refused(COMPLIANCE, f"{each} is none of those it may write to")
 
 
-def _template(settings: MailSettings, letter: Letter) -> MailTemplate:
+def _template(settings: MailConnector, letter: Letter) -> MailTemplate:
     if letter.template:
         if letter.subject or letter.text or letter.html:
             raise Refused(VALIDATION, "a template, or a text of its own: not both")
@@ -315,10 +331,15 @@ def _translated() -> Iterator[None]:
         raise Refused(SYSTEM, f"the mail server cannot do it: {error}") from error
     except ssl.SSLCertVerificationError as error:
         raise Refused(PERMISSION, f"the mail server's certificate: {error}") from error
-    except TimeoutError as error:
-        raise Failed("timeout_error", "the mail server took too long") from error
     except (OSError, smtplib.SMTPException) as error:
+        if _is_late(error):
+            raise Failed(TIMED_OUT, "the mail server took too long") from error
         raise _problem(error) from error
+
+
+def _is_late(error: Exception) -> bool:
+    """Tell whether time was over; smtplib calls that a lost connection."""
+    return isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError)
 
 
 def _problem(error: Exception) -> Exception:

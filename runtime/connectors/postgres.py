@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
-from protocols.error_kinds import NETWORK, OVER_LIMIT, PERMISSION, SYSTEM, VALIDATION
+from protocols.error_kinds import NETWORK, OVER_LIMIT, PERMISSION, SYSTEM, TIMED_OUT, VALIDATION
 from protocols.errors import ConfigurationError
 from protocols.failure import REFUSED
 from protocols.service import Failed, Refused, Unknown
@@ -26,8 +26,6 @@ except ImportError as missing:
         "psycopg is not installed", hint="pip install 'movant[postgres]'"
     ) from missing
 
-TIMED_OUT: Final = "timeout_error"
-"""A timeout without an effect: what was begun is rolled back."""
 _DEAD_AFTER_MS: Final = 20_000
 """Until a peer that acknowledges no bytes is given up: a server that was cut off says nothing."""
 _SETUP_LOCK: Final = 7_236_801

@@ -97,9 +97,7 @@ class Session:
                 continue
         raise Failed("overloaded", "other transactions were in the way each time")
 
-    def _transaction(
-        self, operation: Prepared, request: Any, call: Call, seconds: float
-    ) -> Any:
+    def _transaction(self, operation: Prepared, request: Any, call: Call, seconds: float) -> Any:
         database = self.database
         key = call.undoes if operation.undo else call.key
         if not operation.undo or not call.undoes:
@@ -108,7 +106,11 @@ class Session:
             values = operation.values(_of_undo(operation, request), key)
         database.begin(write=operation.writes, seconds=seconds)
         try:
-            if operation.writes and call.key and not database.claim(call.key, operation.name, "done"):
+            if (
+                operation.writes
+                and call.key
+                and not database.claim(call.key, operation.name, "done")
+            ):
                 answer = _answer_of(*database.known(call.key), call.key)
                 database.rollback()
                 return answer
@@ -155,9 +157,7 @@ class Session:
         self, operation: Prepared, statement: SqlStatement, text: Any, values: Mapping[str, Any]
     ) -> dict[str, Any]:
         bound = {name: values[name] for name in text.names}
-        rows, count = self.database.run(
-            self.database.compile(text), bound, operation.rows_max
-        )
+        rows, count = self.database.run(self.database.compile(text), bound, operation.rows_max)
         if rows is not None and len(rows) > operation.rows_max:
             raise Refused(
                 OVER_LIMIT,

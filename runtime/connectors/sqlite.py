@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from protocols.error_kinds import OVER_LIMIT, PERMISSION, SYSTEM, VALIDATION
+from protocols.error_kinds import OVER_LIMIT, PERMISSION, SYSTEM, TIMED_OUT, VALIDATION
 from protocols.errors import ConfigurationError
 from protocols.failure import REFUSED
 from protocols.service import Failed, Refused, Unknown
@@ -18,8 +18,6 @@ from runtime.connectors.sql_session import Rows
 
 INSTRUCTIONS: Final = 10_000
 """Of SQLite's machine, between two looks at the clock: well below a millisecond."""
-TIMED_OUT: Final = "timeout_error"
-"""A timeout without an effect: what was begun is rolled back."""
 
 _KEYS: Final = """
 create table if not exists movant_keys (

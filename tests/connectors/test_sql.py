@@ -24,6 +24,8 @@ from tests.support.bank import Bank
 from tests.support.postgres import PostgresServer
 
 ROOT: Final = Path(__file__).resolve().parents[2]
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """Start one PostgreSQL for all tests."""
@@ -183,7 +185,7 @@ async def test_what_takes_too_long_is_stopped_and_has_no_effect(bank: Bank) -> N
 
 
 async def test_nothing_is_done_twice_when_it_dies_between_commit_and_answer(bank: Bank) -> None:
-    """kill -9 at that very place; the request that comes again is answered."""
+    """Kill -9 at that very place; the request that comes again is answered."""
     async with bank.open() as ask:
         await ask("open-account", "k1", id="ann", balance=100)
         await ask("open-account", "k2", id="bob")

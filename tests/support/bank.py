@@ -61,9 +61,7 @@ OPERATIONS: Final[dict[str, Any]] = {
     },
     "cancel": {"execute": "delete from booking where key = :movant_key", "undo": True},
     "bookings": {"query": "select key, seats from booking"},
-    "sneak": {
-        "query": {"sql": "insert into booking (key, seats) values ('x', 1) returning key"}
-    },
+    "sneak": {"query": {"sql": "insert into booking (key, seats) values ('x', 1) returning key"}},
     "endless": {
         "query": "with recursive n(i) as (select 1 union all select i + 1 from n)"
         " select count(*) as count from n",
