@@ -11,6 +11,7 @@ from msgspec import Meta
 from protocols.connector_http import HttpConnector
 from protocols.connector_mail import MailConnector
 from protocols.connector_sql import SqlConnector
+from protocols.connector_subprocess import SubprocessConnector
 from protocols.connectors import Connector, check
 from protocols.errors import MovantError
 from protocols.findings import Finding
@@ -20,6 +21,7 @@ AnyConnector = Union[  # noqa: UP007 - one a line
     HttpConnector,
     MailConnector,
     SqlConnector,
+    SubprocessConnector,
 ]
 """One Struct for each kind; its tag is the kind, and its module's name in runtime/connectors."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -181,27 +181,33 @@ def _findings(operation: SqlOperation, place: Place) -> Iterator[Finding]:
     bound: set[str] = set()
     for index, statement in enumerate(operation.statements):
         where = (*place, field, index) if field == "transaction" else (*place, field)
-        control = _CONTROL.match(statement.sql)
-        if control is not None:
-            yield Finding(
-                where,
-                f"{control[0].strip().upper()} is no statement of an operation",
-                "each operation is a transaction already; settings belong into 'setup'",
-            )
-            continue
-        try:
-            names = parse(statement.sql).names
-        except ConfigurationError as error:
-            yield Finding(where, error.message, error.hint)
-            continue
-        bound.update(names)
-        for each in names:
-            if each != KEY and each not in operation.parameters:
-                yield Finding(
-                    where, f":{each} is no parameter", f"write '{each}: text' into 'parameters'"
-                )
+        bound.update((yield from _names(statement.sql, operation, where)))
     for each in operation.parameters:
         if each not in bound:
             yield Finding(
                 (*place, "parameters", each), f"no statement binds {each!r}", of_key=True
             )
+
+
+def _names(
+    sql: str, operation: SqlOperation, place: Place
+) -> Generator[Finding, None, tuple[str, ...]]:
+    """Yield what is wrong with a statement, and return what it binds."""
+    control = _CONTROL.match(sql)
+    if control is not None:
+        yield Finding(
+            place,
+            f"{control[0].strip().upper()} is no statement of an operation",
+            "each operation is a transaction already; settings belong into 'setup'",
+        )
+        return ()
+    try:
+        names = parse(sql).names
+    except ConfigurationError as error:
+        yield Finding(place, error.message, error.hint)
+        return ()
+    for each in names:
+        if each != KEY and each not in operation.parameters:
+            hint = f"write '{each}: text' into 'parameters'"
+            yield Finding(place, f":{each} is no parameter", hint)
+    return names

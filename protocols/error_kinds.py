@@ -36,7 +36,7 @@ OVER_LIMIT: Final = "over_limit"
 """Too much, too large or too fast."""
 
 TIMED_OUT: Final = "timeout_error"
-"""What a service says of a timeout that had no effect; ``timeout`` itself is an unknown outcome."""
+"""A timeout of a service that took back what it had begun; ``timeout`` leaves that unknown."""
 
 KINDS: Final = (
     TIMEOUT,

@@ -13,7 +13,7 @@ writes the key that it undoes there as well: that key is refused from then on.
 from __future__ import annotations
 
 import base64
-import datetime
+import datetime as dt
 import decimal
 import math
 import time
@@ -192,7 +192,7 @@ def _answer_of(state: str, result: str | None, key: str) -> Any:
 
 
 def _encoded(result: Any) -> str:
-    """Return a result as text; what is no value, or too large, is refused while nothing is done."""
+    """Return a result as text; what is too large is refused while nothing is done."""
     body = msgspec.json.encode(result)
     if len(body) > PAYLOAD_BYTES_MAX:
         raise Refused(OVER_LIMIT, f"the result has {len(body)} bytes: ask for less at a time")
@@ -213,7 +213,7 @@ def _plain(value: Any) -> Any:
         return [_plain(each) for each in value]
     if isinstance(value, bytes | bytearray | memoryview):
         return base64.b64encode(bytes(value)).decode()
-    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
+    if isinstance(value, dt.datetime | dt.date | dt.time):
         return value.isoformat()
     if isinstance(value, decimal.Decimal):
         return format(value, "f") if value.is_finite() else str(value)

@@ -147,7 +147,7 @@ class Sqlite:
 
 
 def path_of(database: str, folder: Path) -> Path:
-    """Return the file that ``sqlite:PATH`` names, seen from a folder. Raises ConfigurationError."""
+    """Return the file that ``sqlite:PATH`` names. Raises ConfigurationError."""
     name = database.removeprefix("sqlite:").removeprefix("//")
     if not name or name.startswith(":"):
         raise ConfigurationError(

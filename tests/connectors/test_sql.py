@@ -213,7 +213,7 @@ def _pay_and_die(bank: Bank, key: str) -> int:
 
 
 async def test_a_connection_that_was_lost_is_made_anew(postgres_server: PostgresServer) -> None:
-    """The next request does not notice that the server was restarted; while it is away: network."""
+    """While the server is away it fails as network; then the next request works."""
     bank = Bank(postgres_server.url, Path(), postgres.PASSWORD)
     async with bank.open() as ask:
         await ask("book", "k1", seats=1)

@@ -25,8 +25,7 @@ from runtime.connectors.frame import Opened, opened
 from runtime.connectors.secrets import Secrets
 
 SETUP: Final = (
-    "create table if not exists account (id text primary key, balance integer not null"
-    " check (balance >= 0))",
+    "create table if not exists account (id text primary key, balance int check (balance >= 0))",
     "create table if not exists booking (key text primary key, seats integer not null)",
 )
 OPERATIONS: Final[dict[str, Any]] = {

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for tests: free loopback port, temporary directory, no superuser of the system."""
+"""A real PostgreSQL for tests: free loopback port, temporary directory, not as root."""
 
 from __future__ import annotations
 
