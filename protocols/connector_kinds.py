@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from protocols.connector_http import HttpConnector
 from protocols.connector_mail import MailConnector
+from protocols.connector_mcp import McpConnector
 from protocols.connector_sql import SqlConnector
 from protocols.connector_subprocess import SubprocessConnector
 from protocols.connectors import Connector, check
@@ -20,6 +21,7 @@ from protocols.subjects import check_name
 AnyConnector = Union[  # noqa: UP007 - one a line
     HttpConnector,
     MailConnector,
+    McpConnector,
     SqlConnector,
     SubprocessConnector,
 ]
