@@ -8,6 +8,7 @@ from typing import Annotated, Final, Union, cast, get_args
 import msgspec
 from msgspec import Meta
 
+from protocols.connector_browser import BrowserConnector
 from protocols.connector_http import HttpConnector
 from protocols.connector_mail import MailConnector
 from protocols.connector_mcp import McpConnector
@@ -19,6 +20,7 @@ from protocols.findings import Finding
 from protocols.subjects import check_name
 
 AnyConnector = Union[  # noqa: UP007 - one a line
+    BrowserConnector,
     HttpConnector,
     MailConnector,
     McpConnector,
