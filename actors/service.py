@@ -212,7 +212,9 @@ class ServiceActor(TrioActor):
         running = self._operations[f"movant.svc.{self.service.name}.{operation}"]
         numbers = msgspec.structs.asdict(running.statistics)
         done = max(1, numbers["num_requests"])
-        return {**numbers, "average_processing_time": numbers["processing_time"] // done}
+        own = self.service.counters.get(operation)
+        more = {"data": dict(own)} if own else {}
+        return {**numbers, "average_processing_time": numbers["processing_time"] // done, **more}
 
     def _call(self, operation: Operation, raw: bytes) -> tuple[Call, str]:
         if not raw:

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from protocols.connector_browser import BrowserConnector
 from protocols.connector_http import HttpConnector
+from protocols.connector_llm import LlmConnector
 from protocols.connector_mail import MailConnector
 from protocols.connector_mcp import McpConnector
 from protocols.connector_sql import SqlConnector
@@ -22,6 +23,7 @@ from protocols.subjects import check_name
 AnyConnector = Union[  # noqa: UP007 - one a line
     BrowserConnector,
     HttpConnector,
+    LlmConnector,
     MailConnector,
     McpConnector,
     SqlConnector,
@@ -31,7 +33,7 @@ AnyConnector = Union[  # noqa: UP007 - one a line
 
 KINDS: Final[dict[str, type[Connector]]] = {
     str(each.__struct_config__.tag): each
-    for each in cast("tuple[type[Connector], ...]", get_args(AnyConnector) or (AnyConnector,))
+    for each in cast("tuple[type[Connector], ...]", get_args(AnyConnector))
 }
 
 

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from protocols import connector_parameters
-from protocols.connector_parameters import Parameter, ParameterType, bind, declared
+from protocols.connector_parameters import Params, bind, of_undo, params_type
 from protocols.connectors import Connector, Duration, Open, Part, Secret, to_seconds
 from protocols.errors import ConfigurationError
 from protocols.findings import Finding, Place
@@ -56,8 +56,8 @@ class SqlOperation(Part, frozen=True, kw_only=True):
         tuple[str | SqlStatement, ...],
         Meta(description="Several statements: all of them, or none."),
     ] = ()
-    parameters: Annotated[
-        dict[str, ParameterType | Parameter], Meta(description="What a request gives, by name.")
+    params: Annotated[
+        Params, Meta(description="The fields of the request, as of a graph's `input`.")
     ] = {}
     one: Annotated[bool, Meta(description="The result of a query is its only row, or null.")] = (
         False
@@ -138,14 +138,24 @@ class Prepared(msgspec.Struct, frozen=True):
     one: bool
     undo: bool
     several: bool
-    parameters: dict[str, Parameter]
+    params: Params
+    kind: Any
+    """The type of a request."""
     statements: tuple[tuple[SqlText, SqlStatement], ...]
     rows_max: int
     timeout_s: float
 
-    def values(self, request: Any, key: str) -> dict[str, Any]:
-        """Return what the statements bind. Raises Refused of kind ``validation``."""
-        return {**bind(self.parameters, request), KEY: key}
+    def values(self, request: Any, key: str, *, undoes: bool) -> dict[str, Any]:
+        """Return what the statements bind. Raises Refused of kind ``validation``.
+
+        A list or a map is bound as its JSON.
+        """
+        values = bind(self.kind, of_undo(request, self.params) if undoes else request)
+        return {KEY: key, **{name: _bound(each) for name, each in values.items()}}
+
+
+def _bound(value: Any) -> Any:
+    return msgspec.json.encode(value).decode() if isinstance(value, dict | list) else value
 
 
 def prepare(settings: SqlConnector) -> Mapping[str, Prepared]:
@@ -157,7 +167,8 @@ def prepare(settings: SqlConnector) -> Mapping[str, Prepared]:
             one=each.one,
             undo=each.undo,
             several=bool(each.transaction),
-            parameters=declared(each.parameters),
+            params=each.params,
+            kind=params_type(each.params),
             statements=tuple((parse(one.sql), one) for one in each.statements),
             rows_max=each.rows_max,
             timeout_s=min(float(each.timeout or settings.timeout_s), settings.timeout_s),
@@ -167,7 +178,7 @@ def prepare(settings: SqlConnector) -> Mapping[str, Prepared]:
 
 
 def _findings(operation: SqlOperation, place: Place) -> Iterator[Finding]:
-    yield from connector_parameters.findings(operation.parameters, (*place, "parameters"))
+    yield from connector_parameters.findings(operation.params, (*place, "params"))
     field = operation.field
     if not field:
         yield Finding(place, "it has exactly one of query, execute and transaction", of_key=True)
@@ -176,17 +187,15 @@ def _findings(operation: SqlOperation, place: Place) -> Iterator[Finding]:
         yield Finding((*place, "undo"), "a query undoes nothing")
     if operation.one and field != "query":
         yield Finding((*place, "one"), "only a query has one row as its result")
-    if KEY in operation.parameters:
-        yield Finding((*place, "parameters", KEY), f"{KEY} is bound by itself", of_key=True)
+    if KEY in operation.params:
+        yield Finding((*place, "params", KEY), f"{KEY} is bound by itself", of_key=True)
     bound: set[str] = set()
     for index, statement in enumerate(operation.statements):
         where = (*place, field, index) if field == "transaction" else (*place, field)
         bound.update((yield from _names(statement.sql, operation, where)))
-    for each in operation.parameters:
+    for each in operation.params:
         if each not in bound:
-            yield Finding(
-                (*place, "parameters", each), f"no statement binds {each!r}", of_key=True
-            )
+            yield Finding((*place, "params", each), f"no statement binds {each!r}", of_key=True)
 
 
 def _names(
@@ -207,7 +216,7 @@ def _names(
         yield Finding(place, error.message, error.hint)
         return ()
     for each in names:
-        if each != KEY and each not in operation.parameters:
-            hint = f"write '{each}: text' into 'parameters'"
-            yield Finding(place, f":{each} is no parameter", hint)
+        if each != KEY and each not in operation.params:
+            hint = f"write '{each}: string' into 'params'"
+            yield Finding(place, f":{each} is not in params", hint)
     return names

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Generator, Iterator
+from typing import Annotated, Final, Literal
 
-import msgspec
 from msgspec import Meta
 
 from protocols import connector_parameters
-from protocols.connector_parameters import Parameter, ParameterType
+from protocols.connector_parameters import Params
+from protocols.connector_template import Name, Values, names, parse
 from protocols.connectors import Connector, Duration, Open, Part, to_seconds
-from protocols.findings import Finding, Place
+from protocols.findings import Finding, Place, did_you_mean
 
-PLACE: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
-"""Where a parameter stands in an argument."""
 OUTPUT_BYTES_MAX: Final = 128 * 1024
 OUTCOMES: Final = ("ok", "refused", "failed", "unknown")
 _CODE: Final = re.compile(r"(?:0|[1-9][0-9]{0,2})\Z")
@@ -28,14 +26,17 @@ class Command(Part, frozen=True, kw_only=True):
 
     run: Annotated[
         tuple[str, ...],
-        Meta(description="Program and arguments; `{name}` in one is a parameter's value."),
+        Meta(description="Program and arguments; `{name}` is a value of the request."),
     ]
-    parameters: Annotated[
-        dict[str, ParameterType | Parameter], Meta(description="What a request gives, by name.")
-    ] = {}
+    params: Annotated[
+        Params | None,
+        Meta(
+            description="The fields of the request, as of a graph's `input`; others are refused."
+        ),
+    ] = None
     stdin: Annotated[
         Literal["none", "json", "text"],
-        Meta(description="What it reads: nothing, all parameters as JSON, or `input` as text."),
+        Meta(description="What it reads: nothing, the request as JSON, or its field `input`."),
     ] = "none"
     output: Annotated[
         Output, Meta(description="What its standard output is: a text, JSON, lines, or nothing.")
@@ -99,29 +100,40 @@ class SubprocessConnector(Connector, frozen=True, kw_only=True, tag="subprocess"
 
 
 def _findings(command: Command, place: Place) -> Iterator[Finding]:
-    yield from connector_parameters.findings(command.parameters, (*place, "parameters"))
+    params = command.params
+    yield from connector_parameters.findings(params or {}, (*place, "params"))
     if not command.run:
         yield Finding((*place, "run"), "no program is named")
-        return
-    if PLACE.search(command.run[0]):
-        hint = "one command for each program"
-        yield Finding((*place, "run", 0), "a request must not choose the program", hint)
-    used = {name for each in command.run for name in PLACE.findall(each)}
-    for index, each in enumerate(command.run):
-        for name in PLACE.findall(each):
-            if name not in command.parameters:
-                hint = f"write '{name}: text' into 'parameters'"
-                yield Finding((*place, "run", index), f"{{{name}}} is no parameter", hint)
+    used = yield from _arguments(command, (*place, "run"))
     if command.stdin == "text":
         used.add("input")
-        if "input" not in command.parameters:
-            hint = "write 'input: text' into 'parameters'"
-            yield Finding((*place, "stdin"), "there is no parameter 'input' to read", hint)
-    for name in command.parameters:
+        if "input" not in (params or {}):
+            hint = "write 'input: string' into 'params'"
+            yield Finding((*place, "stdin"), "there is no field 'input' to read", hint)
+    for name in params or {}:
         if name not in used and command.stdin != "json":
-            message = f"parameter {name!r} goes nowhere"
-            yield Finding((*place, "parameters", name), message, of_key=True)
+            yield Finding((*place, "params", name), f"{name!r} goes nowhere", of_key=True)
     yield from _exit_codes(command, (*place, "exit_codes"))
+
+
+def _arguments(command: Command, place: Place) -> Generator[Finding, None, set[str]]:
+    """Yield what is wrong with the arguments, and return the fields that they use."""
+    used: set[str] = set()
+    for index, each in enumerate(command.run):
+        try:
+            found = {name.partition(".")[0] for name in names(each)} - {"call"}
+        except ValueError as error:
+            yield Finding((*place, index), str(error))
+            continue
+        used |= found
+        if found and not index:
+            hint = "one command for each program"
+            yield Finding((*place, index), "a request must not choose the program", hint)
+        elif command.params is not None:
+            for name in sorted(found - command.params.keys()):
+                hint = did_you_mean(name, command.params)
+                yield Finding((*place, index), f"{name!r} is not in params", hint)
+    return used
 
 
 def _exit_codes(command: Command, place: Place) -> Iterator[Finding]:
@@ -135,25 +147,20 @@ def _exit_codes(command: Command, place: Place) -> Iterator[Finding]:
             yield Finding((*place, code), f"{meaning[:60]!r} is no outcome", hint)
 
 
-def argument(template: str, values: dict[str, Any]) -> str:
-    """Return an argument with its values in it. Raises ValueError for one that is an option.
+def argument(template: str, values: Values) -> str:
+    """Return an argument with its values in it.
 
-    A value that begins with a dash would be an option of the program, and not what its author
-    meant: it is refused where nothing stands before it.
+    Raises ValueError for a value that begins with a dash where nothing stands before it: it would
+    be an option of the program, and not what its author meant. And for a null character.
     """
-
-    def value(found: re.Match[str]) -> str:
-        given = values[found[1]]
-        text = given if isinstance(given, str) else _text(given)
-        if "\0" in text:
-            raise ValueError(f"parameter {found[1]!r} has a null character")
-        if found.start() == 0 and text.startswith("-") and isinstance(given, str):
-            raise ValueError(f"parameter {found[1]!r} begins with a dash: it would be an option")
-        return text
-
-    return PLACE.sub(value, template)
-
-
-def _text(value: Any) -> str:
-    """Return a value as programs read it: JSON, and nothing for null."""
-    return "" if value is None else msgspec.json.encode(value).decode()
+    text = values.text(template)
+    first = next(iter(parse(template)), "")
+    if (
+        isinstance(first, Name)
+        and text.startswith("-")
+        and isinstance(values.get(first.path), str)
+    ):
+        raise ValueError(f"{first.path!r} begins with a dash: it would be an option")
+    if "\0" in text:
+        raise ValueError("an argument has a null character")
+    return text

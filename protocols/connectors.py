@@ -34,10 +34,10 @@ _REFERENCE: Final = re.compile(r"\$\{([^}]*)\}")
 _ENV: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _CREDENTIAL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z")
 
-_MARK: Final = "references"
-Secret = Annotated[str, Meta(extra={_MARK: "must"})]
+MARK: Final = "references"
+Secret = Annotated[str, Meta(extra={MARK: "must"})]
 """A text that holds a secret: it must have a reference in it, so that the value is elsewhere."""
-Open = Annotated[str, Meta(extra={_MARK: "may"})]
+Open = Annotated[str, Meta(extra={MARK: "may"})]
 """A text that may have references in it, to secrets or to what differs between machines."""
 
 Duration = float | str
@@ -184,7 +184,7 @@ def _mark(kind: Any) -> str:
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin is Annotated:
         extras = (each.extra for each in inner[1:] if isinstance(each, Meta) and each.extra)
-        found = next((each[_MARK] for each in extras if _MARK in each), "")
+        found = next((each[MARK] for each in extras if MARK in each), "")
         return found or _mark(inner[0])
     if origin in {Union, UnionType, dict, tuple}:
         return next((found for each in inner if (found := _mark(each))), "")

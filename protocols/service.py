@@ -126,6 +126,13 @@ class Service:
         self.version: Final = version
         self.description: Final = description
         self.operations: dict[str, Operation] = {}
+        self.counters: dict[str, dict[str, float]] = {}
+        """Numbers of its own by operation, for people: they stand in its statistics."""
+
+    def count(self, operation: str, name: str, value: float) -> None:
+        """Add to a number of an operation, such as tokens or cost."""
+        of = self.counters.setdefault(operation, {})
+        of[name] = of.get(name, 0.0) + value
 
     def operation(
         self, name: str | None = None, *, concurrency: int | None = None

@@ -87,6 +87,7 @@ EVENTS: Final[dict[str, str]] = {
     "letter.late": "A message came for a run that ended long ago.",
     "letter.lost": "A dead letter could not be stored.",
     "letter.refused": "The server refused a dead letter.",
+    "llm.used": "A language model was used; tokens and cost count for budgets.",
     "owner.caught_up": "Recovery is done up to this position.",
     "pack.unreadable": "A pack in MAIL cannot be opened; nothing of it is folded.",
     "partition.given": "Partitions were handed over to other daemons.",

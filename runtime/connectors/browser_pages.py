@@ -32,10 +32,9 @@ from protocols.error_kinds import (
     OVER_LIMIT,
     SYSTEM,
     TIMED_OUT,
-    VALIDATION,
     kind_of_status,
 )
-from protocols.failure import TIMEOUT
+from protocols.failure import TIMEOUT, VALIDATION
 from protocols.service import Failed, Refused, Unknown
 from runtime.connectors.secrets import Secret
 

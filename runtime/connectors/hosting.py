@@ -22,6 +22,7 @@ from protocols.findings import did_you_mean
 from runtime.connectors.frame import opened
 from runtime.connectors.secrets import Secrets
 from runtime.service_host import DRAIN_S, Hosting, offer, served, until_signal
+from runtime.started import WhenUp
 from supervisors.backoff import Backoff, failures_in_a_row
 from supervisors.child import ChildSpec, ChildStatus
 from supervisors.intensity import Intensity
@@ -163,7 +164,7 @@ async def serve(
     async with served(nats, names=", ".join(connectors), store=store) as hosting:
         root = build(supervised(connectors, base, hosting, drain_s=drain_s), seed="connectors")
         async with trio.open_nursery() as nursery:
-            await nursery.start(root.run)
-            task_status.started(root)
+            up = WhenUp(lambda: task_status.started(root))
+            nursery.start_soon(partial(root.run, task_status=up))
             await stop.wait()
             root.request_stop()

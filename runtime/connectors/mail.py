@@ -25,16 +25,8 @@ from functools import partial
 from typing import Any, Final
 
 from protocols.connector_mail import Attachment, Letter, MailConnector, MailTemplate, Sent
-from protocols.error_kinds import (
-    COMPLIANCE,
-    NETWORK,
-    OVER_LIMIT,
-    PERMISSION,
-    SYSTEM,
-    TIMED_OUT,
-    VALIDATION,
-)
-from protocols.failure import REFUSED, TIMEOUT
+from protocols.error_kinds import COMPLIANCE, NETWORK, OVER_LIMIT, PERMISSION, SYSTEM, TIMED_OUT
+from protocols.failure import REFUSED, TIMEOUT, VALIDATION
 from protocols.service import Call, Failed, Refused, Service, Unknown
 from runtime.connectors.frame import Check, Opened
 from runtime.connectors.hands import hands

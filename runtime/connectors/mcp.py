@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import jsonschema
 import mcp
+import msgspec
 import structlog
 import trio
 from mcp_types import (
@@ -26,15 +27,8 @@ from mcp_types import (
 )
 
 from protocols.connector_mcp import McpConnector, McpTool
-from protocols.error_kinds import (
-    NETWORK,
-    OVER_LIMIT,
-    SYSTEM,
-    TIMED_OUT,
-    VALIDATION,
-    kind_of_status,
-)
-from protocols.failure import TIMEOUT
+from protocols.error_kinds import NETWORK, OVER_LIMIT, SYSTEM, TIMED_OUT, kind_of_status
+from protocols.failure import TIMEOUT, VALIDATION
 from protocols.service import Call, Failed, Refused, Service, Unknown
 from runtime.connectors.frame import Check, Opened
 from runtime.connectors.mcp_link import BROKEN, NOT_SENT, STATUS, Link
@@ -53,9 +47,10 @@ async def opened(name: str, settings: McpConnector, secrets: Secrets) -> AsyncIt
     service = Service(name, version="1.0.0", description=settings.description)
     link = Link(name, settings, secrets)
     for operation, tool in settings.tools.items():
-        function = _operation(link, settings, operation, tool)
-        function.__doc__ = tool.description
-        service.operation(operation)(function)
+        service.operation(operation)(_operation(link, settings, operation, tool))
+        service.operations[operation] = msgspec.structs.replace(
+            service.operations[operation], description=tool.description
+        )
 
     async def check() -> list[Check]:
         began = trio.current_time()

@@ -13,6 +13,8 @@ from functools import partial
 from importlib import import_module
 from typing import Any, Protocol
 
+import msgspec
+
 from protocols.connector_sql import SQLITE, Prepared, SqlConnector, prepare
 from protocols.service import Call, Failed, Refused, Service
 from runtime.connectors import sqlite
@@ -36,9 +38,12 @@ async def opened(name: str, settings: SqlConnector, secrets: Secrets) -> AsyncIt
     connect = _connector(settings, secrets)
     async with hands(settings.connections, partial(Access, connect), Access.close) as threads:
         for operation, prepared in prepare(settings).items():
-            function = _operation(threads, prepared)
-            function.__doc__ = settings.operations[operation].description
-            service.operation(operation)(function)
+            service.operation(operation)(_operation(threads, prepared))
+            service.operations[operation] = msgspec.structs.replace(
+                service.operations[operation],
+                request_type=Any if prepared.undo else prepared.kind,
+                description=settings.operations[operation].description,
+            )
         yield Opened(service, partial(_check, threads))
 
 

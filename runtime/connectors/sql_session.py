@@ -24,7 +24,8 @@ import msgspec
 
 from protocols.codec import PAYLOAD_BYTES_MAX
 from protocols.connector_sql import Prepared, SqlStatement
-from protocols.error_kinds import OVER_LIMIT, REFUSED, VALIDATION
+from protocols.error_kinds import OVER_LIMIT
+from protocols.failure import REFUSED, VALIDATION
 from protocols.service import Call, Failed, Refused
 
 UNDONE: Final = "undone"
@@ -100,10 +101,7 @@ class Session:
     def _transaction(self, operation: Prepared, request: Any, call: Call, seconds: float) -> Any:
         database = self.database
         key = call.undoes if operation.undo else call.key
-        if not operation.undo or not call.undoes:
-            values = operation.values(request, key)
-        else:
-            values = operation.values(_of_undo(operation, request), key)
+        values = operation.values(request, key, undoes=operation.undo and bool(call.undoes))
         database.begin(write=operation.writes, seconds=seconds)
         try:
             if (
@@ -172,17 +170,6 @@ class Session:
                 details={"rows": hit, "expected": statement.expect},
             )
         return {"count": hit} if rows is None else {"rows": _plain(rows), "count": hit}
-
-
-def _of_undo(operation: Prepared, request: Any) -> Any:
-    """Return what an undo takes of its request: what it declares, from input and result."""
-    if not isinstance(request, Mapping) or request.keys() > {"key", "input", "result"}:
-        return request
-    found: dict[str, Any] = {}
-    for part in (request.get("result"), request.get("input")):
-        if isinstance(part, Mapping):
-            found |= {name: part[name] for name in operation.parameters if name in part}
-    return found
 
 
 def _answer_of(state: str, result: str | None, key: str) -> Any:

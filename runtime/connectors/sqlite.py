@@ -9,9 +9,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from protocols.error_kinds import OVER_LIMIT, PERMISSION, SYSTEM, TIMED_OUT, VALIDATION
+from protocols.error_kinds import OVER_LIMIT, PERMISSION, SYSTEM, TIMED_OUT
 from protocols.errors import ConfigurationError
-from protocols.failure import REFUSED
+from protocols.failure import REFUSED, VALIDATION
 from protocols.service import Failed, Refused, Unknown
 from protocols.sql_text import SqlText
 from runtime.connectors.sql_session import Rows

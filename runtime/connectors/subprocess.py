@@ -23,11 +23,12 @@ import msgspec
 import trio
 
 from protocols import codec
-from protocols.connector_parameters import Parameter, bind, declared
+from protocols.connector_parameters import bind, params_type
 from protocols.connector_subprocess import Command, SubprocessConnector, argument
-from protocols.error_kinds import OVER_LIMIT, SYSTEM, TIMED_OUT, VALIDATION
+from protocols.connector_template import Values
+from protocols.error_kinds import OVER_LIMIT, SYSTEM, TIMED_OUT
 from protocols.errors import MovantError
-from protocols.failure import REFUSED, TIMEOUT
+from protocols.failure import REFUSED, TIMEOUT, VALIDATION
 from protocols.service import Call, Failed, Refused, Service, Unknown
 from runtime.connectors.frame import Check, Opened
 from runtime.connectors.secrets import Secrets
@@ -46,9 +47,12 @@ async def opened(
     """Offer programs as operations."""
     service = Service(name, version="1.0.0", description=settings.description)
     for operation, command in settings.commands.items():
-        function = _operation(settings, command, secrets)
-        function.__doc__ = command.description
-        service.operation(operation)(function)
+        service.operation(operation)(_operation(settings, command, secrets))
+        service.operations[operation] = msgspec.structs.replace(
+            service.operations[operation],
+            request_type=Any if command.params is None else params_type(command.params),
+            description=command.description,
+        )
 
     async def check() -> list[Check]:
         path = _environment(settings, secrets).get("PATH")
@@ -75,11 +79,11 @@ class Ended(NamedTuple):
 def _operation(
     settings: SubprocessConnector, command: Command, secrets: Secrets
 ) -> Callable[..., Any]:
-    parameters = declared(command.parameters)
+    kind = None if command.params is None else params_type(command.params)
 
     async def operation(request: Any, call: Call) -> Any:
-        values = _values(parameters, request, call)
-        arguments, stdin = _told(command, values)
+        given = msgspec.to_builtins(request) if kind is None else bind(kind, request)
+        arguments, stdin = _told(command, given, call)
         left_s = min(call.timeout_s or settings.timeout_s, float(command.timeout or 86_400))
         grace_s = min(float(settings.stop_grace), left_s / 2)
         environment = {
@@ -228,28 +232,16 @@ def _signal(process: trio.Process, number: signal.Signals) -> None:
         os.killpg(process.pid, number)
 
 
-def _values(parameters: Mapping[str, Parameter], request: Any, call: Call) -> dict[str, Any]:
-    """Return the parameters; an undo is started with what the step was started with."""
-    if (
-        call.undoes
-        and isinstance(request, Mapping)
-        and request.keys() == {"key", "input", "result"}
-    ):
-        request = {
-            name: each for name, each in (request["input"] or {}).items() if name in parameters
-        }
-    return bind(parameters, request)
-
-
-def _told(command: Command, values: Mapping[str, Any]) -> tuple[list[str], bytes]:
+def _told(command: Command, request: Any, call: Call) -> tuple[list[str], bytes]:
     """Return arguments and standard input. Raises Refused."""
+    values = Values(request, call, str)
     try:
-        arguments = [argument(each, dict(values)) for each in command.run]
+        arguments = [argument(each, values) for each in command.run]
     except ValueError as error:
         raise Refused(VALIDATION, str(error)) from error
     if command.stdin == "json":
-        return arguments, msgspec.json.encode(values)
-    return arguments, str(values["input"]).encode() if command.stdin == "text" else b""
+        return arguments, msgspec.json.encode(request)
+    return arguments, str(values.get("input")).encode() if command.stdin == "text" else b""
 
 
 def _environment(settings: SubprocessConnector, secrets: Secrets) -> dict[str, str]:

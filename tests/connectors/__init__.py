@@ -1,1 +1,1 @@
-"""Tests of connectors."""
+"""Tests of connectors against real counterparts on loopback."""

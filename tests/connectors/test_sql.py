@@ -233,13 +233,13 @@ def test_mistakes_are_found_when_the_file_is_read() -> None:
     operations: Mapping[str, Any] = {
         "both": {"query": "select 1", "execute": "delete from t"},
         "undeclared": {"query": "select :a"},
-        "unused": {"query": "select 1", "parameters": {"a": "text"}},
+        "unused": {"query": "select 1", "params": {"a": "string"}},
         "control": {"transaction": ["update t set a = 1", "commit"]},
         "two": {"execute": "delete from t; delete from u"},
         "undoing": {"query": "select 1", "undo": True},
         "default": {
             "query": "select :a",
-            "parameters": {"a": {"type": "integer", "default": "7"}},
+            "params": {"a": {"type": "integer", "default": "7"}},
         },
     }
     given = {"kind": "sql", "database": "oracle:x", "operations": operations}
@@ -260,10 +260,10 @@ def snapshot(text: bytes) -> list[tuple[int, str]]:
     return [
         (line("oracle:x"), "'oracle:x' names no database that is known here"),
         (line('"both"'), "it has exactly one of query, execute and transaction"),
-        (line('"undeclared"') + 1, ":a is no parameter"),
+        (line('"undeclared"') + 1, ":a is not in params"),
         (line('"unused"') + 3, "no statement binds 'a'"),
         (line('"commit"'), "COMMIT is no statement of an operation"),
         (line("delete from u"), "more than one statement, at '; delete from u'"),
         (line('"undo"'), "a query undoes nothing"),
-        (line('"default": "7"'), "the default: expected integer, got text"),
+        (line('"default"') + 3, "Expected `int`, got `str`"),
     ]

@@ -22,26 +22,26 @@ from runtime.connectors.secrets import Secrets
 PYTHON: Final = sys.executable
 SHOW: Final = (
     "import json, os, sys;"
-    "print(json.dumps({'arguments': sys.argv[1:], 'stdin': sys.stdin.read(),"
-    " 'environment': dict(os.environ), 'directory': os.getcwd()}))"
+    "print(json.dumps({{'arguments': sys.argv[1:], 'stdin': sys.stdin.read(),"
+    " 'environment': dict(os.environ), 'directory': os.getcwd()}}))"
 )
 CHILDREN: Final = (
     "import subprocess, sys, time, os;"
     "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']);"
-    "open(sys.argv[1], 'w').write(f'{child.pid}');"
+    "open(sys.argv[1], 'w').write(str(child.pid));"
     "time.sleep(60 if sys.argv[2] == 'stay' else 0)"
 )
 COMMANDS: Final[dict[str, Any]] = {
     "show": {
         "run": [PYTHON, "-c", SHOW, "--name={name}", "{free}", "fixed"],
-        "parameters": {"name": "text", "free": {"type": "text", "default": "x"}},
+        "params": {"name": "string", "free": {"type": "string", "default": "x"}},
         "stdin": "json",
         "output": "json",
     },
     "lines": {"run": ["printf", "%s", "a\nb\n"], "output": "lines"},
     "exit": {
         "run": [PYTHON, "-c", "raise SystemExit({code})"],
-        "parameters": {"code": "integer"},
+        "params": {"code": "integer"},
         "exit_codes": {"3": "refused:validation", "4": "failed:network", "5": "ok"},
     },
     "look": {"run": ["false"], "reads_only": True},
@@ -49,7 +49,7 @@ COMMANDS: Final[dict[str, Any]] = {
     "flood": {"run": ["yes"], "output_bytes_max": 1000},
     "children": {
         "run": [PYTHON, "-c", CHILDREN, "{file}", "{how}"],
-        "parameters": {"file": "text", "how": "text"},
+        "params": {"file": "string", "how": "string"},
         "timeout": "1s",
     },
     "stubborn": {
@@ -207,9 +207,9 @@ async def _gone(pid: int) -> None:
 def test_mistakes_are_found_when_the_file_is_read() -> None:
     """A program chosen by a request, parameters that lead nowhere, wrong exit codes."""
     commands = {
-        "a": {"run": ["{program}"], "parameters": {"program": "text"}},
-        "b": {"run": ["ls", "{where}"]},
-        "c": {"run": ["ls"], "parameters": {"where": "text"}},
+        "a": {"run": ["{program}"], "params": {"program": "string"}},
+        "b": {"run": ["ls", "{where}"], "params": {}},
+        "c": {"run": ["ls"], "params": {"where": "string"}},
         "d": {"run": ["ls"], "exit_codes": {"256": "failed", "2": "perhaps"}},
         "e": {"run": ["cat"], "stdin": "text"},
     }
@@ -219,9 +219,9 @@ def test_mistakes_are_found_when_the_file_is_read() -> None:
 
     assert [each.message for each in read.problems] == [
         "a request must not choose the program",
-        "{where} is no parameter",
-        "parameter 'where' goes nowhere",
+        "'where' is not in params",
+        "'where' goes nowhere",
         "'256' is no exit code",
         "'perhaps' is no outcome",
-        "there is no parameter 'input' to read",
+        "there is no field 'input' to read",
     ]

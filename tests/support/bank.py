@@ -31,12 +31,12 @@ SETUP: Final = (
 OPERATIONS: Final[dict[str, Any]] = {
     "open-account": {
         "execute": "insert into account (id, balance) values (:id, :balance)",
-        "parameters": {"id": "text", "balance": {"type": "integer", "default": 0}},
+        "params": {"id": "string", "balance": {"type": "integer", "default": 0}},
     },
     "accounts": {"query": "select id, balance from account order by id", "rows_max": 3},
     "balance": {
         "query": "select balance from account where id = :id",
-        "parameters": {"id": "text"},
+        "params": {"id": "string"},
         "one": True,
     },
     "pay": {
@@ -52,11 +52,11 @@ OPERATIONS: Final[dict[str, Any]] = {
                 "otherwise": "no_account",
             },
         ],
-        "parameters": {"payer": "text", "payee": "text", "amount": "integer"},
+        "params": {"payer": "string", "payee": "string", "amount": "integer"},
     },
     "book": {
         "execute": "insert into booking (key, seats) values (:movant_key, :seats)",
-        "parameters": {"seats": "integer"},
+        "params": {"seats": "integer"},
     },
     "cancel": {"execute": "delete from booking where key = :movant_key", "undo": True},
     "bookings": {"query": "select key, seats from booking"},
