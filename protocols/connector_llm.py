@@ -66,8 +66,8 @@ class LlmModel(Part, frozen=True, kw_only=True):
     tasks: Annotated[
         dict[str, Share],
         Meta(
-            description="How well it suits each task, from 0 (never asked) to 1; "
-            "`*` for all others. Without any it suits each with 0.5."
+            description="How well it suits each task, from 0 (not asked, or a cloud as the last "
+            "resort) to 1; `*` for all others. Without any it suits each with 0.5."
         ),
     ] = {}
     price_in: Annotated[Price, Meta(description="Cost of a million tokens that it reads.")] = 0.0

@@ -312,7 +312,9 @@ class _translated:  # noqa: N801 - used as a function
                 raise _unanswered(
                     _told(error, "the connection broke"), safe=self._safe, kind=NETWORK
                 ) from None
+            case _:
+                return
 
 
 def _told(error: Exception, what: str) -> str:
-    return f"{what}: {error or type(error).__name__}"
+    return f"{what}: {str(error) or type(error).__name__}"

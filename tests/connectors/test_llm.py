@@ -28,7 +28,7 @@ CLOUD = LlmProvider(
     },
 )
 HOME = LlmProvider(
-    base_url="http://home/v1",
+    base_url="http://den/v1",
     local=True,
     models={"small": LlmModel(context=8_192, tasks={"extraction": 0.9}, latency=4.0)},
 )
