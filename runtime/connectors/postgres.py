@@ -39,7 +39,7 @@ create table if not exists movant_keys (
     at timestamptz not null default now()
 )
 """
-_STATES: Final = {
+_STATES: Final[dict[str, tuple[type[Refused | Failed], str]]] = {
     "0A": (Refused, SYSTEM),
     "22": (Refused, VALIDATION),
     "23": (Refused, REFUSED),
@@ -79,7 +79,7 @@ class Postgres:
         with _translated():
             self._connection = psycopg.connect(
                 url,
-                **({"password": password} if password else {}),
+                password=password or None,
                 autocommit=True,
                 connect_timeout=max(2, round(connect_timeout_s)),
                 tcp_user_timeout=_DEAD_AFTER_MS,

@@ -45,11 +45,11 @@ class MailServer:
         if not self.at_the_end or self.at_the_end.startswith("250"):
             content = envelope.content
             assert isinstance(content, bytes)
-            self.letters.append(message_from_bytes(content, policy=default))  # type: ignore[arg-type]  # of the policy's own class
+            self.letters.append(message_from_bytes(content, policy=default))
             self.recipients += envelope.rcpt_tos
         if not self.at_the_end:
             assert server.transport is not None
-            server.transport.abort()
+            server.transport.close()
         return self.at_the_end or "421 gone"
 
 
