@@ -40,4 +40,4 @@ async def test_a_booking_whose_letter_is_refused_is_undone(
     assert eve["failure"]["kind"] == "compliance"
     assert [each["fate"] for each in eve["steps"]] == ["undone", "done"]  # the price stands
     assert len(post.letters) == 1
-    assert sorted(view["operations"]) == ["book", "cancel"]
+    assert sorted(view["operations"]) == ["book", "cancel", "stays"]
