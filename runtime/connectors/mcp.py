@@ -25,6 +25,7 @@ from mcp_types import (
     CallToolResult,
     TextContent,
 )
+from referencing import Registry
 
 from protocols.connector_mcp import McpConnector, McpTool
 from protocols.error_kinds import NETWORK, OVER_LIMIT, SYSTEM, TIMED_OUT, kind_of_status
@@ -107,8 +108,12 @@ def _check_arguments(tool: mcp.Tool | None, request: Any) -> None:
     """Raise Refused unless a tool is there and takes these arguments."""
     if tool is None:
         raise Refused(SYSTEM, _ABSENT)
-    checker = jsonschema.Draft202012Validator(tool.input_schema)
-    wrong = next(checker.iter_errors(request or {}), None)
+    # Its own registry, for the default one would fetch what a server's schema refers to.
+    checker = jsonschema.Draft202012Validator(tool.input_schema, registry=Registry())
+    try:
+        wrong = next(checker.iter_errors(request or {}), None)
+    except Exception as error:
+        raise Refused(SYSTEM, f"the schema of the tool cannot be used: {error}") from error
     if wrong is not None:
         where = wrong.json_path.removeprefix("$").removeprefix(".")
         raise Refused(VALIDATION, f"{where}: {wrong.message}" if where else wrong.message)

@@ -33,7 +33,7 @@ TOOLS: Final[dict[str, Any]] = {
     "greet": {},
     "book": {},
     "slow": {"timeout": "500ms"},
-    "look": {"tool": "slow", "reads_only": True, "timeout": "500ms"},
+    "look": {"tool": "slow", "reads_only": True, "timeout": "100ms"},
     "who": {},
     "die": {},
     "absent": {},
