@@ -70,9 +70,16 @@ class Connector(Part, frozen=True, kw_only=True, tag_field="kind"):
         Meta(description="How long a request may take; less when its step has less time left."),
     ] = TIMEOUT_S_DEFAULT
 
+    probe: Annotated[
+        Duration | None,
+        Meta(description="How often it is looked whether its system is there; not when absent."),
+    ] = None
+
     def __post_init__(self) -> None:
         """Read the durations. Raises ValueError that begins with the name of the field."""
         to_seconds(self, "timeout")
+        if self.probe is not None:
+            to_seconds(self, "probe")
 
     @property
     def timeout_s(self) -> float:

@@ -59,6 +59,7 @@ EVENTS: Final[dict[str, str]] = {
     "collector.waiting": "A pass over MAIL stopped; the next one goes on.",
     "connector.answered": "A connector was asked, and has answered.",
     "connector.broke": "An operation of a connector raised what it should have answered.",
+    "connector.health": "The system behind a connector went away, or came back.",
     "connector.open": "A connector takes requests.",
     "connector.progress": "An MCP server tells how far a tool is.",
     "connector.session_lost": "A session with an MCP server ended; it is opened again.",

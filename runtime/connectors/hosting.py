@@ -19,7 +19,7 @@ from protocols.connector_kinds import kind_of
 from protocols.connectors import Connector
 from protocols.errors import ConfigurationError, NotFoundError
 from protocols.findings import did_you_mean
-from runtime.connectors.frame import opened
+from runtime.connectors.frame import Opened, opened
 from runtime.connectors.secrets import Secrets
 from runtime.service_host import DRAIN_S, Hosting, offer, served, until_signal
 from runtime.started import WhenUp
@@ -101,7 +101,11 @@ async def _host(
         try:
             async with opened(name, settings, secrets) as found:
                 log.info("connector.open", connector=name, kind=kind_of(settings))
-                await offer(hosting, found.service, stop, drain_s=drain_s)
+                async with trio.open_nursery() as nursery:
+                    if settings.probe is not None:
+                        nursery.start_soon(_probe, name, found, float(settings.probe), secrets)
+                    await offer(hosting, found.service, stop, drain_s=drain_s)
+                    nursery.cancel_scope.cancel()
         except Exception as error:  # noqa: BLE001 - whatever a library raises: it is tried again
             failures = failures_in_a_row(failures, trio.current_time() - began, STEADY_S)
             delay_s = AGAIN.before(failures, name)
@@ -113,6 +117,23 @@ async def _host(
             )
             with trio.move_on_after(delay_s):
                 await stop.wait()
+
+
+async def _probe(name: str, found: Opened, every_s: float, secrets: Secrets) -> None:
+    """Look now and then whether its system is there; tell of each change, and in statistics."""
+    before: bool | None = None
+    while True:
+        failed = [each for each in await found.check() if not each.ok]
+        healthy = not failed
+        for operation in [*found.service.operations][:1]:  # statistics are added up
+            found.service.counters.setdefault(operation, {})["healthy"] = float(healthy)
+        if failed and before is not False:
+            reason = secrets.hidden("; ".join(f"{each.what}: {each.detail}" for each in failed))
+            log.warning("connector.health", connector=name, healthy=False, reason=reason)
+        elif healthy and before is False:
+            log.info("connector.health", connector=name, healthy=True, reason="")
+        before = healthy
+        await trio.sleep(every_s)
 
 
 def _reason(error: Exception) -> str:

@@ -189,7 +189,8 @@ def _result(answered: Answered, path: str, *, safe: bool) -> Any:
     root, _, rest = path.partition(".")
     try:
         body = answered.said() if root in {"body", "response"} else None
-        whole = {"body": body, "status": answered.status, "headers": dict(answered.headers)}
+        headers = {name: each for name, each in answered.headers.items() if name != "set-cookie"}
+        whole = {"body": body, "status": answered.status, "headers": headers}
         return pick(whole if root == "response" else whole[root], rest)
     except msgspec.DecodeError as error:
         raise wire.unusable(f"the answer is no JSON: {error}", answered, safe=safe) from None

@@ -42,6 +42,8 @@ from runtime.connectors.wire import Wire
 
 LEFT_S_MIN: Final = 0.05
 """With less time than this no further model is asked."""
+SHARE: Final = 2 / 3
+"""Of the time that is left, for one model while there are others."""
 _ABSENT: Final = 404
 _CAPITAL: Final = re.compile(r"(?<=[a-z])([A-Z])")
 _FENCED: Final = re.compile(r"\s*```\w*\s*\n(?P<inner>.*?)\n?```\s*\Z", re.DOTALL)
@@ -98,7 +100,7 @@ class _Desk:
         states: dict[str, tuple[str, str]] = {}
         spent = Usage()
         errors: list[Refused | Failed | Unknown] = []
-        for one, _ in order:
+        for number, (one, _) in enumerate(order, 1):
             now = trio.current_time()
             seen = self._experience[one.id]
             wait_s = seen.wait_s(now)
@@ -106,10 +108,14 @@ class _Desk:
                 states[one.id] = ("unavailable", f"not for another {wait_s:.1f} s")
                 errors.append(Failed(NETWORK, NO_MODEL, retry_after_s=wait_s))
                 continue
-            if until - now < LEFT_S_MIN:
+            left_s = until - now
+            if left_s < LEFT_S_MIN:
+                errors.append(Failed(NETWORK, "no time is left"))
                 break
+            if number < len(order):
+                left_s *= SHARE  # so that one who hangs leaves time for the next
             try:
-                reply = await self._try(one, request, body, call, until - now)
+                reply = await self._try(one, request, body, call, left_s)
                 spent = spent.plus(reply.usage)
                 output = _output(request, reply)
             except (Refused, Failed, Unknown) as error:

@@ -146,7 +146,11 @@ class Wire:
             raise Refused(
                 COMPLIANCE, f"{where[1]}:{where[2]} is not among the hosts of this connector"
             )
-        return headers | {name.lower(): each for name, each in asked.headers.items()}
+        for name, each in asked.headers.items():
+            if not (each.isascii() and each.isprintable()):
+                raise Refused(VALIDATION, f"no header can carry what {name} is to be")
+            headers[name.lower()] = each
+        return headers
 
     def _credentials(self) -> dict[str, str]:
         auth, secrets = self._peer.auth, self._secrets

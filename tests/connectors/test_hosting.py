@@ -46,18 +46,26 @@ async def test_the_example_of_the_page_runs_in_a_daemon(nats_server: NatsServer,
         view = await movant.ended("ann-1")
         history = await movant("run.history", id="ann-1")
         refused = await movant.run("signup", {"name": "Bob", "plan": "gold"}, id="bob-1")
+        undoing = await movant("run.undo", id="ann-1")
+        undone = await movant.ended(undoing["run"])
         service = await movant("service.show", name="models")
         tree = await movant("actor.tree")
 
     result = view["result"]
     assert result["welcome"].startswith("You said: Welcome Ann, customer ")
     assert (result["model"], result["cost"]) == ("good", pytest.approx(80e-6))
-    sent = web.seen("/customers")[-1]["headers"]
+    of_ann = [each for each in web.seen("/customers") if "ann-1" in str(each)]
+    posted, removed = (
+        next(each for each in of_ann if each["method"] == method) for method in ("POST", "DELETE")
+    )
+    sent = posted["headers"]
     assert (sent["traceparent"], sent["idempotency-key"]) == (TRACE, KEY.format("ann-1"))
     assert sent["authorization"] == f"Bearer {SECRETS['CRM_TOKEN']}"
     stored = msgspec.json.encode((view, history, service)).decode()
     assert not any(each in stored for each in SECRETS.values())
     assert refused["failure"]["kind"] == "validation"
+    assert undone["status"] == "completed"
+    assert removed["query"] == [["created-by", KEY.format("ann-1")]]
     assert service["counters"]["output_tokens"] == 5.0
     assert "crm" in msgspec.json.encode(tree).decode()
 
@@ -111,7 +119,7 @@ async def test_a_connector_that_cannot_be_opened_waits_and_stops_nothing(
     """A secret that is not there yet: the daemon runs, the run waits, and goes on by itself."""
     file = tmp_path / "connectors.yaml"
     file.write_text(
-        f"connectors:\n  crm:\n    kind: http\n    base_url: {web.url}\n"
+        f"connectors:\n  crm:\n    kind: http\n    base_url: {web.url}\n    probe: 1s\n"
         "    auth: {bearer: '${file:token}'}\n"
         "    operations: {look: {path: /echo, result: body.method}}\n"
     )
@@ -125,6 +133,8 @@ async def test_a_connector_that_cannot_be_opened_waits_and_stops_nothing(
         await movant.waits("look-1", "step")
         (tmp_path / "token").write_text("late-token-0815\n")
         view = await movant.ended("look-1")
+        service = await movant("service.show", name="crm")
 
     assert view["result"] == {"done": "GET"}
+    assert service["counters"]["healthy"] == 1.0
     assert web.seen("/echo")[-1]["headers"]["authorization"] == "Bearer late-token-0815"

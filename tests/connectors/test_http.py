@@ -221,6 +221,7 @@ operations:
     assert "x-api-key" not in asked["body"]["headers"]
     assert asked["body"]["query"] == [["a", "1"]]
     assert "cookie" not in asked["body"]["headers"]
+    assert "set-cookie" not in asked["headers"]
     assert (forbidden.kind, refused.kind) == ("compliance", "compliance")
     assert isinstance(loop, Refused | Failed)
 

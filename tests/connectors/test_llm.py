@@ -178,12 +178,23 @@ async def test_a_prompt_is_answered_with_what_it_cost(web: Web) -> None:
 
 
 async def test_an_answer_in_pieces_is_the_same(web: Web) -> None:
-    """Streamed: text, usage, reason; one that breaks off is a failure."""
+    """Streamed: text, usage, reason; one that breaks off, stalls or never begins is a failure."""
     async with models(one(web.url, "good", "stream: true")) as ask:
         result = await ask(prompt="Hi there")
     async with models(one(web.url, "breaks", "stream: true")) as ask:
         with pytest.raises(Failed) as raised:
             await ask(prompt="Hi there")
+    for model, message in (
+        ("stalls", "stood still for 0.2 s"),
+        ("busy", "HTTP 429"),
+        ("good", "too long"),
+    ):
+        settings = one(web.url, model, "stream: true\n    stall: 200ms")
+        if model == "good":
+            settings = settings.replace("stall: 200ms", "response_bytes_max: 5")
+        async with models(settings) as ask:
+            with pytest.raises(Failed, match=message):
+                await ask(prompt="Hi there")
 
     assert result["output"].strip() == "You said: Hi there"
     assert result["usage"]["tokens"] == 17

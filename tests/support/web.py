@@ -146,6 +146,8 @@ async def _pieces(model: str, text: str, usage: dict[str, int]) -> AsyncIterator
     for word in text.split(" "):
         piece = {"choices": [{"delta": {"content": f"{word} "}, "finish_reason": None}]}
         yield f"data: {json.dumps(piece)}\n\n"
+        if model == "stalls":
+            await trio.sleep(5.0)
         if model == "breaks":
             raise RuntimeError("the model has crashed")
     last = {"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": usage}
@@ -166,7 +168,7 @@ APP = Starlette(
         Route("/away", away, methods=METHODS),
         Route("/charges", charge, methods=["POST"]),
         Route("/customers", charge, methods=["POST"]),
-        Route("/customers/{id}", status_of_absent, methods=["DELETE"]),
+        Route("/customers", status_of_absent, methods=["DELETE"]),
         Route("/seen", seen),
         Route("/v1/models", models),
         Route("/v1/chat/completions", chat, methods=["POST"]),
