@@ -29,7 +29,7 @@ from protocols.error_kinds import COMPLIANCE, TIMED_OUT
 from protocols.failure import TIMEOUT
 from protocols.service import Call, Failed, Refused, Service, Unknown
 from runtime.connectors.browser_pages import Browser, Page
-from runtime.connectors.frame import Check, Opened
+from runtime.connectors.frame import Opened
 from runtime.connectors.hands import Hands, hands
 from runtime.connectors.secrets import Secrets
 
@@ -47,7 +47,7 @@ async def opened(name: str, settings: BrowserConnector, secrets: Secrets) -> Asy
         desk = _Desk(threads, settings, secrets)
         for operation in settings.operations:
             service.operation(operation)(getattr(desk, operation))
-        yield Opened(service, desk.check)
+        yield Opened(service, partial(threads.check, "browser", Browser.version))
 
 
 class _Desk:
@@ -84,16 +84,6 @@ class _Desk:
     async def pdf(self, request: Pdf, call: Call) -> Any:
         """Load a page, and return it as PDF."""
         return await self._on_page(request, call, lambda page: page.pdf(request))
-
-    async def check(self) -> list[Check]:
-        """Start a browser, if there is none."""
-        began = trio.current_time()
-        try:
-            version = await self._threads.do(Browser.version)
-        except (Refused, Failed) as error:
-            return [Check(what="browser", ok=False, detail=error.message)]
-        took_s = trio.current_time() - began
-        return [Check(what="browser", ok=True, detail=version, took_s=took_s)]
 
     async def _on_page(self, visit: Visit, call: Call, work: Callable[[Page], T]) -> T:
         if not visit.url.startswith(("http://", "https://")) or not is_allowed(

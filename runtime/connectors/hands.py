@@ -17,6 +17,9 @@ import trio
 from actors.ref import TrioRef
 from actors.system import ActorSystem, open_system
 from actors.threads import BlockingActor, BlockingHost
+from protocols.errors import ConfigurationError
+from protocols.service import Failed, Refused
+from runtime.connectors.frame import Check
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -57,6 +60,17 @@ class Hands(Generic[T]):
                 else:
                     self._system.kill(hand)
             return result
+
+    async def check(self, what: str, look: Callable[[T], object]) -> list[Check]:
+        """Let a hand look whether a system is there; a text that it returns is shown."""
+        began = trio.current_time()
+        try:
+            seen = await self.do(look)
+        except (Refused, Failed, ConfigurationError) as error:
+            return [Check(what=what, ok=False, detail=error.message)]
+        took_s = trio.current_time() - began
+        detail = seen if isinstance(seen, str) else ""
+        return [Check(what=what, ok=True, detail=detail, took_s=took_s)]
 
     def _new(self) -> TrioRef[BlockingHost]:
         return self._system.start_blocking(_Hand, self._make, self._close)

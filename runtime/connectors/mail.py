@@ -28,7 +28,7 @@ from protocols.connector_mail import Attachment, Letter, MailConnector, MailTemp
 from protocols.error_kinds import COMPLIANCE, NETWORK, OVER_LIMIT, PERMISSION, SYSTEM, TIMED_OUT
 from protocols.failure import REFUSED, TIMEOUT, VALIDATION
 from protocols.service import Call, Failed, Refused, Service, Unknown
-from runtime.connectors.frame import Check, Opened
+from runtime.connectors.frame import Opened
 from runtime.connectors.hands import hands
 from runtime.connectors.secrets import Secrets
 
@@ -50,16 +50,8 @@ async def opened(name: str, settings: MailConnector, secrets: Secrets) -> AsyncI
             """Send a letter."""
             return await threads.do(lambda post: post.send(request, call))
 
-        async def check() -> list[Check]:
-            began = time.monotonic()
-            try:
-                await threads.do(Post.probe)
-            except (Refused, Failed) as error:
-                return [Check(what="login", ok=False, detail=f"{error.kind}: {error.message}")]
-            return [Check(what="login", ok=True, took_s=time.monotonic() - began)]
-
         service.operation("send")(send)
-        yield Opened(service, check)
+        yield Opened(service, partial(threads.check, "login", Post.probe))
 
 
 def compose(settings: MailConnector, letter: Letter, key: str) -> tuple[EmailMessage, list[str]]:

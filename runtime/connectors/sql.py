@@ -6,7 +6,6 @@ request; what was under way on it has no effect, unless it was lost at its very 
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -16,9 +15,9 @@ from typing import Any, Protocol
 import msgspec
 
 from protocols.connector_sql import SQLITE, Prepared, SqlConnector, prepare
-from protocols.service import Call, Failed, Refused, Service
+from protocols.service import Call, Failed, Service
 from runtime.connectors import sqlite
-from runtime.connectors.frame import Check, Opened
+from runtime.connectors.frame import Opened
 from runtime.connectors.hands import Hands, hands
 from runtime.connectors.secrets import Secrets
 from runtime.connectors.sql_session import Database, Lost, Session
@@ -44,7 +43,7 @@ async def opened(name: str, settings: SqlConnector, secrets: Secrets) -> AsyncIt
                 request_type=Any if prepared.undo else prepared.kind,
                 description=settings.operations[operation].description,
             )
-        yield Opened(service, partial(_check, threads))
+        yield Opened(service, partial(threads.check, "database", Access.probe))
 
 
 class Access:
@@ -123,12 +122,3 @@ def _operation(threads: Hands[Access], prepared: Prepared) -> Callable[..., Any]
         return await threads.do(lambda access: access.perform(prepared, request, call))
 
     return operation
-
-
-async def _check(threads: Hands[Access]) -> list[Check]:
-    began = time.monotonic()
-    try:
-        await threads.do(Access.probe)
-    except (Refused, Failed) as error:
-        return [Check(what="database", ok=False, detail=f"{error.kind}: {error.message}")]
-    return [Check(what="database", ok=True, took_s=time.monotonic() - began)]

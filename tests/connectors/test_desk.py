@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from runtime.connectors.frame import opened
+from runtime.connectors.hosting import chosen
+from runtime.connectors.secrets import Secrets
 from tests.docs.tables import DOCS
 from tests.support.daemon import daemon
 from tests.support.mail import PASSWORD, mail_server
@@ -41,3 +44,25 @@ async def test_a_booking_whose_letter_is_refused_is_undone(
     assert [each["fate"] for each in eve["steps"]] == ["undone", "done"]  # the price stands
     assert len(post.letters) == 1
     assert sorted(view["operations"]) == ["book", "cancel", "stays"]
+
+
+async def test_a_look_at_each_system_says_how_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database is made, the program is there, and nobody answers for the mail."""
+    monkeypatch.setenv("MAIL_HOST", "127.0.0.1")
+    monkeypatch.setenv("MAIL_PASSWORD", PASSWORD)
+    file = tmp_path / "desk.yaml"
+    file.write_text(DESK.read_text().replace("port: 587", "port: 9"))
+    found = {}
+    for name, settings in chosen(file).items():
+        async with opened(name, settings, Secrets(tmp_path)) as connector:
+            for each in await connector.check():
+                found[each.what] = each
+
+    assert {what: each.ok for what, each in found.items()} == {
+        "database": True,
+        "expr": True,
+        "login": False,
+    }
+    assert "no connection to the mail server" in found["login"].detail

@@ -101,7 +101,8 @@ class PostgresServer:
         deadline = time.monotonic() + READY_S_MAX
         ready = self.directory / "data" / "postmaster.pid"
         while time.monotonic() < deadline:
-            if ready.exists() and "ready" in ready.read_text().split("\n")[-2]:
+            told = ready.read_text().split() if ready.exists() else []
+            if told[:1] == [str(self._process.pid)] and told[-1] == "ready":
                 return
             assert self._process.poll() is None, (self.directory / "server.log").read_text()
             time.sleep(0.02)  # noqa: TID251 - some hundred milliseconds, outside of trio
