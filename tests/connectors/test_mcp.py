@@ -32,7 +32,7 @@ TOOLS: Final[dict[str, Any]] = {
     "sum": {"tool": "add", "reads_only": True},
     "greet": {},
     "book": {},
-    "slow": {"timeout": "500ms"},
+    "slow": {"timeout": "1s"},
     "look": {"tool": "slow", "reads_only": True, "timeout": "100ms"},
     "who": {},
     "die": {},

@@ -25,12 +25,8 @@ SHOW: Final = (
     "print(json.dumps({{'arguments': sys.argv[1:], 'stdin': sys.stdin.read(),"
     " 'environment': dict(os.environ), 'directory': os.getcwd()}}))"
 )
-CHILDREN: Final = (
-    "import subprocess, sys, time, os;"
-    "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']);"
-    "open(sys.argv[1], 'w').write(str(child.pid));"
-    "time.sleep(60 if sys.argv[2] == 'stay' else 0)"
-)
+CHILDREN: Final = 'sleep 60 & echo $! > "$0.new"; mv "$0.new" "$0"; [ "$1" = go ] || wait'
+STUBBORN: Final = "trap '' TERM; while :; do sleep 1; done"
 COMMANDS: Final[dict[str, Any]] = {
     "show": {
         "run": [PYTHON, "-c", SHOW, "--name={name}", "{free}", "fixed"],
@@ -48,16 +44,12 @@ COMMANDS: Final[dict[str, Any]] = {
     "complain": {"run": [PYTHON, "-c", "import sys; sys.exit('the door is broken')"]},
     "flood": {"run": ["yes"], "output_bytes_max": 1000},
     "children": {
-        "run": [PYTHON, "-c", CHILDREN, "{file}", "{how}"],
+        "run": ["sh", "-c", CHILDREN, "{file}", "{how}"],
         "params": {"file": "string", "how": "string"},
         "timeout": "1s",
     },
     "stubborn": {
-        "run": [
-            PYTHON,
-            "-c",
-            "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)",
-        ],
+        "run": ["sh", "-c", STUBBORN],
         "timeout": "600ms",
         "reads_only": True,
     },
