@@ -15,7 +15,6 @@ from typing import Any, Final
 
 from playwright import sync_api
 
-from protocols.codec import PAYLOAD_BYTES_MAX
 from protocols.connector_browser import (
     Action,
     BrowserConnector,
@@ -26,6 +25,7 @@ from protocols.connector_browser import (
     Visit,
     is_allowed,
 )
+from protocols.connectors import RESULT_BYTES_MAX
 from protocols.error_kinds import (
     COMPLIANCE,
     NETWORK,
@@ -43,7 +43,7 @@ TEXT_LENGTH_MAX: Final = 20_000
 """Characters of a page's text that ``navigate`` returns."""
 FIELDS_MAX: Final = 5_000
 """Matches of one selector; a page with more is no list for a history."""
-_CONTENT_BYTES_MAX: Final = (PAYLOAD_BYTES_MAX - 4_096) * 3 // 4
+_CONTENT_BYTES_MAX: Final = (RESULT_BYTES_MAX - 4_096) * 3 // 4
 """Of a picture or a document: base64 makes it longer."""
 _BUSY, _CLIENT, _SERVER = 429, 400, 500
 

@@ -22,8 +22,8 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from protocols.codec import PAYLOAD_BYTES_MAX
 from protocols.connector_sql import Prepared, SqlStatement
+from protocols.connectors import RESULT_BYTES_MAX
 from protocols.error_kinds import OVER_LIMIT
 from protocols.failure import REFUSED, VALIDATION
 from protocols.service import Call, Failed, Refused
@@ -181,7 +181,7 @@ def _answer_of(state: str, result: str | None, key: str) -> Any:
 def _encoded(result: Any) -> str:
     """Return a result as text; what is too large is refused while nothing is done."""
     body = msgspec.json.encode(result)
-    if len(body) > PAYLOAD_BYTES_MAX:
+    if len(body) > RESULT_BYTES_MAX:
         raise Refused(OVER_LIMIT, f"the result has {len(body)} bytes: ask for less at a time")
     return body.decode()
 
