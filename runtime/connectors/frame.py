@@ -69,7 +69,9 @@ async def opened(name: str, settings: Connector, secrets: Secrets) -> AsyncItera
     """
     kind = kind_of(settings)
     try:
-        module = cast("_Kind", import_module(f"runtime.connectors.{kind}"))
+        # In a thread: some libraries take a second, in which a daemon has other things to do.
+        name_of = f"runtime.connectors.{kind}"
+        module = cast("_Kind", await trio.to_thread.run_sync(import_module, name_of))
     except ImportError as error:
         extra = EXTRAS.get((error.name or "").partition(".")[0])
         raise ConfigurationError(

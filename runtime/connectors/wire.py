@@ -16,6 +16,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from http.cookiejar import DefaultCookiePolicy
 from math import isfinite
 from typing import Any, Final, NamedTuple
@@ -186,7 +187,7 @@ class Wire:
 async def opened(peer: HttpPeer, secrets: Secrets, *, concurrency_max: int) -> AsyncIterator[Wire]:
     """Open a pool of connections to a peer. Raises ConfigurationError for what it cannot use."""
     try:
-        verify = ssl.create_default_context(cafile=peer.tls_ca or None)
+        verify = await trio.to_thread.run_sync(_trusted, peer.tls_ca)
     except OSError as error:
         raise ConfigurationError(
             f"tls_ca {peer.tls_ca} cannot be read: {error}", hint="name a file in PEM form"
@@ -209,6 +210,12 @@ async def opened(peer: HttpPeer, secrets: Secrets, *, concurrency_max: int) -> A
                 str(error), hint="base_url is http://… or https://…"
             ) from None
         yield wire
+
+
+@lru_cache(maxsize=16)
+def _trusted(tls_ca: str) -> ssl.SSLContext:
+    """Return what a peer has to show; made once, since reading all certificates takes a while."""
+    return ssl.create_default_context(cafile=tls_ca or None)
 
 
 def origin(url: str) -> Origin:

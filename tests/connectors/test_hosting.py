@@ -37,12 +37,20 @@ def environment(web: Web, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("environment")
-async def test_the_example_of_the_page_runs_in_a_daemon(nats_server: NatsServer, web: Web) -> None:
+async def test_the_example_of_the_page_runs_in_a_daemon(
+    nats_server: NatsServer, web: Web, tmp_path: Path
+) -> None:
     """Connectors are hosted beside the run; its trace goes out, and no secret is stored."""
     url = nats_server.url
-    start = ("movant.to.ann-1.start.signup", b'{"name": "Ann"}', {TRACEPARENT: TRACE})
-    async with daemon(url, workflows=[SIGNUP], connectors=str(CONNECTORS)) as movant:
-        await plainly(url, [start])
+    family = tmp_path / "family.yaml"
+    family.write_text("name: family\nsteps: {eve: {child: signup, params: {name: Eve}}}\n")
+    starts = [
+        ("movant.to.ann-1.start.signup", b'{"name": "Ann"}', {TRACEPARENT: TRACE}),
+        ("movant.to.family-1.start.family", b"", {TRACEPARENT: TRACE}),
+    ]
+    async with daemon(url, workflows=[SIGNUP, family], connectors=str(CONNECTORS)) as movant:
+        await plainly(url, starts)
+        await movant.ended("family-1")
         view = await movant.ended("ann-1")
         history = await movant("run.history", id="ann-1")
         refused = await movant.run("signup", {"name": "Bob", "plan": "gold"}, id="bob-1")
@@ -61,12 +69,14 @@ async def test_the_example_of_the_page_runs_in_a_daemon(nats_server: NatsServer,
     sent = posted["headers"]
     assert (sent["traceparent"], sent["idempotency-key"]) == (TRACE, KEY.format("ann-1"))
     assert sent["authorization"] == f"Bearer {SECRETS['CRM_TOKEN']}"
+    of_eve = next(each for each in web.seen("/customers") if "Eve" in each["body"])
+    assert of_eve["headers"]["traceparent"] == TRACE
     stored = msgspec.json.encode((view, history, service)).decode()
     assert not any(each in stored for each in SECRETS.values())
     assert refused["failure"]["kind"] == "validation"
     assert undone["status"] == "completed"
     assert removed["query"] == [["created-by", KEY.format("ann-1")]]
-    assert service["counters"]["output_tokens"] == 5.0
+    assert service["counters"]["output_tokens"] == 10.0  # Ann and Eve
     assert "crm" in msgspec.json.encode(tree).decode()
 
 
