@@ -18,7 +18,7 @@ import trio
 from actors.connector_file import parse
 from protocols.error_kinds import classify, is_unknown_outcome
 from protocols.failure import Failure
-from protocols.service import Failed, Refused
+from protocols.service import Failed, Refused, Unknown
 from tests.support import postgres
 from tests.support.bank import Bank
 from tests.support.postgres import PostgresServer
@@ -210,6 +210,40 @@ def _pay_and_die(bank: Bank, key: str) -> int:
         check=False,
         timeout=30,
     ).returncode
+
+
+async def test_a_connection_that_is_lost_in_the_commit_leaves_it_unknown(
+    postgres_server: PostgresServer,
+) -> None:
+    """Before the commit it is a failure: then nothing was done."""
+    psycopg = pytest.importorskip("psycopg")
+    dying = "perform pg_terminate_backend(pg_backend_pid()); return null;"
+    bank = Bank(postgres_server.url, Path(), postgres.PASSWORD)
+
+    def run(*statements: str) -> None:
+        with psycopg.connect(
+            postgres_server.url, password=postgres.PASSWORD, autocommit=True
+        ) as connection:
+            for each in statements:
+                connection.execute(each)
+
+    run(
+        "create table doom (id serial)",
+        f"create function die() returns trigger language plpgsql as $$begin {dying} end$$",
+        "create constraint trigger late after insert on doom deferrable initially deferred"
+        " for each row execute function die()",
+    )
+    async with bank.open() as ask:
+        with pytest.raises(Unknown) as late:
+            await ask("doom", "k1")
+        run("drop trigger late on doom")
+        run("create trigger early before insert on doom for each row execute function die()")
+        with pytest.raises(Failed) as early:
+            await ask("doom", "k1")
+        run("drop table doom", "drop function die")
+
+    assert late.value.kind == "network"
+    assert early.value.kind == "network"
 
 
 async def test_a_connection_that_was_lost_is_made_anew(postgres_server: PostgresServer) -> None:

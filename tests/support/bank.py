@@ -66,6 +66,7 @@ OPERATIONS: Final[dict[str, Any]] = {
         " select count(*) as count from n",
         "timeout": "200ms",
     },
+    "doom": {"execute": "insert into doom default values"},
     "wrong": {"query": "select nothing from nowhere"},
 }
 
