@@ -31,6 +31,7 @@ from actors.kernel.tasks import CancelScope, ContinueAs, Frame, dispose
 from actors.kernel.undoing import UNDOABLE, Undoing
 from actors.kernel.witness import witness
 from protocols import codec
+from protocols.blobs import LARGE
 from protocols.compensation import Undo, UndoRequest
 from protocols.definition import Workflow
 from protocols.effects import Emit, LocalCall, Send
@@ -334,7 +335,7 @@ class Context(Gates):
                 cause=ledger.cause,
                 to=check_id(instance_id),
                 name=signal,
-                body=codec.encode(data),
+                body=ledger.encode(data),
                 id=ledger.identity(path),
             )
         )
@@ -352,7 +353,7 @@ class Context(Gates):
             Emit(
                 cause=ledger.cause,
                 event=kind,
-                data=codec.decode(codec.encode(data)),
+                data=codec.decode(ledger.encode(data), LARGE),
                 id=ledger.identity(path),
             )
         )

@@ -16,10 +16,20 @@ from actors.kernel.tasks import ContinueAs, Frame, Scheduler, Task, steppable
 from actors.kernel.undoing import UNDOABLE, Undoing
 from actors.kernel.view import View
 from actors.kernel.witness import witness
+from protocols.blobs import BLOB_BYTES_MAX
 from protocols.compensation import FATES_MAX
 from protocols.effects import FINAL, Continue, Emit, Finish
 from protocols.errors import ConfigurationError, InternalError, NotFoundError
-from protocols.mail import Cancel, Continued, Mail, Migrate, Start, UndoAll, Woken
+from protocols.mail import (
+    LARGE_VALUES,
+    Cancel,
+    Continued,
+    Mail,
+    Migrate,
+    Start,
+    UndoAll,
+    Woken,
+)
 
 
 class Execution(View):
@@ -36,6 +46,8 @@ class Execution(View):
             return
         ledger = self._ledger
         ledger.routes = workflow.routes
+        if start.kernel >= LARGE_VALUES:
+            ledger.value_bytes_max = BLOB_BYTES_MAX
         self._limits = (workflow.options.mailbox_warn, workflow.options.mailbox_max)
         if self.messages > self._limits[1]:
             self._halt(self._full())
@@ -124,7 +136,7 @@ class Execution(View):
             message = "the code went on after ctx.continue_as: let it leave the function"
             self._halt(Blocked(reason="not_durable", message=message))
         else:
-            self._end(end_of_value(main.value))
+            self._end(end_of_value(main.value, self._ledger))
         return None
 
     def _end(self, end: Ended | Blocked) -> None:

@@ -79,6 +79,7 @@ class Ledger:
         "timers",
         "unawaited",
         "undoing",
+        "value_bytes_max",
     )
 
     def __init__(self, instance_id: str, generation: int) -> None:
@@ -112,6 +113,8 @@ class Ledger:
         self.unawaited: dict[Operation[Any], None] = {}
         self.undoing: Undoing | None = None
         """What can be undone; None until the first step with an undo."""
+        self.value_bytes_max = codec.PAYLOAD_BYTES_MAX
+        """The largest value that the code may hand on: see ``protocols.mail.Start.kernel``."""
 
     @property
     def root(self) -> str:
@@ -133,6 +136,10 @@ class Ledger:
         self.unawaited = {}
         self.undoing = None
         self.late_event = ""
+
+    def encode(self, value: Any) -> bytes:
+        """Return what the code hands on, encoded. Raises BadValueError, OversizedError."""
+        return codec.encode(value, limit=self.value_bytes_max)
 
     def shown(self) -> dict[str, bytes]:
         """Return what the code shows, encoded."""
