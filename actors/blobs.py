@@ -43,8 +43,6 @@ BLOBS_AT_ONCE: Final = 4
 KNOWN_MAX: Final = 10_000
 """Blobs known to be stored: what is asked again is not sent again."""
 ERR_WRONG_SEQUENCE: Final = 10071
-ERR_FOR_GOOD: Final = frozenset({10023, 10047, 10122})
-"""No room: to send it again at once cannot help."""
 NOT_FOUND: Final = 404
 _ONCE: Final = h.encode({h.EXPECTED_SEQUENCE: "0"})
 
@@ -90,8 +88,8 @@ class Blobs:
     async def put(self, instance: str, content: bytes, content_type: str = "") -> Blob:
         """Store a content for a run, unless it stands there, and return the reference to it.
 
-        Raises OversizedError above the limit, RefusedError when the server will not have it,
-        and UnavailableError when it cannot take it now.
+        Raises OversizedError above the limit, RefusedError when something else stands there,
+        and UnavailableError when the server cannot take it now, or has no room.
         """
         if len(content) > self._bytes_max:
             raise OversizedError(
@@ -173,8 +171,6 @@ class Blobs:
         error = _ack_decoder.decode((await self._ask(message)).payload).error
         if error is None:
             return
-        if error.err_code in ERR_FOR_GOOD:
-            raise RefusedError(f"{STREAM} takes no more: {error.description} ({error.err_code})")
         if error.err_code != ERR_WRONG_SEQUENCE:
             raise UnavailableError(f"{STREAM}: {error.description} ({error.err_code})")
         # It stands there: an earlier put, or one whose acknowledgement was lost.
@@ -184,9 +180,7 @@ class Blobs:
                 hint="somebody stored it under a wrong digest: see docs/payloads.md",
             )
 
-    async def _get_into(
-        self, found: list[bytes], instance: str, blob: Blob, number: int
-    ) -> None:
+    async def _get_into(self, found: list[bytes], instance: str, blob: Blob, number: int) -> None:
         found[number] = await self.chunk(instance, blob.digest, number)
 
     async def _read(self, instance: str, digest: str, number: int) -> bytes | None:

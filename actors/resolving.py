@@ -10,7 +10,9 @@ every fold of a mailbox gets the same bytes, or none and is blocked.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final, TypeVar
 
 import msgspec
 import structlog
@@ -25,6 +27,8 @@ from protocols.mail import AnyMail, ChildEnded, Lacking, Reply, Signal, Snapshot
 LOOKS_S: Final = (0.1, 0.4, 1.0)
 """Before a blob counts as missing: whoever named it may be a moment ahead of its chunks."""
 BODIED: Final = frozenset({Start, Signal, Reply, ChildEnded})
+
+Found = TypeVar("Found")
 
 log = structlog.get_logger()
 
@@ -72,12 +76,13 @@ class Resolving:
 
     async def patiently(self, instance: str, mail: AnyMail) -> AnyMail:
         """Do as ``mail`` does, and wait while nobody can say."""
-        while True:
-            try:
-                return await self.mail(instance, mail)
-            except UnavailableError as error:
-                log.warning("blob.waiting", run=instance, seq=mail.seq, reason=error.message)
-            await trio.sleep(LOOKS_S[-1])
+        return await _patiently(partial(self.mail, instance, mail), instance)
+
+    async def snapshot_patiently(
+        self, instance: str, snapshot: Snapshot | None
+    ) -> Snapshot | None:
+        """Do as ``snapshot`` does, and wait while nobody can say."""
+        return await _patiently(partial(self.snapshot, instance, snapshot), instance)
 
     async def _content(self, instance: str, blob: Blob) -> bytes:
         for pause_s in LOOKS_S:
@@ -86,3 +91,12 @@ class Resolving:
             except BlobMissingError:
                 await trio.sleep(pause_s)
         return await self._blobs.get(instance, blob)
+
+
+async def _patiently(fetch: Callable[[], Awaitable[Found]], instance: str) -> Found:
+    while True:
+        try:
+            return await fetch()
+        except UnavailableError as error:
+            log.warning("blob.waiting", run=instance, reason=error.message)
+        await trio.sleep(LOOKS_S[-1])

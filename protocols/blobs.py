@@ -149,7 +149,9 @@ def artifacts(header: str) -> tuple[Artifact, ...]:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadValueError(f"not a list of artifacts: {error}") from error
     if len(found) > ARTIFACTS_MAX:
-        raise BadValueError(f"a reply has at most {ARTIFACTS_MAX} artifacts, this one {len(found)}")
+        raise BadValueError(
+            f"a reply has at most {ARTIFACTS_MAX} artifacts, this one {len(found)}"
+        )
     for each in found:
         check_artifact_name(each.name)
         checked(each.blob)

@@ -22,6 +22,7 @@ from protocols.errors import (
     UnavailableError,
 )
 from protocols.events import percent_encode
+from protocols.mail import KERNEL
 from protocols.ports import Outgoing
 from protocols.witness import Operator
 from runtime.api_queries import RunQueries
@@ -152,9 +153,11 @@ class RunCommands:
         subjects.check_id(instance)
         workflow.check_input(value)
         body = codec.encode(value)
-        lines = b"%b: %b\r\n%b: %b\r\n%b%b" % (
+        lines = b"%b: %b\r\n%b: %d\r\n%b: %b\r\n%b%b" % (
             h.DEFINITION.encode(),
             digest.encode(),
+            h.KERNEL.encode(),
+            KERNEL,
             h.MESSAGE_ID.encode(),
             self._daemon.entropy.token(8).encode(),
             b"%b: %d\r\n" % (h.PRIORITY.encode(), priority) if priority else b"",

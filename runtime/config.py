@@ -85,6 +85,8 @@ class LimitsConfig(Section, frozen=True, kw_only=True):
 
     live_instances_max: Count = 100_000
     """Instances in memory; more are passivated and read again when they are needed."""
+    value_bytes_max: Annotated[int, Meta(ge=256 * 1024, le=64 * 1024**2)] = 64 * 1024**2
+    """The largest input of a step that is stored; above it the step fails: ``over_limit``."""
     api_requests_max: Count = 10_000
     """Requests of clients under way; more are refused as overloaded."""
 

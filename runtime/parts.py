@@ -20,6 +20,7 @@ from actors.requests import Requests
 from actors.router import Router
 from actors.stream_writer import StreamWriter
 from actors.system import ActorSystem
+from actors.values import Values
 from protocols.tokens import KeyRing
 from runtime.bridge.transport import NatsTransport
 from runtime.checkpoints import Checkpoints
@@ -37,6 +38,7 @@ class Parts:
     leases: Leases
     writers: dict[str, StreamWriter]
     checkpoints: Checkpoints
+    values: Values
     definitions: Definitions
     definition_store: KvDefinitionStore
     system: ActorSystem

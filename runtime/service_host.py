@@ -17,6 +17,8 @@ from typing import Final
 import structlog
 import trio
 
+from actors.blobs import Blobs
+from actors.large_answers import LargeAnswers
 from actors.ref import TrioRef
 from actors.service import ServiceActor
 from actors.stream_writer import StreamWriter
@@ -127,7 +129,13 @@ def _start(
     clock: SystemClock,
 ) -> ServiceActor:
     ref: TrioRef[ServiceActor] = system.start(
-        ServiceActor, service, transport, writer, clock, name=f"service/{service.name}"
+        ServiceActor,
+        service,
+        transport,
+        writer,
+        clock,
+        LargeAnswers(Blobs(transport)),
+        name=f"service/{service.name}",
     )
     actor = system.registry.actor_of(ref)
     assert isinstance(actor, ServiceActor)

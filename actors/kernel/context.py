@@ -349,12 +349,14 @@ class Context(Gates):
             )
         ledger = self._ledger
         path = self._frame().path(f"emit.{check_name(kind, 'event kind')}")
+        body = ledger.encode(data)
         ledger.effects.append(
             Emit(
                 cause=ledger.cause,
                 event=kind,
-                data=codec.decode(ledger.encode(data), LARGE),
+                data=codec.decode(body, LARGE),
                 id=ledger.identity(path),
+                body=body if len(body) > codec.PAYLOAD_BYTES_MAX else b"",
             )
         )
 

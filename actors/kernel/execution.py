@@ -24,6 +24,7 @@ from protocols.mail import (
     LARGE_VALUES,
     Cancel,
     Continued,
+    Lacking,
     Mail,
     Migrate,
     Start,
@@ -212,6 +213,9 @@ class Execution(View):
         del ledger.effects[self._kept :]
         facts = {"reason": blocked.reason, "message": blocked.message, "place": blocked.place}
         self._emit("blocked", facts, f"/{ledger.cause}")
+
+    def _on_lacking(self, mail: Lacking) -> None:
+        self._halt(Blocked(reason="blob", message=mail.message))
 
     def _emit(self, event: str, facts: dict[str, Any], suffix: str = "") -> None:
         ledger = self._ledger

@@ -157,7 +157,7 @@ def restore(ledger: Ledger, snapshot: Snapshot) -> None:
 
 
 def stored(signal: Signal) -> Signal:
-    """Return a signal as it stands in the mailbox: with the reference to its blob, if it has one."""
+    """Return a signal as it stands in the mailbox: with a reference, if it has a blob."""
     if not signal.reference:
         return signal
     body = signal.reference

@@ -212,8 +212,7 @@ class Instance(Execution):
             self._ledger.counters.stray += 1
             return
         self.definition = mail.definition
-        if mail.kernel != self._start.kernel:
-            self._start = msgspec.structs.replace(self._start, kernel=mail.kernel)
+        self._start = msgspec.structs.replace(self._start, kernel=mail.kernel)
         self._begin(self._start)
 
     def _on_signal(self, mail: Signal) -> None:
@@ -299,9 +298,6 @@ class Instance(Execution):
             ledger.effects.append(Arm(cause=mail.seq, name=mail.name, due=timer.due))
             return
         timer.fired()
-
-    def _on_lacking(self, mail: Lacking) -> None:
-        self._halt(Blocked(reason="blob", message=mail.message))
 
     def _on_cancel(self, mail: Cancel) -> None:
         if self._repeated("cancel", mail.message_id):
