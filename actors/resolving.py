@@ -10,7 +10,7 @@ every fold of a mailbox gets the same bytes, or none and is blocked.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Final, TypeVar
 
@@ -19,7 +19,7 @@ import structlog
 import trio
 
 from actors.blobs import BlobMissingError, Blobs
-from protocols.blobs import BLOB, LARGE, Blob, reference
+from protocols.blobs import BLOB, LARGE, Blob, is_whole, reference
 from protocols.errors import UnavailableError
 from protocols.headers import JSON
 from protocols.mail import AnyMail, ChildEnded, Lacking, Reply, Signal, Snapshot, Start
@@ -36,6 +36,25 @@ log = structlog.get_logger()
 def refers(mail: AnyMail | None) -> bool:
     """Tell whether the value of a message has to be fetched."""
     return type(mail) in BODIED and mail.content_type == BLOB  # type: ignore[union-attr]
+
+
+def with_value(mail: AnyMail, contents: Mapping[str, bytes]) -> AnyMail:
+    """Return a message with its value, out of contents by digest; Lacking when it is not there."""
+    if not refers(mail):
+        return mail
+    assert isinstance(mail, Start | Signal | Reply | ChildEnded)
+    blob = reference(mail.body)
+    body = contents.get(blob.digest)
+    if body is None or not is_whole(blob, body):
+        message = f"blob {blob.digest} is missing"
+        return Lacking(seq=mail.seq, at=mail.at, leaf=mail.leaf, message=message)
+    return _with(mail, blob, body)
+
+
+def _with(mail: Start | Signal | Reply | ChildEnded, blob: Blob, body: bytes) -> AnyMail:
+    told = {"reference": mail.body} if type(mail) is Signal else {}
+    content_type = (blob.content_type or JSON) + LARGE
+    return msgspec.structs.replace(mail, body=body, content_type=content_type, **told)
 
 
 class Resolving:
@@ -56,9 +75,7 @@ class Resolving:
             log.error("blob.missing", run=instance, seq=mail.seq, digest=blob.digest)
             hint = f"{error.message}: put it back, then movant run migrate {instance}"
             return Lacking(seq=mail.seq, at=mail.at, leaf=mail.leaf, message=hint)
-        told = {"reference": mail.body} if type(mail) is Signal else {}
-        content_type = (blob.content_type or JSON) + LARGE
-        return msgspec.structs.replace(mail, body=body, content_type=content_type, **told)
+        return _with(mail, blob, body)
 
     async def snapshot(self, instance: str, snapshot: Snapshot | None) -> Snapshot | None:
         """Return a snapshot with the values of its signals. Raises as ``mail`` does.

@@ -2,6 +2,7 @@
 
 from actors.directed import Directed, directed
 from actors.kernel.context import Context
+from protocols.blobs import File, Result
 from protocols.compensation import NEVER_SEEN, StepFate, Undo, UndoRequest
 from protocols.definition import Workflow, workflow
 from protocols.directives import Directive
@@ -54,6 +55,7 @@ __all__ = [
     "Failed",
     "Failure",
     "Field",
+    "File",
     "Gate",
     "GateDecision",
     "GatherError",
@@ -70,6 +72,7 @@ __all__ = [
     "Operator",
     "Refused",
     "RefusedError",
+    "Result",
     "Retry",
     "Service",
     "State",

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 import trio
 
 from actors.direct_reader import DirectReader
 from actors.outbox import first_of
+from actors.storing import REFERENCE_LINES
 from protocols import api, codec, subjects
 from protocols import headers as h
+from protocols.blobs import (
+    BLOB_BYTES_MAX,
+    INLINE_BYTES_MAX,
+    LARGE,
+    Blob,
+    checked,
+    encoded,
+)
 from protocols.definition import Workflow
 from protocols.effects import FINAL, Waiting
 from protocols.errors import (
@@ -53,7 +62,8 @@ class RunCommands:
         subjects.check_name(request.workflow, "workflow")
         digest, workflow = await self._parts.definitions.latest(request.workflow)
         instance = self._daemon.new_id() if request.id is None else request.id
-        message = self._start_message(workflow, digest, instance, request.input, request.priority)
+        given = await self._given(instance, request.input, request.input_blob)
+        message = self._start_message(workflow, digest, instance, given, request.priority)
         if not request.wait_s:
             created = await self._begin(request, instance, message)
             if created:
@@ -69,6 +79,7 @@ class RunCommands:
                 result=view.result,
                 failure=view.failure,
                 steps=view.steps,
+                result_blob=view.result_blob,
             )
         async with Ending(self._parts.transport, instance) as ending:
             created = await self._begin(request, instance, message)
@@ -83,6 +94,7 @@ class RunCommands:
             result=outcome.result,
             failure=outcome.failure,
             steps=outcome.steps,
+            result_blob=outcome.result_blob,
         )
 
     async def _begin(self, request: api.RunStart, instance: str, message: Outgoing) -> bool:
@@ -114,7 +126,8 @@ class RunCommands:
             if ids[number] in ended:
                 raise AlreadyExistsError(f"instance {ids[number]!r} exists already")
             item = request.items[number]
-            return self._start_message(workflow, digest, ids[number], item.input, item.priority)
+            given = Given(item.input, codec.encode(item.input))
+            return self._start_message(workflow, digest, ids[number], given, item.priority)
 
         written = await self._write_many(len(ids), message)
         behind: dict[int, bool] = {}
@@ -148,12 +161,12 @@ class RunCommands:
         )
 
     def _start_message(
-        self, workflow: Workflow[Any], digest: str, instance: str, value: Any, priority: int
+        self, workflow: Workflow[Any], digest: str, instance: str, given: Given, priority: int
     ) -> Outgoing:
         subjects.check_id(instance)
-        workflow.check_input(value)
-        body = codec.encode(value)
-        lines = b"%b: %b\r\n%b: %d\r\n%b: %b\r\n%b%b" % (
+        workflow.check_input(given.value)
+        lines = b"%b%b: %b\r\n%b: %d\r\n%b: %b\r\n%b%b" % (
+            given.lines,
             h.DEFINITION.encode(),
             digest.encode(),
             h.KERNEL.encode(),
@@ -163,7 +176,25 @@ class RunCommands:
             b"%b: %d\r\n" % (h.PRIORITY.encode(), priority) if priority else b"",
             first_of(instance, self._daemon.config.partitions),
         )
-        return Outgoing(subjects.to_start(instance, workflow.name), body, lines)
+        return Outgoing(subjects.to_start(instance, workflow.name), given.body, lines)
+
+    async def _given(self, instance: str, value: Any, blob: Blob | None) -> Given:
+        """Return what a client gives, with what stands in the mailbox: a large one's reference.
+
+        Raises NotFoundError for a blob that is not there.
+        """
+        blobs = self._parts.values.blobs
+        if blob is not None:
+            subjects.check_id(instance)
+            content = await blobs.get(instance, checked(blob))
+            value = codec.decode(content, (blob.content_type or h.JSON) + LARGE)
+        else:
+            body = codec.encode(value, limit=BLOB_BYTES_MAX)
+            if len(body) <= INLINE_BYTES_MAX:
+                return Given(value, body)
+            subjects.check_id(instance)
+            blob = await blobs.put(instance, body)
+        return Given(value, encoded(blob), REFERENCE_LINES)
 
     async def _start_behind_signals(self, instance: str, message: Outgoing) -> bool:
         """Start an instance whose mailbox is not empty; False when another start was first.
@@ -191,15 +222,16 @@ class RunCommands:
     async def signal(self, request: api.RunSignal) -> api.Message:
         """Write a signal into a mailbox, before the start or after it."""
         self._check_ready()
-        return await self._accept(request.id, self._signal_message(request))
+        given = await self._given(request.id, request.data, request.data_blob)
+        return await self._accept(request.id, self._signal_message(request, given))
 
-    def _signal_message(self, request: api.RunSignal) -> Outgoing:
+    def _signal_message(self, request: api.RunSignal, given: Given) -> Outgoing:
         subjects.check_id(request.id)
         subjects.check_name(request.name, "signal")
         return Outgoing(
             subjects.to_signal(request.id, request.name),
-            codec.encode(request.data),
-            self._lines(request.message_id, request.by),
+            given.body,
+            given.lines + self._lines(request.message_id, request.by),
         )
 
     async def signal_many(self, request: api.RunSignalMany) -> api.Message:
@@ -211,9 +243,8 @@ class RunCommands:
         def message(number: int) -> Outgoing:
             item = items[number]
             return self._signal_message(
-                api.RunSignal(
-                    id=item.id, name=request.name, data=item.data, message_id=item.message_id
-                )
+                api.RunSignal(id=item.id, name=request.name, message_id=item.message_id),
+                Given(item.data, codec.encode(item.data)),
             )
 
         outcomes = await self._write_many(len(items), message)
@@ -340,6 +371,14 @@ def _moved(before: Iterable[Waiting], after: Iterable[Waiting]) -> list[str]:
         for each in after
         if not now.get((each.path, each.attempt), each.detail).startswith(each.detail)
     ]
+
+
+class Given(NamedTuple):
+    """A value that a client gives, its payload in the mailbox, and header lines for that."""
+
+    value: Any
+    body: bytes
+    lines: bytes = b""
 
 
 class _Written(msgspec.Struct):

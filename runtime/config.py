@@ -103,6 +103,8 @@ class RetentionConfig(Section, frozen=True, kw_only=True):
     """Part of the daemon's time that collecting may take."""
     finished_s: Annotated[int, Meta(ge=0)] = 30 * 86_400
     """How long the record and history of a finished run are kept at least; 0: for ever."""
+    blobs_s: Annotated[int, Meta(ge=0)] = 0
+    """How long large values and artifacts of a finished run are kept; 0: as long as its record."""
     events_s: Annotated[int, Meta(ge=0)] = 7 * 86_400
     """How long events are kept at least; 0: for ever."""
     orphan_s: Seconds = 86_400.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from actors.archive import Archive
 from actors.assignment import Assignment
+from actors.blob_sweep import Sweep
 from actors.collector import Collector
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
@@ -54,5 +55,6 @@ class Parts:
     outbox: Outbox
     collector: Collector
     forgetting: Forgetting
+    sweep: Sweep
     ferry: Ferry
     """Only with replicas."""
