@@ -19,7 +19,6 @@ import trio
 
 from actors.archive import Archive
 from actors.blobs import STREAM
-from actors.direct_reader import DirectReader
 from actors.purging import Purging
 from actors.territory import Territory
 from protocols.archive import ArchiveRecord
@@ -33,6 +32,7 @@ ANSWER_S: Final = 5.0
 PAGES_MAX: Final = 1_000
 LOOKUP: Final = 500
 """Records that are looked up at once."""
+NOT_FOUND: Final = 404
 _RUN: Final = 3
 """Which token of a chunk's subject is its run."""
 
@@ -46,7 +46,11 @@ class _Answer(msgspec.Struct):
     class Message(msgspec.Struct):
         time: str = ""
 
+    class Error(msgspec.Struct):
+        code: int = 0
+
     state: State | None = None
+    error: Error | None = None
     message: Message | None = None
     total: int = 0
 
@@ -62,7 +66,6 @@ class Sweep:
         transport: Transport,
         clock: Clock,
         territory: Territory,
-        mailboxes: DirectReader,
         archive: Archive,
         *,
         young_s: float,
@@ -73,7 +76,6 @@ class Sweep:
         self._purging = Purging(transport)
         self._clock = clock
         self._territory = territory
-        self._mailboxes = mailboxes
         self._archive = archive
         self._young_s = young_s
         self._finished_s = finished_s
@@ -105,9 +107,12 @@ class Sweep:
                 if self._is_over(record):
                     await self._purge(partition, run)
                 continue
-            if await self._mailboxes.newest(mailbox(run, partition)):
+            if await self._newest("MAIL", mailbox(run, partition)):
                 continue
-            if await self._records(partition, [run]) or await self._is_young(partition, run):
+            if await self._records(partition, [run]):
+                continue
+            put_at = await self._newest(STREAM, f"movant.blob.{partition}.{run}.>")
+            if (self._clock.now_ns() - put_at) / 1e9 < self._young_s:
                 continue
             await self._purge(partition, run)
 
@@ -127,18 +132,23 @@ class Sweep:
         for _ in range(PAGES_MAX):
             request = {"subjects_filter": f"movant.blob.{partition}.>", "offset": seen}
             answer = await self._ask(f"STREAM.INFO.{STREAM}", request)
-            page = (answer.state.subjects if answer.state is not None else None) or {}
+            if answer.state is None:
+                raise UnavailableError(f"{STREAM} does not tell its subjects")
+            page = answer.state.subjects or {}
             found.update(name.split(".", _RUN + 1)[_RUN] for name in page)
             seen += len(page)
             if not page or seen >= answer.total:
                 break
         return found
 
-    async def _is_young(self, partition: int, run: str) -> bool:
-        newest = {"last_by_subj": f"movant.blob.{partition}.{run}.>"}
-        message = (await self._ask(f"STREAM.MSG.GET.{STREAM}", newest)).message
-        at = from_time(message.time) if message is not None else 0
-        return (self._clock.now_ns() - at) / 1e9 < self._young_s
+    async def _newest(self, stream: str, subject: str) -> int:
+        """Return when the newest message of a subject was stored, as the leader says; 0: none."""
+        answer = await self._ask(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject})
+        if answer.message is not None:
+            return from_time(answer.message.time)
+        if answer.error is None or answer.error.code != NOT_FOUND:
+            raise UnavailableError(f"{stream} does not answer")
+        return 0
 
     async def _purge(self, partition: int, run: str) -> None:
         purged = await self._purging.purge(STREAM, {"filter": f"movant.blob.{partition}.{run}.>"})
@@ -151,4 +161,4 @@ class Sweep:
             answer = await self._transport.request(message, ANSWER_S)
             return _decoder.decode(answer.payload)
         except (UnknownOutcomeError, msgspec.DecodeError) as error:
-            raise UnavailableError(f"{STREAM} does not answer: {error}") from error
+            raise UnavailableError(f"{verb} is not answered: {error}") from error

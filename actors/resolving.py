@@ -46,9 +46,13 @@ def with_value(mail: AnyMail, contents: Mapping[str, bytes]) -> AnyMail:
     blob = reference(mail.body)
     body = contents.get(blob.digest)
     if body is None or not is_whole(blob, body):
-        message = f"blob {blob.digest} is missing"
-        return Lacking(seq=mail.seq, at=mail.at, leaf=mail.leaf, message=message)
+        return _lacking(mail, f"blob {blob.digest} is missing")
     return _with(mail, blob, body)
+
+
+def _lacking(mail: AnyMail, message: str) -> Lacking:
+    start = mail if type(mail) is Start else None
+    return Lacking(seq=mail.seq, at=mail.at, leaf=mail.leaf, message=message, start=start)
 
 
 def _with(mail: Start | Signal | Reply | ChildEnded, blob: Blob, body: bytes) -> AnyMail:
@@ -74,7 +78,7 @@ class Resolving:
         except BlobMissingError as error:
             log.error("blob.missing", run=instance, seq=mail.seq, digest=blob.digest)
             hint = f"{error.message}: put it back, then movant run migrate {instance}"
-            return Lacking(seq=mail.seq, at=mail.at, leaf=mail.leaf, message=hint)
+            return _lacking(mail, hint)
         return _with(mail, blob, body)
 
     async def snapshot(self, instance: str, snapshot: Snapshot | None) -> Snapshot | None:

@@ -151,6 +151,8 @@ class Lacking(Mail, frozen=True, kw_only=True, tag="lacking"):
     """
 
     message: str
+    start: Start | None = None
+    """The start, if that is it: so that people see what is blocked, and may cancel it."""
 
 
 class Cancel(Mail, frozen=True, kw_only=True, tag="control.cancel"):

@@ -174,7 +174,6 @@ async def collect(daemon: Daemon, *, task_status: ChildStatus) -> None:
             parts.transport,
             daemon.clock,
             OwnerTerritory(daemon, purging),
-            parts.mailboxes,
             parts.archive,
             young_s=retention.orphan_s,
             finished_s=retention.blobs_s,

@@ -215,6 +215,10 @@ class Execution(View):
         self._emit("blocked", facts, f"/{ledger.cause}")
 
     def _on_lacking(self, mail: Lacking) -> None:
+        if self._start is None and mail.start is not None:
+            self._start = mail.start
+            self.workflow, self.definition = mail.start.workflow, mail.start.definition
+            self.started_at = self._ledger.now
         self._halt(Blocked(reason="blob", message=mail.message))
 
     def _emit(self, event: str, facts: dict[str, Any], suffix: str = "") -> None:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+from typing import Any
+
 import msgspec
 import pytest
+import trio
 
 from actors.blobs import Blobs
+from actors.detours import Reference
+from actors.outbox import Outbox
 from protocols import blobs as b
+from protocols import headers as h
 from protocols.blobs import File, Result
+from protocols.errors import NotFoundError
+from protocols.ports import Outgoing
 from protocols.service import Service
 from runtime import client_recording
 from runtime.client import Client
-from tests.daemon.test_retention import passivate
-from tests.support.daemon import WORKFLOWS, daemon
+from runtime.config import LimitsConfig
+from tests.daemon.test_retention import by_hand, collected, passivate
+from tests.support.daemon import PROBE, WORKFLOWS, daemon, until
 from tests.support.nats import NatsServer
 from tests.support.raw import Raw
 
@@ -30,7 +40,7 @@ def press() -> Service:
     async def make(request: dict[str, int]) -> dict[str, str]:
         return {"text": "ab" * (request["size"] // 2)}
 
-    @found.operation("turn", blocking=True) if False else found.operation("turn")
+    @found.operation("turn")
     def turn(request: dict[str, str]) -> dict[str, str]:
         return {"text": request["text"][::-1]}
 
@@ -42,10 +52,10 @@ def press() -> Service:
     return found
 
 
-def subjects_of(url: str, stream: str, pattern: str) -> list[str]:
-    """Return the subjects of a stream that match."""
+def subjects_of(url: str, run: str = "*") -> list[str]:
+    """Return where the chunks of blobs stand."""
     with Raw(url) as raw:
-        return list(raw.subjects(stream, pattern))
+        return list(raw.subjects("BLOBS", f"movant.blob.*.{run}.>"))
 
 
 async def test_ten_megabytes_go_from_step_to_step(nats_server: NatsServer) -> None:
@@ -60,7 +70,7 @@ async def test_ten_megabytes_go_from_step_to_step(nats_server: NatsServer) -> No
         verified = await client.verify("a")
         recording = await client_recording.record(client, "a", 1)
         await movant.view_when("a", lambda view: view["status"] == "completed")
-        stored = subjects_of(nats_server.url, "BLOBS", "movant.blob.*.a.>")
+        stored = subjects_of(nats_server.url, "a")
 
     assert ended.result == shown.result == {"text": "ab" * (SIZE // 2)}
     assert shown.result_blob is not None
@@ -99,13 +109,203 @@ async def test_children_events_and_signals_may_be_large(nats_server: NatsServer)
         ended = await client.start("large.family", 700_000, id="a", wait_s=20)
         other = await client.wait("other", timeout_s=20)
         with Raw(nats_server.url) as raw:
-            (told,) = raw.messages("EVENTS", "movant.event.*.a.mirrored")
+            told = raw.stored("EVENTS", "movant.event.large-family.a.mirrored")
         verified = [await client.verify(each) for each in ("a", "other")]
         events = Blobs(movant.transport)
-        content = await events.get("a", b.reference(told.data))
+        assert told is not None
+        content = await events.get("a", b.reference(told["data"]))
 
     assert ended.result == 700_000
     assert other.result == {"given": 1, "said": 700_000}
-    assert told.headers["ce-datacontenttype"] == b.BLOB
+    assert f"ce-datacontenttype: {b.BLOB}".encode() in told["hdrs"]
     assert msgspec.json.decode(content) == {"text": "x" * 700_000}
     assert [each.findings for each in verified] == [[], []]
+
+
+async def test_files_are_kept_and_read(nats_server: NatsServer) -> None:
+    """A service's and the workflow's own; the latest of a name; a wrong name is none."""
+    async with (
+        daemon(nats_server.url, workflows=[LARGE], services=[press()]) as movant,
+        Client.connect(nats_server.url) as client,
+    ):
+        ended = await movant.run("large.files", 600_000, id="a")
+        listed = await client.artifacts("a")
+        book = await client.artifact("a", "book.pdf")
+        notes = await client.artifact("a", "notes.txt")
+        totals = await client.artifact("a", "totals.json")
+        with pytest.raises(NotFoundError, match="no artifact"):
+            await client.artifact("a", "../book.pdf")
+
+    assert ended["result"] == {"name": "notes.txt", "size": 6}
+    assert [(each.name, each.content_type, each.path) for each in listed] == [
+        ("book.pdf", "application/pdf", "/press.print"),
+        ("notes.txt", "text/plain; charset=utf-8", "/artifact#3"),
+        ("totals.json", "application/json", "/artifact#2"),
+    ]
+    assert listed[0].digest == hashlib.sha256(book).hexdigest()
+    assert len(book) == 600_000 // 256 * 256
+    assert (notes, totals) == (b"second", b'{"sum":12}')
+
+
+async def test_a_crash_between_blob_and_message_loses_nothing(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For each large effect: its blob is stored, the daemon dies, the next one goes on."""
+    died: list[str] = []
+    perform = Outbox._write
+
+    def stop_before(outbox: Outbox, actor: Any, effect: Any) -> None:
+        kind = f"{actor.id}/{type(effect).__name__}"
+        if type(getattr(effect, "body", None)) is Reference and kind not in died:
+            died.append(kind)  # as if it were killed here
+        else:
+            perform(outbox, actor, effect)
+
+    monkeypatch.setattr(Outbox, "_write", stop_before)
+    ended: list[Any] = []
+    with trio.fail_after(60):
+        while not ended:
+            dead = len(died)
+            async with daemon(nats_server.url, workflows=[LARGE], **by_hand()) as movant:
+                if not died:
+                    await movant("run.start", workflow="large.given", input="x", id="other")
+                    await movant("run.start", workflow="large.family", input=400_000, id="a")
+                while not ended and len(died) == dead:
+                    await trio.sleep(0.02)
+                    views = [await movant("run.show", id=each) for each in ("a", "other")]
+                    if all(each["status"] == "completed" for each in views):
+                        ended = views
+                        await until(lambda: not movant.daemon.parts.owner.live)
+                        ended += [await movant("run.verify", id=each) for each in ("a", "other")]
+                if len(died) > dead:
+                    ended = []
+                    movant.crash()
+
+    assert {each.rpartition("/")[2] for each in died} == {"Spawn", "Finish", "Emit", "Send"}
+    assert [each["result"] for each in ended[:2]] == [400_000, {"given": 1, "said": 400_000}]
+    assert [each.get("findings", []) for each in ended[2:]] == [[], []]
+
+
+async def test_a_missing_value_blocks_and_is_put_back(nats_server: NatsServer) -> None:
+    """Nothing is skipped: with the blob back the same mailbox folds to its end."""
+    async with (
+        daemon(nats_server.url, workflows=[LARGE]) as movant,
+        Client.connect(nats_server.url) as client,
+    ):
+        await client.start("large.given", "x" * 400_000, id="a")
+        await movant.waits("a", "signal")
+        await passivate(movant, "a")
+        with Raw(nats_server.url) as raw:
+            raw.ask("$JS.API.STREAM.PURGE.BLOBS", b'{"filter":"movant.blob.*.a.>"}')
+        await client.signal("a", "more", "yy")
+        blocked = await movant.ended("a")
+        await Blobs(movant.transport).put("a", b'"' + b"x" * 400_000 + b'"')
+        await movant("run.migrate", id="a")
+        ended = await movant.view_when("a", lambda view: view["status"] == "completed")
+
+    assert blocked["status"] == "blocked"
+    assert "blob: chunk" in blocked["blocked"]
+    assert "put it back" in blocked["blocked"]
+    assert ended["result"] == {"given": 400_000, "said": 2}
+
+
+async def test_a_service_without_movant_reads_and_answers_references(
+    nats_server: NatsServer,
+) -> None:
+    """It needs requests and replies of NATS alone. What is no reference is a dead letter."""
+    text = "z" * 500_000
+    asked: list[Any] = []
+
+    async with daemon(nats_server.url, workflows=[LARGE]) as movant, trio.open_nursery() as tasks:
+        transport = movant.transport
+
+        async def answer(frame: Any) -> None:
+            reply, run = frame.reply, frame.reply.split(".")[2]
+            lines = h.encode({h.CONTENT_TYPE: b.BLOB})
+            asked.append((h.decode(frame.headers) or {}).get(h.CONTENT_TYPE, ""))
+            body = msgspec.json.encode({"text": text})
+            if frame.subject.endswith(".turn"):
+                told = msgspec.json.decode(frame.payload)
+                where = f"movant.blob.*.{run}.{told['digest']}.1"
+                ask = msgspec.json.encode({"last_by_subj": where})
+                got = await transport.request(Outgoing("$JS.API.DIRECT.GET.BLOBS", ask), 3.0)
+                assert len(got.payload) == told["size"] - b.CHUNK_BYTES
+            digest = hashlib.sha256(body).hexdigest()
+            for number, start in enumerate(range(0, len(body), b.CHUNK_BYTES)):
+                chunk = body[start : start + b.CHUNK_BYTES]
+                await transport.request(
+                    Outgoing(f"movant.put.{run}.{digest}.{number}", chunk), 3.0
+                )
+            if len(asked) == 1:
+                wrong = b'{"digest":"../../../x","size":5}'
+                await transport.request(Outgoing(reply, wrong, lines), 3.0)
+            said = msgspec.json.encode({"digest": digest, "size": len(body)})
+            await transport.request(Outgoing(reply, said, lines), 3.0)
+
+        def take(frames: Any) -> None:
+            for each in frames:
+                if h.TRACE_ONLY.encode() not in each.headers:
+                    tasks.start_soon(answer, each)
+
+        subscribed = await transport.subscribe("movant.svc.press.>", take, queue="q")
+        await movant("run.start", workflow="large.chain", input=500_000, id="a")
+        ended = await movant.ended("a")
+        dead = await movant("dead.ls")
+        subscribed.unsubscribe()
+
+    assert asked == ["", b.BLOB, b.BLOB]
+    assert ended["status"] == "completed"
+    assert ended["result_blob"]["size"] == len(text) + 11
+    assert [each["reason"] for each in dead["letters"]] == ["value"]
+
+
+async def test_what_is_over_the_limit_fails_its_step(nats_server: NatsServer) -> None:
+    """With a clear kind, at once and for good: the run goes on to its end."""
+    limits = LimitsConfig(value_bytes_max=300_000)
+    async with daemon(
+        nats_server.url, workflows=[LARGE], services=[press()], limits=limits
+    ) as movant:
+        small = await movant.run("large.chain", 290_000)
+        large = await movant.run("large.chain", 400_000)
+        huge = await movant.run("large.chain", b.BLOB_BYTES_MAX)
+
+    assert small["status"] == "completed"
+    assert large["status"] == huge["status"] == "failed"
+    assert large["failure"]["kind"] == huge["failure"]["kind"] == "over_limit"
+    assert "/press.turn" in large["failure"]["message"]
+    assert "/press.make" in huge["failure"]["message"]
+
+
+async def test_blobs_go_with_the_last_of_their_run(nats_server: NatsServer) -> None:
+    """A run that waits, and one that the archive knows, keep theirs; a young orphan does too."""
+    async with (
+        daemon(
+            nats_server.url, workflows=[LARGE, PROBE], services=[press()], **by_hand(orphan_s=0.5)
+        ) as movant,
+        Client.connect(nats_server.url) as client,
+    ):
+        sweep = movant.daemon.parts.sweep
+        await client.start("large.given", "x" * 300_000, id="waits")
+        await movant.waits("waits", "signal")
+        await passivate(movant, "waits")
+        await movant.run("large.chain", 300_000, id="done")
+        await collected(movant, "done")
+        await collected(movant, "waits")
+        await trio.sleep(0.6)
+        await sweep.sweep()
+        before = {name.split(".")[3] for name in subjects_of(nats_server.url)}
+        kept = await client.show("done")
+        verified = await client.verify("done")
+        with Raw(nats_server.url) as raw:
+            raw.ask("$JS.API.STREAM.PURGE.ARCHIVE", b"")
+        await Blobs(movant.transport).put("young", b"x" * 300_000)
+        await sweep.sweep()
+        after = {name.split(".")[3] for name in subjects_of(nats_server.url)}
+        await client.signal("waits", "more", "yy")
+        ended = await client.wait("waits", timeout_s=20)
+
+    assert before == {"waits", "done"}
+    assert kept.result == {"text": "ab" * 150_000}
+    assert verified.findings == []
+    assert after == {"waits", "young"}
+    assert ended.result == {"given": 300_000, "said": 2}
