@@ -176,13 +176,26 @@ class _Run:
         elif plan.step.gate is not None and result["decision"] == "skip":
             entry["status"] = "skipped"
             text = f"skipped by {result['by'] or 'somebody who gave no name'}"
-        elif plan.step.pivot:
-            self._ctx.pivot()
+        else:
+            if plan.step.pivot:
+                self._ctx.pivot()
+            await self._keep(plan, result)
         if plan.step.gate is not None and entry["status"] != "done":
             self._barred[plan.name] = f"gate {plan.name} {text}"
         self._running -= 1
         self._end(plan, entry, text)
         self._begin(())
+
+    async def _keep(self, plan: StepPlan, result: Any) -> None:
+        """Keep the files of a step that is done."""
+        for name, content in plan.artifacts.items():
+            try:
+                value = content.fill({**self._names, "result": result})
+            except WrongReference as error:
+                # What is done stays done: the run is blocked until other code can tell the file.
+                where = f"steps.{plan.name}.artifacts.{name}"
+                raise ConfigurationError(f"{where}: {error.message}") from error
+            await self._ctx.artifact(name, value)
 
     def _end(self, plan: StepPlan, entry: dict[str, Any], text: str) -> None:
         """Keep what a step has come to, and queue those that have what they need now."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
+from protocols.blobs import check_artifact_name
 from protocols.conditions import Condition, ConditionError
+from protocols.errors import BadValueError
 from protocols.findings import Finding, Place, did_you_mean
 from protocols.graph import ANYTHING, Field, Graph
 from protocols.graph_kinds import done_with, place_of
@@ -42,9 +44,21 @@ def references(graph: Graph, order: Order) -> Iterator[Finding]:
         undo = step.undone_by
         if undo is not None:
             yield from look.template(undo.params, (*at, "undo", "params"), inside)
+        if step.artifacts:
+            with_result = _Where(name, (*ROOTS, "result"))
+            yield from look.template(step.artifacts, (*at, "artifacts"), with_result)
+            yield from _names(step.artifacts, (*at, "artifacts"))
         if step.each:
             yield from look.items(step.foreach, (*at, "foreach"), plain)
     yield from look.template(graph.outputs, ("outputs",), _Where("", ROOTS))
+
+
+def _names(artifacts: Iterable[str], at: Place) -> Iterator[Finding]:
+    for name in artifacts:
+        try:
+            check_artifact_name(name)
+        except BadValueError as error:
+            yield Finding((*at, name), error.message, error.hint, of_key=True)
 
 
 class _Look:

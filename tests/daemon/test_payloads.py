@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import runpy
 from typing import Any
 
 import msgspec
@@ -14,7 +15,6 @@ from actors.detours import Reference
 from actors.outbox import Outbox
 from protocols import blobs as b
 from protocols import headers as h
-from protocols.blobs import File, Result
 from protocols.errors import NotFoundError
 from protocols.ports import Outgoing
 from protocols.service import Service
@@ -22,6 +22,7 @@ from runtime import client_recording
 from runtime.client import Client
 from runtime.config import LimitsConfig
 from tests.daemon.test_retention import by_hand, collected, passivate
+from tests.docs.tables import DOCS
 from tests.support.daemon import PROBE, WORKFLOWS, daemon, until
 from tests.support.nats import NatsServer
 from tests.support.raw import Raw
@@ -43,11 +44,6 @@ def press() -> Service:
     @found.operation("turn")
     def turn(request: dict[str, str]) -> dict[str, str]:
         return {"text": request["text"][::-1]}
-
-    @found.operation("print")
-    async def print_(request: dict[str, int]) -> Result:
-        content = bytes(range(256)) * (request["size"] // 256)
-        return Result("printed", (File("book.pdf", content, "application/pdf"),))
 
     return found
 
@@ -123,28 +119,35 @@ async def test_children_events_and_signals_may_be_large(nats_server: NatsServer)
 
 
 async def test_files_are_kept_and_read(nats_server: NatsServer) -> None:
-    """A service's and the workflow's own; the latest of a name; a wrong name is none."""
+    """As docs/payloads.md has it: a service's, the workflow's own, and those of a graph's step."""
+    examples = [DOCS / "examples" / "report.py", DOCS / "examples" / "report.yaml"]
+    press = runpy.run_path(str(examples[0]))["press"]
+    text = "x" * 600_000
     async with (
-        daemon(nats_server.url, workflows=[LARGE], services=[press()]) as movant,
+        daemon(nats_server.url, workflows=examples, services=[press]),
         Client.connect(nats_server.url) as client,
     ):
-        ended = await movant.run("large.files", 600_000, id="a")
-        listed = await client.artifacts("a")
+        await client.start("report", text, id="a", wait_s=20)
+        await client.start("report-graph", {"text": "short"}, id="g", wait_s=20)
+        listed = {each: await client.artifacts(each) for each in ("a", "g")}
         book = await client.artifact("a", "book.pdf")
-        notes = await client.artifact("a", "notes.txt")
         totals = await client.artifact("a", "totals.json")
+        summary = await client.artifact("g", "summary.txt")
         with pytest.raises(NotFoundError, match="no artifact"):
             await client.artifact("a", "../book.pdf")
+        verified = [await client.verify(each) for each in listed]
 
-    assert ended["result"] == {"name": "notes.txt", "size": 6}
-    assert [(each.name, each.content_type, each.path) for each in listed] == [
+    assert [(each.name, each.content_type, each.path) for each in listed["a"]] == [
         ("book.pdf", "application/pdf", "/press.print"),
-        ("notes.txt", "text/plain; charset=utf-8", "/artifact#3"),
+        ("notes.txt", "text/plain; charset=utf-8", "/artifact"),
         ("totals.json", "application/json", "/artifact#2"),
     ]
-    assert listed[0].digest == hashlib.sha256(book).hexdigest()
-    assert len(book) == 600_000 // 256 * 256
-    assert (notes, totals) == (b"second", b'{"sum":12}')
+    assert listed["a"][0].digest == hashlib.sha256(book).hexdigest()
+    assert book == b"%PDF-1.4\n" + text.encode()
+    assert totals == b'{"pages":1}'
+    assert [each.name for each in listed["g"]] == ["book.pdf", "summary.txt", "totals.json"]
+    assert summary == b"short: 1 page"
+    assert [each.findings for each in verified] == [[], []]
 
 
 async def test_a_crash_between_blob_and_message_loses_nothing(

@@ -36,12 +36,3 @@ async def family(ctx: Context, size: int) -> int:
 async def mirror(_ctx: Context, text: str) -> str:
     """Return the input."""
     return text
-
-
-@workflow("large.files")
-async def files(ctx: Context, size: int) -> Any:
-    """Keep files: by a service, by the workflow itself, and one of them twice."""
-    await ctx.call("press", "print", {"size": size})
-    await ctx.artifact("notes.txt", "first")
-    await ctx.artifact("totals.json", {"sum": 12})
-    return await ctx.artifact("notes.txt", "second")
