@@ -74,10 +74,17 @@ _stored_decoder: Final = msgspec.json.Decoder(_Stored)
 
 
 class Blobs:
-    """Puts and gets the blobs of runs. ``bytes_max`` is what this process puts at most."""
+    """Puts and gets the blobs of runs. ``bytes_max`` is what this process puts at most.
 
-    def __init__(self, transport: Transport, *, bytes_max: int = BLOB_BYTES_MAX) -> None:
+    ``alone``: a service or a client, which may read by whole subjects alone. It gets only what a
+    request refers to, and does not look at what stands there already when it puts.
+    """
+
+    def __init__(
+        self, transport: Transport, *, bytes_max: int = BLOB_BYTES_MAX, alone: bool = False
+    ) -> None:
         self._transport = transport
+        self._alone = alone
         self._bytes_max = min(bytes_max, BLOB_BYTES_MAX)
         self._chunks = trio.CapacityLimiter(CHUNKS_AT_ONCE)
         self._gets = trio.CapacityLimiter(BLOBS_AT_ONCE)
@@ -117,14 +124,16 @@ class Blobs:
         Raises BlobMissingError when a chunk is not there or the whole has another digest, and
         UnavailableError when that cannot be told now.
         """
+        partition = blobs.partition_in(blob, instance) if self._alone else -1
+        if self._alone and partition < 0:
+            raise BlobMissingError(f"the reference to {blob.digest} has no subject of {instance}")
         async with self._gets:
             found: list[bytes] = [b""] * blob.chunks
-            await self._each(
-                [
-                    partial(self._get_into, found, instance, blob, number)
-                    for number in range(blob.chunks)
-                ]
-            )
+
+            async def fetch(number: int) -> None:
+                found[number] = await self.chunk(instance, blob.digest, number, partition)
+
+            await self._each([partial(fetch, number) for number in range(blob.chunks)])
             content = b"".join(found)
         if not await trio.to_thread.run_sync(blobs.is_whole, blob, content):
             self.lacking += 1
@@ -133,9 +142,9 @@ class Blobs:
         self.gets += 1
         return content
 
-    async def chunk(self, instance: str, digest: str, number: int) -> bytes:
+    async def chunk(self, instance: str, digest: str, number: int, partition: int = -1) -> bytes:
         """Return one chunk. Raises BlobMissingError and UnavailableError."""
-        found = await self._read(instance, digest, number)
+        found = await self._read(instance, digest, number, partition)
         if found is None:
             self.lacking += 1
             self._known.pop((instance, digest), None)
@@ -174,17 +183,20 @@ class Blobs:
         if error.err_code != ERR_WRONG_SEQUENCE:
             raise UnavailableError(f"{STREAM}: {error.description} ({error.err_code})")
         # It stands there: an earlier put, or one whose acknowledgement was lost.
-        if await self._read(instance, blob.digest, number) != chunk:
+        if not self._alone and await self._read(instance, blob.digest, number) != chunk:
             raise RefusedError(
                 f"chunk {number} of blob {blob.digest} of {instance} is another one",
                 hint="somebody stored it under a wrong digest: see docs/payloads.md",
             )
 
-    async def _get_into(self, found: list[bytes], instance: str, blob: Blob, number: int) -> None:
-        found[number] = await self.chunk(instance, blob.digest, number)
-
-    async def _read(self, instance: str, digest: str, number: int) -> bytes | None:
+    async def _read(
+        self, instance: str, digest: str, number: int, partition: int = -1
+    ) -> bytes | None:
         """Return a chunk; None when the leader, too, says that there is none."""
+        if self._alone:
+            subject = blobs.stored_subject(instance, digest, number, partition)
+            frame = await self._ask(Outgoing(f"$JS.API.DIRECT.GET.{STREAM}.{subject}", b""))
+            return None if h.status(frame.headers) else frame.payload
         subject = blobs.stored_subject(instance, digest, number)
         body = msgspec.json.encode({"last_by_subj": subject})
         frame = await self._ask(Outgoing(f"$JS.API.DIRECT.GET.{STREAM}", body))

@@ -27,7 +27,7 @@ from actors.router import LOCAL, Presence, Route, Router
 from actors.storing import REFERENCE_LINES, Storing
 from actors.workflow import OpenAsk, WorkflowActor
 from protocols import headers as h
-from protocols.blobs import INLINE_BYTES_MAX, Blob, encoded
+from protocols.blobs import INLINE_BYTES_MAX, Blob, encoded, placed
 from protocols.effects import Ask
 from protocols.error_kinds import OVER_LIMIT
 from protocols.errors import (
@@ -296,7 +296,7 @@ class Requests:
 
         def stored(blob: Blob | None, error: MovantError | None) -> None:
             state.storing = False
-            state.blob = blob
+            state.blob = blob and placed(blob, actor.id, actor.partition)
             if actor.gone or actor.asks.get(state.ask.identity) is not state or state.closing:
                 return
             if error is None:

@@ -21,6 +21,7 @@ from typing import Final
 import msgspec
 
 from protocols.errors import BadValueError
+from protocols.subjects import is_number
 
 BLOB: Final = "application/vnd.movant.blob+json"
 """Content type of a message whose payload is a reference."""
@@ -48,7 +49,7 @@ class Blob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     content_type: str = ""
     """Of the content; empty: JSON."""
     subject: str = ""
-    """Where the chunks stand, for programs without movant; nobody of ours believes it."""
+    """Where the chunks stand, in a request: for services, which know no partitions."""
 
     @property
     def chunks(self) -> int:
@@ -135,6 +136,20 @@ def chunks(content: bytes) -> Iterator[bytes]:
 def put_subject(instance: str, digest: str, number: int) -> str:
     """Return where a chunk is published to."""
     return f"movant.put.{instance}.{digest}.{number}"
+
+
+def placed(blob: Blob, instance: str, partition: int) -> Blob:
+    """Return a reference that tells a service where the chunks stand."""
+    subject = f"movant.blob.{partition}.{instance}.{blob.digest}"
+    return msgspec.structs.replace(blob, subject=subject)
+
+
+def partition_in(blob: Blob, instance: str) -> int:
+    """Return the partition in the subject of a reference; -1: it has none for this run."""
+    lead, _, rest = blob.subject.removeprefix("movant.blob.").partition(".")
+    if rest != f"{instance}.{blob.digest}" or not is_number(lead):
+        return -1
+    return int(lead)
 
 
 def stored_subject(instance: str, digest: str, number: int, partition: int | str = "*") -> str:

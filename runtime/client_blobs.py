@@ -31,7 +31,7 @@ class LargeValues:
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
-        self._blobs = Blobs(calls.transport)
+        self._blobs = Blobs(calls.transport, alone=True)
         self._gets = trio.CapacityLimiter(BLOBS_AT_ONCE)
 
     async def given(self, id: str, value: Any) -> tuple[Any, Blob | None]:  # noqa: A002 - as the API says

@@ -134,7 +134,7 @@ def _start(
         transport,
         writer,
         clock,
-        LargeAnswers(Blobs(transport)),
+        LargeAnswers(Blobs(transport, alone=True)),
         name=f"service/{service.name}",
     )
     actor = system.registry.actor_of(ref)

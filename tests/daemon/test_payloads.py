@@ -229,9 +229,8 @@ async def test_a_service_without_movant_reads_and_answers_references(
             body = msgspec.json.encode({"text": text})
             if frame.subject.endswith(".turn"):
                 told = msgspec.json.decode(frame.payload)
-                where = f"movant.blob.*.{run}.{told['digest']}.1"
-                ask = msgspec.json.encode({"last_by_subj": where})
-                got = await transport.request(Outgoing("$JS.API.DIRECT.GET.BLOBS", ask), 3.0)
+                where = f"$JS.API.DIRECT.GET.BLOBS.{told['subject']}.1"
+                got = await transport.request(Outgoing(where, b""), 3.0)
                 assert len(got.payload) == told["size"] - b.CHUNK_BYTES
             digest = hashlib.sha256(body).hexdigest()
             for number, start in enumerate(range(0, len(body), b.CHUNK_BYTES)):
