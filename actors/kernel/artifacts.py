@@ -6,7 +6,7 @@ from typing import Any, TypedDict
 
 from actors.kernel.operations import Operation
 from protocols import codec
-from protocols.blobs import File, Result, check_artifact_name
+from protocols.blobs import BLOB_BYTES_MAX, File, Result, check_artifact_name
 
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
@@ -39,7 +39,7 @@ class Artifacts:
         if isinstance(content, str):
             usual, data = TEXT, content.encode()
         elif not isinstance(content, bytes):
-            usual, data = JSON, codec.encode(content, limit=codec.BLOB_BYTES_MAX)
+            usual, data = JSON, codec.encode(content, limit=BLOB_BYTES_MAX)
         file = File(name, data, content_type or usual)
         return self.run(keep, file, name="artifact")
 
