@@ -23,7 +23,7 @@ from actors.kernel.children import Child, UndoableChild
 from actors.kernel.clock import moment, since_epoch
 from actors.kernel.compensation import Saga, UndoableStep, UndoStep, undo_of
 from actors.kernel.gates import Gates
-from actors.kernel.ledger import Later, Ledger
+from actors.kernel.ledger import Ledger
 from actors.kernel.log import Log
 from actors.kernel.nursery import Nursery
 from actors.kernel.operations import AnySignal, Deadline, Idle, Listen, Operation, Sleep, T
@@ -32,10 +32,9 @@ from actors.kernel.tasks import CancelScope, ContinueAs, Frame, dispose
 from actors.kernel.undoing import UNDOABLE, Undoing
 from actors.kernel.witness import witness
 from protocols import codec
-from protocols.blobs import LARGE
 from protocols.compensation import Undo, UndoRequest
 from protocols.definition import Workflow
-from protocols.effects import Emit, LocalCall, Send
+from protocols.effects import LocalCall, Send
 from protocols.errors import GatherError, InvalidIdError
 from protocols.events import RESERVED, TRANSITION
 from protocols.policy import STEP_DEFAULTS, Retry, StepOptions
@@ -350,16 +349,7 @@ class Context(Gates, Artifacts):
             )
         ledger = self._ledger
         path = self._frame().path(f"emit.{check_name(kind, 'event kind')}")
-        body = ledger.encode(data)
-        ledger.effects.append(
-            Emit(
-                cause=ledger.cause,
-                event=kind,
-                data=codec.decode(body, LARGE),
-                id=ledger.identity(path),
-                body=body if len(body) > codec.PAYLOAD_BYTES_MAX else b"",
-            )
-        )
+        ledger.effects.append(ledger.event(kind, data, path))
 
     def transition(
         self,
@@ -378,7 +368,7 @@ class Context(Gates, Artifacts):
         has digests of ``input`` and ``output``; text is a digest already. ``data`` must not be
         changed afterwards.
         """
-        body = codec.encode(data)
+        body = codec.encode(codec.Known(data))
         identity = self._ledger.identity(self._frame().path(f"emit.{TRANSITION}"))
         witness(
             self._ledger,
@@ -405,7 +395,14 @@ class Context(Gates, Artifacts):
         """Show facts about the instance to people; replaces facts of the same names."""
         self._frame()
         for key, value in facts.items():
-            self._ledger.state[key] = value if type(value) is Later else codec.encode(value)
+            self._ledger.state[key] = codec.encode(value)
+
+    def show(self, facts: dict[str, Any]) -> None:
+        """Show facts as ``set_state`` does, but encode them only when somebody looks.
+
+        For interpreters: each is a value that is never changed, or a ``Later``, and no bytes.
+        """
+        self._ledger.state.update(facts)
 
     def now(self) -> datetime:
         """Return the time of the latest message folded, in UTC."""

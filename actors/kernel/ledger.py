@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 from actors.kernel.tasks import Scheduler
 from actors.kernel.witness import Chain
 from protocols import codec
-from protocols.effects import AnyEffect, LogLine
+from protocols.blobs import LARGE
+from protocols.effects import AnyEffect, Emit, LogLine
 from protocols.subjects import root_of
 
 if TYPE_CHECKING:
     from collections import deque
+    from collections.abc import Callable
 
     from actors.kernel.children import Child
     from actors.kernel.gates import GateWait
@@ -27,12 +29,13 @@ LOG_LINES_MAX: Final = 1_000
 
 
 class Later:
-    """A plain value that is never changed: it is encoded only when somebody looks."""
+    """A fact that is made only when somebody looks: ``make`` returns the same at any time."""
 
-    __slots__ = ("value",)
+    __slots__ = ("make", "of")
 
-    def __init__(self, value: Any) -> None:
-        self.value = value
+    def __init__(self, make: Callable[..., Any], *of: Any) -> None:
+        self.make = make
+        self.of = of
 
 
 class Counters:
@@ -103,8 +106,8 @@ class Ledger:
         self.late_successes: list[tuple[str, int]] = []
         self.late_event = ""
         """Kind of the event that tells of answers to decided steps; empty: they are counted."""
-        self.state: dict[str, bytes | Later] = {}
-        """What the code shows."""
+        self.state: dict[str, Any] = {}
+        """What the code shows: bytes are encoded, all else is encoded when somebody looks."""
         self.counters = Counters()
         self.logs: list[LogLine] = []
         self.refolding = False
@@ -141,6 +144,17 @@ class Ledger:
         """Return what the code hands on, encoded. Raises BadValueError, OversizedError."""
         return codec.encode(value, limit=self.value_bytes_max)
 
+    def event(self, kind: str, data: Any, path: str) -> Emit:
+        """Return an event with data of the code's, which it may change afterwards."""
+        body = self.encode(data)
+        return Emit(
+            cause=self.cause,
+            event=kind,
+            data=codec.decode(body, LARGE),
+            id=self.identity(path),
+            body=body if len(body) > codec.PAYLOAD_BYTES_MAX else b"",
+        )
+
     def shown(self) -> dict[str, bytes]:
         """Return what the code shows, encoded."""
         return {name: self.fact(name) for name in self.state}
@@ -148,7 +162,9 @@ class Ledger:
     def fact(self, name: str) -> bytes:
         """Return one fact of these, encoded; empty: it was never shown."""
         value = self.state.get(name, b"")
-        return codec.encode(value.value) if isinstance(value, Later) else value
+        if type(value) is Later:
+            value = value.make(*value.of)
+        return value if type(value) is bytes else codec.encode(value)
 
     def identity(self, path: str) -> str:
         """Return the world-wide identity of what happens at ``path``."""
