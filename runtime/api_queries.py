@@ -19,7 +19,7 @@ from actors.run_index import Row, RunIndex
 from actors.workflow import WorkflowActor
 from protocols import api, codec, subjects
 from protocols.archive import ArchiveRecord
-from protocols.blobs import INLINE_BYTES_MAX, Blob, blob_of
+from protocols.blobs import BLOB, INLINE_BYTES_MAX, Blob, blob_of
 from protocols.effects import FINAL, Status
 from protocols.errors import (
     BadValueError,
@@ -303,6 +303,8 @@ def _large(body: bytes) -> Blob | None:
 def _value(body: bytes, content_type: str) -> Any:
     if len(body) > INLINE_BYTES_MAX:
         return None  # its blob is told instead
+    if content_type == BLOB:  # of a start whose blob is missing
+        return msgspec.json.decode(body)
     try:
         return codec.decode(body, content_type)
     except MovantError:

@@ -16,6 +16,7 @@ from actors.outbox import Outbox
 from protocols import blobs as b
 from protocols import headers as h
 from protocols.errors import NotFoundError
+from protocols.events import from_wire
 from protocols.ports import Outgoing
 from protocols.service import Service
 from runtime import client_recording
@@ -109,11 +110,13 @@ async def test_children_events_and_signals_may_be_large(nats_server: NatsServer)
         verified = [await client.verify(each) for each in ("a", "other")]
         events = Blobs(movant.transport)
         assert told is not None
+        event = from_wire(h.decode(told["hdrs"]) or {}, told["data"])
         content = await events.get("a", b.reference(told["data"]))
 
     assert ended.result == 700_000
     assert other.result == {"given": 1, "said": 700_000}
     assert f"ce-datacontenttype: {b.BLOB}".encode() in told["hdrs"]
+    assert event.data["size"] == len(content)
     assert msgspec.json.decode(content) == {"text": "x" * 700_000}
     assert [each.findings for each in verified] == [[], []]
 
@@ -207,6 +210,7 @@ async def test_a_missing_value_blocks_and_is_put_back(nats_server: NatsServer) -
         ended = await movant.view_when("a", lambda view: view["status"] == "completed")
 
     assert blocked["status"] == "blocked"
+    assert blocked["input"]["size"] == 400_002
     assert "blob: chunk" in blocked["blocked"]
     assert "put it back" in blocked["blocked"]
     assert ended["result"] == {"given": 400_000, "said": 2}
