@@ -89,6 +89,7 @@ from protocols.api_types import (
     Limit,
     MessageId,
     RunPriority,
+    RunProfile,
     Standing,
     Value,
     WaitSeconds,
@@ -121,6 +122,8 @@ class RunStart(Message, frozen=True, kw_only=True):
     ] = "return"
     wait_s: WaitSeconds = 0.0
     priority: RunPriority = 0
+    profile: RunProfile = ""
+    by: By = None
     input_blob: LargeValue = None
 
 

@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import trio
 
 from actors.direct_reader import DirectReader
 from actors.outbox import first_of
-from actors.storing import REFERENCE_LINES
 from protocols import api, codec, subjects
 from protocols import headers as h
-from protocols.blobs import (
-    BLOB_BYTES_MAX,
-    INLINE_BYTES_MAX,
-    LARGE,
-    Blob,
-    checked,
-    encoded,
-)
 from protocols.definition import Workflow
 from protocols.effects import FINAL, Waiting
 from protocols.errors import (
     AlreadyExistsError,
     MovantError,
+    OverloadedError,
     RefusedError,
     UnavailableError,
 )
 from protocols.events import percent_encode
+from protocols.findings import did_you_mean
 from protocols.mail import KERNEL
 from protocols.ports import Outgoing
 from protocols.witness import Operator
 from runtime.api_queries import RunQueries
 from runtime.ending import Ending
+from runtime.given import Given, given, small
 from runtime.stored import StoredRuns
 
 if TYPE_CHECKING:
@@ -43,6 +38,8 @@ if TYPE_CHECKING:
 
 BY_CHARS_MAX: Final = 400
 """Of each part of who has done something: percent-encoded, all three fit a header block."""
+GROUP_CHARS_MAX: Final = 120
+"""Of what runs are counted by: percent-encoded, it has to fit a header block."""
 READY_STATES: Final = frozenset({"ready", "starting"})
 
 
@@ -62,8 +59,9 @@ class RunCommands:
         subjects.check_name(request.workflow, "workflow")
         digest, workflow = await self._parts.definitions.latest(request.workflow)
         instance = self._daemon.new_id() if request.id is None else request.id
-        given = await self._given(instance, request.input, request.input_blob)
-        message = self._start_message(workflow, digest, instance, given, request.priority)
+        value = await given(self._parts.values.blobs, instance, request.input, request.input_blob)
+        message = self._start_message(workflow, digest, instance, request, value)
+        await self._check_active(workflow, {instance: value.value})
         if not request.wait_s:
             created = await self._begin(request, instance, message)
             if created:
@@ -120,14 +118,16 @@ class RunCommands:
         digest, workflow = await self._parts.definitions.latest(request.workflow)
         ids = [self._daemon.new_id() if item.id is None else item.id for item in request.items]
 
+        await self._check_active(
+            workflow, {of: item.input for of, item in zip(ids, request.items, strict=True)}
+        )
         ended = await self._stored.ended(item.id for item in request.items if item.id is not None)
 
         def message(number: int) -> Outgoing:
             if ids[number] in ended:
                 raise AlreadyExistsError(f"instance {ids[number]!r} exists already")
             item = request.items[number]
-            given = Given(item.input, codec.encode(item.input))
-            return self._start_message(workflow, digest, ids[number], given, item.priority)
+            return self._start_message(workflow, digest, ids[number], item, small(item.input))
 
         written = await self._write_many(len(ids), message)
         behind: dict[int, bool] = {}
@@ -161,40 +161,68 @@ class RunCommands:
         )
 
     def _start_message(
-        self, workflow: Workflow[Any], digest: str, instance: str, given: Given, priority: int
+        self,
+        workflow: Workflow[Any],
+        digest: str,
+        instance: str,
+        request: api.RunStart | api.StartItem,
+        value: Given,
     ) -> Outgoing:
         subjects.check_id(instance)
-        workflow.check_input(given.value)
-        lines = b"%b%b: %b\r\n%b: %d\r\n%b: %b\r\n%b%b" % (
-            given.lines,
-            h.DEFINITION.encode(),
-            digest.encode(),
-            h.KERNEL.encode(),
-            KERNEL,
-            h.MESSAGE_ID.encode(),
-            self._daemon.entropy.token(8).encode(),
-            b"%b: %d\r\n" % (h.PRIORITY.encode(), priority) if priority else b"",
-            first_of(instance, self._daemon.config.partitions),
-        )
-        return Outgoing(subjects.to_start(instance, workflow.name), given.body, lines)
+        workflow.check_input(value.value)
+        alone = request if isinstance(request, api.RunStart) else None
+        told = {
+            h.DEFINITION: digest,
+            h.KERNEL: str(KERNEL),
+            h.MESSAGE_ID: self._daemon.entropy.token(8),
+            h.PRIORITY: str(request.priority or workflow.options.priority or ""),
+            h.GROUP: percent_encode(workflow.group_of(value.value)[:GROUP_CHARS_MAX]),
+            h.PROFILE: self._profile(workflow, alone.profile if alone else ""),
+            **_who(alone.by if alone else None),
+        }
+        lines = h.encode({name: text for name, text in told.items() if text})
+        first = first_of(instance, self._daemon.config.partitions)
+        subject = subjects.to_start(instance, workflow.name)
+        return Outgoing(subject, value.body, value.lines + lines + first)
 
-    async def _given(self, instance: str, value: Any, blob: Blob | None) -> Given:
-        """Return what a client gives, with what stands in the mailbox: a large one's reference.
+    def _profile(self, workflow: Workflow[Any], asked: str) -> str:
+        """Return under which profile a run works. Raises RefusedError for an unknown one."""
+        known = workflow.options.profiles
+        if asked and asked not in known:
+            raise RefusedError(
+                f"workflow {workflow.name} has no profile {asked[:60]!r}",
+                hint=did_you_mean(asked, known) or "leave it out: the workflow has none",
+            )
+        default = self._daemon.config.profile
+        return asked or (default if default in known else "")
 
-        Raises NotFoundError for a blob that is not there.
+    async def _check_active(self, workflow: Workflow[Any], inputs: Mapping[str, Any]) -> None:
+        """Raise OverloadedError when more runs would be active than a workflow allows.
+
+        ``inputs`` are those of the runs to start, by id; one that is there is not started again.
         """
-        blobs = self._parts.values.blobs
-        if blob is not None:
-            subjects.check_id(instance)
-            content = await blobs.get(instance, checked(blob))
-            value = codec.decode(content, (blob.content_type or h.JSON) + LARGE)
-        else:
-            body = codec.encode(value, limit=BLOB_BYTES_MAX)
-            if len(body) <= INLINE_BYTES_MAX:
-                return Given(value, body)
-            subjects.check_id(instance)
-            blob = await blobs.put(instance, body)
-        return Given(value, encoded(blob), REFERENCE_LINES)
+        limit = workflow.options.active_max
+        if not limit:
+            return
+        index = self._queries.index
+        await index.refresh(blocked=False)
+        active = Counter(
+            row.group
+            for (name, _), rows in index.active.items()
+            if name == workflow.name
+            for row in rows.values()
+        )
+        new = [value for run, value in inputs.items() if run not in index.rows]
+        for group, more in Counter(
+            workflow.group_of(value)[:GROUP_CHARS_MAX] for value in new
+        ).items():
+            if active[group] + more > limit:
+                of = f" with {group!r}" if group else ""
+                raise OverloadedError(
+                    f"{active[group]} runs of {workflow.name}{of} are active, and max_active is"
+                    f" {limit}",
+                    hint=f"start it when one has ended: movant run ls --workflow {workflow.name}",
+                )
 
     async def _start_behind_signals(self, instance: str, message: Outgoing) -> bool:
         """Start an instance whose mailbox is not empty; False when another start was first.
@@ -222,16 +250,16 @@ class RunCommands:
     async def signal(self, request: api.RunSignal) -> api.Message:
         """Write a signal into a mailbox, before the start or after it."""
         self._check_ready()
-        given = await self._given(request.id, request.data, request.data_blob)
-        return await self._accept(request.id, self._signal_message(request, given))
+        value = await given(self._parts.values.blobs, request.id, request.data, request.data_blob)
+        return await self._accept(request.id, self._signal_message(request, value))
 
-    def _signal_message(self, request: api.RunSignal, given: Given) -> Outgoing:
+    def _signal_message(self, request: api.RunSignal, value: Given) -> Outgoing:
         subjects.check_id(request.id)
         subjects.check_name(request.name, "signal")
         return Outgoing(
             subjects.to_signal(request.id, request.name),
-            given.body,
-            given.lines + self._lines(request.message_id, request.by),
+            value.body,
+            value.lines + self._lines(request.message_id, request.by),
         )
 
     async def signal_many(self, request: api.RunSignalMany) -> api.Message:
@@ -244,7 +272,7 @@ class RunCommands:
             item = items[number]
             return self._signal_message(
                 api.RunSignal(id=item.id, name=request.name, message_id=item.message_id),
-                Given(item.data, codec.encode(item.data)),
+                small(item.data),
             )
 
         outcomes = await self._write_many(len(items), message)
@@ -318,9 +346,7 @@ class RunCommands:
 
     def _lines(self, message_id: str, by: Operator | None) -> bytes:
         """Return the headers of what is done by hand; a message id is made when there is none."""
-        told = {} if by is None else {h.WHO: by.who, h.WHERE: by.where, h.WHY: by.why}
-        named = {name: percent_encode(text[:BY_CHARS_MAX]) for name, text in told.items() if text}
-        return h.encode({h.MESSAGE_ID: message_id or self._daemon.new_id(), **named})
+        return h.encode({h.MESSAGE_ID: message_id or self._daemon.new_id(), **_who(by)})
 
     def _check_ready(self) -> None:
         if self._daemon.state not in READY_STATES:
@@ -363,6 +389,12 @@ class RunCommands:
         return written
 
 
+def _who(by: Operator | None) -> dict[str, str]:
+    """Return the headers that tell who does something by hand."""
+    told = {} if by is None else {h.WHO: by.who, h.WHERE: by.where, h.WHY: by.why}
+    return {name: percent_encode(text[:BY_CHARS_MAX]) for name, text in told.items() if text}
+
+
 def _moved(before: Iterable[Waiting], after: Iterable[Waiting]) -> list[str]:
     """Return the open steps that another service would serve."""
     now = {(each.path, each.attempt): each.detail for each in before if each.kind == "step"}
@@ -371,14 +403,6 @@ def _moved(before: Iterable[Waiting], after: Iterable[Waiting]) -> list[str]:
         for each in after
         if not now.get((each.path, each.attempt), each.detail).startswith(each.detail)
     ]
-
-
-class Given(NamedTuple):
-    """A value that a client gives, its payload in the mailbox, and header lines for that."""
-
-    value: Any
-    body: bytes
-    lines: bytes = b""
 
 
 class _Written(msgspec.Struct):

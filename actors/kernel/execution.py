@@ -49,6 +49,8 @@ class Execution(View):
         ledger.routes = workflow.routes
         if start.kernel >= LARGE_VALUES:
             ledger.value_bytes_max = BLOB_BYTES_MAX
+        ledger.started_by = "" if start.by is None else start.by.who
+        ledger.profile = start.profile
         self._limits = (workflow.options.mailbox_warn, workflow.options.mailbox_max)
         if self.messages > self._limits[1]:
             self._halt(self._full())
