@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from actors.bundle import KERNEL
+from protocols import codec
 from protocols.compensation import UNDO_RETRY, Undo
 from protocols.conditions import Condition
 from protocols.gates import FILLED, Gate
@@ -31,6 +32,8 @@ class StepPlan:
         "fallbacks",
         "followers",
         "foreach",
+        "kind",
+        "known",
         "name",
         "options",
         "params",
@@ -45,10 +48,13 @@ class StepPlan:
         step = graph.steps[name]
         self.name: Final = name
         self.step: Final = step
+        self.kind: Final = step.kind
         given = done_with(step)
         if step.gate is not None and not step.gate.mode:
             given["mode"] = graph.approval_mode
         self.params: Final = Template(given)
+        self.known: Final = codec.is_value(self.params.value)
+        """Whether nothing but values can come of the parameters, whatever they refer to."""
         gate = step.gate
         self.auto_when: Final = Condition(gate.auto_when) if gate and gate.auto_when else None
         self.again: Final = again_at(graph, order, name)
