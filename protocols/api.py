@@ -157,6 +157,8 @@ class RunView(Message, frozen=True, kw_only=True):
     status: Standing
     started_at: At
     finished_at: At = 0
+    profile: RunProfile = ""
+    by: By = None
     generation: Annotated[
         int, Meta(description="1, and one more each time it continued as new.")
     ] = 1

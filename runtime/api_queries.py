@@ -219,6 +219,8 @@ class RunQueries:
             status=instance.status if crash is None else "blocked",
             started_at=instance.started_at,
             finished_at=instance.finished_at,
+            profile=start.profile if start else "",
+            by=start.by if start else None,
             generation=instance.generation,
             input=_value(instance.input, start.content_type if start else ""),
             input_blob=_large(instance.input),
