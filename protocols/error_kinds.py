@@ -19,6 +19,7 @@ from protocols.failure import (
     PROTOCOL,
     REFUSED,
     TIMEOUT,
+    UNKNOWN,
     VALIDATION,
     Failure,
 )
@@ -88,7 +89,7 @@ NAMED_STATUSES: Final = {
     507: OVER_LIMIT,
 }
 """HTTP statuses that say more than who is to blame."""
-_UNNAMED: Final = frozenset({REFUSED, FAILED, "unknown", ""})
+_UNNAMED: Final = frozenset({REFUSED, FAILED, UNKNOWN, ""})
 """What a failure is called when the service said no kind: its outcome."""
 _CLIENT, _SERVER, _END = 400, 500, 600
 

@@ -1,0 +1,64 @@
+"""The page on connectors: its examples are the files, its numbers those of the code."""
+
+from __future__ import annotations
+
+import re
+
+from actors.connector_file import load_document
+from actors.definition_file import load_document as load_definition
+from protocols.connector_http import SAFE
+from protocols.connector_llm import NO_MODEL, SUITS, LlmResult
+from protocols.connectors import SOURCES
+from runtime.connectors import llm_choice, wire
+from runtime.connectors.hosting import AGAIN
+from runtime.connectors.secrets import HIDDEN, HIDE_CHARS_MIN
+from tests.docs.tables import DOCS
+
+PAGE = (DOCS / "connectors.md").read_text()
+FLAT = " ".join(PAGE.split())
+
+
+def rows(after: str) -> dict[str, list[str]]:
+    """Return the rows of the first table behind a text, by their first cell."""
+    text = PAGE.split(after, 1)[1]
+    found = re.findall(r"^\| (.+) \|$", text[text.index("\n|") :].split("\n\n")[0], re.MULTILINE)
+    return {row[0]: row[1:] for row in (each.split(" | ") for each in found[1:])}
+
+
+def test_the_examples_of_the_page_are_the_files() -> None:
+    """Both are right; the tests of hosting run them in a daemon."""
+    for name in ("connectors.yaml", "signup.yaml"):
+        assert f"```yaml\n{(DOCS / 'examples' / name).read_text()}```" in PAGE
+
+    assert load_document(DOCS / "examples" / "connectors.yaml").problems == []
+    assert load_definition(DOCS / "examples" / "signup.yaml").problems == []
+
+
+def test_the_parts_of_the_score_are_those_of_the_code() -> None:
+    """Names and weights."""
+    told = {name: float(cells[0]) for name, cells in rows("**The choice.**").items()}
+
+    assert told == llm_choice.WEIGHTS
+    assert f"`{NO_MODEL}`" in PAGE
+    assert f"suits each with {SUITS}" in PAGE
+    breaker = llm_choice.BREAKER
+    assert (breaker.breaker_failures, breaker.breaker_of) == (3, 5)
+    assert "after three failures of five" in FLAT
+    for field in ("output", "model", "provider", "finish_reason", "usage", "selection"):
+        assert field in LlmResult.__struct_fields__
+        assert f"`{field}`" in PAGE
+
+
+def test_words_and_numbers_of_the_page_are_those_of_the_code() -> None:
+    """Sources of secrets, what is hidden, safe methods, redirects, pauses."""
+    assert {name[3 : name.index(":")] for name in rows("a reference stands")} == set(SOURCES)
+    assert f"show `{HIDDEN}`" in FLAT
+    assert HIDE_CHARS_MIN == 6
+    assert "of six characters and more" in FLAT
+    assert all(method in FLAT for method in SAFE)
+    assert wire.REDIRECTS_MAX == 5
+    assert "up to five" in FLAT
+    assert f"up to {AGAIN.max_delay_s:.0f} seconds" in FLAT
+    not_done = ", ".join(str(x) for x in (429, 503, 425))
+    assert set(wire.NOT_DONE) == {425, 429, 503}
+    assert rows("**What a status means.**")[not_done] == ["failed", "failed"]
