@@ -72,6 +72,7 @@ from protocols.api_services import ServicePage as ServicePage  # noqa: PLC0414 -
 from protocols.api_services import ServiceRow as ServiceRow  # noqa: PLC0414 -- part of the API
 from protocols.api_services import ServiceShow as ServiceShow  # noqa: PLC0414 -- part of the API
 from protocols.api_services import ServiceView as ServiceView  # noqa: PLC0414 -- part of the API
+from protocols.api_triggers import TRIGGERS
 from protocols.api_types import ITEMS_MAX as ITEMS_MAX  # noqa: PLC0414 -- part of the API
 from protocols.api_types import PAGE_MAX as PAGE_MAX  # noqa: PLC0414 -- part of the API
 from protocols.api_types import SERVICE as SERVICE  # noqa: PLC0414 -- part of the API
@@ -87,6 +88,7 @@ from protocols.api_types import (
     Libraries,
     Limit,
     MessageId,
+    Permissions,
     RunPriority,
     Standing,
     Value,
@@ -120,6 +122,8 @@ class RunStart(Message, frozen=True, kw_only=True):
     ] = "return"
     wait_s: WaitSeconds = 0.0
     priority: RunPriority = 0
+    permissions: Permissions = ()
+    by: By = None
 
 
 class RunStarted(Message, frozen=True, kw_only=True):
@@ -427,4 +431,5 @@ VERBS: Final[dict[str, Verb]] = {
     "dead.show": Verb("Show a dead letter", DeadShow, DeadView),
     "dead.replay": Verb("Send dead letters again", DeadReplay, DeadReplays),
     "dead.purge": Verb("Remove dead letters", DeadPurge, DeadPurged),
+    **{name: Verb(*each) for name, each in TRIGGERS.items()},
 }

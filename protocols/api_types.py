@@ -37,6 +37,10 @@ MessageId = Annotated[
 RunPriority = Annotated[
     Priority, Meta(description="Who goes first where requests wait: -9 a batch, 9 an emergency.")
 ]
+Permissions = Annotated[
+    tuple[str, ...],
+    Meta(description="What the person may do: as the client says it, not checked."),
+]
 Value = Annotated[Any, Meta(description="Any JSON value.")]
 Limit = Annotated[int, Meta(description="At most this many rows.", ge=1, le=PAGE_MAX)]
 Cursor = Annotated[

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from protocols import api, api_gates, api_holds, api_pipeline, events, mail
+from protocols import api, api_gates, api_holds, api_pipeline, api_triggers, events, mail
 from protocols import headers as h
 from protocols.catalogue_examples import EXAMPLES
 from protocols.gates import GateWord
@@ -78,6 +78,7 @@ _EXAMPLES: Final = {
     **api_gates.EXAMPLES,
     **api_holds.EXAMPLES,
     **api_pipeline.EXAMPLES,
+    **api_triggers.EXAMPLES,
 }
 _TRACE: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

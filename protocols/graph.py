@@ -39,6 +39,7 @@ from protocols.graph_field import field_of as _field
 from protocols.graph_field import put as _set
 from protocols.graph_sleep import GraphSleep, brief
 from protocols.policy import Retry
+from protocols.triggers import Trigger
 
 CALL_TIMEOUT_S: Final = 60.0
 """Where neither step nor defaults say how long one call may take."""
@@ -316,6 +317,9 @@ class Graph(_Part, frozen=True, kw_only=True):
     kinds: Annotated[
         tuple[str, ...],
         Meta(description="Error kinds of its services' own, to be named under `on_error`."),
+    ] = ()
+    triggers: Annotated[
+        tuple[Trigger, ...], Meta(description="What starts runs: times, requests, messages.")
     ] = ()
 
     def __post_init__(self) -> None:

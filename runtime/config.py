@@ -108,7 +108,10 @@ class RetentionConfig(Section, frozen=True, kw_only=True):
 
 
 class HttpConfig(Section, frozen=True, kw_only=True):
-    """Health over HTTP. ``address`` is ``host:port``, port 0 a free one, empty: no HTTP."""
+    """Health and webhooks over HTTP.
+
+    ``address`` is ``host:port``: without a host loopback, port 0 a free one; empty: no HTTP.
+    """
 
     address: str = ""
 

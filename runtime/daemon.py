@@ -7,7 +7,7 @@
     ├─ actors      the actor system
     ├─ router      routes and presence
     ├─ workflows   owner, requests, reader, checkpoints
-    └─ edges       (one_for_one) API, health
+    └─ edges       (one_for_one) triggers, API, HTTP
 
 What a child makes for those after it stands in ``Parts``; when a child is restarted, all that
 come after it are made anew from it.
@@ -60,8 +60,8 @@ from runtime.clock import SystemClock, SystemEntropy
 from runtime.config import DaemonConfig, redacted
 from runtime.draining import STREAMS, drain
 from runtime.gateway import Gateway
-from runtime.health import serve_health
 from runtime.holds import StoredHolds
+from runtime.http import serve_edge
 from runtime.identity import ALIVE, is_dead, own_member
 from runtime.parts import Parts
 from runtime.peers import Peers, Registered
@@ -72,6 +72,7 @@ from runtime.server.accounts import foreign_subjects
 from runtime.server.configuration import Settings
 from runtime.server.embedded import EmbeddedServer
 from runtime.started import Looking, WhenUp
+from runtime.triggers.hosting import host_triggers
 from runtime.undoing import ChildUndos
 from supervisors.child import ChildSpec, ChildStatus
 from supervisors.incarnation import ChildView
@@ -208,8 +209,9 @@ class Daemon:
             SupervisorSpec(
                 id="edges",
                 children=(
+                    ChildSpec(id="triggers", start=partial(host_triggers, self)),
                     ChildSpec(id="api", start=self._api),
-                    ChildSpec(id="health", start=self._health),
+                    ChildSpec(id="http", start=partial(serve_edge, self)),
                     ChildSpec(id="collector", start=partial(collect, self)),
                 ),
             ),
@@ -424,9 +426,6 @@ class Daemon:
 
     async def _api(self, *, task_status: ChildStatus) -> None:
         await Gateway(self).run(task_status=task_status)
-
-    async def _health(self, *, task_status: ChildStatus) -> None:
-        await serve_health(self, task_status=task_status)
 
     def _give_up(self, error: MovantError) -> None:
         """Stop the daemon with an error that a restart cannot mend."""

@@ -25,6 +25,7 @@ from runtime.bridge.transport import NatsTransport
 from runtime.checkpoints import Checkpoints
 from runtime.holds import StoredHolds
 from runtime.server.embedded import EmbeddedServer
+from runtime.triggers.hosting import Triggers
 
 
 class Parts:
@@ -52,5 +53,6 @@ class Parts:
     outbox: Outbox
     collector: Collector
     forgetting: Forgetting
+    triggers: Triggers
     ferry: Ferry
     """Only with replicas."""

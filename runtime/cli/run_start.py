@@ -68,6 +68,13 @@ WAIT_S_MAX = 10 * 365 * 86_400.0
     default=0,
     help="Who goes first where requests wait: -9 a batch, 9 an emergency.",
 )
+@click.option(
+    "--permission",
+    "permissions",
+    multiple=True,
+    metavar="NAME",
+    help="What you may do, for workflows that need it.",
+)
 @click.option("--ndjson", is_flag=True, help="FILE has one input per line; start a run for each.")
 @click.option(
     "-w", "--wait", "wants_end", is_flag=True, help="Wait for the end; exit 1 when the run failed."
@@ -91,6 +98,7 @@ def start(
     if_exists: Literal["return", "refuse"],
     timeout_s: float,
     priority: int,
+    permissions: tuple[str, ...],
     ndjson: bool,
     wants_end: bool,
 ) -> int:
@@ -98,12 +106,18 @@ def start(
     if ndjson:
         if pairs or run_id or wants_end or priority or not file:
             raise click.UsageError("--ndjson goes with -f FILE alone.")
-        return _start_many(workflow, file, to)
+        return _start_many(workflow, file, to, permissions)
     value = read_value(pairs, file)
 
     async def question(client: Client) -> api.RunStarted | api.RunOutcome:
         started = await client.start(
-            workflow, value, id=run_id, if_exists=if_exists, priority=priority
+            workflow,
+            value,
+            id=run_id,
+            if_exists=if_exists,
+            priority=priority,
+            permissions=permissions,
+            by=myself(),
         )
         if not wants_end:
             return started
@@ -123,7 +137,7 @@ def start(
     return OK
 
 
-def _start_many(workflow: str, file: str, to: Target) -> int:
+def _start_many(workflow: str, file: str, to: Target, permissions: tuple[str, ...]) -> int:
     inputs = [
         decoded(line, f"{file}:{number}")
         for number, line in enumerate(read_text(file).splitlines(), 1)
@@ -131,7 +145,7 @@ def _start_many(workflow: str, file: str, to: Target) -> int:
     ]
 
     async def question(client: Client) -> list[api.StartResult]:
-        return await client.start_many(workflow, inputs)
+        return await client.start_many(workflow, inputs, permissions=permissions, by=myself())
 
     results = ask(to, question)
     refused = [each for each in results if each.error is not None]
