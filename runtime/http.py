@@ -97,22 +97,22 @@ def application(daemon: Served, hooks: Hooks) -> Starlette:
         found = hooks()
         armed = None if found is None else found.find(request.url.path)
         if found is None or armed is None:
-            return _answer(told(404, "not found", "nothing listens at this path"))
+            return _unread(told(404, "not found", "nothing listens at this path"))
         if request.method != "POST":
             refused = told(405, "method", "a webhook takes POST")
-            return _answer(refused._replace(headers={**refused.headers, "Allow": "POST"}))
+            return _unread(refused._replace(headers={**refused.headers, "Allow": "POST"}))
         refused_now = found.admit(armed)
         if refused_now is not None:
-            return _answer(refused_now)
+            return _unread(refused_now)
         if limit.available_tokens < 1:
             busy = told(503, "busy", f"{REQUESTS_MAX} requests are under way", again_s=1)
-            return _answer(busy)
+            return _unread(busy)
         async with limit:
             hook = armed.trigger.hook
             assert hook is not None, "found by its path"
             body = await _body(request, hook.body_max)
             if not isinstance(body, bytes):
-                return _answer(body)
+                return _unread(body)
             headers = {name.lower(): text for name, text in request.headers.items()}
             return _answer(await found.take(armed, headers, request.url.query, body))
 
@@ -175,6 +175,11 @@ def _answer(answer: Answer) -> Response:
     payload = msgspec.json.encode(answer.body) + b"\n"
     headers = {"Content-Type": "application/json", "Cache-Control": "no-store", **answer.headers}
     return Response(payload, answer.status, headers)
+
+
+def _unread(answer: Answer) -> Response:
+    """Answer a request whose body was not read: the connection takes no other one."""
+    return _answer(answer._replace(headers={**answer.headers, "Connection": "close"}))
 
 
 async def serve_edge(daemon: Daemon, *, task_status: Told) -> None:
