@@ -19,6 +19,7 @@ from protocols import api, directives, error_kinds
 from protocols.gates import Escalation, Gate
 from protocols.graph import Defaults, Field, Graph, GraphStep, GraphUndo
 from protocols.graph_sleep import GraphSleep
+from protocols.triggers import Dst, Manual, MessageSource, Schedule, Trigger, Webhook
 from runtime.cli import failures
 from runtime.server import accounts
 from tests import hazards as known
@@ -170,6 +171,12 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "gate": keys(Gate),
     "escalate": keys(Escalation),
     "sleep": keys(GraphSleep),
+    "trigger": keys(Trigger),
+    "schedule": keys(Schedule),
+    "dst": keys(Dst),
+    "webhook": keys(Webhook),
+    "message": keys(MessageSource),
+    "manual": keys(Manual),
 }
 
 

@@ -16,7 +16,6 @@ from tests.kernel.mailbox import asks, paths
 LEADS = (Path(__file__).parent / "leads.yaml").read_text()
 NOT_YET = (
     (r"guardrails: \[[^\]]*\],", ""),
-    (r"(?s)triggers: \[.*?\n  \],", ""),
     (r"(?s)\n  fallbacks: \[.*?\n  \],", ""),
     (r",?\n\s*\{ type: '(parameter|manual|workflow)[^\n]*", ""),
 )
@@ -170,13 +169,12 @@ def test_what_is_not_supported_yet_is_refused_at_its_place() -> None:
     lines = LEADS.split("\n")
     assert {each.message for each in problems} == {
         "'guardrails' are not supported yet",
-        "'triggers' are not supported yet",
         "'fallbacks' are not supported yet",
         "a fallback of kind 'parameter-adjustment' is not supported yet",
         "a fallback of kind 'workflow-modification' is not supported yet",
         "a fallback of kind 'manual-intervention' is not supported yet",
     }
-    assert len(problems) == 16
+    assert len(problems) == 15
     for each in problems:
         word = (each.message.split("'"))[1]
         assert word in lines[each.line - 1][each.column - 1 :]
@@ -254,7 +252,7 @@ def test_a_phase_may_be_a_step_of_every_kind() -> None:
     assert graph.steps["code_generation"].needed == ("approved",)
 
 
-@pytest.mark.parametrize("word", ["guardrails", "triggers", "fallbacks"])
+@pytest.mark.parametrize("word", ["guardrails", "fallbacks"])
 def test_known_words_that_mean_nothing_yet_are_refused_in_every_notation(word: str) -> None:
     """With their place; an empty list asks for nothing."""
     text = f"name: x\nsteps: {{a: {{service: s, operation: o}}}}\n{word}: [b]\n"
