@@ -68,7 +68,7 @@ from runtime.peers import Peers, Registered
 from runtime.problems import problems
 from runtime.reply_keys import load_keys
 from runtime.retention import collect
-from runtime.server.accounts import foreign_subjects
+from runtime.server.accounts import foreign_subjects, heard_subjects
 from runtime.server.configuration import Settings
 from runtime.server.embedded import EmbeddedServer
 from runtime.started import Looking, WhenUp
@@ -236,6 +236,7 @@ class Daemon:
                     store_bytes_max=chosen.file_store_bytes_max,
                     free_bytes_min=chosen.free_bytes_min,
                     foreign=foreign_subjects(self.config.services),
+                    heard=heard_subjects(chosen.client_subjects),
                 )
             )
         await server.run(Looking(task_status, lambda url: setattr(self, "url", url)))

@@ -16,18 +16,25 @@ from actors.direct_reader import DirectReader
 from actors.trigger_file import load_triggers
 from protocols import api
 from protocols import headers as h
-from protocols.errors import AlreadyExistsError, NotFoundError, RefusedError
+from protocols.errors import (
+    AlreadyExistsError,
+    ConfigurationError,
+    NotFoundError,
+    RefusedError,
+)
 from protocols.events import from_time
 from protocols.ports import Outgoing, Transport
 from protocols.witness import Operator
 from runtime.client import Client
 from runtime.config import HttpConfig
+from runtime.server.accounts import heard_subjects
 from runtime.triggers import book, messages
 from runtime.triggers.schedules import run_of
 from runtime.triggers.webhooks import sign
 from tests.docs.tables import DOCS
 from tests.support.daemon import Running, daemon, plainly
 from tests.support.nats import NatsServer
+from tests.support.own import own_daemon
 
 pytestmark = pytest.mark.server
 
@@ -78,7 +85,9 @@ async def ticked(client: Client, name: str, count: int) -> dict[str, str]:
     with trio.fail_after(15):
         while True:
             runs = (await client.list(workflow="ticks", limit=500)).runs
-            found = {x.id: x.status for x in runs if x.id.startswith(f"ticks-{name}-")}
+            found: dict[str, str] = {
+                x.id: x.status for x in runs if x.id.startswith(f"ticks-{name}-")
+            }
             if len(found) >= count:
                 return found
             await trio.sleep(0.05)
@@ -308,3 +317,32 @@ async def test_messages_start_and_signal_runs_and_hostile_ones_are_kept(
             assert (await client.list(workflow="report")).total == 1
             await client.remove_trigger("order-paid")
             assert "order-paid" not in {x.name for x in (await client.triggers()).triggers}
+
+
+async def test_clients_of_the_embedded_server_publish_what_triggers_listen_to(
+    nats_binary: str, tmp_path: Path
+) -> None:
+    """What the setting names, and nothing else; a reply subject of theirs has no power."""
+    del nats_binary
+    async with own_daemon(tmp_path, heard=["books.>"]) as movant:
+        trigger = {"message": "books.*.closed", "id": "b-{{subject[1]}}"}
+        await movant("trigger.add", workflow="probe.echo", triggers=[trigger])
+        refused: set[str] = set()
+        movant.transport.on_refusal(refused.add)
+        with trio.fail_after(10):
+            while True:  # until somebody listens: nobody keeps these
+                for subject in ("books.2026.closed", "orders.1"):
+                    forged = "movant.to.b-2026.control.cancel"
+                    movant.transport.publish(Outgoing(subject, b"[1]", reply=forged))
+                if (await movant("run.ls"))["total"]:
+                    break
+                await trio.sleep(0.1)
+        view = await movant.ended("b-2026")
+        assert (view["status"], view["result"]) == ("completed", [1])
+        assert refused == {"orders.1"}
+
+
+async def test_a_subject_that_clients_may_not_have_is_refused_at_the_start() -> None:
+    """It would open what movant says to itself."""
+    with pytest.raises(ConfigurationError, match="overlaps"):
+        heard_subjects(["movant.>"])
