@@ -160,6 +160,7 @@ def as_text(graph: Graph) -> str:
         lines.append(f"input: {', '.join(told)}")
     if graph.timeout is not None:
         lines.append(f"within {shown(float(graph.timeout))}")
+    lines += [f"starts by {each.kind}: {each.text}" for each in graph.triggers]
     lines += ["", *_directives(graph.defaults.directives)]
     for name, step in graph.steps.items():
         lines.append(f"{name}  {does(step)}")

@@ -239,7 +239,7 @@ class TriggerCommands:
             kind=armed.trigger.kind,
             text=armed.trigger.text,
             stored=armed.stored,
-            problem=armed.problem,
+            problem=self._triggers.problem(armed),
             paused=state.paused.text if state.paused is not None else "",
             next=due or 0,
             last=state.last,

@@ -39,8 +39,8 @@ LOOK_S: Final = 2.0
 LOOKS: Final = 3
 """Looks behind a change: a replica that is read may lag behind the leader that told of it."""
 TRIES: Final = 8
-ARMED_MAX: Final = 1_000
-"""Triggers of all workflows: the firings of schedules are read with one request."""
+ARMED_MAX: Final = 10_000
+"""Triggers of all workflows: every daemon holds and looks at all of them."""
 NOTED_MAX: Final = 10_000
 
 log = structlog.get_logger()

@@ -106,9 +106,8 @@ class Firing:
             data["due"] = to_time(last.due)
         if last.reason:
             data["reason"] = last.reason
-        log.info(
-            "trigger.told", trigger=armed.key, outcome=last.outcome, run=last.run, **_brief(last)
-        )
+        say = log.debug if last.outcome == "fired" else log.info
+        say("trigger.told", trigger=armed.key, outcome=last.outcome, run=last.run, **_brief(last))
         try:
             event = Event(
                 id=f"{armed.key}-{kind}-{identity or last.due or last.at}",

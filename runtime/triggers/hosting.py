@@ -8,6 +8,7 @@ import trio
 
 from actors import streams
 from actors.direct_reader import DirectReader
+from protocols.triggers import Armed
 from runtime.api_queries import RunQueries
 from runtime.api_runs import RunCommands
 from runtime.peers import Peers
@@ -26,12 +27,31 @@ class Triggers:
     """What the API and the HTTP edge need of the triggers."""
 
     def __init__(
-        self, book: TriggerBook, firing: Firing, schedules: Schedules, webhooks: Webhooks
+        self,
+        book: TriggerBook,
+        firing: Firing,
+        *,
+        schedules: Schedules,
+        messages: Messages,
+        webhooks: Webhooks,
     ) -> None:
         self.book = book
         self.firing = firing
         self.schedules = schedules
+        self.messages = messages
         self.webhooks = webhooks
+
+    def problem(self, armed: Armed) -> str:
+        """Return why a trigger does nothing here; empty: it does."""
+        return armed.problem or self.messages.problems.get(armed.key, "")
+
+    def problems(self) -> list[str]:
+        """Return what a person should look at."""
+        return [
+            f"trigger {each.key}: {self.problem(each)}"
+            for each in self.book.armed.values()
+            if self.problem(each)
+        ]
 
 
 async def host_triggers(daemon: Daemon, *, task_status: ChildStatus) -> None:
@@ -51,7 +71,9 @@ async def host_triggers(daemon: Daemon, *, task_status: ChildStatus) -> None:
         messages = Messages(daemon, book, firing)
         webhooks = Webhooks(daemon, book, firing)
         await streams.patiently(book.load)
-        daemon.parts.triggers = Triggers(book, firing, schedules, webhooks)
+        daemon.parts.triggers = Triggers(
+            book, firing, schedules=schedules, messages=messages, webhooks=webhooks
+        )
         nursery.start_soon(book.run)
         nursery.start_soon(schedules.run)
         nursery.start_soon(messages.run)

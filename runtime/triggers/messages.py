@@ -80,6 +80,8 @@ class Messages:
         self._changed = trio.Event()
         self._listening: dict[str, tuple[str, trio.CancelScope]] = {}
         book.on_change(lambda: self._changed.set())  # noqa: PLW0108 - another event each time
+        self.problems: dict[str, str] = {}
+        """Why a trigger does not listen here, by its key."""
         self.lost = 0
         """Messages that came faster than runs could be started, and that no stream keeps."""
 
@@ -103,6 +105,7 @@ class Messages:
             if key not in wanted or wanted[key].hash != known:
                 scope.cancel()
                 del self._listening[key]
+                self.problems.pop(key, None)
         for key, each in wanted.items():
             if key not in self._listening:
                 scope = trio.CancelScope()
@@ -121,6 +124,7 @@ class Messages:
                     else:
                         await self._subscribe(armed, source)
                 except (MovantError, msgspec.DecodeError) as error:
+                    self.problems[armed.key] = str(error)
                     log.warning("trigger.waiting", trigger=armed.key, reason=str(error))
                 await trio.sleep(AGAIN_S)
 
@@ -150,6 +154,7 @@ class Messages:
         subscription = await self._parts.transport.subscribe(
             source.subject, take, queue=f"movant-{armed.key}"
         )
+        self.problems.pop(armed.key, None)
         try:
             async with trio.open_nursery() as nursery:
                 for _ in range(PORTION):
@@ -167,6 +172,9 @@ class Messages:
                 await self._take(armed, frame, token)
             except (UnavailableError, UnknownOutcomeError) as error:
                 self._bury(armed, frame, token, error.message)
+            except Exception as error:  # what one message does stops no other
+                log.exception("trigger.failed", trigger=armed.key, reason=str(error))
+                self._bury(armed, frame, token, "a defect of movant: see the log")
 
     # From a stream
 
@@ -196,6 +204,7 @@ class Messages:
         portion = _Portion()
         inbox = self._parts.transport.new_inbox()
         subscription = await self._parts.transport.subscribe(inbox, portion.take)
+        self.problems.pop(armed.key, None)
         try:
             while True:
                 frames = await self._pull(pull, inbox, portion, PORTION)
@@ -227,8 +236,15 @@ class Messages:
         tokens = frame.reply.split(".")
         if len(tokens) != _ACK_TOKENS:
             tokens = tokens[2:]  # with domain and account hash there are two or three more
+        token = f"{born}-{tokens[5]}"
         try:
-            await self._take(armed, frame, f"{born}-{tokens[5]}")
+            try:
+                await self._take(armed, frame, token)
+            except (UnavailableError, UnknownOutcomeError):
+                raise
+            except Exception as error:  # what one message does stops no other
+                log.exception("trigger.failed", trigger=armed.key, reason=str(error))
+                self._bury(armed, frame, token, "a defect of movant: see the log")
             self._parts.transport.publish(Outgoing(frame.reply, b"+ACK"))
         except (UnavailableError, UnknownOutcomeError) as error:
             log.warning("trigger.waiting", trigger=armed.key, reason=str(error))

@@ -48,6 +48,8 @@ AGAIN_S: Final = 30.0
 """A timer is armed again after this: what is armed already is replaced by the same."""
 GONE_S: Final = 60.0
 """A state whose trigger is gone for so long is removed: nobody may have read an old replica."""
+READ_TOGETHER: Final = 500
+"""Firings that are asked for at once; the server answers for 1,024 subjects at most."""
 ARMED: Final = "movant.timer._cron."
 DUE: Final = "movant.timer._due."
 """Not below ``movant.fired``: MAIL has no use for it, and whoever collects there purges it."""
@@ -109,9 +111,10 @@ class Schedules:
         if not mine:
             self._timers.clear()
             return
-        fired = {
-            each.subject.removeprefix(DUE): each.at for each in await timers.last([f"{DUE}*"])
-        }
+        fired: dict[str, int] = {}
+        for first in range(0, len(mine), READ_TOGETHER):
+            wanted = [DUE + each.key for each, _ in mine[first : first + READ_TOGETHER]]
+            fired |= {x.subject.removeprefix(DUE): x.at for x in await timers.last(wanted)}
         async with trio.open_nursery() as nursery:
             for each, times in mine:
                 nursery.start_soon(self._one, each, times, fired.get(each.key, 0))

@@ -134,6 +134,9 @@ class Webhooks:
             if answer.status < 500:  # noqa: PLR2004 - what comes again may be taken
                 return self._refuse(armed, at, answer)
             return answer
+        except Exception as error:  # what one request does stops no other
+            log.exception("trigger.failed", trigger=armed.key, reason=str(error))
+            return told(500, "internal", "a defect; the same request again is safe")
 
     async def _start(
         self, armed: Armed, headers: Mapping[str, str], query: str, body: bytes, at: int

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from actors import trigger_file
-from actors.definition_file import parse
+from actors.definition_file import graph_of, parse
 from actors.trigger_check import wrong_subject
 from protocols.errors import BadValueError, RefusedError
 from protocols.triggers import Trigger, Webhook, merged, named
@@ -211,8 +211,9 @@ triggers: [
     document = parse(text.encode())
 
     assert document.problems == []
-    assert document.value is not None
-    assert document.value.triggers == (
+    graph = graph_of(document)
+    assert graph is not None
+    assert graph.triggers == (
         Trigger(schedule="0 9 * * *"),
         Trigger(webhook="/api/trigger-lead-generation"),
         Trigger(manual="lead-generation:execute"),
