@@ -22,7 +22,7 @@ from actors.kernel.children import Child, UndoableChild
 from actors.kernel.clock import moment, since_epoch
 from actors.kernel.compensation import Saga, UndoableStep, UndoStep, undo_of
 from actors.kernel.gates import Gates
-from actors.kernel.ledger import Later, Ledger
+from actors.kernel.ledger import Ledger
 from actors.kernel.log import Log
 from actors.kernel.nursery import Nursery
 from actors.kernel.operations import AnySignal, Deadline, Idle, Listen, Operation, Sleep, T
@@ -374,7 +374,7 @@ class Context(Gates):
         has digests of ``input`` and ``output``; text is a digest already. ``data`` must not be
         changed afterwards.
         """
-        body = codec.encode(data)
+        body = codec.encode(codec.Known(data))
         identity = self._ledger.identity(self._frame().path(f"emit.{TRANSITION}"))
         witness(
             self._ledger,
@@ -401,7 +401,14 @@ class Context(Gates):
         """Show facts about the instance to people; replaces facts of the same names."""
         self._frame()
         for key, value in facts.items():
-            self._ledger.state[key] = value if type(value) is Later else codec.encode(value)
+            self._ledger.state[key] = codec.encode(value)
+
+    def show(self, facts: dict[str, Any]) -> None:
+        """Show facts as ``set_state`` does, but encode them only when somebody looks.
+
+        For interpreters: each is a value that is never changed, or a ``Later``, and no bytes.
+        """
+        self._ledger.state.update(facts)
 
     def now(self) -> datetime:
         """Return the time of the latest message folded, in UTC."""
