@@ -244,7 +244,7 @@ def following(name: str, to: Target, *, count: int) -> int:
     if to.form == "table":
         say(f"{found.text}, {found.zone}")
         cells = [(_local(each.due, found.zone), _at(each.due), each.run) for each in found.times]
-        write_table(("DUE", "UTC", "RUN"), cells)
+        write_table(("DUE", "HERE", "RUN"), cells)
         return OK
     return _write(found, to)
 

@@ -2,11 +2,11 @@
 
     position ──> next due ──arm──> movant.timer._cron.<key>   @at, in TIMERS
                                         │ the server, when it is time
-    decide(position, its timestamp) <── movant.timer._due.<key>
+    decide(position, server's time) <── movant.timer._due.<key>
        └─> runs <key>-<due> ──> position, against its revision ──> arm the next one
 
-The server says when it is time, and what its clock says then is all that is decided with: a
-daemon's clock may jump. A time that has passed is armed as well and fires at once, so what was
+The server says when it is time, and what its clock says is all that is decided with: a daemon's
+clock may jump. A time that has passed is armed as well and fires at once, so what was
 missed is found by the same few lines. Who owns the partition of a key acts for it; two that do
 so for a moment start the same runs, and one of them writes the position.
 """
@@ -31,7 +31,7 @@ from protocols.errors import (
     UnavailableError,
     UnknownOutcomeError,
 )
-from protocols.events import to_time
+from protocols.events import from_time, to_time
 from protocols.ports import Outgoing
 from protocols.triggers import Armed, Last, Schedule, TriggerState
 from runtime.triggers.book import Stored, TriggerBook
@@ -56,7 +56,18 @@ DUE: Final = "movant.timer._due."
 DUE_TTL_S: Final = 3_600
 """A firing is looked at within a second; one that nobody saw is armed again."""
 
+ANSWER_S: Final = 5.0
+
 log = structlog.get_logger()
+
+
+class _Info(msgspec.Struct):
+    """What STREAM.INFO tells beside the stream: the server's time."""
+
+    ts: str = ""
+
+
+_info_decoder: Final = msgspec.json.Decoder(_Info)
 
 
 class Schedules:
@@ -138,13 +149,24 @@ class Schedules:
             if not due:
                 return
             if fired >= fires:
-                await self._fire(armed, times, fired)
+                await self._fire(armed, times, max(fired, await self._server_time()))
             else:
                 self._arm(armed.key, due, fires)
         except (UnavailableError, UnknownOutcomeError) as error:
             log.warning("triggers.waiting", reason=str(error))
         except Exception as error:
             log.exception("trigger.failed", trigger=armed.key, reason=str(error))
+
+    async def _server_time(self) -> int:
+        """Return the time of the server that stamps firings.
+
+        A firing that nobody looked at for an hour was in time, and its start is late.
+        """
+        answer = await self._parts.transport.request(
+            Outgoing("$JS.API.STREAM.INFO.TIMERS", b""), ANSWER_S
+        )
+        told = _info_decoder.decode(answer.payload).ts
+        return from_time(told) if told else 0
 
     def _next_of(self, armed: Armed, times: Schedule, position: int) -> tuple[int, int]:
         """Return the next due time and when it fires; 0: there is none. Counted once for each."""

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 import trio
 
+from actors import schedule
 from actors.direct_reader import DirectReader
 from actors.trigger_file import load_triggers
 from protocols import api
@@ -139,8 +140,28 @@ async def test_a_schedule_starts_one_run_for_each_time(
             while [x.name for x in (await client.triggers()).triggers] != ["ticks-rare"]:
                 await trio.sleep(0.05)
         stood = (await client.list()).total
-        await trio.sleep(1.5)
+        await trio.sleep(1.1)
         assert (await client.list()).total == stood
+
+
+async def test_what_was_due_while_no_daemon_ran_starts_once_and_is_marked_late(
+    nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest of what was missed; the others are told of."""
+    monkeypatch.setattr(schedule, "LATE_NS", 400_000_000)
+    path = tmp_path / "ticks.yaml"
+    path.write_text(CALM.replace('"@yearly"', "{every: 1s, overlap: allow}"))
+    async with Client.connect(nats_server.url) as client:
+        async with daemon(nats_server.url, workflows=[path], partitions=1):
+            before = await ticked(client, "rare", 1)
+        await trio.sleep(2.2)
+        async with daemon(nats_server.url, workflows=[], partitions=1) as running:
+            (late, *more) = await events(running, "trigger_late", 1)
+            missed = await events(running, "trigger_skipped", 1)
+            found = await ticked(client, "rare", len(before) + 1)
+    assert more == []
+    assert run_of("ticks-rare", from_time(late["due"])) in found
+    assert missed[0]["reason"].startswith("missed: ")
 
 
 async def test_people_pause_resume_start_and_make_up_for_schedules(
