@@ -50,9 +50,6 @@ GONE_S: Final = 60.0
 """A state whose trigger is gone for so long is removed: nobody may have read an old replica."""
 READ_TOGETHER: Final = 500
 """Firings that are asked for at once; the server answers for 1,024 subjects at most."""
-ARMED: Final = "movant.timer._cron."
-DUE: Final = "movant.timer._due."
-"""Not below ``movant.fired``: MAIL has no use for it, and whoever collects there purges it."""
 DUE_TTL_S: Final = 3_600
 """A firing is looked at within a second; one that nobody saw is armed again."""
 
@@ -123,9 +120,11 @@ class Schedules:
             self._timers.clear()
             return
         fired: dict[str, int] = {}
-        for first in range(0, len(mine), READ_TOGETHER):
-            wanted = [DUE + each.key for each, _ in mine[first : first + READ_TOGETHER]]
-            fired |= {x.subject.removeprefix(DUE): x.at for x in await timers.last(wanted)}
+        keys = {subjects.cron_due(each.key): each.key for each, _ in mine}
+        wanted = [*keys]
+        for first in range(0, len(wanted), READ_TOGETHER):
+            found = await timers.last(wanted[first : first + READ_TOGETHER])
+            fired |= {keys[each.subject]: each.at for each in found}
         async with trio.open_nursery() as nursery:
             for each, times in mine:
                 nursery.start_soon(self._one, each, times, fired.get(each.key, 0))
@@ -184,7 +183,7 @@ class Schedules:
             return
         lines = (
             f"Nats-Schedule: @at {to_time(at)}\r\n"
-            f"Nats-Schedule-Target: {DUE}{key}\r\n"
+            f"Nats-Schedule-Target: {subjects.cron_due(key)}\r\n"
             f"Nats-Schedule-TTL: {DUE_TTL_S}s\r\n"
         )
 
@@ -193,7 +192,7 @@ class Schedules:
                 log.warning("trigger.not_armed", trigger=key, reason=str(error))
                 self._timers.pop(key, None)
 
-        message = Outgoing(ARMED + key, b'{"due":%d}' % due, lines.encode())
+        message = Outgoing(subjects.cron(key), b'{"due":%d}' % due, lines.encode())
         self._parts.writers["TIMERS"].write(message, written)
         self._timers[key] = (due, now)
 

@@ -322,6 +322,7 @@ async def test_messages_start_and_signal_runs_and_hostile_ones_are_kept(
             hostile = b"\xff\x00{"
             for body in (paid % (1, 5), paid % (2, 0), paid % (1, 5), hostile):
                 transport.publish(Outgoing("payments.card", body))
+            await runs_of(client, "order", 1)
             view = await client.wait("order-1", timeout_s=10)
             assert view.result == {"order": 1, "amount": 5}
             dead: Any = None
@@ -339,9 +340,7 @@ async def test_messages_start_and_signal_runs_and_hostile_ones_are_kept(
 
         await plainly(nats_server.url, [("payments.card", paid % (3, 7), None)])
         async with daemon(nats_server.url, workflows=[], partitions=2):
-            with trio.fail_after(10):
-                while (await client.list(workflow="order")).total < 2:
-                    await trio.sleep(0.05)
+            await runs_of(client, "order", 2)
             assert (await client.wait("order-3", timeout_s=5)).result == {"order": 3, "amount": 7}
             assert (await client.list(workflow="report")).total == 1
             await client.remove_trigger("order-paid")
