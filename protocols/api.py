@@ -90,6 +90,7 @@ from protocols.api_types import (
     MessageId,
     Permissions,
     RunPriority,
+    RunProfile,
     Standing,
     Value,
     WaitSeconds,
@@ -122,6 +123,7 @@ class RunStart(Message, frozen=True, kw_only=True):
     ] = "return"
     wait_s: WaitSeconds = 0.0
     priority: RunPriority = 0
+    profile: RunProfile = ""
     permissions: Permissions = ()
     by: By = None
 

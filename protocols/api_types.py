@@ -41,6 +41,9 @@ Permissions = Annotated[
     tuple[str, ...],
     Meta(description="What the person may do: as the client says it, not checked."),
 ]
+RunProfile = Annotated[
+    str, Meta(description="The profile under which it runs; empty: as the daemon is set.")
+]
 Value = Annotated[Any, Meta(description="Any JSON value.")]
 Limit = Annotated[int, Meta(description="At most this many rows.", ge=1, le=PAGE_MAX)]
 Cursor = Annotated[

@@ -101,13 +101,15 @@ class Client(GateCalls, TriggerCalls, Undoes):
         if_exists: Literal["return", "refuse"] = "return",
         wait_s: float = 0.0,
         priority: int = 0,
+        profile: str = "",
         permissions: Iterable[str] = (),
         by: Operator | None = None,
     ) -> api.RunStarted:
         """Start an instance; wait up to ``wait_s`` seconds for its end.
 
-        ``priority`` says who goes first where requests wait: -9 a batch, 9 an emergency.
-        ``permissions`` are claimed for workflows that need one to be started by hand.
+        ``priority`` says who goes first where requests wait: -9 a batch, 9 an emergency;
+        ``profile`` under which of its profiles it runs, ``by`` who starts it; ``permissions``
+        are claimed for workflows that need one to be started by hand.
 
         A taken id gives that instance (``created`` false), or AlreadyExistsError with
         ``if_exists="refuse"``; then an answer that was lost raises UnknownOutcomeError, because
@@ -124,6 +126,7 @@ class Client(GateCalls, TriggerCalls, Undoes):
             if_exists="refuse" if refuse else "return",
             wait_s=first_s,
             priority=priority,
+            profile=profile,
             permissions=(*permissions,),
             by=by,
         )

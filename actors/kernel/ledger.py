@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from actors.kernel.operations import Deadline, Listen, Operation, Sleep
     from actors.kernel.step import Step
     from actors.kernel.undoing import Undoing
-    from protocols.gates import GateDecision
+    from protocols.gate_words import GateDecision
     from protocols.mail import Signal
     from protocols.routes import Routes
 
@@ -72,10 +72,12 @@ class Ledger:
         "listeners",
         "logs",
         "now",
+        "profile",
         "refolding",
         "routes",
         "scheduler",
         "signals",
+        "started_by",
         "state",
         "steps",
         "timers",
@@ -109,6 +111,9 @@ class Ledger:
         self.counters = Counters()
         self.logs: list[LogLine] = []
         self.refolding = False
+        self.started_by = ""
+        """Who has started the instance, as the start says."""
+        self.profile = ""
         self.routes: Routes | None = None
         """Who may serve what, in the table that the instance is pinned to."""
         self.unawaited: dict[Operation[Any], None] = {}

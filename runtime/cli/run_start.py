@@ -75,6 +75,13 @@ WAIT_S_MAX = 10 * 365 * 86_400.0
     metavar="NAME",
     help="What you may do, for workflows that need it.",
 )
+@click.option(
+    "--profile",
+    default="",
+    metavar="NAME",
+    help="Under which of its profiles it runs; default: as the daemon is set.",
+)
+@click.option("--as", "who", default="", metavar="NAME", help="Who starts it, if not the user.")
 @click.option("--ndjson", is_flag=True, help="FILE has one input per line; start a run for each.")
 @click.option(
     "-w", "--wait", "wants_end", is_flag=True, help="Wait for the end; exit 1 when the run failed."
@@ -98,13 +105,15 @@ def start(
     if_exists: Literal["return", "refuse"],
     timeout_s: float,
     priority: int,
+    profile: str,
+    who: str,
     permissions: tuple[str, ...],
     ndjson: bool,
     wants_end: bool,
 ) -> int:
     """Start a run of WORKFLOW."""
     if ndjson:
-        if pairs or run_id or wants_end or priority or not file:
+        if pairs or run_id or wants_end or priority or profile or not file:
             raise click.UsageError("--ndjson goes with -f FILE alone.")
         return _start_many(workflow, file, to, permissions)
     value = read_value(pairs, file)
@@ -117,7 +126,8 @@ def start(
             if_exists=if_exists,
             priority=priority,
             permissions=permissions,
-            by=myself(),
+            profile=profile,
+            by=myself("", who),
         )
         if not wants_end:
             return started

@@ -15,6 +15,7 @@ from protocols.events import Event, to_time
 from protocols.ports import Outgoing
 from protocols.references import Template, WrongReference, as_text
 from protocols.triggers import Armed, Last, Names
+from protocols.witness import Operator
 
 if TYPE_CHECKING:
     from runtime.api_runs import RunCommands
@@ -66,13 +67,16 @@ class Firing:
         except WrongReference as error:
             raise BadValueError(f"{armed.key}: {error.message}") from error
         created = True
+        by = Operator(who=f"trigger {armed.key}")
         if not trigger.signal or trigger.or_start:
-            request = api.RunStart(workflow=armed.workflow, input=value, id=run)
+            request = api.RunStart(workflow=armed.workflow, input=value, id=run, by=by)
             started = await self._commands.start(request)
             assert isinstance(started, api.RunStarted)
             created = started.created
         if trigger.signal:
-            signal = api.RunSignal(id=run, name=trigger.signal, data=value, message_id=message_id)
+            signal = api.RunSignal(
+                id=run, name=trigger.signal, data=value, message_id=message_id, by=by
+            )
             await self._commands.signal(signal)
         return Fired(run, created)
 
