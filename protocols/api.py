@@ -73,6 +73,7 @@ from protocols.api_services import ServicePage as ServicePage  # noqa: PLC0414 -
 from protocols.api_services import ServiceRow as ServiceRow  # noqa: PLC0414 -- part of the API
 from protocols.api_services import ServiceShow as ServiceShow  # noqa: PLC0414 -- part of the API
 from protocols.api_services import ServiceView as ServiceView  # noqa: PLC0414 -- part of the API
+from protocols.api_triggers import TRIGGERS
 from protocols.api_types import ITEMS_MAX as ITEMS_MAX  # noqa: PLC0414 -- part of the API
 from protocols.api_types import PAGE_MAX as PAGE_MAX  # noqa: PLC0414 -- part of the API
 from protocols.api_types import SERVICE as SERVICE  # noqa: PLC0414 -- part of the API
@@ -88,6 +89,7 @@ from protocols.api_types import (
     Libraries,
     Limit,
     MessageId,
+    Permissions,
     RunPriority,
     RunProfile,
     Standing,
@@ -123,6 +125,7 @@ class RunStart(Message, frozen=True, kw_only=True):
     wait_s: WaitSeconds = 0.0
     priority: RunPriority = 0
     profile: RunProfile = ""
+    permissions: Permissions = ()
     by: By = None
     input_blob: LargeValue = None
 
@@ -441,4 +444,5 @@ VERBS: Final[dict[str, Verb]] = {
     "dead.show": Verb("Show a dead letter", DeadShow, DeadView),
     "dead.replay": Verb("Send dead letters again", DeadReplay, DeadReplays),
     "dead.purge": Verb("Remove dead letters", DeadPurge, DeadPurged),
+    **{name: Verb(*each) for name, each in TRIGGERS.items()},
 }
