@@ -254,8 +254,7 @@ class Daemon:
 
     async def _store(self, *, task_status: ChildStatus) -> None:
         """Check streams, load keys, join the other daemons, run the writers."""
-        parts, config = self.parts, self.config
-        transport = parts.transport
+        parts, config, transport = self.parts, self.config, self.parts.transport
         try:
             await refuse_neighbours(transport, foreign_subjects(config.services))
             await streams.ensure(
@@ -373,8 +372,7 @@ class Daemon:
                 undo=ChildUndos(self, spawning, nursery.start_soon).undo,
                 storing=values.storing,
             )
-            late = Late(parts.writers["MAIL"], parts.writers["EVENTS"], values.blobs)
-            owner.wire(parts.requests, outbox, late)
+            owner.wire(parts.requests, outbox, Late(parts.writers, values.blobs))
             dead = DeadLetters(parts.writers["DEAD"])
             intake = parts.intake = Intake(
                 owner,
@@ -440,8 +438,6 @@ class Daemon:
         self._drain.set()
         if self._root is not None:
             self._root.request_stop()
-
-    # What the children need.
 
     async def register(self, path: Path) -> list[str]:
         """Pack and register the workflows of a file; return their names."""
