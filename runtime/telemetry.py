@@ -61,6 +61,8 @@ EVENTS: Final[dict[str, str]] = {
     "connector.broke": "An operation of a connector raised what it should have answered.",
     "connector.health": "The system behind a connector went away, or came back.",
     "connector.open": "A connector takes requests.",
+    "connector.progress": "An MCP server tells how far a tool is.",
+    "connector.session_lost": "A session with an MCP server ended; it is opened again.",
     "connector.waiting": "A connector cannot be opened, or failed; it is tried again.",
     "continued.refused": "The beginning of a generation was not recorded; folds begin earlier.",
     "daemon.draining": "Nothing new is taken; what is under way is stored.",
