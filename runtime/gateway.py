@@ -103,7 +103,8 @@ class Gateway:
             commands = RunCommands(self._daemon, mail, queries)
             witness = RunVerification(self._daemon, mail, archive, events)
             about = DaemonQueries(self._daemon, discovery, peers)
-            gates = GateCommands(self._daemon, commands, queries, events)
+            blobs = BlobQueries(self._daemon, queries.runs)
+            gates = GateCommands(self._daemon, commands, queries, events, blobs)
             self._nursery.start_soon(gates.run)
             holds = HoldCommands(self._daemon, peers)
             self._handlers = handlers(
@@ -116,7 +117,7 @@ class Gateway:
                 holds=holds,
                 pipeline=pipeline,
                 gates=gates,
-                blobs=BlobQueries(self._daemon, queries.runs),
+                blobs=blobs,
             )
             self._handlers |= {
                 f"{PEER}run.show": queries.own,
