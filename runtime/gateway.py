@@ -106,7 +106,8 @@ class Gateway:
             commands = RunCommands(self._daemon, mail, queries)
             witness = RunVerification(self._daemon, mail, archive, events)
             about = DaemonQueries(self._daemon, discovery, peers)
-            gates = GateCommands(self._daemon, commands, queries, events)
+            blobs = BlobQueries(self._daemon, queries.runs)
+            gates = GateCommands(self._daemon, commands, queries, events, blobs)
             self._nursery.start_soon(gates.run)
             holds = HoldCommands(self._daemon, peers)
             self._handlers = handlers(
@@ -119,7 +120,7 @@ class Gateway:
                 holds=holds,
                 pipeline=pipeline,
                 gates=gates,
-                blobs=BlobQueries(self._daemon, queries.runs),
+                blobs=blobs,
                 triggers=TriggerCommands(self._daemon, queries),
             )
             self._handlers |= {
