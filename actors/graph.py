@@ -11,13 +11,15 @@ begins the next ones, in the order of the graph, so a fold always goes the same 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from actors.bundle import KERNEL
 from actors.directed import Directed, told
+from actors.graph_artifacts import keep
 from actors.graph_fallback import ByHand, by_hand, given_up
+from actors.graph_items import Item, failure_of
 from actors.graph_kinds import work_of
 from actors.graph_plan import GraphPlan, StepPlan, shown_at
 from actors.graph_step import TEXT_CHARS_MAX
@@ -42,19 +44,8 @@ ITEMS_MAX: Final = 10_000
 """Of one ``foreach``; each is a step with messages of its own."""
 GATES_MAX: Final = 1_000
 """Of one ``foreach``: all of them are open at the same time."""
-FAILED_MAX: Final = 20
-"""Failed items that a failure tells of; all of them are in the history."""
 _WAITING: Final = {"status": "waiting", "result": None, "error": None, "items": None}
 _RUNNING: Final = {**_WAITING, "status": "running"}
-
-
-class _Item(NamedTuple):
-    """What one item of a ``foreach`` has come to; a ``fatal`` failure fails the run."""
-
-    status: str = "waiting"
-    result: Any = None
-    error: dict[str, Any] | None = None
-    fatal: bool = False
 
 
 class GraphWorkflow(Workflow[Any]):
@@ -248,6 +239,7 @@ class _Run:
             text = "nothing was approved"
         elif plan.step.pivot:
             self._ctx.pivot()
+        await keep(self._ctx, plan, self._names, entry)
         if plan.step.gate is not None and entry["status"] != "done":
             self._barred[plan.name] = f"gate {plan.name} {text}"
         self._end(plan, entry, text)
@@ -382,7 +374,7 @@ class _Run:
             message = f"{len(items)} gates at once; the limit is {GATES_MAX}"
             raise StepFailedError(where, Failure(kind=OVER_LIMIT, message=message))
         found = await self._each(plan, items)
-        failed = _failure_of(found)
+        failed = failure_of(found)
         if failed is not None and any(each.fatal for each in found):
             raise StepFailedError(where, failed)
         told_of = [{"status": each.status, "error": each.error} for each in found]
@@ -398,8 +390,8 @@ class _Run:
             )
         return failed, [each.result for each in found], told_of
 
-    async def _each(self, plan: StepPlan, items: list[Any]) -> list[_Item]:
-        found = [_Item() for _ in items]
+    async def _each(self, plan: StepPlan, items: list[Any]) -> list[Item]:
+        found = [Item() for _ in items]
         waiting = deque(enumerate(items))
         ended = 0
 
@@ -410,14 +402,14 @@ class _Run:
             try:
                 said = await work.done(names)
             except StepFailedError as problem:
-                found[index] = _Item("failed", None, told(problem.failure), fatal=True)
+                found[index] = Item("failed", None, told(problem.failure), fatal=True)
             else:
                 self._skip(work.skips, plan.name)
                 error = None if said.warning is None else told(said.warning)
                 status = "done" if error is None else "failed"
                 if plan.step.gate is not None and error is None:
                     status = "skipped" if said.value["decision"] == "skip" else "done"
-                found[index] = _Item(status, said.value, error)
+                found[index] = Item(status, said.value, error)
             ended += 1
             self._show(plan.name, f"{ended} of {len(items)}")
             if waiting:
@@ -437,18 +429,3 @@ def _decision(plan: StepPlan, result: Any) -> str:
     if plan.step.gate is None or plan.foreach is not None or not isinstance(result, dict):
         return ""
     return str(result["decision"])
-
-
-def _failure_of(found: list[_Item]) -> Failure | None:
-    """Return the failure of a step whose items have failed."""
-    failed = [(index, each.error) for index, each in enumerate(found) if each.error is not None]
-    if not failed:
-        return None
-    index, first = failed[0]
-    return Failure(
-        kind=first["kind"],
-        message=f"{len(failed)} of {len(found)} items failed, the first is {index}: "
-        f"{first['kind']}: {first['message']}",
-        retryable=False,
-        details={str(each): error for each, error in failed[:FAILED_MAX]},
-    )

@@ -8,16 +8,26 @@ from typing import Annotated, Final, Union, cast, get_args
 import msgspec
 from msgspec import Meta
 
+from protocols.connector_browser import BrowserConnector
 from protocols.connector_http import HttpConnector
 from protocols.connector_llm import LlmConnector
+from protocols.connector_mail import MailConnector
+from protocols.connector_mcp import McpConnector
+from protocols.connector_sql import SqlConnector
+from protocols.connector_subprocess import SubprocessConnector
 from protocols.connectors import Connector, check
 from protocols.errors import MovantError
 from protocols.findings import Finding
 from protocols.subjects import check_name
 
 AnyConnector = Union[  # noqa: UP007 - one a line
+    BrowserConnector,
     HttpConnector,
     LlmConnector,
+    MailConnector,
+    McpConnector,
+    SqlConnector,
+    SubprocessConnector,
 ]
 """One Struct for each kind; its tag is the kind, and its module's name in runtime/connectors."""
 

@@ -22,11 +22,14 @@ from typing import Annotated, Any, Final, NamedTuple, Union
 import msgspec
 from msgspec import Meta
 
+from protocols.codec import PAYLOAD_BYTES_MAX
 from protocols.durations import seconds
 from protocols.findings import Finding, Place, did_you_mean
 
 TIMEOUT_S_DEFAULT: Final = 30.0
 CONCURRENCY_DEFAULT: Final = 20
+RESULT_BYTES_MAX: Final = PAYLOAD_BYTES_MAX
+"""Of an operation's result as JSON: a kind looks before it lets an effect last."""
 SOURCES: Final = ("env", "file", "credential")
 """Where a secret may come from."""
 

@@ -35,6 +35,9 @@ SYSTEM: Final = "system"
 OVER_LIMIT: Final = "over_limit"
 """Too much, too large or too fast."""
 
+TIMED_OUT: Final = "timeout_error"
+"""A timeout of a service that took back what it had begun; ``timeout`` leaves that unknown."""
+
 KINDS: Final = (
     TIMEOUT,
     NETWORK,
@@ -52,7 +55,7 @@ ILL: Final = frozenset({TIMEOUT, NETWORK, SYSTEM, NO_RESPONDERS})
 The others are about the request, and answers of a healthy service."""
 
 ALIASES: Final = {
-    "timeout_error": TIMEOUT,
+    TIMED_OUT: TIMEOUT,
     "network_error": NETWORK,
     "unavailable": NETWORK,
     "captured": NETWORK,

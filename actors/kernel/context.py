@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 from actors.kernel.again import asked_again
+from actors.kernel.artifacts import Artifacts
 from actors.kernel.branches import Joined, Scope, Winner, branches_of
 from actors.kernel.calling import Absent, call_name, call_options
 from actors.kernel.children import Child, UndoableChild
@@ -33,7 +34,7 @@ from actors.kernel.undoing import UNDOABLE, Undoing
 from protocols import codec
 from protocols.compensation import Undo, UndoRequest
 from protocols.definition import Workflow
-from protocols.effects import Emit, LocalCall, Send
+from protocols.effects import LocalCall, Send
 from protocols.errors import GatherError, InvalidIdError
 from protocols.events import RESERVED
 from protocols.policy import STEP_DEFAULTS, Retry, StepOptions
@@ -49,7 +50,7 @@ LOCAL: Final = "_local"
 """The service that runs ``ctx.run`` functions in the daemon."""
 
 
-class Context(Gates, Telling):
+class Context(Gates, Artifacts, Telling):
     """The durable operations of one instance. Handed to its workflow function."""
 
     __slots__ = ("_defaults", "_ledger", "log", "traceparent", "workflow")
@@ -332,7 +333,7 @@ class Context(Gates, Telling):
                 cause=ledger.cause,
                 to=check_id(instance_id),
                 name=signal,
-                body=codec.encode(data),
+                body=ledger.encode(data),
                 id=ledger.identity(path),
             )
         )
@@ -346,14 +347,7 @@ class Context(Gates, Telling):
             )
         ledger = self._ledger
         path = self._frame().path(f"emit.{check_name(kind, 'event kind')}")
-        ledger.effects.append(
-            Emit(
-                cause=ledger.cause,
-                event=kind,
-                data=codec.decode(codec.encode(data)),
-                id=ledger.identity(path),
-            )
-        )
+        ledger.effects.append(ledger.event(kind, data, path))
 
     def tell_late(self, kind: str) -> None:
         """Publish an event of this kind for each answer that comes to a step decided before.

@@ -56,7 +56,7 @@ class Secrets:
     """
 
     def __init__(self, base: Path = Path(), environment: Mapping[str, str] | None = None) -> None:
-        self._base = base
+        self.base: Final = base
         self._environment = os.environ if environment is None else environment
         self._values: dict[str, None] = {}
 
@@ -127,7 +127,7 @@ class Secrets:
                     hint="a service manager sets it (LoadCredential=), or use ${file:PATH}",
                 )
             return _read(Path(directory) / reference.name, reference)
-        return _read(self._base / Path(reference.name).expanduser(), reference)
+        return _read(self.base / Path(reference.name).expanduser(), reference)
 
 
 def _read(path: Path, reference: Reference) -> str:

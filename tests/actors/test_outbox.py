@@ -53,6 +53,7 @@ async def test_an_event_reads_as_a_cloud_event() -> None:
         None,  # type: ignore[arg-type]  # nothing is spawned
         position=lambda _: 7,
         undo=lambda *_: None,
+        storing=None,  # type: ignore[arg-type]  # nothing is large
     )
     actor = WorkflowActor(None, instance, 1)  # type: ignore[arg-type]  # no host is asked
 

@@ -15,7 +15,19 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import msgspec
 
-from protocols import api, connector_http, connector_llm, connectors, directives, error_kinds
+from protocols import (
+    api,
+    connector_browser,
+    connector_http,
+    connector_llm,
+    connector_mail,
+    connector_mcp,
+    connector_sql,
+    connector_subprocess,
+    connectors,
+    directives,
+    error_kinds,
+)
 from protocols.gates import Escalation, Gate, Notify
 from protocols.graph import Defaults, Field, Graph, GraphStep, GraphUndo
 from protocols.graph_fallback import Fallback
@@ -193,6 +205,16 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "llm_provider": keys(connector_llm.LlmProvider),
     "llm_model": keys(connector_llm.LlmModel),
     "llm_request": keys(connector_llm.LlmRequest),
+    "sql": keys(connector_sql.SqlConnector, beyond=connectors.Connector),
+    "sql_operation": keys(connector_sql.SqlOperation),
+    "sql_statement": keys(connector_sql.SqlStatement),
+    "mail": keys(connector_mail.MailConnector, beyond=connectors.Connector),
+    "mail_template": keys(connector_mail.MailTemplate),
+    "subprocess": keys(connector_subprocess.SubprocessConnector, beyond=connectors.Connector),
+    "subprocess_command": keys(connector_subprocess.Command),
+    "mcp": keys(connector_mcp.McpConnector, beyond=connectors.Connector),
+    "mcp_tool": keys(connector_mcp.McpTool),
+    "browser": keys(connector_browser.BrowserConnector, beyond=connectors.Connector),
 }
 
 
@@ -275,7 +297,7 @@ def _holds(kind: Any) -> str:
         return f"list of {_holds(inner[0])}"
     if origin is dict:
         return f"names with {_holds(inner[1])}"
-    name = re.sub(r"^(Graph|Http|Llm)", "", getattr(kind, "__name__", "value"))
+    name = re.sub(r"^(Graph|Http|Llm|Mail|Mcp|Sql)", "", getattr(kind, "__name__", "value"))
     return _WORDS.get(kind) or name.lower()
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from typing import get_args, get_type_hints
 
-from actors.connector_file import load_document
+from actors.connector_file import load_document, parse
 from actors.definition_file import load_document as load_definition
+from protocols import connector_browser, connector_sql
 from protocols.connector_http import SAFE
+from protocols.connector_kinds import KINDS
 from protocols.connector_llm import NO_MODEL, SUITS, LlmResult
 from protocols.connectors import SOURCES
-from runtime.connectors import llm_choice, wire
+from runtime.connectors import llm_choice, sql_session, wire
 from runtime.connectors.hosting import AGAIN
 from runtime.connectors.secrets import HIDDEN, HIDE_CHARS_MIN
 from tests.docs.tables import DOCS
@@ -27,11 +30,34 @@ def rows(after: str) -> dict[str, list[str]]:
 
 def test_the_examples_of_the_page_are_the_files() -> None:
     """Both are right; the tests of hosting run them in a daemon."""
-    for name in ("connectors.yaml", "signup.yaml"):
+    for name in ("connectors.yaml", "signup.yaml", "desk.yaml", "stay.yaml"):
         assert f"```yaml\n{(DOCS / 'examples' / name).read_text()}```" in PAGE
 
     assert load_document(DOCS / "examples" / "connectors.yaml").problems == []
+    assert load_document(DOCS / "examples" / "desk.yaml").problems == []
     assert load_definition(DOCS / "examples" / "signup.yaml").problems == []
+    assert load_definition(DOCS / "examples" / "stay.yaml").problems == []
+    assert load_definition(DOCS / "examples" / "houses.yaml").problems == []
+
+
+def test_every_connector_that_the_page_shows_is_right() -> None:
+    """Each block of connectors parses without a mistake; each kind has a table of its keys."""
+    blocks = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    shown = [each for each in blocks if each.startswith("connectors:")]
+
+    assert [parse(each.encode()).problems for each in shown] == [[]] * 5
+    assert all(f"<!-- table: {kind} -->" in PAGE for kind in KINDS)
+
+
+def test_words_of_databases_and_browsers_are_those_of_the_code() -> None:
+    """Attempts behind a deadlock, operations and actions of a browser, the key of a step."""
+    actions = get_args(get_type_hints(connector_browser.Action)["do"])
+
+    assert sql_session.CONFLICTS_MAX == 4
+    assert "(after four attempts)" in PAGE
+    assert f"`:{connector_sql.KEY}`" in PAGE
+    assert all(f"| `{each}` |" in PAGE for each in get_args(connector_browser.BrowserOperation))
+    assert ", ".join(f"`{each}`" for each in actions) in FLAT
 
 
 def test_the_parts_of_the_score_are_those_of_the_code() -> None:
