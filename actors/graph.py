@@ -27,12 +27,14 @@ from protocols.failure import VALIDATION, Failure
 from protocols.graph import SHOWN, Graph
 from protocols.graph_check import checked
 from protocols.graph_input import input_type
+from protocols.moving import STAYS, Moving, graph_move, refused
 from protocols.references import WrongReference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from actors.kernel.context import Context
+    from protocols.mail import SwitchOrder
 
 ITEMS_MAX: Final = 10_000
 """Of one ``foreach``; each is a step with messages of its own."""
@@ -59,7 +61,8 @@ class GraphWorkflow(Workflow[Any]):
 
     def __init__(self, graph: Graph) -> None:
         self.graph: Final = checked(graph)
-        plan = GraphPlan(graph)
+        self.plan: Final = GraphPlan(graph)
+        plan = self.plan
 
         async def any_input(ctx: Context, input: Any = None) -> Any:  # noqa: A002 - as authors say
             return await run_graph(ctx, plan, input)
@@ -103,9 +106,13 @@ class _Run:
         self._done = dict.fromkeys(plan.steps, 0)
         """How many needs of each step are done."""
         self._ready: deque[str] = deque()
-        self._running = 0
+        self._begun: dict[StepPlan, None] = {}
+        """Steps that are under way."""
         self._barred: dict[str, str] = {}
         """Gates that let nobody through, and why."""
+        self._renamed: dict[StepPlan, str] = {}
+        """Names of open steps that began under another one."""
+        ctx.movable(self._move)
 
     async def run(self) -> Any:
         """Run from the first steps to the outputs."""
@@ -132,14 +139,14 @@ class _Run:
         """Begin steps that have what they need, as many as may run side by side."""
         self._ready.extend(names)
         most = self._plan.concurrency
-        while self._ready and not (most and self._running >= most):
+        while self._ready and not (most and len(self._begun) >= most):
             name = self._ready.popleft()
             plan = self._plan.steps[name]
             skipped = self._skipped(plan)
             if skipped:
                 self._end(plan, {**_WAITING, "status": "skipped"}, f"skipped: {skipped}")
                 continue
-            self._running += 1
+            self._begun[plan] = None
             self._steps[name] = _RUNNING
             self._show(name, "running")
             self._scope.start(self._step(plan), name=name)
@@ -179,22 +186,25 @@ class _Run:
         elif plan.step.pivot:
             self._ctx.pivot()
         if plan.step.gate is not None and entry["status"] != "done":
-            self._barred[plan.name] = f"gate {plan.name} {text}"
-        self._running -= 1
+            self._barred[self._name(plan)] = f"gate {plan.name} {text}"
+        del self._begun[plan]
         self._end(plan, entry, text)
         self._begin(())
 
     def _end(self, plan: StepPlan, entry: dict[str, Any], text: str) -> None:
         """Keep what a step has come to, and queue those that have what they need now."""
-        self._steps[plan.name] = entry
-        self._show(plan.name, text)
+        called = self._name(plan)
+        self._steps[called] = entry
+        self._show(called, text)
         done = entry["status"] == "done"
-        for name in plan.followers:
+        for name in self._plan.steps[called].followers:
             wanted = self._plan.steps[name].wanted
             before = self._has_begun(name, wanted)
             self._open[name] -= 1
             self._done[name] += done
-            if not before and self._has_begun(name, wanted):
+            if before or self._steps[name] is not _WAITING:  # it ran before it needed this
+                continue
+            if self._has_begun(name, wanted):
                 self._ready.append(name)
 
     def _has_begun(self, name: str, wanted: int) -> bool:
@@ -202,6 +212,54 @@ class _Run:
 
     def _show(self, name: str, text: str) -> None:
         self._ctx.set_state(**{SHOWN + name: text[:TEXT_CHARS_MAX]})
+
+    # Going over to another graph
+
+    def _move(self, workflow: Workflow[Any], order: SwitchOrder, go: bool) -> Moving:  # noqa: FBT001
+        """Tell how the run goes over to another graph from where it stands; ``go``: do it."""
+        if not isinstance(workflow, GraphWorkflow):
+            return refused("the new definition is no graph")
+        if self._scope.over:
+            return refused("the run is about to fail")
+        standing = {name: each["status"] for name, each in self._steps.items()}
+        graph = self._plan.graph
+        found = graph_move(graph, workflow.graph, standing, order.moves, order.accept)
+        if go and not found.problems:
+            self._go_over(workflow.plan, found)
+        return found
+
+    def _go_over(self, plan: GraphPlan, moving: Moving) -> None:
+        """Keep what was done, let go on what is open, and begin what need wait no longer."""
+        before, barred = self._steps, self._barred
+        open_plans = {self._name(each): each for each in self._begun}
+        self._plan = plan
+        self._steps = dict.fromkeys(plan.steps, _WAITING)
+        self._barred = {}
+        for each in moving.steps:
+            if each.step and each.what in {"kept", "open"}:
+                self._steps[each.step] = before[each.was]
+                if each.was in barred:
+                    self._barred[each.step] = barred[each.was]
+                if each.what == "open":
+                    self._renamed[open_plans[each.was]] = each.step
+            if each.step and each.what != "new" and each.step != each.was:
+                self._show(each.was, f"now {each.step}")
+                self._show(each.step, each.status)
+        # A new object: what is open goes on with the names that it began with.
+        self._names = {**self._names, "steps": self._steps}
+        self._ready.clear()
+        ended = {name: each["status"] in STAYS for name, each in self._steps.items()}
+        for name, step in plan.steps.items():
+            needs = plan.needs[name]
+            self._open[name] = sum(not ended[each] for each in needs)
+            self._done[name] = sum(self._steps[each]["status"] == "done" for each in needs)
+            if self._steps[name] is _WAITING and self._has_begun(name, step.wanted):
+                self._ready.append(name)
+        self._begin(())
+
+    def _name(self, plan: StepPlan) -> str:
+        """Return the name that a step has now."""
+        return self._renamed.get(plan, plan.name)
 
     # Steps that are done for each item of a list
 
@@ -237,11 +295,12 @@ class _Run:
     async def _each(self, plan: StepPlan, items: list[Any]) -> list[_Item]:
         found = [_Item() for _ in items]
         waiting = deque(enumerate(items))
+        known = self._names  # a step goes on as it began, with the names of then
         ended = 0
 
         async def one(index: int, item: Any) -> None:
             nonlocal ended
-            names = {**self._names, "item": item, "index": index}
+            names = {**known, "item": item, "index": index}
             try:
                 said = await work_of(self._ctx, plan, index).done(names)
             except StepFailedError as problem:
@@ -250,7 +309,7 @@ class _Run:
                 error = None if said.warning is None else told(said.warning)
                 found[index] = _Item("done" if error is None else "failed", said.value, error)
             ended += 1
-            self._show(plan.name, f"{ended} of {len(items)}")
+            self._show(self._name(plan), f"{ended} of {len(items)}")
             if waiting:
                 following, another = waiting.popleft()
                 scope.start(one(following, another), name=str(following))

@@ -62,13 +62,15 @@ class StepPlan:
 class GraphPlan:
     """All steps of a graph, and what its result is made of."""
 
-    __slots__ = ("concurrency", "first", "last", "outputs", "steps", "timeout_s")
+    __slots__ = ("concurrency", "first", "graph", "last", "needs", "outputs", "steps", "timeout_s")
 
     def __init__(self, graph: Graph) -> None:
         order = Order(graph)
+        self.graph: Final = graph
         self.steps: Final = {name: StepPlan(graph, name, order) for name in graph.steps}
         self.first: Final = [name for name, step in self.steps.items() if not step.waits]
         self.last: Final = order.last
+        self.needs: Final = order.needs
         self.outputs: Final = None if graph.outputs is None else Template(graph.outputs)
         self.timeout_s: Final = 0.0 if graph.timeout is None else float(graph.timeout)
         self.concurrency: Final = graph.concurrency

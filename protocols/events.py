@@ -65,6 +65,8 @@ CONTINUED: Final = "continued"
 """A new generation has begun; data has its number."""
 MIGRATED: Final = "migrated"
 """An operator has given the instance other code; data has its definition."""
+MIGRATION_REFUSED: Final = "migration_refused"
+"""A run could not go over to another definition where it stood; data says why."""
 WITNESSED: Final = "witnessed"
 """A statement about messages without a transition; data says how many."""
 MAILBOX_LARGE: Final = "mailbox_large"
@@ -92,6 +94,7 @@ LIFECYCLE: Final = (
     STARTED,
     CONTINUED,
     MIGRATED,
+    MIGRATION_REFUSED,
     WITNESSED,
     TRANSITION,
     MAILBOX_LARGE,

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
 
+    from actors.kernel.ledger import Mover
     from protocols.witness import Operator, Value
 
 ANY: Final[Any] = Any
@@ -396,6 +397,11 @@ class Context(Gates):
         """
         self._frame()
         self._ledger.late_event = check_name(kind, "event kind")
+
+    def movable(self, mover: Mover) -> None:
+        """Say how the code goes on with another definition from where it stands."""
+        self._frame()
+        self._ledger.mover = mover
 
     def set_state(self, **facts: Any) -> None:
         """Show facts about the instance to people; replaces facts of the same names."""

@@ -12,15 +12,21 @@ from protocols.subjects import root_of
 
 if TYPE_CHECKING:
     from collections import deque
+    from collections.abc import Callable
 
     from actors.kernel.children import Child
     from actors.kernel.gates import GateWait
     from actors.kernel.operations import Deadline, Listen, Operation, Sleep
     from actors.kernel.step import Step
     from actors.kernel.undoing import Undoing
+    from protocols.definition import Workflow
     from protocols.gates import GateDecision
-    from protocols.mail import Signal
+    from protocols.mail import Signal, SwitchOrder
+    from protocols.moving import Moving
     from protocols.routes import Routes
+
+    Mover = Callable[[Workflow[Any], SwitchOrder, bool], Moving]
+    """Tells how a switch goes; does it when the last argument is true and nothing is wrong."""
 
 LOG_LINES_MAX: Final = 1_000
 """Log lines kept until the host drains them; what comes after is dropped."""
@@ -69,6 +75,7 @@ class Ledger:
         "late_successes",
         "listeners",
         "logs",
+        "mover",
         "now",
         "refolding",
         "routes",
@@ -109,6 +116,8 @@ class Ledger:
         self.refolding = False
         self.routes: Routes | None = None
         """Who may serve what, in the table that the instance is pinned to."""
+        self.mover: Mover | None = None
+        """How the code goes on with another definition; None: it cannot."""
         self.unawaited: dict[Operation[Any], None] = {}
         self.undoing: Undoing | None = None
         """What can be undone; None until the first step with an undo."""
@@ -132,6 +141,7 @@ class Ledger:
         self.listeners = {}
         self.unawaited = {}
         self.undoing = None
+        self.mover = None
         self.late_event = ""
 
     def shown(self) -> dict[str, bytes]:
