@@ -68,9 +68,7 @@ def control(
         text, since = again.definition, again.since
     if not is_name(text):
         return "a migration names no definition"
-    return Migrate(
-        seq=seq, at=at, definition=text, since=since, message_id=message_id, by=by
-    )
+    return Migrate(seq=seq, at=at, definition=text, since=since, message_id=message_id, by=by)
 
 
 def operator(found: dict[str, str]) -> Operator | None:

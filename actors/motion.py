@@ -100,7 +100,9 @@ class _Motion(Hearing):
         if self.block is None or self.cut is not None or self.word is not None:
             return refused("the motion is between two states: try again soon")
         machine, moves = workflow.machine, order.moves
-        found = machine_move(self.machine, machine, self.state, self.data, moves, order.accept)
+        found = machine_move(
+            self.machine, machine, self.state, self.data, moves=moves, accept=order.accept
+        )
         if go and not found.problems:
             self.go_over(machine, moves)
         return found

@@ -18,7 +18,16 @@ from actors.fold_guard import FoldGuard
 from actors.kernel.instance import Instance
 from protocols.effects import FINAL, AnyEffect, Arm, Ask, Continue, Pin
 from protocols.failure import TIMEOUT, Failure
-from protocols.mail import AnyMail, AttemptTimedOut, Continued, Migrate, Pinned, Reply, Switch, Woken
+from protocols.mail import (
+    AnyMail,
+    AttemptTimedOut,
+    Continued,
+    Migrate,
+    Pinned,
+    Reply,
+    Switch,
+    Woken,
+)
 
 if TYPE_CHECKING:
     from actors.parking import Ticket

@@ -77,6 +77,10 @@ LATE: Final = "late"
 """A service succeeded for an instance that had ended long ago; data says at which step."""
 TRANSITION: Final = "transition"
 """A motion has gone from one state to another."""
+DEPLOYED: Final = "deployed"
+"""New instances of a workflow start with another definition; its hash stands for the instance."""
+ROLLED_BACK: Final = "rolled_back"
+"""They start with an earlier one again."""
 STATED: Final = frozenset(
     {
         STARTED,
@@ -119,7 +123,11 @@ LIFECYCLE: Final = (
     LATE,
 )
 """Kinds that movant publishes itself; an author's events have kinds of their own."""
-RESERVED: Final = tuple(kind for kind in LIFECYCLE if kind not in {RESUMED, INCIDENT, LATE})
+RESERVED: Final = (
+    *(kind for kind in LIFECYCLE if kind not in {RESUMED, INCIDENT, LATE}),
+    DEPLOYED,
+    ROLLED_BACK,
+)
 """Kinds that ``ctx.emit`` refuses; of the others an interpreter such as that of motions tells."""
 
 CE_ID: Final = "ce-id"

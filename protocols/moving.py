@@ -80,10 +80,9 @@ def graph_move(
         was = came.get(name, "")
         status = standing.get(was, "waiting")
         if not was or status == "waiting":
-            what: What = "waiting" if was else "new"
-            found.append(StepMove(step=name, was=was, what=what))
+            found.append(StepMove(step=name, was=was, what="waiting" if was else "new"))
             continue
-        note = ""
+        notes: list[str] = []
         if status in RAN:
             changed = _changed(old.steps[was], step, names)
             if changed and not _accepted(name, accept):
@@ -92,13 +91,10 @@ def graph_move(
                     f"{changed}: give the new one another name, or accept it"
                 )
             notes = [f"its {changed} has changed"] if changed else []
-            if step.undo != old.steps[was].undo:
-                notes.append("it keeps the undo that it began with")
             late = [each for each in step.needed if standing.get(came.get(each, "")) not in RAN]
-            if late:
-                notes.append(f"runs before what it needs: {', '.join(late)}")
-            note = "; ".join(notes)
-        what = "open" if status == "running" else "kept"
+            notes += _notes(old.steps[was], step, late)
+        what: What = "open" if status == "running" else "kept"
+        note = "; ".join(notes)
         found.append(StepMove(step=name, was=was, status=status, what=what, note=note))
     for name, status in standing.items():
         if names[name] in new.steps:
@@ -118,6 +114,7 @@ def machine_move(
     new: Machine,
     state: str,
     left: Collection[str],
+    *,
     moves: Mapping[str, str],
     accept: Collection[str] = (),
 ) -> Moving:
@@ -168,6 +165,16 @@ def _wrong_names(
             wrong.append(f"two {what}s would be {name!r}: say what the other one is")
         taken.add(name)
     return wrong
+
+
+def _notes(old: GraphStep, new: GraphStep, late: Collection[str]) -> list[str]:
+    """Return what a person should know of a step that has run; ``late`` has not."""
+    notes = []
+    if new.undo != old.undo:
+        notes.append("it keeps the undo that it began with")
+    if late:
+        notes.append(f"runs before what it needs: {', '.join(late)}")
+    return notes
 
 
 def _accepted(name: str, accept: Collection[str]) -> bool:

@@ -30,12 +30,14 @@ from protocols.ports import Frame, Outgoing
 from runtime.api_daemon import DaemonQueries
 from runtime.api_gates import GateCommands
 from runtime.api_holds import Held, HoldCommands
+from runtime.api_migrate import MigrateCommands
 from runtime.api_operations import OperatorQueries
 from runtime.api_pipeline import PipelineQueries
 from runtime.api_queries import RunQueries
 from runtime.api_runs import RunCommands
 from runtime.api_undo import UndoCommands
 from runtime.api_verify import RunVerification
+from runtime.api_versions import VersionCommands
 from runtime.discovery import Discovery
 from runtime.peers import Peers, Registered, StandingOf
 
@@ -114,6 +116,16 @@ class Gateway:
                 pipeline=pipeline,
                 gates=GateCommands(self._daemon, commands, queries, events),
             )
+            parts = self._daemon.parts
+            store = parts.definition_store
+            migrating = MigrateCommands(parts.definitions, store, commands, queries)
+            versions = VersionCommands(self._daemon, queries.index, peers)
+            self._handlers |= {
+                "run.migrate": migrating.migrate,
+                "workflow.versions": versions.versions,
+                "workflow.rollback": versions.rollback,
+            }
+            assert self._handlers.keys() == api.VERBS.keys()
             self._handlers |= {
                 f"{PEER}run.show": queries.own,
                 f"{PEER}run.standing": queries.standing,
@@ -240,13 +252,12 @@ def handlers(
     gates: GateCommands,
 ) -> dict[str, Handler]:
     """Return the handler of each verb."""
-    found: dict[str, Handler] = {
+    return {
         "run.start": commands.start,
         "run.start_many": commands.start_many,
         "run.signal": commands.signal,
         "run.signal_many": commands.signal_many,
         "run.cancel": commands.cancel,
-        "run.migrate": commands.migrate,
         "run.undo": undo.undo,
         "run.review": undo.review,
         "run.wait": commands.wait,
@@ -278,5 +289,3 @@ def handlers(
         "dead.replay": operator.dead_replay,
         "dead.purge": operator.dead_purge,
     }
-    assert found.keys() == api.VERBS.keys()
-    return found

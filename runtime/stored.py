@@ -107,9 +107,7 @@ class StoredRuns:
                 # No marker came that what was read may stand behind.
                 return found, record
 
-    async def fold(
-        self, instance_id: str, definition: str = "", *, since: int = 0
-    ) -> Instance:
+    async def fold(self, instance_id: str, definition: str = "", *, since: int = 0) -> Instance:
         """Fold an instance for reading only; with ``definition`` as a migration to it would.
 
         ``since`` is the switch whose definition that migration replaces.

@@ -120,6 +120,7 @@ EVENTS: Final[dict[str, str]] = {
     "workflow.blocked": "A run's mailbox cannot be folded with its code; movant run show tells.",
     "workflow.crashed": "The daemon failed while it folded an instance.",
     "workflow.registered": "A definition is stored and latest.",
+    "workflow.rolled_back": "New runs start with an earlier definition again.",
     "workflow.routed": "New runs of some workflows use another routing table.",
     "workflow.unknown": "A start names a workflow that is not registered.",
     "writer.refused": "The server refused a message for good.",

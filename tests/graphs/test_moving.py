@@ -230,7 +230,9 @@ def test_a_plan_says_what_becomes_of_each_step() -> None:
     """Nothing is done for it: the same run stands where it stood."""
     box = at_pack()
 
-    found = box.instance.moving(box.others["new"], SwitchOrder(definition="", moves={"pack": "box"}))
+    found = box.instance.moving(
+        box.others["new"], SwitchOrder(definition="", moves={"pack": "box"})
+    )
 
     assert [(each.was, each.step, each.what) for each in found.steps] == [
         ("charge", "charge", "kept"),

@@ -100,7 +100,7 @@ def test_a_failure_is_followed_as_the_new_machine_says() -> None:
 )
 def test_a_state_that_is_open_stays_what_it_was(state: State | None, problem: str) -> None:
     """Its owner works on it; another one would be asked for nothing."""
-    found = machine_move(PERMIT, changed(BUILDING=state), "BUILDING", ["FILED"], {})
+    found = machine_move(PERMIT, changed(BUILDING=state), "BUILDING", ["FILED"], moves={})
 
     assert any(problem in each for each in found.problems)
 
@@ -108,9 +108,7 @@ def test_a_state_that_is_open_stays_what_it_was(state: State | None, problem: st
 def test_between_two_states_nothing_moves() -> None:
     """The transition was allowed by the old machine; the switch can be sent again."""
     told_of: dict[str, Any] = {"service": "diary", "operation": "seal"}
-    machine = msgspec.convert(
-        {**msgspec.to_builtins(PERMIT), "on_transition": [told_of]}, Machine
-    )
+    machine = msgspec.convert({**msgspec.to_builtins(PERMIT), "on_transition": [told_of]}, Machine)
     box = Mailbox(MotionWorkflow(machine))
     box.others["new"] = MotionWorkflow(machine)
     box.start()
