@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Final
 
 import msgspec
+import yaml
 
 from actors import yaml_struct
 from actors.bundle import DocumentEntry, Manifest, Packed, write
@@ -24,6 +26,8 @@ from protocols.graph import Graph
 from protocols.machine import Machine
 
 Definition = Machine | Graph
+WHOLE_MAX: Final = 1e15
+"""Below it a whole number keeps all its digits as a float."""
 
 
 def parse(text: bytes) -> Document[Definition]:
@@ -54,6 +58,33 @@ def pack_data(definition: Definition) -> Packed:
         workflows=(definition.name,),
         modules=(),
     )
+
+
+def as_yaml(definition: Definition) -> str:
+    """Return a definition as the text of a file: the one form, whatever it was written in."""
+    facts = msgspec.to_builtins(definition)
+    parts = {key: facts.pop(key) for key in ("steps", "states", "outputs") if key in facts}
+    return yaml.dump(
+        {**facts, **parts}, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=99
+    )
+
+
+class _Plain(yaml.SafeDumper):
+    """Writes what the reader takes: no anchors, and whole numbers without a fraction."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        """Write a value as often as it stands there."""
+        del data
+        return True
+
+
+def _number(dumper: yaml.SafeDumper, value: float) -> yaml.Node:
+    text = str(int(value)) if value.is_integer() and abs(value) < WHOLE_MAX else repr(value)
+    return dumper.represent_scalar("tag:yaml.org,2002:float", text, style="")
+
+
+_Plain.add_representer(float, _number)
+_Plain.add_representer(tuple, yaml.SafeDumper.represent_list)
 
 
 def check(definition: Definition) -> list[Finding]:

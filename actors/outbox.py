@@ -271,7 +271,8 @@ def lifecycle(instance: Instance, kind: str, statement: Statement | None = None)
         id=instance.id,
         workflow=instance.workflow,
         status="running" if kind == "started" else kind,
-        definition=instance.definition,
+        # Of then: what is published again may stand before a switch to another one.
+        definition=instance.definition if statement is None else statement.definition,
         started_at=instance.started_at,
         witness=statement,
     )

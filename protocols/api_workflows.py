@@ -122,6 +122,10 @@ class WorkflowRegister(Message, frozen=True, kw_only=True):
 
     data: Annotated[bytes, Meta(description="The packed definition (zip), in base64.")]
     hash: Hash
+    source: Annotated[
+        str, Meta(description="Where it comes from, for people: a file, a revision.")
+    ] = ""
+    by: By = None
 
 
 class WorkflowRegistered(Message, frozen=True, kw_only=True):

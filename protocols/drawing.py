@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from html import escape
+from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -190,7 +191,7 @@ def _rows(
             way.append(point)
         way.append(edge.end)
         routes[id(edge)] = way
-        for one, two in zip(way, way[1:], strict=False):
+        for one, two in pairwise(way):
             below.setdefault(one, []).append(two)
             above.setdefault(two, []).append(one)
     for sweep in range(SWEEPS):
@@ -252,15 +253,13 @@ def _box(box: Box, at: _Place) -> str:
     dash = ' stroke-dasharray="5 4"' if box.dashed else ""
     round_px = 16 if box.kind in {"sleep", "signal", "end", "failed"} else 6
     y = top + PAD_PX + 9
+    bold = ' font-weight="bold"'
     text = [
-        f'<text x="{at.x:.1f}" y="{y:.1f}" text-anchor="middle" font-weight="bold" '
-        f'fill="#1f2933">{escape(_cut(box.name))}</text>'
+        f'<text x="{at.x:.1f}" y="{y + LINE_PX * number:.1f}" text-anchor="middle" '
+        f'fill="{"#52606d" if number else "#1f2933"}"{"" if number else bold}>'
+        f"{escape(_cut(each))}</text>"
+        for number, each in enumerate((box.name, *box.lines))
     ]
-    for number, each in enumerate(box.lines, 1):
-        text.append(
-            f'<text x="{at.x:.1f}" y="{y + LINE_PX * number:.1f}" text-anchor="middle" '
-            f'fill="#52606d">{escape(_cut(each))}</text>'
-        )
     return (
         f'<rect x="{left:.1f}" y="{top:.1f}" width="{at.width:.1f}" height="{at.height:.1f}" '
         f'rx="{round_px}" fill="{fill}" stroke="{line}" stroke-width="1.4"{dash}/>\n'
@@ -297,8 +296,8 @@ def _back(edge: Line, begin: _Place, end: _Place, side: float) -> str:
 def _path(path: str, edge: Line) -> str:
     dash = ' stroke-dasharray="5 4"' if edge.dashed else ""
     return (
-        f'<path d="{path}" fill="none" stroke="#7a8591" stroke-width="1.3" stroke-linejoin="round" '
-        f'marker-end="url(#arrow)"{dash}/>'
+        f'<path d="{path}" fill="none" stroke="#7a8591" stroke-width="1.3" '
+        f'stroke-linejoin="round" marker-end="url(#arrow)"{dash}/>'
     )
 
 

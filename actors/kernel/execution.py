@@ -106,6 +106,13 @@ class Execution(View):
         finally:
             scheduler.running = None
 
+    def _repeated(self, kind: str, message_id: str) -> bool:
+        """Remember a message id; tell whether it was seen before, and count it then."""
+        if not message_id or not self._seen.repeated(kind, message_id):
+            return False
+        self._ledger.counters.duplicates += 1
+        return True
+
     def _go_on(self, request: ContinueAs | None) -> None:
         """Begin the next generation, and others when it ends at once, until the code waits."""
         boundary: Boundary | None = None

@@ -381,13 +381,6 @@ class Instance(Execution):
 
     # Helpers of the rules
 
-    def _repeated(self, kind: str, message_id: str) -> bool:
-        """Remember a message id; tell whether it was seen before, and count it then."""
-        if not message_id or not self._seen.repeated(kind, message_id):
-            return False
-        self._ledger.counters.duplicates += 1
-        return True
-
     def _not_open(self, step: str, success: int) -> None:
         """Count an answer that is late or repeated; block when the step was never asked for."""
         ledger = self._ledger

@@ -1,0 +1,167 @@
+"""Versions on a real server: deploying, going back, and runs that go over in mid-flight."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.packing import pack
+from protocols.errors import RefusedError
+from protocols.routes import split
+from tests.support.daemon import Running, daemon, offered
+from tests.support.nats import NatsServer
+from tests.support.shop import Shop
+
+pytestmark = pytest.mark.server
+
+ONE = """
+name: order
+steps:
+  buy: {service: shop, operation: buy, params: {n: 1}}
+  pack: {service: shop, operation: slow, needs: buy, params: {n: 2}}
+  ok: {gate: {title: "Ship?"}, needs: pack}
+  ship: {service: shop, operation: buy, needs: ok, params: {n: 3}}
+"""
+TWO = """
+name: order
+steps:
+  buy: {service: shop, operation: buy, params: {n: 1}}
+  check: {service: shop, operation: buy, params: {n: 7}}
+  box: {service: shop, operation: slow, needs: [buy, check], params: {n: 2}}
+  ok: {gate: {title: "Ship?"}, needs: box}
+  send: {service: shop, operation: buy, needs: ok, params: {n: "{{steps.box.result}}"}}
+"""
+CODE = """
+import movant
+
+@movant.workflow("orders.code")
+async def order(ctx: movant.Context) -> object:
+    first = await ctx.call("shop", "buy", {"n": 1}, name="first")
+    await ctx.signal("go")
+    return [first, "old"]
+"""
+NEWER = CODE.replace(
+    "    return [first",
+    "    await ctx.call('shop', 'buy', {'n': 9}, name='new')\n    return [first",
+).replace('"old"', '"new"')
+WHO = {"who": "ann", "where": "desk-3", "why": "because"}
+
+
+async def deploy(movant: Running, source: Path, text: str) -> str:
+    """Register a text as a person does; return its hash."""
+    source.write_text(text)
+    packed = pack(source)
+    await movant(
+        "workflow.register", data=packed.data, hash=packed.hash, source=source.name, by=WHO
+    )
+    return packed.hash
+
+
+async def at_pack(movant: Running, run: str) -> None:
+    """Start an order, and return when it is being packed."""
+    await movant("run.start", workflow="order", id=run)
+    await movant.view_when(run, lambda view: view["state"].get("steps.pack") == "running")
+
+
+def facts(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    """Return what of a list of versions matters here."""
+    return [
+        (
+            row["definition"],
+            row.get("what", "registered"),
+            row.get("current", False),
+            row["active"],
+        )
+        for row in rows
+    ]
+
+
+async def test_a_run_goes_over_while_its_daemon_dies(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """Steps keep their results and keys; who dies with the order half done finds it again."""
+    shop, file = Shop(), tmp_path / "order.yaml"
+    async with offered(nats_server.url, shop.service):
+        async with daemon(nats_server.url, workflows=()) as movant:
+            one = await deploy(movant, file, ONE)
+            await at_pack(movant, "a")
+            await at_pack(movant, "b")
+            two = await deploy(movant, file, TWO)
+
+            seen = await movant("run.migrate", id="a", moves={"pack": "box"}, preview=True)
+            untouched = await movant("run.show", id="a")
+            with pytest.raises(RefusedError, match="step 'pack' is open"):
+                await movant("run.migrate", id="a")
+            done = await movant("run.migrate", id="a", moves={"pack": "box"}, by=WHO)
+            versions = await movant("workflow.versions", name="order")
+            movant.crash()
+        async with daemon(nats_server.url, workflows=()) as movant:
+            await movant.ready()
+            shop.hold.set()
+            for run in ("a", "b"):
+                await movant.view_when(run, lambda view: view["state"]["steps.ok"][:5] == "waits")
+                await movant("gate.decide", id=run, do="approve", by=WHO)
+            moved, stayed = await movant.ended("a"), await movant.ended("b")
+            proof = await movant("run.verify", id="a")
+            history = await movant("run.history", id="a")
+
+    assert (seen["how"], seen.get("problems", [])) == ("switch", [])
+    assert [
+        (each.get("was", ""), each.get("step", ""), each["what"]) for each in seen["steps"]
+    ] == [
+        ("buy", "buy", "kept"),
+        ("", "check", "new"),
+        ("pack", "box", "open"),
+        ("ok", "ok", "waiting"),
+        ("", "send", "new"),
+        ("ship", "", "dropped"),
+    ]
+    assert split(untouched["definition"])[0] == one
+    assert split(done["definition"])[0] == two
+    assert facts(versions["versions"]) == [
+        (two, "registered", True, 1),
+        (one, "registered", False, 1),
+    ]
+    assert versions["versions"][0]["by"] == WHO
+    assert versions["versions"][0]["source"] == "order.yaml"
+    assert (moved["result"], stayed["result"]) == ({"send": 2}, {"ship": 3})
+    assert shop.doubled == []
+    assert [each["by"] for each in history["entries"] if each["kind"] == "control.switch"] == [WHO]
+    assert (proof["status"], proof["findings"], proof["notes"]) == ("completed", [], [])
+
+
+async def test_code_that_changes_strands_no_run(nats_server: NatsServer, tmp_path: Path) -> None:
+    """Each run goes on with the source that it began with, also in a daemon made later."""
+    shop, file = Shop(), tmp_path / "orders.py"
+    async with offered(nats_server.url, shop.service):
+        async with daemon(nats_server.url, workflows=()) as movant:
+            one = await deploy(movant, file, CODE)
+            await movant("run.start", workflow="orders.code", id="old")
+            await movant.waits("old", "signal")
+            two = await deploy(movant, file, NEWER)
+            await movant("run.start", workflow="orders.code", id="new")
+            await movant.waits("new", "signal")
+            file.unlink()
+        async with daemon(nats_server.url, workflows=()) as movant:
+            await movant.ready()
+            seen = await movant("run.migrate", id="old", preview=True)
+            back = await movant("workflow.rollback", name="orders.code", by=WHO)
+            later = await movant("run.start", workflow="orders.code", id="later")
+            for run in ("old", "new", "later"):
+                await movant("run.signal", id=run, name="go")
+            results = [(await movant.ended(run))["result"] for run in ("old", "new", "later")]
+            versions = await movant("workflow.versions", name="orders.code")
+            with pytest.raises(RefusedError, match="has ended"):
+                await movant("run.migrate", id="old", preview=True)
+
+    assert (seen["how"], seen.get("problems", [])) == ("fold", [])
+    assert (back["definition"], back["replaced"]) == (one, two)
+    assert later["definition"] == one
+    assert results == [[1, "old"], [1, "new"], [1, "old"]]
+    assert [each[:3] for each in facts(versions["versions"])] == [
+        (one, "rolled_back", True),
+        (two, "registered", False),
+        (one, "registered", False),
+    ]
