@@ -32,7 +32,7 @@ WHOLE_MAX: Final = 1e15
 
 def parse(text: bytes) -> Document[Definition]:
     """Read the text of a file. Never raises for what is wrong with it."""
-    return yaml_struct.parse_nodes(text, _build, check)
+    return yaml_struct.parse_nodes(text, build, check)
 
 
 def load_document(source: Path | str) -> Document[Definition]:
@@ -63,6 +63,8 @@ def pack_data(definition: Definition) -> Packed:
 def as_yaml(definition: Definition) -> str:
     """Return a definition as the text of a file: the one form, whatever it was written in."""
     facts = msgspec.to_builtins(definition)
+    if not facts.get("defaults", True):
+        del facts["defaults"]
     parts = {key: facts.pop(key) for key in ("steps", "states", "outputs") if key in facts}
     return yaml.dump(
         {**facts, **parts}, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=99
@@ -79,8 +81,8 @@ class _Plain(yaml.SafeDumper):
 
 
 def _number(dumper: yaml.SafeDumper, value: float) -> yaml.Node:
-    text = str(int(value)) if value.is_integer() and abs(value) < WHOLE_MAX else repr(value)
-    return dumper.represent_scalar("tag:yaml.org,2002:float", text, style="")
+    whole = value.is_integer() and abs(value) < WHOLE_MAX
+    return dumper.represent_int(int(value)) if whole else dumper.represent_float(value)
 
 
 _Plain.add_representer(float, _number)
@@ -99,9 +101,12 @@ def graph_of(document: Document[Definition]) -> Graph | None:
     return document.value if isinstance(document.value, Graph) else None
 
 
-def _build(top: Node, builder: Builder) -> Definition | None:
+def build(top: Node, builder: Builder) -> Definition | None:
     """Build what a file holds; without a sign of a state machine it is meant to be a graph."""
     keys = set(top.entries or {})
+    if "template" in keys and "parameters" in keys:
+        builder.wrong(top, "this is a template", "movant template register registers it")
+        return None
     kind = Machine if keys & {"states", "initial"} and "steps" not in keys else Graph
     if kind is Graph:
         normalise(top, builder)

@@ -112,6 +112,18 @@ class DefinitionStore(Protocol):
         """Return the bytes of a routing table. Raises NotFoundError."""
         ...
 
+    async def put_template(self, name: str, digest: str, text: bytes) -> None:
+        """Store the text of a template; its name leads to it from now on."""
+        ...
+
+    async def templates(self) -> dict[str, bytes]:
+        """Return the texts of all templates, by name."""
+        ...
+
+    async def template(self, name: str) -> bytes:
+        """Return the text of a template, by its name or its hash. Raises NotFoundError."""
+        ...
+
 
 class MemoryDefinitionStore:
     """A store for tests and single-process use; the promises are those of the port."""
@@ -121,6 +133,7 @@ class MemoryDefinitionStore:
         self._latest: dict[str, str] = {}
         self._tables: dict[str, bytes] = {}
         self._deployments: dict[str, list[Deployment]] = {}
+        self._templates: dict[str, tuple[str, bytes]] = {}
 
     async def put(self, packed: Packed, told: Deployment = NOTHING_TOLD) -> None:
         """Store a definition and make it the latest of each of its workflows."""
@@ -173,6 +186,20 @@ class MemoryDefinitionStore:
         if digest not in self._tables:
             raise unknown_table(digest)
         return self._tables[digest]
+
+    async def put_template(self, name: str, digest: str, text: bytes) -> None:
+        """Store the text of a template; its name leads to it from now on."""
+        self._templates[name] = self._templates[digest] = (digest, text)
+
+    async def templates(self) -> dict[str, bytes]:
+        """Return the texts of all templates, by name."""
+        return {name: text for name, (digest, text) in self._templates.items() if name != digest}
+
+    async def template(self, name: str) -> bytes:
+        """Return the text of a template, by its name or its hash. Raises NotFoundError."""
+        if name not in self._templates:
+            raise unknown_template(name)
+        return self._templates[name][1]
 
 
 class Definitions:
@@ -358,6 +385,11 @@ def unknown_table(digest: str) -> NotFoundError:
     return NotFoundError(
         f"no routing table {digest!r}", hint="movant route register FILE WORKFLOW stores one"
     )
+
+
+def unknown_template(name: str) -> NotFoundError:
+    """Return the error for a template that nobody stored."""
+    return NotFoundError(f"no template {name!r}", hint="movant template ls")
 
 
 def unknown_workflow(name: str, known: Iterable[str]) -> NotFoundError:

@@ -3,6 +3,7 @@
 d.<hash>   the packed definition         m.<hash>   its row (StoredDefinition)
 w.<name>   the hash that new instances of a workflow start with, with that of its routing table
 t.<hash>   a routing table
+x.<hash>   the text of a template    y.<name>   the hash that the name of a template leads to
 r.<revision>.<name>   how ``w.<name>`` came to that revision (Deployment)
 """
 
@@ -23,6 +24,7 @@ from actors.definitions import (
     tables_of,
     unknown_definition,
     unknown_table,
+    unknown_template,
     unknown_workflow,
 )
 from actors.kv import Entry, Kv
@@ -104,6 +106,26 @@ class KvDefinitionStore:
         entry = await self._kv.get(f"t.{digest}")
         if entry is None:
             raise unknown_table(digest)
+        return entry.value
+
+    async def put_template(self, name: str, digest: str, text: bytes) -> None:
+        """Store the text of a template; its name leads to it from now on."""
+        with suppress(AlreadyExistsError):  # the same content: its key is its hash
+            await self._kv.put(f"x.{digest}", text, revision=0)
+        await self._kv.put(f"y.{name}", digest.encode())
+
+    async def templates(self) -> dict[str, bytes]:
+        """Return the texts of all templates, by name."""
+        texts = {each.key[2:]: each.value for each in await self._kv.all("x.>")}
+        named = {each.key[2:]: each.value.decode() for each in await self._kv.all("y.>")}
+        return {name: texts[digest] for name, digest in named.items() if digest in texts}
+
+    async def template(self, name: str) -> bytes:
+        """Return the text of a template, by its name or its hash. Raises NotFoundError."""
+        pointer = await self._kv.get(f"y.{name}")
+        entry = await self._kv.get(f"x.{pointer.value.decode() if pointer else name}")
+        if entry is None:
+            raise unknown_template(name)
         return entry.value
 
     async def get(self, digest: str) -> bytes:

@@ -72,6 +72,13 @@ from protocols.api_services import ServicePage as ServicePage  # noqa: PLC0414 -
 from protocols.api_services import ServiceRow as ServiceRow  # noqa: PLC0414 -- part of the API
 from protocols.api_services import ServiceShow as ServiceShow  # noqa: PLC0414 -- part of the API
 from protocols.api_services import ServiceView as ServiceView  # noqa: PLC0414 -- part of the API
+from protocols.api_templates import TemplateInstance as TemplateInstance  # noqa: PLC0414 -- part of the API
+from protocols.api_templates import TemplateInstantiate as TemplateInstantiate  # noqa: PLC0414 -- part of the API
+from protocols.api_templates import TemplatePage as TemplatePage  # noqa: PLC0414 -- part of the API
+from protocols.api_templates import TemplateRegister as TemplateRegister  # noqa: PLC0414 -- part of the API
+from protocols.api_templates import TemplateRow as TemplateRow  # noqa: PLC0414 -- part of the API
+from protocols.api_templates import TemplateShow as TemplateShow  # noqa: PLC0414 -- part of the API
+from protocols.api_templates import TemplateView as TemplateView  # noqa: PLC0414 -- part of the API
 from protocols.api_types import ITEMS_MAX as ITEMS_MAX  # noqa: PLC0414 -- part of the API
 from protocols.api_types import PAGE_MAX as PAGE_MAX  # noqa: PLC0414 -- part of the API
 from protocols.api_types import SERVICE as SERVICE  # noqa: PLC0414 -- part of the API
@@ -346,6 +353,10 @@ VERBS: Final[dict[str, Verb]] = {
     "workflow.register": Verb("Register a definition", WorkflowRegister, WorkflowRegistered),
     "workflow.fetch": Verb("Read a packed definition", WorkflowFetch, WorkflowPacked),
     "workflow.route": Verb("Use a routing table", WorkflowRoute, WorkflowRouted),
+    "template.register": Verb("Store a template", TemplateRegister, TemplateRow),
+    "template.ls": Verb("List templates", Empty, TemplatePage),
+    "template.show": Verb("Show a template", TemplateShow, TemplateView),
+    "template.instantiate": Verb("Make a definition", TemplateInstantiate, TemplateInstance),
     "service.ls": Verb("List services", Empty, ServicePage),
     "service.show": Verb("Show a service", ServiceShow, ServiceView),
     "service.force": Verb("Force the breaker of a service", ServiceForce, HoldTold),

@@ -125,6 +125,24 @@ EXAMPLES: Final[dict[str, tuple[Any, Any]]] = {
         {"name": "fulfilment", "by": {"who": "ann", "why": "wrong prices"}},
         {"name": "fulfilment", "definition": "77ab", "replaced": "9f2c"},
     ),
+    "template.register": (
+        {"text": "template: build\n..."},
+        {"name": "build", "hash": "51c0", "parameters": ["language"]},
+    ),
+    "template.ls": ({}, {"templates": [{"name": "build", "hash": "51c0"}]}),
+    "template.show": (
+        {"name": "build"},
+        {"name": "build", "hash": "51c0", "text": "template: build\n..."},
+    ),
+    "template.instantiate": (
+        {"template": "build", "parameters": {"language": "java"}, "register": True},
+        {
+            "workflow": "build-java",
+            "definition": "9f2c",
+            "text": "name: build-java\n...",
+            "registered": True,
+        },
+    ),
     "service.ls": ({}, {"services": [_SERVICE_ROW]}),
     "service.show": ({"name": "payments"}, _SERVICE_ROW),
     "status": (

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import trio
 
@@ -70,6 +70,39 @@ class VersionCalls:
         return await self._calls.call(
             "workflow.rollback", request, api.WorkflowRolledBack, repeat=bool(to)
         )
+
+    async def register_template(self, text: str, *, by: Operator | None = None) -> api.TemplateRow:
+        """Store a template. Raises ConfigurationError for a text that is wrong."""
+        request = api.TemplateRegister(text=text, by=by)
+        return await self._calls.call("template.register", request, api.TemplateRow)
+
+    async def templates(self) -> api.TemplatePage:
+        """Return all templates."""
+        return await self._calls.call("template.ls", api.Empty(), api.TemplatePage)
+
+    async def template(self, name: str) -> api.TemplateView:
+        """Return a template, by its name or hash. Raises NotFoundError."""
+        request = api.TemplateShow(name=name)
+        return await self._calls.call("template.show", request, api.TemplateView)
+
+    async def instantiate(
+        self,
+        template: str,
+        parameters: Mapping[str, Any],
+        *,
+        name: str = "",
+        register: bool = False,
+        by: Operator | None = None,
+    ) -> api.TemplateInstance:
+        """Make a definition of a template; ``register``: new runs start with it.
+
+        Raises InvalidInputError for parameters that do not fit, ConfigurationError when the
+        definition is wrong with them.
+        """
+        request = api.TemplateInstantiate(
+            template=template, parameters=dict(parameters), name=name, register=register, by=by
+        )
+        return await self._calls.call("template.instantiate", request, api.TemplateInstance)
 
     async def migrate(
         self,

@@ -35,6 +35,7 @@ from runtime.api_operations import OperatorQueries
 from runtime.api_pipeline import PipelineQueries
 from runtime.api_queries import RunQueries
 from runtime.api_runs import RunCommands
+from runtime.api_templates import TemplateCommands
 from runtime.api_undo import UndoCommands
 from runtime.api_verify import RunVerification
 from runtime.api_versions import VersionCommands
@@ -119,11 +120,16 @@ class Gateway:
             parts = self._daemon.parts
             store = parts.definition_store
             migrating = MigrateCommands(parts.definitions, store, commands, queries)
+            templates = TemplateCommands(store, about)
             versions = VersionCommands(self._daemon, queries.index, peers)
             self._handlers |= {
                 "run.migrate": migrating.migrate,
                 "workflow.versions": versions.versions,
                 "workflow.rollback": versions.rollback,
+                "template.register": templates.register,
+                "template.ls": templates.list,
+                "template.show": templates.show,
+                "template.instantiate": templates.instantiate,
             }
             assert self._handlers.keys() == api.VERBS.keys()
             self._handlers |= {

@@ -117,6 +117,7 @@ EVENTS: Final[dict[str, str]] = {
     "stream.forgotten": "What ended long ago was removed from the beginning of a stream.",
     "stream.waiting": "JetStream does not serve yet; it is asked again.",
     "supervisor.escalated": "Restarts did not help; the supervisor above decides.",
+    "template.registered": "A template is stored.",
     "workflow.blocked": "A run's mailbox cannot be folded with its code; movant run show tells.",
     "workflow.crashed": "The daemon failed while it folded an instance.",
     "workflow.registered": "A definition is stored and latest.",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from actors.packing import pack
 from protocols.errors import RefusedError
@@ -51,7 +52,7 @@ WHO = {"who": "ann", "where": "desk-3", "why": "because"}
 
 async def deploy(movant: Running, source: Path, text: str) -> str:
     """Register a text as a person does; return its hash."""
-    source.write_text(text)
+    await trio.Path(source).write_text(text)
     packed = pack(source)
     await movant(
         "workflow.register", data=packed.data, hash=packed.hash, source=source.name, by=WHO
