@@ -9,8 +9,9 @@ import pytest
 import trio
 
 from actors.packing import pack
-from protocols.errors import RefusedError
+from protocols.errors import MovantError, NotFoundError, RefusedError
 from protocols.routes import split
+from tests.docs.tables import DOCS
 from tests.support.daemon import Running, daemon, offered
 from tests.support.nats import NatsServer
 from tests.support.shop import Shop
@@ -166,3 +167,32 @@ async def test_code_that_changes_strands_no_run(nats_server: NatsServer, tmp_pat
         (two, "registered", False),
         (one, "registered", False),
     ]
+
+
+async def test_a_template_makes_workflows(nats_server: NatsServer) -> None:
+    """It is stored once; what it makes is deployed, and can be run, like any other."""
+    text = (DOCS / "examples" / "release.yaml").read_text()
+    async with daemon(nats_server.url, workflows=()) as movant:
+        stored = await movant("template.register", text=text)
+        listed = await movant("template.ls")
+        shown = await movant("template.show", name="release")
+        values = {"language": "java"}
+        seen = await movant("template.instantiate", template="release", parameters=values)
+        with pytest.raises(NotFoundError):
+            await movant("run.start", workflow="release-java", id="a", input={"repo": "r"})
+        made = await movant(
+            "template.instantiate",
+            template=stored["hash"],
+            parameters={**values, "limit": "10m"},
+            register=True,
+            by=WHO,
+        )
+        await movant("run.start", workflow="release-java", id="a", input={"repo": "r"})
+        versions = await movant("workflow.versions", name="release-java")
+        with pytest.raises(MovantError, match="go"):
+            await movant("template.instantiate", template="release", parameters={"language": "go"})
+
+    assert [each["name"] for each in listed["templates"]] == ["release"]
+    assert shown["text"] == text
+    assert (seen["definition"], seen["registered"]) == (made["definition"], False)
+    assert versions["versions"][0]["source"] == f"template release@{stored['hash'][:8]}"
