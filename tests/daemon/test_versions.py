@@ -5,12 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 
 from actors.packing import pack
+from protocols import subjects
 from protocols.errors import MovantError, NotFoundError, RefusedError
+from protocols.ports import Outgoing
 from protocols.routes import split
+from runtime.client import Client
+from runtime.client_recording import record, replay
 from tests.docs.tables import DOCS
 from tests.support.daemon import Running, daemon, offered
 from tests.support.nats import NatsServer
@@ -35,6 +40,7 @@ steps:
   ok: {gate: {title: "Ship?"}, needs: box}
   send: {service: shop, operation: buy, needs: ok, params: {n: "{{steps.box.result}}"}}
 """
+THREE = TWO.replace("  send:", "  last:")
 CODE = """
 import movant
 
@@ -90,6 +96,8 @@ async def test_a_run_goes_over_while_its_daemon_dies(
             one = await deploy(movant, file, ONE)
             await at_pack(movant, "a")
             await at_pack(movant, "b")
+            await at_pack(movant, "c")
+            three = await deploy(movant, file, THREE)
             two = await deploy(movant, file, TWO)
 
             seen = await movant("run.migrate", id="a", moves={"pack": "box"}, preview=True)
@@ -101,13 +109,21 @@ async def test_a_run_goes_over_while_its_daemon_dies(
             movant.crash()
         async with daemon(nats_server.url, workflows=()) as movant:
             await movant.ready()
+            # As another daemon writes it: nobody has loaded the definition here.
+            order = {"definition": three, "moves": {"pack": "box"}}
+            movant.transport.publish(
+                Outgoing(subjects.to_control("c", "switch"), msgspec.json.encode(order))
+            )
+            await movant.view_when("c", lambda view: view["definition"] == three)
             shop.hold.set()
-            for run in ("a", "b"):
+            for run in ("a", "b", "c"):
                 await movant.view_when(run, lambda view: view["state"]["steps.ok"][:5] == "waits")
                 await movant("gate.decide", id=run, do="approve", by=WHO)
-            moved, stayed = await movant.ended("a"), await movant.ended("b")
+            moved, stayed, late = [await movant.ended(run) for run in ("a", "b", "c")]
             proof = await movant("run.verify", id="a")
             history = await movant("run.history", id="a")
+            async with Client.connect(nats_server.url) as client:
+                replayed = replay(await record(client, "a", 0))
 
     assert (seen["how"], seen.get("problems", [])) == ("switch", [])
     assert [
@@ -124,11 +140,17 @@ async def test_a_run_goes_over_while_its_daemon_dies(
     assert split(done["definition"])[0] == two
     assert facts(versions["versions"]) == [
         (two, "registered", True, 1),
-        (one, "registered", False, 1),
+        (three, "registered", False, 0),
+        (one, "registered", False, 2),
     ]
     assert versions["versions"][0]["by"] == WHO
     assert versions["versions"][0]["source"] == "order.yaml"
-    assert (moved["result"], stayed["result"]) == ({"send": 2}, {"ship": 3})
+    assert [each["result"] for each in (moved, stayed, late)] == [
+        {"send": 2},
+        {"ship": 3},
+        {"last": 2},
+    ]
+    assert replayed.differences == ()
     assert shop.doubled == []
     assert [each["by"] for each in history["entries"] if each["kind"] == "control.switch"] == [WHO]
     assert (proof["status"], proof["findings"], proof["notes"]) == ("completed", [], [])
