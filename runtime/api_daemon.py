@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -16,7 +17,7 @@ from actors.neighbours import refuse_neighbours
 from actors.packing import open_pack
 from actors.router import Presence
 from protocols import api, events
-from protocols.errors import BadValueError, NotFoundError, UnavailableError
+from protocols.errors import BadValueError, MovantError, NotFoundError, UnavailableError
 from protocols.routes import RoutingTable, split, table_of, to_builtins
 from runtime.api_holds import hold_view
 from runtime.api_versions import tell
@@ -160,7 +161,10 @@ class DaemonQueries:
         return sorted(table.services.keys() - up - self._daemon.config.services.keys())
 
     async def registered(self, told: Registered) -> api.Message:
-        """Take the news that another daemon has registered workflows."""
+        """Take the news that another daemon has registered workflows, or needs definitions."""
+        for digest in told.definitions:
+            with suppress(MovantError):  # a fold loads it, or says why not
+                await self._parts.definitions.prefetch(digest)
         self._parts.owner.registered(told.workflows)
         return api.Empty()
 

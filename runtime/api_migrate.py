@@ -24,6 +24,7 @@ from protocols.moving import STEPS_SHOWN, StepMove
 from protocols.routes import joined, split
 from runtime.api_queries import RunQueries
 from runtime.api_runs import RunCommands
+from runtime.peers import Peers, Registered
 from runtime.stored import StoredRuns
 
 if TYPE_CHECKING:
@@ -44,10 +45,12 @@ class MigrateCommands:
         store: DefinitionStore,
         commands: RunCommands,
         queries: RunQueries,
+        peers: Peers,
     ) -> None:
         self._definitions = definitions
         self._store = store
         self._commands = commands
+        self._peers = peers
         self._runs: StoredRuns = queries.runs
         self._view = queries.view
 
@@ -94,26 +97,37 @@ class MigrateCommands:
     ) -> api.RunMigrated:
         order = SwitchOrder(definition=digest, moves=request.moves, accept=request.accept)
         instance = await self._runs.fold(request.id)
+        if instance.definition == digest:  # also a repeat, whose first answer was lost
+            problems = ("it has this definition already",) if request.preview else ()
+            return api.RunMigrated(
+                id=request.id,
+                definition=digest,
+                status=instance.status,
+                how="switch",
+                problems=problems,
+            )
         moving = instance.moving(workflow, order)
-        problems = list(moving.problems)
-        if not problems:
+        wrong = list(moving.problems)
+        if not wrong:
             instance.fold(Switch(seq=instance.folded + 1, at=instance.now, order=order))
-            problems += _blocked(instance)
+            wrong += _blocked(instance)
         found = api.RunMigrated(
             id=request.id,
             definition=digest,
             status=instance.status,
             how="switch",
             steps=moving.steps,
-            problems=tuple(problems),
+            problems=tuple(wrong),
         )
         if request.preview:
             return found
-        if problems:
+        if wrong:
             raise RefusedError(
-                f"{request.id} cannot go over to {digest}: {'; '.join(problems)}",
+                f"{request.id} cannot go over to {digest}: {'; '.join(wrong)}",
                 hint="--dry-run shows each step; --map old=new says which step is which",
             )
+        # Its owner goes on without a fold from the start when it has loaded the definition.
+        await self._peers.ask_all("registered", Registered(definitions=[digest]), api.Empty)
         body = msgspec.to_builtins(order)
         seq = await self._commands.order(
             request.id, "switch", body, request.message_id, request.by

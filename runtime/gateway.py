@@ -119,7 +119,7 @@ class Gateway:
             )
             parts = self._daemon.parts
             store = parts.definition_store
-            migrating = MigrateCommands(parts.definitions, store, commands, queries)
+            migrating = MigrateCommands(parts.definitions, store, commands, queries, peers)
             templates = TemplateCommands(store, about)
             versions = VersionCommands(self._daemon, queries.index, peers)
             self._handlers |= {

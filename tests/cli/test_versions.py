@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 
 from actors.definition_file import pack_data
 from protocols import api
+from protocols.effects import Status
 from protocols.moving import StepMove
 from protocols.witness import Operator
 from runtime.cli import failures
@@ -126,9 +126,10 @@ def preview(request: api.RunMigrate) -> api.RunMigrated:
 
 def test_many_runs_go_over_when_somebody_has_said_how_many(ask: Cli, responder: Responder) -> None:
     """Those that cannot are told and left; without a terminal nobody is asked."""
-    rows: list[Any] = [
+    statuses: list[Status] = ["running", "completed", "blocked", "running"]
+    rows = [
         api.RunRow(id=f"r{number}", workflow="order", status=status, definition=OLD.hash)
-        for number, status in enumerate(["running", "completed", "blocked", "running"])
+        for number, status in enumerate(statuses)
     ]
     responder.answers["run.ls"] = api.RunPage(runs=rows, total=4)
     responder.answers["run.migrate"] = preview

@@ -40,6 +40,12 @@ steps:
   ok: {gate: {title: "Ship?"}, needs: box}
   send: {service: shop, operation: buy, needs: ok, params: {n: "{{steps.box.result}}"}}
 """
+BARE = """
+name: order
+steps:
+  buy: {service: shop, operation: buy, params: {n: 1}}
+  pack: {service: shop, operation: slow, needs: buy, params: {n: 2}}
+"""
 THREE = TWO.replace("  send:", "  last:")
 CODE = """
 import movant
@@ -105,6 +111,7 @@ async def test_a_run_goes_over_while_its_daemon_dies(
             with pytest.raises(RefusedError, match="step 'pack' is open"):
                 await movant("run.migrate", id="a")
             done = await movant("run.migrate", id="a", moves={"pack": "box"}, by=WHO)
+            again = await movant("run.migrate", id="a")
             versions = await movant("workflow.versions", name="order")
             movant.crash()
         async with daemon(nats_server.url, workflows=()) as movant:
@@ -138,6 +145,7 @@ async def test_a_run_goes_over_while_its_daemon_dies(
     ]
     assert split(untouched["definition"])[0] == one
     assert split(done["definition"])[0] == two
+    assert (again.get("seq", 0), again["definition"]) == (0, done["definition"])
     assert facts(versions["versions"]) == [
         (two, "registered", True, 1),
         (three, "registered", False, 0),
@@ -154,6 +162,35 @@ async def test_a_run_goes_over_while_its_daemon_dies(
     assert shop.doubled == []
     assert [each["by"] for each in history["entries"] if each["kind"] == "control.switch"] == [WHO]
     assert (proof["status"], proof["findings"], proof["notes"]) == ("completed", [], [])
+
+
+async def test_a_run_that_blocks_behind_a_switch_is_repaired(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """The definition of the switch is replaced; what stood before it is folded as it was."""
+    shop, file = Shop(), tmp_path / "order.yaml"
+    broken = BARE + 'outputs: "{{steps.pack.result.weight}}"\n'
+    async with (
+        offered(nats_server.url, shop.service),
+        daemon(nats_server.url, workflows=()) as movant,
+    ):
+        await deploy(movant, file, ONE)
+        await at_pack(movant, "a")
+        await deploy(movant, file, broken)
+        await movant("run.migrate", id="a")
+        shop.hold.set()
+        await movant.view_when("a", lambda view: view["status"] == "blocked")
+        await deploy(movant, file, BARE)
+        seen = await movant("run.migrate", id="a", preview=True)
+        done = await movant("run.migrate", id="a")
+        ended = await movant.view_when("a", lambda view: view["status"] == "completed")
+        proof = await movant("run.verify", id="a")
+
+    assert (seen["how"], seen.get("problems", []), seen["status"]) == ("fold", [], "completed")
+    assert done["seq"]
+    assert ended["result"] == {"pack": 2}
+    assert (proof["findings"], proof["notes"]) == ([], [])
+    assert shop.doubled == []
 
 
 async def test_code_that_changes_strands_no_run(nats_server: NatsServer, tmp_path: Path) -> None:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
 import pytest
 
+from actors.control import control
 from actors.graph import GraphWorkflow
 from actors.kernel.instance import Instance
 from protocols.gates import GateWord
-from protocols.mail import Decided, Migrate, SwitchOrder
+from protocols.headers import MESSAGE_ID, WHO
+from protocols.mail import Decided, Migrate, Switch, SwitchOrder
 from protocols.moving import graph_move
-from tests.graphs.orders import graph_of, running, steps, told
+from protocols.witness import Operator
+from tests.graphs.orders import ORDER, graph_of, order, running, steps, told
+from tests.graphs.test_run import CHECK, SHIP, TELL, packed
 from tests.kernel.mailbox import Mailbox, asks, events, finish, paths
 
 OLD: Final = graph_of("""
@@ -283,3 +288,70 @@ def test_an_effect_that_was_done_is_not_another_one_afterwards(step: str, change
     assert f"another {changed}" in problem
     assert graph_move(OLD, new, done, {}, ["charge"]).problems == ()
     assert graph_move(OLD, new, waiting, {}).problems == ()
+
+
+def stories() -> list[Mailbox]:
+    """Return runs of all kinds, from their start to their end."""
+    done = packed()
+    done.reply(SHIP, {"number": 42})
+    done.reply(TELL)
+    undone = packed()
+    undone.fail(SHIP, retryable=False)
+    for each in asks(undone.effects):
+        if each.path.endswith("/undo"):
+            undone.reply(each.path)
+    held = order()
+    held.reply(CHECK, {"gifts": 1})
+    held.fail("/steps/charge/bank.charge", "system", retryable=False)
+    held.signal("resume.charge", {"result": {"id": "by hand"}})
+    for number in (2, 0, 1):
+        held.reply(f"/steps/pack/items/{number}/depot.pack", {"parcel": number})
+    held.cancel()
+    return [done, undone, held]
+
+
+@pytest.mark.parametrize("story", [0, 1, 2])
+def test_a_switch_to_the_same_definition_changes_nothing(story: int) -> None:
+    """At whatever place it stands: the same is asked for, and the run ends in the same way."""
+    whole = stories()[story]
+    expected = [each.path for each in asks(whole.effects)]
+
+    for place in range(1, len(whole.mails) + 1):
+        box = running(ORDER)
+        mails = [msgspec.structs.replace(mail, seq=mail.seq * 2) for mail in whole.mails]
+        order_to = SwitchOrder(definition="again")
+        switch = Switch(seq=place * 2 + 1, at=mails[place - 1].at, order=order_to)
+        for mail in sorted([*mails, switch], key=lambda each: each.seq):
+            box.mails.append(mail)
+            box.effects += box.instance.fold(mail)
+
+        assert [each.path for each in asks(box.effects)] == expected
+        assert (box.instance.status, box.instance.result) == (
+            whole.instance.status,
+            whole.instance.result,
+        )
+        shown = {name: each for name, each in steps(box).items() if "running" not in each}
+        assert shown.items() <= steps(whole).items()
+        box.refold()
+
+
+def test_orders_are_read_as_they_stand_on_the_wire() -> None:
+    """A switch is an object; a migration is a text, or an object behind a switch."""
+    body = b'{"definition": "new", "moves": {"a": "b"}, "accept": ["c"]}'
+    headers = {MESSAGE_ID: "m", WHO: "ann"}
+
+    switch = control("switch", 5, 6, headers, body)
+    behind = control("migrate", 7, 8, {}, b'{"definition": "new", "since": 5}')
+
+    assert switch == Switch(
+        seq=5,
+        at=6,
+        order=SwitchOrder(definition="new", moves={"a": "b"}, accept=("c",)),
+        message_id="m",
+        by=Operator(who="ann"),
+    )
+    assert behind == Migrate(seq=7, at=8, definition="new", since=5)
+    assert control("migrate", 7, 8, {}, b'"new"') == Migrate(seq=7, at=8, definition="new")
+    assert control("switch", 5, 6, {}, b'{"definition": ""}') == "a switch names no definition"
+    with pytest.raises(msgspec.ValidationError):
+        control("switch", 5, 6, {}, b'"new"')

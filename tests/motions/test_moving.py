@@ -11,7 +11,7 @@ from actors.motion import MotionWorkflow
 from protocols.machine import Machine, Next, State
 from protocols.moving import machine_move
 from tests.kernel.mailbox import Mailbox, events, paths
-from tests.motions.machines import PERMIT, in_building, told, went
+from tests.motions.machines import PERMIT, in_building, motion, told, went
 
 
 def changed(**states: State | None) -> Machine:
@@ -117,3 +117,28 @@ def test_between_two_states_nothing_moves() -> None:
 
     assert "between two states" in told(effects, "migration_refused")[0]["problems"][0]
     box.refold()
+
+
+def test_a_switch_to_the_same_machine_changes_nothing() -> None:
+    """At whatever place it stands: the same is asked for, and the motion ends in the same way."""
+    whole = in_building()
+    whole.signal("nonsense")
+    whole.reply("/states/BUILDING/builder.build", {"floors": 2})
+    whole.reply("/states/INSPECTED/diary.note")
+    whole.fail("/states/INSPECTED/inspector.inspected", "system", retryable=False)
+    whole.signal("motion.resume", {"decision": "retry", "who": "ann"})
+    whole.reply(paths(whole.effects)[-1], "fine")
+    whole.reply("/states/DONE/clerk.file")
+    assert whole.instance.status == "completed"
+
+    for place in range(1, len(whole.mails)):
+        box = motion()
+        for mail in whole.mails[:place]:
+            box.fold(mail)
+        box.switch("again")
+        for mail in whole.mails[place:]:
+            box.fold(msgspec.structs.replace(mail, seq=mail.seq + 1))
+
+        assert paths(box.effects) == paths(whole.effects)
+        assert box.result == whole.result
+        box.refold()
