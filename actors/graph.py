@@ -211,7 +211,7 @@ class _Run:
         return not self._open[name] or bool(wanted and self._done[name] >= wanted)
 
     def _show(self, name: str, text: str) -> None:
-        self._ctx.set_state(**{SHOWN + name: text[:TEXT_CHARS_MAX]})
+        self._ctx.show({SHOWN + name: text[:TEXT_CHARS_MAX]})
 
     # Going over to another graph
 

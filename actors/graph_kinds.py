@@ -31,11 +31,13 @@ if TYPE_CHECKING:
 
 def work_of(ctx: Context, plan: StepPlan, index: int | None = None) -> Work:
     """Return the work of a step, or of one item of it."""
-    if plan.step.kind == "gate":
+    if plan.kind == SERVICE:
+        return Work(ctx, plan, index)
+    if plan.kind == "gate":
         from actors.graph_gate import Gated  # noqa: PLC0415 - it is one of these itself
 
         return Gated(ctx, plan, index)
-    return (Work if plan.step.kind == SERVICE else Waited)(ctx, plan, index)
+    return Waited(ctx, plan, index)
 
 
 class Waited(Work):

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from protocols import codec
 from protocols.compensation import UNDO_RETRY, Undo
 from protocols.conditions import Condition
 from protocols.graph import Graph, GraphUndo
@@ -23,6 +24,8 @@ class StepPlan:
         "deadline_s",
         "followers",
         "foreach",
+        "kind",
+        "known",
         "name",
         "options",
         "params",
@@ -37,7 +40,10 @@ class StepPlan:
         step = graph.steps[name]
         self.name: Final = name
         self.step: Final = step
+        self.kind: Final = step.kind
         self.params: Final = Template(done_with(step))
+        self.known: Final = codec.is_value(self.params.value)
+        """Whether nothing but values can come of the parameters, whatever they refer to."""
         self.when: Final = Condition(step.condition) if step.when else None
         self.foreach: Final = Template(step.foreach) if step.each else None
         self.options: Final = options_of(graph, name)

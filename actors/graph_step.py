@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from actors.directed import Directed, Following, halted, told
+from protocols.codec import Known
 from protocols.durations import shown
 from protocols.error_kinds import OVER_LIMIT
 from protocols.errors import BadValueError, OversizedError, StepFailedError
@@ -92,21 +93,25 @@ class Work(Following):
         """Return the call of a service; ``of`` is the path of an earlier one of the same work."""
         if of:
             return super().step(service, of)
-        return self.ctx.call(
-            service, self.operation, self.value, options=self.options, undo=self._undo
-        )
+        value = Known(self.value) if self._plan.known else self.value
+        return self.ctx.call(service, self.operation, value, options=self.options, undo=self._undo)
 
     async def ask(self, service: str, of: str = "") -> Directed | Failure:
         """Ask a service once, with all attempts; what cannot be sent is a failure."""
+        # Not through the method of the same name: every step comes here, and each of these
+        # calls within a call is paid twice, when it asks and when it is answered.
+        step = self.step(service, of)
         try:
-            return await super().ask(service, of)
+            return Directed(await step, service)
+        except StepFailedError as error:
+            return error.failure
         except OversizedError as error:
             return Failure(kind=OVER_LIMIT, message=error.message, retryable=False)
         except BadValueError as error:
             return Failure(kind=VALIDATION, message=error.message, retryable=False)
         finally:
-            self._again = self._again or self.path
-            self.path = self.path or self._where
+            self._again = self._again or step.path
+            self.path = step.path or self._where
 
     def first(self, failure: Failure) -> Directive:
         """Return the directive for a failure."""

@@ -21,8 +21,8 @@ from actors.kernel.calling import Absent, call_name, call_options
 from actors.kernel.children import Child, UndoableChild
 from actors.kernel.clock import moment, since_epoch
 from actors.kernel.compensation import Saga, UndoableStep, UndoStep, undo_of
-from actors.kernel.gates import Gates
-from actors.kernel.ledger import Later, Ledger
+from actors.kernel.interpreting import Interpreting
+from actors.kernel.ledger import Ledger
 from actors.kernel.log import Log
 from actors.kernel.nursery import Nursery
 from actors.kernel.operations import AnySignal, Deadline, Idle, Listen, Operation, Sleep, T
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
 
-    from actors.kernel.ledger import Mover
     from protocols.witness import Operator, Value
 
 ANY: Final[Any] = Any
@@ -52,7 +51,7 @@ LOCAL: Final = "_local"
 """The service that runs ``ctx.run`` functions in the daemon."""
 
 
-class Context(Gates):
+class Context(Interpreting):
     """The durable operations of one instance. Handed to its workflow function."""
 
     __slots__ = ("_defaults", "_ledger", "log", "traceparent", "workflow")
@@ -375,7 +374,7 @@ class Context(Gates):
         has digests of ``input`` and ``output``; text is a digest already. ``data`` must not be
         changed afterwards.
         """
-        body = codec.encode(data)
+        body = codec.encode(codec.Known(data))
         identity = self._ledger.identity(self._frame().path(f"emit.{TRANSITION}"))
         witness(
             self._ledger,
@@ -390,24 +389,18 @@ class Context(Gates):
             output=output,
         )
 
-    def tell_late(self, kind: str) -> None:
-        """Publish an event of this kind for each answer that comes to a step decided before.
-
-        Its data: the step's path, the attempt, and whether the answer was a success.
-        """
-        self._frame()
-        self._ledger.late_event = check_name(kind, "event kind")
-
-    def movable(self, mover: Mover) -> None:
-        """Say how the code goes on with another definition from where it stands."""
-        self._frame()
-        self._ledger.mover = mover
-
     def set_state(self, **facts: Any) -> None:
         """Show facts about the instance to people; replaces facts of the same names."""
         self._frame()
         for key, value in facts.items():
-            self._ledger.state[key] = value if type(value) is Later else codec.encode(value)
+            self._ledger.state[key] = codec.encode(value)
+
+    def show(self, facts: dict[str, Any]) -> None:
+        """Show facts as ``set_state`` does, but encode them only when somebody looks.
+
+        For interpreters: each is a value that is never changed, or a ``Later``, and no bytes.
+        """
+        self._ledger.state.update(facts)
 
     def now(self) -> datetime:
         """Return the time of the latest message folded, in UTC."""
