@@ -16,7 +16,7 @@ import msgspec
 import yaml
 
 from actors import yaml_struct
-from actors.bundle import DocumentEntry, Manifest, Packed, write
+from actors.bundle import KERNEL, DocumentEntry, Manifest, Packed, write
 from actors.graph_notation import normalise
 from actors.yaml_nodes import Node
 from actors.yaml_struct import Builder, Document
@@ -51,7 +51,7 @@ def pack_data(definition: Definition) -> Packed:
     text = msgspec.json.encode(definition).decode()
     digest = hashlib.sha256(text.encode()).hexdigest()
     entry = DocumentEntry(name=definition.name, digest=digest)
-    manifest = Manifest(entries=(), modules=(), documents=(entry,))
+    manifest = Manifest(entries=(), modules=(), documents=(entry,), kernel=KERNEL)
     return Packed(
         hash=manifest.hash,
         data=write(manifest, {}, {definition.name: text}),

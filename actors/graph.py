@@ -15,33 +15,35 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from actors.directed import told
+from actors.bundle import KERNEL
+from actors.directed import Directed, told
+from actors.graph_fallback import ByHand, by_hand, given_up
 from actors.graph_kinds import work_of
-from actors.graph_plan import GraphPlan, StepPlan
-from actors.graph_step import TEXT_CHARS_MAX
+from actors.graph_plan import GraphPlan, StepPlan, shown_at
+from actors.graph_standing import RUNNING, WAITING, Standing
 from protocols.conditions import ConditionError
 from protocols.definition import Workflow, WorkflowOptions
 from protocols.error_kinds import OVER_LIMIT
-from protocols.errors import ConfigurationError, StepFailedError
+from protocols.errors import ConfigurationError, InvalidInputError, StepFailedError
 from protocols.failure import VALIDATION, Failure
-from protocols.graph import SHOWN, Graph
+from protocols.graph import Graph
 from protocols.graph_check import checked
 from protocols.graph_input import input_type
-from protocols.moving import STAYS, Moving, graph_move, refused
-from protocols.references import WrongReference
+from protocols.graph_profile import Limits, under
+from protocols.graph_types import wrong_result
+from protocols.references import Template, WrongReference, as_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from actors.kernel.context import Context
-    from protocols.mail import SwitchOrder
 
 ITEMS_MAX: Final = 10_000
 """Of one ``foreach``; each is a step with messages of its own."""
+GATES_MAX: Final = 1_000
+"""Of one ``foreach``: all of them are open at the same time."""
 FAILED_MAX: Final = 20
 """Failed items that a failure tells of; all of them are in the history."""
-_WAITING: Final = {"status": "waiting", "result": None, "error": None, "items": None}
-_RUNNING: Final = {**_WAITING, "status": "running"}
 
 
 class _Item(NamedTuple):
@@ -59,21 +61,56 @@ class GraphWorkflow(Workflow[Any]):
     Raises ConfigurationError for a graph whose parts do not fit each other.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, kernel: int = KERNEL) -> None:
         self.graph: Final = checked(graph)
-        self.plan: Final = GraphPlan(graph)
-        plan = self.plan
+        self._plans = {"": GraphPlan(graph, kernel)}
+        self._kernel = kernel
+        self.order: Final = self._plans[""].order
 
         async def any_input(ctx: Context, input: Any = None) -> Any:  # noqa: A002 - as authors say
-            return await run_graph(ctx, plan, input)
+            return await run_graph(ctx, self.plan(ctx.profile), input)
 
         async def typed_input(ctx: Context, input: Any) -> Any:  # noqa: A002 - as authors say
-            return await run_graph(ctx, plan, msgspec.to_builtins(input))
+            return await run_graph(ctx, self.plan(ctx.profile), msgspec.to_builtins(input))
 
         function = any_input if graph.fields is None else typed_input
         kind = Any if graph.fields is None else input_type(graph.fields)
         function.__annotations__ = {"input": kind, "return": Any}
-        super().__init__(graph.name, function, WorkflowOptions(description=graph.description))
+        limits = graph.limits or Limits()
+        options = WorkflowOptions(
+            description=graph.description,
+            active_max=limits.max_active,
+            priority=limits.priority,
+            profiles=tuple(graph.profiles),
+        )
+        super().__init__(graph.name, function, options)
+
+    def plan(self, profile: str) -> GraphPlan:
+        """Return the plan under a profile. Raises ConfigurationError for an unknown one."""
+        graph = self.graph
+        name = profile if graph.profiles else ""
+        if name not in self._plans:
+            if name not in graph.profiles:
+                known = ", ".join(graph.profiles)
+                raise ConfigurationError(f"there is no profile {name[:60]!r}: {known}")
+            self._plans[name] = GraphPlan(under(graph, name), self._kernel)
+        return self._plans[name]
+
+    def group_of(self, value: Any) -> str:
+        """Return what a run with this input is counted by; empty: with all others."""
+        limits = self.graph.limits
+        if limits is None or not limits.per:
+            return ""
+        given = self.check_input(value)
+        names = {"input": given if self.graph.fields is None else msgspec.to_builtins(given)}
+        try:
+            return as_text(Template(limits.per).fill(names))
+        except WrongReference as error:
+            raise InvalidInputError(
+                f"the input does not say by what runs of {self.name} are counted",
+                fields={},
+                hint=error.message,
+            ) from error
 
     def check_input(self, value: Any) -> Any:
         """Return the input as its type; none at all is one without fields."""
@@ -89,30 +126,8 @@ async def run_graph(ctx: Context, plan: GraphPlan, given: Any = None) -> Any:
     return await _Run(ctx, plan, given).run()
 
 
-class _Run:
+class _Run(Standing):
     """One run of a graph: what its steps have come to, and which may begin."""
-
-    def __init__(self, ctx: Context, plan: GraphPlan, given: Any) -> None:
-        self._ctx = ctx
-        self._plan = plan
-        self._steps: dict[str, dict[str, Any]] = dict.fromkeys(plan.steps, _WAITING)
-        self._names = {
-            "input": given,
-            "steps": self._steps,
-            "run": {"id": ctx.id, "started_at": ctx.now().isoformat()},
-        }
-        self._open = {name: step.waits for name, step in plan.steps.items()}
-        """How many needs of each step have not ended."""
-        self._done = dict.fromkeys(plan.steps, 0)
-        """How many needs of each step are done."""
-        self._ready: deque[str] = deque()
-        self._begun: dict[StepPlan, None] = {}
-        """Steps that are under way."""
-        self._barred: dict[str, str] = {}
-        """Gates that let nobody through, and why."""
-        self._renamed: dict[StepPlan, str] = {}
-        """Names of open steps that began under another one."""
-        ctx.movable(self._move)
 
     async def run(self) -> Any:
         """Run from the first steps to the outputs."""
@@ -124,12 +139,17 @@ class _Run:
             await self._all()
         outputs = self._plan.outputs
         if outputs is None:
-            return {name: self._steps[name]["result"] for name in self._plan.last}
-        try:
-            return outputs.fill(self._names)
-        except WrongReference as error:
-            # All is done: only other code can tell the result. So the run is blocked, not undone.
-            raise ConfigurationError(f"outputs: {error.message}") from error
+            found = {name: self._steps[name]["result"] for name in self._plan.last}
+        else:
+            try:
+                found = outputs.fill(self._names)
+            except WrongReference as error:
+                # All is done: only other code can tell the result. So it is blocked, not undone.
+                raise ConfigurationError(f"outputs: {error.message}") from error
+        wrong = wrong_result(self._plan.graph, found)
+        if wrong:
+            raise ConfigurationError(f"the result does not fit what 'returns' says: {wrong}")
+        return found
 
     async def _all(self) -> None:
         async with self._ctx.scope(name="steps") as self._scope:
@@ -139,20 +159,28 @@ class _Run:
         """Begin steps that have what they need, as many as may run side by side."""
         self._ready.extend(names)
         most = self._plan.concurrency
-        while self._ready and not (most and len(self._begun) >= most):
+        while self._ready:
+            plan = self._plan.steps[self._ready[0]]
+            if most and self._running >= most and self._takes_place(plan):
+                break
             name = self._ready.popleft()
-            plan = self._plan.steps[name]
             skipped = self._skipped(plan)
             if skipped:
-                self._end(plan, {**_WAITING, "status": "skipped"}, f"skipped: {skipped}")
+                self._end(plan, {**WAITING, "status": "skipped"}, f"skipped: {skipped}")
                 continue
             self._begun[plan] = None
-            self._steps[name] = _RUNNING
+            self._renamed.pop(plan, None)
+            self._running += self._takes_place(plan)
+            self._passes[name] += 1
+            self._paths.pop(name, None)
+            self._steps[name] = RUNNING
             self._show(name, "running")
             self._scope.start(self._step(plan), name=name)
 
     def _skipped(self, plan: StepPlan) -> str:
         """Return why a step is not done; empty when it is."""
+        if plan.name in self._skips:
+            return self._skips[plan.name]
         for gate in self._barred and plan.step.needed:
             if gate in self._barred and not plan.wanted:
                 return self._barred[gate]
@@ -169,31 +197,84 @@ class _Run:
 
     async def _step(self, plan: StepPlan) -> None:
         """Do one step, and let those begin that wait for it."""
-        where = f"/steps/{plan.name}"
+        where = self._path(plan.name)
         if plan.foreach is None:
-            found = await work_of(self._ctx, plan).done(self._names)
-            failure, result, items = found.warning, found.value, None
+            failure, result, items = await self._once(plan, where)
         else:
-            failure, result, items = await self._items(plan, where)
+            failure, result, items = await self._many(plan, where)
+        del self._begun[plan]
+        self._running -= self._takes_place(plan)
+        decision = _decision(plan, result)
+        if decision == "retry":
+            await self._again(plan, result)
+            return
         entry = {"status": "done", "result": result, "error": None, "items": items}
         text = "done"
         if failure is not None:
             entry |= {"status": "failed", "error": told(failure)}
             text = f"failed: {failure.kind}: {failure.message}"
-        elif plan.step.gate is not None and result["decision"] == "skip":
+        elif decision == "skip":
             entry["status"] = "skipped"
             text = f"skipped by {result['by'] or 'somebody who gave no name'}"
+        elif plan.step.gate is not None and items is not None and items and not result:
+            entry["status"] = "skipped"
+            text = "nothing was approved"
         elif plan.step.pivot:
             self._ctx.pivot()
         if plan.step.gate is not None and entry["status"] != "done":
             self._barred[self._name(plan)] = f"gate {plan.name} {text}"
-        del self._begun[plan]
         self._end(plan, entry, text)
         self._begin(())
 
+    async def _once(self, plan: StepPlan, where: str) -> tuple[Failure | None, Any, None]:
+        """Do a step that is done once; return the failure that it goes on with, and its result."""
+        names = self._names  # a step goes on as it began, with the names of then
+        while True:
+            work = work_of(self._ctx, plan)
+            try:
+                found: Directed | None = await work.done(names)
+            except StepFailedError as error:
+                found = await self._rescued(plan, where, error)
+            if found is not None:
+                self._skip(work.skips, plan.name)
+                return found.warning, found.value, None
+
+    async def _many(
+        self, plan: StepPlan, where: str
+    ) -> tuple[Failure | None, Any, list[dict[str, Any]] | None]:
+        """Do a step for each item of its list, as ``_once`` does."""
+        try:
+            return await self._items(plan, where)
+        except StepFailedError as error:
+            found = await self._rescued(plan, where, error)
+            assert found is not None
+            return found.warning, found.value, None
+
+    async def _rescued(
+        self, plan: StepPlan, where: str, error: StepFailedError
+    ) -> Directed | None:
+        """Try what the graph says before a step fails the run; None: the step is asked again."""
+        for each in self._plan.fallbacks if plan.step.gate is None else ():
+            if self._name(plan) in each.skipped:
+                self._skip(each.skipped, plan.name)
+                return given_up(self._ctx, plan, each, error.failure, where)
+            if each.person is not None:
+                person = each.person
+                if plan.foreach is not None:  # its items would be done twice
+                    decisions = tuple(do for do in person.decisions if do != "retry")
+                    person = msgspec.structs.replace(person, decisions=decisions)
+                held = ByHand(person, Template(shown_at(person)), error.failure)
+                return await by_hand(self._ctx, plan, None, self._names, held, where)
+        raise error
+
+    def _skip(self, names: Iterable[str], by: str) -> None:
+        """Let steps be skipped that have not begun."""
+        for name in names:
+            self._skips.setdefault(self._called.get(name, name), f"a fallback of {by}")
+
     def _end(self, plan: StepPlan, entry: dict[str, Any], text: str) -> None:
         """Keep what a step has come to, and queue those that have what they need now."""
-        called = self._name(plan)
+        called = self._renamed.pop(plan, plan.name)
         self._steps[called] = entry
         self._show(called, text)
         done = entry["status"] == "done"
@@ -202,64 +283,10 @@ class _Run:
             before = self._has_begun(name, wanted)
             self._open[name] -= 1
             self._done[name] += done
-            if before or self._steps[name] is not _WAITING:  # it ran before it needed this
+            if before or self._steps[name] is not WAITING:  # it ran before it needed this
                 continue
             if self._has_begun(name, wanted):
                 self._ready.append(name)
-
-    def _has_begun(self, name: str, wanted: int) -> bool:
-        return not self._open[name] or bool(wanted and self._done[name] >= wanted)
-
-    def _show(self, name: str, text: str) -> None:
-        self._ctx.show({SHOWN + name: text[:TEXT_CHARS_MAX]})
-
-    # Going over to another graph
-
-    def _move(self, workflow: Workflow[Any], order: SwitchOrder, go: bool) -> Moving:  # noqa: FBT001
-        """Tell how the run goes over to another graph from where it stands; ``go``: do it."""
-        if not isinstance(workflow, GraphWorkflow):
-            return refused("the new definition is no graph")
-        if self._scope.over:
-            return refused("the run is about to fail")
-        standing = {name: each["status"] for name, each in self._steps.items()}
-        graph = self._plan.graph
-        found = graph_move(graph, workflow.graph, standing, order.moves, order.accept)
-        if go and not found.problems:
-            self._go_over(workflow.plan, found)
-        return found
-
-    def _go_over(self, plan: GraphPlan, moving: Moving) -> None:
-        """Keep what was done, let go on what is open, and begin what need wait no longer."""
-        before, barred = self._steps, self._barred
-        open_plans = {self._name(each): each for each in self._begun}
-        self._plan = plan
-        self._steps = dict.fromkeys(plan.steps, _WAITING)
-        self._barred = {}
-        for each in moving.steps:
-            if each.step and each.what in {"kept", "open"}:
-                self._steps[each.step] = before[each.was]
-                if each.was in barred:
-                    self._barred[each.step] = barred[each.was]
-                if each.what == "open":
-                    self._renamed[open_plans[each.was]] = each.step
-            if each.step and each.what != "new" and each.step != each.was:
-                self._show(each.was, f"now {each.step}")
-                self._show(each.step, each.status)
-        # A new object: what is open goes on with the names that it began with.
-        self._names = {**self._names, "steps": self._steps}
-        self._ready.clear()
-        ended = {name: each["status"] in STAYS for name, each in self._steps.items()}
-        for name, step in plan.steps.items():
-            needs = plan.needs[name]
-            self._open[name] = sum(not ended[each] for each in needs)
-            self._done[name] = sum(self._steps[each]["status"] == "done" for each in needs)
-            if self._steps[name] is _WAITING and self._has_begun(name, step.wanted):
-                self._ready.append(name)
-        self._begin(())
-
-    def _name(self, plan: StepPlan) -> str:
-        """Return the name that a step has now."""
-        return self._renamed.get(plan, plan.name)
 
     # Steps that are done for each item of a list
 
@@ -285,29 +312,47 @@ class _Run:
                 raise StepFailedError(where, failure)
             self._ctx.emit("warning", {"step": where, "error": told(failure)})
             return failure, [], []
+        if plan.step.gate is not None and len(items) > GATES_MAX:
+            message = f"{len(items)} gates at once; the limit is {GATES_MAX}"
+            raise StepFailedError(where, Failure(kind=OVER_LIMIT, message=message))
         found = await self._each(plan, items)
         failed = _failure_of(found)
         if failed is not None and any(each.fatal for each in found):
             raise StepFailedError(where, failed)
         told_of = [{"status": each.status, "error": each.error} for each in found]
+        if plan.step.gate is not None:
+            return (
+                None,
+                [
+                    {**each.result, "item": item}
+                    for each, item in zip(found, items, strict=True)
+                    if each.status == "done"
+                ],
+                told_of,
+            )
         return failed, [each.result for each in found], told_of
 
     async def _each(self, plan: StepPlan, items: list[Any]) -> list[_Item]:
         found = [_Item() for _ in items]
         waiting = deque(enumerate(items))
-        known = self._names  # a step goes on as it began, with the names of then
+        known = self._names  # of then, as in ``_once``
         ended = 0
 
         async def one(index: int, item: Any) -> None:
             nonlocal ended
             names = {**known, "item": item, "index": index}
+            work = work_of(self._ctx, plan, index)
             try:
-                said = await work_of(self._ctx, plan, index).done(names)
+                said = await work.done(names)
             except StepFailedError as problem:
                 found[index] = _Item("failed", None, told(problem.failure), fatal=True)
             else:
+                self._skip(work.skips, plan.name)
                 error = None if said.warning is None else told(said.warning)
-                found[index] = _Item("done" if error is None else "failed", said.value, error)
+                status = "done" if error is None else "failed"
+                if plan.step.gate is not None and error is None:
+                    status = "skipped" if said.value["decision"] == "skip" else "done"
+                found[index] = _Item(status, said.value, error)
             ended += 1
             self._show(self._name(plan), f"{ended} of {len(items)}")
             if waiting:
@@ -315,10 +360,18 @@ class _Run:
                 scope.start(one(following, another), name=str(following))
 
         async with self._ctx.scope(name="items") as scope:
-            for _ in range(min(plan.step.concurrency, len(items))):
+            most = len(items) if plan.step.gate is not None else plan.step.concurrency
+            for _ in range(min(most, len(items))):
                 begun, first = waiting.popleft()
                 scope.start(one(begun, first), name=str(begun))
         return found
+
+
+def _decision(plan: StepPlan, result: Any) -> str:
+    """Return how the gate of a step was decided; empty: it is none, or several."""
+    if plan.step.gate is None or plan.foreach is not None or not isinstance(result, dict):
+        return ""
+    return str(result["decision"])
 
 
 def _failure_of(found: list[_Item]) -> Failure | None:

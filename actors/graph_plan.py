@@ -6,13 +6,18 @@ from typing import Any, Final
 
 import msgspec
 
+from actors.bundle import KERNEL
 from protocols import codec
 from protocols.compensation import UNDO_RETRY, Undo
 from protocols.conditions import Condition
+from protocols.gates import FILLED, Gate
 from protocols.graph import Graph, GraphUndo
 from protocols.graph_kinds import done_with
-from protocols.graph_order import Order, options_of, tables_of
+from protocols.graph_order import Order, again_at, options_of, tables_of
 from protocols.references import Names, Template
+
+FREE_GATES: Final = 2
+"""The kernel version from which on a gate that waits takes no place of ``concurrency``."""
 
 
 class StepPlan:
@@ -21,7 +26,10 @@ class StepPlan:
     __slots__ = (
         "_undo",
         "_undo_params",
+        "again",
+        "auto_when",
         "deadline_s",
+        "fallbacks",
         "followers",
         "foreach",
         "kind",
@@ -41,9 +49,20 @@ class StepPlan:
         self.name: Final = name
         self.step: Final = step
         self.kind: Final = step.kind
-        self.params: Final = Template(done_with(step))
+        given = done_with(step)
+        if step.gate is not None and not step.gate.mode:
+            given["mode"] = graph.approval_mode
+        self.params: Final = Template(given)
         self.known: Final = codec.is_value(self.params.value)
         """Whether nothing but values can come of the parameters, whatever they refer to."""
+        gate = step.gate
+        self.auto_when: Final = Condition(gate.auto_when) if gate and gate.auto_when else None
+        self.again: Final = again_at(graph, order, name)
+        """What the decision ``retry`` of a gate does once more, by the step that it names."""
+        self.fallbacks: Final = tuple(
+            Template(each.params if each.person is None else shown_at(each.person))
+            for each in step.fallbacks
+        )
         self.when: Final = Condition(step.condition) if step.when else None
         self.foreach: Final = Template(step.foreach) if step.each else None
         self.options: Final = options_of(graph, name)
@@ -54,8 +73,8 @@ class StepPlan:
         self.wanted: Final = {"all": 0, "any": 1}.get(str(step.join)) or _number(step.join)
         """How many of its needs have to be done; 0: all have to have ended."""
         self._undo: Final = step.undone_by
-        given = msgspec.UNSET if self._undo is None else self._undo.params
-        self._undo_params: Final = None if given is msgspec.UNSET else Template(given)
+        undone = msgspec.UNSET if self._undo is None else self._undo.params
+        self._undo_params: Final = None if undone is msgspec.UNSET else Template(undone)
 
     def undo(self, names: Names) -> Undo | None:
         """Return how the step is undone. Raises WrongReference."""
@@ -68,18 +87,37 @@ class StepPlan:
 class GraphPlan:
     """All steps of a graph, and what its result is made of."""
 
-    __slots__ = ("concurrency", "first", "graph", "last", "needs", "outputs", "steps", "timeout_s")
+    __slots__ = (
+        "concurrency",
+        "fallbacks",
+        "first",
+        "free_gates",
+        "graph",
+        "last",
+        "order",
+        "outputs",
+        "steps",
+        "timeout_s",
+    )
 
-    def __init__(self, graph: Graph) -> None:
-        order = Order(graph)
+    def __init__(self, graph: Graph, kernel: int = KERNEL) -> None:
         self.graph: Final = graph
+        self.order: Final = Order(graph)
+        order = self.order
         self.steps: Final = {name: StepPlan(graph, name, order) for name in graph.steps}
         self.first: Final = [name for name, step in self.steps.items() if not step.waits]
         self.last: Final = order.last
-        self.needs: Final = order.needs
         self.outputs: Final = None if graph.outputs is None else Template(graph.outputs)
         self.timeout_s: Final = 0.0 if graph.timeout is None else float(graph.timeout)
         self.concurrency: Final = graph.concurrency
+        self.fallbacks: Final = graph.fallbacks
+        self.free_gates: Final = kernel >= FREE_GATES
+        """Whether a gate that waits leaves its place to other steps."""
+
+
+def shown_at(gate: Gate) -> dict[str, Any]:
+    """Return the fields of a gate in which references stand."""
+    return {key: getattr(gate, key) for key in FILLED}
 
 
 def _number(join: Any) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from actors.directed import Directed, Following, halted, told
+from actors.graph_fallback import ByHand, by_hand, fall_back
 from protocols.codec import Known
 from protocols.durations import shown
 from protocols.error_kinds import OVER_LIMIT
@@ -41,12 +42,15 @@ class Work(Following):
 
     def __init__(self, ctx: Context, plan: StepPlan, index: int | None = None) -> None:
         super().__init__(ctx, plan.step.operation, None, {}, plan.options)
-        self._plan = plan
+        self._plan = self.plan = plan
         self._index = index
-        self._undo: Undo | None = None
+        self.names: Names = {}
+        self.undo: Undo | None = None
+        self.skips: tuple[str, ...] = ()
+        """Steps that a fallback of this one wants to be skipped."""
         item = "" if index is None else f"/items/{index}"
         self._where = self.path = f"/steps/{plan.name}{item}"
-        self._again = ""
+        self.again = ""
         """Path of the first call: what is asked again has its key."""
 
     async def done(self, names: Names) -> Directed:
@@ -56,6 +60,12 @@ class Work(Following):
                 return await self._within(names)
             except Halted as held:
                 found = await self._wait(held)
+                if found is not None:
+                    return found
+            except ByHand as held:
+                found = await by_hand(
+                    self.ctx, self._plan, self._index, names, held, self.path or self._where
+                )
                 if found is not None:
                     return found
 
@@ -73,18 +83,23 @@ class Work(Following):
     async def _within(self, names: Names) -> Directed:
         """Do the work within its deadline."""
         plan = self._plan
+        self.names = names
         try:
             self.value = plan.params.fill(names)
-            self._undo = plan.undo(names)
+            self.undo = plan.undo(names)
         except WrongReference as error:
             failure = Failure(kind=VALIDATION, message=error.message, retryable=False)
             return self._end(failure)
         if not plan.deadline_s:
-            return await self.run(plan.step.service, self._again)
+            return await self.run(plan.step.service, self.again)
         with self.ctx.move_on_after(plan.deadline_s, name="deadline"):
-            return await self.run(plan.step.service, self._again)
+            return await self.run(plan.step.service, self.again)
         message = f"not done within {shown(plan.deadline_s)}"
         failure = Failure(kind=TIMEOUT, message=message, unknown=True)
+        if plan.step.fallbacks:
+            found = await fall_back(self, failure, asking=False)
+            if isinstance(found, Directed):
+                return found
         return self._end(failure)
 
     # In the way of a graph
@@ -94,7 +109,7 @@ class Work(Following):
         if of:
             return super().step(service, of)
         value = Known(self.value) if self._plan.known else self.value
-        return self.ctx.call(service, self.operation, value, options=self.options, undo=self._undo)
+        return self.ctx.call(service, self.operation, value, options=self.options, undo=self.undo)
 
     async def ask(self, service: str, of: str = "") -> Directed | Failure:
         """Ask a service once, with all attempts; what cannot be sent is a failure."""
@@ -110,7 +125,7 @@ class Work(Following):
         except BadValueError as error:
             return Failure(kind=VALIDATION, message=error.message, retryable=False)
         finally:
-            self._again = self._again or step.path
+            self.again = self.again or step.path
             self.path = step.path or self._where
 
     def first(self, failure: Failure) -> Directive:
@@ -124,6 +139,11 @@ class Work(Following):
 
     async def follow(self, service: str, failure: Failure) -> Directed | None:
         """Follow the directives of a failure; without any the step ends as it is critical."""
+        if self._plan.step.fallbacks:
+            found = await fall_back(self, failure)
+            if isinstance(found, Directed):
+                return found
+            failure = found
         if self._plan.tables:
             return await super().follow(service, failure)
         return self._end(failure)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from typing import Final, cast
+from urllib.parse import unquote
 
 import msgspec
 
@@ -290,6 +291,9 @@ def _start(
         parent=parent,
         traceparent=found.get(h.TRACEPARENT, ""),
         priority=priority_of(found.get(h.PRIORITY, "")),
+        by=operator(found),
+        profile=found.get(h.PROFILE, ""),
+        group=unquote(found.get(h.GROUP, "")),
     )
 
 

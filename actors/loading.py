@@ -51,7 +51,10 @@ def load(data: bytes, digest: str) -> dict[str, Workflow[Any]]:
         if capsule is None:
             content = unpack(data, digest)
             packages = {module.name for module in content.manifest.modules if module.package}
-            capsule = _Capsule(digest, content.sources, packages, content.manifest.libraries)
+            manifest = content.manifest
+            capsule = _Capsule(
+                digest, content.sources, packages, manifest.libraries, manifest.kernel
+            )
             capsule.enter()
             try:
                 capsule.run(content.manifest.entries)
@@ -85,6 +88,7 @@ class _Capsule(InspectLoader):
         sources: Mapping[str, str],
         packages: set[str],
         libraries: Mapping[str, str],
+        kernel: int,
     ) -> None:
         self.workflows: dict[str, Workflow[Any]] = {}
         self._of: dict[int, Workflow[Any]] = {}
@@ -92,6 +96,7 @@ class _Capsule(InspectLoader):
         self._root = PREFIX + digest
         self._sources = dict(sources)
         self._libraries = libraries
+        self._kernel = kernel
         # A directory without __init__.py is a package as well, without any code.
         self._bare = {
             parent for name in sources for parent in _parents(name) if parent not in sources
@@ -146,7 +151,7 @@ class _Capsule(InspectLoader):
                     f"the definition {name!r} cannot be read: {error}",
                     hint="it was packed by a newer movant, or changed on its way",
                 ) from error
-            self.workflows[found.name] = _workflow_of(found)
+            self.workflows[found.name] = _workflow_of(found, self._kernel)
 
     def spec(self, name: str) -> ModuleSpec | None:
         """Return how to load a module, by its plain name."""
@@ -227,7 +232,7 @@ class _Capsule(InspectLoader):
         found = self._of.get(id(data))
         if found is None:
             try:
-                found = self._of[id(data)] = _workflow_of(data)
+                found = self._of[id(data)] = _workflow_of(data, self._kernel)
             except ConfigurationError as error:
                 where = f"{self._filename(entry)}:{self._line_of(entry, data.name)}"
                 raise ConfigurationError(f"{where}: {error.message}", hint=error.hint) from error
@@ -274,8 +279,8 @@ def of_json(text: str) -> Machine | Graph:
     return msgspec.json.decode(text, type=Machine)
 
 
-def _workflow_of(data: Machine | Graph) -> Workflow[Any]:
-    return GraphWorkflow(data) if isinstance(data, Graph) else MotionWorkflow(data)
+def _workflow_of(data: Machine | Graph, kernel: int) -> Workflow[Any]:
+    return GraphWorkflow(data, kernel) if isinstance(data, Graph) else MotionWorkflow(data)
 
 
 class _Finder(MetaPathFinder):

@@ -105,6 +105,8 @@ class Gateway:
             commands = RunCommands(self._daemon, mail, queries)
             witness = RunVerification(self._daemon, mail, archive, events)
             about = DaemonQueries(self._daemon, discovery, peers)
+            gates = GateCommands(self._daemon, commands, queries, events)
+            self._nursery.start_soon(gates.run)
             holds = HoldCommands(self._daemon, peers)
             self._handlers = handlers(
                 commands,
@@ -115,7 +117,7 @@ class Gateway:
                 undo=UndoCommands(self._daemon.parts.definitions, commands, queries.runs),
                 holds=holds,
                 pipeline=pipeline,
-                gates=GateCommands(self._daemon, commands, queries, events),
+                gates=gates,
             )
             parts = self._daemon.parts
             store = parts.definition_store

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from actors.kernel.step import Step
     from actors.kernel.undoing import Undoing
     from protocols.definition import Workflow
-    from protocols.gates import GateDecision
+    from protocols.gate_words import GateDecision
     from protocols.mail import Signal, SwitchOrder
     from protocols.moving import Moving
     from protocols.routes import Routes
@@ -78,10 +78,12 @@ class Ledger:
         "logs",
         "mover",
         "now",
+        "profile",
         "refolding",
         "routes",
         "scheduler",
         "signals",
+        "started_by",
         "state",
         "steps",
         "timers",
@@ -115,6 +117,9 @@ class Ledger:
         self.counters = Counters()
         self.logs: list[LogLine] = []
         self.refolding = False
+        self.started_by = ""
+        """Who has started the instance, as the start says."""
+        self.profile = ""
         self.routes: Routes | None = None
         """Who may serve what, in the table that the instance is pinned to."""
         self.mover: Mover | None = None

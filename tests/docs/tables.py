@@ -16,8 +16,10 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 import msgspec
 
 from protocols import api, directives, error_kinds
-from protocols.gates import Escalation, Gate
+from protocols.gates import Escalation, Gate, Notify
 from protocols.graph import Defaults, Field, Graph, GraphStep, GraphUndo
+from protocols.graph_fallback import Fallback
+from protocols.graph_profile import Limits, Profile
 from protocols.graph_sleep import GraphSleep
 from runtime.cli import failures
 from runtime.server import accounts
@@ -169,6 +171,10 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "undo": keys(GraphUndo),
     "gate": keys(Gate),
     "escalate": keys(Escalation),
+    "notify": keys(Notify),
+    "fallback": keys(Fallback),
+    "profile": keys(Profile),
+    "limits": keys(Limits),
     "sleep": keys(GraphSleep),
 }
 

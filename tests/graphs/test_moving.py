@@ -10,12 +10,13 @@ import pytest
 from actors.control import control
 from actors.graph import GraphWorkflow
 from actors.kernel.instance import Instance
-from protocols.gates import GateWord
+from protocols.gate_words import GateWord
 from protocols.headers import MESSAGE_ID, WHO
 from protocols.mail import Decided, Migrate, Switch, SwitchOrder
 from protocols.moving import graph_move
 from protocols.witness import Operator
 from tests.graphs.orders import ORDER, graph_of, order, running, steps, told
+from tests.graphs.test_people import DRAFT, drafted, say
 from tests.graphs.test_run import CHECK, SHIP, TELL, packed
 from tests.kernel.mailbox import Mailbox, asks, events, finish, paths
 
@@ -355,3 +356,33 @@ def test_orders_are_read_as_they_stand_on_the_wire() -> None:
     assert control("switch", 5, 6, {}, b'{"definition": ""}') == "a switch names no definition"
     with pytest.raises(msgspec.ValidationError):
         control("switch", 5, 6, {}, b'"new"')
+
+
+def test_work_is_sent_back_under_its_new_name() -> None:
+    """By the name that the gate has shown; what it did is undone by the key that it had."""
+    box = drafted()
+    letter = DRAFT.replace("draft:", "letter:").replace("needs: draft", "needs: letter")
+    letter = letter.replace("steps.draft", "steps.letter").replace(
+        "[draft, plan]", "[letter, plan]"
+    )
+    letter = letter.replace("[allow, draft]", "[allow, letter]")
+    box.others["new"] = GraphWorkflow(graph_of(letter))
+    box.others["other"] = GraphWorkflow(graph_of(letter.replace("[letter, plan]", "plan")))
+
+    other = box.switch("other", draft="letter")
+    box.switch("new", draft="letter")
+    said = say(box, "retry", step="draft")
+    between = box.switch("new")
+    begun = box.reply("/steps/draft/office.draft/undo")
+    box.reply("/steps/letter/office.draft", {"long": False})
+    (state,) = box.instance.gates()
+
+    assert "send work back" in told(other, "migration_refused")[0]["problems"][0]
+    assert paths(said) == ["/steps/draft/office.draft/undo"]
+    assert "once more just now" in told(between, "migration_refused")[0]["problems"][0]
+    assert paths(begun) == ["/steps/letter/office.draft"]
+    assert state.path == "/steps/allow#2/gate.allow"
+    say(box, "approve", state.path)
+    box.reply("/steps/send/mail.send", "sent")
+    assert box.result == {"send": "sent"}
+    box.refold()
