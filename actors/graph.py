@@ -11,16 +11,18 @@ begins the next ones, in the order of the graph, so a fold always goes the same 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from actors.bundle import KERNEL
 from actors.directed import Directed, told
-from actors.graph_fallback import ByHand, by_hand, given_up
+from actors.graph_again import WAITING
+from actors.graph_artifacts import keep
+from actors.graph_items import Item, failure_of
 from actors.graph_kinds import work_of
-from actors.graph_plan import GraphPlan, StepPlan, shown_at
-from actors.graph_standing import RUNNING, WAITING, Standing
+from actors.graph_plan import GraphPlan, StepPlan
+from actors.graph_standing import RUNNING, Standing
 from protocols.conditions import ConditionError
 from protocols.definition import Workflow, WorkflowOptions
 from protocols.error_kinds import OVER_LIMIT
@@ -42,17 +44,6 @@ ITEMS_MAX: Final = 10_000
 """Of one ``foreach``; each is a step with messages of its own."""
 GATES_MAX: Final = 1_000
 """Of one ``foreach``: all of them are open at the same time."""
-FAILED_MAX: Final = 20
-"""Failed items that a failure tells of; all of them are in the history."""
-
-
-class _Item(NamedTuple):
-    """What one item of a ``foreach`` has come to; a ``fatal`` failure fails the run."""
-
-    status: str = "waiting"
-    result: Any = None
-    error: dict[str, Any] | None = None
-    fatal: bool = False
 
 
 class GraphWorkflow(Workflow[Any]):
@@ -170,9 +161,9 @@ class _Run(Standing):
                 continue
             self._begun[plan] = None
             self._renamed.pop(plan, None)
+            self._paths.pop(name, None)
             self._running += self._takes_place(plan)
             self._passes[name] += 1
-            self._paths.pop(name, None)
             self._steps[name] = RUNNING
             self._show(name, "running")
             self._scope.start(self._step(plan), name=name)
@@ -198,6 +189,7 @@ class _Run(Standing):
     async def _step(self, plan: StepPlan) -> None:
         """Do one step, and let those begin that wait for it."""
         where = self._path(plan.name)
+        names = self._names  # a step goes on as it began, with the names of then
         if plan.foreach is None:
             failure, result, items = await self._once(plan, where)
         else:
@@ -221,6 +213,7 @@ class _Run(Standing):
             text = "nothing was approved"
         elif plan.step.pivot:
             self._ctx.pivot()
+        await keep(self._ctx, plan, names, entry)
         if plan.step.gate is not None and entry["status"] != "done":
             self._barred[self._name(plan)] = f"gate {plan.name} {text}"
         self._end(plan, entry, text)
@@ -228,7 +221,7 @@ class _Run(Standing):
 
     async def _once(self, plan: StepPlan, where: str) -> tuple[Failure | None, Any, None]:
         """Do a step that is done once; return the failure that it goes on with, and its result."""
-        names = self._names  # a step goes on as it began, with the names of then
+        names = self._names  # of then, as in ``_step``
         while True:
             work = work_of(self._ctx, plan)
             try:
@@ -249,28 +242,6 @@ class _Run(Standing):
             found = await self._rescued(plan, where, error)
             assert found is not None
             return found.warning, found.value, None
-
-    async def _rescued(
-        self, plan: StepPlan, where: str, error: StepFailedError
-    ) -> Directed | None:
-        """Try what the graph says before a step fails the run; None: the step is asked again."""
-        for each in self._plan.fallbacks if plan.step.gate is None else ():
-            if self._name(plan) in each.skipped:
-                self._skip(each.skipped, plan.name)
-                return given_up(self._ctx, plan, each, error.failure, where)
-            if each.person is not None:
-                person = each.person
-                if plan.foreach is not None:  # its items would be done twice
-                    decisions = tuple(do for do in person.decisions if do != "retry")
-                    person = msgspec.structs.replace(person, decisions=decisions)
-                held = ByHand(person, Template(shown_at(person)), error.failure)
-                return await by_hand(self._ctx, plan, None, self._names, held, where)
-        raise error
-
-    def _skip(self, names: Iterable[str], by: str) -> None:
-        """Let steps be skipped that have not begun."""
-        for name in names:
-            self._skips.setdefault(self._called.get(name, name), f"a fallback of {by}")
 
     def _end(self, plan: StepPlan, entry: dict[str, Any], text: str) -> None:
         """Keep what a step has come to, and queue those that have what they need now."""
@@ -316,7 +287,7 @@ class _Run(Standing):
             message = f"{len(items)} gates at once; the limit is {GATES_MAX}"
             raise StepFailedError(where, Failure(kind=OVER_LIMIT, message=message))
         found = await self._each(plan, items)
-        failed = _failure_of(found)
+        failed = failure_of(found)
         if failed is not None and any(each.fatal for each in found):
             raise StepFailedError(where, failed)
         told_of = [{"status": each.status, "error": each.error} for each in found]
@@ -332,10 +303,10 @@ class _Run(Standing):
             )
         return failed, [each.result for each in found], told_of
 
-    async def _each(self, plan: StepPlan, items: list[Any]) -> list[_Item]:
-        found = [_Item() for _ in items]
+    async def _each(self, plan: StepPlan, items: list[Any]) -> list[Item]:
+        found = [Item() for _ in items]
         waiting = deque(enumerate(items))
-        known = self._names  # of then, as in ``_once``
+        known = self._names  # of then, as in ``_step``
         ended = 0
 
         async def one(index: int, item: Any) -> None:
@@ -345,14 +316,14 @@ class _Run(Standing):
             try:
                 said = await work.done(names)
             except StepFailedError as problem:
-                found[index] = _Item("failed", None, told(problem.failure), fatal=True)
+                found[index] = Item("failed", None, told(problem.failure), fatal=True)
             else:
                 self._skip(work.skips, plan.name)
                 error = None if said.warning is None else told(said.warning)
                 status = "done" if error is None else "failed"
                 if plan.step.gate is not None and error is None:
                     status = "skipped" if said.value["decision"] == "skip" else "done"
-                found[index] = _Item(status, said.value, error)
+                found[index] = Item(status, said.value, error)
             ended += 1
             self._show(self._name(plan), f"{ended} of {len(items)}")
             if waiting:
@@ -372,18 +343,3 @@ def _decision(plan: StepPlan, result: Any) -> str:
     if plan.step.gate is None or plan.foreach is not None or not isinstance(result, dict):
         return ""
     return str(result["decision"])
-
-
-def _failure_of(found: list[_Item]) -> Failure | None:
-    """Return the failure of a step whose items have failed."""
-    failed = [(index, each.error) for index, each in enumerate(found) if each.error is not None]
-    if not failed:
-        return None
-    index, first = failed[0]
-    return Failure(
-        kind=first["kind"],
-        message=f"{len(failed)} of {len(found)} items failed, the first is {index}: "
-        f"{first['kind']}: {first['message']}",
-        retryable=False,
-        details={str(each): error for each, error in failed[:FAILED_MAX]},
-    )

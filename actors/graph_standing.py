@@ -1,17 +1,17 @@
 """Where a run of a graph stands: what its steps have come to, and which of them may begin.
 
-It goes forward as steps end (``actors.graph``), back when a gate lets work be done once more, and
-over to another graph when an operator says so.
+It goes forward as steps end (``actors.graph``), back when work is done once more
+(``actors.graph_again``), and over to another graph when an operator says so.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from actors.graph_again import WAITING, Again
 from actors.graph_step import TEXT_CHARS_MAX
 from protocols.errors import ConfigurationError
 from protocols.graph import SHOWN
@@ -26,13 +26,12 @@ if TYPE_CHECKING:
     from protocols.definition import Workflow
     from protocols.mail import SwitchOrder
 
-WAITING: Final = {"status": "waiting", "result": None, "error": None, "items": None}
 RUNNING: Final = {**WAITING, "status": "running"}
 _TAKEN: Final = frozenset({"kept", "open"})
 """What a move makes of steps that have begun, and that the new definition has."""
 
 
-class Standing(ABC):
+class Standing(Again):
     """What the steps of one run have come to."""
 
     _scope: Scope
@@ -73,10 +72,6 @@ class Standing(ABC):
         """How often each step has begun: a gate may let it be done once more."""
         ctx.movable(self._move)
 
-    @abstractmethod
-    def _begin(self, names: Iterable[str]) -> None:
-        """Begin steps that have what they need, as many as may run side by side."""
-
     def _has_begun(self, name: str, wanted: int) -> bool:
         return not self._open[name] or bool(wanted and self._done[name] >= wanted)
 
@@ -86,48 +81,6 @@ class Standing(ABC):
 
     def _show(self, name: str, text: str) -> None:
         self._ctx.show({SHOWN + name: text[:TEXT_CHARS_MAX]})
-
-    # Back: once more
-
-    async def _again(self, gate: StepPlan, result: dict[str, Any]) -> None:
-        """Do the steps before a gate once more, from the one that was named to the gate itself.
-
-        What they did is undone first, where it has an undo, the newest first. None of the steps
-        behind the gate has begun: that was checked when the graph was loaded.
-        """
-        steps = self._plan.steps
-        gate = steps[self._name(gate)]
-        again = gate.again[self._called.get(result["step"], result["step"])]
-        text = f"once more, by {result['by'] or 'somebody who gave no name'}"
-        self._show(gate.name, text)
-        for name in reversed(again):
-            await self._ctx.undo(self._path(name))
-        anew = {*again, gate.name}
-        for name in (*again, gate.name):
-            for follower in steps[name].followers:
-                if follower not in anew and name != gate.name:
-                    self._open[follower] += 1
-                    self._done[follower] -= self._steps[name]["status"] == "done"
-        for name in (*again, gate.name):
-            needs = self._plan.order.needs[name]
-            self._open[name] = sum(each in anew for each in needs)
-            self._done[name] = sum(
-                self._steps[each]["status"] == "done" for each in needs if each not in anew
-            )
-        for name in (*again, gate.name):
-            self._steps[name] = WAITING
-            self._barred.pop(name, None)
-            self._show(name, text)
-        self._begin(
-            [name for name in (*again, gate.name) if self._has_begun(name, steps[name].wanted)]
-        )
-
-    def _path(self, name: str) -> str:
-        """Return the path of a step, as it has begun last."""
-        if name in self._paths:
-            return self._paths[name]
-        number = self._passes[name]
-        return f"/steps/{name}" + (f"#{number}" if number > 1 else "")
 
     # Going over to another graph
 
@@ -145,7 +98,7 @@ class Standing(ABC):
         standing = {name: each["status"] for name, each in self._steps.items()}
         begun = {self._name(each) for each in self._begun}
         if any(status == "running" and name not in begun for name, status in standing.items()):
-            return refused("a gate lets work be done once more just now: try again soon")
+            return refused("a step is about to end, or to be done once more: try again soon")
         found = graph_move(self._plan.graph, plan.graph, standing, order.moves, order.accept)
         problems = (*found.problems, *self._other_ways_back(plan, order.moves))
         found = msgspec.structs.replace(found, problems=problems)
@@ -202,7 +155,3 @@ class Standing(ABC):
             if self._steps[name] is WAITING and self._has_begun(name, step.wanted):
                 self._ready.append(name)
         self._begin(())
-
-    def _name(self, plan: StepPlan) -> str:
-        """Return the name that a step has now."""
-        return self._renamed.get(plan, plan.name)

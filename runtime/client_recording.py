@@ -18,6 +18,7 @@ from actors.inbound import parse
 from actors.letters import DeadLetter, Delivery, Letter
 from actors.loading import load
 from actors.partitions import is_void
+from actors.resolving import refers, with_value
 from protocols import codec
 from protocols.api import (
     EpochMarker,
@@ -27,11 +28,12 @@ from protocols.api import (
     WorkflowFetch,
     WorkflowPacked,
 )
+from protocols.blobs import LARGE, Blob, reference
 from protocols.definition import Workflow
 from protocols.effects import Status
 from protocols.errors import BadValueError, MovantError, NotFoundError
 from protocols.failure import Failure
-from protocols.mail import AnyMail, Migrate, Pinned, Start, Switch
+from protocols.mail import AnyMail, Migrate, Pinned, Signal, Start, Switch
 from protocols.routes import RoutingTable, checked, split
 from protocols.subjects import check_id
 from protocols.tokens import KeyRing
@@ -80,6 +82,8 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     """The routing table that the run is pinned to, if there is one."""
     others: dict[str, WorkflowPacked] = {}
     """The definitions that it had before it went over to another one, by hash."""
+    blobs: dict[str, bytes] = {}
+    """The values that messages refer to, by digest."""
 
 
 class Replayed(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +117,11 @@ async def record(client: Client, run: str, now_ns: int) -> Recording:
         if not after:
             break
     packed = await _definition(client, view.definition)
+    blobs = {}
+    for each in stored:
+        blob = _blob_in(each)
+        if blob is not None and blob.digest not in blobs:
+            blobs[blob.digest] = await client.large.content(run, blob)
     recording = Recording(
         id=run,
         workflow=view.workflow,
@@ -133,6 +142,7 @@ async def record(client: Client, run: str, now_ns: int) -> Recording:
         dead=tuple(dead),
         data=packed.data,
         routes=packed.routes,
+        blobs=blobs,
     )
     others = {digest: await _definition(client, digest) for digest in _former(recording)}
     return msgspec.structs.replace(recording, others=others)
@@ -201,8 +211,11 @@ def replay(recording: Recording, packed: Packed | None = None) -> Replayed:
     whole = _mails(recording)
     snapshot, mails = generation_start(whole)
     replaced = replaced_by(whole) if others else {}
-    if snapshot is not None:  # not the one that it names: what is tried here is the code at hand
-        replaced = {0: digest}
+    if snapshot is not None:
+        signals = (with_value(each, recording.blobs) for each in snapshot.signals)
+        kept = tuple(each for each in signals if isinstance(each, Signal))
+        snapshot = msgspec.structs.replace(snapshot, signals=kept)
+        replaced = {0: digest}  # not the one that it names: what is tried is the code at hand
     instance = begun(recording.id, snapshot, find, replaced)
     instance.refolding = True
     if snapshot is not None:
@@ -211,7 +224,7 @@ def replay(recording: Recording, packed: Packed | None = None) -> Replayed:
         instance.fold(mail)
     outcome = Outcome(
         status=instance.status,
-        result=codec.decode(instance.result) if instance.result else None,
+        result=codec.decode(instance.result, LARGE) if instance.result else None,
         failure=instance.failure,
         blocked=str(instance.blocked) if instance.blocked is not None else "",
         waiting=tuple(sorted(f"{each.kind} {each.path}" for each in instance.waiting())),
@@ -249,8 +262,17 @@ def _mails(recording: Recording) -> list[AnyMail]:
         if isinstance(parsed, DeadLetter) or each.seq in dead or not isinstance(parsed, Letter):
             continue
         if not is_void(epochs, parsed.mail):
-            mails.append(parsed.mail)
+            mails.append(with_value(parsed.mail, recording.blobs))
     return mails
+
+
+def _blob_in(message: StoredMessage) -> Blob | None:
+    """Return what a message refers to, if it does."""
+    delivery = Delivery(message.seq, message.at, message.subject, message.headers, message.payload)
+    parsed = parse(delivery, _ANY_TOKEN)
+    if not isinstance(parsed, Letter) or not refers(parsed.mail):
+        return None
+    return reference(parsed.mail.body)  # type: ignore[union-attr]  # what refers has a body
 
 
 def _differences(recorded: Outcome, replayed: Outcome) -> list[str]:

@@ -27,6 +27,7 @@ from protocols.errors import (
     UnavailableError,
 )
 from protocols.ports import Frame, Outgoing
+from runtime.api_blobs import BlobQueries
 from runtime.api_daemon import DaemonQueries
 from runtime.api_gates import GateCommands
 from runtime.api_holds import Held, HoldCommands
@@ -118,6 +119,7 @@ class Gateway:
                 holds=holds,
                 pipeline=pipeline,
                 gates=gates,
+                blobs=BlobQueries(self._daemon, queries.runs),
             )
             parts = self._daemon.parts
             store = parts.definition_store
@@ -258,6 +260,7 @@ def handlers(
     holds: HoldCommands,
     pipeline: PipelineQueries,
     gates: GateCommands,
+    blobs: BlobQueries,
 ) -> dict[str, Handler]:
     """Return the handler of each verb."""
     return {
@@ -274,6 +277,8 @@ def handlers(
         "run.history": queries.history,
         "run.resolve": queries.resolve,
         "run.verify": witness.verify,
+        "run.artifacts": blobs.artifacts,
+        "run.blob": blobs.chunk,
         "run.messages": operator.messages,
         "gate.ls": gates.list,
         "gate.show": gates.show,

@@ -379,7 +379,7 @@ def test_work_is_sent_back_under_its_new_name() -> None:
 
     assert "send work back" in told(other, "migration_refused")[0]["problems"][0]
     assert paths(said) == ["/steps/draft/office.draft/undo"]
-    assert "once more just now" in told(between, "migration_refused")[0]["problems"][0]
+    assert "once more: try again" in told(between, "migration_refused")[0]["problems"][0]
     assert paths(begun) == ["/steps/letter/office.draft"]
     assert state.path == "/steps/allow#2/gate.allow"
     say(box, "approve", state.path)

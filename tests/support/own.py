@@ -36,6 +36,7 @@ async def own_daemon(
     store: Path,
     *,
     hosted: Sequence[Service] = (),
+    workflows: Sequence[Path] = (PROBE,),
     foreign: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Own]:
     """Run a daemon with an embedded server here, and services as the user ``service``."""
@@ -43,7 +44,7 @@ async def own_daemon(
         DaemonConfig(
             name="own",
             server=ServerConfig(store=store, durability="interval"),
-            workflows=(PROBE,),
+            workflows=tuple(workflows),
             services=dict(foreign or {}),
             drain_timeout_s=5.0,
         )
