@@ -31,13 +31,16 @@ from runtime.api_blobs import BlobQueries
 from runtime.api_daemon import DaemonQueries
 from runtime.api_gates import GateCommands
 from runtime.api_holds import Held, HoldCommands
+from runtime.api_migrate import MigrateCommands
 from runtime.api_operations import OperatorQueries
 from runtime.api_pipeline import PipelineQueries
 from runtime.api_queries import RunQueries
 from runtime.api_runs import RunCommands
+from runtime.api_templates import TemplateCommands
 from runtime.api_triggers import TriggerCommands
 from runtime.api_undo import UndoCommands
 from runtime.api_verify import RunVerification
+from runtime.api_versions import VersionCommands
 from runtime.discovery import Discovery
 from runtime.peers import Peers, Registered, StandingOf
 
@@ -123,6 +126,21 @@ class Gateway:
                 blobs=blobs,
                 triggers=TriggerCommands(self._daemon, queries),
             )
+            parts = self._daemon.parts
+            store = parts.definition_store
+            migrating = MigrateCommands(parts.definitions, store, commands, queries, peers)
+            templates = TemplateCommands(store, about)
+            versions = VersionCommands(self._daemon, queries.index, peers)
+            self._handlers |= {
+                "run.migrate": migrating.migrate,
+                "workflow.versions": versions.versions,
+                "workflow.rollback": versions.rollback,
+                "template.register": templates.register,
+                "template.ls": templates.list,
+                "template.show": templates.show,
+                "template.instantiate": templates.instantiate,
+            }
+            assert self._handlers.keys() == api.VERBS.keys()
             self._handlers |= {
                 f"{PEER}run.show": queries.own,
                 f"{PEER}run.standing": queries.standing,
@@ -251,13 +269,12 @@ def handlers(
     triggers: TriggerCommands,
 ) -> dict[str, Handler]:
     """Return the handler of each verb."""
-    found: dict[str, Handler] = {
+    return {
         "run.start": triggers.guarded(commands.start),
         "run.start_many": triggers.guarded(commands.start_many),
         "run.signal": commands.signal,
         "run.signal_many": commands.signal_many,
         "run.cancel": commands.cancel,
-        "run.migrate": commands.migrate,
         "run.undo": undo.undo,
         "run.review": undo.review,
         "run.wait": commands.wait,
@@ -292,5 +309,3 @@ def handlers(
         "dead.purge": operator.dead_purge,
         **triggers.handlers,
     }
-    assert found.keys() == api.VERBS.keys()
-    return found
