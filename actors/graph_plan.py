@@ -27,6 +27,7 @@ class StepPlan:
         "_undo",
         "_undo_params",
         "again",
+        "artifacts",
         "auto_when",
         "deadline_s",
         "fallbacks",
@@ -72,6 +73,9 @@ class StepPlan:
         self.waits: Final = len(order.needs[name])
         self.wanted: Final = {"all": 0, "any": 1}.get(str(step.join)) or _number(step.join)
         """How many of its needs have to be done; 0: all have to have ended."""
+        self.artifacts: Final = {
+            name: Template(value) for name, value in (step.artifacts or {}).items()
+        }
         self._undo: Final = step.undone_by
         undone = msgspec.UNSET if self._undo is None else self._undo.params
         self._undo_params: Final = None if undone is msgspec.UNSET else Template(undone)

@@ -2,6 +2,7 @@
 
 from actors.directed import Directed, directed
 from actors.kernel.context import Context
+from protocols.blobs import File, Result
 from protocols.compensation import NEVER_SEEN, StepFate, Undo, UndoRequest
 from protocols.definition import Workflow, workflow
 from protocols.directives import Directive
@@ -31,7 +32,7 @@ from protocols.graph_profile import Limits, Profile
 from protocols.graph_sleep import GraphSleep
 from protocols.machine import Hook, Machine, Next, State, StateUndo
 from protocols.policy import NO_RETRY, Retry, StepOptions
-from protocols.service import Call, Failed, Refused, Service
+from protocols.service import Call, Failed, Refused, Service, Unknown
 from protocols.witness import Operator
 from runtime.client import Client, WaitTimeoutError
 from runtime.service_host import run_service
@@ -58,6 +59,7 @@ __all__ = [
     "Failure",
     "Fallback",
     "Field",
+    "File",
     "Gate",
     "GateDecision",
     "GatherError",
@@ -77,6 +79,7 @@ __all__ = [
     "Profile",
     "Refused",
     "RefusedError",
+    "Result",
     "Retry",
     "Service",
     "State",
@@ -88,6 +91,7 @@ __all__ = [
     "UnavailableError",
     "Undo",
     "UndoRequest",
+    "Unknown",
     "UnknownOutcomeError",
     "WaitTimeoutError",
     "Workflow",

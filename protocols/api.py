@@ -22,6 +22,7 @@ from protocols.api_batches import SignalItem as SignalItem  # noqa: PLC0414 -- p
 from protocols.api_batches import SignalResult as SignalResult  # noqa: PLC0414 -- part of the API
 from protocols.api_batches import StartItem as StartItem  # noqa: PLC0414 -- part of the API
 from protocols.api_batches import StartResult as StartResult  # noqa: PLC0414 -- part of the API
+from protocols.api_blobs import ArtifactPage, LargeValue, RunArtifacts, RunBlob, RunChunk
 from protocols.api_daemons import ActorNode as ActorNode  # noqa: PLC0414 -- part of the API
 from protocols.api_daemons import ActorTree as ActorTree  # noqa: PLC0414 -- part of the API
 from protocols.api_daemons import DaemonRow as DaemonRow  # noqa: PLC0414 -- part of the API
@@ -126,6 +127,7 @@ class RunStart(Message, frozen=True, kw_only=True):
     profile: RunProfile = ""
     permissions: Permissions = ()
     by: By = None
+    input_blob: LargeValue = None
 
 
 class RunStarted(Message, frozen=True, kw_only=True):
@@ -140,6 +142,7 @@ class RunStarted(Message, frozen=True, kw_only=True):
     result: Value = None
     failure: Why = None
     steps: Fates = ()
+    result_blob: LargeValue = None
 
 
 class RunShow(Message, frozen=True, kw_only=True):
@@ -157,6 +160,8 @@ class RunView(Message, frozen=True, kw_only=True):
     status: Standing
     started_at: At
     finished_at: At = 0
+    profile: RunProfile = ""
+    by: By = None
     generation: Annotated[
         int, Meta(description="1, and one more each time it continued as new.")
     ] = 1
@@ -179,6 +184,8 @@ class RunView(Message, frozen=True, kw_only=True):
         str,
         Meta(description="Digest of all that the mailbox determines: the same at every fold."),
     ] = ""
+    input_blob: LargeValue = None
+    result_blob: LargeValue = None
 
 
 class RunList(Message, frozen=True, kw_only=True):
@@ -253,6 +260,7 @@ class RunSignal(Message, frozen=True, kw_only=True):
     data: Value = None
     message_id: MessageId = ""
     by: By = None
+    data_blob: LargeValue = None
 
 
 class RunCancel(Message, frozen=True, kw_only=True):
@@ -310,6 +318,7 @@ class RunOutcome(Message, frozen=True, kw_only=True):
     failure: Why = None
     blocked: Annotated[str, Meta(description="Why its mailbox cannot be folded.")] = ""
     steps: Fates = ()
+    result_blob: LargeValue = None
 
 
 class RunResolve(Message, frozen=True, kw_only=True):
@@ -411,6 +420,8 @@ VERBS: Final[dict[str, Verb]] = {
     "run.migrate": Verb("Fold with another definition", RunMigrate, RunMigrated),
     "run.wait": Verb("Wait for the end of an instance", RunWait, RunOutcome),
     "run.verify": Verb("Fold again and compare with the witness", RunVerify, RunVerified),
+    "run.artifacts": Verb("List the artifacts of an instance", RunArtifacts, ArtifactPage),
+    "run.blob": Verb("Read a chunk of a blob", RunBlob, RunChunk),
     "run.resolve": Verb("Complete an id", RunResolve, RunResolved),
     "gate.ls": Verb("List open gates", GateList, GatePage),
     "gate.show": Verb("Show a gate", GateShow, GateView),

@@ -11,7 +11,16 @@ from typing import Any, Final
 
 import msgspec
 
-from protocols import api, api_gates, api_holds, api_pipeline, api_triggers, events, mail
+from protocols import (
+    api,
+    api_blobs,
+    api_gates,
+    api_holds,
+    api_pipeline,
+    api_triggers,
+    events,
+    mail,
+)
 from protocols import headers as h
 from protocols.catalogue_examples import EXAMPLES
 from protocols.gate_words import GateWord
@@ -58,6 +67,12 @@ HEADERS: Final[dict[str, tuple[str, str]]] = {
     ),
     h.OUTCOME: ("^(refused|failed|unknown)$", "Overrules the code. refused, failed: no effect."),
     h.ERROR_KIND: (".", "Kind of the error; workflows and policies choose by it."),
+    h.RETRYABLE: ("^false$", "On an error: asking once more cannot help."),
+    h.KERNEL: (_DECIMAL, "The semantics that a start is folded with; absent: 1."),
+    h.ARTIFACTS: (
+        ".",
+        "Artifacts that a success declares, as JSON.",
+    ),
     h.RETRY_AFTER: (_DECIMAL, "Ask again after this many seconds."),
     events.CE_SPEC_VERSION: ("^1\\.0$", "Version of CloudEvents."),
     events.CE_ID: (".", "Identity of the event; the same when it is published again."),
@@ -75,6 +90,7 @@ HEADERS: Final[dict[str, tuple[str, str]]] = {
 
 _EXAMPLES: Final = {
     **EXAMPLES,
+    **api_blobs.EXAMPLES,
     **api_gates.EXAMPLES,
     **api_holds.EXAMPLES,
     **api_pipeline.EXAMPLES,

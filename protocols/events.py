@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
+from protocols.blobs import BLOB
 from protocols.codec import decode, encode
 from protocols.effects import FINAL
 from protocols.errors import BadValueError
@@ -205,7 +206,10 @@ def to_wire(event: Event) -> tuple[dict[str, str], bytes]:
 
 
 def from_wire(headers: Mapping[str, str], payload: bytes) -> Event:
-    """Return the event of a message. Raises BadValueError when it is none of movant's."""
+    """Return the event of a message; large data are the reference to them.
+
+    Raises BadValueError when it is none of movant's.
+    """
     lower = {name.lower(): value for name, value in headers.items()}
     content_type = lower.get("content-type", "")
     if content_type.lower().startswith(_STRUCTURED):
@@ -225,13 +229,14 @@ def from_wire(headers: Mapping[str, str], payload: bytes) -> Event:
         raise BadValueError(f"events of type {kind!r} are not movant's")
     if not source.startswith(SOURCE_PREFIX):
         raise BadValueError(f"events from {source!r} are not movant's")
+    data_type = found.get(CE_CONTENT_TYPE, content_type)
     return Event(
         id=found[CE_ID],
         kind=kind.removeprefix(TYPE_PREFIX).removesuffix(TYPE_VERSION),
         workflow=source.removeprefix(SOURCE_PREFIX),
         instance=found[CE_SUBJECT],
         at=from_time(found[CE_TIME]),
-        data=decode(payload, found.get(CE_CONTENT_TYPE, content_type)),
+        data=decode(payload, "" if data_type == BLOB else data_type),
         traceparent=found.get(CE_TRACEPARENT, ""),
     )
 

@@ -195,6 +195,13 @@ class GraphStep(_Part, frozen=True, kw_only=True):
             "undone any more."
         ),
     ] = False
+    artifacts: Annotated[
+        dict[str, Any] | None,
+        Meta(
+            description="Files to keep with the run when it is done, by name: text, or any value "
+            "as JSON, with references; `result` is its own result."
+        ),
+    ] = None
     description: Annotated[str, Meta(description="What it is for, for people.")] = ""
 
     def __post_init__(self) -> None:

@@ -59,6 +59,12 @@ PROFILE: Final = "Movant-Profile"
 GROUP: Final = "Movant-Group"
 """On a start and on packs of its run: by what it is counted; percent-encoded."""
 RETRY_AFTER: Final = "Movant-Retry-After"
+RETRYABLE: Final = "Movant-Retryable"
+"""``false`` on an error: another attempt cannot help, though there may be an effect."""
+KERNEL: Final = "Movant-Kernel"
+"""On a start: the semantics that it is folded with; absent means 1."""
+ARTIFACTS: Final = "Movant-Artifacts"
+"""On a success: the artifacts that it declares, as JSON."""
 TRACEPARENT: Final = "traceparent"
 SERVICE_ERROR: Final = "Nats-Service-Error"
 SERVICE_ERROR_CODE: Final = "Nats-Service-Error-Code"
@@ -75,6 +81,7 @@ TRACE_ONLY: Final = "Nats-Trace-Only"
 SCHEMA_VERSION: Final = 1
 
 _NAME: Final = re.compile(r"[!-9;-~]+\Z")
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 
 
 def encode(headers: Mapping[str, str]) -> bytes:
@@ -121,6 +128,11 @@ def decode(raw: bytes) -> dict[str, str] | None:
             return None
         headers.setdefault(name, value.strip())
     return headers
+
+
+def is_traceparent(text: str) -> bool:
+    """Tell whether a text is a W3C trace context: it comes from strangers, and is passed on."""
+    return _TRACEPARENT.match(text) is not None
 
 
 def status(raw: bytes) -> int:

@@ -20,6 +20,7 @@ from typing import Any, Final, Literal, Self
 import trio
 
 from protocols import api
+from protocols.api_blobs import ArtifactRow
 from protocols.effects import FINAL, Status
 from protocols.errors import AlreadyExistsError, MovantError, UnknownOutcomeError
 from protocols.events import Event
@@ -29,6 +30,7 @@ from protocols.witness import Operator
 from runtime import client_discovery
 from runtime.bridge import connect
 from runtime.client_batches import CHUNK_ITEMS, signals, starts
+from runtime.client_blobs import LargeValues
 from runtime.client_calls import ANSWER_S, PATIENCE_S, Calls, new_message_id
 from runtime.client_gates import GateCalls
 from runtime.client_triggers import TriggerCalls
@@ -45,6 +47,7 @@ HoldKind = Literal["service", "workflow", "run", "all"]
 Signals = list[api.SignalResult]
 Inputs = Iterable[Any]
 Starts = list[api.StartResult]
+Artifacts = list[ArtifactRow]
 
 
 class WaitTimeoutError(UnknownOutcomeError):
@@ -62,6 +65,7 @@ class Client(GateCalls, TriggerCalls, Undoes):
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
+        self.large = LargeValues(calls)
 
     @classmethod
     @asynccontextmanager
@@ -119,9 +123,11 @@ class Client(GateCalls, TriggerCalls, Undoes):
         chosen = check_id(id) if id is not None else new_id()
         refuse = id is not None and if_exists == "refuse"
         first_s = min(wait_s, WAIT_SLICE_S)
+        value, blob = await self.large.given(chosen, input)
         request = api.RunStart(
             workflow=workflow,
-            input=input,
+            input=value,
+            input_blob=blob,
             id=chosen,
             if_exists="refuse" if refuse else "return",
             wait_s=first_s,
@@ -136,7 +142,7 @@ class Client(GateCalls, TriggerCalls, Undoes):
         )
         left_s = wait_s - (trio.current_time() - began)
         if started.status in (*FINAL, "blocked") or left_s <= 0:
-            return started
+            return await self.large.told(started)
         outcome = await self._outcome(chosen, left_s)
         return api.RunStarted(
             id=started.id,
@@ -176,7 +182,8 @@ class Client(GateCalls, TriggerCalls, Undoes):
 
     async def show(self, id: str) -> api.RunView:
         """Return all that is known about a run. Raises NotFoundError."""
-        return await self._calls.call("run.show", api.RunShow(id=check_id(id)), api.RunView)
+        request = api.RunShow(id=check_id(id))
+        return await self.large.told(await self._calls.call("run.show", request, api.RunView))
 
     async def list(
         self,
@@ -246,10 +253,12 @@ class Client(GateCalls, TriggerCalls, Undoes):
 
         ``by`` tells who sends it by hand: it stands in the history, and in what is witnessed.
         """
+        value, blob = await self.large.given(id, data)
         request = api.RunSignal(
             id=check_id(id),
             name=check_name(name, "signal name"),
-            data=data,
+            data=value,
+            data_blob=blob,
             message_id=message_id or new_message_id(),
             by=by,
         )
@@ -323,6 +332,14 @@ class Client(GateCalls, TriggerCalls, Undoes):
             status=outcome.status,
             hint=f"movant run show {id}",
         )
+
+    async def artifacts(self, id: str) -> Artifacts:
+        """Return the artifacts of a run, by name. Raises NotFoundError."""
+        return await self.large.artifacts(id)
+
+    async def artifact(self, id: str, name: str) -> bytes:
+        """Return the content of an artifact, up to 64 MB. Raises NotFoundError."""
+        return await self.large.artifact(id, name)
 
     def watch(self, id: str) -> AsyncIterator[Event]:
         """Yield a run's events from now on, up to and including the one that ends it.
@@ -417,7 +434,7 @@ class Client(GateCalls, TriggerCalls, Undoes):
             request = api.RunWait(id=id, timeout_s=slice_s)
             outcome = await self._calls.call("run.wait", request, api.RunOutcome, extra_s=slice_s)
             if outcome.status in (*FINAL, "blocked") or trio.current_time() >= deadline:
-                return outcome
+                return await self.large.told(outcome)
 
 
 def new_id() -> str:

@@ -89,6 +89,8 @@ class LimitsConfig(Section, frozen=True, kw_only=True):
 
     live_instances_max: Count = 100_000
     """Instances in memory; more are passivated and read again when they are needed."""
+    value_bytes_max: Annotated[int, Meta(ge=256 * 1024, le=64 * 1024**2)] = 64 * 1024**2
+    """The largest input of a step that is stored; above it the step fails: ``over_limit``."""
     api_requests_max: Count = 10_000
     """Requests of clients under way; more are refused as overloaded."""
 
@@ -105,6 +107,8 @@ class RetentionConfig(Section, frozen=True, kw_only=True):
     """Part of the daemon's time that collecting may take."""
     finished_s: Annotated[int, Meta(ge=0)] = 30 * 86_400
     """How long the record and history of a finished run are kept at least; 0: for ever."""
+    blobs_s: Annotated[int, Meta(ge=0)] = 0
+    """How long large values and artifacts of a finished run are kept; 0: as long as its record."""
     events_s: Annotated[int, Meta(ge=0)] = 7 * 86_400
     """How long events are kept at least; 0: for ever."""
     orphan_s: Seconds = 86_400.0
@@ -155,6 +159,8 @@ class DaemonConfig(Section, frozen=True, kw_only=True):
     """How services may be asked, by their names; ``*`` is for all that have no section."""
     workflows: tuple[Path, ...] = ()
     """Files and directories that are registered at the start."""
+    connectors: str = ""
+    """A file of connectors that this daemon hosts; empty: none."""
 
 
 class Loaded(NamedTuple):

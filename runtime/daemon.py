@@ -6,6 +6,7 @@
     ├─ store       streams, keys, lease, writers
     ├─ actors      the actor system
     ├─ router      routes and presence
+    ├─ services    (one_for_one) the connectors that are hosted here, when there are some
     ├─ workflows   owner, requests, reader, checkpoints
     └─ edges       (one_for_one) triggers, API, HTTP
 
@@ -17,9 +18,8 @@ from __future__ import annotations
 
 import socket
 from functools import partial
-from importlib import metadata
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import structlog
 import trio
@@ -51,6 +51,7 @@ from actors.spawning import Spawning
 from actors.strays import Strays
 from actors.stream_writer import StreamWriter
 from actors.system import open_system
+from actors.values import Values
 from protocols.errors import ConfigurationError, MovantError
 from runtime import collector
 from runtime.bridge.connection import connect
@@ -58,8 +59,9 @@ from runtime.checkpoints import Checkpoints
 from runtime.client_discovery import login, own_login
 from runtime.clock import SystemClock, SystemEntropy
 from runtime.config import DaemonConfig, redacted
+from runtime.connectors.hosting import hosted
 from runtime.draining import STREAMS, drain
-from runtime.gateway import Gateway
+from runtime.gateway import serve_api
 from runtime.holds import StoredHolds
 from runtime.http import serve_edge
 from runtime.identity import ALIVE, is_dead, own_member
@@ -74,14 +76,13 @@ from runtime.server.embedded import EmbeddedServer
 from runtime.started import Looking, WhenUp
 from runtime.triggers.hosting import host_triggers
 from runtime.undoing import ChildUndos
+from runtime.version import VERSION
 from supervisors.child import ChildSpec, ChildStatus
 from supervisors.incarnation import ChildView
 from supervisors.intensity import Intensity
 from supervisors.strategy import Strategy
 from supervisors.supervisor import Supervisor
 from supervisors.tree import SupervisorSpec, build
-
-VERSION: Final = metadata.version("movant")
 
 log = structlog.get_logger()
 
@@ -205,12 +206,13 @@ class Daemon:
             ChildSpec(id="store", start=self._store, start_timeout_s=60.0),
             ChildSpec(id="actors", start=self._actors),
             ChildSpec(id="router", start=self._route),
+            *hosted(self.config.connectors, self.parts),
             ChildSpec(id="workflows", start=self._workflows, start_timeout_s=600.0),
             SupervisorSpec(
                 id="edges",
                 children=(
                     ChildSpec(id="triggers", start=partial(host_triggers, self)),
-                    ChildSpec(id="api", start=self._api),
+                    ChildSpec(id="api", start=partial(serve_api, self)),
                     ChildSpec(id="http", start=partial(serve_edge, self)),
                     ChildSpec(id="collector", start=partial(collect, self)),
                 ),
@@ -287,6 +289,7 @@ class Daemon:
         ALIVE.add(self.key)
         try:
             async with trio.open_nursery() as nursery:
+                parts.values = Values(transport, nursery.start_soon, config.limits.value_bytes_max)
                 for writer in parts.writers.values():
                     await nursery.start(writer.run)
                 await streams.patiently(parts.leases.join)
@@ -319,7 +322,7 @@ class Daemon:
 
     async def _workflows(self, *, task_status: ChildStatus) -> None:
         """Recover and host instances."""
-        parts, config = self.parts, self.config
+        parts, config, values = self.parts, self.config, self.parts.values
         async with (
             DirectReader(parts.transport, "MAIL", replicas=config.replicas) as mailboxes,
             DirectReader(parts.transport, "ARCHIVE") as archived,
@@ -328,7 +331,7 @@ class Daemon:
             parts.mailboxes = mailboxes
             parts.archive = Archive(parts.transport, archived, replicas=config.replicas)
             await streams.patiently(mailboxes.first)
-            local = parts.system.start(LocalService, parts.writers["MAIL"])
+            local = parts.system.start(LocalService, parts.writers["MAIL"], values.answers)
             parts.local = cast("LocalService", parts.system.registry.actor_of(local))
             owner = parts.owner = Owner(
                 parts.system,
@@ -339,6 +342,7 @@ class Daemon:
                 guard=FoldGuard(self.clock),
                 partitions=config.partitions,
                 archive=parts.archive,
+                resolving=values.resolving,
                 live_max=config.limits.live_instances_max,
                 refill=lambda: parts.readers.refill(),  # noqa: PLW0108  # made below
             )
@@ -356,6 +360,7 @@ class Daemon:
                 locality=config.locality,
                 holds=parts.holds.holds,
                 reask_s=config.reask_s,
+                storing=values.storing,
             )
             spawning = Spawning(
                 parts.writers["MAIL"], mailboxes, parts.keys, config.partitions, nursery.start_soon
@@ -366,8 +371,9 @@ class Daemon:
                 spawning,
                 position=owner.partitions.known_to,
                 undo=ChildUndos(self, spawning, nursery.start_soon).undo,
+                storing=values.storing,
             )
-            late = Late(parts.writers["MAIL"], parts.writers["EVENTS"])
+            late = Late(parts.writers["MAIL"], parts.writers["EVENTS"], values.blobs)
             owner.wire(parts.requests, outbox, late)
             dead = DeadLetters(parts.writers["DEAD"])
             intake = parts.intake = Intake(
@@ -424,9 +430,6 @@ class Daemon:
             owner.close()
             owner.guard.close()
             self.parts.system.kill(self.parts.local.actor_ref)
-
-    async def _api(self, *, task_status: ChildStatus) -> None:
-        await Gateway(self).run(task_status=task_status)
 
     def _give_up(self, error: MovantError) -> None:
         """Stop the daemon with an error that a restart cannot mend."""

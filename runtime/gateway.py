@@ -27,6 +27,7 @@ from protocols.errors import (
     UnavailableError,
 )
 from protocols.ports import Frame, Outgoing
+from runtime.api_blobs import BlobQueries
 from runtime.api_daemon import DaemonQueries
 from runtime.api_gates import GateCommands
 from runtime.api_holds import Held, HoldCommands
@@ -119,6 +120,7 @@ class Gateway:
                 pipeline=pipeline,
                 gates=gates,
                 triggers=TriggerCommands(self._daemon, queries),
+                blobs=BlobQueries(self._daemon, queries.runs),
             )
             self._handlers |= {
                 f"{PEER}run.show": queries.own,
@@ -221,6 +223,11 @@ class Gateway:
                 return  # nobody can be told
 
 
+async def serve_api(daemon: Daemon, *, task_status: ChildStatus) -> None:
+    """Answer the clients of a daemon until cancelled."""
+    await Gateway(daemon).run(task_status=task_status)
+
+
 def _identity(frame: Frame) -> tuple[str, bytes]:
     """Return what a request and its repeats have in common: verb and payload."""
     return (_verb(frame.subject), frame.payload)
@@ -245,6 +252,7 @@ def handlers(
     pipeline: PipelineQueries,
     gates: GateCommands,
     triggers: TriggerCommands,
+    blobs: BlobQueries,
 ) -> dict[str, Handler]:
     """Return the handler of each verb."""
     found: dict[str, Handler] = {
@@ -262,6 +270,8 @@ def handlers(
         "run.history": queries.history,
         "run.resolve": queries.resolve,
         "run.verify": witness.verify,
+        "run.artifacts": blobs.artifacts,
+        "run.blob": blobs.chunk,
         "run.messages": operator.messages,
         "gate.ls": gates.list,
         "gate.show": gates.show,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from actors.archive import Archive
 from actors.assignment import Assignment
+from actors.blob_sweep import Sweep
 from actors.collector import Collector
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
@@ -20,6 +21,7 @@ from actors.requests import Requests
 from actors.router import Router
 from actors.stream_writer import StreamWriter
 from actors.system import ActorSystem
+from actors.values import Values
 from protocols.tokens import KeyRing
 from runtime.bridge.transport import NatsTransport
 from runtime.checkpoints import Checkpoints
@@ -38,6 +40,7 @@ class Parts:
     leases: Leases
     writers: dict[str, StreamWriter]
     checkpoints: Checkpoints
+    values: Values
     definitions: Definitions
     definition_store: KvDefinitionStore
     system: ActorSystem
@@ -53,6 +56,12 @@ class Parts:
     outbox: Outbox
     collector: Collector
     forgetting: Forgetting
+    sweep: Sweep
     triggers: Triggers
     ferry: Ferry
     """Only with replicas."""
+
+    @property
+    def writer(self) -> StreamWriter:
+        """Writes into mailboxes."""
+        return self.writers["MAIL"]

@@ -22,6 +22,7 @@ PUBLISHED: Final[dict[str, str]] = {
     "movant.event.>": "movant.event.check.check.x",
     "movant.done.>": "movant.done.0.check",
     "movant.dead.>": "movant.dead.check",
+    "movant.put.>": "movant.put.check.check.0",
     "movant.svc.>": "movant.svc.check.check",
     "$SRV.>": "$SRV.INFO",
     "_INBOX.>": "_INBOX.check.x",

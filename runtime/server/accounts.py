@@ -35,8 +35,19 @@ _DISCOVERY: Final = "$SRV.>"
 _EVENTS: Final = "movant.event.>"
 _INBOX: Final = "_INBOX.>"
 """Also published to: a connection proves that it lives by a message to itself."""
-_TO_CLIENTS: Final = ("movant.to.*.start.>", "movant.to.*.signal.>", "movant.api.>")
-_TO_SERVICES: Final = ("movant.to.*.reply.>",)
+_TO_CLIENTS: Final = (
+    "movant.to.*.start.>",
+    "movant.to.*.signal.>",
+    "movant.put.>",
+    "movant.api.>",
+)
+_TO_SERVICES: Final = (
+    "movant.to.*.reply.>",
+    "movant.put.>",
+    "$JS.API.DIRECT.GET.BLOBS.>",
+)
+"""Blobs are read by the subject that a request names. That keeps honest programs to what they
+were asked with; the server takes wildcards there, so it keeps nobody out (docs/operations.md)."""
 _TO_MONITORS: Final = (
     "$JS.API.INFO",
     "$JS.API.STREAM.NAMES",

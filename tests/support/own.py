@@ -36,6 +36,7 @@ async def own_daemon(
     store: Path,
     *,
     hosted: Sequence[Service] = (),
+    workflows: Sequence[Path] = (PROBE,),
     foreign: Mapping[str, str] | None = None,
     heard: Sequence[str] = (),
 ) -> AsyncIterator[Own]:
@@ -44,7 +45,7 @@ async def own_daemon(
         DaemonConfig(
             name="own",
             server=ServerConfig(store=store, durability="interval", client_subjects=tuple(heard)),
-            workflows=(PROBE,),
+            workflows=tuple(workflows),
             services=dict(foreign or {}),
             drain_timeout_s=5.0,
         )
