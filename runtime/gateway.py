@@ -242,6 +242,11 @@ class Gateway:
                 return  # nobody can be told
 
 
+async def serve_api(daemon: Daemon, *, task_status: ChildStatus) -> None:
+    """Answer the clients of a daemon until cancelled."""
+    await Gateway(daemon).run(task_status=task_status)
+
+
 def _identity(frame: Frame) -> tuple[str, bytes]:
     """Return what a request and its repeats have in common: verb and payload."""
     return (_verb(frame.subject), frame.payload)
