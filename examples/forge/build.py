@@ -43,7 +43,11 @@ class Build(msgspec.Struct, frozen=True):
 
 
 def build(
-    output_path: str, technology: str, folder: Path, config: dict[str, Any], which: Which = shutil.which
+    output_path: str,
+    technology: str,
+    folder: Path,
+    config: dict[str, Any],
+    which: Which = shutil.which,
 ) -> Build:
     """Run every check that a technology has."""
     if technology == "java_springboot":
@@ -54,7 +58,10 @@ def build(
     status: Status = "failed" if "failed" in statuses else "skipped"
     if status != "failed" and "passed" in statuses:
         status = "passed"
-    told = (f"{each.name} {each.status}" + (f" ({each.detail})" if each.status != "passed" else "") for each in checks)
+    told = (
+        f"{each.name} {each.status}" + (f" ({each.detail})" if each.status != "passed" else "")
+        for each in checks
+    )
     return Build(output_path, status, checks, "; ".join(told)[:OUTPUT_CHARS_MAX])
 
 
@@ -70,7 +77,9 @@ def _java(folder: Path, config: dict[str, Any], which: Which) -> list[Check]:
         found = _run(which, "compile", "javac", "-proc:none", "-Xlint:all", "-d", out, *plain)
         checks.append(found)
         if found.status == "passed":
-            checks.append(_run(which, "tests", "java", *_QUICK, "-cp", out, "forge.service.AllChecks"))
+            checks.append(
+                _run(which, "tests", "java", *_QUICK, "-cp", out, "forge.service.AllChecks")
+            )
         else:
             checks.append(Check("tests", "java", "skipped", "what is tested was not compiled"))
     version = str(config.get("spring_boot_version", ""))
@@ -108,7 +117,9 @@ def _node(folder: Path, which: Which) -> list[Check]:
 
 
 def _tests(which: Which, folder: Path) -> Check:
-    return _run(which, "tests", "node", "--test", *sorted(str(x) for x in folder.glob("*.test.js")))
+    return _run(
+        which, "tests", "node", "--test", *sorted(str(x) for x in folder.glob("*.test.js"))
+    )
 
 
 def _run(which: Which, name: str, tool: str, *words: str) -> Check:

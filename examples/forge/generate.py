@@ -198,7 +198,9 @@ def _script(entity: Entity, *, typed: bool) -> dict[str, str]:
             wrong = f"{value} !== undefined && {wrong}"
         checks += f'    if ({wrong}) throw new Error("{each.name} is missing");\n'
         if not each.default:
-            refusals += _script_refusal(entity, f"{each.name}: undefined", f"{each.name} is missing")
+            refusals += _script_refusal(
+                entity, f"{each.name}: undefined", f"{each.name} is missing"
+            )
         if each.unique:
             taken = f"this.all().some((each) => each.id !== id && each.{each.name} === {value})"
             checks += f'    if ({taken}) throw new Error("{each.name} is taken");\n'

@@ -1,17 +1,17 @@
 """Projects are generated, looked at by people, and built; every decision is made once.
 
-    run          template        what happens
-    users        java            approved twice; by somebody who may not, first
-    directory    express         TypeScript, whose compiler is not here: modified to JavaScript
-    payments     java            a secret is found; taken out by hand, reviewed anew (retry)
-    library      express         built by hand elsewhere: its tests are left out (skip)
-    dropped      java            cancelled behind generation: the project is gone
-    refused      express         rejected: the project is gone
-    vague        java            cannot be specified: fails, asked again (retry), rejected
-    nightly      express         approval_mode auto: nobody is asked
-    batch-1, -2  express         approval_mode batch: approved together
-    enterprise   of its own      an index is missing: its attempts are used up, then a person
-                                 puts it there and retries
+run          template        what happens
+users        java            approved twice; by somebody who may not, first
+directory    express         TypeScript, whose compiler is not here: modified to JavaScript
+payments     java            a secret is found; taken out by hand, reviewed anew (retry)
+library      express         built by hand elsewhere: its tests are left out (skip)
+dropped      java            cancelled behind generation: the project is gone
+refused      express         rejected: the project is gone
+vague        java            cannot be specified: fails, asked again (retry), rejected
+nightly      express         approval_mode auto: nobody is asked
+batch-1, -2  express         approval_mode batch: approved together
+enterprise   of its own      an index is missing: its attempts are used up, then a person
+                             puts it there and retries
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ async def look(scene: Scene) -> None:
     told = [each["status"] for each in build["checks"] if each["tool"] == "mvn"]
     scene.check(told != ["passed"] or bool(shutil.which("mvn")), "Maven cannot have passed")
     audit = [
-        (each.body["do"], each.by.who)
+        (each.summary.split()[0], each.by.who)
         async for each in scene.client.history("payments")
         if each.kind == "control.gate" and each.by is not None
     ]

@@ -19,7 +19,9 @@ Severity = Literal["high", "medium", "low"]
 COSTS: Final[dict[Severity, int]] = {"high": 40, "medium": 10, "low": 2}
 LINE_CHARS_MAX: Final = 120
 LINES_MAX: Final = 300
-_SECRET: Final = re.compile(r"(?:sk|pk)_live_\w+|AKIA[0-9A-Z]{16}|(?i:password\s*=\s*[\"'][^\"']+)")
+_SECRET: Final = re.compile(
+    r"(?:sk|pk)_live_\w+|AKIA[0-9A-Z]{16}|(?i:password\s*=\s*[\"'][^\"']+)"
+)
 _SOURCES: Final = (".java", ".js", ".ts")
 
 
@@ -66,8 +68,10 @@ def review(output_path: str, folder: Path, spec: dict[str, Any]) -> Review:
 def report(found: Review) -> str:
     """Return a review as a page."""
     lines = [f"# Review of {found.output_path}", "", f"{found.summary}.", ""]
-    for each in found.findings:
-        lines.append(f"- **{each.severity}** {each.where}: {each.message} ({each.rule})")
+    lines += (
+        f"- **{each.severity}** {each.where}: {each.message} ({each.rule})"
+        for each in found.findings
+    )
     if not found.findings:
         lines.append("Nothing was found.")
     return "\n".join(lines) + "\n"
@@ -96,5 +100,7 @@ def _untested(sources: dict[str, str], spec: dict[str, Any]) -> Iterator[Finding
 
 def _open(sources: dict[str, str], spec: dict[str, Any]) -> Iterator[Finding]:
     """Tell whether a token is promised that nobody asks for."""
-    if spec.get("security") and not any("Authorization" in x or "authorization" in x for x in sources.values()):
+    if spec.get("security") and not any(
+        "Authorization" in x or "authorization" in x for x in sources.values()
+    ):
         yield Finding("open", "high", "specification", "a token is promised, nobody asks for it")

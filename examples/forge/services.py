@@ -1,6 +1,6 @@
 """The services of the forge, each group in a process of its own.
 
-    python -m examples.forge.services code --data DIR --nats URL
+python -m examples.forge.services coder --data DIR --nats URL
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Phase(msgspec.Struct, frozen=True):
 
     input: Input
     technology: str = ""
-    config: dict[str, Any] = {}  # noqa: RUF012 - msgspec copies it
-    results: dict[str, Any] = {}  # noqa: RUF012
+    config: dict[str, Any] = {}
+    results: dict[str, Any] = {}
 
 
 class Code(msgspec.Struct, frozen=True):
@@ -154,13 +154,16 @@ def analysts(_: Path) -> list[movant.Service]:
     return [analyst, architect]
 
 
+def advisers(data: Path) -> list[movant.Service]:
+    """Serve all that is only looked up, designed or written down."""
+    return [*analysts(data), *searchers(data), *writer(data)]
+
+
 GROUPS: Final[dict[str, Callable[[Path], list[movant.Service]]]] = {
-    "writer": writer,
+    "advisers": advisers,
     "coder": coder,
     "reviewer": reviewer,
     "builder": builder,
-    "searchers": searchers,
-    "analysts": analysts,
 }
 
 

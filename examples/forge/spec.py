@@ -22,7 +22,9 @@ TYPES: Final = {"text": "string", "integer": "integer", "number": "number", "fla
 LOCKED: Final = ("authentication", "login", "token")
 VAGUE: Final = "vague_requirements"
 _LINE: Final = re.compile(r"([a-z][a-z0-9]*)\s*:\s*(.+)")
-_FIELD: Final = re.compile(r"([A-Za-z][A-Za-z0-9]*) (text|integer|number|flag)( unique)?(?: = (.+))?")
+_FIELD: Final = re.compile(
+    r"([A-Za-z][A-Za-z0-9]*) (text|integer|number|flag)( unique)?(?: = (.+))?"
+)
 _MANAGED: Final = re.compile(r"\b([a-z]+) management\b|\bkeeps ([a-z]+)s\b")
 
 
