@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from actors.directed import told
+from actors.graph_guards import RunGuards
 from actors.graph_kinds import work_of
-from actors.graph_plan import GraphPlan, StepPlan
+from actors.graph_plan import Functions, GraphPlan, StepPlan
 from actors.graph_step import TEXT_CHARS_MAX
 from protocols.conditions import ConditionError
 from protocols.definition import Workflow, WorkflowOptions
@@ -57,9 +58,9 @@ class GraphWorkflow(Workflow[Any]):
     Raises ConfigurationError for a graph whose parts do not fit each other.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, functions: Functions | None = None) -> None:
         self.graph: Final = checked(graph)
-        plan = GraphPlan(graph)
+        plan = GraphPlan(graph, functions)
 
         async def any_input(ctx: Context, input: Any = None) -> Any:  # noqa: A002 - as authors say
             return await run_graph(ctx, plan, input)
@@ -104,6 +105,7 @@ class _Run:
         """How many needs of each step are done."""
         self._ready: deque[str] = deque()
         self._running = 0
+        self._guards = RunGuards(ctx, plan) if plan.guarded else None
         self._barred: dict[str, str] = {}
         """Gates that let nobody through, and why."""
 
@@ -164,7 +166,7 @@ class _Run:
         """Do one step, and let those begin that wait for it."""
         where = f"/steps/{plan.name}"
         if plan.foreach is None:
-            found = await work_of(self._ctx, plan).done(self._names)
+            found = await work_of(self._ctx, plan, None, self._guards).done(self._names)
             failure, result, items = found.warning, found.value, None
         else:
             failure, result, items = await self._items(plan, where)
@@ -243,7 +245,7 @@ class _Run:
             nonlocal ended
             names = {**self._names, "item": item, "index": index}
             try:
-                said = await work_of(self._ctx, plan, index).done(names)
+                said = await work_of(self._ctx, plan, index, self._guards).done(names)
             except StepFailedError as problem:
                 found[index] = _Item("failed", None, told(problem.failure), fatal=True)
             else:

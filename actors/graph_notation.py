@@ -40,7 +40,6 @@ FALLBACKS: Final = (
     "manual-intervention",
 )
 MISSING: Final = {
-    "guardrails": "take them away: nothing would check them",
     "triggers": "take them away, and start runs with 'movant run start' or by a message",
     "fallbacks": "write 'on_error' for steps: it leads to other services, and to people",
 }

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from protocols.compensation import UNDO_RETRY, Undo
 from protocols.conditions import Condition
-from protocols.graph import Graph, GraphUndo
+from protocols.graph import SERVICE, Graph, GraphUndo
 from protocols.graph_kinds import done_with
 from protocols.graph_order import Order, options_of, tables_of
+from protocols.guarding import Guard
+from protocols.guardrails import Guardrail
 from protocols.references import Names, Template
+
+Functions = Mapping[str, Callable[..., Any]]
+"""Functions of guardrails by ``module:name``."""
+GUARDED: Final = frozenset({SERVICE, "signal", "child"})
+"""Kinds of steps that guardrails and budgets are for."""
 
 
 class StepPlan:
@@ -23,6 +31,9 @@ class StepPlan:
         "deadline_s",
         "followers",
         "foreach",
+        "functions",
+        "guarded",
+        "guards",
         "name",
         "options",
         "params",
@@ -47,6 +58,11 @@ class StepPlan:
         self.waits: Final = len(order.needs[name])
         self.wanted: Final = {"all": 0, "any": 1}.get(str(step.join)) or _number(step.join)
         """How many of its needs have to be done; 0: all have to have ended."""
+        self.guards: tuple[Guard, ...] = ()
+        """The rules that it is held to."""
+        self.functions: Functions = {}
+        self.guarded = False
+        """Whether it is held to rules, or to budgets."""
         self._undo: Final = step.undone_by
         given = msgspec.UNSET if self._undo is None else self._undo.params
         self._undo_params: Final = None if given is msgspec.UNSET else Template(given)
@@ -62,9 +78,9 @@ class StepPlan:
 class GraphPlan:
     """All steps of a graph, and what its result is made of."""
 
-    __slots__ = ("concurrency", "first", "last", "outputs", "steps", "timeout_s")
+    __slots__ = ("budgets", "concurrency", "first", "last", "outputs", "steps", "timeout_s")
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, functions: Functions | None = None) -> None:
         order = Order(graph)
         self.steps: Final = {name: StepPlan(graph, name, order) for name in graph.steps}
         self.first: Final = [name for name, step in self.steps.items() if not step.waits]
@@ -72,6 +88,34 @@ class GraphPlan:
         self.outputs: Final = None if graph.outputs is None else Template(graph.outputs)
         self.timeout_s: Final = 0.0 if graph.timeout is None else float(graph.timeout)
         self.concurrency: Final = graph.concurrency
+        self.budgets: Final = {
+            name: (each, Template(each.key) if each.key else None)
+            for name, each in graph.budgets.items()
+        }
+        if graph.guardrails or graph.budgets:
+            self._guard(graph, functions or {})
+
+    @property
+    def guarded(self) -> bool:
+        """Whether any step is held to rules or budgets."""
+        return any(each.guarded for each in self.steps.values())
+
+    def _guard(self, graph: Graph, functions: Functions) -> None:
+        """Give each step the rules that it names, and those that are for all."""
+        rules: Mapping[str, Guardrail] = (
+            graph.guardrails if isinstance(graph.guardrails, dict) else {}
+        )
+        guards = {name: Guard(name, rule) for name, rule in rules.items()}
+        for step in self.steps.values():
+            if step.step.kind not in GUARDED:
+                continue
+            step.guards = tuple(
+                guard
+                for name, guard in guards.items()
+                if guard.rule.every or name in step.step.guardrails
+            )
+            step.functions = functions
+            step.guarded = bool(step.guards or graph.budgets)
 
 
 def _number(join: Any) -> int:

@@ -61,6 +61,10 @@ GATE_DECIDED: Final = "gate_decided"
 """A gate has ended; data has the decision, who made it, from where and why, and the changes."""
 GATE_WITHDRAWN: Final = "gate_withdrawn"
 """A gate was given up: what it stood in was cancelled."""
+GUARDRAIL_VIOLATED: Final = "guardrail_violated"
+"""A rule does not hold for a step; data has the rule, why, and what that leads to."""
+BUDGET_EXHAUSTED: Final = "budget_exhausted"
+"""There is not enough in a budget for a step; data has the budget and why."""
 CONTINUED: Final = "continued"
 """A new generation has begun; data has its number."""
 MIGRATED: Final = "migrated"
@@ -112,11 +116,14 @@ LIFECYCLE: Final = (
     GATE_OVERDUE,
     GATE_DECIDED,
     GATE_WITHDRAWN,
+    GUARDRAIL_VIOLATED,
+    BUDGET_EXHAUSTED,
     ROUTED,
     LATE,
 )
 """Kinds that movant publishes itself; an author's events have kinds of their own."""
-RESERVED: Final = tuple(kind for kind in LIFECYCLE if kind not in {RESUMED, INCIDENT, LATE})
+_TOLD: Final = frozenset({RESUMED, INCIDENT, LATE, GUARDRAIL_VIOLATED, BUDGET_EXHAUSTED})
+RESERVED: Final = tuple(kind for kind in LIFECYCLE if kind not in _TOLD)
 """Kinds that ``ctx.emit`` refuses; of the others an interpreter such as that of motions tells."""
 
 CE_ID: Final = "ce-id"

@@ -32,6 +32,8 @@ _OF_KINDS: Final[Mapping[str, tuple[str, ...]]] = {
     "idempotent": (SERVICE,),
     "on_error": (SERVICE, "signal", "child"),
     "undo": (SERVICE, "child"),
+    "guardrails": (SERVICE, "signal", "child"),
+    "estimate": (SERVICE, "child"),
 }
 """Keys that not every kind of step takes. What all take: needs, join, when, critical, pivot."""
 _INSTEAD: Final[Mapping[tuple[str, str], str]] = {

@@ -45,6 +45,10 @@ def references(graph: Graph, order: Order) -> Iterator[Finding]:
         if step.each:
             yield from look.items(step.foreach, (*at, "foreach"), plain)
     yield from look.template(graph.outputs, ("outputs",), _Where("", ROOTS))
+    for name, budget in graph.budgets.items():
+        yield from look.template(
+            budget.key, ("budgets", name, "key"), _Where("", ("input", "run"))
+        )
 
 
 class _Look:

@@ -1,0 +1,494 @@
+"""A step of a graph that is held to guardrails and budgets.
+
+    before: rules over what it would get ──> block | a person | warn
+    reserve from budgets ──> ask the service ──> settle
+    after: rules over what it has given ──> block (and undo) | a person | warn
+
+Rules over recorded values are evaluated in the fold: each fold finds the same. What depends on
+other runs is asked of the service ``movant-budgets``, as a step like any other, so that its
+verdict is a message of the run. Whatever cannot be asked or evaluated blocks.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from actors.directed import Directed, told
+from actors.graph_kinds import Waited
+from actors.graph_step import TEXT_CHARS_MAX, Halted, Work
+from protocols import budgets
+from protocols.budgets import Budget, Unit, Use, usage_of
+from protocols.durations import shown
+from protocols.error_kinds import COMPLIANCE
+from protocols.errors import StepFailedError
+from protocols.events import BUDGET_EXHAUSTED, GUARDRAIL_VIOLATED
+from protocols.failure import REFUSED, Failure
+from protocols.gates import TITLE_CHARS_MAX, Gate
+from protocols.graph import SHOWN
+from protocols.guarding import Violation, When
+from protocols.guardrails import FUNCTION_S, INVALID_OUTPUT, OVER_BUDGET
+from protocols.policy import NO_RETRY, Retry, StepOptions
+from protocols.references import Names, Template, WrongReference, as_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from actors.graph_plan import GraphPlan, StepPlan
+    from actors.kernel.context import Context
+    from actors.kernel.operations import Operation
+    from protocols.guarding import Guard
+
+SHOWN_MAX: Final = 20
+"""Violations that a run shows: the latest. All of them are events."""
+GUARDRAILS: Final = "guardrails"
+BUDGETS: Final = "budgets"
+"""Facts that a run shows."""
+ACCOUNTS: Final = StepOptions(retry=Retry(attempts=10, max_delay_s=30.0), timeout_s=30.0)
+"""How the service of budgets is asked: that it is away for a while fails no step."""
+
+
+class Asked(Halted):
+    """A person has to decide before the step is done, outside of its deadline."""
+
+    def __init__(
+        self, path: str, title: str, passes: frozenset[str], rules: tuple[Any, ...]
+    ) -> None:
+        super().__init__(path, Failure(kind=COMPLIANCE, message=title, retryable=False))
+        self.title = title
+        self.passes = passes
+        self.rules = rules
+
+
+class RunGuards:
+    """What one run remembers for its guardrails and budgets; all of it is a fold."""
+
+    def __init__(self, ctx: Context, plan: GraphPlan) -> None:
+        self.budgets: Final = plan.budgets
+        self.counts: Final = Counter[str]()
+        """Calls of rules that bound them in the run."""
+        self._ctx = ctx
+        self._violations: list[str] = []
+        self._used: dict[str, Use] = {}
+        self._reserved: dict[str, Use] = {}
+
+    def short(self, name: str, budget: Budget, wanted: Use) -> str:
+        """Return why there is not enough in a budget of the run; empty when there is."""
+        account = budgets.Account(
+            limits=budget.limits,
+            used=self._used.get(name, {}),
+            open={"": self._reserved.get(name, {})},
+        )
+        return account.short(wanted)
+
+    def reserve(self, name: str, wanted: Use) -> None:
+        """Reserve in a budget of the run."""
+        _add(self._reserved.setdefault(name, {}), wanted)
+
+    def settle(self, name: str, budget: Budget, wanted: Use, used: Use) -> None:
+        """Replace what was reserved by what was used, and show it."""
+        _add(self._reserved[name], {unit: -value for unit, value in wanted.items()})
+        _add(self._used.setdefault(name, {}), used)
+        self.show(name, {unit: self._used[name].get(unit, 0.0) for unit in budget.limits}, budget)
+
+    def show(self, name: str, used: Use, budget: Budget) -> None:
+        """Show how much of a budget is used."""
+        facts = {
+            unit: f"{used.get(unit, 0.0):.6g} of {limit:.6g}"
+            for unit, limit in budget.limits.items()
+        }
+        self._ctx.set_state(**{f"{BUDGETS}.{name}": facts})
+
+    def tell(self, violation: Violation, step: str) -> None:
+        """Publish a violation, and show it."""
+        facts = {"step": step, "action": violation.action, **msgspec.to_builtins(violation)}
+        self._ctx.emit(GUARDRAIL_VIOLATED, facts)
+        text = f"{violation.action} {violation.when} {step}: {violation.text}"
+        self._violations = [*self._violations, text[:TEXT_CHARS_MAX]][-SHOWN_MAX:]
+        self._ctx.set_state(**{GUARDRAILS: self._violations})
+
+
+class Guarded(Work):
+    """The work of a step with a service that is held to guardrails and budgets."""
+
+    def __init__(self, ctx: Context, plan: StepPlan, index: int | None, guards: RunGuards) -> None:
+        super().__init__(ctx, plan, index)
+        self._guards = guards
+        self._names: Names = {}
+        self._passed: frozenset[str] = frozenset()
+        """Rules and budgets that a person has let pass."""
+        self._refused: Failure | None = None
+        """A person's word that has to be followed yet."""
+        self._anew = False
+        """Whether the key of the first call is spent: what it gave is not wanted."""
+        self._call: Operation[Any] | None = None
+
+    async def _within(self, names: Names) -> Directed:
+        self._names = names
+        return await super()._within(names)
+
+    def step(self, service: str, of: str) -> Operation[Any]:
+        """Return the call of a service, and remember it: it knows how often it was tried."""
+        self._call = super().step(service, of)
+        return self._call
+
+    async def ask(self, service: str, of: str = "") -> Directed | Failure:
+        """Ask a service once, between the checks; again when what it gives is not valid."""
+        tries = 0
+        while True:
+            tries += 1
+            found = await self._guard(service, "" if self._anew else of)
+            if not isinstance(found, Failure) or found.kind != INVALID_OUTPUT:
+                return found
+            policy = self.options.allow(tries, found)
+            if policy is None:
+                return found
+            await self.ctx.sleep(policy.delay_before(tries + 1, self.path), name="again")
+
+    async def _guard(self, service: str, of: str) -> Directed | Failure:
+        try:
+            stopped = await self._before(service)
+            if stopped is not None:
+                return stopped
+            wanted, reserved = self._wanted(), list[tuple[str, Budget, str]]()
+            stopped = await self._reserve(wanted, reserved)
+            if stopped is not None:
+                return stopped
+        finally:
+            self.path = self.path or self._where
+        after = any(each.looks("after") for each in self._plan.guards)
+        if not (after and self._undo is not None):
+            return await self._done(service, of, wanted, reserved)
+        try:
+            async with self.ctx.saga(name="guarded"):
+                found = await self._done(service, of, wanted, reserved)
+                if isinstance(found, Failure) and self._anew:
+                    raise StepFailedError(self.path, found)  # what it did is undone
+        except StepFailedError as error:
+            return error.failure
+        return found
+
+    async def _done(
+        self, service: str, of: str, wanted: Use, reserved: list[tuple[str, Budget, str]]
+    ) -> Directed | Failure:
+        """Ask, settle, and look at what came."""
+        began, self._call = self.ctx.now(), None
+        used: Use | None = None
+        self._anew = False
+        try:
+            found = await super().ask(service, of)
+            took_s = (self.ctx.now() - began).total_seconds()
+            used = self._used(found, wanted, took_s)
+        finally:
+            for name, budget, account in reserved:
+                if not account:  # cut short it counts as reserved: it may have been done
+                    self._guards.settle(name, budget, wanted, wanted if used is None else used)
+        for name, budget, account in reserved:
+            if account:
+                await self._settle(name, budget, account, used)
+        if isinstance(found, Failure):
+            return found
+        return await self._after(service, found, took_s)
+
+    # Guardrails
+
+    async def _before(self, service: str) -> Failure | None:
+        """Evaluate what is looked at before; a person is asked outside of the deadline."""
+        if self._refused is not None:
+            failure, self._refused = self._refused, None
+            return failure
+        found = await self._evaluate("before", self._facts(service))
+        blocking = [each for each in found if each.action == "block"]
+        if blocking:
+            return self._blocked(blocking)
+        asking = [each for each in found if each.action == "gate"]
+        if asking:
+            rules = tuple(self._rule(each.guardrail) for each in asking)
+            passes = frozenset(each.guardrail for each in asking)
+            raise Asked(self._where, _title(self._plan.name, asking), passes, rules)
+        return None
+
+    async def _after(self, service: str, found: Directed, took_s: float) -> Directed | Failure:
+        """Evaluate what is looked at after; whoever has to let it pass is asked at once."""
+        attempts = getattr(self._call, "attempt", 1)
+        facts = {
+            **self._facts(service),
+            "result": found.value,
+            "took_s": took_s,
+            "calls": attempts,
+        }
+        violations = await self._evaluate("after", facts)
+        blocking = [each for each in violations if each.action == "block"]
+        failure = self._blocked(blocking) if blocking else None
+        asking = [each for each in violations if each.action == "gate"]
+        if failure is None and asking:
+            rules = [self._rule(each.guardrail) for each in asking]
+            failure = await self._person(_title(self._plan.name, asking), rules)
+        if failure is None:
+            return found
+        self._anew = True
+        return failure
+
+    async def _evaluate(self, when: When, facts: dict[str, Any]) -> list[Violation]:
+        """Evaluate all rules of the step that look now; those that need no message first."""
+        found: list[Violation] = []
+        later: list[Guard] = []
+        for guard in self._plan.guards:
+            if guard.name in self._passed and guard.rule.type != "rate-limit":
+                continue
+            if guard.rule.type in {"rate-limit", "python"}:
+                later += [guard] if when in guard.rule.moments else []
+            else:
+                found += guard.check(when, facts)
+        if not any(each.action == "block" for each in found):
+            for guard in later:
+                asked = self._counted if guard.rule.type == "rate-limit" else self._function
+                violation = await asked(guard, when, facts)
+                found += [] if violation is None else [violation]
+        for each in found:
+            self._guards.tell(each, self._where)
+        return found
+
+    async def _counted(self, guard: Guard, when: When, facts: dict[str, Any]) -> Violation | None:
+        """Count a call: in the run, or in the window that all runs share."""
+        rule = guard.rule
+        assert rule.max_calls is not None
+        force = guard.name in self._passed
+        if rule.window is None:
+            counts = self._guards.counts
+            if counts[guard.name] >= rule.max_calls and not force:
+                reason = f"{rule.max_calls} calls of this run are made, the limit"
+                return guard.violation(when, reason)
+            counts[guard.name] += 1
+            return None
+        limit = Budget(calls=rule.max_calls, window=rule.window)
+        try:
+            key = "" if guard.key is None else as_text(guard.key.fill(facts))
+            said = await self._account(
+                "use", f"guardrail.{guard.name}", limit, key, {}, force=force
+            )
+        except (StepFailedError, WrongReference) as error:
+            return guard.broken(when, _why(error))
+        if said.get("granted") is True:
+            return None
+        return guard.violation(when, f"{said.get('why')} in {shown(float(rule.window))}")
+
+    async def _function(self, guard: Guard, when: When, facts: dict[str, Any]) -> Violation | None:
+        """Ask the function of a rule; whatever is no clear yes is no."""
+        rule = guard.rule
+        function = self._plan.functions.get(rule.function)
+        if function is None:
+            return guard.broken(when, f"there is no function {rule.function}")
+        limit_s = FUNCTION_S if rule.timeout is None else float(rule.timeout)
+        given = {key: facts[key] for key in ("step", "params", "result", "input") if key in facts}
+        try:
+            said = await self.ctx.run(
+                function,
+                {"when": when, **given},
+                name=f"guardrail.{guard.name}",
+                retry=NO_RETRY,
+                timeout_s=limit_s,
+            )
+        except StepFailedError as error:
+            return guard.broken(when, _why(error))
+        if said is True:
+            return None
+        if not isinstance(said, dict) or not isinstance(said.get("compliant"), bool):
+            return guard.broken(when, f"{rule.function} answers neither true nor what is wrong")
+        if said["compliant"]:
+            return None
+        reason = said.get("reason")
+        sure = said.get("confidence")
+        return guard.violation(
+            when,
+            reason if isinstance(reason, str) and reason else f"{rule.function} says no",
+            float(sure) if isinstance(sure, int | float) and 0 <= sure <= 1 else 1.0,
+        )
+
+    def _facts(self, service: str) -> dict[str, Any]:
+        step = self._plan.step
+        asked = {
+            "name": self._plan.name,
+            "service": service,
+            "operation": step.operation,
+            "kind": step.kind,
+        }
+        return {**self._names, "params": self.value, "step": asked}
+
+    def _rule(self, name: str) -> Any:
+        return next(each.rule for each in self._plan.guards if each.name == name)
+
+    def _blocked(self, violations: list[Violation]) -> Failure:
+        output = all(each.type == "output" and not each.broken for each in violations)
+        return Failure(
+            kind=INVALID_OUTPUT if output else COMPLIANCE,
+            message=f"guardrail {'; '.join(each.text for each in violations)}",
+            retryable=output,
+            details={"guardrails": [each.guardrail for each in violations]},
+        )
+
+    # People
+
+    async def _wait(self, held: Halted) -> Directed | None:
+        if not isinstance(held, Asked):
+            return await super()._wait(held)
+        self._refused = await self._person(held.title, held.rules)
+        if self._refused is None:
+            self._passed |= held.passes
+        return None
+
+    async def _person(self, title: str, rules: Iterable[Any]) -> Failure | None:
+        """Ask a person; return the failure that a rejection is."""
+        told_of = list(rules)
+        expires = [float(each.expires) for each in told_of if getattr(each, "expires", None)]
+        gate = Gate(
+            title=title[:TITLE_CHARS_MAX],
+            text=title,
+            decisions=("approve", "reject", "cancel"),
+            approvers=_all(told_of, "approvers"),
+            roles=_all(told_of, "roles"),
+            expires=min(expires, default=None),
+            means={"approve": "the step is done all the same", "reject": "the step fails"},
+        )
+        name = self._plan.name
+        self.ctx.set_state(**{SHOWN + name: f"waits for a decision: {title}"[:TEXT_CHARS_MAX]})
+        try:
+            await self.ctx.gate(name, gate)
+        except StepFailedError as error:
+            return error.failure
+        self.ctx.set_state(**{SHOWN + name: "running"})
+        return None
+
+    # Budgets
+
+    def _wanted(self) -> Use:
+        estimate = self._plan.step.estimate
+        found: Use = {"calls": 1.0}
+        for unit in budgets.UNITS if estimate is not None else ():
+            value = estimate.of(unit) if estimate is not None else None
+            if value is not None:
+                found[unit] = value
+        return found
+
+    async def _reserve(
+        self, wanted: Use, reserved: list[tuple[str, Budget, str]]
+    ) -> Failure | None:
+        """Reserve in all budgets, or in none of them."""
+        for name, (budget, key) in self._guards.budgets.items():
+            why, account = await self._reserved(name, budget, key, wanted)
+            if not why:
+                reserved.append((name, budget, account))
+                continue
+            for other, of, there in reversed(reserved):
+                if there:
+                    await self._settle(other, of, there, {})
+                else:
+                    self._guards.settle(other, of, wanted, {})
+            reserved.clear()
+            facts = {"step": self._where, "budget": name, "reason": why, "action": budget.then}
+            self.ctx.emit(BUDGET_EXHAUSTED, facts)
+            text = f"budget {name}: {why}"
+            if budget.then == "ask" and account != _BROKEN:
+                raise Asked(
+                    self._where, f"{self._plan.name}: {text}", frozenset({name}), (budget,)
+                )
+            return Failure(kind=OVER_BUDGET, message=text, retryable=False)
+        return None
+
+    async def _reserved(
+        self, name: str, budget: Budget, key: Template | None, wanted: Use
+    ) -> tuple[str, str]:
+        """Reserve in one budget; return why not, and where the reservation stands."""
+        force = name in self._passed
+        if budget.window is None:
+            why = "" if force else self._guards.short(name, budget, wanted)
+            if not why:
+                self._guards.reserve(name, wanted)
+            return why, ""
+        try:
+            who = "" if key is None else as_text(key.fill(self._names))
+            said = await self._account(
+                "reserve", f"budget.{name}", budget, who, wanted, force=force
+            )
+        except (StepFailedError, WrongReference) as error:
+            return f"it cannot be asked: {_why(error)}", _BROKEN
+        if said.get("granted") is not True:
+            return str(said.get("why") or "the answer makes no sense"), ""
+        return "", str(said["account"])
+
+    async def _account(
+        self, operation: str, name: str, budget: Budget, key: str, wanted: Use, *, force: bool
+    ) -> dict[str, Any]:
+        assert budget.window is not None
+        request = {
+            "name": name,
+            "key": key,
+            "window_s": float(budget.window),
+            "limits": budget.limits,
+            "wanted": wanted or {"calls": 1.0},
+            "force": force,
+        }
+        said = await self.ctx.call(
+            budgets.SERVICE, operation, request, name=name, options=ACCOUNTS
+        )
+        return said if isinstance(said, dict) else {}
+
+    async def _settle(self, name: str, budget: Budget, account: str, used: Use) -> None:
+        """Tell what was used; when that cannot be told, what was reserved counts as used."""
+        request = {"account": account, "used": used}
+        try:
+            said = await self.ctx.call(
+                budgets.SERVICE, "settle", request, name=f"settle.{name}", options=ACCOUNTS
+            )
+        except StepFailedError as error:
+            self.ctx.emit("warning", {"step": self._where, "error": told(error.failure)})
+            return
+        spent = said.get("used") if isinstance(said, dict) else None
+        if isinstance(spent, dict):
+            self._guards.show(name, spent, budget)
+
+    def _used(self, found: Directed | Failure, wanted: Use, took_s: float) -> Use:
+        """Return what a call has used: as it says, or as was reserved for each of its attempts."""
+        attempts = float(getattr(self._call, "attempt", 1))
+        if isinstance(found, Failure):
+            said, refused = usage_of(found.details), found.kind == REFUSED
+        else:
+            said, refused = usage_of(found.value), False
+        used: Use = {"calls": max(attempts, said.get("calls", 0.0)), "time": took_s}
+        units: tuple[Unit, ...] = ("cost", "tokens")
+        for unit in units:
+            each = wanted.get(unit, 0.0)
+            # A refusal has no effect, so it costs nothing unless it says so.
+            used[unit] = each * (attempts - 1) + said.get(unit, 0.0 if refused else each)
+        return used
+
+
+class GuardedWait(Guarded, Waited):
+    """The same for a signal or a child."""
+
+
+_BROKEN: Final = "-"
+"""Stands for the account of a budget that could not be asked."""
+
+
+def _title(step: str, violations: list[Violation]) -> str:
+    return f"{step}: guardrail {'; '.join(each.text for each in violations)}"
+
+
+def _why(error: StepFailedError | WrongReference) -> str:
+    if isinstance(error, StepFailedError):
+        return f"{error.failure.kind}: {error.failure.message}"
+    return error.message
+
+
+def _all(rules: list[Any], field: str) -> tuple[str, ...]:
+    """Return everybody that one of the rules names; nobody when one of them asks anybody."""
+    named = [getattr(each, field, ()) for each in rules]
+    return tuple(dict.fromkeys(who for each in named for who in each))
+
+
+def _add(to: Use, more: Use) -> None:
+    for unit, value in more.items():
+        to[unit] = to.get(unit, 0.0) + value
