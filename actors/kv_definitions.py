@@ -3,6 +3,7 @@
 d.<hash>   the packed definition         m.<hash>   its row (StoredDefinition)
 w.<name>   the hash that new instances of a workflow start with, with that of its routing table
 t.<hash>   a routing table
+g.<hash>   a set of guardrails            r          the one that counts
 """
 
 from __future__ import annotations
@@ -82,6 +83,20 @@ class KvDefinitionStore:
         if entry is None:
             raise unknown_table(digest)
         return entry.value
+
+    async def put_rules(self, data: bytes, digest: str) -> None:
+        """Store a set of guardrails; graphs that are registered from now on get them."""
+        with suppress(AlreadyExistsError):  # the same content: its key is its hash
+            await self._kv.put(f"g.{digest}", data, revision=0)
+        await self._kv.put("r", data)
+
+    async def rules(self) -> tuple[bytes, int]:
+        """Return the set that counts, and since when, in ns since 1970; empty: there is none."""
+        entry = await self._kv.leader("r")
+        if entry is None:
+            return b"", 0
+        stored = await self._kv.get("r")
+        return entry.value, stored.at if stored is not None else 0
 
     async def get(self, digest: str) -> bytes:
         """Return the bytes of a definition. Raises NotFoundError."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from protocols import api, api_gates, api_holds, api_pipeline, events, mail
+from protocols import api, api_gates, api_guardrails, api_holds, api_pipeline, events, mail
 from protocols import headers as h
 from protocols.catalogue_examples import EXAMPLES
 from protocols.gates import GateWord
@@ -76,6 +76,7 @@ HEADERS: Final[dict[str, tuple[str, str]]] = {
 _EXAMPLES: Final = {
     **EXAMPLES,
     **api_gates.EXAMPLES,
+    **api_guardrails.EXAMPLES,
     **api_holds.EXAMPLES,
     **api_pipeline.EXAMPLES,
 }

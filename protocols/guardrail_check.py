@@ -34,6 +34,11 @@ class RuleSet(Part, frozen=True, kw_only=True):
     ]
     description: Annotated[str, Meta(description="What they are for, for people.")] = ""
 
+    @classmethod
+    def of(cls, data: bytes) -> RuleSet:
+        """Return a set as it was stored. Raises msgspec.ValidationError."""
+        return msgspec.json.decode(data, type=cls)
+
 
 def check_set(rules: RuleSet) -> list[Finding]:
     """Return everything that is wrong with a set."""

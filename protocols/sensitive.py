@@ -84,38 +84,35 @@ _WORDS_OF: Final = (
 _NO_DIGITS: Final = dict.fromkeys(range(0x30, 0x3A))
 _DIGITS_MIN: Final = 7
 """A text without any of these has nothing that the patterns look for: most texts end here."""
-_GROUPS: Final[dict[str, Sort]] = {
-    **{each: each for each in get_args(Sort)},
-    "api_key_of": "api_key",
-    "password_of": "password",
-}
+_GROUPS: Final[dict[str, Sort]] = dict(
+    [*((sort, sort) for sort in SORTS), ("api_key_of", "api_key"), ("password_of", "password")]
+)
 _REFERENCE: Final = re.compile(
     r"\s*(?:\$\{[^}]*\}|\{\{.*\}\}|\*+|<[^<>]*>|\[redacted [a-z_]+\])\s*\Z"
 )
 """Stands in the place of a value: a reference to it, or what is masked already."""
 _WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
+_NAMES: Final[tuple[tuple[Sort, str], ...]] = (
+    ("password", "password,passwd,pwd,passphrase,passcode,password hash,secret,client secret"),
+    ("password", "password confirmation,secrets,credential,credentials"),
+    ("api_key", "api key,apikey,access key,secret key,api secret,secret access key"),
+    ("token", "access token,refresh token,auth token,id token,api token,bearer token"),
+    ("token", "session token,token secret,authorization,cookie,set cookie,bearer"),
+    ("private_key", "private key,signing key,encryption key"),
+    ("ssn", "ssn,social security number,social security,social insurance number"),
+    ("ssn", "ssn number,national id,passport number"),
+    ("card", "card number,credit card,credit card number,cc number,debit card number,pan"),
+    ("card", "card no,cvv,cvc,debit card,cvv2,creditcard"),
+    ("iban", "iban"),
+    ("bank_account", "bank account,bank account number,account number,routing number"),
+    ("bank_account", "sort code,account no"),
+    ("email", "email,e mail,email address,mail address"),
+    ("phone", "phone,phone number,mobile,mobile number,telephone,cell phone,fax,msisdn"),
+    ("phone", "mobile phone,telephone number,cell number"),
+)
 _KEYS: Final[dict[tuple[str, ...], Sort]] = {
-    tuple(words.split()): sort
-    for sort, names in (
-        ("password", "password,passwd,pwd,passphrase,passcode,password hash,secret,client secret"),
-        ("password", "password confirmation,secrets,credential,credentials"),
-        ("api_key", "api key,apikey,access key,secret key,api secret,secret access key"),
-        ("token", "access token,refresh token,auth token,id token,api token,bearer token"),
-        ("token", "session token,token secret,authorization,cookie,set cookie,bearer"),
-        ("private_key", "private key,signing key,encryption key"),
-        ("ssn", "ssn,social security number,social security,social insurance number"),
-        ("ssn", "ssn number,national id,passport number"),
-        ("card", "card number,credit card,credit card number,cc number,debit card number,pan"),
-        ("card", "card no,cvv,cvc,debit card,cvv2,creditcard"),
-        ("iban", "iban"),
-        ("bank_account", "bank account,bank account number,account number,routing number"),
-        ("bank_account", "sort code,account no"),
-        ("email", "email,e mail,email address,mail address"),
-        ("phone", "phone,phone number,mobile,mobile number,telephone,cell phone,fax,msisdn"),
-        ("phone", "mobile phone,telephone number,cell number"),
-    )
-    for words in names.split(",")
+    tuple(words.split()): sort for sort, names in _NAMES for words in names.split(",")
 }
 _KEY_WORDS_MAX: Final = max(map(len, _KEYS))
 _INNER: Final = frozenset({"number", "value", "no"})

@@ -9,19 +9,21 @@ import msgspec
 import structlog
 import trio
 
+from actors.bundle import Packed, unpack
 from actors.graph import GraphWorkflow
 from actors.motion import MotionWorkflow
 from actors.neighbours import refuse_neighbours
 from actors.packing import open_pack
 from actors.router import Presence
 from protocols import api
-from protocols.errors import BadValueError, NotFoundError, UnavailableError
+from protocols.errors import NotFoundError, UnavailableError
 from protocols.routes import RoutingTable, split, table_of, to_builtins
 from runtime.api_holds import hold_view
 from runtime.discovery import Discovery
 from runtime.flows import FlowRows, rows_of, service_flows, with_flow, with_others
 from runtime.peers import Peers, Registered
 from runtime.ranges import brief
+from runtime.registering import register_packed
 from runtime.server.accounts import foreign_subjects
 
 if TYPE_CHECKING:
@@ -100,9 +102,12 @@ class DaemonQueries:
 
     async def register(self, request: api.WorkflowRegister) -> api.Message:
         """Store a definition; new instances of its workflows start with it."""
-        packed = await trio.to_thread.run_sync(open_pack, request.data)
-        if packed.hash != request.hash:
-            raise BadValueError(f"the definition has the hash {packed.hash}, not {request.hash}")
+        # As it came: with the rules that all graphs share it has another hash.
+        unpack(request.data, request.hash)
+        came = Packed(hash=request.hash, data=request.data, workflows=(), modules=())
+        packed = await self._parts.definitions.with_rules(came)
+        if packed is came:
+            packed = await trio.to_thread.run_sync(open_pack, request.data)
         await refuse_neighbours(
             self._parts.transport, foreign_subjects(self._daemon.config.services)
         )
@@ -111,10 +116,7 @@ class DaemonQueries:
             created = False
         except NotFoundError:
             created = True
-        await self._parts.definitions.register(packed)
-        self._parts.owner.registered(packed.workflows)
-        self._peers.tell_all("registered", Registered(list(packed.workflows)))
-        log.info("workflow.registered", hash=packed.hash, workflows=list(packed.workflows))
+        await register_packed(self._daemon, packed)
         return api.WorkflowRegistered(
             hash=packed.hash, workflows=list(packed.workflows), created=created
         )

@@ -31,6 +31,7 @@ from runtime.bridge import connect
 from runtime.client_batches import CHUNK_ITEMS, signals, starts
 from runtime.client_calls import ANSWER_S, PATIENCE_S, Calls, new_message_id
 from runtime.client_gates import GateCalls
+from runtime.client_guardrails import GuardrailCalls
 from runtime.client_undo import Undoes
 from runtime.client_watch import watch
 from runtime.clock import SystemClock
@@ -56,7 +57,7 @@ class WaitTimeoutError(UnknownOutcomeError):
         self.status: Final = status
 
 
-class Client(GateCalls, Undoes):
+class Client(GateCalls, GuardrailCalls, Undoes):
     """A connection to the API. Safe to use from many tasks at once."""
 
     def __init__(self, calls: Calls) -> None:

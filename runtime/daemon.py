@@ -42,7 +42,6 @@ from actors.markers import mark
 from actors.neighbours import refuse_neighbours
 from actors.outbox import Outbox
 from actors.owner import Owner
-from actors.packing import pack
 from actors.pings import Pings
 from actors.readers import Readers
 from actors.requests import Requests
@@ -53,6 +52,7 @@ from actors.stream_writer import StreamWriter
 from actors.system import open_system
 from protocols.errors import ConfigurationError, MovantError
 from runtime import collector
+from runtime.accounts import serve_accounts
 from runtime.bridge.connection import connect
 from runtime.checkpoints import Checkpoints
 from runtime.client_discovery import login, own_login
@@ -64,8 +64,8 @@ from runtime.health import serve_health
 from runtime.holds import StoredHolds
 from runtime.identity import ALIVE, is_dead, own_member
 from runtime.parts import Parts
-from runtime.peers import Peers, Registered
 from runtime.problems import problems
+from runtime.registering import register_file
 from runtime.reply_keys import load_keys
 from runtime.retention import collect
 from runtime.server.accounts import foreign_subjects
@@ -209,6 +209,7 @@ class Daemon:
                 id="edges",
                 children=(
                     ChildSpec(id="api", start=self._api),
+                    ChildSpec(id="budgets", start=partial(serve_accounts, self)),
                     ChildSpec(id="health", start=self._health),
                     ChildSpec(id="collector", start=partial(collect, self)),
                 ),
@@ -439,9 +440,4 @@ class Daemon:
 
     async def register(self, path: Path) -> list[str]:
         """Pack and register the workflows of a file; return their names."""
-        packed = await trio.to_thread.run_sync(pack, path)
-        await self.parts.definitions.register(packed)
-        self.parts.owner.registered(packed.workflows)
-        Peers(self).tell_all("registered", Registered(list(packed.workflows)))
-        log.info("workflow.registered", hash=packed.hash, workflows=list(packed.workflows))
-        return list(packed.workflows)
+        return await register_file(self, path)

@@ -29,6 +29,7 @@ from protocols.errors import (
 from protocols.ports import Frame, Outgoing
 from runtime.api_daemon import DaemonQueries
 from runtime.api_gates import GateCommands
+from runtime.api_guardrails import GuardrailCommands
 from runtime.api_holds import Held, HoldCommands
 from runtime.api_operations import OperatorQueries
 from runtime.api_pipeline import PipelineQueries
@@ -113,6 +114,7 @@ class Gateway:
                 holds=holds,
                 pipeline=pipeline,
                 gates=GateCommands(self._daemon, commands, queries, events),
+                guardrails=GuardrailCommands(self._daemon),
             )
             self._handlers |= {
                 f"{PEER}run.show": queries.own,
@@ -238,6 +240,7 @@ def handlers(
     holds: HoldCommands,
     pipeline: PipelineQueries,
     gates: GateCommands,
+    guardrails: GuardrailCommands,
 ) -> dict[str, Handler]:
     """Return the handler of each verb."""
     found: dict[str, Handler] = {
@@ -260,6 +263,9 @@ def handlers(
         "gate.show": gates.show,
         "gate.decide": gates.decide,
         "pipeline": pipeline.pipeline,
+        "guardrail.ls": guardrails.list,
+        "guardrail.register": guardrails.register,
+        "budget.ls": guardrails.budgets,
         "workflow.ls": daemon.workflows,
         "workflow.show": daemon.workflow,
         "workflow.register": daemon.register,

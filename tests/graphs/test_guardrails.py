@@ -251,7 +251,8 @@ def test_calls_of_a_run_are_counted() -> None:
             name: many
             guardrails: {few: {type: rate-limit, max_calls: 2}}
             steps:
-              each: {service: s, operation: o, foreach: [1, 2, 3], guardrails: few, critical: false}
+              each:
+                {service: s, operation: o, foreach: [1, 2, 3], guardrails: few, critical: false}
         """)
     )
     box.start({})
@@ -339,7 +340,10 @@ steps:
 
 def test_a_name_that_nobody_defines_is_a_warning_in_a_file_and_refused_at_load() -> None:
     """It may be a shared one, which the daemon puts in; a near miss is a mistake at once."""
-    text = "name: a\nguardrails: {no-pii: {type: security}}\nsteps:\n  b: {service: s, operation: o, guardrails: %s}\n"
+    text = (
+        "name: a\nguardrails: {no-pii: {type: security}}\n"
+        "steps:\n  b: {service: s, operation: o, guardrails: %s}\n"
+    )
     near = parse((text % "no-pie").encode())
     far = parse((text % "fair-housing").encode())
 
