@@ -423,7 +423,7 @@ class Guarded(Work):
     ) -> dict[str, Any]:
         assert budget.window is not None
         request = {
-            "name": name,
+            "name": name.removeprefix("budget."),
             "key": key,
             "window_s": float(budget.window),
             "limits": budget.limits,

@@ -1,4 +1,4 @@
-"""Budgets: reserved before a call, settled to what was used, and what happens when one is empty."""
+"""Budgets: reserved before a call, settled to what was used; and what an empty one leads to."""
 
 from __future__ import annotations
 
