@@ -92,6 +92,7 @@ from protocols.api_types import (
     Libraries,
     Limit,
     MessageId,
+    Raw,
     RunPriority,
     Standing,
     Value,
@@ -145,6 +146,8 @@ class RunShow(Message, frozen=True, kw_only=True):
     """Show one instance."""
 
     id: Id
+    raw: Raw = False
+    by: By = None
 
 
 class RunView(Message, frozen=True, kw_only=True):
@@ -215,6 +218,8 @@ class RunHistory(Message, frozen=True, kw_only=True):
     id: Id
     after: Annotated[int, Meta(description="Only messages with a higher stream sequence.")] = 0
     limit: Limit = 100
+    raw: Raw = False
+    by: By = None
 
 
 class HistoryEntry(Message, frozen=True, kw_only=True):

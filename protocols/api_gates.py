@@ -15,6 +15,7 @@ from protocols.api_types import (
     Limit,
     Message,
     MessageId,
+    Raw,
     Standing,
     WorkflowName,
 )
@@ -48,6 +49,8 @@ class GateList(Message, frozen=True, kw_only=True):
     run: Annotated[Id | None, Meta(description="Only those of this run.")] = None
     limit: Limit = 50
     after: After = ""
+    raw: Raw = False
+    by: By = None
 
 
 class GateRow(Message, frozen=True, kw_only=True):
@@ -83,6 +86,8 @@ class GateShow(Message, frozen=True, kw_only=True):
 
     id: Id
     gate: GateName = ""
+    raw: Raw = False
+    by: By = None
 
 
 class GateView(Message, frozen=True, kw_only=True):

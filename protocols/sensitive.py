@@ -36,8 +36,8 @@ TEXT_CHARS_MAX: Final = 1_000_000
 HIDDEN: Final = "[hidden]"
 """Stands for a field that its definition marks as sensitive."""
 _DEPTH_MAX: Final = 70
-_SECRET_CHARS_MIN: Final = 4
-"""A shorter text is hidden only where it is the whole value: else it would stand anywhere."""
+HIDDEN_CHARS_MIN: Final = 4
+"""Of a value that is hidden wherever it stands: a shorter one would stand anywhere."""
 _ACCOUNT_DIGITS: Final = (6, 17)
 _PHONE_DIGITS: Final = (7, 15)
 _CARD_DIGITS: Final = (13, 19)
@@ -264,14 +264,10 @@ class Redactor:
     ) -> None:
         self._sorts: Final = frozenset(sorts)
         self._keys: Final = frozenset(each.lower() for each in keys)
-        values = {str(each) for each in hidden if _is_value(each)}
-        self._values: Final = frozenset(values)
-        long = sorted((each for each in values if len(each) >= _SECRET_CHARS_MIN), key=len)
-        self._hidden: Final = (
-            re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, reversed(long))) + r")(?!\w)")
-            if long
-            else None
-        )
+        values = {str(each) for each in hidden}
+        self._values: Final = frozenset(each for each in values if len(each) >= HIDDEN_CHARS_MIN)
+        any_of = "|".join(map(re.escape, sorted(self._values, key=len, reverse=True)))
+        self._hidden: Final = re.compile(rf"(?<!\w)(?:{any_of})(?!\w)") if any_of else None
 
     def hiding(self, values: Iterable[Any], keys: Iterable[str] = ()) -> Redactor:
         """Return one that masks these values and fields too."""
@@ -396,7 +392,3 @@ def _as_text(value: Any) -> str:
     if type(value) is int and 10 ** (_CARD_DIGITS[0] - 1) <= value < 10 ** _CARD_DIGITS[1]:
         return str(value)
     return ""
-
-
-def _is_value(value: Any) -> bool:
-    return value not in (None, "") and not isinstance(value, bool | list | dict)

@@ -159,9 +159,14 @@ class Client(GateCalls, GuardrailCalls, Undoes):
         answers = await self._calls.many("run.start_many", made, api.RunStartedMany)
         return [result for answer in answers for result in answer.results]
 
-    async def show(self, id: str) -> api.RunView:
-        """Return all that is known about a run. Raises NotFoundError."""
-        return await self._calls.call("run.show", api.RunShow(id=check_id(id)), api.RunView)
+    async def show(self, id: str, *, raw: bool = False, by: Operator | None = None) -> api.RunView:
+        """Return all that is known about a run, for people: what is sensitive is masked.
+
+        ``raw`` shows it as it is; the daemon logs who asks. Raises NotFoundError, and
+        RefusedError when raw values are shown to nobody.
+        """
+        request = api.RunShow(id=check_id(id), raw=raw, by=by)
+        return await self._calls.call("run.show", request, api.RunView)
 
     async def list(
         self,
@@ -206,11 +211,16 @@ class Client(GateCalls, GuardrailCalls, Undoes):
         *,
         after: int = 0,
         page: int = 200,
+        raw: bool = False,
+        by: Operator | None = None,
     ) -> AsyncIterator[api.HistoryEntry]:
-        """Yield the messages of a run's mailbox in order, from behind ``after`` to the newest."""
+        """Yield the messages of a run's mailbox in order, from behind ``after`` to the newest.
+
+        What is sensitive is masked, as in ``show``, unless ``raw``.
+        """
         check_id(id)
         while True:
-            request = api.RunHistory(id=id, after=after, limit=page)
+            request = api.RunHistory(id=id, after=after, limit=page, raw=raw, by=by)
             found = await self._calls.call("run.history", request, api.HistoryPage)
             for entry in found.entries:
                 yield entry

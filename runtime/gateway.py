@@ -39,6 +39,7 @@ from runtime.api_undo import UndoCommands
 from runtime.api_verify import RunVerification
 from runtime.discovery import Discovery
 from runtime.peers import Peers, Registered, StandingOf
+from runtime.redacting import Redaction
 
 if TYPE_CHECKING:
     from runtime.daemon import Daemon
@@ -71,6 +72,7 @@ class Gateway:
         self._served: dict[str, int] = {}
         self._handlers: dict[str, Handler] = {}
         self._nursery: trio.Nursery
+        self._redaction: Redaction
         self._decoders: dict[str, msgspec.json.Decoder[Any]] = {
             verb: msgspec.json.Decoder(found.request) for verb, found in api.VERBS.items()
         }
@@ -104,6 +106,7 @@ class Gateway:
             witness = RunVerification(self._daemon, mail, archive, events)
             about = DaemonQueries(self._daemon, discovery, peers)
             holds = HoldCommands(self._daemon, peers)
+            self._redaction = Redaction(self._daemon, queries)
             self._handlers = handlers(
                 commands,
                 queries,
@@ -186,7 +189,7 @@ class Gateway:
                     codec.check_unique(frame.payload)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise BadValueError(f"{verb}: {error}") from error
-            result = await handler(request)
+            result = await self._redaction.answer(verb, request, await handler(request))
             payload = msgspec.json.encode(result)
             if len(payload) > self._transport.payload_bytes_max:
                 raise OverloadedError("the answer is too large", hint="ask for fewer rows")
