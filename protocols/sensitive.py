@@ -53,7 +53,7 @@ _WORDED: Final = re.compile(
         (?P<api_key_of>[A-Za-z0-9_./+-]{8,}))
     | (?:\b(?i:passwords?|passwd|passphrase|pwd)["']?\ *(?:[:=]|\bis\b)\ *["']?
         (?P<password>[^\s"',;{}\[\]]{4,}))
-    | (?:\b(?i:account|acct|routing)\ *(?i:number|no|nr|num)?\.?\ *[:\#]?\ *
+    | (?:\b(?i:account|acct|routing)\ *(?i:number|no|nr|num)?\.?\ *[:\#]{0,2}\ *
         (?P<bank_account>\d(?:[ -]?\d){7,16})(?![\w-]))
     """,
     re.VERBOSE | re.DOTALL,
@@ -88,7 +88,7 @@ _GROUPS: Final[dict[str, Sort]] = dict(
     [*((sort, sort) for sort in SORTS), ("api_key_of", "api_key"), ("password_of", "password")]
 )
 _REFERENCE: Final = re.compile(
-    r"\s*(?:\$\{[^}]*\}|\{\{.*\}\}|\*+|<[^<>]*>|\[redacted [a-z_]+\])\s*\Z"
+    r"\s*(?:\$\w+|\$\{[^}]*\}|\{\{.*\}\}|\*+|<[^<>]*>|\[redacted [a-z_]+\])\s*\Z"
 )
 """Stands in the place of a value: a reference to it, or what is masked already."""
 _WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
@@ -176,7 +176,7 @@ def _look(pattern: re.Pattern[str], text: str, found: list[Span]) -> None:
             name for name, value in match.groupdict().items() if value and name in _GROUPS
         )
         sort, value = _GROUPS[group], match[group]
-        holds = _CHECKS.get(sort) if group != "password_of" else None
+        holds = _CHECKS.get(group)
         if _REFERENCE.match(value) or (holds is not None and not holds(value)):
             at = match.start() + 1  # only this reading is wrong: another may begin inside
             continue
@@ -381,7 +381,7 @@ _CHECKS: Final[dict[str, Callable[[str], bool]]] = {
     "card": _card,
     "iban": _iban,
     "password": _password,
-    "api_key": _key,
+    "api_key_of": _key,
 }
 
 

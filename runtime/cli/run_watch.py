@@ -13,7 +13,7 @@ from protocols.events import LIFECYCLE, Event
 from protocols.failure import Failure
 from protocols.sensitive import Redactor
 from runtime.cli.failures import OK, RUN_FAILED, repair, say
-from runtime.cli.options import Target, command, raw_option, target
+from runtime.cli.options import Target, command, target
 from runtime.cli.output import (
     clock_time,
     compact,
@@ -49,7 +49,7 @@ _MARKS = {
     ),
 )
 @click.argument("run_id", metavar="RUN")
-@raw_option
+@click.option("--raw", is_flag=True, help="Do not mask what is sensitive.")
 @target
 def watch(run_id: str, to: Target, *, raw: bool) -> int:
     """Follow RUN until it ends or is blocked. Exit 1 when it does not complete."""
