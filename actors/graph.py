@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from actors.directed import told
-from actors.graph_guards import RunGuards
+from actors.graph_budgets import RunGuards
 from actors.graph_kinds import work_of
 from actors.graph_plan import Functions, GraphPlan, StepPlan
 from actors.graph_step import TEXT_CHARS_MAX

@@ -24,7 +24,7 @@ from protocols.graph import RESUME, SERVICE, SHOWN
 from protocols.graph_sleep import moment, pause
 
 if TYPE_CHECKING:
-    from actors.graph_guards import RunGuards
+    from actors.graph_budgets import RunGuards
     from actors.graph_plan import StepPlan
     from actors.kernel.context import Context
     from actors.kernel.operations import Operation

@@ -24,7 +24,7 @@ from msgspec import Meta
 
 from protocols.errors import ConfigurationError
 from protocols.flow import FlowSettings
-from protocols.sensitive import SORTS, Sort
+from protocols.sensitive import Sort
 from runtime.config_maps import FLOW, MAPS, check_flow, flow_key, from_variable, spread, steps
 
 PREFIX: Final = "MOVANT_"
@@ -124,7 +124,8 @@ class LogConfig(Section, frozen=True, kw_only=True):
 class RedactionConfig(Section, frozen=True, kw_only=True):
     """What is masked where people read: answers of the API. ``keys`` are names of fields."""
 
-    find: tuple[Sort, ...] = SORTS
+    find: tuple[Sort, ...] = ()
+    """Sorts of data; empty: all of them."""
     keys: tuple[str, ...] = ()
     raw: bool = True
     """Whether who asks for it is shown what is sensitive; each time is logged."""

@@ -20,7 +20,7 @@ from protocols import api
 from protocols.errors import MovantError, RefusedError
 from protocols.failure import Failure
 from protocols.hidden import covered, hides, values_of
-from protocols.sensitive import Redactor
+from protocols.sensitive import SORTS, Redactor
 
 if TYPE_CHECKING:
     from protocols.graph_field import Field
@@ -43,7 +43,7 @@ class Redaction:
         self._daemon = daemon
         self._queries = queries
         chosen = daemon.config.redaction
-        self._plain: Final = Redactor(chosen.find, chosen.keys)
+        self._plain: Final = Redactor(chosen.find or SORTS, chosen.keys)
         self._raw: Final = Redactor(())
 
     async def answer(self, verb: str, request: Any, result: Any) -> Any:

@@ -23,7 +23,7 @@ from tests.support.shop import Shop
 pytestmark = pytest.mark.server
 
 CHILDREN = ["bridge", "store", "actors", "router", "workflows", "edges"]
-EDGES = ["api", "health", "collector"]
+EDGES = ["api", "budgets", "health", "collector"]
 CRASHES = 1_000
 RUNS = 200
 

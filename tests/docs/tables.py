@@ -16,9 +16,11 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 import msgspec
 
 from protocols import api, directives, error_kinds
+from protocols.budgets import Amounts, Budget
 from protocols.gates import Escalation, Gate
 from protocols.graph import Defaults, Field, Graph, GraphStep, GraphUndo
 from protocols.graph_sleep import GraphSleep
+from protocols.guardrails import Allowed, Guardrail
 from runtime.cli import failures
 from runtime.server import accounts
 from tests import hazards as known
@@ -168,6 +170,10 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "field": keys(Field),
     "undo": keys(GraphUndo),
     "gate": keys(Gate),
+    "guardrail": keys(Guardrail),
+    "allow": keys(Allowed),
+    "budget": keys(Budget),
+    "estimate": keys(Amounts),
     "escalate": keys(Escalation),
     "sleep": keys(GraphSleep),
 }

@@ -169,14 +169,13 @@ def test_what_is_not_supported_yet_is_refused_at_its_place() -> None:
 
     lines = LEADS.split("\n")
     assert {each.message for each in problems} == {
-        "'guardrails' are not supported yet",
         "'triggers' are not supported yet",
         "'fallbacks' are not supported yet",
         "a fallback of kind 'parameter-adjustment' is not supported yet",
         "a fallback of kind 'workflow-modification' is not supported yet",
         "a fallback of kind 'manual-intervention' is not supported yet",
     }
-    assert len(problems) == 16
+    assert len(problems) == 9
     for each in problems:
         word = (each.message.split("'"))[1]
         assert word in lines[each.line - 1][each.column - 1 :]
@@ -197,7 +196,6 @@ def test_what_is_not_supported_yet_is_refused_at_its_place() -> None:
         (("timeout: 30000", "timeout: 1\n    timeoutMs: 5"), 15, 5, "'timeoutMs' is the same as"),
         (("other:1", "other:1', x: '"), 17, 9, "a replacement names the component, and nothing"),
         (("component-replacement, replacementComponent: third", "magic"), 18, 9, "'magic' is no"),
-        (("name: Search", "guardrails: [a]"), 8, 5, "'guardrails' are not supported yet"),
         (("name: Search", "on_error: continue"), 16, 5, "'fallbacks' stand beside 'on_error'"),
         (("timeout: 600000", "defaults: {}"), 5, 1, "'retryPolicy' stands beside 'defaults'"),
     ],
@@ -254,7 +252,7 @@ def test_a_phase_may_be_a_step_of_every_kind() -> None:
     assert graph.steps["code_generation"].needed == ("approved",)
 
 
-@pytest.mark.parametrize("word", ["guardrails", "triggers", "fallbacks"])
+@pytest.mark.parametrize("word", ["triggers", "fallbacks"])
 def test_known_words_that_mean_nothing_yet_are_refused_in_every_notation(word: str) -> None:
     """With their place; an empty list asks for nothing."""
     text = f"name: x\nsteps: {{a: {{service: s, operation: o}}}}\n{word}: [b]\n"
