@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install server demo governance cluster cluster-demo test coverage check fix bench clean
+.PHONY: help install server demo governance examples cluster cluster-demo test coverage check fix bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ demo: server ## Run the demonstration
 
 governance: server ## Send twenty motions through seven branches, while some are away
 	$(BIN)/python -m examples.governance.demo
+
+examples: server ## Play all example workflows against their real services, and print a table
+	$(BIN)/python -m examples
 
 cluster: server ## Start three NATS servers as a cluster, for trying; Ctrl-C stops them
 	$(BIN)/movant nats cluster

@@ -51,7 +51,10 @@ class Intake:
         live = owner.live
         keys = self._keys
         owned = self._partitions.owned
+        again_to = self._partitions.again_to
         for delivery in batch:
+            if delivery.seq <= again_to and self._partitions.knows(delivery.subject, delivery.seq):
+                continue  # cheaper than to parse it: after a takeover there are many
             parsed = parse(delivery, keys)
             if isinstance(parsed, Letter):
                 partition = owned.get(parsed.partition)

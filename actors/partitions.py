@@ -15,6 +15,7 @@ from actors.checkpoint import Checkpoint, Epochs, entries, position
 from actors.collection import is_fresh
 from actors.letters import Marker
 from protocols.mail import AnyMail, AttemptRefused, AttemptTimedOut, Continued, Pinned, Routed
+from protocols.subjects import is_number
 
 BY_OWNER = frozenset({Pinned, Routed, AttemptTimedOut, AttemptRefused, Continued})
 """Decisions of an owner: void behind a marker with a higher epoch."""
@@ -99,6 +100,8 @@ class Partitions:
         self.owned: dict[int, Partition] = {}
         self.everywhere = 0
         """The position of a reader of the whole stream; 0 when each partition has its own."""
+        self.again_to = 0
+        """Up to here a reader of the whole stream reads again what was handed on before."""
         self.era = 0
         """How often a mark changed: what was read of ARCHIVE before may not say it all."""
 
@@ -125,6 +128,14 @@ class Partitions:
     def known_to(self, number: int) -> int:
         """Return the position up to which a partition was handed on, with its markers."""
         return max(self.owned[number].handed, self.everywhere)
+
+    def knows(self, subject: str, seq: int) -> bool:
+        """Tell whether a message was handed on before: from its subject, without a look at it."""
+        tokens = subject.split(".", 3)
+        if len(tokens) < 4 or tokens[1] != "mail" or not is_number(tokens[2]):  # noqa: PLR2004 - movant.mail.<p>.<id>
+            return False
+        found = self.owned.get(int(tokens[2]))
+        return found is not None and seq <= found.handed
 
     def settle(self) -> None:
         """Note each partition's own position: the reader of the whole stream has ended."""

@@ -72,6 +72,7 @@ class Readers:
                 self._each.clear()
                 after = min(each.handed for each in owned.values())
                 self._partitions.everywhere = after
+                self._partitions.again_to = max(each.handed for each in owned.values())
                 self._all = self._begin(after, "", self._take_all, PORTION)
             return
         if self._all is not None:

@@ -13,23 +13,18 @@ on the command line of movant stands in ``MOVANT``, ``start_daemon`` and ``cli``
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from examples.civic.records import Records, Statistics
+from examples.stage import Stage, on_stage
 
 WORKFLOW: Final = "civic.restaurant"
 HERE: Final = Path(__file__).parent
@@ -79,93 +74,24 @@ class Interruption(msgspec.Struct, frozen=True):
     """Requests that an office was working on."""
 
 
-class Stage:
-    """The folder, the port and the processes of one demonstration."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.port = free_port()
-        self.daemon: subprocess.Popen[bytes] | None = None
-        self.offices: list[subprocess.Popen[bytes]] = []
-        self.orphans: set[int] = set()
-        """Children of a killed daemon: its nats-server, if it outlived its parent."""
-
-    @property
-    def url(self) -> str:
-        """Where the embedded server listens."""
-        return f"nats://127.0.0.1:{self.port}"
-
-    @property
-    def store(self) -> Path:
-        """The daemon's store; the passwords of its NATS users stand there."""
-        return self.folder / "store"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What movant's programs find server and login by, and what other programs use."""
-        found = {**os.environ, "MOVANT_SERVER__STORE": str(self.store)}
-        secret = self.store / "credentials" / "service.password"
-        if secret.exists():  # what ``eval "$(movant nats env --user service)"`` sets
-            found |= {"NATS_USER": "service", "NATS_PASSWORD": secret.read_text().strip()}
-        return found
-
-    def start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
-        """Start a process that logs to a file of its name."""
-        with (self.folder / f"{name}.log").open("ab") as log:
-            return subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-
-
 def start_daemon(stage: Stage) -> None:
     """Start the daemon with its embedded server and wait until it answers."""
-    options = ("--store", str(stage.store), "--nats-port", str(stage.port))
-    stage.daemon = stage.start("daemon", *MOVANT, "serve", *options)
+    stage.start_daemon()
     wait_for("the daemon", lambda: answers(stage), READY_S_MAX)
-
-
-def cli(stage: Stage, *words: str) -> Any:
-    """Run a movant command against the daemon; return its JSON."""
-    ended = subprocess.run(
-        (*MOVANT, *words, "-o", "json"),
-        cwd=ROOT,
-        env={**stage.environment, "MOVANT_NATS": stage.url},
-        capture_output=True,
-        timeout=READY_S_MAX,
-        check=False,
-    )
-    if ended.returncode:
-        said = ended.stderr.decode(errors="replace").strip()
-        raise RuntimeError(f"movant {' '.join(words)} ended with {ended.returncode}: {said}")
-    return json.loads(ended.stdout)
 
 
 def start_service(stage: Stage, office: str) -> None:
     """Start one office."""
     module = "examples.civic.plain" if office in PLAIN else "examples.civic.hosted"
-    options = ("--data", str(stage.folder), "--nats", stage.url, "--work-s", str(WORK_S))
-    stage.offices.append(stage.start(office, sys.executable, "-m", module, office, *options))
-
-
-def kill_daemon(stage: Stage) -> None:
-    """End the daemon as a crash would."""
-    assert stage.daemon is not None
-    stage.orphans |= children_of(stage.daemon.pid)
-    stage.daemon.kill()
-    stage.daemon.wait(STOP_S_MAX)
+    stage.start(office, module, office, *stage.service_words, "--work-s", str(WORK_S))
 
 
 def file_applications(stage: Stage) -> None:
     """Register the workflow and start one instance per application."""
-    cli(stage, "workflow", "register", str(HERE / "restaurant.py"))
+    stage.cli("workflow", "register", str(HERE / "restaurant.py"))
     for run, expected in EXPECTED.items():
         path = str(HERE / "applications" / expected.file)
-        cli(stage, "run", "start", WORKFLOW, "-f", path, "--id", run)
+        stage.cli("run", "start", WORKFLOW, "-f", path, "--id", run)
 
 
 def statistics(stage: Stage) -> dict[str, Statistics]:
@@ -183,7 +109,7 @@ def answered(stage: Stage) -> int:
 
 def all_ended(stage: Stage) -> bool:
     """Tell whether every application has its outcome."""
-    return all(cli(stage, "run", "show", run)["status"] in FINAL for run in EXPECTED)
+    return all(stage.cli("run", "show", run)["status"] in FINAL for run in EXPECTED)
 
 
 def check_outcome(run: str, shown: Mapping[str, Any]) -> list[str]:
@@ -220,11 +146,11 @@ def report(stage: Stage, kill: Interruption, took_s: float) -> list[str]:
     wrong = []
     print(f"\nOutcomes, {took_s:.1f} s after the applications were filed")
     for run in EXPECTED:
-        shown = cli(stage, "run", "show", run)
+        shown = stage.cli("run", "show", run)
         wrong += check_outcome(run, shown)
         print(f"  {run:<14} {shown['status']:<10} {outcome(shown)}")
     print("\nHistory of harbor-grill: all that has happened to it, and all that was needed")
-    print_lines(history(cli(stage, "run", "history", "harbor-grill"), kill))
+    print_lines(history(stage.cli("run", "history", "harbor-grill"), kill))
     offices = statistics(stage)
     wrong += check_registers(offices)
     print("\nRequests to the offices; the key of a step is the same in every repeat")
@@ -304,9 +230,7 @@ def demonstrate(stage: Stage) -> list[str]:
 
 def interrupt(stage: Stage) -> Interruption:
     """Kill the daemon, tell what is left, and start it again."""
-    assert stage.daemon is not None
-    pid = stage.daemon.pid
-    kill_daemon(stage)
+    pid = stage.kill("daemon")
     killed_at = time.time_ns()
     offices = statistics(stage).values()
     answers_given = sum(office.done for office in offices)
@@ -320,31 +244,11 @@ def interrupt(stage: Stage) -> Interruption:
     return Interruption(killed_at, back_at, answers_given, under_way)
 
 
-def clear(stage: Stage) -> None:
-    """End every process of the stage by its pid: first politely, then for sure."""
-    processes = [*stage.offices, *([stage.daemon] if stage.daemon else [])]
-    for process in processes:
-        if process.poll() is None:
-            stage.orphans |= children_of(process.pid)
-            process.terminate()
-    for process in processes:
-        try:
-            process.wait(STOP_S_MAX)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(STOP_S_MAX)
-    for pid in stage.orphans:
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGTERM)
-
-
 def answers(stage: Stage) -> bool:
     """Tell whether the daemon answers; say so at once when it has ended instead."""
-    if stage.daemon is not None and stage.daemon.poll() is not None:
-        log = (stage.folder / "daemon.log").read_text(errors="replace")
-        raise RuntimeError(f"the daemon ended with {stage.daemon.returncode}:\n{log[-2000:]}")
+    stage.check()
     try:
-        cli(stage, "status")
+        stage.cli("status")
     except (RuntimeError, ValueError, subprocess.TimeoutExpired):
         return False
     return True
@@ -359,34 +263,14 @@ def wait_for(what: str, is_there: Callable[[], bool], seconds: float) -> None:
         threading.Event().wait(POLL_S)
 
 
-def children_of(pid: int) -> set[int]:
-    """Return the child processes of a process."""
-    listed = subprocess.run(
-        ("/bin/ps", "-A", "-o", "pid=,ppid="), capture_output=True, text=True, check=True
-    )
-    pairs = (line.split() for line in listed.stdout.splitlines())
-    return {int(child) for child, parent in pairs if int(parent) == pid}
-
-
-def free_port() -> int:
-    """Return a port that is free on the loopback interface now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def main() -> int:
     """Run the demonstration and return the exit code."""
-    with tempfile.TemporaryDirectory(prefix="movant-civic-") as folder:
-        stage = Stage(Path(folder))
+    with on_stage("movant-civic-") as stage:
         try:
             return 1 if demonstrate(stage) else 0
         except (RuntimeError, TimeoutError) as error:
             print(f"The demonstration failed: {error}")
             return 1
-        finally:
-            clear(stage)
 
 
 if __name__ == "__main__":

@@ -9,17 +9,16 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
+from examples.stage import MOVANT, Processes
+
 HERE: Final = Path(__file__).parent
-ROOT: Final = HERE.parent.parent
-MOVANT: Final = (sys.executable, "-m", "runtime")
 REPLICAS: Final = 3
 REASK_S: Final = 2.0
 """How long a step waits for a lost answer before it asks again; the default is 30 s."""
-STOP_S_MAX: Final = 15.0
 NAMES: Final = ("ann", "bob", "cleo", "dan", "eve", "finn", "gil")
 
 
@@ -31,14 +30,13 @@ class Server(msgspec.Struct, frozen=True):
     pid: int
 
 
-class Stage:
+class Stage(Processes):
     """The folder and the processes of one demonstration."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        super().__init__(folder)
         self.servers: list[Server] = []
-        self.daemons: dict[str, subprocess.Popen[bytes]] = {}
-        self._others: list[subprocess.Popen[bytes]] = []
+        self.daemons: list[str] = []
 
     @property
     def url(self) -> str:
@@ -59,8 +57,9 @@ class Stage:
     def start_cluster(self) -> None:
         """Start three servers and wait until they are one cluster."""
         command = (*MOVANT, "nats", "cluster", "--store", str(self.folder / "nats"))
-        process = self._start("cluster", *command, "-o", "jsonl", stdout=subprocess.PIPE)
-        self._others.append(process)
+        process = self.launch(
+            "cluster", *command, "-o", "jsonl", environment=os.environ, stdout=subprocess.PIPE
+        )
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line:
@@ -71,12 +70,13 @@ class Stage:
         """Start a daemon; each has another server as its first one."""
         number = NAMES.index(name) % len(self.servers)
         urls = [each.url for each in (*self.servers[number:], *self.servers[:number])]
-        self.daemons[name] = self._start(
+        self.daemons.append(name)
+        self.launch(
             name,
             *(*MOVANT, "serve", "--name", name, "--nats", ",".join(urls), "--http", ""),
             *("--replicas", str(REPLICAS), "--store", str(self.folder / name)),
             *("--workflow", str(HERE / "orders.py")),
-            environment={"MOVANT_REASK_S": str(REASK_S), **self.login("daemon")},
+            environment={**os.environ, "MOVANT_REASK_S": str(REASK_S), **self.login("daemon")},
         )
 
     def start_service(self, name: str) -> None:
@@ -84,13 +84,12 @@ class Stage:
         module = "examples.cluster.services"
         file = str(self.folder / f"{name}.notes")
         command = (sys.executable, "-m", module, name, self.url, file)
-        self._others.append(self._start(name, *command, environment=self.login("service")))
+        self.launch(name, *command, environment={**os.environ, **self.login("service")})
 
     def kill_daemon(self, name: str) -> None:
         """End a daemon as a crash would."""
-        process = self.daemons.pop(name)
-        process.kill()
-        process.wait(STOP_S_MAX)
+        self.daemons.remove(name)
+        self.kill(name)
 
     def kill_server(self, name: str) -> int:
         """End a server as a crash would, and return its pid; the cluster starts it again."""
@@ -110,37 +109,3 @@ class Stage:
                 what, _, key = line.partition(" ")
                 found[what].append(key)
         return found
-
-    def log(self, name: str) -> str:
-        """Return the last lines of a process's log."""
-        return (self.folder / f"{name}.log").read_text(errors="replace")[-2000:]
-
-    def clear(self) -> None:
-        """End every process by its pid: daemons and services first, then the cluster."""
-        for process in (*self.daemons.values(), *reversed(self._others)):
-            if process.poll() is None:
-                process.terminate()
-            try:
-                process.wait(STOP_S_MAX)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(STOP_S_MAX)
-
-    def _start(
-        self,
-        name: str,
-        *command: str,
-        environment: Mapping[str, str] | None = None,
-        stdout: int | None = None,
-    ) -> subprocess.Popen[bytes]:
-        with (self.folder / f"{name}.log").open("ab") as log:
-            kept: Any = log if stdout is None else stdout
-            return subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env={**os.environ, **(environment or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=kept,
-                stderr=log,
-                process_group=0,  # Ctrl-C is for the demonstration, which ends them in order
-            )

