@@ -20,6 +20,7 @@ NAMES = (
     "pipeline",
     "router",
     "graphs",
+    "guardrails",
     "bridge",
     "report",
 )

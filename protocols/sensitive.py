@@ -11,7 +11,7 @@ and logs get it masked (``Redactor``). Patterns are compiled once, a text is pas
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple, get_args
 
@@ -29,6 +29,7 @@ Sort = Literal[
 ]
 
 SORTS: Final[tuple[Sort, ...]] = get_args(Sort)
+ALL: Final = frozenset(SORTS)
 PERSONAL: Final[tuple[Sort, ...]] = ("ssn", "card", "iban", "bank_account", "email", "phone")
 SECRETS: Final[tuple[Sort, ...]] = ("password", "api_key", "token", "private_key")
 TEXT_CHARS_MAX: Final = 1_000_000
@@ -81,7 +82,11 @@ _WORDS_OF: Final = (
     *("github_pat_", "xox", "aiza", "glpat-", "hf_", "sg.", "bearer"),
     *("key", "pass", "pwd", "account", "acct", "routing"),
 )
-_NO_DIGITS: Final = dict.fromkeys(range(0x30, 0x3A))
+_OF_MARKED: Final[frozenset[Sort]] = frozenset({"email", "password"})
+_OF_WORDED: Final = frozenset[Sort](
+    {"private_key", "token", "api_key", "password", "bank_account"}
+)
+_OF_NUMBERS: Final[frozenset[Sort]] = frozenset({"iban", "card", "ssn", "phone"})
 _DIGITS_MIN: Final = 7
 """A text without any of these has nothing that the patterns look for: most texts end here."""
 _GROUPS: Final[dict[str, Sort]] = dict(
@@ -147,17 +152,24 @@ class Span(NamedTuple):
     end: int
 
 
-def spans(text: str) -> list[Span]:
-    """Return the sensitive parts of a text, by what they look like, in order."""
+def spans(text: str, sorts: frozenset[Sort] = ALL) -> list[Span]:
+    """Return the parts of a text that look like one of these sorts, in order.
+
+    Others may be among them: sorts are looked for together.
+    """
     if len(text) > TEXT_CHARS_MAX:
         return [Span("token", 0, len(text))]
     found: list[Span] = []
-    if "@" in text:
+    if "@" in text and sorts & _OF_MARKED:
         _look(_MARKED, text, found)
-    low = text.lower()
-    if any(word in low for word in _WORDS_OF):
-        _look(_WORDED, text, found)
-    if len(text) - len(text.translate(_NO_DIGITS)) >= _DIGITS_MIN:
+    if sorts & _OF_WORDED:
+        low = text.lower()
+        for word in _WORDS_OF:
+            if word in low:
+                _look(_WORDED, text, found)
+                break
+    raw = text.encode("utf-8", "surrogatepass")
+    if len(raw) - len(raw.translate(None, b"0123456789")) >= _DIGITS_MIN and sorts & _OF_NUMBERS:
         _look(_NUMBERS, text, found)
     if len(found) > 1:
         found.sort(key=lambda each: (each.start, -each.end))
@@ -198,30 +210,51 @@ def of_key(key: str) -> Sort | None:
     return None
 
 
-def found(value: Any, sorts: Iterable[Sort] = SORTS, where: str = "") -> Iterator[Found]:
-    """Yield everything sensitive in a value, with its place; never the value itself."""
-    yield from _find(value, frozenset(sorts), where, None, 0)
+def found(value: Any, sorts: Iterable[Sort] = SORTS) -> list[Found]:
+    """Return everything sensitive in a value, with its place; never the value itself."""
+    told: list[Found] = []
+    _find(value, frozenset(sorts), None, None, 0, told)
+    return told
 
 
-def _find(
-    value: Any, sorts: frozenset[Sort], where: str, key: Sort | None, depth: int
-) -> Iterator[Found]:
+_Place = tuple[Any, str | int] | None
+"""A place is what it is in, and its name there: it is written out only when it is told."""
+
+
+def _find(  # noqa: PLR0917 - the hot path: once for each part of a value
+    value: Any,
+    sorts: frozenset[Sort],
+    where: _Place,
+    key: Sort | None,
+    depth: int,
+    told: list[Found],
+) -> None:
     if depth > _DEPTH_MAX:
         return
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         for name, each in value.items():
-            inner = of_key(str(name)) or (key if name in _INNER else None)
-            yield from _find(each, sorts, f"{where}.{name}" if where else name, inner, depth + 1)
+            inner = of_key(name) or (key if name in _INNER else None)
+            _find(each, sorts, (where, name), inner, depth + 1, told)
     elif isinstance(value, list | tuple):
         for index, each in enumerate(value):
-            yield from _find(each, sorts, f"{where}[{index}]", key, depth + 1)
-    elif key in sorts and is_of(key, value):
-        yield Found(key, where, by_key=True)
+            _find(each, sorts, (where, index), key, depth + 1, told)
+    elif key is not None and key in sorts and is_of(key, value):
+        told.append(Found(key, _written(where), by_key=True))
     else:
-        text = _as_text(value)
-        for sort in dict.fromkeys(each.sort for each in spans(text)) if text else ():
-            if sort in sorts:
-                yield Found(sort, where)
+        text = value if type(value) is str else _as_text(value)
+        if text and (there := spans(text, sorts)):
+            known = {each.sort for each in there} & sorts
+            told += [Found(sort, _written(where)) for sort in SORTS if sort in known]
+
+
+def _written(place: _Place) -> str:
+    if place is None:
+        return ""
+    above, name = place
+    before = _written(above)
+    if isinstance(name, int):
+        return f"{before}[{name}]"
+    return f"{before}.{name}" if before else name
 
 
 def is_of(sort: Sort, value: Any) -> bool:
@@ -285,7 +318,7 @@ class Redactor:
             return text
         parts: list[str] = []
         at = 0
-        for each in spans(text):
+        for each in spans(text, self._sorts):
             if each.sort in self._sorts:
                 parts += [text[at : each.start], masked(each.sort)]
                 at = each.end

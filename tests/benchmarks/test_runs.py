@@ -177,6 +177,15 @@ def test_graphs_tell_what_loading_planning_and_running_cost() -> None:
     assert found["steps"] == 30
 
 
+def test_guardrails_tell_what_an_evaluation_costs() -> None:
+    """Without a server; far below the 50 ms that one may take."""
+    found = run("guardrails", "--people", "5", "--rounds", "20", "--instances", "3")
+
+    assert found.keys() >= EVERYWHERE | {"redaction_ms", "guarded_to_plain"}
+    assert found["evaluation_ms"].keys() == {"p50", "p99", "max"}
+    assert found["within_limit"]
+
+
 def test_bridge_tells_round_trips_per_second() -> None:
     """A server and an echo process, nothing of movant but the bridge."""
     found = run("bridge", "--messages", "200", "--in-flight", "20", "--singles", "10")
