@@ -97,7 +97,7 @@ class RunGuards:
     def tell(self, violation: Violation, step: str) -> None:
         """Publish a violation, and show it."""
         facts = {"step": step, "action": violation.action, **msgspec.to_builtins(violation)}
-        self._ctx.emit(GUARDRAIL_VIOLATED, facts)
+        self._ctx.attest(GUARDRAIL_VIOLATED, facts, detail=violation.text[:TEXT_CHARS_MAX])
         text = f"{violation.action} {violation.when} {step}: {violation.text}"
         self._violations = [*self._violations, text[:TEXT_CHARS_MAX]][-SHOWN_MAX:]
         self._ctx.set_state(**{GUARDRAILS: self._violations})
@@ -136,6 +136,8 @@ class Budgeted(Work):
         self, wanted: Use, reserved: list[tuple[str, Budget, str]]
     ) -> Failure | None:
         """Reserve in all budgets, or in none of them."""
+        if self._plan.step.kind == "signal":
+            return None  # it asks nobody
         for name, (budget, key) in self._guards.budgets.items():
             why, account = await self._reserved(name, budget, key, wanted)
             if not why:
@@ -148,7 +150,7 @@ class Budgeted(Work):
                     self._guards.settle(other, of, wanted, {})
             reserved.clear()
             facts = {"step": self._where, "budget": name, "reason": why, "action": budget.then}
-            self.ctx.emit(BUDGET_EXHAUSTED, facts)
+            self.ctx.attest(BUDGET_EXHAUSTED, facts, detail=f"budget {name}")
             text = f"budget {name}: {why}"
             if budget.then == "ask" and account != _BROKEN:
                 raise Asked(

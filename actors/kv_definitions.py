@@ -95,8 +95,8 @@ class KvDefinitionStore:
         entry = await self._kv.leader("r")
         if entry is None:
             return b"", 0
-        stored = await self._kv.get("r")
-        return entry.value, stored.at if stored is not None else 0
+        at = next((each.at for each in await self._kv.last("r")), 0)
+        return entry.value, at
 
     async def get(self, digest: str) -> bytes:
         """Return the bytes of a definition. Raises NotFoundError."""

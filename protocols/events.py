@@ -79,6 +79,8 @@ LATE: Final = "late"
 """A service succeeded for an instance that had ended long ago; data says at which step."""
 TRANSITION: Final = "transition"
 """A motion has gone from one state to another."""
+ATTESTED: Final = frozenset({GUARDRAIL_VIOLATED, BUDGET_EXHAUSTED})
+"""Kinds that an interpreter of graphs states."""
 STATED: Final = frozenset(
     {
         STARTED,
@@ -86,6 +88,7 @@ STATED: Final = frozenset(
         MIGRATED,
         OUTCOME_DECIDED,
         GATE_DECIDED,
+        *ATTESTED,
         WITNESSED,
         TRANSITION,
         *FINAL,
@@ -122,8 +125,7 @@ LIFECYCLE: Final = (
     LATE,
 )
 """Kinds that movant publishes itself; an author's events have kinds of their own."""
-_TOLD: Final = frozenset({RESUMED, INCIDENT, LATE, GUARDRAIL_VIOLATED, BUDGET_EXHAUSTED})
-RESERVED: Final = tuple(kind for kind in LIFECYCLE if kind not in _TOLD)
+RESERVED: Final = tuple(kind for kind in LIFECYCLE if kind not in {RESUMED, INCIDENT, LATE})
 """Kinds that ``ctx.emit`` refuses; of the others an interpreter such as that of motions tells."""
 
 CE_ID: Final = "ce-id"

@@ -79,6 +79,7 @@ async def test_rules_and_budgets_hold_across_runs_and_the_death_of_a_daemon(
         await client.decide("o-5", "approve", role="editor", by=Operator(who="ann"))
         rude = await client.wait("o-5", timeout_s=20)
         shown = await movant("run.show", id="o-2")
+        verified = [await movant("run.verify", id=each) for each in ("o-2", "o-5")]
 
     assert one["result"] == "lamps text"
     (row,) = budgets.budgets
@@ -90,6 +91,8 @@ async def test_rules_and_budgets_hold_across_runs_and_the_death_of_a_daemon(
     assert gates[0].roles == ["editor"]
     assert rude.result == "lazy text"
     assert said == ["lamps", "sofas", "lazy"]
+    assert not any(each["findings"] for each in verified)
+    assert all(each["statements"] >= 2 for each in verified)
     assert shown["state"]["guardrails"] == [
         "block before /steps/write: no-personal-data (critical): card at about"
     ]
@@ -128,6 +131,7 @@ async def test_shared_rules_are_part_of_what_is_registered_from_then_on(
                 }
             )
         kept = await client.guardrails()
+    assert kept.at > 0
 
     assert first.hash != second.hash == kept.hash
     assert old.hash != new.hash
