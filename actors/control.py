@@ -9,7 +9,7 @@ import msgspec
 
 from protocols import headers as h
 from protocols.codec import decode, encode
-from protocols.gates import GateWord
+from protocols.gate_words import GateWord
 from protocols.mail import Cancel, Decided, Migrate, Reviewed, UndoAll, Word
 from protocols.subjects import is_name, step_token
 from protocols.witness import Operator

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from actors import yaml_struct
-from actors.bundle import DocumentEntry, Manifest, ModuleEntry, Packed, write
+from actors.bundle import KERNEL, DocumentEntry, Manifest, ModuleEntry, Packed, write
 from actors.graph_notation import normalise
 from actors.imports import closure, find
 from actors.packing import open_pack
@@ -95,7 +95,7 @@ def _packed(
     text = msgspec.json.encode(definition).decode()
     digest = hashlib.sha256(text.encode()).hexdigest()
     entry = DocumentEntry(name=definition.name, digest=digest)
-    manifest = Manifest(entries=(), modules=modules, documents=(entry,))
+    manifest = Manifest(entries=(), modules=modules, documents=(entry,), kernel=KERNEL)
     return Packed(
         hash=manifest.hash,
         data=write(manifest, texts, {definition.name: text}),

@@ -1,25 +1,29 @@
 """GateIndex: which gates are open, kept up to date by reading what is new of their events.
 
-    gate_opened, gate_escalated -> a row      gate_voted -> one more approval
+    gate_opened, gate_escalated, gate_delegated -> a row      gate_voted -> one more approval
     gate_decided, gate_withdrawn, the end of the run -> no row
 
-Nobody's mailbox is read. It is a projection for showing: a decision looks at the run itself. What
-EVENTS has discarded is missing, and it can be dropped at any time.
+It is a projection for showing: a decision looks at the run itself. Runs that were started before
+the oldest event that EVENTS has are folded, once: their gates may be older, too. It can be dropped
+at any time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from sys import maxsize
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import trio
 
 from actors.direct_reader import DirectReader
 from actors.letters import Delivery
-from actors.run_index import Row
+from actors.run_index import Row, RunIndex
+from protocols.codec import encode
 from protocols.events import (
     GATE_DECIDED,
+    GATE_DELEGATED,
     GATE_ESCALATED,
     GATE_OPENED,
     GATE_VOTED,
@@ -28,8 +32,11 @@ from protocols.events import (
 
 GATES_MAX: Final = 200_000
 """Rows, and as many that are remembered as closed: some 500 B each. The oldest are forgotten."""
-OPENING: Final = (GATE_OPENED, GATE_ESCALATED)
+OPENING: Final = (GATE_OPENED, GATE_ESCALATED, GATE_DELEGATED)
 CLOSING: Final = (GATE_DECIDED, GATE_WITHDRAWN)
+
+if TYPE_CHECKING:
+    from protocols.gate_words import GateState
 
 Key = tuple[str, str]
 """The run and the path of a gate in it: no path is used twice."""
@@ -49,8 +56,16 @@ class GateFacts(msgspec.Struct, gc=False):
     approvers: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
     escalated: bool = False
+    level: int = 0
+    mode: str = ""
+    delegations: tuple[msgspec.Raw, ...] = ()
     votes: tuple[msgspec.Raw, ...] = ()
     approved: int = 0
+
+    @property
+    def age(self) -> tuple[int, int]:
+        """What grows with each event that has the whole gate."""
+        return max(self.level, int(self.escalated)), len(self.delegations)
 
 
 _decoder: Final = msgspec.json.Decoder(GateFacts)
@@ -63,6 +78,7 @@ class GateRows:
         self._closed: dict[Key, None] = {}
         """An event may be published again after those that followed it."""
         self.rows: dict[Key, GateFacts] = {}
+        self._sorted: list[tuple[str, GateFacts]] | None = None
 
     def take(self, event: Delivery, kind: str) -> None:
         """Take one event; what is none of a gate's changes nothing."""
@@ -71,6 +87,7 @@ class GateRows:
         except (msgspec.DecodeError, UnicodeDecodeError):
             return
         key = (event.subject.split(".")[3], facts.gate)
+        self._sorted = None
         if kind in CLOSING:
             self.rows.pop(key, None)
             self._closed[key] = None
@@ -85,19 +102,32 @@ class GateRows:
             row = self.rows.get(key)
             facts.approved = max(len(facts.votes), 0 if row is None else row.approved)
             facts.votes = ()
-            if row is None or facts.escalated:
+            if row is None or facts.age > row.age:
                 self.rows[key] = facts
                 _bound(self.rows)
+
+    def learn(self, run: str, gates: Iterable[GateState]) -> None:
+        """Take the open gates of a run that was folded."""
+        for each in gates:
+            if (run, each.path) not in self._closed and (run, each.path) not in self.rows:
+                facts = _decoder.decode(encode(each.facts()))
+                facts.approved, facts.votes = len(facts.votes), ()
+                self.rows[run, each.path] = facts
+                self._sorted = None
 
     def open(self, runs: dict[str, Row]) -> list[tuple[str, GateFacts]]:
         """Return the open gates with their runs, the oldest first; forget those of ended runs."""
         ended = [key for key in self.rows if (row := runs.get(key[0])) and row.status]
         for key in ended:
             del self.rows[key]
-        found: Iterable[tuple[str, GateFacts]] = (
-            (run, row) for (run, _), row in self.rows.items()
-        )
-        return sorted(found, key=lambda each: (each[1].opened_at, each[0], each[1].gate))
+        if ended or self._sorted is None:
+            found: Iterable[tuple[str, GateFacts]] = (
+                (run, row) for (run, _), row in self.rows.items()
+            )
+            self._sorted = sorted(
+                found, key=lambda each: (each[1].opened_at, each[0], each[1].gate)
+            )
+        return self._sorted
 
 
 class GateIndex(GateRows):
@@ -107,22 +137,52 @@ class GateIndex(GateRows):
         super().__init__()
         self._events = events
         self._lock = trio.Lock()
-        self._read: dict[str, int] = {}
-        """How far the events of each kind were read."""
+        self._read = 0
+        """How far the events were read."""
+        self._horizon = 0
+        """Runs that were started before may have gates in no event: ns since 1970."""
+        self._old: dict[str, None] | None = None
+        """Such runs that were not folded yet; None: who they are was not looked up."""
 
     async def refresh(self) -> None:
         """Read what has come since the last time."""
         async with self._lock:
-            _, last = await self._events.extent()
+            first, last = await self._events.extent()
+            if first > self._read + 1:
+                oldest = await self._events.batch("movant.event.>", first - 1, 1)
+                self._horizon = oldest[0].at if oldest else maxsize
+                self._old = None
+            if last == self._read:
+                return
             # The closing ones first: one that is read without its opening is remembered.
             for kind in (*CLOSING, *OPENING, GATE_VOTED):
-                after = self._read.get(kind, 0)
-                async for batch in self._events.follow(f"movant.event.*.*.{kind}", after):
+                async for batch in self._events.follow(f"movant.event.*.*.{kind}", self._read):
                     for each in batch:
                         self.take(each, kind)
-                    after = batch[-1].seq
-                # Else the server looks at all that is behind the last one again, each time.
-                self._read[kind] = max(after, last)
+            self._read = last
+
+    def unread(self, runs: RunIndex) -> list[str]:
+        """Return the runs that have to be folded to know their gates, the oldest first."""
+        if self._old is None:
+            old = [
+                row
+                for rows in (runs.active.values() if self._horizon else ())
+                for row in rows.values()
+                if row.started_at < self._horizon
+            ]
+            old.sort(key=lambda row: row.started_at)
+            self._old = {row.id: None for row in old}
+        return [*self._old]
+
+    def is_unread(self, run: str) -> bool:
+        """Tell whether a run still has to be folded."""
+        return self._old is not None and run in self._old
+
+    def learn(self, run: str, gates: Iterable[GateState]) -> None:
+        """Take the open gates of a run that was folded; it is not folded again."""
+        super().learn(run, gates)
+        if self._old is not None:
+            self._old.pop(run, None)
 
 
 def _bound(rows: dict[Key, GateFacts] | dict[Key, None]) -> None:

@@ -11,24 +11,29 @@ begins the next ones, in the order of the graph, so a fold always goes the same 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from actors.directed import told
+from actors.bundle import KERNEL
+from actors.directed import Directed, told
 from actors.graph_budgets import RunGuards
+from actors.graph_fallback import ByHand, by_hand, given_up
+from actors.graph_items import Item, failure_of
 from actors.graph_kinds import work_of
-from actors.graph_plan import Functions, GraphPlan, StepPlan
+from actors.graph_plan import Functions, GraphPlan, StepPlan, shown_at
 from actors.graph_step import TEXT_CHARS_MAX
 from protocols.conditions import ConditionError
 from protocols.definition import Workflow, WorkflowOptions
 from protocols.error_kinds import OVER_LIMIT
-from protocols.errors import ConfigurationError, StepFailedError
+from protocols.errors import ConfigurationError, InvalidInputError, StepFailedError
 from protocols.failure import VALIDATION, Failure
 from protocols.graph import SHOWN, Graph
 from protocols.graph_check import checked
 from protocols.graph_input import input_type
-from protocols.references import WrongReference
+from protocols.graph_profile import Limits, under
+from protocols.graph_types import wrong_result
+from protocols.references import Template, WrongReference, as_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,19 +42,10 @@ if TYPE_CHECKING:
 
 ITEMS_MAX: Final = 10_000
 """Of one ``foreach``; each is a step with messages of its own."""
-FAILED_MAX: Final = 20
-"""Failed items that a failure tells of; all of them are in the history."""
+GATES_MAX: Final = 1_000
+"""Of one ``foreach``: all of them are open at the same time."""
 _WAITING: Final = {"status": "waiting", "result": None, "error": None, "items": None}
 _RUNNING: Final = {**_WAITING, "status": "running"}
-
-
-class _Item(NamedTuple):
-    """What one item of a ``foreach`` has come to; a ``fatal`` failure fails the run."""
-
-    status: str = "waiting"
-    result: Any = None
-    error: dict[str, Any] | None = None
-    fatal: bool = False
 
 
 class GraphWorkflow(Workflow[Any]):
@@ -58,20 +54,56 @@ class GraphWorkflow(Workflow[Any]):
     Raises ConfigurationError for a graph whose parts do not fit each other.
     """
 
-    def __init__(self, graph: Graph, functions: Functions | None = None) -> None:
+    def __init__(
+        self, graph: Graph, kernel: int = KERNEL, functions: Functions | None = None
+    ) -> None:
         self.graph: Final = checked(graph)
-        plan = GraphPlan(graph, functions)
+        plans = {"": GraphPlan(graph, kernel, functions)}
+        self.order: Final = plans[""].order
+
+        def plan(ctx: Context) -> GraphPlan:
+            """Return the plan under the profile of a run."""
+            name = ctx.profile if graph.profiles else ""
+            if name not in plans:
+                if name not in graph.profiles:
+                    known = ", ".join(graph.profiles)
+                    raise ConfigurationError(f"there is no profile {name[:60]!r}: {known}")
+                plans[name] = GraphPlan(under(graph, name), kernel, functions)
+            return plans[name]
 
         async def any_input(ctx: Context, input: Any = None) -> Any:  # noqa: A002 - as authors say
-            return await run_graph(ctx, plan, input)
+            return await run_graph(ctx, plan(ctx), input)
 
         async def typed_input(ctx: Context, input: Any) -> Any:  # noqa: A002 - as authors say
-            return await run_graph(ctx, plan, msgspec.to_builtins(input))
+            return await run_graph(ctx, plan(ctx), msgspec.to_builtins(input))
 
         function = any_input if graph.fields is None else typed_input
         kind = Any if graph.fields is None else input_type(graph.fields)
         function.__annotations__ = {"input": kind, "return": Any}
-        super().__init__(graph.name, function, WorkflowOptions(description=graph.description))
+        limits = graph.limits or Limits()
+        options = WorkflowOptions(
+            description=graph.description,
+            active_max=limits.max_active,
+            priority=limits.priority,
+            profiles=tuple(graph.profiles),
+        )
+        super().__init__(graph.name, function, options)
+
+    def group_of(self, value: Any) -> str:
+        """Return what a run with this input is counted by; empty: with all others."""
+        limits = self.graph.limits
+        if limits is None or not limits.per:
+            return ""
+        given = self.check_input(value)
+        names = {"input": given if self.graph.fields is None else msgspec.to_builtins(given)}
+        try:
+            return as_text(Template(limits.per).fill(names))
+        except WrongReference as error:
+            raise InvalidInputError(
+                f"the input does not say by what runs of {self.name} are counted",
+                fields={},
+                hint=error.message,
+            ) from error
 
     def check_input(self, value: Any) -> Any:
         """Return the input as its type; none at all is one without fields."""
@@ -97,7 +129,12 @@ class _Run:
         self._names = {
             "input": given,
             "steps": self._steps,
-            "run": {"id": ctx.id, "started_at": ctx.now().isoformat()},
+            "run": {
+                "id": ctx.id,
+                "started_at": ctx.now().isoformat(),
+                "started_by": ctx.started_by or None,
+                "profile": ctx.profile or None,
+            },
         }
         self._open = {name: step.waits for name, step in plan.steps.items()}
         """How many needs of each step have not ended."""
@@ -108,6 +145,10 @@ class _Run:
         self._guards = RunGuards(ctx, plan) if plan.guarded else None
         self._barred: dict[str, str] = {}
         """Gates that let nobody through, and why."""
+        self._skips: dict[str, str] = {}
+        """Steps that others have let be skipped, and why."""
+        self._passes = dict.fromkeys(plan.steps, 0)
+        """How often each step has begun: a gate may let it be done once more."""
 
     async def run(self) -> Any:
         """Run from the first steps to the outputs."""
@@ -119,12 +160,17 @@ class _Run:
             await self._all()
         outputs = self._plan.outputs
         if outputs is None:
-            return {name: self._steps[name]["result"] for name in self._plan.last}
-        try:
-            return outputs.fill(self._names)
-        except WrongReference as error:
-            # All is done: only other code can tell the result. So the run is blocked, not undone.
-            raise ConfigurationError(f"outputs: {error.message}") from error
+            found = {name: self._steps[name]["result"] for name in self._plan.last}
+        else:
+            try:
+                found = outputs.fill(self._names)
+            except WrongReference as error:
+                # All is done: only other code can tell the result. So it is blocked, not undone.
+                raise ConfigurationError(f"outputs: {error.message}") from error
+        wrong = wrong_result(self._plan.graph, found)
+        if wrong:
+            raise ConfigurationError(f"the result does not fit what 'returns' says: {wrong}")
+        return found
 
     async def _all(self) -> None:
         async with self._ctx.scope(name="steps") as self._scope:
@@ -134,20 +180,29 @@ class _Run:
         """Begin steps that have what they need, as many as may run side by side."""
         self._ready.extend(names)
         most = self._plan.concurrency
-        while self._ready and not (most and self._running >= most):
+        while self._ready:
+            plan = self._plan.steps[self._ready[0]]
+            if most and self._running >= most and self._takes_place(plan):
+                break
             name = self._ready.popleft()
-            plan = self._plan.steps[name]
             skipped = self._skipped(plan)
             if skipped:
                 self._end(plan, {**_WAITING, "status": "skipped"}, f"skipped: {skipped}")
                 continue
-            self._running += 1
+            self._running += self._takes_place(plan)
+            self._passes[name] += 1
             self._steps[name] = _RUNNING
             self._show(name, "running")
             self._scope.start(self._step(plan), name=name)
 
+    def _takes_place(self, plan: StepPlan) -> bool:
+        """Tell whether a step counts among those that run side by side."""
+        return plan.step.gate is None or not self._plan.free_gates
+
     def _skipped(self, plan: StepPlan) -> str:
         """Return why a step is not done; empty when it is."""
+        if plan.name in self._skips:
+            return self._skips[plan.name]
         for gate in self._barred and plan.step.needed:
             if gate in self._barred and not plan.wanted:
                 return self._barred[gate]
@@ -164,27 +219,115 @@ class _Run:
 
     async def _step(self, plan: StepPlan) -> None:
         """Do one step, and let those begin that wait for it."""
-        where = f"/steps/{plan.name}"
+        where = self._path(plan.name)
         if plan.foreach is None:
-            found = await work_of(self._ctx, plan, None, self._guards).done(self._names)
-            failure, result, items = found.warning, found.value, None
+            failure, result, items = await self._once(plan, where)
         else:
-            failure, result, items = await self._items(plan, where)
+            failure, result, items = await self._many(plan, where)
+        self._running -= self._takes_place(plan)
+        decision = _decision(plan, result)
+        if decision == "retry":
+            await self._again(plan, result)
+            return
         entry = {"status": "done", "result": result, "error": None, "items": items}
         text = "done"
         if failure is not None:
             entry |= {"status": "failed", "error": told(failure)}
             text = f"failed: {failure.kind}: {failure.message}"
-        elif plan.step.gate is not None and result["decision"] == "skip":
+        elif decision == "skip":
             entry["status"] = "skipped"
             text = f"skipped by {result['by'] or 'somebody who gave no name'}"
+        elif plan.step.gate is not None and items is not None and items and not result:
+            entry["status"] = "skipped"
+            text = "nothing was approved"
         elif plan.step.pivot:
             self._ctx.pivot()
         if plan.step.gate is not None and entry["status"] != "done":
             self._barred[plan.name] = f"gate {plan.name} {text}"
-        self._running -= 1
         self._end(plan, entry, text)
         self._begin(())
+
+    async def _once(self, plan: StepPlan, where: str) -> tuple[Failure | None, Any, None]:
+        """Do a step that is done once; return the failure that it goes on with, and its result."""
+        while True:
+            work = work_of(self._ctx, plan, None, self._guards)
+            try:
+                found: Directed | None = await work.done(self._names)
+            except StepFailedError as error:
+                found = await self._rescued(plan, where, error)
+            if found is not None:
+                self._skip(work.skips, plan.name)
+                return found.warning, found.value, None
+
+    async def _many(
+        self, plan: StepPlan, where: str
+    ) -> tuple[Failure | None, Any, list[dict[str, Any]] | None]:
+        """Do a step for each item of its list, as ``_once`` does."""
+        try:
+            return await self._items(plan, where)
+        except StepFailedError as error:
+            found = await self._rescued(plan, where, error)
+            assert found is not None
+            return found.warning, found.value, None
+
+    async def _rescued(
+        self, plan: StepPlan, where: str, error: StepFailedError
+    ) -> Directed | None:
+        """Try what the graph says before a step fails the run; None: the step is asked again."""
+        for each in self._plan.fallbacks if plan.step.gate is None else ():
+            if plan.name in each.skipped:
+                self._skip(each.skipped, plan.name)
+                return given_up(self._ctx, plan, each, error.failure, where)
+            if each.person is not None:
+                person = each.person
+                if plan.foreach is not None:  # its items would be done twice
+                    decisions = tuple(do for do in person.decisions if do != "retry")
+                    person = msgspec.structs.replace(person, decisions=decisions)
+                held = ByHand(person, Template(shown_at(person)), error.failure)
+                return await by_hand(self._ctx, plan, None, self._names, held, where)
+        raise error
+
+    def _skip(self, names: Iterable[str], by: str) -> None:
+        """Let steps be skipped that have not begun."""
+        for name in names:
+            self._skips.setdefault(name, f"a fallback of {by}")
+
+    async def _again(self, gate: StepPlan, result: dict[str, Any]) -> None:
+        """Do the steps before a gate once more, from the one that was named to the gate itself.
+
+        What they did is undone first, where it has an undo, the newest first. None of the steps
+        behind the gate has begun: that was checked when the graph was loaded.
+        """
+        steps = self._plan.steps
+        again = gate.again[result["step"]]
+        text = f"once more, by {result['by'] or 'somebody who gave no name'}"
+        self._show(gate.name, text)
+        for name in reversed(again):
+            await self._ctx.undo(self._path(name))
+        anew = {*again, gate.name}
+        for name in (*again, gate.name):
+            for follower in steps[name].followers:
+                if follower not in anew and name != gate.name:
+                    self._open[follower] += 1
+                    self._done[follower] -= self._steps[name]["status"] == "done"
+        for name in (*again, gate.name):
+            needs = self._plan.order.needs[name]
+            self._open[name] = sum(each in anew for each in needs)
+            self._done[name] = sum(
+                self._steps[each]["status"] == "done" for each in needs if each not in anew
+            )
+        for name in (*again, gate.name):
+            self._steps[name] = _WAITING
+            self._barred.pop(name, None)
+            self._show(name, text)
+        self._begin(
+            [name for name in (*again, gate.name) if self._has_begun(name, steps[name].wanted)]
+        )
+
+    def _path(self, name: str) -> str:
+        """Return the path of a step, as it has begun last."""
+        number = self._passes[name]
+        return f"/steps/{name}" + (f"#{number}" if number > 1 else "")
 
     def _end(self, plan: StepPlan, entry: dict[str, Any], text: str) -> None:
         """Keep what a step has come to, and queue those that have what they need now."""
@@ -203,7 +346,7 @@ class _Run:
         return not self._open[name] or bool(wanted and self._done[name] >= wanted)
 
     def _show(self, name: str, text: str) -> None:
-        self._ctx.set_state(**{SHOWN + name: text[:TEXT_CHARS_MAX]})
+        self._ctx.show({SHOWN + name: text[:TEXT_CHARS_MAX]})
 
     # Steps that are done for each item of a list
 
@@ -229,28 +372,46 @@ class _Run:
                 raise StepFailedError(where, failure)
             self._ctx.emit("warning", {"step": where, "error": told(failure)})
             return failure, [], []
+        if plan.step.gate is not None and len(items) > GATES_MAX:
+            message = f"{len(items)} gates at once; the limit is {GATES_MAX}"
+            raise StepFailedError(where, Failure(kind=OVER_LIMIT, message=message))
         found = await self._each(plan, items)
-        failed = _failure_of(found)
+        failed = failure_of(found)
         if failed is not None and any(each.fatal for each in found):
             raise StepFailedError(where, failed)
         told_of = [{"status": each.status, "error": each.error} for each in found]
+        if plan.step.gate is not None:
+            return (
+                None,
+                [
+                    {**each.result, "item": item}
+                    for each, item in zip(found, items, strict=True)
+                    if each.status == "done"
+                ],
+                told_of,
+            )
         return failed, [each.result for each in found], told_of
 
-    async def _each(self, plan: StepPlan, items: list[Any]) -> list[_Item]:
-        found = [_Item() for _ in items]
+    async def _each(self, plan: StepPlan, items: list[Any]) -> list[Item]:
+        found = [Item() for _ in items]
         waiting = deque(enumerate(items))
         ended = 0
 
         async def one(index: int, item: Any) -> None:
             nonlocal ended
             names = {**self._names, "item": item, "index": index}
+            work = work_of(self._ctx, plan, index, self._guards)
             try:
-                said = await work_of(self._ctx, plan, index, self._guards).done(names)
+                said = await work.done(names)
             except StepFailedError as problem:
-                found[index] = _Item("failed", None, told(problem.failure), fatal=True)
+                found[index] = Item("failed", None, told(problem.failure), fatal=True)
             else:
+                self._skip(work.skips, plan.name)
                 error = None if said.warning is None else told(said.warning)
-                found[index] = _Item("done" if error is None else "failed", said.value, error)
+                status = "done" if error is None else "failed"
+                if plan.step.gate is not None and error is None:
+                    status = "skipped" if said.value["decision"] == "skip" else "done"
+                found[index] = Item(status, said.value, error)
             ended += 1
             self._show(plan.name, f"{ended} of {len(items)}")
             if waiting:
@@ -258,22 +419,15 @@ class _Run:
                 scope.start(one(following, another), name=str(following))
 
         async with self._ctx.scope(name="items") as scope:
-            for _ in range(min(plan.step.concurrency, len(items))):
+            most = len(items) if plan.step.gate is not None else plan.step.concurrency
+            for _ in range(min(most, len(items))):
                 begun, first = waiting.popleft()
                 scope.start(one(begun, first), name=str(begun))
         return found
 
 
-def _failure_of(found: list[_Item]) -> Failure | None:
-    """Return the failure of a step whose items have failed."""
-    failed = [(index, each.error) for index, each in enumerate(found) if each.error is not None]
-    if not failed:
-        return None
-    index, first = failed[0]
-    return Failure(
-        kind=first["kind"],
-        message=f"{len(failed)} of {len(found)} items failed, the first is {index}: "
-        f"{first['kind']}: {first['message']}",
-        retryable=False,
-        details={str(each): error for each, error in failed[:FAILED_MAX]},
-    )
+def _decision(plan: StepPlan, result: Any) -> str:
+    """Return how the gate of a step was decided; empty: it is none, or several."""
+    if plan.step.gate is None or plan.foreach is not None or not isinstance(result, dict):
+        return ""
+    return str(result["decision"])

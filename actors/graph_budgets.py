@@ -22,7 +22,7 @@ from protocols.events import BUDGET_EXHAUSTED, GUARDRAIL_VIOLATED
 from protocols.failure import REFUSED, Failure
 from protocols.guardrails import OVER_BUDGET
 from protocols.policy import Retry, StepOptions
-from protocols.references import Names, Template, WrongReference, as_text
+from protocols.references import Template, WrongReference, as_text
 
 if TYPE_CHECKING:
     from actors.graph_plan import GraphPlan, StepPlan
@@ -109,14 +109,9 @@ class Budgeted(Work):
     def __init__(self, ctx: Context, plan: StepPlan, index: int | None, guards: RunGuards) -> None:
         super().__init__(ctx, plan, index)
         self._guards = guards
-        self._names: Names = {}
         self._passed: frozenset[str] = frozenset()
         """Rules and budgets that a person has let pass."""
         self._call: Operation[Any] | None = None
-
-    async def _within(self, names: Names) -> Directed:
-        self._names = names
-        return await super()._within(names)
 
     def step(self, service: str, of: str) -> Operation[Any]:
         """Return the call of a service, and remember it: it knows how often it was tried."""
@@ -170,7 +165,7 @@ class Budgeted(Work):
                 self._guards.reserve(name, wanted)
             return why, ""
         try:
-            who = "" if key is None else as_text(key.fill(self._names))
+            who = "" if key is None else as_text(key.fill(self.names))
             said = await self._account(
                 "reserve", f"budget.{name}", budget, who, wanted, force=force
             )

@@ -8,14 +8,13 @@ import msgspec
 
 from actors.directed import Directed
 from actors.graph_kinds import Waited
-from protocols.errors import BadValueError, ConfigurationError, StepFailedError
+from actors.graph_people import at_once, decided, filled
+from protocols.errors import ConfigurationError, StepFailedError
 from protocols.failure import VALIDATION, Failure
-from protocols.gates import TITLE_CHARS_MAX, Gate, GateDecision
 from protocols.graph import SHOWN
-from protocols.references import as_text
 
 if TYPE_CHECKING:
-    from actors.graph_plan import StepPlan
+    from protocols.gate_words import GateDecision
 
 
 class Gated(Waited):
@@ -29,36 +28,18 @@ class Gated(Waited):
             return Failure(kind=VALIDATION, message=error.message, retryable=False)
 
     async def _once(self) -> Directed | Failure:
-        plan = self._plan
+        plan, index = self._plan, self._index
         assert plan.step.gate is not None
-        operation = self.ctx.gate(plan.name, filled(plan.step.gate, self.value, plan))
-        self.ctx.set_state(**{SHOWN + plan.name: "waits for a decision"})
+        gate = at_once(filled(plan.step.gate, self.value, plan), plan, self.names)
+        operation = self.ctx.gate(plan.name if index is None else f"{plan.name}.{index}", gate)
+        if index is None:
+            self.ctx.set_state(**{SHOWN + plan.name: "waits for a decision"})
         try:
-            return Directed(result_of(await operation), "")
+            return Directed(result_of(await decided(self.ctx, operation, gate)), "")
         except StepFailedError as error:
             return error.failure
         finally:
             self.path = operation.path or self.path
-
-
-def filled(gate: Gate, given: dict[str, Any], plan: StepPlan) -> Gate:
-    """Return a gate with its references filled in. Raises BadValueError for what does not fit."""
-    if not isinstance(given["values"], dict | None):
-        raise BadValueError("the values of a gate are an object")
-    steps = ", ".join(plan.followers)
-    means = {"approve": f"begins {steps}", "skip": f"skips {steps}"} if steps else {}
-    return msgspec.structs.replace(
-        gate,
-        title=as_text(given["title"])[:TITLE_CHARS_MAX],
-        text=as_text(given["text"]),
-        values=given["values"],
-        approvers=_names(given["approvers"]),
-        excluded=_names(given["excluded"]),
-        means={
-            **{key: each for key, each in means.items() if key in gate.decisions},
-            **gate.means,
-        },
-    )
 
 
 def result_of(decision: GateDecision) -> dict[str, Any]:
@@ -71,14 +52,6 @@ def result_of(decision: GateDecision) -> dict[str, Any]:
         "by": None if by is None else by.who,
         "why": None if by is None else by.why,
         "expired": decision.expired,
+        **({"auto": True} if decision.auto else {}),
+        **({"step": decision.step} if decision.step else {}),
     }
-
-
-def _names(given: Any) -> tuple[str, ...]:
-    """Return names as people or references gave them: lists inside of the list are one list."""
-    found: list[Any] = []
-    for each in given if isinstance(given, list | tuple) else [given]:
-        found += each if isinstance(each, list) else [each]
-    if not all(isinstance(each, str) and each for each in found):
-        raise BadValueError("the people of a gate are names: texts that are not empty")
-    return tuple(found)

@@ -72,7 +72,7 @@ class Guarded(Budgeted):
         finally:
             self.path = self.path or self._where
         after = any(each.looks("after") for each in self._plan.guards)
-        if not (after and self._undo is not None):
+        if not (after and self.undo is not None):
             return await self._done(service, of, wanted, reserved)
         try:
             async with self.ctx.saga(name="guarded"):
@@ -225,10 +225,11 @@ class Guarded(Budgeted):
         asked = {
             "name": self._plan.name,
             "service": service,
-            "operation": step.operation,
+            "operation": self.operation,
             "kind": step.kind,
         }
-        return {**self._names, "params": self.value, "step": asked}
+        run = {**self.names["run"], "profile": self.ctx.profile}
+        return {**self.names, "run": run, "params": self.value, "step": asked}
 
     def _rule(self, name: str) -> Any:
         return next(each.rule for each in self._plan.guards if each.name == name)

@@ -37,12 +37,14 @@ def work_of(
     if plan.guarded and guards is not None:
         from actors.graph_guards import Guarded, GuardedWait  # noqa: PLC0415 - it is one of these
 
-        return (Guarded if plan.step.kind == SERVICE else GuardedWait)(ctx, plan, index, guards)
-    if plan.step.kind == "gate":
+        return (Guarded if plan.kind == SERVICE else GuardedWait)(ctx, plan, index, guards)
+    if plan.kind == SERVICE:
+        return Work(ctx, plan, index)
+    if plan.kind == "gate":
         from actors.graph_gate import Gated  # noqa: PLC0415 - it is one of these itself
 
         return Gated(ctx, plan, index)
-    return (Work if plan.step.kind == SERVICE else Waited)(ctx, plan, index)
+    return Waited(ctx, plan, index)
 
 
 class Waited(Work):

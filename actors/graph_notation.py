@@ -13,10 +13,11 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
+from actors.graph_approval import WORD as APPROVAL
+from actors.graph_approval import approvals
 from actors.yaml_nodes import Node, Rewritten
 from actors.yaml_struct import Builder
 from protocols.findings import did_you_mean
-from protocols.graph import ANY_KIND
 from protocols.graph_references import STEP_FIELDS
 from protocols.references import Path, Reference, WrongReference, parse
 
@@ -33,15 +34,15 @@ LIST_WORDS: Final = {
 PHASE_WORDS: Final = {"agent_type": "service", "method": "operation", "dependencies": "needs"}
 STEP_TYPES: Final = ("llm", "mcp", "web", "mobile", "database", "api")
 """Of a step in a list: what its component is. A request is the same for all of them."""
-FALLBACKS: Final = (
-    "component-replacement",
-    "parameter-adjustment",
-    "workflow-modification",
-    "manual-intervention",
-)
+FALLBACKS: Final = {
+    "component-replacement": "replacementComponent",
+    "parameter-adjustment": "adjustments",
+    "workflow-modification": "modifications",
+    "manual-intervention": "reason",
+}
+"""Types of fallbacks, each with the key that says more."""
 MISSING: Final = {
     "triggers": "take them away, and start runs with 'movant run start' or by a message",
-    "fallbacks": "write 'on_error' for steps: it leads to other services, and to people",
 }
 """Keys that are known and cannot be followed yet, with what to do instead."""
 _TIMES: Final = ("timeout", "deadline")
@@ -57,11 +58,15 @@ def normalise(top: Node, builder: Builder) -> None:
     elif "steps" in top.entries and top.entries["steps"][1].items is not None:
         top.entries = _list(top.entries, builder)
     _refuse_missing(top.entries, builder)
+    _fallbacks(top.entries, builder)
     steps = top.entries.get("steps")
     for _, step in ((steps[1].entries if steps else None) or {}).values():
         if step.entries is not None:
             step.entries = _renamed(step.entries, STEP_WORDS, builder)
             _refuse_missing(step.entries, builder)
+            _fallbacks(step.entries, builder)
+    if steps is not None and steps[1].entries is not None:
+        approvals(steps[1], builder)
 
 
 def _refuse_missing(entries: Entries, builder: Builder) -> None:
@@ -93,7 +98,7 @@ def _list(entries: Entries, builder: Builder) -> Entries:
     return entries
 
 
-def _listed(entries: Entries, builder: Builder) -> Entries:
+def _listed(_: str, entries: Entries, builder: Builder) -> Entries:
     """Bring one step of a list to the one form."""
     camel = "component" in entries
     entries = _renamed(_titled(entries), LIST_WORDS, builder)
@@ -110,8 +115,6 @@ def _listed(entries: Entries, builder: Builder) -> Entries:
     for word in {"params", "foreach"} & entries.keys():
         at, value = entries[word]
         entries[word] = (at, _referring(value))
-    if "fallbacks" in entries:
-        _fallbacks(entries, builder)
     return entries
 
 
@@ -141,38 +144,35 @@ def _policy(policy: Node, builder: Builder) -> None:
 
 
 def _fallbacks(entries: Entries, builder: Builder) -> None:
-    """Make replacements of a component to services that are asked in its place, in order."""
-    key, value = entries.pop("fallbacks")
-    if value.items is None:
-        builder.wrong(value, f"a list is expected here, not {value.kind}", "write '- ' before it")
+    """Bring fallbacks with a ``type`` to those that graphs have, in their order."""
+    if "fallbacks" not in entries:
         return
-    services = []
-    for each in value.items:
-        fields = each.entries or {}
-        kind = fields["type"][1].plain() if "type" in fields else ""
-        if kind not in FALLBACKS:
-            known = did_you_mean(str(kind), FALLBACKS)
-            builder.wrong(each, f"{str(kind)[:60]!r} is no kind of a fallback", known)
-        elif kind != FALLBACKS[0]:
-            hint = f"only {FALLBACKS[0]!r} is"
-            builder.wrong(
-                fields["type"][1], f"a fallback of kind {kind!r} is not supported yet", hint
-            )
-        elif fields.keys() != {"type", "replacementComponent"}:
-            hint = "write 'type' and 'replacementComponent'"
-            builder.wrong(each, "a replacement names the component, and nothing else", hint)
-        else:
-            services.append(_as_name(fields["replacementComponent"][1]))
-    if not services:
-        return
-    if "on_error" in entries:
-        builder.wrong(key, "'fallbacks' stand beside 'on_error'", "take one of the two away")
-        return
-    asked = Node(None, value.line, value.column)
-    asked.items = services
-    do = Node("fallback", key.line, key.column, key.width)
-    directive = _mapping(key, {"do": (key, do), "services": (key, asked)})
-    entries["on_error"] = (key, _mapping(key, {ANY_KIND: (key, directive)}))
+    for each in entries["fallbacks"][1].items or ():
+        if each.entries is not None and "type" in each.entries:
+            each.entries = _fallback(each, each.entries, builder)
+
+
+def _fallback(at: Node, entries: Entries, builder: Builder) -> Entries:
+    kind = entries["type"][1]
+    word = FALLBACKS.get(str(kind.plain()))
+    if word is None:
+        known = did_you_mean(str(kind.plain()), FALLBACKS)
+        builder.wrong(kind, f"{str(kind.plain())[:60]!r} is no kind of a fallback", known)
+        return {"result": (at, Node(None, at.line, at.column, at.width))}
+    if entries.keys() != {"type", word}:
+        message = f"a fallback of this type says {word!r}, and nothing else"
+        builder.wrong(at, message, f"write 'type' and {word!r}")
+        return entries
+    key, value = entries[word]
+    if word == "replacementComponent":
+        return {"service": (key, _as_name(value))}
+    if word == "adjustments":
+        return {"params": (key, _referring(value))}
+    if word == "reason":
+        return {"gate": (key, value)}
+    found = dict(value.entries or {})
+    changed: Entries = {"skip": found.pop("skipSteps")} if "skipSteps" in found else {}
+    return {**changed, **({"result": (key, _mapping(key, found))} if found else {})}
 
 
 # Phases
@@ -186,19 +186,16 @@ def _phases(entries: Entries, builder: Builder) -> Entries:
         word: entries.pop(word) for word in ("technology", "config") if word in entries
     }
 
-    def phase(found: Entries, builder: Builder) -> Entries:
+    def phase(name: str, found: Entries, builder: Builder) -> Entries:
         found = _renamed(_titled(found), PHASE_WORDS, builder)
         if "service" in found:
             _as_name(found["service"][1])
-        approval = found.pop("approval_required", None)
-        if approval is not None and approval[1].value is not False:
-            hint = (
-                "write a phase with 'gate' behind it: {id: …, gate: {}, dependencies: [this one]}"
-            )
-            builder.wrong(approval[0], "approvals are not supported yet", hint)
         _retries(found, builder)
         if "service" in found and "params" not in found:
-            found["params"] = (key, _handed_on(key, given, found.get("needs")))
+            handed = given
+            if APPROVAL in found and "config" in given:
+                handed = {**given, **_approved(name, found, given["config"])}
+            found["params"] = (key, _handed_on(key, handed, found.get("needs")))
         return found
 
     entries["steps"] = (key, _by_id(phases, builder, phase))
@@ -233,6 +230,21 @@ def _handed_on(at: Node, given: Entries, needs: tuple[Node, Node] | None) -> Nod
     return _mapping(at, entries)
 
 
+def _approved(name: str, found: Entries, config: tuple[Node, Node]) -> Entries:
+    """Let who approves a phase change its configuration; return what the phase gets then."""
+    key, value = found[APPROVAL]
+    wanted = value.entries is not None or value.value is True
+    if not wanted or (value.entries and "values" in value.entries):
+        return {}
+    shown = _mapping(key, {"config": config})
+    fields = _mapping(key, {"config": (key, _text(key, "object"))})
+    found[APPROVAL] = (
+        key,
+        _mapping(key, {"values": (key, shown), "fields": (key, fields), **(value.entries or {})}),
+    )
+    return {"config": (key, _text(key, f"{{{{steps.{name}-approval.result.values.config}}}}"))}
+
+
 # Both
 
 
@@ -260,7 +272,7 @@ def _titled(entries: Entries) -> Entries:
     return found
 
 
-def _by_id(steps: Node, builder: Builder, one: Callable[[Entries, Builder], Entries]) -> Node:
+def _by_id(steps: Node, builder: Builder, one: Callable[[str, Entries, Builder], Entries]) -> Node:
     """Return a list of steps as a mapping by their ids."""
     found: Entries = {}
     for each in steps.items or ():
@@ -275,7 +287,7 @@ def _by_id(steps: Node, builder: Builder, one: Callable[[Entries, Builder], Entr
             hint = f"it is in line {found[at.value][0].line} already: choose another name"
             builder.wrong(at, f"the id {at.value[:60]!r} stands twice", hint)
         else:
-            each.entries = one(entries, builder)
+            each.entries = one(at.value, entries, builder)
             found[at.value] = (at, each)
     if steps.items is None:
         builder.wrong(steps, f"a list is expected here, not {steps.kind}")

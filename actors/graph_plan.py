@@ -7,15 +7,20 @@ from typing import Any, Final
 
 import msgspec
 
+from actors.bundle import KERNEL
+from protocols import codec
 from protocols.compensation import UNDO_RETRY, Undo
 from protocols.conditions import Condition
+from protocols.gates import FILLED, Gate
 from protocols.graph import SERVICE, Graph, GraphUndo
 from protocols.graph_kinds import done_with
-from protocols.graph_order import Order, options_of, tables_of
+from protocols.graph_order import Order, again_at, options_of, tables_of
 from protocols.guarding import Guard
 from protocols.guardrails import Guardrail
 from protocols.references import Names, Template
 
+FREE_GATES: Final = 2
+"""The kernel version from which on a gate that waits takes no place of ``concurrency``."""
 Functions = Mapping[str, Callable[..., Any]]
 """Functions of guardrails by ``module:name``."""
 GUARDED: Final = frozenset({SERVICE, "signal", "child"})
@@ -28,12 +33,17 @@ class StepPlan:
     __slots__ = (
         "_undo",
         "_undo_params",
+        "again",
+        "auto_when",
         "deadline_s",
+        "fallbacks",
         "followers",
         "foreach",
         "functions",
         "guarded",
         "guards",
+        "kind",
+        "known",
         "name",
         "options",
         "params",
@@ -48,7 +58,21 @@ class StepPlan:
         step = graph.steps[name]
         self.name: Final = name
         self.step: Final = step
-        self.params: Final = Template(done_with(step))
+        self.kind: Final = step.kind
+        given = done_with(step)
+        if step.gate is not None and not step.gate.mode:
+            given["mode"] = graph.approval_mode
+        self.params: Final = Template(given)
+        self.known: Final = codec.is_value(self.params.value)
+        """Whether nothing but values can come of the parameters, whatever they refer to."""
+        gate = step.gate
+        self.auto_when: Final = Condition(gate.auto_when) if gate and gate.auto_when else None
+        self.again: Final = again_at(graph, order, name)
+        """What the decision ``retry`` of a gate does once more, by the step that it names."""
+        self.fallbacks: Final = tuple(
+            Template(each.params if each.person is None else shown_at(each.person))
+            for each in step.fallbacks
+        )
         self.when: Final = Condition(step.condition) if step.when else None
         self.foreach: Final = Template(step.foreach) if step.each else None
         self.options: Final = options_of(graph, name)
@@ -64,8 +88,8 @@ class StepPlan:
         self.guarded = False
         """Whether it is held to rules, or to budgets."""
         self._undo: Final = step.undone_by
-        given = msgspec.UNSET if self._undo is None else self._undo.params
-        self._undo_params: Final = None if given is msgspec.UNSET else Template(given)
+        undone = msgspec.UNSET if self._undo is None else self._undo.params
+        self._undo_params: Final = None if undone is msgspec.UNSET else Template(undone)
 
     def undo(self, names: Names) -> Undo | None:
         """Return how the step is undone. Raises WrongReference."""
@@ -78,16 +102,35 @@ class StepPlan:
 class GraphPlan:
     """All steps of a graph, and what its result is made of."""
 
-    __slots__ = ("budgets", "concurrency", "first", "last", "outputs", "steps", "timeout_s")
+    __slots__ = (
+        "budgets",
+        "concurrency",
+        "fallbacks",
+        "first",
+        "free_gates",
+        "graph",
+        "last",
+        "order",
+        "outputs",
+        "steps",
+        "timeout_s",
+    )
 
-    def __init__(self, graph: Graph, functions: Functions | None = None) -> None:
-        order = Order(graph)
+    def __init__(
+        self, graph: Graph, kernel: int = KERNEL, functions: Functions | None = None
+    ) -> None:
+        self.graph: Final = graph
+        self.order: Final = Order(graph)
+        order = self.order
         self.steps: Final = {name: StepPlan(graph, name, order) for name in graph.steps}
         self.first: Final = [name for name, step in self.steps.items() if not step.waits]
         self.last: Final = order.last
         self.outputs: Final = None if graph.outputs is None else Template(graph.outputs)
         self.timeout_s: Final = 0.0 if graph.timeout is None else float(graph.timeout)
         self.concurrency: Final = graph.concurrency
+        self.fallbacks: Final = graph.fallbacks
+        self.free_gates: Final = kernel >= FREE_GATES
+        """Whether a gate that waits leaves its place to other steps."""
         self.budgets: Final = {
             name: (each, Template(each.key) if each.key else None)
             for name, each in graph.budgets.items()
@@ -116,6 +159,11 @@ class GraphPlan:
             )
             step.functions = functions
             step.guarded = bool(step.guards or graph.budgets)
+
+
+def shown_at(gate: Gate) -> dict[str, Any]:
+    """Return the fields of a gate in which references stand."""
+    return {key: getattr(gate, key) for key in FILLED}
 
 
 def _number(join: Any) -> int:

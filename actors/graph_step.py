@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from actors.directed import Directed, Following, halted, told
+from actors.graph_fallback import ByHand, by_hand, fall_back
+from protocols.codec import Known
 from protocols.durations import shown
 from protocols.error_kinds import OVER_LIMIT
 from protocols.errors import BadValueError, OversizedError, StepFailedError
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from actors.kernel.operations import Operation
     from protocols.compensation import Undo
     from protocols.directives import Directive
+    from protocols.policy import StepOptions
 
 TEXT_CHARS_MAX: Final = 200
 """Of a message, where a run shows it; events and history have it whole."""
@@ -40,12 +43,15 @@ class Work(Following):
 
     def __init__(self, ctx: Context, plan: StepPlan, index: int | None = None) -> None:
         super().__init__(ctx, plan.step.operation, None, {}, plan.options)
-        self._plan = plan
+        self._plan = self.plan = plan
         self._index = index
-        self._undo: Undo | None = None
+        self.names: Names = {}
+        self.undo: Undo | None = None
+        self.skips: tuple[str, ...] = ()
+        """Steps that a fallback of this one wants to be skipped."""
         item = "" if index is None else f"/items/{index}"
         self._where = self.path = f"/steps/{plan.name}{item}"
-        self._again = ""
+        self.again = ""
         """Path of the first call: what is asked again has its key."""
 
     async def done(self, names: Names) -> Directed:
@@ -55,6 +61,12 @@ class Work(Following):
                 return await self._within(names)
             except Halted as held:
                 found = await self._wait(held)
+                if found is not None:
+                    return found
+            except ByHand as held:
+                found = await by_hand(
+                    self.ctx, self._plan, self._index, names, held, self.path or self._where
+                )
                 if found is not None:
                     return found
 
@@ -72,18 +84,23 @@ class Work(Following):
     async def _within(self, names: Names) -> Directed:
         """Do the work within its deadline."""
         plan = self._plan
+        self.names = names
         try:
             self.value = plan.params.fill(names)
-            self._undo = plan.undo(names)
+            self.undo = plan.undo(names)
         except WrongReference as error:
             failure = Failure(kind=VALIDATION, message=error.message, retryable=False)
             return self._end(failure)
         if not plan.deadline_s:
-            return await self.run(plan.step.service, self._again)
+            return await self.run(plan.step.service, self.again)
         with self.ctx.move_on_after(plan.deadline_s, name="deadline"):
-            return await self.run(plan.step.service, self._again)
+            return await self.run(plan.step.service, self.again)
         message = f"not done within {shown(plan.deadline_s)}"
         failure = Failure(kind=TIMEOUT, message=message, unknown=True)
+        if plan.step.fallbacks:
+            found = await fall_back(self, failure, asking=False)
+            if isinstance(found, Directed):
+                return found
         return self._end(failure)
 
     # In the way of a graph
@@ -92,21 +109,36 @@ class Work(Following):
         """Return the call of a service; ``of`` is the path of an earlier one of the same work."""
         if of:
             return super().step(service, of)
-        return self.ctx.call(
-            service, self.operation, self.value, options=self.options, undo=self._undo
-        )
+        value = Known(self.value) if self._plan.known else self.value
+        return self.ctx.call(service, self.operation, value, options=self.options, undo=self.undo)
 
     async def ask(self, service: str, of: str = "") -> Directed | Failure:
         """Ask a service once, with all attempts; what cannot be sent is a failure."""
+        # Not through the method of the same name: every step comes here, and each of these
+        # calls within a call is paid twice, when it asks and when it is answered.
+        step = self.step(service, of)
         try:
-            return await super().ask(service, of)
+            return Directed(await step, service)
+        except StepFailedError as error:
+            return error.failure
         except OversizedError as error:
             return Failure(kind=OVER_LIMIT, message=error.message, retryable=False)
         except BadValueError as error:
             return Failure(kind=VALIDATION, message=error.message, retryable=False)
         finally:
-            self._again = self._again or self.path
-            self.path = self.path or self._where
+            self.again = self.again or step.path
+            self.path = step.path or self._where
+
+    async def instead(
+        self, service: str, operation: str, value: Any, options: StepOptions, of: str
+    ) -> Directed | Failure:
+        """Ask for something else in place of the step, in the way that the step is asked."""
+        held = self.operation, self.value, self.options
+        self.operation, self.value, self.options = operation, value, options
+        try:
+            return await self.ask(service, of)
+        finally:
+            self.operation, self.value, self.options = held
 
     def first(self, failure: Failure) -> Directive:
         """Return the directive for a failure."""
@@ -119,6 +151,11 @@ class Work(Following):
 
     async def follow(self, service: str, failure: Failure) -> Directed | None:
         """Follow the directives of a failure; without any the step ends as it is critical."""
+        if self._plan.step.fallbacks:
+            found = await fall_back(self, failure)
+            if isinstance(found, Directed):
+                return found
+            failure = found
         if self._plan.tables:
             return await super().follow(service, failure)
         return self._end(failure)

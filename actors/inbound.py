@@ -7,7 +7,8 @@ raises for foreign input, and answers the same for the same bytes: the fold depe
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, cast
+from urllib.parse import unquote
 
 import msgspec
 
@@ -121,12 +122,13 @@ def parse(delivery: Delivery, keys: KeyRing) -> Parsed:
         RecursionError,
     ) as error:
         return DeadLetter(delivery, "value", str(error)[:300])
-    if isinstance(mail, DeadLetter | Pack):
-        return mail
-    if type(mail) is not Woken:
+    kind = type(mail)
+    if kind is DeadLetter or kind is Pack:
+        return cast("DeadLetter | Pack", mail)
+    if kind is not Woken:
         # Nobody else has it yet, and every kind of mail has it.
         msgspec.structs.force_setattr(mail, "leaf", leaf_of(delivery))
-    return Letter(partition, instance, mail)
+    return Letter(partition, instance, cast("AnyMail", mail))
 
 
 def _mail(
@@ -289,6 +291,9 @@ def _start(
         parent=parent,
         traceparent=found.get(h.TRACEPARENT, ""),
         priority=priority_of(found.get(h.PRIORITY, "")),
+        by=operator(found),
+        profile=found.get(h.PROFILE, ""),
+        group=unquote(found.get(h.GROUP, "")),
     )
 
 

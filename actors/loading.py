@@ -52,7 +52,10 @@ def load(data: bytes, digest: str) -> dict[str, Workflow[Any]]:
         if capsule is None:
             content = unpack(data, digest)
             packages = {module.name for module in content.manifest.modules if module.package}
-            capsule = _Capsule(digest, content.sources, packages, content.manifest.libraries)
+            manifest = content.manifest
+            capsule = _Capsule(
+                digest, content.sources, packages, manifest.libraries, manifest.kernel
+            )
             capsule.enter()
             try:
                 capsule.run(content.manifest.entries)
@@ -86,6 +89,7 @@ class _Capsule(InspectLoader):
         sources: Mapping[str, str],
         packages: set[str],
         libraries: Mapping[str, str],
+        kernel: int,
     ) -> None:
         self.workflows: dict[str, Workflow[Any]] = {}
         self._of: dict[int, Workflow[Any]] = {}
@@ -93,6 +97,7 @@ class _Capsule(InspectLoader):
         self._root = PREFIX + digest
         self._sources = dict(sources)
         self._libraries = libraries
+        self._kernel = kernel
         # A directory without __init__.py is a package as well, without any code.
         self._bare = {
             parent for name in sources for parent in _parents(name) if parent not in sources
@@ -154,7 +159,7 @@ class _Capsule(InspectLoader):
 
     def _workflow(self, data: Machine | Graph) -> Workflow[Any]:
         if isinstance(data, Graph):
-            return GraphWorkflow(data, self._functions(data))
+            return GraphWorkflow(data, self._kernel, self._functions(data))
         return MotionWorkflow(data)
 
     def _functions(self, graph: Graph) -> dict[str, Any]:

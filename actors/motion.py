@@ -16,9 +16,17 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
+from actors.kernel.ledger import Later
 from actors.motion_asking import CUT_S
 from actors.motion_hearing import Hearing
-from actors.motion_record import DIRECTIVE, INCIDENT, STALE, WARNING, WARNINGS_MAX
+from actors.motion_record import (
+    DIRECTIVE,
+    INCIDENT,
+    STALE,
+    WARNING,
+    WARNINGS_MAX,
+    told_history,
+)
 from actors.motion_rules import (
     Answer,
     Decision,
@@ -352,19 +360,19 @@ class _Motion(Hearing):
         self.cut = None
         self.entries[move.to] = self.entries.get(move.to, 0) + 1
         self._state(facts)
-        short = {key: facts[key] for key in ("from", "to", "cause")}
-        self._remember(self.history, short, self.machine.history)
+        now = self.ctx.now()
+        self.history.append((facts["from"], move.to, move.cause, now))
         self._show(
             state=self.state,
             owner=self.machine.states[self.state].owner,
-            entered_at=self._at(),
+            entered_at=Later(now.isoformat),
             entry=self.entries[self.state],
             blocked=None,
             next_action="",
             expected_completion=None,
             previous=self.came_from.get(self.state, ""),
             transitions=self.transitions,
-            history=tuple(self.history),
+            history=Later(told_history, tuple(self.history)),
             warnings=tuple(self.warnings),
         )
 

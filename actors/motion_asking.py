@@ -75,7 +75,7 @@ class Asking:
         ctx = self._ctx
         self.path = ""
         try:
-            body = codec.encoded(request)
+            body = codec.Encoded(codec.encode(codec.Known(request)))
         except OversizedError as error:
             return Failure(kind=OVER_LIMIT, message=error.message, retryable=False)
         self.digest = hashlib.sha256(body).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +17,8 @@ from protocols.machine import Machine
 from protocols.witness import Operator
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from actors.kernel.context import Context
 
 REFUSED: Final = "transition_refused"
@@ -49,15 +52,13 @@ class Record:
         self.came_from: dict[str, str] = {}
         """The state whose work led to each; going back and signals do not count as work."""
         self.transitions = 0
-        self.history: list[dict[str, Any]] = []
+        self.history: deque[tuple[str, str, str, datetime]] = deque(maxlen=machine.history)
+        """From, to, cause and time of the latest transitions."""
         self.warnings: list[dict[str, Any]] = []
         self.times: dict[tuple[str, str], int] = {}
         """How often a directive was followed in a state since its work was last done."""
         self.error: dict[str, Any] | None = None
         """The failure that led here, for the owner."""
-        self._now: datetime | None = None
-        self._now_text = ""
-        """The time that was told last, and how."""
         self.pivoted = False
         """Nothing is undone any more."""
 
@@ -77,7 +78,7 @@ class Record:
 
     def _remember(self, kept: list[dict[str, Any]], fact: dict[str, Any], most: int) -> None:
         """Keep the latest facts, with the time of each."""
-        kept.append({**fact, "at": self._at()})
+        kept.append({**fact, "at": self.ctx.now().isoformat()})
         del kept[: max(0, len(kept) - most)]
 
     def _facts(self, move: Move) -> dict[str, Any]:
@@ -176,16 +177,22 @@ class Record:
         return self.times[key] <= directive.times
 
     def _show(self, **facts: Any) -> None:
-        self.ctx.set_state(**{name: Later(value) for name, value in facts.items()})
+        self.ctx.show(facts)
 
-    def _at(self) -> str:
-        now = self.ctx.now()
-        if now is not self._now:
-            self._now, self._now_text = now, now.isoformat()
-        return self._now_text
+    def _in(self, seconds: float) -> Later | None:
+        return Later(_after, self.ctx.now(), seconds) if seconds else None
 
-    def _in(self, seconds: float) -> str | None:
-        return (self.ctx.now() + timedelta(seconds=seconds)).isoformat() if seconds else None
+
+def _after(now: datetime, seconds: float) -> str:
+    return (now + timedelta(seconds=seconds)).isoformat()
+
+
+def told_history(kept: Iterable[tuple[str, str, str, datetime]]) -> list[dict[str, str]]:
+    """Return the transitions that a motion shows."""
+    return [
+        {"from": begin, "to": end, "cause": cause, "at": at.isoformat()}
+        for begin, end, cause, at in kept
+    ]
 
 
 def _small(details: Any) -> Any:

@@ -60,7 +60,7 @@ class Answer(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         """Encode the output, once."""
-        body = codec.encode(self.output)
+        body = codec.encode(codec.Known(self.output))
         msgspec.structs.force_setattr(self, "size", len(body))
         msgspec.structs.force_setattr(self, "digest", hashlib.sha256(body).hexdigest())
 

@@ -254,26 +254,27 @@ def event_payload(instance: Instance, effect: Emit) -> bytes:
     """Return the payload of an event of an instance, as it stands right behind its fold."""
     statement = effect.statement
     if effect.event in LIFECYCLE:
-        told = None if statement is None else statement.statement()
-        return msgspec.json.encode(lifecycle(instance, effect.event, told))
-    if statement is None:
+        body = msgspec.json.encode(lifecycle(instance, effect.event))
+        if statement is None:
+            return body
+    elif statement is None:
         return codec.encode(effect.data)
-    if not effect.data or "witness" in effect.data:
+    elif not effect.data or "witness" in effect.data:
         return msgspec.json.encode({**effect.data, "witness": statement.statement()})
-    # The same bytes for half of the work: most events of motions are these.
-    body = effect.body or msgspec.json.encode(effect.data)
+    else:
+        body = effect.body or msgspec.json.encode(effect.data)
+    # The same bytes as of all in one for half of the work: the statement is encoded already.
     return b'%b,"witness":%b}' % (body[:-1], statement.encoded())
 
 
-def lifecycle(instance: Instance, kind: str, statement: Statement | None = None) -> LifecycleData:
-    """Return the payload of a lifecycle event."""
+def lifecycle(instance: Instance, kind: str) -> LifecycleData:
+    """Return the payload of a lifecycle event, but for the statement."""
     data = LifecycleData(
         id=instance.id,
         workflow=instance.workflow,
         status="running" if kind == "started" else kind,
         definition=instance.definition,
         started_at=instance.started_at,
-        witness=statement,
     )
     if kind == "blocked" and instance.blocked is not None:
         data.reason = f"{instance.blocked.reason}: {instance.blocked.message}"

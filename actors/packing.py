@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-from actors.bundle import MODULES_MAX, Manifest, ModuleEntry, Packed, unpack, write
+from actors.bundle import KERNEL, MODULES_MAX, Manifest, ModuleEntry, Packed, unpack, write
 from actors.imports import Source, closure, find
 from actors.loading import PREFIX, load, loaded, unload
 from protocols.errors import ConfigurationError, MovantError, NotFoundError, OversizedError
@@ -20,7 +20,7 @@ DOCUMENTS: Final = (".yaml", ".yml")
 _INSIDE: Final = re.compile(PREFIX + r"[0-9a-f]+/[\w/]+\.py")
 
 
-def pack(source: Path | str, roots: Sequence[Path] = (), *, kernel: int = 1) -> Packed:
+def pack(source: Path | str, roots: Sequence[Path] = (), *, kernel: int = KERNEL) -> Packed:
     """Pack a Python file, a package directory, a dotted module name, or a machine's YAML file.
 
     A file is named as Python would name it when it runs from its own directory; its imports are

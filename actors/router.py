@@ -99,6 +99,7 @@ class RouteView(msgspec.Struct, frozen=True):
     captured_by: str = ""
 
 
+_PRESENT: Final = Presence.PRESENT
 _LOOKED_AT_ONCE: Final = frozenset({Presence.ABSENT, Presence.CAPTURED})
 
 Changed = Callable[[Route, bool], None]
@@ -140,7 +141,11 @@ class Router:
         """
         found = self._routes.get((service, operation))
         if found is not None:
-            if found.presence in _LOOKED_AT_ONCE and not found.users:
+            if (
+                found.presence is not _PRESENT  # first: an Enum's hash is a call of its own
+                and found.presence in _LOOKED_AT_ONCE
+                and not found.users
+            ):
                 # Nobody has looked since its last user left: its service may have come.
                 found.presence = Presence.UNKNOWN
                 self._wake.set()

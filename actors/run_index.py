@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from typing import Final
+from urllib.parse import unquote
 
 import msgspec
 import structlog
@@ -43,6 +44,8 @@ class Row(msgspec.Struct, gc=False):
     """Empty while it has not ended."""
     blocked: bool = False
     """Whether it was blocked once; repaired code may have let it go on."""
+    group: str = ""
+    """By what it is counted among the active ones."""
 
 
 class RunIndex:
@@ -126,7 +129,9 @@ class RunIndex:
         return found[0]
 
     def _started(self, instance: str, start: Start) -> None:
-        self._add(Row(instance, start.workflow, start.definition, start.at))
+        row = Row(instance, start.workflow, start.definition, start.at)
+        row.group = start.group
+        self._add(row)
 
     def _packed(self, pack: Delivery) -> None:
         """Take what the headers of a pack say about an instance whose start is gone."""
@@ -135,7 +140,9 @@ class RunIndex:
         if started.isdigit() and h.WORKFLOW in found:
             instance = pack.subject.split(".")[3]
             definition = found.get(h.DEFINITION, "")
-            self._add(Row(instance, found[h.WORKFLOW], definition, int(started)))
+            row = Row(instance, found[h.WORKFLOW], definition, int(started))
+            row.group = unquote(found.get(h.GROUP, ""))
+            self._add(row)
 
     def _add(self, row: Row) -> None:
         if row.id in self.rows:

@@ -13,6 +13,7 @@ from actors import packs
 from actors.packs import Copy, Sealed
 from protocols import headers as h
 from protocols import subjects
+from protocols.events import percent_encode
 from protocols.mail import Start
 from protocols.ports import Outgoing
 
@@ -63,6 +64,7 @@ def _pack_lines(start: Start | None) -> bytes:
         {
             h.WORKFLOW: start.workflow,
             h.STARTED: str(start.at),
+            **({h.GROUP: percent_encode(start.group)} if start.group else {}),
             **({h.DEFINITION: start.definition} if start.definition else {}),
         }
     )

@@ -20,6 +20,7 @@ NAMES = (
     "pipeline",
     "router",
     "graphs",
+    "gates",
     "guardrails",
     "bridge",
     "report",

@@ -4,6 +4,9 @@ Loading is: read a YAML file of 500 steps, find every mistake. Planning is: chec
 steps with 6,000 needs, and make its plan. Running is: fold the replies of a graph, and of the
 same 8 steps in Python. No NATS, one thread; times are of the processor, so that others on the
 machine count less.
+
+``--dag 2000`` runs a graph of so many steps instead, each of which needs three of the layer
+before it, with a daemon, a server and a no-op service: once alone, and several at once.
 """
 
 from __future__ import annotations
@@ -12,9 +15,14 @@ import argparse
 import gc
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
-from time import process_time
+from time import perf_counter, process_time
 from typing import Any, Final
+
+import msgspec
+import structlog
+import trio
 
 from actors.definition_file import parse
 from actors.graph import GraphWorkflow
@@ -22,7 +30,7 @@ from actors.graph_plan import GraphPlan
 from actors.kernel.context import Context
 from actors.kernel.instance import Instance
 from benchmarks.kernel import PAYLOAD
-from benchmarks.stage import machine, report
+from benchmarks.stage import Stage, machine, report, stage
 from protocols import codec
 from protocols.conditions import Condition
 from protocols.definition import Workflow, workflow
@@ -33,11 +41,15 @@ from protocols.graph_text import plan
 from protocols.mail import Mail, Reply, Start
 from protocols.references import Template
 from protocols.subjects import step_token
+from runtime.client import Client
 
 AT: Final = 1_800_000_000_000_000_000
 CHAIN: Final = 8
 NEEDS: Final = 3
 """Of each step of the large graph, as far as there are so many before it."""
+LAYER: Final = 50
+"""Steps of the graph that is run with a daemon which may run side by side."""
+LIMIT_S: Final = 120.0
 _STEP: Final = """\
   step-{number}:
     service: depot
@@ -86,6 +98,53 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def run_dag(steps: int, runs: int) -> dict[str, Any]:
+    """Run a wide graph with a daemon, and return the figures."""
+    graph = wide(steps)
+    with stage() as opened:
+        file = opened.store / "wide.yaml"  # JSON is YAML as well
+        file.write_bytes(msgspec.json.encode(graph))
+        opened.daemon("interval")
+        opened.start("service", "hosted", "--nats", opened.login("service"))
+        found = trio.run(_run_dag, opened, file, graph, runs)
+    return {
+        "benchmark": "graphs-dag",
+        "steps": steps,
+        "needs": sum(len(step.needed) for step in graph.steps.values()),
+        "layers": -(-steps // LAYER),
+        "runs": runs,
+        "durability": "interval",
+        **found,
+        **machine(),
+    }
+
+
+async def _run_dag(opened: Stage, file: Path, graph: Graph, runs: int) -> dict[str, Any]:
+    async with Client.connect(opened.login("client"), patience_s=LIMIT_S) as client:
+        began = perf_counter()
+        await client.register_source(file)
+        registered_s = perf_counter() - began
+
+        async def one() -> None:
+            outcome = await client.start(graph.name, {"amount": 7}, wait_s=LIMIT_S)
+            assert outcome.status == "completed", outcome
+
+        async def several(count: int) -> float:
+            began = perf_counter()
+            async with trio.open_nursery() as nursery:
+                for _ in range(count):
+                    nursery.start_soon(one)
+            return count * len(graph.steps) / (perf_counter() - began)
+
+        await one()  # routes and code paths are cold
+        return {
+            "register_ms": round(registered_s * 1e3, 1),
+            "alone_steps_per_s": round(await several(1)),
+            "steps_per_s": round(await several(runs)),
+            **opened.cost(),
+        }
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -93,9 +152,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=2_000)
     parser.add_argument("--instances", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--dag", type=int, default=0, help="run a graph of so many steps")
+    parser.add_argument("--runs", type=int, default=4, help="of that graph, at once")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(argv)
-    report(run(options), as_json=options.json)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("error"))
+    found = run_dag(options.dag, options.runs) if options.dag else run(options)
+    report(found, as_json=options.json)
     return 0
 
 
@@ -124,6 +187,27 @@ def _large(steps: int) -> Graph:
                 operation="pack",
                 needs=tuple(f"s{each}" for each in _needs(number, NEEDS)),
                 params={"amount": "{{input.amount}}"},
+            )
+            for number in range(steps)
+        },
+    )
+
+
+def wide(steps: int) -> Graph:
+    """Return a graph in layers: each step needs three of the layer before."""
+    return Graph(
+        name="bench.wide",
+        input={"amount": "number"},
+        outputs=f"{{{{steps.s{steps - 1}.result}}}}",
+        steps={
+            f"s{number}": GraphStep(
+                service="bench",
+                operation="noop",
+                needs=tuple(
+                    f"s{(number // LAYER - 1) * LAYER + (number + each) % LAYER}"
+                    for each in range(NEEDS if number >= LAYER else 0)
+                ),
+                params={"amount": "{{input.amount}}", "number": number},
             )
             for number in range(steps)
         },

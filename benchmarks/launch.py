@@ -35,7 +35,7 @@ from runtime.daemon import Daemon
 from runtime.service_host import serve
 
 PR_SET_PDEATHSIG: Final = 1
-WORKFLOWS: Final = Path(__file__).with_name("workflows.py")
+WORKFLOWS: Final = [Path(__file__).with_name(name) for name in ("workflows.py", "w8.yaml")]
 REQUEST: Final = "movant.svc."
 KEY: Final = b"Movant-Key: "
 AT_ONCE: Final = 50_000
@@ -92,7 +92,7 @@ async def _daemon(arguments: argparse.Namespace) -> None:
         "nats.url": arguments.nats or None,
         "server.store": arguments.store,
         "server.durability": arguments.durability,
-        "workflows": [WORKFLOWS],
+        "workflows": WORKFLOWS,
         **dict(each.split("=", 1) for each in arguments.set),
     }
     config = load(flags, environment={}).config

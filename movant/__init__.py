@@ -23,8 +23,11 @@ from protocols.errors import (
     WorkflowError,
 )
 from protocols.failure import Failure
-from protocols.gates import Escalation, Gate, GateDecision
+from protocols.gate_words import GateDecision
+from protocols.gates import Escalation, Gate, Notify
 from protocols.graph import Defaults, Field, Graph, GraphStep, GraphUndo
+from protocols.graph_fallback import Fallback
+from protocols.graph_profile import Limits, Profile
 from protocols.graph_sleep import GraphSleep
 from protocols.machine import Hook, Machine, Next, State, StateUndo
 from protocols.policy import NO_RETRY, Retry, StepOptions
@@ -53,6 +56,7 @@ __all__ = [
     "FailError",
     "Failed",
     "Failure",
+    "Fallback",
     "Field",
     "Gate",
     "GateDecision",
@@ -63,11 +67,14 @@ __all__ = [
     "GraphUndo",
     "Hook",
     "InvalidInputError",
+    "Limits",
     "Machine",
     "MovantError",
     "Next",
     "NotFoundError",
+    "Notify",
     "Operator",
+    "Profile",
     "Refused",
     "RefusedError",
     "Retry",

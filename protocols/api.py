@@ -94,6 +94,7 @@ from protocols.api_types import (
     MessageId,
     Raw,
     RunPriority,
+    RunProfile,
     Standing,
     Value,
     WaitSeconds,
@@ -126,6 +127,8 @@ class RunStart(Message, frozen=True, kw_only=True):
     ] = "return"
     wait_s: WaitSeconds = 0.0
     priority: RunPriority = 0
+    profile: RunProfile = ""
+    by: By = None
 
 
 class RunStarted(Message, frozen=True, kw_only=True):

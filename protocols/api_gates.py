@@ -19,7 +19,7 @@ from protocols.api_types import (
     Standing,
     WorkflowName,
 )
-from protocols.gates import Choice, GateDecision, Vote
+from protocols.gate_words import Delegation, GateDecision, Said, Vote
 
 GateName = Annotated[
     str, Meta(description="Its name or its path; empty: the only one that is open.")
@@ -35,6 +35,10 @@ OnExpiry = Annotated[str, Meta(description="What happens when nobody has decided
 Role = Annotated[
     str, Meta(description="The role that the person has: as the client says it, not checked.")
 ]
+Mode = Annotated[
+    str,
+    Meta(description="`batch`: may be approved with others; `interactive`: never; empty: may be."),
+]
 Escalated = Annotated[
     bool, Meta(description="Whether others may decide as well because nobody did in time.")
 ]
@@ -47,6 +51,7 @@ class GateList(Message, frozen=True, kw_only=True):
         WorkflowName | None, Meta(description="Only those of runs of this workflow.")
     ] = None
     run: Annotated[Id | None, Meta(description="Only those of this run.")] = None
+    name: Annotated[str, Meta(description="Only gates of this name; empty: all.")] = ""
     limit: Limit = 50
     after: After = ""
     raw: Raw = False
@@ -70,6 +75,7 @@ class GateRow(Message, frozen=True, kw_only=True):
     approvers: People = []
     roles: Roles = []
     escalated: Escalated = False
+    mode: Mode = ""
 
 
 class GatePage(Message, frozen=True, kw_only=True):
@@ -77,6 +83,9 @@ class GatePage(Message, frozen=True, kw_only=True):
 
     gates: Annotated[list[GateRow], Meta(description="The rows.")] = []
     total: Annotated[int, Meta(description="How many there are on all pages.")] = 0
+    unread: Annotated[
+        int, Meta(description="Old runs that are being looked at, and may have more gates.")
+    ] = 0
     next: Cursor = ""
     server_time: At = 0
 
@@ -117,8 +126,24 @@ class GateView(Message, frozen=True, kw_only=True):
     due: Due = 0
     on_expiry: OnExpiry = ""
     escalated: Escalated = False
+    mode: Mode = ""
+    retry: Annotated[
+        list[str], Meta(description="Steps that `retry` may do once more, the default first.")
+    ] = []
+    delegations: Annotated[
+        list[Delegation], Meta(description="Who has handed his say to whom.")
+    ] = []
     done: Annotated[
         list[str], Meta(description="Paths of the steps that were done, the latest last.")
+    ] = []
+    steps: Annotated[
+        dict[str, str], Meta(description="Of a graph: what its steps have come to, by name.")
+    ] = {}
+    next: Annotated[
+        list[str], Meta(description="Of a graph: the steps behind the gate, in their order.")
+    ] = []
+    undoes: Annotated[
+        list[str], Meta(description="Paths of what is undone if the run fails or is cancelled.")
     ] = []
     decision: Annotated[
         GateDecision | None, Meta(description="How it was decided, when it was.")
@@ -126,21 +151,25 @@ class GateView(Message, frozen=True, kw_only=True):
 
 
 class GateDecide(Message, frozen=True, kw_only=True):
-    """Decide at a gate. The first decision stands."""
+    """Decide at a gate, or hand that over. The first decision stands."""
 
     id: Id
-    do: Annotated[Choice, Meta(description="The decision.")]
+    do: Annotated[Said, Meta(description="The decision, or `delegate`.")]
     gate: GateName = ""
     values: Annotated[
         dict[str, Any] | None, Meta(description="With `modify`: the fields that change.")
     ] = None
     role: Role = ""
+    to: Annotated[str, Meta(description="With `delegate`: who decides instead.")] = ""
+    step: Annotated[
+        str, Meta(description="With `retry`: the step to do once more; empty: the gate's first.")
+    ] = ""
     message_id: MessageId = ""
     by: By = None
 
 
 class GateDecided(Message, frozen=True, kw_only=True):
-    """What became of a decision: it stands, or more people have to approve."""
+    """What became of a word: the decision stands, more people have to approve, or it waits."""
 
     id: Id
     gate: Path
@@ -150,6 +179,7 @@ class GateDecided(Message, frozen=True, kw_only=True):
     decision: Annotated[
         GateDecision | None, Meta(description="How the gate was decided, if it is.")
     ] = None
+    delegated: Annotated[str, Meta(description="To whom it was handed over.")] = ""
 
 
 _AT: Final = 1_700_000_000_000_000_000

@@ -37,6 +37,9 @@ MessageId = Annotated[
 RunPriority = Annotated[
     Priority, Meta(description="Who goes first where requests wait: -9 a batch, 9 an emergency.")
 ]
+RunProfile = Annotated[
+    str, Meta(description="The profile under which it runs; empty: as the daemon is set.")
+]
 Value = Annotated[Any, Meta(description="Any JSON value.")]
 Raw = Annotated[
     bool, Meta(description="Do not mask what is sensitive; the daemon logs who asks for it.")

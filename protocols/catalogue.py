@@ -14,7 +14,7 @@ import msgspec
 from protocols import api, api_gates, api_guardrails, api_holds, api_pipeline, events, mail
 from protocols import headers as h
 from protocols.catalogue_examples import EXAMPLES
-from protocols.gates import GateWord
+from protocols.gate_words import GateWord
 
 ID: Final = "[A-Za-z0-9][A-Za-z0-9_-]{0,127}"
 NAME: Final = r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*"

@@ -45,6 +45,12 @@ class WorkflowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     steps: StepOptions = STEP_DEFAULTS
     mailbox_warn: int = MAILBOX_WARN
     mailbox_max: int = MAILBOX_MAX
+    active_max: int = 0
+    """Runs that have not ended; a start beyond it is refused. 0: any."""
+    priority: int = 0
+    """Of runs whose start says none."""
+    profiles: tuple[str, ...] = ()
+    """Under which it may be started; none: under any, which means nothing then."""
 
     def __post_init__(self) -> None:
         """Check the limits against each other."""
@@ -107,6 +113,13 @@ class Workflow(Generic[R]):
         """The annotation of the result, or Any."""
         annotation = self.function.__annotations__.get("return", Any)
         return self._resolve("result", annotation)
+
+    def group_of(self, value: Any) -> str:  # noqa: ARG002 - for those that have limits
+        """Return what a run with this input is counted by; empty: with all others.
+
+        Raises InvalidInputError when the input does not say it.
+        """
+        return ""
 
     def input_schema(self) -> dict[str, Any]:
         """Return the JSON Schema of the input."""

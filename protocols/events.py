@@ -57,6 +57,10 @@ GATE_ESCALATED: Final = "gate_escalated"
 """Nobody has decided in time, and others may as well now; data has the gate."""
 GATE_OVERDUE: Final = "gate_overdue"
 """Nobody has decided in time, and the gate still waits."""
+GATE_DELEGATED: Final = "gate_delegated"
+"""Somebody has handed his say over; data has the gate, by whom, and to whom."""
+GATE_REMINDED: Final = "gate_reminded"
+"""People are reminded of an open gate; data has which reminder it is."""
 GATE_DECIDED: Final = "gate_decided"
 """A gate has ended; data has the decision, who made it, from where and why, and the changes."""
 GATE_WITHDRAWN: Final = "gate_withdrawn"
@@ -117,6 +121,8 @@ LIFECYCLE: Final = (
     GATE_VOTED,
     GATE_ESCALATED,
     GATE_OVERDUE,
+    GATE_DELEGATED,
+    GATE_REMINDED,
     GATE_DECIDED,
     GATE_WITHDRAWN,
     GUARDRAIL_VIOLATED,

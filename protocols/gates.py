@@ -10,40 +10,46 @@
         expires="2d",
     )
 
-The same fields stand in a YAML file under ``gate``. Whether a word counts is a function of the
-gate as it stands and of the word alone: the API asks it before it writes one, the fold before it
-takes one.
+The same fields stand in a YAML file under ``gate``. What is said there, and what came of it, is
+``protocols.gate_words``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
 
 import msgspec
 from msgspec import Meta
 
-from protocols.codec import encode
+from protocols.durations import seconds
 from protocols.graph_field import Field, FieldType, Part, Seconds, durations, field_of, put
-from protocols.graph_input import input_type, problem
-from protocols.witness import Operator
+from protocols.graph_input import problem
+from protocols.subjects import is_name, is_step_name
 
-Choice = Literal["approve", "modify", "reject", "skip", "cancel"]
+Choice = Literal["approve", "modify", "reject", "retry", "skip", "cancel"]
 OnExpiry = Literal["reject", "approve", "wait", "escalate"]
+Mode = Literal["interactive", "auto", "batch"]
 Names = str | tuple[str, ...]
 
 REJECTED: Final = "rejected"
 """Kind of the failure of a gate that was rejected, or whose time was over."""
 GATE_BYTES_MAX: Final = 65_536
 """Of a gate with all that it shows: it is an event, and stands in what people list."""
-FILLED: Final = ("title", "text", "values", "approvers", "excluded")
+FILLED: Final = ("title", "text", "values", "approvers", "excluded", "mode")
 """Fields in which references may stand, in a graph."""
 TITLE_CHARS_MAX: Final = 200
 APPROVERS_MAX: Final = 100
+LEVELS_MAX: Final = 10
+"""Escalations of one gate, one behind the other."""
+REMINDERS_MAX: Final = 100
+"""Of one gate: each is a message in the mailbox of its run."""
+MODES: Final[tuple[str, ...]] = get_args(Mode)
 MEANS: Final[dict[str, str]] = {
     "approve": "the run goes on, with the values as they are",
     "modify": "the run goes on, with the values that you give",
     "reject": "the gate fails; unless the workflow takes that, the run fails and is undone",
+    "retry": "work before the gate is done once more, and then it is asked again",
     "skip": "the run goes on without what the gate is for",
     "cancel": "the run is cancelled, and what it did is undone",
 }
@@ -64,6 +70,13 @@ class Escalation(Part, frozen=True, kw_only=True):
         """Bring short forms to the long ones."""
         _names(self, "approvers", "roles")
         durations(self, "expires")
+
+
+class Notify(Part, frozen=True, kw_only=True):
+    """Who is told of a gate. The service may stand alone: ``notify: mail``."""
+
+    service: Annotated[str, Meta(description="The service that tells people.")]
+    operation: Annotated[str, Meta(description="What it is asked for.")] = "notify"
 
 
 class Gate(Part, frozen=True, kw_only=True):
@@ -101,8 +114,51 @@ class Gate(Part, frozen=True, kw_only=True):
         OnExpiry, Meta(description="What happens when nobody has decided by then.")
     ] = "reject"
     escalate: Annotated[
-        Escalation | None, Meta(description="With `on_expiry: escalate`: who may decide as well.")
+        Escalation | tuple[Escalation, ...] | None,
+        Meta(
+            description="With `on_expiry: escalate`: who may decide as well; a list of them is "
+            "gone through level by level."
+        ),
     ] = None
+    retry: Annotated[
+        Names,
+        Meta(
+            description="With `retry` among the decisions: the steps that may be done once more; "
+            "without it those that the gate needs."
+        ),
+    ] = ()
+    remind: Annotated[
+        Seconds | tuple[Seconds, ...],
+        Meta(description="How long before its time is over people are reminded: `[1d, 2h]`."),
+    ] = ()
+    remind_every: Annotated[
+        Seconds | None, Meta(description="How often people are reminded, from its opening on.")
+    ] = None
+    notify: Annotated[
+        str | Notify | None,
+        Meta(
+            description="The service that is told when it opens, when people are reminded, and "
+            "when it escalates or is overdue."
+        ),
+    ] = None
+    mode: Annotated[
+        str,
+        Meta(
+            description="`interactive`: people decide one by one; `batch`: many may be approved "
+            "together; `auto`: it is approved at once. As the graph's `approval_mode` without it."
+        ),
+    ] = ""
+    auto_when: Annotated[
+        str,
+        Meta(description="A condition under which it is approved at once, unless `interactive`."),
+    ] = ""
+    four_eyes: Annotated[
+        bool,
+        Meta(
+            description="Neither who has started the run may decide, nor who has decided at "
+            "another gate of it."
+        ),
+    ] = False
     means: Annotated[
         dict[Choice, str], Meta(description="What decisions lead to, in words, for people.")
     ] = {}
@@ -111,8 +167,24 @@ class Gate(Part, frozen=True, kw_only=True):
         """Bring short forms to the long ones."""
         if self.fields is not None:
             put(self, "fields", {name: field_of(each) for name, each in self.fields.items()})
-        _names(self, "approvers", "roles", "excluded")
-        durations(self, "expires")
+        _names(self, "approvers", "roles", "excluded", "retry")
+        durations(self, "expires", "remind_every")
+        given = self.remind if isinstance(self.remind, tuple) else (self.remind,)
+        put(self, "remind", tuple(seconds(each, "remind") for each in given))
+        if isinstance(self.notify, str):
+            put(self, "notify", Notify(service=self.notify))
+
+    @property
+    def levels(self) -> tuple[Escalation, ...]:
+        """Who may decide as well, level by level."""
+        if self.escalate is None:
+            return ()
+        return self.escalate if isinstance(self.escalate, tuple) else (self.escalate,)
+
+    @property
+    def told(self) -> Notify | None:
+        """Who is told of it, in the long form."""
+        return self.notify if isinstance(self.notify, Notify) else None
 
     @property
     def typed(self) -> dict[str, Field]:
@@ -124,177 +196,13 @@ class Gate(Part, frozen=True, kw_only=True):
     @property
     def named(self) -> bool:
         """Whether it matters who decides."""
-        return bool(self.quorum > 1 or self.approvers or self.roles or self.excluded)
+        return bool(
+            self.quorum > 1 or self.approvers or self.roles or self.excluded or self.four_eyes
+        )
 
     def meaning(self, choice: Choice) -> str:
         """Return what a decision leads to."""
         return self.means.get(choice) or MEANS[choice]
-
-
-class Vote(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One person's approval. ``at`` in nanoseconds since 1970."""
-
-    by: Operator
-    at: int
-    role: str = ""
-    message_id: str = ""
-
-
-class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """One value that a decision has changed."""
-
-    field: str
-    before: Any
-    after: Any
-
-
-class GateWord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a person says at a gate: its path, the decision, and what belongs to it."""
-
-    gate: str
-    do: Choice
-    values: dict[str, Any] | None = None
-    role: str = ""
-    """The role that the person says to have."""
-
-
-class GateDecision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How a gate has ended. ``at`` in nanoseconds since 1970.
-
-    ``values`` are those to go on with: None after a skip. ``by`` is None when nobody decided and
-    the time was over (``expired``); ``votes`` are all approvals, in their order.
-    """
-
-    gate: str
-    do: Choice
-    at: int
-    values: dict[str, Any] | None = None
-    changes: tuple[Change, ...] = ()
-    by: Operator | None = None
-    role: str = ""
-    votes: tuple[Vote, ...] = ()
-    expired: bool = False
-    message_id: str = ""
-
-    @property
-    def text(self) -> str:
-        """Who has decided what, for people."""
-        done = {"modify": "modified", "skip": "skipped", "cancel": "cancelled"}
-        word = done.get(self.do, f"{self.do.removesuffix('e')}ed")
-        if self.expired:
-            return f"{word} because nobody decided in time"
-        names = [each.by.who for each in self.votes if each.by.who]
-        if not names and self.by is not None and self.by.who:
-            names = [self.by.who]
-        who = " and ".join(names) or "somebody who gave no name"
-        where = f" at {self.by.where}" if self.by is not None and self.by.where else ""
-        why = f": {self.by.why}" if self.by is not None and self.by.why else ""
-        return f"{word} by {who}{where}{why}"
-
-
-class GateState(msgspec.Struct, kw_only=True):
-    """An open gate. Times in nanoseconds since 1970; ``due`` is 0 when no time is set."""
-
-    path: str
-    name: str
-    gate: Gate
-    opened_at: int
-    due: int = 0
-    escalated: bool = False
-    votes: list[Vote] = []
-
-    @property
-    def approvers(self) -> tuple[str, ...]:
-        """Who may decide now, by name."""
-        more = self.gate.escalate.approvers if self.gate.escalate and self.escalated else ()
-        return (*self.gate.approvers, *more)
-
-    @property
-    def roles(self) -> tuple[str, ...]:
-        """Which roles may decide now."""
-        more = self.gate.escalate.roles if self.gate.escalate and self.escalated else ()
-        return (*self.gate.roles, *more)
-
-    def facts(self) -> dict[str, Any]:
-        """Return what people have to know of it."""
-        gate = self.gate
-        return {
-            "gate": self.path,
-            "name": self.name,
-            "title": gate.title,
-            "text": gate.text,
-            "values": gate.values,
-            "fields": msgspec.to_builtins(gate.fields) if gate.fields else None,
-            "decisions": {each: gate.meaning(each) for each in gate.decisions},
-            "quorum": gate.quorum,
-            "approvers": [*self.approvers],
-            "roles": [*self.roles],
-            "excluded": [*gate.excluded],
-            "opened_at": self.opened_at,
-            "due": self.due,
-            "on_expiry": on_expiry(self) if self.due else "",
-            "escalated": self.escalated,
-            "votes": [msgspec.to_builtins(each) for each in self.votes],
-        }
-
-
-def on_expiry(state: GateState) -> OnExpiry:
-    """Return what happens when the time of a gate is over."""
-    escalate = state.gate.escalate
-    return escalate.on_expiry if escalate is not None and state.escalated else state.gate.on_expiry
-
-
-def refusal(state: GateState, word: GateWord, by: Operator | None) -> str:
-    """Return why a word does not count at a gate; empty when it does."""
-    gate, who = state.gate, "" if by is None else by.who
-    if word.do not in gate.decisions:
-        return f"{word.do} cannot be decided here: {', '.join(gate.decisions)} can"
-    if gate.named and not who:
-        return "it matters who decides here: give a name"
-    if who in gate.excluded:
-        return f"{who} may not decide here"
-    people, roles = state.approvers, state.roles
-    if (people or roles) and who not in people and word.role not in roles:
-        told = [*people, *(f"the role {role}" for role in roles)]
-        return f"{who} may not decide here: {' or '.join(told)} may"
-    if word.do == "approve" and who and who in {each.by.who for each in state.votes}:
-        return f"{who} has approved already: {len(state.votes)} of {gate.quorum}"
-    if word.do == "modify":
-        return wrong_values(gate, word.values or {})
-    return "" if word.values is None else f"values do not go with {word.do}: decide modify"
-
-
-def wrong_values(gate: Gate, given: dict[str, Any]) -> str:
-    """Return what is wrong with changed values; empty when nothing is."""
-    if not given:
-        return "there is nothing to modify: give values"
-    fields = gate.typed
-    for name in given:
-        if name not in fields:
-            return f"{name[:60]!r} cannot be modified: {', '.join(fields)} can"
-    if len(encode(given)) > GATE_BYTES_MAX:
-        return f"values: more than {GATE_BYTES_MAX} bytes"
-    whole = {name: each for name, each in merged(gate, given).items() if name in fields}
-    try:
-        msgspec.convert(whole, input_type(fields, "Values"))
-    except msgspec.ValidationError as error:
-        return f"values: {error}"
-    return ""
-
-
-def merged(gate: Gate, given: dict[str, Any]) -> dict[str, Any]:
-    """Return the values with those that were changed."""
-    return {**(gate.values or {}), **given}
-
-
-def changes(gate: Gate, given: dict[str, Any]) -> tuple[Change, ...]:
-    """Return what a modification changes, in the order of the fields."""
-    before = gate.values or {}
-    return tuple(
-        Change(field=name, before=before.get(name), after=given[name])
-        for name in gate.typed
-        if name in given and (name not in before or given[name] != before[name])
-    )
 
 
 class Wrong(NamedTuple):
@@ -310,12 +218,16 @@ def problems(gate: Gate) -> Iterator[Wrong]:
     yield from _choices(gate)
     yield from _people(gate)
     yield from _times(gate)
+    yield from _reminders(gate)
+    yield from _mode(gate)
 
 
 def _choices(gate: Gate) -> Iterator[Wrong]:
     decisions = gate.decisions
     if len(set(decisions)) < len(decisions):
         yield Wrong("decisions", "a decision stands twice", "name each of them once")
+    if gate.retry and "retry" not in decisions:
+        yield Wrong("retry", "'retry' is none of the decisions", "add it there")
     if not {"approve", "modify", "skip"} & set(decisions):
         yield Wrong("decisions", "no decision lets the run go on", "add 'approve'")
     if ("modify" in decisions) != bool(gate.fields):
@@ -347,34 +259,71 @@ def _people(gate: Gate) -> Iterator[Wrong]:
 
 
 def _times(gate: Gate) -> Iterator[Wrong]:
-    escalate = gate.escalate
-    if gate.expires is None and (gate.on_expiry != "reject" or escalate is not None):
+    levels = gate.levels
+    if gate.expires is None and (gate.on_expiry != "reject" or levels):
         yield Wrong("on_expiry", "nothing expires without 'expires'", "such as: expires: 2d")
-    if (gate.on_expiry == "escalate") != (escalate is not None):
+    if (gate.on_expiry == "escalate") != bool(levels):
         yield Wrong(
-            "escalate" if escalate else "on_expiry",
+            "escalate" if levels else "on_expiry",
             "'on_expiry: escalate' and 'escalate' belong together",
             "say who may decide then: escalate: {roles: [...]}",
         )
-    if escalate and (gate.approvers or gate.roles) and not (escalate.approvers or escalate.roles):
-        yield Wrong("escalate", "it names nobody else", "write 'roles' or 'approvers' there")
-    if escalate is not None and escalate.expires is None and escalate.on_expiry != "reject":
-        yield Wrong("escalate", "nothing expires without 'expires'", "such as: expires: 2d")
-    found = {gate.on_expiry, escalate.on_expiry if escalate else ""}
+    if len(levels) > LEVELS_MAX:
+        yield Wrong("escalate", f"{len(levels)} levels", f"at most {LEVELS_MAX}")
+    for number, level in enumerate(levels, 1):
+        last = number == len(levels)
+        if (gate.approvers or gate.roles) and not (level.approvers or level.roles):
+            yield Wrong("escalate", "it names nobody else", "write 'roles' or 'approvers' there")
+        if level.expires is None and (level.on_expiry != "reject" or not last):
+            yield Wrong("escalate", "nothing expires without 'expires'", "such as: expires: 2d")
+        if level.on_expiry != "reject" and not last:
+            message = "behind this level comes the next one"
+            yield Wrong("escalate", message, "write 'on_expiry' at the last one")
+    found = {gate.on_expiry, *(level.on_expiry for level in levels)}
     if "approve" in found and "approve" not in gate.decisions:
         yield Wrong("on_expiry", "'approve' is none of the decisions", "add it there")
 
 
+def _reminders(gate: Gate) -> Iterator[Wrong]:
+    times = [float(each) for each in gate.remind] if isinstance(gate.remind, tuple) else []
+    if times and gate.expires is None:
+        hint = "write 'expires', or 'remind_every'"
+        yield Wrong("remind", "nothing expires without 'expires'", hint)
+    elif times and max(times) >= max(_spans(gate)):
+        yield Wrong(
+            "remind", "that is before the gate opens", "remind later, or let it wait longer"
+        )
+    if len(times) > REMINDERS_MAX:
+        yield Wrong("remind", f"{len(times)} reminders", f"at most {REMINDERS_MAX}")
+    told = gate.told
+    if told is not None and not (
+        is_name(told.service) and is_step_name(f"{told.service}.{told.operation}")
+    ):
+        yield Wrong(
+            "notify", f"{told.service[:60]!r} cannot be asked", "write the name of a service"
+        )
+
+
+def _mode(gate: Gate) -> Iterator[Wrong]:
+    if gate.mode and gate.mode not in MODES and "{{" not in gate.mode:
+        yield Wrong("mode", f"{gate.mode[:60]!r} is no mode", f"one of: {', '.join(MODES)}")
+    if gate.mode == "interactive" and gate.auto_when:
+        message = "'interactive' means that a person decides"
+        yield Wrong("auto_when", message, "take one of the two away")
+    if (gate.mode == "auto" or gate.auto_when) and "approve" not in gate.decisions:
+        yield Wrong("decisions", "'approve' is none of the decisions", "add it there")
+
+
 def waits_s(gate: Gate) -> float:
     """Return how long a gate waits at most, in seconds; 0: for ever."""
-    if gate.expires is None or gate.on_expiry == "wait":
-        return 0.0
-    more = gate.escalate
-    if more is None:
-        return float(gate.expires)
-    if more.expires is None or more.on_expiry == "wait":
-        return 0.0
-    return float(gate.expires) + float(more.expires)
+    last = gate.levels[-1].on_expiry if gate.levels else gate.on_expiry
+    spans = _spans(gate)
+    return 0.0 if last == "wait" or 0.0 in spans else sum(spans)
+
+
+def _spans(gate: Gate) -> list[float]:
+    """Return how long it waits at first and at each level, in seconds; 0: for ever."""
+    return [float(each or 0.0) for each in (gate.expires, *(x.expires for x in gate.levels))]
 
 
 def _open(names: Names) -> bool:

@@ -30,6 +30,7 @@ from protocols.budgets import Amounts, Budget
 from protocols.directives import Directive, Do, Table
 from protocols.durations import seconds
 from protocols.gates import Gate
+from protocols.graph_fallback import Fallback
 from protocols.graph_field import ANYTHING as ANYTHING  # noqa: PLC0414 - part of a graph
 from protocols.graph_field import Field as Field  # noqa: PLC0414 - part of a graph
 from protocols.graph_field import FieldType as FieldType  # noqa: PLC0414 - part of a graph
@@ -38,6 +39,7 @@ from protocols.graph_field import Seconds
 from protocols.graph_field import durations as _durations
 from protocols.graph_field import field_of as _field
 from protocols.graph_field import put as _set
+from protocols.graph_profile import Limits, Profile
 from protocols.graph_sleep import GraphSleep, brief
 from protocols.guardrails import Rules
 from protocols.policy import Retry
@@ -173,6 +175,13 @@ class GraphStep(_Part, frozen=True, kw_only=True):
         Do | dict[str, Directive | Do],
         Meta(description="What a failure leads to, by its kind; one word stands for all kinds."),
     ] = {}
+    fallbacks: Annotated[
+        tuple[Fallback, ...],
+        Meta(
+            description="What is tried when its calls are used up, one after the other; before "
+            "`on_error`, unless that names the kind."
+        ),
+    ] = ()
     undo: Annotated[
         str | bool | GraphUndo,
         Meta(
@@ -313,9 +322,20 @@ class Graph(_Part, frozen=True, kw_only=True):
             "results of the steps that nobody needs, by their names."
         ),
     ] = None
+    returns: Annotated[
+        dict[str, Field | FieldType] | None,
+        Meta(description="The fields of the result; without it any result is taken."),
+    ] = None
     timeout: Annotated[Seconds | None, Meta(description="How long a run may take as a whole.")] = (
         None
     )
+    limits: Annotated[
+        Limits | None, Meta(description="How many runs may be active, and who goes first.")
+    ] = None
+    profiles: Annotated[
+        dict[str, Profile],
+        Meta(description="Where runs take place, such as `dev`: what is different there."),
+    ] = {}
     concurrency: Annotated[
         Annotated[int, Meta(ge=0)],
         Meta(description="How many steps run at the same time; 0: as many as can."),
@@ -333,19 +353,35 @@ class Graph(_Part, frozen=True, kw_only=True):
         tuple[str, ...],
         Meta(description="Error kinds of its services' own, to be named under `on_error`."),
     ] = ()
+    fallbacks: Annotated[
+        tuple[Fallback, ...],
+        Meta(description="What is tried before a step fails the run: `skip` or `gate`."),
+    ] = ()
+    approval_mode: Annotated[
+        str,
+        Meta(
+            description="The `mode` of gates that have none: `interactive`, `auto`, `batch`, or a "
+            "reference to the input."
+        ),
+    ] = ""
 
     def __post_init__(self) -> None:
         """Bring short forms to the long ones."""
         if self.input is not None:
             _set(self, "input", {name: _field(each) for name, each in self.input.items()})
+        if self.returns is not None:
+            _set(self, "returns", {name: _field(each) for name, each in self.returns.items()})
         _durations(self, "timeout")
 
     @property
     def fields(self) -> dict[str, Field] | None:
         """The fields of the input; None: anything is taken."""
-        if self.input is None:
-            return None
-        return {name: each for name, each in self.input.items() if isinstance(each, Field)}
+        return _fields(self.input)
+
+    @property
+    def result_fields(self) -> dict[str, Field] | None:
+        """The fields of the result; None: anything is one."""
+        return _fields(self.returns)
 
     def timeout_s(self, step: str) -> float:
         """Return how long one call of a step may take, in seconds, within its deadline."""
@@ -360,6 +396,12 @@ class Graph(_Part, frozen=True, kw_only=True):
         of = self.steps[step]
         found = self.defaults.retry if of.retry is None else of.retry
         return found if isinstance(found, Retry) else None
+
+
+def _fields(given: dict[str, Field | FieldType] | None) -> dict[str, Field] | None:
+    if given is None:
+        return None
+    return {name: each for name, each in given.items() if isinstance(each, Field)}
 
 
 def _directives(given: Do | dict[str, Directive | Do]) -> dict[str, Directive]:

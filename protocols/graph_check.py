@@ -16,10 +16,13 @@ from protocols.errors import ConfigurationError
 from protocols.failure import TIMEOUT
 from protocols.findings import Finding, Place, did_you_mean, wrong_kind
 from protocols.graph import ANY_KIND, SERVICE, Graph, GraphStep
+from protocols.graph_gate_check import people
 from protocols.graph_input import problem
 from protocols.graph_kinds import ASK_NOBODY, does, kinds
 from protocols.graph_order import Order, chain, longest, once_s
+from protocols.graph_profile import profiles
 from protocols.graph_references import references
+from protocols.graph_types import types
 from protocols.guardrail_check import guardrails, unresolved
 from protocols.guardrails import KINDS as GUARDED
 from protocols.subjects import is_name, is_step_name
@@ -43,7 +46,9 @@ def check(graph: Graph) -> list[Finding]:
     order = Order(graph)
     found = [*_heads(graph), *_steps(graph), *_cycles(order), *guardrails(graph)]
     if not order.cycle:  # in a cycle nothing comes before anything
-        found += [*references(graph, order), *_times(graph, order), *_pivots(graph, order)]
+        found += [*references(graph, order), *people(graph, order)]
+        found += [*types(graph), *profiles(graph)]
+        found += [*_times(graph, order), *_pivots(graph, order)]
     return found
 
 
@@ -78,11 +83,12 @@ def _heads(graph: Graph) -> Iterator[Finding]:
                 "list only kinds that movant does not know itself: letters, digits, '_', '-'",
             )
     yield from _directives(graph, graph.defaults.directives, ("defaults", "on_error"), None)
-    for name, field in (graph.fields or {}).items():
-        wrong = problem(field, name)
-        if wrong:
-            at = "type" if field.default is msgspec.UNSET else "default"
-            yield Finding(("input", name, at), f"the field {name[:60]!r}: {wrong}")
+    for part, fields in (("input", graph.fields), ("returns", graph.result_fields)):
+        for name, field in (fields or {}).items():
+            wrong = problem(field, name)
+            if wrong:
+                at = "type" if field.default is msgspec.UNSET else "default"
+                yield Finding((part, name, at), f"the field {name[:60]!r}: {wrong}")
 
 
 def _steps(graph: Graph) -> Iterator[Finding]:

@@ -25,12 +25,13 @@ from protocols.subjects import is_name
 _OF_KINDS: Final[Mapping[str, tuple[str, ...]]] = {
     "operation": (SERVICE,),
     "params": (SERVICE, "child"),
-    "foreach": (SERVICE, "signal", "child"),
+    "foreach": (SERVICE, "signal", "child", "gate"),
     "retry": (SERVICE,),
     "timeout": (SERVICE, "signal", "child"),
     "deadline": (SERVICE,),
     "idempotent": (SERVICE,),
     "on_error": (SERVICE, "signal", "child"),
+    "fallbacks": (SERVICE,),
     "undo": (SERVICE, "child"),
     "guardrails": (SERVICE, "signal", "child"),
     "estimate": (SERVICE, "child"),
@@ -44,7 +45,6 @@ _INSTEAD: Final[Mapping[tuple[str, str], str]] = {
     ("timeout", "gate"): "write 'expires' under 'gate'",
     ("deadline", "gate"): "write 'expires' under 'gate'",
     ("params", "gate"): "write 'values' under 'gate'",
-    ("foreach", "gate"): "a gate is decided once; show the list in its values",
     ("on_error", "gate"): "one that is rejected fails the run, or with 'critical: false' skips "
     "the steps that need it",
 }

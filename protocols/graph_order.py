@@ -51,6 +51,14 @@ class Order:
         """Tell whether a step ends before another one begins."""
         return bool(self._before.get(later, 0) & self._bits.get(earlier, 0))
 
+    def between(self, first: str, last: str) -> tuple[str, ...]:
+        """Return a step and those behind it that come before another one, in order."""
+        return tuple(
+            name
+            for name in self.names
+            if self.comes_before(name, last) and (name == first or self.comes_before(first, name))
+        )
+
     @property
     def last(self) -> list[str]:
         """The steps that nobody needs, in the order of the graph."""
@@ -183,8 +191,23 @@ def worst_s(graph: Graph, step: str) -> float:
         ),
         default=0,
     )
-    total_s = calls_s * (1 + others)
+    total_s = calls_s * (1 + others) + sum(
+        _calls_s(each.tried or options.retry, options.timeout_s)
+        for each in of.fallbacks
+        if each.asks
+    )
     return total_s if of.deadline is None else min(total_s, float(of.deadline))
+
+
+def again_at(graph: Graph, order: Order, gate: str) -> dict[str, tuple[str, ...]]:
+    """Return what a gate's decision ``retry`` does once more, by the step that it names."""
+    of = graph.steps[gate].gate
+    if of is None or "retry" not in of.decisions:
+        return {}
+    named = of.retry or tuple(
+        each for each in order.needs[gate] if graph.steps[each].kind in {SERVICE, "child"}
+    )
+    return {each: order.between(each, gate) for each in named if each in graph.steps}
 
 
 def longest(order: Order, seconds: dict[str, float]) -> tuple[float, list[str]]:

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from protocols.conditions import Condition, ConditionError
 from protocols.findings import Finding, Place, did_you_mean
+from protocols.gates import FILLED
 from protocols.graph import ANYTHING, Field, Graph
 from protocols.graph_kinds import done_with, place_of
 from protocols.graph_order import Order
@@ -16,7 +17,7 @@ ROOTS: Final = ("input", "steps", "run")
 ITEM_ROOTS: Final = ("item", "index")
 """Names inside of a ``foreach``."""
 STEP_FIELDS: Final = ("result", "status", "error", "items")
-RUN_FIELDS: Final = ("id", "started_at")
+RUN_FIELDS: Final = ("id", "started_at", "started_by", "profile")
 _CONDITION: Final = "such as: steps.check.result.total > 100 && input.country == 'NL'"
 
 _Parts = Sequence[Any]
@@ -39,16 +40,31 @@ def references(graph: Graph, order: Order) -> Iterator[Finding]:
         yield from look.template(done_with(step), (*at, *place_of(step)), inside)
         if step.when:
             yield from look.condition(step.condition, (*at, "when"), plain, step.condition_at)
+        gate = step.gate
+        if gate is not None and gate.auto_when:
+            yield from look.condition(gate.auto_when, (*at, "gate", "auto_when"), inside, 0)
+        for index, each in enumerate(step.fallbacks):
+            there: Place = (*at, "fallbacks", index)
+            if each.person is not None:
+                shown = {key: getattr(each.person, key) for key in FILLED}
+                yield from look.template(shown, (*there, "gate"), inside)
+            elif each.params is not None:
+                yield from look.template(each.params, (*there, "params"), inside)
         undo = step.undone_by
         if undo is not None:
             yield from look.template(undo.params, (*at, "undo", "params"), inside)
         if step.each:
             yield from look.items(step.foreach, (*at, "foreach"), plain)
     yield from look.template(graph.outputs, ("outputs",), _Where("", ROOTS))
+    yield from _budgets(look, graph)
+    if graph.limits is not None and graph.limits.per:
+        yield from look.template(graph.limits.per, ("limits", "per"), _Where("", ("input",)))
+
+
+def _budgets(look: _Look, graph: Graph) -> Iterator[Finding]:
+    who = _Where("", ("input", "run"))
     for name, budget in graph.budgets.items():
-        yield from look.template(
-            budget.key, ("budgets", name, "key"), _Where("", ("input", "run"))
-        )
+        yield from look.template(budget.key, ("budgets", name, "key"), who)
 
 
 class _Look:
@@ -123,7 +139,7 @@ class _Look:
             if wrong is not None:
                 yield _at(there, *wrong)
         elif root == "run" and (len(parts) < 2 or parts[1] not in RUN_FIELDS):  # noqa: PLR2004
-            yield _at(there, "a run has 'id' and 'started_at'", "write run.id")
+            yield _at(there, f"a run has {', '.join(RUN_FIELDS)}", "write run.id")
 
     def _step(self, parts: _Parts, there: Finding, who: _Where) -> Iterator[Finding]:
         name = parts[1] if len(parts) > 1 else None

@@ -15,9 +15,11 @@ import msgspec
 from protocols.directives import Directive, Table
 from protocols.durations import shown
 from protocols.graph import SERVICE, Graph, GraphStep
+from protocols.graph_fallback import in_words
 from protocols.graph_kinds import does
 from protocols.graph_order import (
     Order,
+    again_at,
     chain,
     longest,
     options_of,
@@ -73,6 +75,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """How long a run may take; what takes longer is cut short."""
     gates: dict[str, tuple[str, ...]] = {}
     """The gates, each with the steps that have asked for work before a person decides there."""
+    again: dict[str, tuple[str, ...]] = {}
+    """Gates that send work back, each with the steps that are then done again and have no undo."""
 
 
 def plan(graph: Graph) -> Plan:
@@ -113,6 +117,7 @@ def plan(graph: Graph) -> Plan:
             for gate in order.names
             if graph.steps[gate].gate is not None
         },
+        again={gate: back for gate in order.names if (back := _again(graph, order, gate))},
     )
 
 
@@ -134,6 +139,10 @@ def plan_text(plan: Plan) -> str:
             f"before gate {gate}: {', '.join(before) or 'nothing'}"
             + (f"; a rejection undoes {', '.join(undone)}" if undone else "")
         )
+    lines += [
+        f"sent back at gate {gate}, done again without an undo: {', '.join(steps)}"
+        for gate, steps in plan.again.items()
+    ]
     kept = [each.name for each in plan.steps if each.kept]
     if kept:
         lines.append(f"at or behind the point of no return: {', '.join(kept)}")
@@ -160,6 +169,8 @@ def as_text(graph: Graph) -> str:
         lines.append(f"input: {', '.join(told)}")
     if graph.timeout is not None:
         lines.append(f"within {shown(float(graph.timeout))}")
+    if graph.fallbacks:
+        lines.append(f"before it fails: {', then '.join(in_words(graph.fallbacks))}")
     lines += ["", *_directives(graph.defaults.directives)]
     for name, step in graph.steps.items():
         lines.append(f"{name}  {does(step)}")
@@ -203,6 +214,18 @@ def _planned(graph: Graph, name: str, *, level: int, worst: float, kept: bool) -
         halts=any(each.do == "halt_and_alert" for each in _all(directives)),
         unbounded=unbounded(step),
         kept=kept,
+    )
+
+
+def _again(graph: Graph, order: Order, gate: str) -> tuple[str, ...]:
+    """Return the steps whose work is repeated when a gate sends it back, for want of an undo."""
+    back = {name for steps in again_at(graph, order, gate).values() for name in steps}
+    return tuple(
+        name
+        for name in order.names
+        if name in back
+        and graph.steps[name].kind in {SERVICE, "child"}
+        and not _undone_by(graph.steps[name])
     )
 
 
@@ -251,6 +274,13 @@ def _lines(graph: Graph, name: str, step: GraphStep) -> Iterator[str]:
     if given is not None:
         yield f"with {msgspec.json.encode(given).decode()}"
     yield from _times(graph, name, step)
+    yield from _ends(step)
+
+
+def _ends(step: GraphStep) -> Iterator[str]:
+    """Tell what its end and its failures lead to."""
+    if step.fallbacks:
+        yield f"else: {', then '.join(in_words(step.fallbacks))}"
     undo = _undone_by(step)
     if undo:
         yield f"undone by {undo}"

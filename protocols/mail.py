@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from protocols.failure import Failure
-from protocols.gates import GateWord
+from protocols.gate_words import GateWord
 from protocols.routes import Scored
 from protocols.witness import Head, Operator
 
@@ -45,6 +45,12 @@ class Start(Mail, frozen=True, kw_only=True, tag="start"):
     traceparent: str = ""
     priority: int = 0
     """Who goes first where requests have to wait: -9 a batch, 9 an emergency."""
+    by: Operator | None = None
+    """Who has started it, from where and why; None: the start does not say."""
+    profile: str = ""
+    """Under which of its profiles it runs."""
+    group: str = ""
+    """By what it is counted, where its workflow limits how many may be active."""
 
 
 class Signal(Mail, frozen=True, kw_only=True, tag="signal"):

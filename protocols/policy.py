@@ -58,7 +58,9 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 NO_RETRY: Final = Retry(attempts=1)
 
 
-class StepOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class StepOptions(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, cache_hash=True
+):
     """What a step's author declares about it.
 
     ``timeout_s`` bounds one attempt, from dispatch to reply. ``absent`` says what happens when

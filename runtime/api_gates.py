@@ -1,6 +1,6 @@
 """GateCommands: which gates are open, what they show, and a person's decision.
 
-gate.ls       from the events of gates: no mailbox is read
+gate.ls       from the events of gates; runs older than all events are folded, once
 gate.show     the run is folded, and the gate shown as it stands there
 gate.decide   folded, checked, written, folded again: whose word counts is what the fold says
 """
@@ -10,9 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
+import structlog
 import trio
 
 from actors.gate_index import GateIndex
+from actors.graph import GraphWorkflow
 from actors.kernel.instance import Instance
 from protocols import api, subjects
 from protocols.errors import (
@@ -22,7 +24,8 @@ from protocols.errors import (
     RefusedError,
     UnavailableError,
 )
-from protocols.gates import GateDecision, GateState, GateWord, refusal
+from protocols.gate_words import GateDecision, GateState, GateWord, refusal
+from protocols.graph import SHOWN
 from protocols.subjects import step_token
 from runtime.api_queries import RunQueries, offset
 from runtime.api_runs import RunCommands
@@ -31,8 +34,13 @@ if TYPE_CHECKING:
     from actors.direct_reader import DirectReader
     from runtime.daemon import Daemon
 
+log = structlog.get_logger()
+
 DONE_MAX: Final = 50
 """Steps that a gate shows as done: the latest."""
+FOLDS_AT_ONCE: Final = 16
+LEARN_S: Final = 2.0
+"""How long a list waits for old runs; the next one has more of them."""
 TRIES_MAX: Final = 10
 TRY_S: Final = 0.05
 """A replica of MAIL may lag behind its leader, which has stored the decision."""
@@ -48,6 +56,41 @@ class GateCommands:
         self._commands = commands
         self._queries = queries
         self._index = GateIndex(events)
+        self._unread: list[str] = []
+        self._wake = trio.Event()
+        self._learned = trio.Event()
+
+    async def run(self) -> None:
+        """Fold the runs that may have old gates, as they are asked for, until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            unread, self._unread = self._unread, []
+            limit = trio.CapacityLimiter(FOLDS_AT_ONCE)
+            async with trio.open_nursery() as nursery:
+                for run in unread:
+                    await limit.acquire_on_behalf_of(run)
+                    nursery.start_soon(self._fold_old, run, limit)
+            self._learned.set()
+            self._learned = trio.Event()
+
+    async def _fold_old(self, run: str, limit: trio.CapacityLimiter) -> None:
+        """Fold a run, and take its open gates."""
+        try:
+            if not self._index.is_unread(run):
+                return
+            instance = await self._queries.runs.fold(run)
+        except UnavailableError:
+            return  # it is asked for again
+        except MovantError:
+            self._index.learn(run, [])  # it has ended, and its history is gone
+        except Exception:  # a defect in one of them stops no other
+            log.exception("api.failed", verb="gate.ls", run=run)
+            self._index.learn(run, [])
+        else:
+            self._index.learn(run, instance.gates())
+        finally:
+            limit.release_on_behalf_of(run)
 
     async def list(self, request: api.GateList) -> api.Message:
         """List the open gates."""
@@ -55,12 +98,20 @@ class GateCommands:
         await self._index.refresh()
         index = self._queries.index
         await index.refresh(blocked=False)
-        found = []
-        for run, facts in self._index.open(index.rows):
-            row = index.rows.get(run)
-            workflow = "" if row is None else row.workflow
-            if request.workflow in {None, workflow} and request.run in {None, run}:
-                found.append((run, workflow, facts))
+        unread = await self._learn()
+        rows = index.rows
+
+        def workflow_of(run: str) -> str:
+            row = rows.get(run)
+            return "" if row is None else row.workflow
+
+        found = self._index.open(rows)
+        if request.run is not None:
+            found = [each for each in found if each[0] == request.run]
+        if request.name:
+            found = [each for each in found if each[1].name == request.name]
+        if request.workflow is not None:
+            found = [each for each in found if workflow_of(each[0]) == request.workflow]
         following = first + request.limit
         return api.GatePage(
             gates=[
@@ -68,7 +119,7 @@ class GateCommands:
                     id=run,
                     gate=each.gate,
                     name=each.name,
-                    workflow=workflow,
+                    workflow=workflow_of(run),
                     title=each.title,
                     opened_at=each.opened_at,
                     due=each.due,
@@ -79,13 +130,26 @@ class GateCommands:
                     approvers=[*each.approvers],
                     roles=[*each.roles],
                     escalated=each.escalated,
+                    mode=each.mode,
                 )
-                for run, workflow, each in found[first:following]
+                for run, each in found[first:following]
             ],
             total=len(found),
+            unread=unread,
             next=str(following) if following < len(found) else "",
             server_time=self._daemon.clock.now_ns(),
         )
+
+    async def _learn(self) -> int:
+        """Let old runs be folded; wait a moment for it, and return how many are left."""
+        index = self._queries.index
+        self._unread = self._index.unread(index)
+        if not self._unread:
+            return 0
+        self._wake.set()
+        with trio.move_on_after(LEARN_S):
+            await self._learned.wait()
+        return len(self._index.unread(index))
 
     async def show(self, request: api.GateShow) -> api.Message:
         """Show a gate. Raises NotFoundError."""
@@ -104,8 +168,27 @@ class GateCommands:
                 votes=[*found.votes],
                 **told,
             )
-        facts = found.facts() | {"votes": found.votes}
-        return api.GateView(id=request.id, open=True, done=done, **facts, **told)
+        facts = found.facts() | {"votes": found.votes, "delegations": found.delegations}
+        facts.pop("level", None)
+        around = await self._around(instance, found)
+        return api.GateView(id=request.id, open=True, done=done, **facts, **told, **around)
+
+    async def _around(self, instance: Instance, found: GateState) -> dict[str, Any]:
+        """Return what stands before and behind a gate, and what would be undone."""
+        undoes = [each.path for each in instance.undo_plan()][:DONE_MAX]
+        shown = {
+            name.removeprefix(SHOWN): str(text)
+            for name, text in instance.state.items()
+            if name.startswith(SHOWN)
+        }
+        known = {"undoes": undoes, "steps": dict(list(shown.items())[-DONE_MAX:])}
+        definitions = self._daemon.parts.definitions
+        workflow = await definitions.find(instance.workflow, instance.definition)
+        if not isinstance(workflow, GraphWorkflow):
+            return known
+        step, order = found.path.split("/")[2].partition("#")[0], workflow.order
+        behind = [each for each in order.names if order.comes_before(step, each)]
+        return {**known, "next": behind[:DONE_MAX]}
 
     async def decide(self, request: api.GateDecide) -> api.Message:
         """Write a decision, and tell what the fold made of it.
@@ -127,7 +210,14 @@ class GateCommands:
                 f"run {request.id} is blocked: {instance.blocked.message}",
                 hint=f"movant why {request.id}",
             )
-        word = GateWord(gate=path, do=request.do, values=request.values, role=request.role)
+        word = GateWord(
+            gate=path,
+            do=request.do,
+            values=request.values,
+            role=request.role,
+            to=request.to,
+            step=request.step,
+        )
         wrong = refusal(found, word, request.by)
         if wrong:
             raise RefusedError(wrong, hint=f"movant gate show {request.id} {found.name}")
@@ -199,6 +289,9 @@ def told_of(instance: Instance, path: str, message_id: str) -> api.GateDecided |
             id=instance.id, gate=path, approved=len(votes), quorum=quorum, decision=decision
         )
     for each in instance.gates():
+        for handed in each.delegations if each.path == path else ():
+            if handed.message_id == message_id:
+                return api.GateDecided(id=instance.id, gate=path, open=True, delegated=handed.to)
         if each.path == path and any(vote.message_id == message_id for vote in each.votes):
             return api.GateDecided(
                 id=instance.id,

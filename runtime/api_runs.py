@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,10 +19,12 @@ from protocols.effects import FINAL, Waiting
 from protocols.errors import (
     AlreadyExistsError,
     MovantError,
+    OverloadedError,
     RefusedError,
     UnavailableError,
 )
 from protocols.events import percent_encode
+from protocols.findings import did_you_mean
 from protocols.ports import Outgoing
 from protocols.witness import Operator
 from runtime.api_queries import RunQueries
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 
 BY_CHARS_MAX: Final = 400
 """Of each part of who has done something: percent-encoded, all three fit a header block."""
+GROUP_CHARS_MAX: Final = 120
+"""Of what runs are counted by: percent-encoded, it has to fit a header block."""
 READY_STATES: Final = frozenset({"ready", "starting"})
 
 
@@ -52,7 +57,8 @@ class RunCommands:
         subjects.check_name(request.workflow, "workflow")
         digest, workflow = await self._parts.definitions.latest(request.workflow)
         instance = self._daemon.new_id() if request.id is None else request.id
-        message = self._start_message(workflow, digest, instance, request.input, request.priority)
+        message = self._start_message(workflow, digest, instance, request)
+        await self._check_active(workflow, {instance: request.input})
         if not request.wait_s:
             created = await self._begin(request, instance, message)
             if created:
@@ -107,13 +113,15 @@ class RunCommands:
         digest, workflow = await self._parts.definitions.latest(request.workflow)
         ids = [self._daemon.new_id() if item.id is None else item.id for item in request.items]
 
+        await self._check_active(
+            workflow, {of: item.input for of, item in zip(ids, request.items, strict=True)}
+        )
         ended = await self._stored.ended(item.id for item in request.items if item.id is not None)
 
         def message(number: int) -> Outgoing:
             if ids[number] in ended:
                 raise AlreadyExistsError(f"instance {ids[number]!r} exists already")
-            item = request.items[number]
-            return self._start_message(workflow, digest, ids[number], item.input, item.priority)
+            return self._start_message(workflow, digest, ids[number], request.items[number])
 
         written = await self._write_many(len(ids), message)
         behind: dict[int, bool] = {}
@@ -147,20 +155,66 @@ class RunCommands:
         )
 
     def _start_message(
-        self, workflow: Workflow[Any], digest: str, instance: str, value: Any, priority: int
+        self,
+        workflow: Workflow[Any],
+        digest: str,
+        instance: str,
+        request: api.RunStart | api.StartItem,
     ) -> Outgoing:
         subjects.check_id(instance)
-        workflow.check_input(value)
-        body = codec.encode(value)
-        lines = b"%b: %b\r\n%b: %b\r\n%b%b" % (
-            h.DEFINITION.encode(),
-            digest.encode(),
-            h.MESSAGE_ID.encode(),
-            self._daemon.entropy.token(8).encode(),
-            b"%b: %d\r\n" % (h.PRIORITY.encode(), priority) if priority else b"",
-            first_of(instance, self._daemon.config.partitions),
+        workflow.check_input(request.input)
+        body = codec.encode(request.input)
+        alone = request if isinstance(request, api.RunStart) else None
+        told = {
+            h.DEFINITION: digest,
+            h.MESSAGE_ID: self._daemon.entropy.token(8),
+            h.PRIORITY: str(request.priority or workflow.options.priority or ""),
+            h.GROUP: percent_encode(workflow.group_of(request.input)[:GROUP_CHARS_MAX]),
+            h.PROFILE: self._profile(workflow, alone.profile if alone else ""),
+            **_who(alone.by if alone else None),
+        }
+        lines = h.encode({name: text for name, text in told.items() if text})
+        first = first_of(instance, self._daemon.config.partitions)
+        return Outgoing(subjects.to_start(instance, workflow.name), body, lines + first)
+
+    def _profile(self, workflow: Workflow[Any], asked: str) -> str:
+        """Return under which profile a run works. Raises RefusedError for an unknown one."""
+        known = workflow.options.profiles
+        if asked and asked not in known:
+            raise RefusedError(
+                f"workflow {workflow.name} has no profile {asked[:60]!r}",
+                hint=did_you_mean(asked, known) or "leave it out: the workflow has none",
+            )
+        default = self._daemon.config.profile
+        return asked or (default if default in known else "")
+
+    async def _check_active(self, workflow: Workflow[Any], inputs: Mapping[str, Any]) -> None:
+        """Raise OverloadedError when more runs would be active than a workflow allows.
+
+        ``inputs`` are those of the runs to start, by id; one that is there is not started again.
+        """
+        limit = workflow.options.active_max
+        if not limit:
+            return
+        index = self._queries.index
+        await index.refresh(blocked=False)
+        active = Counter(
+            row.group
+            for (name, _), rows in index.active.items()
+            if name == workflow.name
+            for row in rows.values()
         )
-        return Outgoing(subjects.to_start(instance, workflow.name), body, lines)
+        new = [value for run, value in inputs.items() if run not in index.rows]
+        for group, more in Counter(
+            workflow.group_of(value)[:GROUP_CHARS_MAX] for value in new
+        ).items():
+            if active[group] + more > limit:
+                of = f" with {group!r}" if group else ""
+                raise OverloadedError(
+                    f"{active[group]} runs of {workflow.name}{of} are active, and max_active is"
+                    f" {limit}",
+                    hint=f"start it when one has ended: movant run ls --workflow {workflow.name}",
+                )
 
     async def _start_behind_signals(self, instance: str, message: Outgoing) -> bool:
         """Start an instance whose mailbox is not empty; False when another start was first.
@@ -284,9 +338,7 @@ class RunCommands:
 
     def _lines(self, message_id: str, by: Operator | None) -> bytes:
         """Return the headers of what is done by hand; a message id is made when there is none."""
-        told = {} if by is None else {h.WHO: by.who, h.WHERE: by.where, h.WHY: by.why}
-        named = {name: percent_encode(text[:BY_CHARS_MAX]) for name, text in told.items() if text}
-        return h.encode({h.MESSAGE_ID: message_id or self._daemon.new_id(), **named})
+        return h.encode({h.MESSAGE_ID: message_id or self._daemon.new_id(), **_who(by)})
 
     def _check_ready(self) -> None:
         if self._daemon.state not in READY_STATES:
@@ -327,6 +379,12 @@ class RunCommands:
         if count:
             await done.wait()
         return written
+
+
+def _who(by: Operator | None) -> dict[str, str]:
+    """Return the headers that tell who does something by hand."""
+    told = {} if by is None else {h.WHO: by.who, h.WHERE: by.where, h.WHY: by.why}
+    return {name: percent_encode(text[:BY_CHARS_MAX]) for name, text in told.items() if text}
 
 
 def _moved(before: Iterable[Waiting], after: Iterable[Waiting]) -> list[str]:

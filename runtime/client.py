@@ -101,10 +101,13 @@ class Client(GateCalls, GuardrailCalls, Undoes):
         if_exists: Literal["return", "refuse"] = "return",
         wait_s: float = 0.0,
         priority: int = 0,
+        profile: str = "",
+        by: Operator | None = None,
     ) -> api.RunStarted:
         """Start an instance; wait up to ``wait_s`` seconds for its end.
 
-        ``priority`` says who goes first where requests wait: -9 a batch, 9 an emergency.
+        ``priority`` says who goes first where requests wait: -9 a batch, 9 an emergency;
+        ``profile`` under which of its profiles it runs, ``by`` who starts it.
 
         A taken id gives that instance (``created`` false), or AlreadyExistsError with
         ``if_exists="refuse"``; then an answer that was lost raises UnknownOutcomeError, because
@@ -121,6 +124,8 @@ class Client(GateCalls, GuardrailCalls, Undoes):
             if_exists="refuse" if refuse else "return",
             wait_s=first_s,
             priority=priority,
+            profile=profile,
+            by=by,
         )
         began = trio.current_time()
         started = await self._calls.call(

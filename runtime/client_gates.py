@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from protocols import api
-from protocols.gates import Choice
+from protocols.gate_words import Said
 from protocols.subjects import check_id
 from protocols.witness import Operator
 from runtime.client_calls import Calls, new_message_id
@@ -22,11 +22,12 @@ class GateCalls:
         *,
         workflow: str | None = None,
         run: str | None = None,
+        name: str = "",
         limit: int = 50,
         after: str = "",
     ) -> api.GatePage:
         """Return a page of the open gates of all runs, the oldest first."""
-        request = api.GateList(workflow=workflow, run=run, limit=limit, after=after)
+        request = api.GateList(workflow=workflow, run=run, name=name, limit=limit, after=after)
         return await self._calls.call("gate.ls", request, api.GatePage)
 
     async def gate(
@@ -43,15 +44,20 @@ class GateCalls:
     async def decide(
         self,
         id: str,
-        do: Choice,
+        do: Said,
         gate: str = "",
         *,
         values: dict[str, Any] | None = None,
         role: str = "",
+        to: str = "",
+        step: str = "",
         message_id: str = "",
         by: Operator | None = None,
     ) -> api.GateDecided:
         """Decide at a gate; the answer has the decision, or that others have to approve as well.
+
+        ``values`` belong to ``modify``, ``step`` to ``retry``; ``delegate`` hands it over ``to``
+        somebody else.
 
         Raises AlreadyDecidedError, which says who has decided what, when another decision was
         first; RefusedError for a word that does not count; NotFoundError.
@@ -62,6 +68,8 @@ class GateCalls:
             gate=gate,
             values=values,
             role=role,
+            to=to,
+            step=step,
             message_id=message_id or new_message_id(),
             by=by,
         )

@@ -136,6 +136,8 @@ class DaemonConfig(Section, frozen=True, kw_only=True):
 
     name: str = ""
     """How it appears to people; the default is the host name."""
+    profile: str = ""
+    """The profile of runs whose start names none, where their workflow has one of that name."""
     nats: NatsConfig = NatsConfig()
     server: ServerConfig = ServerConfig()
     limits: LimitsConfig = LimitsConfig()

@@ -105,6 +105,8 @@ class Gateway:
             commands = RunCommands(self._daemon, mail, queries)
             witness = RunVerification(self._daemon, mail, archive, events)
             about = DaemonQueries(self._daemon, discovery, peers)
+            gates = GateCommands(self._daemon, commands, queries, events)
+            self._nursery.start_soon(gates.run)
             holds = HoldCommands(self._daemon, peers)
             self._redaction = Redaction(self._daemon, queries)
             self._handlers = handlers(
@@ -116,7 +118,7 @@ class Gateway:
                 undo=UndoCommands(self._daemon.parts.definitions, commands, queries.runs),
                 holds=holds,
                 pipeline=pipeline,
-                gates=GateCommands(self._daemon, commands, queries, events),
+                gates=gates,
                 guardrails=GuardrailCommands(self._daemon),
             )
             self._handlers |= {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
@@ -9,6 +10,7 @@ from actors.letters import DeadLetter, Delivery, Letter, Parsed
 from protocols import codec
 from protocols.api import HistoryEntry
 from protocols.errors import MovantError
+from protocols.gate_words import GateWord
 from protocols.mail import (
     AttemptRefused,
     AttemptTimedOut,
@@ -127,7 +129,7 @@ def _facts(mail: Any) -> dict[str, Any]:  # noqa: C901, PLR0912  # one case per 
             return {
                 "kind": "control.gate",
                 "path": mail.word.gate,
-                "summary": mail.word.do + (f" as {mail.word.role}" if mail.word.role else ""),
+                "summary": " ".join(_said(mail.word)),
                 "by": mail.by,
                 "body": mail.word.values,
             }
@@ -137,6 +139,16 @@ def _facts(mail: Any) -> dict[str, Any]:  # noqa: C901, PLR0912  # one case per 
             return {"kind": "control.cancel", "summary": mail.reason, "by": mail.by}
         case _:
             return {"kind": "unknown"}
+
+
+def _said(word: GateWord) -> Iterator[str]:
+    yield word.do
+    if word.step:
+        yield word.step
+    if word.to:
+        yield f"to {word.to}"
+    if word.role:
+        yield f"as {word.role}"
 
 
 def _path(step: str) -> str:

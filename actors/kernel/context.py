@@ -16,14 +16,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 from actors.kernel.again import asked_again
-from actors.kernel.attesting import Attesting
 from actors.kernel.branches import Joined, Scope, Winner, branches_of
 from actors.kernel.calling import Absent, call_name, call_options
 from actors.kernel.children import Child, UndoableChild
 from actors.kernel.clock import moment, since_epoch
 from actors.kernel.compensation import Saga, UndoableStep, UndoStep, undo_of
 from actors.kernel.gates import Gates
-from actors.kernel.ledger import Later, Ledger
+from actors.kernel.ledger import Ledger
 from actors.kernel.log import Log
 from actors.kernel.nursery import Nursery
 from actors.kernel.operations import AnySignal, Deadline, Idle, Listen, Operation, Sleep, T
@@ -52,7 +51,7 @@ LOCAL: Final = "_local"
 """The service that runs ``ctx.run`` functions in the daemon."""
 
 
-class Context(Attesting, Gates):
+class Context(Gates):
     """The durable operations of one instance. Handed to its workflow function."""
 
     __slots__ = ("_defaults", "_ledger", "log", "traceparent", "workflow")
@@ -375,7 +374,7 @@ class Context(Attesting, Gates):
         has digests of ``input`` and ``output``; text is a digest already. ``data`` must not be
         changed afterwards.
         """
-        body = codec.encode(data)
+        body = codec.encode(codec.Known(data))
         identity = self._ledger.identity(self._frame().path(f"emit.{TRANSITION}"))
         witness(
             self._ledger,
@@ -402,7 +401,14 @@ class Context(Attesting, Gates):
         """Show facts about the instance to people; replaces facts of the same names."""
         self._frame()
         for key, value in facts.items():
-            self._ledger.state[key] = value if type(value) is Later else codec.encode(value)
+            self._ledger.state[key] = codec.encode(value)
+
+    def show(self, facts: dict[str, Any]) -> None:
+        """Show facts as ``set_state`` does, but encode them only when somebody looks.
+
+        For interpreters: each is a value that is never changed, or a ``Later``, and no bytes.
+        """
+        self._ledger.state.update(facts)
 
     def now(self) -> datetime:
         """Return the time of the latest message folded, in UTC."""

@@ -36,6 +36,8 @@ class Execution(View):
             return
         ledger = self._ledger
         ledger.routes = workflow.routes
+        ledger.started_by = "" if start.by is None else start.by.who
+        ledger.profile = start.profile
         self._limits = (workflow.options.mailbox_warn, workflow.options.mailbox_max)
         if self.messages > self._limits[1]:
             self._halt(self._full())

@@ -12,13 +12,14 @@ from protocols.subjects import root_of
 
 if TYPE_CHECKING:
     from collections import deque
+    from collections.abc import Callable
 
     from actors.kernel.children import Child
     from actors.kernel.gates import GateWait
     from actors.kernel.operations import Deadline, Listen, Operation, Sleep
     from actors.kernel.step import Step
     from actors.kernel.undoing import Undoing
-    from protocols.gates import GateDecision
+    from protocols.gate_words import GateDecision
     from protocols.mail import Signal
     from protocols.routes import Routes
 
@@ -27,12 +28,13 @@ LOG_LINES_MAX: Final = 1_000
 
 
 class Later:
-    """A plain value that is never changed: it is encoded only when somebody looks."""
+    """A fact that is made only when somebody looks: ``make`` returns the same at any time."""
 
-    __slots__ = ("value",)
+    __slots__ = ("make", "of")
 
-    def __init__(self, value: Any) -> None:
-        self.value = value
+    def __init__(self, make: Callable[..., Any], *of: Any) -> None:
+        self.make = make
+        self.of = of
 
 
 class Counters:
@@ -70,10 +72,12 @@ class Ledger:
         "listeners",
         "logs",
         "now",
+        "profile",
         "refolding",
         "routes",
         "scheduler",
         "signals",
+        "started_by",
         "state",
         "steps",
         "timers",
@@ -102,11 +106,14 @@ class Ledger:
         self.late_successes: list[tuple[str, int]] = []
         self.late_event = ""
         """Kind of the event that tells of answers to decided steps; empty: they are counted."""
-        self.state: dict[str, bytes | Later] = {}
-        """What the code shows."""
+        self.state: dict[str, Any] = {}
+        """What the code shows: bytes are encoded, all else is encoded when somebody looks."""
         self.counters = Counters()
         self.logs: list[LogLine] = []
         self.refolding = False
+        self.started_by = ""
+        """Who has started the instance, as the start says."""
+        self.profile = ""
         self.routes: Routes | None = None
         """Who may serve what, in the table that the instance is pinned to."""
         self.unawaited: dict[Operation[Any], None] = {}
@@ -141,7 +148,9 @@ class Ledger:
     def fact(self, name: str) -> bytes:
         """Return one fact of these, encoded; empty: it was never shown."""
         value = self.state.get(name, b"")
-        return codec.encode(value.value) if isinstance(value, Later) else value
+        if type(value) is Later:
+            value = value.make(*value.of)
+        return value if type(value) is bytes else codec.encode(value)
 
     def identity(self, path: str) -> str:
         """Return the world-wide identity of what happens at ``path``."""

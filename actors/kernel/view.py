@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from protocols.compensation import PlannedUndo, StepFate
     from protocols.definition import Workflow
     from protocols.failure import Failure
-    from protocols.gates import GateDecision, GateState
+    from protocols.gate_words import GateDecision, GateState
     from protocols.mail import Cancel, Start
     from protocols.witness import Head
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from protocols import api
-from protocols.gates import Choice
+from protocols.gate_words import Said
 from runtime.cli.failures import OK, say
+from runtime.cli.gate_batch import approve_all
 from runtime.cli.lazy import LazyGroup, Leaf
 from runtime.cli.options import Target, command, raw_option, read_value, target
 from runtime.cli.output import (
@@ -44,8 +45,10 @@ gate = LazyGroup(
             "approve": Leaf("runtime.cli.gate:approve", "Let the run go on."),
             "modify": Leaf("runtime.cli.gate:modify", "Let it go on with other values."),
             "reject": Leaf("runtime.cli.gate:reject", "Let the gate fail."),
+            "retry": Leaf("runtime.cli.gate:retry", "Let work before it be done once more."),
             "skip": Leaf("runtime.cli.gate:skip", "Go on without what the gate is for."),
             "cancel": Leaf("runtime.cli.gate:cancel", "Cancel the run."),
+            "delegate": Leaf("runtime.cli.gate:delegate", "Let somebody else decide instead."),
         },
     },
     examples=(
@@ -104,6 +107,8 @@ def ls(
     if to.form not in {"json", "jsonl"}:
         more = "; --all shows the others" if page.next else ""
         say(f"{len(rows)} of {page.total:,} gates{more}")
+        if page.unread:
+            say(f"{page.unread:,} old runs are being looked at: ask again for their gates")
     return OK
 
 
@@ -187,9 +192,22 @@ def _facts(found: api.GateView) -> list[tuple[str, str]]:
     facts.append(("since", clock_time(found.opened_at, "seconds")))
     if found.due:
         facts.append(("expires", f"{clock_time(found.due, 'seconds')}, then {found.on_expiry}"))
-    if found.done:
-        facts.append(("done", ", ".join(found.done[-_DONE_MAX:])))
-    return facts
+    return facts + _around(found)
+
+
+def _around(found: api.GateView) -> list[tuple[str, str]]:
+    """Return who has handed it over, what stands around a gate, and what would be undone."""
+    facts = [
+        ("handed over", f"by {each.by.who} to {each.to}, {clock_time(each.at, 'seconds')}")
+        for each in found.delegations
+    ]
+    lists = (
+        ("retry may do", found.retry),
+        ("done", found.done[-_DONE_MAX:]),
+        ("behind it", found.next[:_DONE_MAX]),
+        ("a failure undoes", found.undoes[:_DONE_MAX]),
+    )
+    return facts + [(label, ", ".join(each)) for label, each in lists if each]
 
 
 def _deciding(function: Callable[..., int]) -> Callable[..., int]:
@@ -202,7 +220,7 @@ def _deciding(function: Callable[..., int]) -> Callable[..., int]:
             "--as", "who", default="", metavar="NAME", help="Who you are, if not the user."
         ),
         click.argument("name", metavar="[GATE]", required=False, default=""),
-        click.argument("run_id", metavar="RUN"),
+        click.argument("run_id", metavar="RUN", required=False, default=""),
     ):
         function = each(function)
     return function
@@ -213,11 +231,32 @@ def _deciding(function: Callable[..., int]) -> Callable[..., int]:
     examples=(
         ("movant gate approve claim-7", "the only gate that is open"),
         ("movant gate approve claim-7 payout --role finance --reason 'I know them'", "say more"),
+        ("movant gate approve --all --workflow claim", "many of them: asks back how many"),
     ),
 )
+@click.option("--all", "everything", is_flag=True, help="All open gates, but interactive ones.")
+@click.option("--workflow", metavar="NAME", help="With --all: only those of this workflow.")
+@click.option("--gate", "called", default="", metavar="NAME", help="With --all: of this name.")
+@click.option("-y", "--yes", is_flag=True, help="With --all: do not ask back.")
 @_deciding
-def approve(run_id: str, name: str, to: Target, **said: str) -> int:
+def approve(
+    run_id: str,
+    name: str,
+    to: Target,
+    *,
+    everything: bool,
+    workflow: str | None,
+    called: str,
+    yes: bool,
+    **said: str,
+) -> int:
     """Approve at GATE of RUN: it goes on, as soon as enough people have."""
+    if everything:
+        if run_id:
+            raise click.UsageError("--all goes without RUN.")
+        return approve_all(to, workflow, called, yes=yes, **said)
+    if not run_id or workflow or called or yes:
+        raise click.UsageError("name a RUN, or --all with --workflow and --gate.")
     return _decide(to, "approve", run_id, name, **said)
 
 
@@ -250,6 +289,31 @@ def modify(
 
 
 @command(
+    "retry",
+    examples=(
+        ("movant gate retry claim-7 --reason 'the sum is wrong'", "do it once more"),
+        ("movant gate retry claim-7 payout --step assess", "from this step on"),
+    ),
+)
+@click.option("--step", default="", metavar="STEP", help="From where; `gate show` lists them.")
+@_deciding
+def retry(run_id: str, name: str, to: Target, *, step: str, **said: str) -> int:
+    """Let work before GATE of RUN be done once more, from STEP on, and be asked again."""
+    return _decide(to, "retry", run_id, name, step=step, **said)
+
+
+@command(
+    "delegate",
+    examples=(("movant gate delegate claim-7 --to bob --reason 'on leave'", "bob decides"),),
+)
+@click.option("--to", "other", required=True, metavar="NAME", help="Who decides instead.")
+@_deciding
+def delegate(run_id: str, name: str, to: Target, *, other: str, **said: str) -> int:
+    """Let somebody else decide in your place at GATE of RUN."""
+    return _decide(to, "delegate", run_id, name, other=other, **said)
+
+
+@command(
     "skip",
     examples=(("movant gate skip claim-7 --reason 'paid in cash'", "leave it out"),),
 )
@@ -271,7 +335,7 @@ def cancel(run_id: str, name: str, to: Target, **said: str) -> int:
 
 def _decide(
     to: Target,
-    do: Choice,
+    do: Said,
     run_id: str,
     name: str,
     *,
@@ -279,18 +343,27 @@ def _decide(
     role: str,
     who: str,
     values: Any = None,
+    other: str = "",
+    step: str = "",
 ) -> int:
+    if not run_id:
+        raise click.UsageError("Missing argument 'RUN'.")
     by = myself(reason, who)
 
     async def question(client: Client) -> api.GateDecided:
         run = await full_id(client, run_id)
-        return await client.decide(run, do, name, values=values, role=role, by=by)
+        return await client.decide(
+            run, do, name, values=values, role=role, to=other, step=step, by=by
+        )
 
     found = ask(to, question)
     if to.form == "json":
         write_json(found)
     elif to.form == "jsonl":
         write_line(found)
+    elif found.delegated:
+        write_facts([("run", found.id), ("handed over to", found.delegated)])
+        say(f"next:  movant gate show {found.id}")
     elif found.decision is None:
         write_facts([("run", found.id), ("approved", f"{found.approved} of {found.quorum}")])
         say("more people have to approve")

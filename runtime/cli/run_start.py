@@ -68,6 +68,13 @@ WAIT_S_MAX = 10 * 365 * 86_400.0
     default=0,
     help="Who goes first where requests wait: -9 a batch, 9 an emergency.",
 )
+@click.option(
+    "--profile",
+    default="",
+    metavar="NAME",
+    help="Under which of its profiles it runs; default: as the daemon is set.",
+)
+@click.option("--as", "who", default="", metavar="NAME", help="Who starts it, if not the user.")
 @click.option("--ndjson", is_flag=True, help="FILE has one input per line; start a run for each.")
 @click.option(
     "-w", "--wait", "wants_end", is_flag=True, help="Wait for the end; exit 1 when the run failed."
@@ -91,19 +98,27 @@ def start(
     if_exists: Literal["return", "refuse"],
     timeout_s: float,
     priority: int,
+    profile: str,
+    who: str,
     ndjson: bool,
     wants_end: bool,
 ) -> int:
     """Start a run of WORKFLOW."""
     if ndjson:
-        if pairs or run_id or wants_end or priority or not file:
+        if pairs or run_id or wants_end or priority or profile or not file:
             raise click.UsageError("--ndjson goes with -f FILE alone.")
         return _start_many(workflow, file, to)
     value = read_value(pairs, file)
 
     async def question(client: Client) -> api.RunStarted | api.RunOutcome:
         started = await client.start(
-            workflow, value, id=run_id, if_exists=if_exists, priority=priority
+            workflow,
+            value,
+            id=run_id,
+            if_exists=if_exists,
+            priority=priority,
+            profile=profile,
+            by=myself("", who),
         )
         if not wants_end:
             return started

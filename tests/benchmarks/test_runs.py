@@ -214,3 +214,11 @@ def test_a_name_that_nobody_knows_is_refused() -> None:
 
     assert done.returncode == 2
     assert "w8|motions|waiting|crash|faults" in done.stdout
+
+
+def test_gates_tells_how_long_a_question_takes() -> None:
+    """Every gate is found again after a restart, though all events are gone."""
+    found = run("gates", "--gates", "12", "--questions", "5", "--decisions", "2")
+
+    assert found.keys() >= EVERYWHERE | {"inbox_ratio", "p99_ms", "decide_p99_ms", "known_s"}
+    assert found["purged"] > 12

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from protocols import api
 from protocols.errors import AlreadyDecidedError
-from protocols.gates import Change, GateDecision, Vote
+from protocols.gate_words import Change, GateDecision, Vote
 from protocols.witness import Operator
 from tests.cli.conftest import Cli
 from tests.client.responder import Responder
@@ -138,3 +139,47 @@ def test_decisions_are_sent_with_who_where_and_why(ask: Cli, responder: Responde
     assert late.code
     assert "the gate was approved by ann" in late.err
     assert "120 -> 90" in decided.out
+
+
+def test_work_is_sent_back_and_handed_over(ask: Cli, responder: Responder) -> None:
+    """With the step, and with who decides instead."""
+    responder.answers["run.resolve"] = RESOLVED
+    responder.answers["gate.decide"] = api.GateDecided(
+        id="claim-7", gate="/gate.payout", open=True, delegated="bob"
+    )
+
+    handed = ask("gate", "delegate", "claim-7", "--to", "bob")
+    ask("gate", "retry", "claim-7", "payout", "--step", "assess")
+    nobody = ask("gate", "retry")
+
+    first, second = (each for verb, each in responder.asked if verb == "gate.decide")
+    assert (first.do, first.to) == ("delegate", "bob")
+    assert (second.do, second.step) == ("retry", "assess")
+    assert "handed over to  bob" in handed.out
+    assert nobody.code == 2
+
+
+def test_many_gates_are_approved_after_asking_back(ask: Cli, responder: Responder) -> None:
+    """But those that are to be looked at one by one; without a yes nothing is approved."""
+    row = PAGE.gates[0]
+    rows = [
+        msgspec.structs.replace(row, id=f"claim-{number}", mode=mode)
+        for number, mode in enumerate(("", "batch", "interactive"))
+    ]
+    responder.answers["gate.ls"] = api.GatePage(gates=rows, total=3, server_time=NOW)
+    responder.answers["gate.decide"] = api.GateDecided(
+        id="claim-0", gate="/gate.payout", decision=DECISION
+    )
+
+    asked = ask("gate", "approve", "--all", "--workflow", "claim")
+    before = [verb for verb, _ in responder.asked if verb == "gate.decide"]
+    done = ask("gate", "approve", "--all", "--workflow", "claim", "--yes", "-o", "json").json
+    both = ask("gate", "approve", "claim-7", "--all")
+
+    words = [each.id for verb, each in responder.asked if verb == "gate.decide"]
+    assert "approve 2 gates of claim?" in asked.err
+    assert asked.code
+    assert before == []
+    assert words == ["claim-0", "claim-1"]
+    assert [each["id"] for each in done] == words
+    assert both.code == 2

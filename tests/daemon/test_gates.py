@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,7 +12,12 @@ import trio
 from actors import passivation
 from protocols import headers as h
 from protocols import subjects
-from protocols.errors import AlreadyDecidedError, NotFoundError, RefusedError
+from protocols.errors import (
+    AlreadyDecidedError,
+    NotFoundError,
+    OverloadedError,
+    RefusedError,
+)
 from protocols.ports import Outgoing
 from protocols.service import Service
 from protocols.witness import Operator
@@ -168,3 +174,95 @@ def forged(run: str) -> Outgoing:
     word = {"gate": "/steps/payout/gate.payout", "do": "cancel"}
     lines = h.encode({h.MESSAGE_ID: "forged", h.WHO: "mallory"})
     return Outgoing(subjects.to_control(run, "gate"), msgspec.json.encode(word), lines)
+
+
+LETTER = """
+name: letter
+approval_mode: "{{input.mode ?? ''}}"
+input: {mode: {type: string, optional: true}}
+profiles: {dev: {services: {office: office-dev}}}
+limits: {max_active: 4}
+steps:
+  draft: {service: office, operation: draft, undo: shred}
+  allow:
+    needs: draft
+    gate: {decisions: [approve, retry, reject], approvers: [ann, bob], four_eyes: true}
+outputs: {text: "{{steps.draft.result}}", by: "{{steps.allow.result.by}}"}
+"""
+
+
+class Writers:
+    """Two services that draft: which one is asked, a profile says."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.services = [self.service(name) for name in ("office", "office-dev")]
+
+    def service(self, name: str) -> Service:
+        """Return one of them."""
+        made = Service(name)
+
+        def draft(_: Any) -> str:
+            self.asked.append(f"{name} draft")
+            return f"{name} {len(self.asked)}"
+
+        made.operation("draft")(draft)
+        made.operation("shred")(lambda _: self.asked.append(f"{name} shred"))
+        return made
+
+
+async def test_people_send_back_hand_over_and_find_gates_older_than_all_events(
+    nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a run under a profile, and behind a daemon that has seen none of it."""
+    monkeypatch.setattr(passivation, "IDLE_S", 0.05)
+    file = tmp_path / "letter.yaml"
+    file.write_text(LETTER)
+    writers = Writers()
+    async with (
+        daemon(nats_server.url, workflows=[file], services=writers.services) as movant,
+        Client.connect(nats_server.url) as client,
+    ):
+        await client.start("letter", {}, id="l-1", profile="dev", by=ANN)
+        for number in (2, 3, 4):
+            await client.start("letter", {"mode": "batch"}, id=f"l-{number}")
+        await opens(client, 4)
+        with pytest.raises(OverloadedError, match="max_active is 4"):
+            await client.start("letter", {}, id="l-5")
+        again = await client.start("letter", {}, id="l-1")
+        with pytest.raises(RefusedError, match="no profile 'prod'"):
+            await client.start("letter", {}, profile="prod")
+        with pytest.raises(RefusedError, match="ann may not decide here"):
+            await client.decide("l-1", "approve", by=ANN)
+        await client.decide("l-1", "retry", by=BOB)
+        with trio.fail_after(10):
+            while writers.asked.count("office-dev draft") < 2:
+                await trio.sleep(0.02)
+        page = await opens(client, 4)
+        await movant.daemon.parts.transport.request(
+            Outgoing("$JS.API.STREAM.PURGE.EVENTS", b""), 5.0
+        )
+        movant.crash()
+    async with (
+        daemon(nats_server.url, workflows=[file], services=writers.services),
+        Client.connect(nats_server.url) as client,
+    ):
+        found = await opens(client, 4)
+        view = await client.gate("l-1")
+        handed = await client.decide("l-1", "delegate", by=BOB, to="carl", message_id="m")
+        repeated = await client.decide("l-1", "delegate", by=BOB, to="carl", message_id="m")
+        await client.decide("l-1", "approve", by=Operator(who="carl"))
+        ended = await client.wait("l-1", timeout_s=20)
+        left = await client.gates(workflow="letter", name="allow")
+
+    assert not again.created
+    assert writers.asked.index("office-dev shred") < len(writers.asked) - 1
+    assert writers.asked.count("office-dev draft") == 2
+    assert [each.id for each in found.gates] == [each.id for each in page.gates]
+    assert [each.mode for each in left.gates] == ["batch"] * 3
+    assert view.steps["draft"] == "done"
+    assert view.undoes == ["/steps/draft#2/office-dev.draft"]
+    assert view.excluded == ["ann"]
+    assert (handed.delegated, repeated) == ("carl", handed)
+    assert ended.result["by"] == "carl"
+    assert ended.result["text"].startswith("office-dev ")

@@ -17,8 +17,10 @@ import msgspec
 
 from protocols import api, directives, error_kinds
 from protocols.budgets import Amounts, Budget
-from protocols.gates import Escalation, Gate
+from protocols.gates import Escalation, Gate, Notify
 from protocols.graph import Defaults, Field, Graph, GraphStep, GraphUndo
+from protocols.graph_fallback import Fallback
+from protocols.graph_profile import Limits, Profile
 from protocols.graph_sleep import GraphSleep
 from protocols.guardrails import Allowed, Guardrail
 from runtime.cli import failures
@@ -175,6 +177,10 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "budget": keys(Budget),
     "estimate": keys(Amounts),
     "escalate": keys(Escalation),
+    "notify": keys(Notify),
+    "fallback": keys(Fallback),
+    "profile": keys(Profile),
+    "limits": keys(Limits),
     "sleep": keys(GraphSleep),
 }
 

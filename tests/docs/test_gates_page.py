@@ -10,7 +10,8 @@ from actors.gate_index import GATES_MAX
 from actors.graph_gate import result_of
 from actors.kernel.gates import ENDED_MAX
 from protocols import events
-from protocols.gates import FILLED, GATE_BYTES_MAX, Choice, GateDecision, OnExpiry
+from protocols.gate_words import GateDecision
+from protocols.gates import FILLED, GATE_BYTES_MAX, Choice, OnExpiry
 from tests.docs.tables import DOCS
 
 EXAMPLES = DOCS / "examples"
@@ -30,6 +31,8 @@ def test_the_examples_of_the_page_are_the_files() -> None:
     python = PAGE.split("## In Python", 1)[1].split("```python\n", 1)[1].split("```")[0]
 
     assert f"```yaml\n{(EXAMPLES / 'claim.yaml').read_text()}```" in PAGE
+    assert f"```yaml\n{(EXAMPLES / 'letter.yaml').read_text()}```" in PAGE
+    assert load_document(EXAMPLES / "letter.yaml").problems == []
     assert load_document(EXAMPLES / "claim.yaml").problems == []
     assert python in (EXAMPLES / "claim.py").read_text()
 
@@ -45,7 +48,7 @@ def test_every_word_of_the_code_is_on_the_page() -> None:
     assert re.findall(r"`(\w+)`", last.split("In a graph references")[1])[: len(FILLED)] == [
         *FILLED
     ]
-    assert set(re.findall(r"`(\w+)`", last.split("The result of")[1])) == set(told)
+    assert set(re.findall(r"`(\w+)`", last.split("The result of")[1])) == {*told, "auto"}
 
 
 def test_numbers_on_the_page_are_those_of_the_code() -> None:

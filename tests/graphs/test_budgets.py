@@ -8,7 +8,7 @@ import msgspec
 
 from actors.definition_file import parse
 from protocols.budgets import Account, usage_of
-from protocols.gates import GateWord
+from protocols.gate_words import GateWord
 from protocols.mail import Decided
 from protocols.witness import Operator
 from tests.graphs.orders import graph_of, running, told

@@ -10,7 +10,8 @@ import pytest
 from actors.definition_file import parse
 from actors.graph import GraphWorkflow
 from protocols.effects import Arm
-from protocols.gates import Escalation, Gate, GateWord
+from protocols.gate_words import GateWord
+from protocols.gates import Escalation, Gate
 from protocols.graph import Field, Graph, GraphStep
 from protocols.graph_text import as_mermaid, as_text, plan, plan_text
 from protocols.mail import Decided
@@ -209,7 +210,7 @@ steps:
 @pytest.mark.parametrize(
     ("old", "new", "line", "message"),
     [
-        ("[approve, reject]", "[approve, retry]", 8, "retry"),
+        ("[approve, reject]", "[approve, sign]", 8, "'sign' is none of the words"),
         ("[approve, reject]", "[approve, modify]", 8, "'modify' and 'fields' belong together"),
         ("[approve, reject]", "[reject]", 8, "no decision lets the run go on"),
         ("title: Pay?", "titel: Pay?", 7, "'titel' is not known here"),

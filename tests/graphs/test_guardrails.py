@@ -10,7 +10,7 @@ import pytest
 from actors.definition_file import parse
 from actors.graph import GraphWorkflow
 from protocols.errors import ConfigurationError
-from protocols.gates import GateWord
+from protocols.gate_words import GateWord
 from protocols.graph import Graph
 from protocols.mail import Decided
 from protocols.witness import Operator
@@ -292,12 +292,12 @@ def test_a_function_answers_as_a_step_and_whatever_is_no_clear_yes_blocks() -> N
     path = "/steps/ask/guardrail.rule"
     said: dict[str, Any] = {}
     for answer in (True, {"compliant": False, "reason": "no"}, "yes", None):
-        box = Mailbox(GraphWorkflow(graph, {"rules:check": check}))
+        box = Mailbox(GraphWorkflow(graph, functions={"rules:check": check}))
         box.start({"note": 1})
         box.reply(path, answer)
         said[str(answer)] = (paths(box.effects)[1:], [each["action"] for each in violations(box)])
         box.refold()
-    late = Mailbox(GraphWorkflow(graph, {"rules:check": check}))
+    late = Mailbox(GraphWorkflow(graph, functions={"rules:check": check}))
     late.start({"note": 1})
     late.pass_time(6)
     late.time_out(path)
@@ -363,3 +363,33 @@ def test_a_run_publishes_no_event_of_rules_that_hold() -> None:
 
     assert events(box.effects) == ["started"]
     assert "guardrails" not in box.instance.state
+
+
+def test_what_a_fallback_asks_is_held_to_the_same_rules() -> None:
+    """Other params are looked at, and another service has to be allowed as well."""
+    step = "retry: 1\n            fallbacks: [{service: other, params: {note: 'password: hunter22'}}]"
+    box = run(guarded("{type: security}", step))
+    box.fail(ASK)
+    free = run(guarded("{type: security, at: after}", step))
+    free.fail(ASK)
+    free.reply("/steps/ask/other.ask", {"api_key": "sk-1"})
+
+    assert paths(box.effects) == [ASK]
+    assert violations(box)[0]["reason"] == "password at note"
+    assert paths(free.effects) == [ASK, "/steps/ask/other.ask"]
+    assert violations(free)[0]["when"] == "after"
+    box.refold()
+    free.refold()
+
+
+def test_the_profile_of_a_run_chooses_what_it_may_ask() -> None:
+    """A profile that the rule does not name has what all others have."""
+    rule = "{type: allowlist, allow: {tools: [look]}, profiles: {dev: {}}}"
+    graph = guarded(rule, "", "profiles: {dev: {}, production: {}}")
+    found = []
+    for profile in ("dev", "production"):
+        box = running(graph)
+        box.start({"note": 1}, profile=profile)
+        found.append(box)
+
+    assert [paths(each.effects) for each in found] == [[ASK], [ASK]]

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from actors.definition_file import parse
 from protocols.effects import Arm, CancelChild, Spawn, UndoChild, Waiting
 from protocols.failure import Failure
-from protocols.gates import Choice, GateWord
+from protocols.gate_words import GateWord
+from protocols.gates import Choice
 from protocols.graph import KINDS, Graph
 from protocols.graph_text import as_mermaid, as_text, plan, plan_text
 from protocols.mail import Decided

@@ -17,8 +17,6 @@ LEADS = (Path(__file__).parent / "leads.yaml").read_text()
 NOT_YET = (
     (r"guardrails: \[[^\]]*\],", ""),
     (r"(?s)triggers: \[.*?\n  \],", ""),
-    (r"(?s)\n  fallbacks: \[.*?\n  \],", ""),
-    (r",?\n\s*\{ type: '(parameter|manual|workflow)[^\n]*", ""),
 )
 """What no graph can do yet."""
 
@@ -71,7 +69,7 @@ steps:
     params: {where: "in {{input.place}}", n: 7}
     timeout: 30s
     retry: {attempts: 3, backoff: linear}
-    on_error: {any: {do: fallback, services: [other-1, third]}}
+    fallbacks: [{service: other-1}, {service: third}]
   owners:
     service: browser
     operation: extract
@@ -99,6 +97,36 @@ phases:
     method: generate_project
     dependencies: [api_specification]
 """
+APPROVED = """\
+name: java
+description: Java application
+steps:
+  api_specification:
+    description: API specification
+    service: api_spec_writer
+    operation: generate_spec
+    timeout: 10m
+    retry: 4
+    params: {input: "{{input}}", technology: java_springboot, config: {java_version: "17"}}
+  code_generation-approval:
+    needs: api_specification
+    gate:
+      title: Begin code_generation?
+      decisions: [approve, modify, reject, retry, skip, cancel]
+      retry: api_specification
+      values: {config: {java_version: "17"}}
+      fields: {config: object}
+  code_generation:
+    description: Generate application code
+    service: code_generation
+    operation: generate_project
+    needs: code_generation-approval
+    params:
+      input: "{{input}}"
+      technology: java_springboot
+      config: "{{steps.code_generation-approval.result.values.config}}"
+      results: {api_specification: "{{steps.api_specification.result}}"}
+"""
 OWN_PHASES = """\
 name: java
 description: Java application
@@ -123,7 +151,12 @@ steps:
 """
 
 
-@pytest.mark.parametrize(("other", "own"), [(LISTED, OWN), (PHASES, OWN_PHASES)])
+WITH_APPROVAL = PHASES + "    approval_required: true\n"
+
+
+@pytest.mark.parametrize(
+    ("other", "own"), [(LISTED, OWN), (PHASES, OWN_PHASES), (WITH_APPROVAL, APPROVED)]
+)
 def test_other_notations_are_the_same_graph(other: str, own: str) -> None:
     """Equal as data, so that hash, plan and run are those of the one form."""
     assert graph_of(other) == graph_of(own)
@@ -152,7 +185,8 @@ def test_a_whole_workflow_of_another_system_is_read_as_it_stands() -> None:
     assert graph.timeout_s("send-outreach") == 180
     assert "qualify-leads  local-deepseek-r1-32b.qualify_lead\n    Qualify Leads\n" in text
     assert (
-        "    a call within 3m, at most 3 of them\n    on any: fallback (reengine-outreach)" in text
+        "    a call within 3m, at most 3 of them\n"
+        "    else: reengine-outreach, then with other channel\n" in text
     )
     assert '"leads":"{{steps.extract-owner-info.result.results}}"' in text
     assert [path.split("/")[2] for path in paths(effects)] == [
@@ -170,12 +204,8 @@ def test_what_is_not_supported_yet_is_refused_at_its_place() -> None:
     lines = LEADS.split("\n")
     assert {each.message for each in problems} == {
         "'triggers' are not supported yet",
-        "'fallbacks' are not supported yet",
-        "a fallback of kind 'parameter-adjustment' is not supported yet",
-        "a fallback of kind 'workflow-modification' is not supported yet",
-        "a fallback of kind 'manual-intervention' is not supported yet",
     }
-    assert len(problems) == 9
+    assert len(problems) == 1
     for each in problems:
         word = (each.message.split("'"))[1]
         assert word in lines[each.line - 1][each.column - 1 :]
@@ -194,9 +224,8 @@ def test_what_is_not_supported_yet_is_refused_at_its_place() -> None:
         (("dependencies: [", "needs: []\n    dependencies: ["), 14, 5, "'dependencies' is the sa"),
         (("    timeout: 2m", "    deadline: 2000"), 25, 15, "a time in a list of steps may be"),
         (("timeout: 30000", "timeout: 1\n    timeoutMs: 5"), 15, 5, "'timeoutMs' is the same as"),
-        (("other:1", "other:1', x: '"), 17, 9, "a replacement names the component, and nothing"),
-        (("component-replacement, replacementComponent: third", "magic"), 18, 9, "'magic' is no"),
-        (("name: Search", "on_error: continue"), 16, 5, "'fallbacks' stand beside 'on_error'"),
+        (("other:1", "other:1', x: '"), 17, 9, "a fallback of this type says 'replacement"),
+        (("component-replacement, replacementComponent: third", "magic"), 18, 16, "'magic' is no"),
         (("timeout: 600000", "defaults: {}"), 5, 1, "'retryPolicy' stands beside 'defaults'"),
     ],
 )
@@ -226,7 +255,7 @@ def test_a_number_whose_unit_nobody_knows_is_refused() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("approval_required: false", "approval_required: true"), "approvals are not supported"),
+        (("approval_required: false", "approval_required: maybe"), "true, false, or the keys"),
         (("max_retries: 3", "max_retries: -1"), "a whole number >= 0 is expected here"),
         (("max_retries: 3", "max_retries: 3\n    retry: 2"), "'max_retries' stands beside"),
         (("id: code_generation", "id: api_specification"), "the id 'api_specification' stands"),
@@ -235,7 +264,7 @@ def test_a_number_whose_unit_nobody_knows_is_refused() -> None:
     ],
 )
 def test_mistakes_in_phases_are_told(change: tuple[str, str], message: str) -> None:
-    """An approval that nobody would ask for is refused, too."""
+    """An approval that is neither wanted nor not is refused, too."""
     problems = parse(PHASES.replace(*change).encode()).problems
 
     assert any(each.message.startswith(message) for each in problems), problems
@@ -252,7 +281,7 @@ def test_a_phase_may_be_a_step_of_every_kind() -> None:
     assert graph.steps["code_generation"].needed == ("approved",)
 
 
-@pytest.mark.parametrize("word", ["triggers", "fallbacks"])
+@pytest.mark.parametrize("word", ["triggers"])
 def test_known_words_that_mean_nothing_yet_are_refused_in_every_notation(word: str) -> None:
     """With their place; an empty list asks for nothing."""
     text = f"name: x\nsteps: {{a: {{service: s, operation: o}}}}\n{word}: [b]\n"

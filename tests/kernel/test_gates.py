@@ -11,7 +11,8 @@ from actors.kernel.context import Context
 from protocols.compensation import Undo
 from protocols.effects import Arm, Emit
 from protocols.errors import StepFailedError
-from protocols.gates import GATE_BYTES_MAX, Change, Escalation, Gate, GateDecision, GateWord
+from protocols.gate_words import Change, GateDecision, GateWord
+from protocols.gates import GATE_BYTES_MAX, Escalation, Gate
 from protocols.graph_field import Field
 from protocols.mail import Decided
 from protocols.witness import Operator

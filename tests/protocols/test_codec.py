@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.codec import DEPTH_MAX, PAYLOAD_BYTES_MAX, convert, decode, encode
+from protocols.codec import DEPTH_MAX, PAYLOAD_BYTES_MAX, Known, convert, decode, encode
 from protocols.errors import BadValueError, MovantError, OversizedError
 from protocols.headers import JSON, MSGPACK
 
@@ -77,6 +77,31 @@ def test_equal_values_have_equal_bytes(value: Any) -> None:
 
     assert encode(turned) == encode(value)
     assert encode(turned, MSGPACK) == encode(value, MSGPACK)
+
+
+@given(value=VALUES, over=st.integers(0, 90))
+def test_what_was_decoded_is_encoded_as_everything_else(value: Any, over: int) -> None:
+    """The same bytes, or the same refusal of what has become too deep or too large."""
+    whole: Any = decode(encode(value))
+    for _ in range(over):
+        whole = {"a": [whole]} if over % 2 else [whole]
+
+    def outcome(value: Any) -> tuple[str, bytes]:
+        try:
+            return "", encode(value)
+        except MovantError as error:
+            return error.message, b""
+
+    assert outcome(Known(whole)) == outcome(whole)
+
+
+def test_what_has_become_too_large_is_not_encoded_again() -> None:
+    """Each part was small enough when it came in."""
+    part = "x" * (PAYLOAD_BYTES_MAX - 2)
+
+    assert len(encode(Known(part))) == PAYLOAD_BYTES_MAX
+    with pytest.raises(OversizedError):
+        encode(Known({"a": part}))
 
 
 @given(body=st.binary(max_size=200), kind=st.sampled_from([JSON, MSGPACK, "", "text/plain"]))
