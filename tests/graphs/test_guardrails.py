@@ -9,13 +9,14 @@ import pytest
 
 from actors.definition_file import parse
 from actors.graph import GraphWorkflow
+from protocols import codec
 from protocols.errors import ConfigurationError
 from protocols.gate_words import GateWord
 from protocols.graph import Graph
-from protocols.mail import Decided
+from protocols.mail import Decided, Start
 from protocols.witness import Operator
 from tests.graphs.orders import graph_of, running, steps, told
-from tests.kernel.mailbox import Mailbox, events, finish, paths
+from tests.kernel.mailbox import DEFINITION, Mailbox, events, finish, paths
 
 ASK, NEXT = "/steps/ask/web.ask", "/steps/next/web.next"
 SAGA = "/steps/ask/guarded/web.ask"
@@ -367,7 +368,9 @@ def test_a_run_publishes_no_event_of_rules_that_hold() -> None:
 
 def test_what_a_fallback_asks_is_held_to_the_same_rules() -> None:
     """Other params are looked at, and another service has to be allowed as well."""
-    step = "retry: 1\n            fallbacks: [{service: other, params: {note: 'password: hunter22'}}]"
+    step = (
+        "retry: 1\n            fallbacks: [{service: other, params: {note: 'password: hunter22'}}]"
+    )
     box = run(guarded("{type: security}", step))
     box.fail(ASK)
     free = run(guarded("{type: security, at: after}", step))
@@ -384,12 +387,22 @@ def test_what_a_fallback_asks_is_held_to_the_same_rules() -> None:
 
 def test_the_profile_of_a_run_chooses_what_it_may_ask() -> None:
     """A profile that the rule does not name has what all others have."""
-    rule = "{type: allowlist, allow: {tools: [look]}, profiles: {dev: {}}}"
+    rule = "{type: allowlist, allow: {services: [other]}, profiles: {dev: {services: [web]}}}"
     graph = guarded(rule, "", "profiles: {dev: {}, production: {}}")
-    found = []
+    found = {}
     for profile in ("dev", "production"):
-        box = running(graph)
-        box.start({"note": 1}, profile=profile)
-        found.append(box)
+        box = found[profile] = running(graph)
+        body = codec.encode({"note": 1})
+        box.fold(
+            Start(
+                **box._stamp(),
+                workflow=box.code.name,
+                body=body,
+                definition=DEFINITION,
+                profile=profile,
+            )
+        )
 
-    assert [paths(each.effects) for each in found] == [[ASK], [ASK]]
+    assert paths(found["dev"].effects) == [ASK]
+    assert paths(found["production"].effects) == []
+    assert violations(found["production"])[0]["reason"] == "service web is not allowed"
