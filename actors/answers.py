@@ -10,8 +10,8 @@ from typing import Any
 
 from protocols import codec
 from protocols import headers as h
-from protocols.failure import REFUSED
-from protocols.service import Failed, Refused
+from protocols.failure import FAILED, REFUSED, UNKNOWN
+from protocols.service import Failed, Refused, Unknown
 
 Answer = tuple[bytes, bytes]
 """Payload and header lines."""
@@ -22,17 +22,18 @@ def result_answer(value: Any) -> Answer:
     return codec.encode(value), b""
 
 
-def declared_answer(error: Refused | Failed) -> Answer:
-    """Return the answer of a handler that refuses, or that could not do it now."""
+def declared_answer(error: Refused | Failed | Unknown) -> Answer:
+    """Return the answer of a handler that refuses, could not do it now, or cannot say."""
     if isinstance(error, Refused):
         return failure_answer(
             error.kind, error.message, outcome=REFUSED, code=409, details=error.details
         )
+    unknown = isinstance(error, Unknown)
     return failure_answer(
         error.kind,
         error.message,
-        outcome="failed",
-        code=503,
+        outcome=UNKNOWN if unknown else FAILED,
+        code=500 if unknown else 503,
         details=error.details,
         retry_after_s=error.retry_after_s,
     )

@@ -76,8 +76,9 @@ def unload(digest: str) -> None:
     with _lock:
         _capsules.pop(digest, None)
         root = PREFIX + digest
-        for name in [name for name in sys.modules if name == root or name.startswith(root + ".")]:
-            del sys.modules[name]
+        for name in [*sys.modules]:  # a copy: other threads import meanwhile
+            if name == root or name.startswith(root + "."):
+                del sys.modules[name]
 
 
 class _Capsule(InspectLoader):

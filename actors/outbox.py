@@ -119,8 +119,10 @@ class Outbox:
                 self._undo(effect, priority, self._told(actor, effect))
             case Spawn():
                 start = actor.instance.start
-                if start is not None and start.priority:
-                    effect = msgspec.structs.replace(effect, priority=start.priority)
+                if start is not None and (start.priority or start.traceparent):
+                    effect = msgspec.structs.replace(
+                        effect, priority=start.priority, traceparent=start.traceparent
+                    )
                 self._spawning.start(effect, self._told(actor, effect))
             case CancelChild():
                 self._mail.write(

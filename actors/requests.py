@@ -295,7 +295,9 @@ class Requests:
         """Hand a request to the server; False when it was refused or has to be tried again."""
         ask = state.ask
         try:
-            lines = request_headers(ask, self._left_s(state, now))
+            start = actor.instance.start
+            trace = start.traceparent if start is not None else ""
+            lines = request_headers(ask, self._left_s(state, now), trace)
             message = Outgoing(route.subject, ask.body, lines, self._reply(actor, ask))
             self._transport.publish(message, perishable=True)
         except UnavailableError:
@@ -395,13 +397,18 @@ class Requests:
         )
 
 
-def request_headers(ask: Ask, left_s: float) -> bytes:
-    """Return the header lines of a request whose answer is of use for ``left_s`` seconds."""
+def request_headers(ask: Ask, left_s: float, trace: str = "") -> bytes:
+    """Return the header lines of a request whose answer is of use for ``left_s`` seconds.
+
+    ``trace`` is the trace context of the run's start; what is none is left out.
+    """
     lines = b"Movant-Key: %b\r\nMovant-Attempt: %d\r\nMovant-Timeout: %.10g\r\n" % (
         ask.key.encode(),
         ask.attempt,
         round(left_s, 3),
     )
+    if trace and h.is_traceparent(trace):
+        lines += b"traceparent: %b\r\n" % trace.encode()
     if ask.undoes:
         lines += b"Movant-Undoes: %b\r\n" % ask.undoes.encode()
     if ask.step[0] == "~" or len(ask.step) > STEP_TOKEN_BYTES_MAX:

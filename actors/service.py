@@ -34,7 +34,7 @@ from protocols import headers as h
 from protocols.errors import BadValueError, MovantError, OverloadedError, OversizedError
 from protocols.failure import REFUSED, VALIDATION
 from protocols.ports import Clock, Frame, Outgoing, Transport
-from protocols.service import Call, Failed, Operation, Refused, Service
+from protocols.service import Call, Failed, Operation, Refused, Service, Unknown
 from protocols.subjects import TO, is_reply, is_step_reply
 
 ANSWERS_MAX: Final = 20_000
@@ -212,7 +212,9 @@ class ServiceActor(TrioActor):
         running = self._operations[f"movant.svc.{self.service.name}.{operation}"]
         numbers = msgspec.structs.asdict(running.statistics)
         done = max(1, numbers["num_requests"])
-        return {**numbers, "average_processing_time": numbers["processing_time"] // done}
+        own = self.service.counters.get(operation)
+        more = {"data": dict(own)} if own else {}
+        return {**numbers, "average_processing_time": numbers["processing_time"] // done, **more}
 
     def _call(self, operation: Operation, raw: bytes) -> tuple[Call, str]:
         if not raw:
@@ -337,7 +339,7 @@ class ServiceActor(TrioActor):
         statistics = running.statistics
         statistics.num_errors += 1
         statistics.last_error = f"{type(error).__name__}: {error}"[:300]
-        if isinstance(error, Refused | Failed):
+        if isinstance(error, Refused | Failed | Unknown):
             return declared_answer(error)
         if isinstance(error, _BadRequest):
             return failure_answer(VALIDATION, str(error), outcome=REFUSED, code=400)

@@ -128,6 +128,8 @@ class Spawning:
         }
         if effect.priority:
             lines[h.PRIORITY] = str(effect.priority)
+        if h.is_traceparent(effect.traceparent):
+            lines[h.TRACEPARENT] = effect.traceparent
         if nothing_in:
             lines |= {h.EXPECTED_SEQUENCE: "0", h.EXPECTED_SUBJECT: nothing_in}
         subject = subjects.to_start(effect.child, effect.workflow)

@@ -74,11 +74,15 @@ def parse_nodes(
     text: bytes,
     build: Callable[[Node, Builder], T | None],
     check: Callable[[T], Sequence[Finding]],
+    reader: Callable[[bytes], Node] = read,
 ) -> Document[T]:
-    """Read the text of a file whose nodes tell what it is. Never raises for what is wrong."""
+    """Read the text of a file whose nodes tell what it is. Never raises for what is wrong.
+
+    ``reader`` makes nodes of the text; it raises YamlProblem.
+    """
     shown = text.decode("utf-8", "replace")
     try:
-        top = read(text)
+        top = reader(text)
     except YamlProblem as problem:
         wrong = Located(problem.line, problem.column, problem.message, problem.hint)
         return Document(shown, None, [wrong])

@@ -31,7 +31,7 @@ from protocols.graph_profile import Limits, Profile
 from protocols.graph_sleep import GraphSleep
 from protocols.machine import Hook, Machine, Next, State, StateUndo
 from protocols.policy import NO_RETRY, Retry, StepOptions
-from protocols.service import Call, Failed, Refused, Service
+from protocols.service import Call, Failed, Refused, Service, Unknown
 from protocols.witness import Operator
 from runtime.client import Client, WaitTimeoutError
 from runtime.service_host import run_service
@@ -88,6 +88,7 @@ __all__ = [
     "UnavailableError",
     "Undo",
     "UndoRequest",
+    "Unknown",
     "UnknownOutcomeError",
     "WaitTimeoutError",
     "Workflow",

@@ -164,7 +164,8 @@ class Spawn(Effect, frozen=True, kw_only=True):
     parent: Parent
     id: str
     priority: int = 0
-    """That of the parent, filled in by who writes the start."""
+    """That of the parent, filled in by who writes the start; so is the next one."""
+    traceparent: str = ""
 
     @property
     def identity(self) -> tuple[str, str]:

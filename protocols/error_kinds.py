@@ -19,6 +19,7 @@ from protocols.failure import (
     PROTOCOL,
     REFUSED,
     TIMEOUT,
+    UNKNOWN,
     VALIDATION,
     Failure,
 )
@@ -33,6 +34,9 @@ SYSTEM: Final = "system"
 """A defect: the service broke, or its answer made no sense."""
 OVER_LIMIT: Final = "over_limit"
 """Too much, too large or too fast."""
+
+TIMED_OUT: Final = "timeout_error"
+"""A timeout of a service that took back what it had begun; ``timeout`` leaves that unknown."""
 
 KINDS: Final = (
     TIMEOUT,
@@ -51,7 +55,7 @@ ILL: Final = frozenset({TIMEOUT, NETWORK, SYSTEM, NO_RESPONDERS})
 The others are about the request, and answers of a healthy service."""
 
 ALIASES: Final = {
-    "timeout_error": TIMEOUT,
+    TIMED_OUT: TIMEOUT,
     "network_error": NETWORK,
     "unavailable": NETWORK,
     "captured": NETWORK,
@@ -88,7 +92,7 @@ NAMED_STATUSES: Final = {
     507: OVER_LIMIT,
 }
 """HTTP statuses that say more than who is to blame."""
-_UNNAMED: Final = frozenset({REFUSED, FAILED, "unknown", ""})
+_UNNAMED: Final = frozenset({REFUSED, FAILED, UNKNOWN, ""})
 """What a failure is called when the service said no kind: its outcome."""
 _CLIENT, _SERVER, _END = 400, 500, 600
 

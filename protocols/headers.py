@@ -75,6 +75,7 @@ TRACE_ONLY: Final = "Nats-Trace-Only"
 SCHEMA_VERSION: Final = 1
 
 _NAME: Final = re.compile(r"[!-9;-~]+\Z")
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 
 
 def encode(headers: Mapping[str, str]) -> bytes:
@@ -121,6 +122,11 @@ def decode(raw: bytes) -> dict[str, str] | None:
             return None
         headers.setdefault(name, value.strip())
     return headers
+
+
+def is_traceparent(text: str) -> bool:
+    """Tell whether a text is a W3C trace context: it comes from strangers, and is passed on."""
+    return _TRACEPARENT.match(text) is not None
 
 
 def status(raw: bytes) -> int:

@@ -6,8 +6,8 @@
     async def schedule(request: InspectionRequest, call: Call) -> Inspection: ...
 
 An ``async def`` runs on trio; a ``def`` may block and runs in a thread of its own. Both may
-leave out ``call``. A result is sent once it is returned; Refused and Failed are the answers
-"no, and do not ask again" and "not now".
+leave out ``call``. A result is sent once it is returned; Refused, Failed and Unknown are the
+answers "no, and do not ask again", "not now" and "nobody can say whether it was done".
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from protocols.errors import ConfigurationError
-from protocols.failure import FAILED, REFUSED
+from protocols.failure import FAILED, REFUSED, UNKNOWN
 from protocols.subjects import check_name, check_step_name
 
 CONCURRENCY_DEFAULT: Final = 100
@@ -76,6 +76,27 @@ class Failed(Exception):
         self.retry_after_s = retry_after_s
 
 
+class Unknown(Exception):
+    """The service cannot say whether it was done: it asked somebody else and got no answer.
+
+    The step is asked again with the same key, or compensated; its effect counts as possible.
+    """
+
+    def __init__(
+        self,
+        kind: str = UNKNOWN,
+        message: str = "",
+        *,
+        details: Any = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message or kind)
+        self.kind = kind
+        self.message = message or kind
+        self.details = details
+        self.retry_after_s = retry_after_s
+
+
 class Operation(msgspec.Struct, frozen=True):
     """One operation of a service."""
 
@@ -105,6 +126,13 @@ class Service:
         self.version: Final = version
         self.description: Final = description
         self.operations: dict[str, Operation] = {}
+        self.counters: dict[str, dict[str, float]] = {}
+        """Numbers of its own by operation, for people: they stand in its statistics."""
+
+    def count(self, operation: str, name: str, value: float) -> None:
+        """Add to a number of an operation, such as tokens or cost."""
+        of = self.counters.setdefault(operation, {})
+        of[name] = of.get(name, 0.0) + value
 
     def operation(
         self, name: str | None = None, *, concurrency: int | None = None

@@ -160,6 +160,8 @@ class DaemonConfig(Section, frozen=True, kw_only=True):
     """How services may be asked, by their names; ``*`` is for all that have no section."""
     workflows: tuple[Path, ...] = ()
     """Files and directories that are registered at the start."""
+    connectors: str = ""
+    """A file of connectors that this daemon hosts; empty: none."""
 
 
 class Loaded(NamedTuple):

@@ -6,6 +6,7 @@
     ├─ store       streams, keys, lease, writers
     ├─ actors      the actor system
     ├─ router      routes and presence
+    ├─ services    (one_for_one) the connectors that are hosted here, when there are some
     ├─ workflows   owner, requests, reader, checkpoints
     └─ edges       (one_for_one) API, health
 
@@ -58,6 +59,7 @@ from runtime.checkpoints import Checkpoints
 from runtime.client_discovery import login, own_login
 from runtime.clock import SystemClock, SystemEntropy
 from runtime.config import DaemonConfig, redacted
+from runtime.connectors.hosting import hosted
 from runtime.draining import STREAMS, drain
 from runtime.gateway import Gateway
 from runtime.health import serve_health
@@ -204,6 +206,7 @@ class Daemon:
             ChildSpec(id="store", start=self._store, start_timeout_s=60.0),
             ChildSpec(id="actors", start=self._actors),
             ChildSpec(id="router", start=self._route),
+            *hosted(self.config.connectors, self.parts),
             ChildSpec(id="workflows", start=self._workflows, start_timeout_s=600.0),
             SupervisorSpec(
                 id="edges",

@@ -114,8 +114,11 @@ class Discovery:
             counters = dict(before.counters) if before else {"processes": 0.0}
             counters["processes"] += 1
             for one in numbers:
-                for key in ("num_requests", "num_errors"):
-                    counters[key] = counters.get(key, 0.0) + float(one.get(key, 0))
+                of = {key: one.get(key, 0) for key in ("num_requests", "num_errors")}
+                own = one.get("data")
+                for key, value in {**(own if isinstance(own, dict) else {}), **of}.items():
+                    if isinstance(value, int | float):
+                        counters[key] = counters.get(key, 0.0) + float(value)
             found[name] = api.ServiceView(
                 name=name,
                 state="up",

@@ -54,3 +54,8 @@ class Parts:
     forgetting: Forgetting
     ferry: Ferry
     """Only with replicas."""
+
+    @property
+    def writer(self) -> StreamWriter:
+        """Writes into mailboxes."""
+        return self.writers["MAIL"]

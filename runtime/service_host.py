@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple, Protocol
 
 import structlog
 import trio
@@ -60,17 +61,71 @@ async def _main(
 ) -> None:
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_signals, stop)
+        nursery.start_soon(until_signal, stop)
         await serve(services, nats, stop, store=store, drain_s=drain_s)
         nursery.cancel_scope.cancel()
 
 
-async def _signals(stop: trio.Event) -> None:
+async def until_signal(stop: trio.Event) -> None:
+    """Set ``stop`` at SIGTERM or SIGINT, and end the process at the second one."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
         async for _ in received:
             if stop.is_set():
                 os._exit(130)  # the second one: at once
             stop.set()
+
+
+class Hosting(Protocol):
+    """What it takes to host a service here."""
+
+    @property
+    def system(self) -> ActorSystem:
+        """Where its actor runs."""
+        ...
+
+    @property
+    def transport(self) -> Transport:
+        """Where requests come from."""
+        ...
+
+    @property
+    def writer(self) -> StreamWriter:
+        """Writes answers into mailboxes."""
+        ...
+
+
+class Served(NamedTuple):
+    """A connection to a server, with what it takes to host services on it."""
+
+    system: ActorSystem
+    transport: Transport
+    writer: StreamWriter
+    url: str
+
+
+@asynccontextmanager
+async def served(nats: str, *, names: str, store: Path | None = None) -> AsyncIterator[Served]:
+    """Connect to a server, and yield what it takes to host services on it.
+
+    Raises ConfigurationError and DisconnectedError.
+    """
+    settings = nats_from_environment(nats)
+    if not settings.url:
+        raise ConfigurationError(
+            "no NATS server is named", hint="pass nats=… or set MOVANT_NATS=nats://127.0.0.1:4222"
+        )
+    settings = with_login(settings, store, "service")
+    collector.tune()
+    async with (
+        connect(settings.url, name=f"service {names}", **login(settings)) as transport,
+        trio.open_nursery() as nursery,
+    ):
+        writer = StreamWriter(transport, SystemEntropy(), name="MAIL")
+        await nursery.start(writer.run)
+        async with open_system() as system:
+            yield Served(system, transport, writer, redacted(settings.url))
+        nursery.cancel_scope.cancel()
+    log.info("service.stopped", services=names)
 
 
 async def serve(
@@ -83,53 +138,54 @@ async def serve(
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until ``stop``; then drain."""
-    settings = nats_from_environment(nats)
-    if not settings.url:
-        raise ConfigurationError(
-            "no NATS server is named", hint="pass nats=… or set MOVANT_NATS=nats://127.0.0.1:4222"
-        )
-    settings = with_login(settings, store, "service")
-    collector.tune()
-    clock, entropy = SystemClock(), SystemEntropy()
     names = ", ".join(each.name for each in services)
     async with (
-        connect(settings.url, name=f"service {names}", **login(settings)) as transport,
+        served(nats, names=names, store=store) as hosting,
         trio.open_nursery() as nursery,
     ):
-        writer = StreamWriter(transport, entropy, name="MAIL")
-        await nursery.start(writer.run)
-        async with open_system() as system:
-            actors = []
-            subscriptions: list[Subscription] = []
-            for service in services:
-                actor = _start(system, service, transport, writer, clock)
-                actors.append(actor)
-                subscriptions += await _subscribe(transport, entropy.token(10), actor)
-            log.info("service.ready", services=names, url=redacted(settings.url))
-            task_status.started()
-            await stop.wait()
-            log.info("service.draining", services=names)
-            for each in subscriptions:
-                each.unsubscribe()
-            with trio.move_on_after(drain_s):
-                for actor in actors:
-                    await actor.drained()
-                await writer.drained()
-        nursery.cancel_scope.cancel()
-    log.info("service.stopped", services=names)
+        for service in services:
+            await nursery.start(partial(offer, hosting, service, stop, drain_s=drain_s))
+        log.info("service.ready", services=names, url=hosting.url)
+        task_status.started()
 
 
-def _start(
-    system: ActorSystem,
+async def offer(
+    hosting: Hosting,
     service: Service,
-    transport: Transport,
-    writer: StreamWriter,
-    clock: SystemClock,
-) -> ServiceActor:
-    ref: TrioRef[ServiceActor] = system.start(
-        ServiceActor, service, transport, writer, clock, name=f"service/{service.name}"
+    stop: trio.Event,
+    *,
+    drain_s: float = DRAIN_S,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Take requests for a service until ``stop``; then answer what was taken, and end."""
+    actor = _start(hosting, service)
+    subscriptions: list[Subscription] = []
+    try:
+        subscriptions += await _subscribe(hosting.transport, SystemEntropy().token(10), actor)
+        task_status.started()
+        await stop.wait()
+        log.info("service.draining", services=service.name)
+        for each in subscriptions:
+            each.unsubscribe()
+        with trio.move_on_after(drain_s):
+            await actor.drained()
+            await hosting.writer.drained()
+    finally:
+        for each in subscriptions:
+            each.unsubscribe()
+        actor.actor_ref.request_stop()
+
+
+def _start(hosting: Hosting, service: Service) -> ServiceActor:
+    ref: TrioRef[ServiceActor] = hosting.system.start(
+        ServiceActor,
+        service,
+        hosting.transport,
+        hosting.writer,
+        SystemClock(),
+        name=f"service/{service.name}",
     )
-    actor = system.registry.actor_of(ref)
+    actor = hosting.system.registry.actor_of(ref)
     assert isinstance(actor, ServiceActor)
     return actor
 

@@ -71,6 +71,7 @@ cli = LazyGroup(
             "budget": Leaf("runtime.cli.budget:budget", "What is used of shared budgets."),
             "route": Leaf("runtime.cli.route:route", "Say who serves what steps ask for."),
             "service": Leaf("runtime.cli.service:service", "Inspect and run services."),
+            "connector": Leaf("runtime.cli.connector:connector", "Services that a file declares."),
             "pause": Leaf("runtime.cli.pause:pause", "Send no requests, until resumed."),
             "resume": Leaf("runtime.cli.pause:resume", "Send requests again."),
             "dead": Leaf("runtime.cli.dead:dead", "Look at dead letters, send them again."),

@@ -60,6 +60,11 @@ def _settings(function: F) -> F:
                 metavar="SECONDS",
                 help="How long a shutdown waits for what is under way.",
             ),
+            click.option(
+                "--connectors",
+                metavar="FILE",
+                help="Host the connectors of this file (YAML or TOML).",
+            ),
             click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"])),
             click.option("--log-format", type=click.Choice(["auto", "json", "human"])),
         )
@@ -159,6 +164,7 @@ def _keys(flags: dict[str, Any], workflows: tuple[Path, ...]) -> dict[str, Any]:
         "partitions": flags["partitions"],
         "replicas": flags["replicas"],
         "drain_timeout_s": flags["drain_timeout"],
+        "connectors": flags["connectors"],
         "log.level": flags["log_level"],
         "log.format": flags["log_format"],
         "workflows": [str(path) for path in workflows] or None,

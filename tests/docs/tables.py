@@ -15,7 +15,19 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import msgspec
 
-from protocols import api, directives, error_kinds
+from protocols import (
+    api,
+    connector_browser,
+    connector_http,
+    connector_llm,
+    connector_mail,
+    connector_mcp,
+    connector_sql,
+    connector_subprocess,
+    connectors,
+    directives,
+    error_kinds,
+)
 from protocols.budgets import Amounts, Budget
 from protocols.gates import Escalation, Gate, Notify
 from protocols.graph import Defaults, Field, Graph, GraphStep, GraphUndo
@@ -142,19 +154,28 @@ def kinds() -> str:
     )
 
 
-def keys(kind: type[Any]) -> Callable[[], str]:
-    """Return what makes the table of a part's keys: what each holds, its default, what it is."""
+def keys(kind: type[Any], *, beyond: type[Any] | None = None) -> Callable[[], str]:
+    """Return what makes the table of a part's keys: what each holds, its default, what it is.
+
+    Keys that are those of ``beyond`` are left out: they have a table of their own.
+    """
 
     def made() -> str:
+        before = {} if beyond is None else _by_name(beyond)
         return table(
             ("key", "holds", "default", "what it is"),
             [
-                (f"`{field.name}`", _holds(field.type), _default(field), _described(field.type))
-                for field in msgspec.structs.fields(kind)
+                (f"`{name}`", _holds(field.type), _default(field), _described(field.type))
+                for name, field in _by_name(kind).items()
+                if name not in before or field.default != before[name].default
             ],
         )
 
     return made
+
+
+def _by_name(kind: type[Any]) -> dict[str, Any]:
+    return {field.name: field for field in msgspec.structs.fields(kind)}
 
 
 TABLES: Final[dict[str, Callable[[], str]]] = {
@@ -182,6 +203,24 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "profile": keys(Profile),
     "limits": keys(Limits),
     "sleep": keys(GraphSleep),
+    "connector": keys(connectors.Connector),
+    "http": keys(connector_http.HttpConnector, beyond=connectors.Connector),
+    "http_operation": keys(connector_http.HttpOperation),
+    "http_auth": keys(connector_http.HttpAuth),
+    "llm": keys(connector_llm.LlmConnector, beyond=connectors.Connector),
+    "llm_provider": keys(connector_llm.LlmProvider),
+    "llm_model": keys(connector_llm.LlmModel),
+    "llm_request": keys(connector_llm.LlmRequest),
+    "sql": keys(connector_sql.SqlConnector, beyond=connectors.Connector),
+    "sql_operation": keys(connector_sql.SqlOperation),
+    "sql_statement": keys(connector_sql.SqlStatement),
+    "mail": keys(connector_mail.MailConnector, beyond=connectors.Connector),
+    "mail_template": keys(connector_mail.MailTemplate),
+    "subprocess": keys(connector_subprocess.SubprocessConnector, beyond=connectors.Connector),
+    "subprocess_command": keys(connector_subprocess.Command),
+    "mcp": keys(connector_mcp.McpConnector, beyond=connectors.Connector),
+    "mcp_tool": keys(connector_mcp.McpTool),
+    "browser": keys(connector_browser.BrowserConnector, beyond=connectors.Connector),
 }
 
 
@@ -264,7 +303,8 @@ def _holds(kind: Any) -> str:
         return f"list of {_holds(inner[0])}"
     if origin is dict:
         return f"names with {_holds(inner[1])}"
-    return _WORDS.get(kind) or kind.__name__.removeprefix("Graph").lower()
+    name = re.sub(r"^(Graph|Http|Llm|Mail|Mcp|Sql)", "", getattr(kind, "__name__", "value"))
+    return _WORDS.get(kind) or name.lower()
 
 
 def _described(kind: Any) -> str:

@@ -1,0 +1,331 @@
+"""Wire: HTTP as connectors speak it, on httpx2. What it answers is a response or a declared error.
+
+    nothing was sent (no connection, no such host)      Failed, network
+    sent, and no whole answer                           Unknown; Failed when it changes nothing
+    408, 5xx                                            Unknown, but 429 and 503: Failed
+    other 4xx, a redirect elsewhere                     Refused
+
+Credentials go to the origin of ``base_url`` alone. A proxy, a ``.netrc`` or certificates of the
+environment are not looked at: what a connector does stands in its file.
+"""
+
+from __future__ import annotations
+
+import ssl
+from base64 import b64encode
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from http.cookiejar import DefaultCookiePolicy
+from math import isfinite
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
+
+import httpx2
+import msgspec
+import trio
+
+from protocols.connector_http import HttpPeer
+from protocols.error_kinds import COMPLIANCE, NETWORK, OVER_LIMIT, SYSTEM, kind_of_status
+from protocols.errors import ConfigurationError
+from protocols.failure import REFUSED, TIMEOUT, VALIDATION
+from protocols.headers import TRACEPARENT, is_traceparent
+from protocols.service import Call, Failed, Refused, Unknown
+from runtime.clock import SystemClock
+from runtime.connectors.secrets import Secrets
+from runtime.version import VERSION
+
+CONNECT_S_MAX: Final = 10.0
+REDIRECTS_MAX: Final = 5
+RETRY_AFTER_S_MAX: Final = 86_400.0
+SAID_CHARS_MAX: Final = 2_000
+"""Of an answer, in the details of a failure."""
+NOT_DONE: Final = frozenset({425, 429, 503})
+"""Statuses that say that nothing was done, and that it may be asked again."""
+REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_REQUEST_ID: Final = ("x-request-id", "x-correlation-id", "x-amzn-requestid", "cf-ray")
+_OK, _REDIRECTED, _CLIENT, _SERVER = 200, 300, 400, 500
+
+Origin = tuple[str, str, int]
+
+
+class Asked(NamedTuple):
+    """One request. ``safe``: it changes nothing. ``timeout_s`` is for all of it, in seconds."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    content: bytes
+    safe: bool
+    timeout_s: float
+
+
+class Answered(NamedTuple):
+    """A response. The names of headers are in small letters."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def said(self) -> Any:
+        """Return the body as a value: JSON where it is called so, else text, else base64."""
+        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if not self.body:
+            return None
+        if kind == "application/json" or kind.endswith("+json"):
+            return msgspec.json.decode(self.body)
+        try:
+            return self.body.decode()
+        except UnicodeDecodeError:
+            return b64encode(self.body).decode()
+
+
+class Wire:
+    """Speaks to one peer; ``opened`` makes it."""
+
+    def __init__(self, client: httpx2.AsyncClient, peer: HttpPeer, secrets: Secrets) -> None:
+        self._client = client
+        self._peer = peer
+        self._secrets = secrets
+        self.base = secrets.plain(peer.base_url).rstrip("/")
+        self._origin = origin(self.base)
+        self._hosts = {each.lower() for each in peer.hosts}
+
+    async def send(self, asked: Asked) -> Answered:
+        """Send a request and return its response, whatever its status.
+
+        Raises Failed, Unknown, and Refused for a host that may not be asked.
+        """
+        url = asked.url
+        for _ in range(REDIRECTS_MAX + 1):
+            async with self.stream(asked._replace(url=url)) as response:
+                location = response.headers.get("location", "")
+                if response.status_code in REDIRECTS and location and asked.safe:
+                    url = str(httpx2.URL(url).join(location))
+                    continue
+                body = await self._body(response, safe=asked.safe)
+                return Answered(response.status_code, dict(response.headers), body)
+        raise Refused(REFUSED, f"more than {REDIRECTS_MAX} redirects")
+
+    @asynccontextmanager
+    async def stream(self, asked: Asked) -> AsyncIterator[httpx2.Response]:
+        """Send a request and yield its response before its body is read. Raises as ``send``."""
+        headers = self._headers(asked)
+        connect_s = min(CONNECT_S_MAX, asked.timeout_s * 0.9)
+        with trio.move_on_after(asked.timeout_s) as scope, _translated(safe=asked.safe):
+            request = self._client.build_request(
+                asked.method,
+                asked.url,
+                headers=headers,
+                content=asked.content or None,
+                timeout=httpx2.Timeout(None, connect=connect_s),
+            )
+            response = await self._client.send(request, stream=True)
+            try:
+                yield response
+            finally:
+                with trio.CancelScope(shield=True), trio.move_on_after(1.0):
+                    await response.aclose()
+        if scope.cancelled_caught:
+            raise _unanswered(f"no answer in {asked.timeout_s:g} s", safe=asked.safe)
+
+    def _headers(self, asked: Asked) -> dict[str, str]:
+        """Return the headers of a request. Raises Refused for a host that may not be asked."""
+        try:
+            where = origin(asked.url)
+        except ValueError as error:
+            raise Refused(VALIDATION, str(error)) from error
+        headers = {"user-agent": f"movant/{VERSION}"}
+        if where == self._origin:
+            headers |= {
+                name.lower(): self._secrets.reveal(each).reveal()
+                for name, each in self._peer.headers.items()
+            }
+            headers |= self._credentials()
+        elif not {where[1], f"{where[1]}:{where[2]}"} & self._hosts:
+            raise Refused(
+                COMPLIANCE, f"{where[1]}:{where[2]} is not among the hosts of this connector"
+            )
+        for name, each in asked.headers.items():
+            if not (each.isascii() and each.isprintable()):
+                raise Refused(VALIDATION, f"no header can carry what {name} is to be")
+            headers[name.lower()] = each
+        return headers
+
+    def _credentials(self) -> dict[str, str]:
+        auth, secrets = self._peer.auth, self._secrets
+        if auth is None:
+            return {}
+        if auth.bearer is not None:
+            return {"authorization": f"Bearer {secrets.reveal(auth.bearer).reveal()}"}
+        if auth.value is not None:
+            return {auth.header.lower(): secrets.reveal(auth.value).reveal()}
+        login = f"{secrets.plain(auth.user)}:{secrets.reveal(auth.password or '').reveal()}"
+        basic = b64encode(login.encode()).decode()
+        secrets.hide(basic)
+        return {"authorization": f"Basic {basic}"}
+
+    async def _body(self, response: httpx2.Response, *, safe: bool) -> bytes:
+        limit = self._peer.response_bytes_max
+        body = bytearray()
+        # Cancelled and not left: only so do all the generators below end where they stand.
+        with trio.CancelScope() as enough:
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > limit:
+                    enough.cancel()
+        if len(body) > limit:
+            said = f"an answer of more than {limit} bytes"
+            if safe:
+                raise Refused(OVER_LIMIT, said)
+            raise Unknown(OVER_LIMIT, said, details={"status": response.status_code})
+        return bytes(body)
+
+
+@asynccontextmanager
+async def opened(peer: HttpPeer, secrets: Secrets, *, concurrency_max: int) -> AsyncIterator[Wire]:
+    """Open a pool of connections to a peer. Raises ConfigurationError for what it cannot use."""
+    try:
+        verify = await trio.to_thread.run_sync(_trusted, peer.tls_ca)
+    except OSError as error:
+        raise ConfigurationError(
+            f"tls_ca {peer.tls_ca} cannot be read: {error}", hint="name a file in PEM form"
+        ) from error
+    async with httpx2.AsyncClient(
+        verify=verify,
+        proxy=secrets.reveal(peer.proxy).reveal() or None,
+        limits=httpx2.Limits(
+            max_connections=concurrency_max, max_keepalive_connections=concurrency_max
+        ),
+        follow_redirects=False,
+        trust_env=False,
+    ) as client:
+        # What one step was given must not go out with another one.
+        client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
+        try:
+            wire = Wire(client, peer, secrets)
+        except ValueError as error:
+            raise ConfigurationError(
+                str(error), hint="base_url is http://… or https://…"
+            ) from None
+        yield wire
+
+
+@lru_cache(maxsize=16)
+def _trusted(tls_ca: str) -> ssl.SSLContext:
+    """Return what a peer has to show; made once, since reading all certificates takes a while."""
+    return ssl.create_default_context(cafile=tls_ca or None)
+
+
+def origin(url: str) -> Origin:
+    """Return scheme, host and port. Raises ValueError for what is no address of HTTP."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
+        raise ValueError(f"{url[:60]!r} is no address of HTTP")
+    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def from_call(call: Call) -> dict[str, str]:
+    """Return the headers that tell of the step: its trace context."""
+    return {TRACEPARENT: call.traceparent} if is_traceparent(call.traceparent) else {}
+
+
+def failure_of(
+    answered: Answered, *, safe: bool, kinds: Mapping[str, str] | None = None
+) -> Refused | Failed | Unknown:
+    """Return what a status that was not expected means; ``kinds`` are a service's own words."""
+    status = answered.status
+    own = (kinds or {}).get(str(status), "")
+    kind = own or kind_of_status(status) or REFUSED
+    if safe and kind == TIMEOUT:
+        kind = NETWORK  # a timeout means that nobody knows; here nothing was to be done
+    message = f"HTTP {status}"
+    details = {"status": status, "said": _said(answered)}
+    request_id = next((answered.headers[x] for x in _REQUEST_ID if x in answered.headers), "")
+    if request_id:
+        details["request_id"] = request_id
+    after_s = retry_after_s(answered.headers.get("retry-after", ""))
+    if status in NOT_DONE or (safe and (status >= _SERVER or status == 408)):  # noqa: PLR2004
+        return Failed(kind, message, details=details, retry_after_s=after_s)
+    if status >= _SERVER or status == 408:  # noqa: PLR2004 - it did not hear the whole, or did it
+        return Unknown(kind, message, details=details, retry_after_s=after_s)
+    if _REDIRECTED <= status < _CLIENT:
+        message += f", to {answered.headers.get('location', 'nowhere')[:200]}"
+    return Refused(kind, message, details=details)
+
+
+def is_success(status: int) -> bool:
+    """Tell whether a status is one of success."""
+    return _OK <= status < _REDIRECTED
+
+
+def retry_after_s(text: str) -> float | None:
+    """Return what ``Retry-After`` asks for, in seconds: a number or a date; None: nothing."""
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        try:
+            then = parsedate_to_datetime(text).timestamp()
+        except ValueError:
+            return None
+        value = then - SystemClock().now_ns() / 1e9
+    return min(max(value, 0.0), RETRY_AFTER_S_MAX) if isfinite(value) else None
+
+
+def unusable(message: str, answered: Answered, *, safe: bool) -> Failed | Unknown:
+    """Return the error of an answer that is a success, but makes no sense."""
+    details = {"status": answered.status, "said": _said(answered)}
+    return (Failed if safe else Unknown)(SYSTEM, message, details=details)
+
+
+def _said(answered: Answered) -> Any:
+    """Return the body of a failure for its details, cut when it is long."""
+    try:
+        said = answered.said()
+    except msgspec.DecodeError:
+        said = answered.body.decode(errors="replace")
+    if len(answered.body) > SAID_CHARS_MAX:
+        return answered.body.decode(errors="replace")[:SAID_CHARS_MAX]
+    return said
+
+
+def _unanswered(message: str, *, safe: bool, kind: str = TIMEOUT) -> Failed | Unknown:
+    if safe:
+        return Failed(NETWORK, message)
+    return Unknown(kind, message)
+
+
+class _translated:  # noqa: N801 - used as a function
+    """Turns what httpx2 raises into what a service answers."""
+
+    def __init__(self, *, safe: bool) -> None:
+        self._safe = safe
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        match error:
+            case httpx2.ConnectError() | httpx2.ConnectTimeout() | httpx2.PoolTimeout():
+                raise Failed(NETWORK, _told(error, "no connection")) from None
+            case httpx2.ProxyError() | httpx2.UnsupportedProtocol() | httpx2.LocalProtocolError():
+                raise Failed(SYSTEM, _told(error, "not sent")) from None
+            case httpx2.InvalidURL():
+                raise Refused(VALIDATION, f"no address: {error}") from None
+            case httpx2.DecodingError():
+                raise _unanswered(
+                    _told(error, "an answer that cannot be unpacked"), safe=self._safe, kind=SYSTEM
+                ) from None
+            case httpx2.RequestError():
+                raise _unanswered(
+                    _told(error, "the connection broke"), safe=self._safe, kind=NETWORK
+                ) from None
+            case _:
+                return
+
+
+def _told(error: Exception, what: str) -> str:
+    return f"{what}: {str(error) or type(error).__name__}"

@@ -1,0 +1,1 @@
+"""Tests of connectors against real counterparts on loopback."""
