@@ -30,12 +30,14 @@ from actors.inbound import parse
 from actors.letters import Delivery, Letter
 from actors.partitions import Partition, Partitions
 from actors.prefetch import Prefetch, Prefetched
+from actors.resolving import Resolving, refers
 from actors.tombstones import Tombstones
 from actors.workflow import WorkflowActor
 from protocols.archive import ArchiveRecord
 from protocols.effects import AnyEffect
 from protocols.errors import MovantError, RefusedError
-from protocols.mail import AnyMail, Continued, Migrate, Pinned, Snapshot, Start, Woken
+from protocols.mail import AnyMail, Continued, Migrate, Pinned, Reply, Snapshot, Start, Woken
+from protocols.ports import Clock
 from protocols.subjects import mailbox
 from protocols.tokens import KeyRing
 
@@ -83,8 +85,13 @@ class Activation:
         archive: Archive,
         definitions: Definitions,
         keys: KeyRing,
+        *,
+        resolving: Resolving,
+        clock: Clock,
     ) -> None:
         self._home = home
+        self._resolving = resolving
+        self._clock = clock
         self._archive = archive
         self._mailboxes = mailboxes
         self._definitions = definitions
@@ -92,6 +99,13 @@ class Activation:
         self._prefetch = Prefetch(mailboxes)
         self._at_once = trio.CapacityLimiter(FOLDS_AT_ONCE)
         self.count = 0
+
+    def fetches(self, mail: AnyMail) -> bool:
+        """Tell whether something has to be fetched before a message can be folded."""
+        kind = type(mail)
+        if (kind is Start or kind is Pinned) and mail.definition:  # type: ignore[union-attr]
+            return not self._definitions.is_loaded(mail.definition) or refers(mail)  # type: ignore[union-attr]
+        return refers(mail)
 
     async def run(self, actor: WorkflowActor) -> None:
         """Bring an actor up to date: fold what is stored until nothing is missing."""
@@ -149,6 +163,7 @@ class Activation:
         begin = snapshot is not None and not folded
         if not folded:
             definition = definition_of(mails)
+            snapshot = await self._resolving.snapshot_patiently(actor.id, snapshot)
             actor.instance = begun(actor.id, snapshot, self._definitions.workflow, definition)
         return await self._fold(actor, [None, *mails] if begin else mails, parked)
 
@@ -285,7 +300,15 @@ class Activation:
         instance = actor.instance
         instance.refolding = True
         try:
-            for number, mail in enumerate(mails, 1):
+            for number, each in enumerate(mails, 1):
+                mail = each
+                if refers(mail):  # one at a time: what is folded is not held any more
+                    assert mail is not None
+                    mail = await self._resolving.patiently(actor.id, mail)
+                    if actor.gone:
+                        break
+                    if type(mail) is Reply:
+                        actor.answered(mail, self._clock.monotonic())
                 effects += self._home.guard.fold(instance, mail)
                 if number % FOLDS_A_SLICE == 0:
                     await trio.lowlevel.checkpoint()

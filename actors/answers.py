@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from protocols import codec
 from protocols import headers as h
+from protocols.blobs import BLOB_BYTES_MAX, INLINE_BYTES_MAX, File, Result
 from protocols.failure import FAILED, REFUSED, UNKNOWN
 from protocols.service import Failed, Refused, Unknown
 
@@ -17,9 +20,22 @@ Answer = tuple[bytes, bytes]
 """Payload and header lines."""
 
 
-def result_answer(value: Any) -> Answer:
+class Large(msgspec.Struct, frozen=True):
+    """An answer of which something has to be stored first: its value, or files beside it."""
+
+    body: bytes
+    files: tuple[File, ...] = ()
+
+
+def result_answer(value: Any) -> Answer | Large:
     """Return the answer for a result. Raises BadValueError, OversizedError."""
-    return codec.encode(value), b""
+    files: tuple[File, ...] = ()
+    if type(value) is Result:
+        value, files = value.value, value.artifacts
+    body = codec.encode(value, limit=BLOB_BYTES_MAX)
+    if files or len(body) > INLINE_BYTES_MAX:
+        return Large(body, files)
+    return body, b""
 
 
 def declared_answer(error: Refused | Failed | Unknown) -> Answer:
@@ -47,6 +63,7 @@ def failure_answer(
     code: int,
     details: Any = None,
     retry_after_s: float | None = None,
+    retryable: bool = True,
 ) -> Answer:
     """Return an error answer as every NATS micro client understands it."""
     found = {
@@ -55,6 +72,8 @@ def failure_answer(
         h.OUTCOME: outcome,
         h.ERROR_KIND: header_text(kind),
     }
+    if not retryable:
+        found[h.RETRYABLE] = "false"
     if retry_after_s is not None:
         found[h.RETRY_AFTER] = f"{retry_after_s:g}"
     body = b"" if details is None else codec.encode(details)

@@ -8,9 +8,9 @@ that the same code has the same hash on every machine, in every directory, at ev
     src/orders.py            module ``orders``
     src/shop/__init__.py     package ``shop``
 
-Third-party distributions, Python and kernel version are recorded for people and for error
-messages; they are no part of the hash: the same code on a patched library is the same
-definition (hazard M3).
+Third-party distributions and the Python version are recorded for people and for error messages;
+they are no part of the hash: the same code on a patched library is the same definition (hazard
+M3). The kernel version is one: it says how the code is run, and runs that have begun keep theirs.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def hash(self) -> str:
-        """The identity of the content: entries, and names and digests of modules, documents."""
+        """The identity: entries, names and digests of modules and documents, and the kernel."""
         content: list[object] = [
             self.format,
             sorted(self.entries),
@@ -91,6 +91,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         ]
         if self.documents:
             content.append(sorted((each.name, each.digest) for each in self.documents))
+        if self.kernel > 1:
+            content.append({"kernel": self.kernel})
         return hashlib.sha256(msgspec.json.encode(content)).hexdigest()[:HASH_CHARS]
 
 

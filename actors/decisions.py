@@ -23,6 +23,7 @@ from actors.workflow import OpenAsk, WorkflowActor
 from protocols.effects import Continue, Pin
 from protocols.errors import MovantError, NotFoundError
 from protocols.failure import Failure
+from protocols.mail import KERNEL
 from protocols.routes import Scored
 
 RETRY_S: Final = 1.0
@@ -54,7 +55,7 @@ class Decisions:
                 continue
             if actor.instance.is_open(pin) and not actor.gone:
                 epoch = self._epoch_of(actor.partition)
-                body = {"epoch": epoch, "definition": digest, "kernel": 1}
+                body = {"epoch": epoch, "definition": digest, "kernel": KERNEL}
                 self.outbox.decision(actor, "pinned", body, _pinned)
             return
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from actors import yaml_struct
+from actors import trigger_check, yaml_struct
 from actors.bundle import KERNEL, DocumentEntry, Manifest, ModuleEntry, Packed, write
 from actors.graph_notation import normalise
 from actors.imports import closure, find
@@ -107,7 +107,8 @@ def _packed(
 def check(definition: Definition) -> list[Finding]:
     """Return everything that is wrong with a definition as a whole."""
     if isinstance(definition, Graph):
-        return graph_check.check(definition)
+        found = graph_check.check(definition)
+        return [*found, *trigger_check.check(definition.name, definition.triggers)]
     return machine_check.check(definition)
 
 

@@ -17,11 +17,12 @@ import msgspec
 
 from actors.bundle import KERNEL
 from actors.directed import Directed, told
+from actors.graph_again import WAITING, Again
+from actors.graph_artifacts import keep
 from actors.graph_budgets import RunGuards
-from actors.graph_fallback import ByHand, by_hand, given_up
 from actors.graph_items import Item, failure_of
 from actors.graph_kinds import work_of
-from actors.graph_plan import Functions, GraphPlan, StepPlan, shown_at
+from actors.graph_plan import Functions, GraphPlan, StepPlan
 from actors.graph_step import TEXT_CHARS_MAX
 from protocols.conditions import ConditionError
 from protocols.definition import Workflow, WorkflowOptions
@@ -44,8 +45,7 @@ ITEMS_MAX: Final = 10_000
 """Of one ``foreach``; each is a step with messages of its own."""
 GATES_MAX: Final = 1_000
 """Of one ``foreach``: all of them are open at the same time."""
-_WAITING: Final = {"status": "waiting", "result": None, "error": None, "items": None}
-_RUNNING: Final = {**_WAITING, "status": "running"}
+_RUNNING: Final = {**WAITING, "status": "running"}
 
 
 class GraphWorkflow(Workflow[Any]):
@@ -119,13 +119,13 @@ async def run_graph(ctx: Context, plan: GraphPlan, given: Any = None) -> Any:
     return await _Run(ctx, plan, given).run()
 
 
-class _Run:
+class _Run(Again):
     """One run of a graph: what its steps have come to, and which may begin."""
 
     def __init__(self, ctx: Context, plan: GraphPlan, given: Any) -> None:
         self._ctx = ctx
         self._plan = plan
-        self._steps: dict[str, dict[str, Any]] = dict.fromkeys(plan.steps, _WAITING)
+        self._steps: dict[str, dict[str, Any]] = dict.fromkeys(plan.steps, WAITING)
         self._names = {
             "input": given,
             "steps": self._steps,
@@ -187,7 +187,7 @@ class _Run:
             name = self._ready.popleft()
             skipped = self._skipped(plan)
             if skipped:
-                self._end(plan, {**_WAITING, "status": "skipped"}, f"skipped: {skipped}")
+                self._end(plan, {**WAITING, "status": "skipped"}, f"skipped: {skipped}")
                 continue
             self._running += self._takes_place(plan)
             self._passes[name] += 1
@@ -242,6 +242,7 @@ class _Run:
             text = "nothing was approved"
         elif plan.step.pivot:
             self._ctx.pivot()
+        await keep(self._ctx, plan, self._names, entry)
         if plan.step.gate is not None and entry["status"] != "done":
             self._barred[plan.name] = f"gate {plan.name} {text}"
         self._end(plan, entry, text)
@@ -269,65 +270,6 @@ class _Run:
             found = await self._rescued(plan, where, error)
             assert found is not None
             return found.warning, found.value, None
-
-    async def _rescued(
-        self, plan: StepPlan, where: str, error: StepFailedError
-    ) -> Directed | None:
-        """Try what the graph says before a step fails the run; None: the step is asked again."""
-        for each in self._plan.fallbacks if plan.step.gate is None else ():
-            if plan.name in each.skipped:
-                self._skip(each.skipped, plan.name)
-                return given_up(self._ctx, plan, each, error.failure, where)
-            if each.person is not None:
-                person = each.person
-                if plan.foreach is not None:  # its items would be done twice
-                    decisions = tuple(do for do in person.decisions if do != "retry")
-                    person = msgspec.structs.replace(person, decisions=decisions)
-                held = ByHand(person, Template(shown_at(person)), error.failure)
-                return await by_hand(self._ctx, plan, None, self._names, held, where)
-        raise error
-
-    def _skip(self, names: Iterable[str], by: str) -> None:
-        """Let steps be skipped that have not begun."""
-        for name in names:
-            self._skips.setdefault(name, f"a fallback of {by}")
-
-    async def _again(self, gate: StepPlan, result: dict[str, Any]) -> None:
-        """Do the steps before a gate once more, from the one that was named to the gate itself.
-
-        What they did is undone first, where it has an undo, the newest first. None of the steps
-        behind the gate has begun: that was checked when the graph was loaded.
-        """
-        steps = self._plan.steps
-        again = gate.again[result["step"]]
-        text = f"once more, by {result['by'] or 'somebody who gave no name'}"
-        self._show(gate.name, text)
-        for name in reversed(again):
-            await self._ctx.undo(self._path(name))
-        anew = {*again, gate.name}
-        for name in (*again, gate.name):
-            for follower in steps[name].followers:
-                if follower not in anew and name != gate.name:
-                    self._open[follower] += 1
-                    self._done[follower] -= self._steps[name]["status"] == "done"
-        for name in (*again, gate.name):
-            needs = self._plan.order.needs[name]
-            self._open[name] = sum(each in anew for each in needs)
-            self._done[name] = sum(
-                self._steps[each]["status"] == "done" for each in needs if each not in anew
-            )
-        for name in (*again, gate.name):
-            self._steps[name] = _WAITING
-            self._barred.pop(name, None)
-            self._show(name, text)
-        self._begin(
-            [name for name in (*again, gate.name) if self._has_begun(name, steps[name].wanted)]
-        )
-
-    def _path(self, name: str) -> str:
-        """Return the path of a step, as it has begun last."""
-        number = self._passes[name]
-        return f"/steps/{name}" + (f"#{number}" if number > 1 else "")
 
     def _end(self, plan: StepPlan, entry: dict[str, Any], text: str) -> None:
         """Keep what a step has come to, and queue those that have what they need now."""

@@ -1,4 +1,4 @@
-"""Items of a ``foreach``: what each has come to, and what that makes of the step."""
+"""Items: what each item of a ``foreach`` has come to, and what that makes of their step."""
 
 from __future__ import annotations
 

@@ -34,6 +34,7 @@ class StepPlan:
         "_undo",
         "_undo_params",
         "again",
+        "artifacts",
         "auto_when",
         "deadline_s",
         "fallbacks",
@@ -87,6 +88,9 @@ class StepPlan:
         self.functions: Functions = {}
         self.guarded = False
         """Whether it is held to rules, or to budgets."""
+        self.artifacts: Final = {
+            name: Template(value) for name, value in (step.artifacts or {}).items()
+        }
         self._undo: Final = step.undone_by
         undone = msgspec.UNSET if self._undo is None else self._undo.params
         self._undo_params: Final = None if undone is msgspec.UNSET else Template(undone)

@@ -16,11 +16,13 @@ from actors.control import VERBS, control, operator
 from actors.leaves import leaf_of
 from actors.letters import DeadLetter, Delivery, Letter, Marker, Pack, Parsed
 from protocols import headers as h
+from protocols.blobs import BLOB, reference
 from protocols.codec import decode, encode
 from protocols.errors import MovantError
 from protocols.failure import FAILED, PROTOCOL, REFUSED, Failure
 from protocols.flow import priority_of
 from protocols.mail import (
+    KERNEL,
     AnyMail,
     AttemptRefused,
     AttemptTimedOut,
@@ -51,6 +53,7 @@ WAKE: Final = "_wake"
 """Name of the timer that is no timer of the workflow but a reminder for its owner."""
 _STREAM_ACK: Final = b'{"stream":'
 _NOTABLE: Final = re.compile(rb"\r\n(?:Nats-Service-Error|Movant-|Content-Type)", re.IGNORECASE)
+_KERNELS: Final = frozenset(str(each) for each in range(1, KERNEL + 1))
 _RETRYABLE_4XX: Final = frozenset({408, 425, 429})
 
 
@@ -79,6 +82,7 @@ class _OwnerBody(msgspec.Struct):
     child: str = ""
     status: str = ""
     result: msgspec.Raw = msgspec.Raw()
+    content_type: str = ""
     service: str = ""
     candidates: tuple[Scored, ...] = ()
     reason: str = ""
@@ -174,6 +178,8 @@ def _reply(
             return DeadLetter(delivery, "headers", "the header block cannot be read")
         content_type = found.get(h.CONTENT_TYPE, "")
         failure = _failure(found, payload, content_type)
+        if content_type == BLOB and failure is None:
+            reference(payload)
     return Reply(
         seq=delivery.seq,
         at=delivery.at,
@@ -212,7 +218,7 @@ def _failure(found: dict[str, str], payload: bytes, content_type: str) -> Failur
     return Failure(
         kind=found.get(h.ERROR_KIND) or (REFUSED if refused else outcome or FAILED),
         message=(text or f"code {code}")[:2000],
-        retryable=not refused,
+        retryable=not refused and found.get(h.RETRYABLE) != "false",
         details=details,
         retry_after_s=_seconds(found.get(h.RETRY_AFTER, "")),
         unknown=outcome == "unknown",
@@ -245,7 +251,7 @@ def _signal(delivery: Delivery, tokens: list[str]) -> Signal | DeadLetter:
     if problem := _schema_problem(found):
         return DeadLetter(delivery, "schema", problem)
     content_type = found.get(h.CONTENT_TYPE, "")
-    decode(delivery.payload, content_type)
+    _check(delivery.payload, content_type)
     return Signal(
         seq=delivery.seq,
         at=delivery.at,
@@ -271,8 +277,11 @@ def _start(
     definition = found.get(h.DEFINITION, "")
     if definition and not is_id(definition):
         return DeadLetter(delivery, "name", f"{definition[:60]!r} is no hash of a definition")
+    kernel = found.get(h.KERNEL, "1")
+    if kernel not in _KERNELS:
+        return DeadLetter(delivery, "schema", f"kernel {kernel[:20]!r} is newer than {KERNEL}")
     content_type = found.get(h.CONTENT_TYPE, "")
-    decode(delivery.payload, content_type)
+    _check(delivery.payload, content_type)
     parent = None
     text = found.get(h.PARENT, "")
     # Anybody may start a run; only a parent's owner may say whose child it is.
@@ -291,10 +300,19 @@ def _start(
         parent=parent,
         traceparent=found.get(h.TRACEPARENT, ""),
         priority=priority_of(found.get(h.PRIORITY, "")),
+        kernel=int(kernel),
         by=operator(found),
         profile=found.get(h.PROFILE, ""),
         group=unquote(found.get(h.GROUP, "")),
     )
+
+
+def _check(payload: bytes, content_type: str) -> None:
+    """Raise for what is neither a value nor a reference to one."""
+    if content_type == BLOB:
+        reference(payload)
+    else:
+        decode(payload, content_type)
 
 
 def _timer(delivery: Delivery, tokens: list[str]) -> Fired | Woken:
@@ -382,11 +400,19 @@ def _owner(delivery: Delivery, tokens: list[str]) -> AnyMail | DeadLetter:
                 step=body.step or step_token("/"),
                 child=body.child,
                 status=body.status,
-                body=bytes(body.result),
+                body=_result(body),
+                content_type=body.content_type,
                 failure=body.failure,
             )
         case kind:
             return DeadLetter(delivery, "kind", f"{kind[:60]!r} is no decision of an owner")
+
+
+def _result(body: _OwnerBody) -> bytes:
+    result = bytes(body.result)
+    if body.content_type == BLOB:
+        reference(result)
+    return result
 
 
 def _control(delivery: Delivery, tokens: list[str]) -> AnyMail | DeadLetter:

@@ -10,17 +10,19 @@ anything else         counted
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 import msgspec
 import structlog
 import trio
 
+from actors.blobs import Blobs
 from actors.spawning import taken
 from actors.stream_writer import StreamWriter
 from protocols import subjects
 from protocols.archive import ArchiveRecord
+from protocols.blobs import BLOB, Blob
 from protocols.errors import MovantError, OverloadedError
 from protocols.events import LATE, Event, to_wire
 from protocols.headers import encode
@@ -35,9 +37,10 @@ log = structlog.get_logger()
 class Late:
     """Deals with late messages."""
 
-    def __init__(self, mail: StreamWriter, events: StreamWriter) -> None:
-        self._mail = mail
-        self._events = events
+    def __init__(self, writers: Mapping[str, StreamWriter], blobs: Blobs) -> None:
+        self._mail = writers["MAIL"]
+        self._blobs = blobs
+        self._events = writers["EVENTS"]
         self.counts: Counter[str] = Counter()
         """Late messages by kind."""
 
@@ -48,10 +51,19 @@ class Late:
             self.counts[str(kind)] += 1
             log.info("letter.late", run=record.id, kind=kind, seq=mail.seq)
             if type(mail) is Start and mail.parent is not None:
+                if record.blob is not None:
+                    await self._hand_on(record.id, mail.parent.instance, record.blob)
                 await _written(self._mail, answer(record, mail, mail.parent))
             elif type(mail) is Reply and mail.failure is None:
                 self.counts["success"] += 1
                 await _written(self._events, self._event(record, mail))
+
+    async def _hand_on(self, child: str, parent: str, blob: Blob) -> None:
+        """Give a parent the result of its child; without it the parent is told all the same."""
+        try:
+            await self._blobs.put(parent, await self._blobs.get(child, blob))
+        except MovantError as error:
+            log.error("late.blob", run=child, reason=error.message)
 
     def _event(self, record: ArchiveRecord, mail: Reply) -> Outgoing:
         event = Event(
@@ -77,13 +89,15 @@ def answer(record: ArchiveRecord, start: Start, parent: Parent) -> Outgoing:
     """Return what a parent is told whose child's id belongs to an instance that has ended."""
     if not start.message_id or start.message_id != record.start_id:
         return taken(parent, record.id)
-    body = {
+    body: dict[str, Any] = {
         "step": subjects.step_token(parent.path),
         "child": record.id,
         "status": record.status,
         "failure": record.failure,
         "result": record.result,
     }
+    if record.blob is not None:
+        body |= {"result": record.blob, "content_type": BLOB}
     return Outgoing(subjects.to_owner(parent.instance, "child"), msgspec.json.encode(body))
 
 

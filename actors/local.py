@@ -15,13 +15,22 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from actors.answers import Answer, declared_answer, failure_answer, header_text, result_answer
+from actors.answers import (
+    Answer,
+    Large,
+    declared_answer,
+    failure_answer,
+    header_text,
+    result_answer,
+)
 from actors.base import TrioActor
+from actors.large_answers import LargeAnswers
 from actors.ref import TrioRef, ask
 from actors.stream_writer import StreamWriter
 from actors.threads import BlockingActor, BlockingHost
 from protocols.effects import Ask, LocalCall
-from protocols.errors import MovantError, OverloadedError
+from protocols.error_kinds import OVER_LIMIT
+from protocols.errors import MovantError, OverloadedError, OversizedError
 from protocols.failure import CODE
 from protocols.ports import Outgoing
 from protocols.service import Failed, Refused
@@ -46,8 +55,9 @@ class RunLocal(msgspec.Struct, frozen=True):
 class LocalService(TrioActor):
     """The service actor of ``ctx.run``; tell it RunLocal."""
 
-    def __init__(self, writer: StreamWriter) -> None:
+    def __init__(self, writer: StreamWriter, large: LargeAnswers) -> None:
         super().__init__()
+        self._large = large
         self._writer = writer
         self._hands: list[TrioRef[BlockingHost]] = []
         self._threads = trio.CapacityLimiter(THREADS_MAX)
@@ -85,20 +95,29 @@ class LocalService(TrioActor):
 
     async def _run(self, key: str, local: LocalCall, reply: str) -> None:
         try:
-            answer = await self._outcome_of(local)
+            answer = await self._outcome_of(local, reply)
         finally:
             self._running.discard(key)
         self._write(reply, answer)
         if not self._running:
             self._idle.set()
 
-    async def _outcome_of(self, local: LocalCall) -> Answer:
+    async def _outcome_of(self, local: LocalCall, reply: str) -> Answer:
         function, args, kwargs = local.function, local.args, local.kwargs
         try:
             if inspect.iscoroutinefunction(function):
                 async with self._tasks:
-                    return result_answer(await function(*args, **kwargs))
-            return result_answer(await self._in_thread(partial(function, *args, **kwargs)))
+                    answer = result_answer(await function(*args, **kwargs))
+            else:
+                answer = result_answer(await self._in_thread(partial(function, *args, **kwargs)))
+            if isinstance(answer, Large):
+                answer = await self._large.stored([reply], answer)
+            return answer  # noqa: TRY300  # what is refused here is the function's outcome too
+        except OversizedError as error:
+            message = header_text(error.message)
+            return failure_answer(
+                OVER_LIMIT, message, outcome="unknown", code=413, retryable=False
+            )
         except (Refused, Failed) as error:
             return declared_answer(error)
         except Exception as error:  # noqa: BLE001  # the function's error is the step's outcome

@@ -110,7 +110,7 @@ class Record:
         """Publish a transition that takes effect: the one place where it is told."""
         by_hand = facts["cause"] == "signal" and facts["by"]
         self.ctx.transition(
-            facts,
+            codec.Known(facts),
             detail=f"{facts['from']} -> {facts['to']}",
             actor=facts["owner"] or "",
             by=Operator(who=facts["by"], why=facts["why"]) if by_hand else None,

@@ -15,14 +15,17 @@ import msgspec
 import structlog
 import trio
 
+from actors.detours import Detours, Reference
 from actors.inbound import WAKE
 from actors.kernel.instance import Instance
 from actors.spawning import Spawning
+from actors.storing import REFERENCE_LINES, Storing
 from actors.stream_writer import StreamWriter, Written
 from actors.workflow import WorkflowActor
 from protocols import codec, subjects
 from protocols import headers as h
 from protocols.archive import ArchiveRecord, Wake
+from protocols.blobs import BLOB, INLINE_BYTES_MAX, blob_of, reference
 from protocols.compensation import StepFate
 from protocols.effects import (
     FINAL,
@@ -48,6 +51,7 @@ bounds what TIMERS keeps without one."""
 RESULT_IN_EVENT_BYTES_MAX: Final = 32_768
 """Larger results are read from the archive."""
 _EXPECTATION_LINES: Final = 2
+_REFERENCE: Final = f": {BLOB}\r\n".encode()
 RECORDED_LOOK_S: Final = 0.01
 LIFECYCLE: Final = frozenset({"started", "blocked", *FINAL})
 
@@ -83,12 +87,14 @@ class Outbox:
         *,
         position: Callable[[int], int],
         undo: Callable[[UndoChild, int, Written], None],
+        storing: Storing,
     ) -> None:
         """Take ``position``, which returns that of a partition.
 
         ``undo`` undoes a child, with a priority, and tells when that is under way.
         """
         self._undo = undo
+        self._detours = Detours(storing, self._write)
         self._spawning = spawning
         self._position = position
         self._recording: dict[int, None] = {}
@@ -101,6 +107,10 @@ class Outbox:
 
     def perform(self, actor: WorkflowActor, effect: AnyEffect) -> None:
         """Write one effect; the actor's ``unsettled`` holds it until it is acknowledged."""
+        if not self._detours.takes(actor, effect):
+            self._write(actor, effect)
+
+    def _write(self, actor: WorkflowActor, effect: AnyEffect) -> None:
         match effect:
             case Arm():
                 self._arm(actor, effect)
@@ -169,13 +179,14 @@ class Outbox:
 
     def _emit(self, actor: WorkflowActor, effect: Emit) -> None:
         instance = actor.instance
-        payload = event_payload(instance, effect)
-        self._events.write(
-            self._event(
-                instance.workflow, actor.id, effect.event, effect.id, instance.now, payload
-            ),
-            self._told(actor, effect),
+        large = type(effect.body) is Reference
+        payload = bytes(effect.body) if large else event_payload(instance, effect)
+        message = self._event(
+            instance.workflow, actor.id, effect.event, effect.id, instance.now, payload
         )
+        if large:
+            message.headers = message.headers.replace(b": application/json\r\n", _REFERENCE)
+        self._events.write(message, self._told(actor, effect))
 
     def _event(  # noqa: PLR0917  # private, and called for every event
         self, workflow: str, instance: str, kind: str, event_id: str, at: int, payload: bytes
@@ -225,6 +236,8 @@ class Outbox:
         }
         if effect.body:
             body["result"] = msgspec.Raw(effect.body)
+        if type(effect.body) is Reference:
+            body["content_type"] = BLOB
         self._mail.write(
             Outgoing(subjects.to_owner(parent.instance, "child"), msgspec.json.encode(body)),
             written,
@@ -234,6 +247,11 @@ class Outbox:
 def record_of(instance: Instance, effect: Finish, position: int) -> ArchiveRecord:
     """Return the record of an instance that has ended."""
     witness = instance.witness
+    blob = None
+    if type(effect.body) is Reference:
+        blob = reference(effect.body)
+    elif len(effect.body) > INLINE_BYTES_MAX:
+        blob = blob_of(effect.body)
     return ArchiveRecord(
         id=instance.id,
         workflow=instance.workflow,
@@ -244,7 +262,8 @@ def record_of(instance: Instance, effect: Finish, position: int) -> ArchiveRecor
         through=effect.cause,
         position=position,
         start_id=instance.start.message_id if instance.start else "",
-        result=msgspec.Raw(effect.body or b"null"),
+        result=msgspec.Raw(b"null" if blob is not None else effect.body or b"null"),
+        blob=blob,
         failure=effect.failure,
         steps=effect.steps,
         statements=witness.number,
@@ -260,7 +279,7 @@ def event_payload(instance: Instance, effect: Emit) -> bytes:
         if statement is None:
             return body
     elif statement is None:
-        return codec.encode(effect.data)
+        return effect.body or codec.encode(effect.data)
     elif not effect.data or "witness" in effect.data:
         return msgspec.json.encode({**effect.data, "witness": statement.statement()})
     else:
@@ -323,7 +342,8 @@ def is_first(raw: bytes, instance: str, partitions: int) -> bool:
 
 
 def _mail(subject: str, body: bytes, message_id: str) -> Outgoing:
-    return Outgoing(subject, body, h.encode({h.MESSAGE_ID: message_id}))
+    lines = REFERENCE_LINES if type(body) is Reference else b""
+    return Outgoing(subject, body, lines + h.encode({h.MESSAGE_ID: message_id}))
 
 
 def _ignore(_: int, error: MovantError | None) -> None:

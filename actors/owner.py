@@ -34,12 +34,13 @@ from actors.partitions import Partition, Partitions
 from actors.passivation import Passivation, woken
 from actors.places import Places
 from actors.requests import Requests
+from actors.resolving import Resolving
 from actors.system import ActorSystem
 from actors.tombstones import Tombstones
 from actors.workflow import WorkflowActor
 from protocols.effects import AnyEffect, Pin
 from protocols.errors import MovantError
-from protocols.mail import AnyMail, AttemptTimedOut, Pinned, Start, Woken
+from protocols.mail import AnyMail, AttemptTimedOut, Start, Woken
 from protocols.ports import Clock
 from protocols.tokens import KeyRing
 
@@ -74,6 +75,7 @@ class Owner:
         guard: FoldGuard,
         partitions: int,
         archive: Archive,
+        resolving: Resolving,
         live_max: int = LIVE_MAX,
         refill: Callable[[], None],
     ) -> None:
@@ -89,7 +91,9 @@ class Owner:
         self.blocked: dict[str, tuple[int, bool]] = {}
         """What became known of blocked instances, with their partition: blocked, or no longer."""
         self.places = Places(definitions)
-        self.activation = Activation(self, mailboxes, archive, definitions, keys)
+        self.activation = Activation(
+            self, mailboxes, archive, definitions, keys, resolving=resolving, clock=clock
+        )
         self.passivation = Passivation(
             clock,
             self.live,
@@ -295,11 +299,7 @@ class Owner:
         if actor.activating or actor.behind:
             actor.needed = mail.seq
             return
-        if actor.backlog >= PER_ACTOR_MAX or (
-            (type(mail) is Start or type(mail) is Pinned)
-            and mail.definition
-            and not self._definitions.is_loaded(mail.definition)
-        ):
+        if actor.backlog >= PER_ACTOR_MAX or self.activation.fetches(mail):
             actor.needed = mail.seq
             actor.behind = True
             if not actor.backlog:

@@ -10,8 +10,8 @@ folded as its owner has folded it then:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Any, cast
 
 import msgspec
 
@@ -102,11 +102,12 @@ def refold(
     load: Callable[[str, str], Workflow[Any]],
     fold: Callable[[Instance, Mail | None], list[AnyEffect]],
     found: Refolded,
-) -> Iterator[Instance]:
-    """Fold each era into ``found``; yield after each message, so that others have their turn.
+) -> Generator[AnyMail | Snapshot, AnyMail | Snapshot | None, None]:
+    """Fold each era into ``found``; yield before each message, so that others have their turn.
 
-    ``fold`` folds one message, or begins the generation of a snapshot for None. It raises what
-    a fold raises.
+    What is sent for a message or a snapshot is folded in its place: the same with the values
+    that it refers to. ``fold`` folds one message, or begins the generation of a snapshot for
+    None. It raises what a fold raises.
     """
     for number, era in enumerate(parts):
         head = None if era.snapshot is None else era.snapshot.witness
@@ -114,13 +115,16 @@ def refold(
         if number == 0 and head is not None:
             found.base, found.base_hash = base, head.hash
         found.statements = {at: each for at, each in found.statements.items() if at <= base}
-        one = found.last = begun(instance, era.snapshot, load, era.definition)
+        snapshot = era.snapshot
+        if snapshot is not None:
+            snapshot = cast("Snapshot", (yield snapshot) or snapshot)
+        one = found.last = begun(instance, snapshot, load, era.definition)
         one.refolding = True
         if era.snapshot is not None:
             _keep(one, fold(one, None), found)
         for mail in era.mails:
-            _keep(one, fold(one, mail), found)
-            yield one
+            given = cast("AnyMail", (yield mail) or mail)
+            _keep(one, fold(one, given), found)
         found.named |= {each.seq for each in leaves(one.witness.leaves)}
         if one.blocked is not None and one.blocked.reason == "definition":
             found.lacking = one.blocked.message

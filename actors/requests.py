@@ -24,10 +24,19 @@ from actors.choosing import Choosing, Routed
 from actors.holds import Holds
 from actors.parking import Parking, Rouse
 from actors.router import LOCAL, Presence, Route, Router
+from actors.storing import REFERENCE_LINES, Storing
 from actors.workflow import OpenAsk, WorkflowActor
 from protocols import headers as h
+from protocols.blobs import INLINE_BYTES_MAX, Blob, encoded, placed
 from protocols.effects import Ask
-from protocols.errors import InvalidIdError, OversizedError, RefusedError, UnavailableError
+from protocols.error_kinds import OVER_LIMIT
+from protocols.errors import (
+    InvalidIdError,
+    MovantError,
+    OversizedError,
+    RefusedError,
+    UnavailableError,
+)
 from protocols.failure import NO_RESPONDERS, VALIDATION, Failure
 from protocols.mail import AttemptTimedOut
 from protocols.ports import Clock, Outgoing, Transport
@@ -74,7 +83,9 @@ class Requests:
         locality: str = "",
         holds: Holds | None = None,
         reask_s: float = REASK_S,
+        storing: Storing,
     ) -> None:
+        self._storing = storing
         self._transport = transport
         self._router = router
         self._clock = clock
@@ -280,6 +291,24 @@ class Requests:
                 state.slot = True
             self._sent(actor, state, now)
 
+    def _store(self, actor: WorkflowActor, state: OpenAsk) -> None:
+        """Store what is too large for a request, and send it then."""
+
+        def stored(blob: Blob | None, error: MovantError | None) -> None:
+            state.storing = False
+            state.blob = blob and placed(blob, actor.id, actor.partition)
+            if actor.gone or actor.asks.get(state.ask.identity) is not state or state.closing:
+                return
+            if error is None:
+                self._send(actor, state)
+            else:
+                kind = OVER_LIMIT if isinstance(error, OversizedError) else "blob"
+                self._refuse(actor, state, kind, error.message)
+
+        if not state.storing:
+            state.storing = True
+            self._storing.soon(actor.id, state.ask.body, stored)
+
     def _route(self, actor: WorkflowActor, state: OpenAsk) -> Route | None:
         """Find the route of a request; one that no subject can name is refused."""
         try:
@@ -294,17 +323,22 @@ class Requests:
     def _publish(self, actor: WorkflowActor, state: OpenAsk, route: Route, now: float) -> bool:
         """Hand a request to the server; False when it was refused or has to be tried again."""
         ask = state.ask
+        if len(ask.body) > INLINE_BYTES_MAX and state.blob is None:
+            self._store(actor, state)
+            return False
         try:
             start = actor.instance.start
             trace = start.traceparent if start is not None else ""
-            lines = request_headers(ask, self._left_s(state, now), trace)
-            message = Outgoing(route.subject, ask.body, lines, self._reply(actor, ask))
+            body, lines = ask.body, request_headers(ask, self._left_s(state, now), trace)
+            if state.blob is not None:
+                body, lines = encoded(state.blob), lines + REFERENCE_LINES
+            message = Outgoing(route.subject, body, lines, self._reply(actor, ask))
             self._transport.publish(message, perishable=True)
         except UnavailableError:
             state.reask_at = inf  # or every sweep would add one more of these
             self._send_later(actor, state, RETRY_S)
         except OversizedError as error:
-            self._refuse(actor, state, VALIDATION, error.message)
+            self._refuse(actor, state, OVER_LIMIT, error.message)
         except RefusedError as error:
             self._refuse(actor, state, VALIDATION, f"{route.subject}: {error.message}")
         else:

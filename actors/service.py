@@ -15,23 +15,32 @@ double is the handler's own record under ``call.key``.
 
 from __future__ import annotations
 
-import types
 from collections import OrderedDict, deque
-from collections.abc import Callable, Coroutine, Generator
-from typing import Any, ClassVar, Final
+from collections.abc import Awaitable
+from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
 import structlog
 import trio
 
-from actors.answers import Answer, declared_answer, failure_answer, result_answer
+from actors.answers import Answer, Large, declared_answer, failure_answer, result_answer
 from actors.base import TrioActor
+from actors.blobs import BlobMissingError
+from actors.handlers import HandlerThread, abort_from, go_on
+from actors.large_answers import LargeAnswers
 from actors.ref import ask
 from actors.stream_writer import StreamWriter
-from actors.threads import BlockingActor
 from protocols import codec
 from protocols import headers as h
-from protocols.errors import BadValueError, MovantError, OverloadedError, OversizedError
+from protocols.blobs import BLOB
+from protocols.error_kinds import OVER_LIMIT
+from protocols.errors import (
+    BadValueError,
+    MovantError,
+    OverloadedError,
+    OversizedError,
+    UnavailableError,
+)
 from protocols.failure import REFUSED, VALIDATION
 from protocols.ports import Clock, Frame, Outgoing, Transport
 from protocols.service import Call, Failed, Operation, Refused, Service, Unknown
@@ -48,12 +57,13 @@ UNDONE: Final = "undone"
 QUEUE_MAX: Final = 10_000
 """Requests waiting for a worker; above it a request is answered 'overloaded'."""
 HANDLER_S: Final = 86_400.0
-OVERSIZED: Final = "oversized"
-"""Failure kind of a result above the payload limit: the effect may have happened."""
 OVERLOADED_AFTER_S: Final = 1.0
 """When an overloaded service asks to be tried again."""
 
 log = structlog.get_logger()
+
+
+T = TypeVar("T")
 
 
 class OperationStatistics(msgspec.Struct):
@@ -105,10 +115,16 @@ class ServiceActor(TrioActor):
     turn_messages_max: ClassVar[int] = 512
 
     def __init__(
-        self, service: Service, transport: Transport, writer: StreamWriter, clock: Clock
+        self,
+        service: Service,
+        transport: Transport,
+        writer: StreamWriter,
+        clock: Clock,
+        large: LargeAnswers,
     ) -> None:
         super().__init__()
         self.service = service
+        self._large = large
         self._transport = transport
         self._writer = writer
         self._clock = clock
@@ -257,7 +273,7 @@ class ServiceActor(TrioActor):
             while True:
                 if not queue:
                     sleepers.append(trio.lowlevel.current_task())
-                    await trio.lowlevel.wait_task_rescheduled(_abort_from(sleepers))
+                    await trio.lowlevel.wait_task_rescheduled(abort_from(sleepers))
                     continue
                 job = queue.popleft()
                 started = self._clock.monotonic()
@@ -269,34 +285,47 @@ class ServiceActor(TrioActor):
 
     async def _handle(self, running: _Running, job: _Job) -> tuple[Answer, bool]:
         try:
+            if job.content_type == BLOB:
+                await self._aside(running, self._large.fetch(job))
             arguments = self._arguments(running, job)
             coroutine = running.operation.function(*arguments)
             try:
                 first = coroutine.send(None)
             except StopIteration as stop:
-                return result_answer(stop.value), True
-            if running.queue:
-                if running.sleepers:
-                    trio.lowlevel.reschedule(running.sleepers.pop())
-                elif running.workers < running.operation.concurrency:
-                    self._start_worker(running)
-            running.waiting += 1
-            try:
-                return result_answer(await _go_on(coroutine, first)), True
-            finally:
-                running.waiting -= 1
+                answer = result_answer(stop.value)
+            else:
+                answer = result_answer(await self._aside(running, go_on(coroutine, first)))
+            if isinstance(answer, Large):
+                answer = await self._aside(running, self._large.stored(job.replies, answer))
+        except OversizedError as error:  # of what it returned: done again it is no smaller
+            return self._error(running, job, error), True
         except Exception as error:  # noqa: BLE001  # a handler's error is its answer
             return self._error(running, job, error), False
+        else:
+            return answer, True
+
+    async def _aside(self, running: _Running, work: Awaitable[T]) -> T:
+        """Wait for something; another worker looks at the queue meanwhile."""
+        if running.queue:
+            if running.sleepers:
+                trio.lowlevel.reschedule(running.sleepers.pop())
+            elif running.workers < running.operation.concurrency:
+                self._start_worker(running)
+        running.waiting += 1
+        try:
+            return await work
+        finally:
+            running.waiting -= 1
 
     async def _blocking_worker(self, running: _Running) -> None:
         """Run blocking handlers in a thread that this worker owns."""
-        host = self.system.start_blocking(_HandlerThread, running.operation.function)
+        host = self.system.start_blocking(HandlerThread, running.operation.function)
         queue, sleepers = running.queue, running.sleepers
         with self._scope_of_worker():
             while True:
                 if not queue:
                     sleepers.append(trio.lowlevel.current_task())
-                    await trio.lowlevel.wait_task_rescheduled(_abort_from(sleepers))
+                    await trio.lowlevel.wait_task_rescheduled(abort_from(sleepers))
                     continue
                 job = queue.popleft()
                 if queue and not sleepers and running.workers < running.operation.concurrency:
@@ -307,8 +336,14 @@ class ServiceActor(TrioActor):
                 keep = True
                 running.waiting += 1
                 try:
+                    if job.content_type == BLOB:
+                        await self._large.fetch(job)
                     arguments = self._arguments(running, job)
                     answer = result_answer(await ask(host, arguments, timeout_s=HANDLER_S))
+                    if isinstance(answer, Large):
+                        answer = await self._large.stored(job.replies, answer)
+                except OversizedError as error:
+                    answer = self._error(running, job, error)
                 except Exception as error:  # noqa: BLE001  # a handler's error is its answer
                     answer, keep = self._error(running, job, error), False
                 finally:
@@ -344,7 +379,13 @@ class ServiceActor(TrioActor):
         if isinstance(error, _BadRequest):
             return failure_answer(VALIDATION, str(error), outcome=REFUSED, code=400)
         if isinstance(error, OversizedError):
-            return failure_answer(OVERSIZED, error.message, outcome="unknown", code=500)
+            return failure_answer(
+                OVER_LIMIT, error.message, outcome="unknown", code=413, retryable=False
+            )
+        if isinstance(error, BlobMissingError):
+            return failure_answer("blob", error.message, outcome="failed", code=502)
+        if isinstance(error, UnavailableError):
+            return failure_answer("unavailable", error.message, outcome="failed", code=503)
         log.error(
             "service.handler_failed",
             service=self.service.name,
@@ -404,47 +445,3 @@ def _undone(key: str) -> Refused:
 def _stored(_: int, error: MovantError | None) -> None:
     if error is not None:
         log.error("service.answer_refused", reason=str(error))
-
-
-class _HandlerThread(BlockingActor):
-    """One thread that runs a blocking handler."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        super().__init__()
-        self._function = function
-
-    def on_receive(self, message: tuple[Any, ...]) -> Any:
-        """Run the handler with its arguments."""
-        return self._function(*message)
-
-
-@types.coroutine
-def _go_on(coroutine: Coroutine[Any, Any, Any], first: Any) -> Generator[Any, Any, Any]:
-    """Go on with a coroutine whose first wait was already taken out of it."""
-    wait = first
-    while True:
-        try:
-            value = yield wait
-        except BaseException as error:  # noqa: BLE001  # cancellation goes in where it waits
-            try:
-                wait = coroutine.throw(error)
-            except StopIteration as stop:
-                return stop.value
-        else:
-            try:
-                wait = coroutine.send(value)
-            except StopIteration as stop:
-                return stop.value
-
-
-def _abort_from(
-    sleepers: list[trio.lowlevel.Task],
-) -> Callable[[Any], trio.lowlevel.Abort]:
-    task = trio.lowlevel.current_task()
-
-    def abort(_: Any) -> trio.lowlevel.Abort:
-        if task in sleepers:
-            sleepers.remove(task)
-        return trio.lowlevel.Abort.SUCCEEDED
-
-    return abort

@@ -17,6 +17,7 @@ import msgspec
 import structlog
 import trio
 
+from actors.detours import Reference
 from actors.direct_reader import DirectReader
 from actors.inbound import parse
 from actors.letters import Delivery, Letter
@@ -24,6 +25,7 @@ from actors.packs import expand
 from actors.stream_writer import StreamWriter, Written
 from protocols import headers as h
 from protocols import subjects
+from protocols.blobs import BLOB
 from protocols.effects import Spawn
 from protocols.errors import AlreadyExistsError, MovantError
 from protocols.failure import Failure
@@ -130,6 +132,8 @@ class Spawning:
             lines[h.PRIORITY] = str(effect.priority)
         if h.is_traceparent(effect.traceparent):
             lines[h.TRACEPARENT] = effect.traceparent
+        if type(effect.body) is Reference:
+            lines[h.CONTENT_TYPE] = BLOB
         if nothing_in:
             lines |= {h.EXPECTED_SEQUENCE: "0", h.EXPECTED_SUBJECT: nothing_in}
         subject = subjects.to_start(effect.child, effect.workflow)

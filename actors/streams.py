@@ -20,6 +20,7 @@ import structlog
 import trio
 
 from actors.neighbours import streams_on
+from protocols.blobs import CHUNK_BYTES
 from protocols.budgets import WINDOW_S_MAX
 from protocols.errors import ConfigurationError, UnavailableError, UnknownOutcomeError
 from protocols.ports import Outgoing, Transport
@@ -32,6 +33,8 @@ ERR_NO_STREAM: Final = 10059
 ERR_NOT_NOW: Final = frozenset({10008, 10009, 10058, 10074, 10164})
 """No leader of JetStream, no answer of a peer; or another daemon creates it at this moment."""
 MAIL_MESSAGE_BYTES_MAX: Final = 1024 * 1024
+BLOB_MESSAGE_BYTES_MAX: Final = CHUNK_BYTES + 4_096
+"""A chunk and its headers."""
 DEAD_BYTES_MAX: Final = 256 * 1024 * 1024
 BUCKETS: Final = (
     "movant_checkpoints",
@@ -40,6 +43,7 @@ BUCKETS: Final = (
     "movant_definitions",
     "movant_holds",
     "movant_budgets",
+    "movant_triggers",
 )
 _AGE_NS_MAX: Final = {"movant_budgets": 2 * int(WINDOW_S_MAX) * 1_000_000_000}
 """How long a key stays that nobody writes any more: an account, until its window is long over."""
@@ -126,6 +130,22 @@ def wanted(*, partitions: int, replicas: int, mail_bytes_max: int = -1) -> list[
             "deny_delete": True,
             "allow_atomic": True,
             "num_replicas": replicas,
+        },
+        {
+            **_BASE,
+            "name": "BLOBS",
+            "subjects": ["movant.put.>"],
+            "discard": "new",
+            # Whoever may put may not replace: one message for each chunk, for ever.
+            "max_msgs_per_subject": 1,
+            "discard_new_per_subject": True,
+            "deny_delete": True,
+            "max_msg_size": BLOB_MESSAGE_BYTES_MAX,
+            "num_replicas": replicas,
+            "subject_transform": {
+                "src": "movant.put.*.>",
+                "dest": f"movant.blob.{{{{partition({partitions},1)}}}}.{{{{wildcard(1)}}}}.>",
+            },
         },
         {
             **_BASE,

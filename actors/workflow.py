@@ -16,6 +16,7 @@ from actors.base import DrivenActor
 from actors.flow import SAMPLED
 from actors.fold_guard import FoldGuard
 from actors.kernel.instance import Instance
+from protocols.blobs import Blob
 from protocols.effects import FINAL, AnyEffect, Arm, Ask, Continue, Pin
 from protocols.failure import TIMEOUT, Failure
 from protocols.mail import AnyMail, AttemptTimedOut, Continued, Migrate, Pinned, Reply, Woken
@@ -53,6 +54,7 @@ class OpenAsk:
 
     __slots__ = (
         "ask",
+        "blob",
         "closing",
         "covered",
         "deadline",
@@ -63,6 +65,7 @@ class OpenAsk:
         "sent_at",
         "slot",
         "spent_s",
+        "storing",
         "suspect",
         "ticket",
         "tries",
@@ -87,6 +90,9 @@ class OpenAsk:
         """A wake is armed for it: nothing happens before that fires."""
         self.closing = False
         self.covered = False
+        self.blob: Blob | None = None
+        """Where its input is stored that is too large for a message."""
+        self.storing = False
 
     @property
     def never_sent(self) -> bool:
@@ -244,6 +250,12 @@ class WorkflowActor(DrivenActor):
                 if state is not None and not self.instance.is_open(state.ask):
                     state.learn(TIMED_OUT, self.touched)
             self.close_asks()
+
+    def answered(self, mail: Reply, now: float) -> None:
+        """Let its service's flow learn of an answer that is folded behind a fetch."""
+        state = self.asks.get(("ask", mail.step, mail.attempt))
+        if state is not None:
+            state.learn(mail.failure, now)
 
     def close_asks(self) -> None:
         """Drop requests that the fold no longer waits for; a blocked one waits for nothing."""

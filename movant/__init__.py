@@ -2,6 +2,7 @@
 
 from actors.directed import Directed, directed
 from actors.kernel.context import Context
+from protocols.blobs import File, Result
 from protocols.compensation import NEVER_SEEN, StepFate, Undo, UndoRequest
 from protocols.definition import Workflow, workflow
 from protocols.directives import Directive
@@ -58,6 +59,7 @@ __all__ = [
     "Failure",
     "Fallback",
     "Field",
+    "File",
     "Gate",
     "GateDecision",
     "GatherError",
@@ -77,6 +79,7 @@ __all__ = [
     "Profile",
     "Refused",
     "RefusedError",
+    "Result",
     "Retry",
     "Service",
     "State",

@@ -22,6 +22,7 @@ from protocols.api_batches import SignalItem as SignalItem  # noqa: PLC0414 -- p
 from protocols.api_batches import SignalResult as SignalResult  # noqa: PLC0414 -- part of the API
 from protocols.api_batches import StartItem as StartItem  # noqa: PLC0414 -- part of the API
 from protocols.api_batches import StartResult as StartResult  # noqa: PLC0414 -- part of the API
+from protocols.api_blobs import ArtifactPage, LargeValue, RunArtifacts, RunBlob, RunChunk
 from protocols.api_daemons import ActorNode as ActorNode  # noqa: PLC0414 -- part of the API
 from protocols.api_daemons import ActorTree as ActorTree  # noqa: PLC0414 -- part of the API
 from protocols.api_daemons import DaemonRow as DaemonRow  # noqa: PLC0414 -- part of the API
@@ -77,6 +78,7 @@ from protocols.api_services import ServicePage as ServicePage  # noqa: PLC0414 -
 from protocols.api_services import ServiceRow as ServiceRow  # noqa: PLC0414 -- part of the API
 from protocols.api_services import ServiceShow as ServiceShow  # noqa: PLC0414 -- part of the API
 from protocols.api_services import ServiceView as ServiceView  # noqa: PLC0414 -- part of the API
+from protocols.api_triggers import TRIGGERS
 from protocols.api_types import ITEMS_MAX as ITEMS_MAX  # noqa: PLC0414 -- part of the API
 from protocols.api_types import PAGE_MAX as PAGE_MAX  # noqa: PLC0414 -- part of the API
 from protocols.api_types import SERVICE as SERVICE  # noqa: PLC0414 -- part of the API
@@ -92,6 +94,7 @@ from protocols.api_types import (
     Libraries,
     Limit,
     MessageId,
+    Permissions,
     Raw,
     RunPriority,
     RunProfile,
@@ -128,7 +131,9 @@ class RunStart(Message, frozen=True, kw_only=True):
     wait_s: WaitSeconds = 0.0
     priority: RunPriority = 0
     profile: RunProfile = ""
+    permissions: Permissions = ()
     by: By = None
+    input_blob: LargeValue = None
 
 
 class RunStarted(Message, frozen=True, kw_only=True):
@@ -143,6 +148,7 @@ class RunStarted(Message, frozen=True, kw_only=True):
     result: Value = None
     failure: Why = None
     steps: Fates = ()
+    result_blob: LargeValue = None
 
 
 class RunShow(Message, frozen=True, kw_only=True):
@@ -162,6 +168,8 @@ class RunView(Message, frozen=True, kw_only=True):
     status: Standing
     started_at: At
     finished_at: At = 0
+    profile: RunProfile = ""
+    by: By = None
     generation: Annotated[
         int, Meta(description="1, and one more each time it continued as new.")
     ] = 1
@@ -184,6 +192,8 @@ class RunView(Message, frozen=True, kw_only=True):
         str,
         Meta(description="Digest of all that the mailbox determines: the same at every fold."),
     ] = ""
+    input_blob: LargeValue = None
+    result_blob: LargeValue = None
 
 
 class RunList(Message, frozen=True, kw_only=True):
@@ -260,6 +270,7 @@ class RunSignal(Message, frozen=True, kw_only=True):
     data: Value = None
     message_id: MessageId = ""
     by: By = None
+    data_blob: LargeValue = None
 
 
 class RunCancel(Message, frozen=True, kw_only=True):
@@ -317,6 +328,7 @@ class RunOutcome(Message, frozen=True, kw_only=True):
     failure: Why = None
     blocked: Annotated[str, Meta(description="Why its mailbox cannot be folded.")] = ""
     steps: Fates = ()
+    result_blob: LargeValue = None
 
 
 class RunResolve(Message, frozen=True, kw_only=True):
@@ -418,6 +430,8 @@ VERBS: Final[dict[str, Verb]] = {
     "run.migrate": Verb("Fold with another definition", RunMigrate, RunMigrated),
     "run.wait": Verb("Wait for the end of an instance", RunWait, RunOutcome),
     "run.verify": Verb("Fold again and compare with the witness", RunVerify, RunVerified),
+    "run.artifacts": Verb("List the artifacts of an instance", RunArtifacts, ArtifactPage),
+    "run.blob": Verb("Read a chunk of a blob", RunBlob, RunChunk),
     "run.resolve": Verb("Complete an id", RunResolve, RunResolved),
     "gate.ls": Verb("List open gates", GateList, GatePage),
     "gate.show": Verb("Show a gate", GateShow, GateView),
@@ -443,4 +457,5 @@ VERBS: Final[dict[str, Verb]] = {
     "dead.show": Verb("Show a dead letter", DeadShow, DeadView),
     "dead.replay": Verb("Send dead letters again", DeadReplay, DeadReplays),
     "dead.purge": Verb("Remove dead letters", DeadPurge, DeadPurged),
+    **{name: Verb(*each) for name, each in TRIGGERS.items()},
 }

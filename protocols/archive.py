@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from protocols.blobs import Blob
 from protocols.compensation import StepFate
 from protocols.failure import Failure
 
@@ -31,6 +32,8 @@ class ArchiveRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     start_id: str = ""
     """The message id of the start: by it a repeat is told from another run's start."""
     result: msgspec.Raw = msgspec.Raw(b"null")
+    blob: Blob | None = None
+    """The reference to a result that is too large for the record."""
     failure: Failure | None = None
     steps: tuple[StepFate, ...] = ()
     """What became of its steps, when some of them can be undone."""

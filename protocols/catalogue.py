@@ -11,7 +11,17 @@ from typing import Any, Final
 
 import msgspec
 
-from protocols import api, api_gates, api_guardrails, api_holds, api_pipeline, events, mail
+from protocols import (
+    api,
+    api_blobs,
+    api_gates,
+    api_guardrails,
+    api_holds,
+    api_pipeline,
+    api_triggers,
+    events,
+    mail,
+)
 from protocols import headers as h
 from protocols.catalogue_examples import EXAMPLES
 from protocols.gate_words import GateWord
@@ -58,6 +68,12 @@ HEADERS: Final[dict[str, tuple[str, str]]] = {
     ),
     h.OUTCOME: ("^(refused|failed|unknown)$", "Overrules the code. refused, failed: no effect."),
     h.ERROR_KIND: (".", "Kind of the error; workflows and policies choose by it."),
+    h.RETRYABLE: ("^false$", "On an error: asking once more cannot help."),
+    h.KERNEL: (_DECIMAL, "The semantics that a start is folded with; absent: 1."),
+    h.ARTIFACTS: (
+        ".",
+        "Artifacts that a success declares, as JSON.",
+    ),
     h.RETRY_AFTER: (_DECIMAL, "Ask again after this many seconds."),
     events.CE_SPEC_VERSION: ("^1\\.0$", "Version of CloudEvents."),
     events.CE_ID: (".", "Identity of the event; the same when it is published again."),
@@ -75,10 +91,12 @@ HEADERS: Final[dict[str, tuple[str, str]]] = {
 
 _EXAMPLES: Final = {
     **EXAMPLES,
+    **api_blobs.EXAMPLES,
     **api_gates.EXAMPLES,
     **api_guardrails.EXAMPLES,
     **api_holds.EXAMPLES,
     **api_pipeline.EXAMPLES,
+    **api_triggers.EXAMPLES,
 }
 _TRACE: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

@@ -13,12 +13,13 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from protocols.errors import BadValueError, OversizedError
+from protocols.blobs import BLOB, BLOB_BYTES_MAX, INLINE_BYTES_MAX, LARGE
+from protocols.errors import BadValueError, OversizedError, UnresolvedError
 from protocols.headers import JSON, MSGPACK
 
 DEPTH_MAX: Final = 64
-PAYLOAD_BYTES_MAX: Final = 256 * 1024
-"""Larger payloads belong into the object store; the server's own limit is 1 MB."""
+PAYLOAD_BYTES_MAX: Final = INLINE_BYTES_MAX
+"""Larger values travel as blobs; the server's own limit is 1 MB."""
 _INT_MIN: Final = -(1 << 63)
 _INT_MAX: Final = (1 << 64) - 1
 _SMALL_MIN: Final = -(1 << 62)
@@ -71,8 +72,8 @@ _msgpack_encoder: Final = msgspec.msgpack.Encoder(order="deterministic")
 _msgpack_decoder: Final = msgspec.msgpack.Decoder()
 
 
-def encode(value: Any, content_type: str = JSON) -> bytes:
-    """Return the bytes of a value or Struct.
+def encode(value: Any, content_type: str = JSON, limit: int = PAYLOAD_BYTES_MAX) -> bytes:
+    """Return the bytes of a value or Struct, at most ``limit``.
 
     Raises BadValueError for what is no value, OversizedError for what nobody would take.
     """
@@ -80,18 +81,18 @@ def encode(value: Any, content_type: str = JSON) -> bytes:
     if kind is Encoded and content_type == JSON:
         return bytes(value)
     try:
-        if kind is Known:
+        if kind is Known and content_type == JSON:
             body = _json_encoder.encode(value.value)
             if body.count(b"{") + body.count(b"[") > DEPTH_MAX:
                 _check(value.value)
         else:
-            plain = _checked(value)
+            plain = _checked(value.value if kind is Known else value)
             encoder = _msgpack_encoder if content_type == MSGPACK else _json_encoder
             body = encoder.encode(plain)
     except (TypeError, ValueError, RecursionError, OverflowError) as error:
         raise BadValueError(f"not encodable: {error}") from error
-    if len(body) > PAYLOAD_BYTES_MAX:
-        raise _oversized(len(body))
+    if len(body) > limit:
+        raise _oversized(len(body), limit)
     return body
 
 
@@ -107,12 +108,17 @@ def is_value(value: Any) -> bool:
 def decode(body: bytes, content_type: str = "") -> Any:
     """Return the value of a payload; an empty payload is None.
 
-    Raises OversizedError and BadValueError.
+    Only what came out of a blob may be larger than a payload. Raises OversizedError and
+    BadValueError, and UnresolvedError for a reference: whoever decodes has to fetch it before.
     """
     if not body:
         return None
+    if content_type == BLOB:
+        raise UnresolvedError("the payload is a reference whose content was not fetched")
     if len(body) > PAYLOAD_BYTES_MAX:
-        raise _oversized(len(body))
+        limit = BLOB_BYTES_MAX if content_type.endswith(LARGE) else PAYLOAD_BYTES_MAX
+        if len(body) > limit:
+            raise _oversized(len(body), limit)
     try:
         if content_type[: len(MSGPACK)].lower() == MSGPACK:
             value = _msgpack_decoder.decode(body)
@@ -136,10 +142,10 @@ def convert(value: Any, kind: type[T]) -> T:
         raise BadValueError(str(error)) from error
 
 
-def _oversized(size: int) -> OversizedError:
+def _oversized(size: int, limit: int) -> OversizedError:
     return OversizedError(
-        f"a payload of {size} bytes is above the limit of {PAYLOAD_BYTES_MAX}",
-        hint="put large data into the object store and pass its name",
+        f"a payload of {size} bytes is above the limit of {limit}",
+        hint="keep large data as an artifact or elsewhere, and pass its name",
     )
 
 

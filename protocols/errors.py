@@ -152,6 +152,10 @@ class InternalError(MovantError):
     code = "internal"
 
 
+class UnresolvedError(InternalError):
+    """A reference to a blob was folded or decoded, and not its content: see ``actors.blobs``."""
+
+
 class WorkflowError(Exception):
     """Base of what workflow code may catch."""
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
+from protocols.blobs import BLOB
 from protocols.codec import decode, encode
 from protocols.effects import FINAL
 from protocols.errors import BadValueError
@@ -81,6 +82,21 @@ ROUTED: Final = "routed"
 """Who serves an attempt was chosen; data has the candidates, their scores, and why."""
 LATE: Final = "late"
 """A service succeeded for an instance that had ended long ago; data says at which step."""
+TRIGGER_FIRED: Final = "trigger_fired"
+"""A trigger has started or signalled a run; data has the trigger, and when it was due."""
+TRIGGER_LATE: Final = "trigger_late"
+"""The same, for a time that was missed."""
+TRIGGER_SKIPPED: Final = "trigger_skipped"
+"""A trigger was due and has done nothing; data says why. Its id is that of the trigger."""
+TRIGGER_REFUSED: Final = "trigger_refused"
+"""What came could not start a run, or who asked might not; data says why."""
+TRIGGER_KINDS: Final = {
+    "fired": TRIGGER_FIRED,
+    "late": TRIGGER_LATE,
+    "skipped": TRIGGER_SKIPPED,
+    "refused": TRIGGER_REFUSED,
+}
+"""The event of what a trigger did."""
 TRANSITION: Final = "transition"
 """A motion has gone from one state to another."""
 ATTESTED: Final = frozenset({GUARDRAIL_VIOLATED, BUDGET_EXHAUSTED})
@@ -129,10 +145,13 @@ LIFECYCLE: Final = (
     BUDGET_EXHAUSTED,
     ROUTED,
     LATE,
+    *TRIGGER_KINDS.values(),
 )
 """Kinds that movant publishes itself; an author's events have kinds of their own."""
-RESERVED: Final = tuple(kind for kind in LIFECYCLE if kind not in {RESUMED, INCIDENT, LATE})
-"""Kinds that ``ctx.emit`` refuses; of the others an interpreter such as that of motions tells."""
+_FREE: Final = frozenset({RESUMED, INCIDENT, LATE, *TRIGGER_KINDS.values()})
+"""An interpreter such as that of motions tells of some; others authors could have before."""
+RESERVED: Final = tuple(kind for kind in LIFECYCLE if kind not in _FREE)
+"""Kinds that ``ctx.emit`` refuses."""
 
 CE_ID: Final = "ce-id"
 CE_TYPE: Final = "ce-type"
@@ -196,7 +215,10 @@ def to_wire(event: Event) -> tuple[dict[str, str], bytes]:
 
 
 def from_wire(headers: Mapping[str, str], payload: bytes) -> Event:
-    """Return the event of a message. Raises BadValueError when it is none of movant's."""
+    """Return the event of a message; large data are the reference to them.
+
+    Raises BadValueError when it is none of movant's.
+    """
     lower = {name.lower(): value for name, value in headers.items()}
     content_type = lower.get("content-type", "")
     if content_type.lower().startswith(_STRUCTURED):
@@ -216,13 +238,14 @@ def from_wire(headers: Mapping[str, str], payload: bytes) -> Event:
         raise BadValueError(f"events of type {kind!r} are not movant's")
     if not source.startswith(SOURCE_PREFIX):
         raise BadValueError(f"events from {source!r} are not movant's")
+    data_type = found.get(CE_CONTENT_TYPE, content_type)
     return Event(
         id=found[CE_ID],
         kind=kind.removeprefix(TYPE_PREFIX).removesuffix(TYPE_VERSION),
         workflow=source.removeprefix(SOURCE_PREFIX),
         instance=found[CE_SUBJECT],
         at=from_time(found[CE_TIME]),
-        data=decode(payload, found.get(CE_CONTENT_TYPE, content_type)),
+        data=decode(payload, "" if data_type == BLOB else data_type),
         traceparent=found.get(CE_TRACEPARENT, ""),
     )
 

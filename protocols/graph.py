@@ -43,6 +43,7 @@ from protocols.graph_profile import Limits, Profile
 from protocols.graph_sleep import GraphSleep, brief
 from protocols.guardrails import Rules
 from protocols.policy import Retry
+from protocols.triggers import Trigger
 
 CALL_TIMEOUT_S: Final = 60.0
 """Where neither step nor defaults say how long one call may take."""
@@ -202,6 +203,13 @@ class GraphStep(_Part, frozen=True, kw_only=True):
             "undone any more."
         ),
     ] = False
+    artifacts: Annotated[
+        dict[str, Any] | None,
+        Meta(
+            description="Files to keep with the run when it is done, by name: text, or any value "
+            "as JSON, with references; `result` is its own result."
+        ),
+    ] = None
     description: Annotated[str, Meta(description="What it is for, for people.")] = ""
 
     def __post_init__(self) -> None:
@@ -364,6 +372,9 @@ class Graph(_Part, frozen=True, kw_only=True):
             "reference to the input."
         ),
     ] = ""
+    triggers: Annotated[
+        tuple[Trigger, ...], Meta(description="What starts runs: times, requests, messages.")
+    ] = ()
 
     def __post_init__(self) -> None:
         """Bring short forms to the long ones."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from protocols.blobs import check_artifact_name
 from protocols.conditions import Condition, ConditionError
+from protocols.errors import BadValueError
 from protocols.findings import Finding, Place, did_you_mean
 from protocols.gates import FILLED
 from protocols.graph import ANYTHING, Field, Graph
@@ -53,6 +55,7 @@ def references(graph: Graph, order: Order) -> Iterator[Finding]:
         undo = step.undone_by
         if undo is not None:
             yield from look.template(undo.params, (*at, "undo", "params"), inside)
+        yield from look.files(step.artifacts or {}, (*at, "artifacts"), name)
         if step.each:
             yield from look.items(step.foreach, (*at, "foreach"), plain)
     yield from look.template(graph.outputs, ("outputs",), _Where("", ROOTS))
@@ -87,6 +90,15 @@ class _Look:
                 there = Finding((*at, *place), "", offset=path.column, width=path.width)
                 optional = reference.whole is None
                 yield from self._path(path.parts, there, who, optional=optional)
+
+    def files(self, files: Mapping[str, Any], at: Place, step: str) -> Iterator[Finding]:
+        """Check what a step keeps: names, and contents that may refer to its own result."""
+        yield from self.template(files, at, _Where(step, (*ROOTS, "result")))
+        for name in files:
+            try:
+                check_artifact_name(name)
+            except BadValueError as error:
+                yield Finding((*at, name), error.message, error.hint, of_key=True)
 
     def condition(self, text: str, at: Place, who: _Where, before: int) -> Iterator[Finding]:
         if not text:

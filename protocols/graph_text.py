@@ -169,6 +169,8 @@ def as_text(graph: Graph) -> str:
         lines.append(f"input: {', '.join(told)}")
     if graph.timeout is not None:
         lines.append(f"within {shown(float(graph.timeout))}")
+    lines += _whole(graph)
+    lines += [f"starts by {each.kind}: {each.text}" for each in graph.triggers]
     if graph.fallbacks:
         lines.append(f"before it fails: {', then '.join(in_words(graph.fallbacks))}")
     lines += ["", *_directives(graph.defaults.directives)]
@@ -176,6 +178,22 @@ def as_text(graph: Graph) -> str:
         lines.append(f"{name}  {does(step)}")
         lines += [f"    {line}" for line in _lines(graph, name, step)]
     return "\n".join(lines) + "\n"
+
+
+def _whole(graph: Graph) -> Iterator[str]:
+    """Tell what is said of the graph as a whole."""
+    if graph.result_fields is not None:
+        told = (f"{name}: {field.type}" for name, field in graph.result_fields.items())
+        yield f"returns: {', '.join(told)}"
+    if graph.limits is not None and graph.limits.max_active:
+        per = f" per {graph.limits.per}" if graph.limits.per else ""
+        yield f"at most {graph.limits.max_active} active runs{per}"
+    if graph.approval_mode:
+        yield f"gates are {graph.approval_mode}"
+    for name, each in graph.profiles.items():
+        put = ", ".join(f"{other} for {service}" for service, other in each.services.items())
+        mode = f"gates are {each.approval_mode}" if each.approval_mode else ""
+        yield f"profile {name}: {'; '.join(filter(None, (put, mode))) or 'as it stands'}"
 
 
 def as_mermaid(graph: Graph) -> str:

@@ -8,7 +8,7 @@ decodes what it consumes.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -16,6 +16,11 @@ from protocols.failure import Failure
 from protocols.gate_words import GateWord
 from protocols.routes import Scored
 from protocols.witness import Head, Operator
+
+LARGE_VALUES: Final = 2
+"""The kernel from which on values may be as large as a blob."""
+KERNEL: Final = 2
+"""What new starts are folded with."""
 
 
 class Mail(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
@@ -51,6 +56,8 @@ class Start(Mail, frozen=True, kw_only=True, tag="start"):
     """Under which of its profiles it runs."""
     group: str = ""
     """By what it is counted, where its workflow limits how many may be active."""
+    kernel: int = 1
+    """The semantics that it is folded with; from 2 on, values may be as large as a blob."""
 
 
 class Signal(Mail, frozen=True, kw_only=True, tag="signal"):
@@ -61,6 +68,8 @@ class Signal(Mail, frozen=True, kw_only=True, tag="signal"):
     content_type: str = ""
     message_id: str = ""
     by: Operator | None = None
+    reference: bytes = b""
+    """What stands in the mailbox when ``body`` was fetched from a blob; snapshots have that."""
 
 
 class Reply(Mail, frozen=True, kw_only=True, tag="reply"):
@@ -137,7 +146,19 @@ class ChildEnded(Mail, frozen=True, kw_only=True, tag="owner.child"):
     child: str
     status: str
     body: bytes = b""
+    content_type: str = ""
     failure: Failure | None = None
+
+
+class Lacking(Mail, frozen=True, kw_only=True, tag="lacking"):
+    """Stands for a message whose blob is missing or altered: no fold can go on behind it.
+
+    Nothing of it is recorded: with the blob back, the same mailbox folds to its end.
+    """
+
+    message: str
+    start: Start | None = None
+    """The start, if that is it: so that people see what is blocked, and may cancel it."""
 
 
 class Cancel(Mail, frozen=True, kw_only=True, tag="control.cancel"):
@@ -250,6 +271,7 @@ AnyMail = (
     | AttemptRefused
     | Routed
     | ChildEnded
+    | Lacking
     | Cancel
     | UndoAll
     | Reviewed

@@ -19,6 +19,7 @@ from actors.run_index import Row, RunIndex
 from actors.workflow import WorkflowActor
 from protocols import api, codec, subjects
 from protocols.archive import ArchiveRecord
+from protocols.blobs import BLOB, INLINE_BYTES_MAX, Blob, blob_of
 from protocols.effects import FINAL, Status
 from protocols.errors import (
     BadValueError,
@@ -218,9 +219,13 @@ class RunQueries:
             status=instance.status if crash is None else "blocked",
             started_at=instance.started_at,
             finished_at=instance.finished_at,
+            profile=start.profile if start else "",
+            by=start.by if start else None,
             generation=instance.generation,
             input=_value(instance.input, start.content_type if start else ""),
+            input_blob=_large(instance.input),
             result=_value(instance.result or b"", ""),
+            result_blob=_large(instance.result or b""),
             failure=instance.failure,
             state=instance.state,
             waiting=waiting,
@@ -270,6 +275,7 @@ def _of_record(record: ArchiveRecord) -> api.RunView:
         started_at=record.started_at,
         finished_at=record.finished_at,
         result=_value(bytes(record.result), ""),
+        result_blob=record.blob,
         failure=record.failure,
         steps=record.steps,
     )
@@ -292,7 +298,15 @@ def offset(cursor: str) -> int:
     return int(cursor)
 
 
+def _large(body: bytes) -> Blob | None:
+    return blob_of(body) if len(body) > INLINE_BYTES_MAX else None
+
+
 def _value(body: bytes, content_type: str) -> Any:
+    if len(body) > INLINE_BYTES_MAX:
+        return None  # its blob is told instead
+    if content_type == BLOB:  # of a start whose blob is missing
+        return msgspec.json.decode(body)
     try:
         return codec.decode(body, content_type)
     except MovantError:

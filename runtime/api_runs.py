@@ -25,10 +25,12 @@ from protocols.errors import (
 )
 from protocols.events import percent_encode
 from protocols.findings import did_you_mean
+from protocols.mail import KERNEL
 from protocols.ports import Outgoing
 from protocols.witness import Operator
 from runtime.api_queries import RunQueries
 from runtime.ending import Ending
+from runtime.given import Given, given, small
 from runtime.stored import StoredRuns
 
 if TYPE_CHECKING:
@@ -57,8 +59,9 @@ class RunCommands:
         subjects.check_name(request.workflow, "workflow")
         digest, workflow = await self._parts.definitions.latest(request.workflow)
         instance = self._daemon.new_id() if request.id is None else request.id
-        message = self._start_message(workflow, digest, instance, request)
-        await self._check_active(workflow, {instance: request.input})
+        value = await given(self._parts.values.blobs, instance, request.input, request.input_blob)
+        message = self._start_message(workflow, digest, instance, request, value)
+        await self._check_active(workflow, {instance: value.value})
         if not request.wait_s:
             created = await self._begin(request, instance, message)
             if created:
@@ -74,6 +77,7 @@ class RunCommands:
                 result=view.result,
                 failure=view.failure,
                 steps=view.steps,
+                result_blob=view.result_blob,
             )
         async with Ending(self._parts.transport, instance) as ending:
             created = await self._begin(request, instance, message)
@@ -88,6 +92,7 @@ class RunCommands:
             result=outcome.result,
             failure=outcome.failure,
             steps=outcome.steps,
+            result_blob=outcome.result_blob,
         )
 
     async def _begin(self, request: api.RunStart, instance: str, message: Outgoing) -> bool:
@@ -121,7 +126,8 @@ class RunCommands:
         def message(number: int) -> Outgoing:
             if ids[number] in ended:
                 raise AlreadyExistsError(f"instance {ids[number]!r} exists already")
-            return self._start_message(workflow, digest, ids[number], request.items[number])
+            item = request.items[number]
+            return self._start_message(workflow, digest, ids[number], item, small(item.input))
 
         written = await self._write_many(len(ids), message)
         behind: dict[int, bool] = {}
@@ -160,22 +166,24 @@ class RunCommands:
         digest: str,
         instance: str,
         request: api.RunStart | api.StartItem,
+        value: Given,
     ) -> Outgoing:
         subjects.check_id(instance)
-        workflow.check_input(request.input)
-        body = codec.encode(request.input)
+        workflow.check_input(value.value)
         alone = request if isinstance(request, api.RunStart) else None
         told = {
             h.DEFINITION: digest,
+            h.KERNEL: str(KERNEL),
             h.MESSAGE_ID: self._daemon.entropy.token(8),
             h.PRIORITY: str(request.priority or workflow.options.priority or ""),
-            h.GROUP: percent_encode(workflow.group_of(request.input)[:GROUP_CHARS_MAX]),
+            h.GROUP: percent_encode(workflow.group_of(value.value)[:GROUP_CHARS_MAX]),
             h.PROFILE: self._profile(workflow, alone.profile if alone else ""),
             **_who(alone.by if alone else None),
         }
         lines = h.encode({name: text for name, text in told.items() if text})
         first = first_of(instance, self._daemon.config.partitions)
-        return Outgoing(subjects.to_start(instance, workflow.name), body, lines + first)
+        subject = subjects.to_start(instance, workflow.name)
+        return Outgoing(subject, value.body, value.lines + lines + first)
 
     def _profile(self, workflow: Workflow[Any], asked: str) -> str:
         """Return under which profile a run works. Raises RefusedError for an unknown one."""
@@ -242,15 +250,16 @@ class RunCommands:
     async def signal(self, request: api.RunSignal) -> api.Message:
         """Write a signal into a mailbox, before the start or after it."""
         self._check_ready()
-        return await self._accept(request.id, self._signal_message(request))
+        value = await given(self._parts.values.blobs, request.id, request.data, request.data_blob)
+        return await self._accept(request.id, self._signal_message(request, value))
 
-    def _signal_message(self, request: api.RunSignal) -> Outgoing:
+    def _signal_message(self, request: api.RunSignal, value: Given) -> Outgoing:
         subjects.check_id(request.id)
         subjects.check_name(request.name, "signal")
         return Outgoing(
             subjects.to_signal(request.id, request.name),
-            codec.encode(request.data),
-            self._lines(request.message_id, request.by),
+            value.body,
+            value.lines + self._lines(request.message_id, request.by),
         )
 
     async def signal_many(self, request: api.RunSignalMany) -> api.Message:
@@ -262,9 +271,8 @@ class RunCommands:
         def message(number: int) -> Outgoing:
             item = items[number]
             return self._signal_message(
-                api.RunSignal(
-                    id=item.id, name=request.name, data=item.data, message_id=item.message_id
-                )
+                api.RunSignal(id=item.id, name=request.name, message_id=item.message_id),
+                small(item.data),
             )
 
         outcomes = await self._write_many(len(items), message)

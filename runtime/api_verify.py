@@ -20,7 +20,7 @@ from actors.refolding import Refolded, eras, refold
 from actors.verification import Stand, compare
 from protocols import api, subjects
 from protocols.errors import NotFoundError, UnavailableError
-from protocols.mail import AnyMail
+from protocols.mail import AnyMail, Snapshot
 from runtime.stored import StoredRuns
 
 if TYPE_CHECKING:
@@ -65,7 +65,16 @@ class RunVerification:
             await self._parts.owner.activation.load(era.mails, era.snapshot)
         refolded = Refolded()
         load, fold = self._parts.definitions.workflow, self._parts.owner.guard.fold
-        for number, _ in enumerate(refold(instance, parts, load, fold, refolded)):
+        folds = refold(instance, parts, load, fold, refolded)
+        given: AnyMail | Snapshot | None = None
+        number = 0
+        while True:
+            try:
+                asked = folds.send(given)
+            except StopIteration:
+                break
+            given = await self._resolved(instance, asked)
+            number += 1
             if number % FOLDS_A_SLICE == 0:
                 await trio.lowlevel.checkpoint()
         last = refolded.last
@@ -88,6 +97,12 @@ class RunVerification:
             findings=found.findings[:FINDINGS_MAX],
             notes=notes,
         )
+
+    async def _resolved(self, instance: str, asked: AnyMail | Snapshot) -> AnyMail | Snapshot:
+        resolving = self._parts.values.resolving
+        if isinstance(asked, Snapshot):
+            return await resolving.snapshot(instance, asked) or asked
+        return await resolving.mail(instance, asked)
 
     async def _read(self, instance: str) -> tuple[Stand, int]:
         """Return what is stored of an instance, and the mark of its partition."""

@@ -17,21 +17,26 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
+import msgspec
 import trio
 
 from protocols import api
+from protocols.api_blobs import ArtifactRow
 from protocols.effects import FINAL, Status
 from protocols.errors import AlreadyExistsError, MovantError, UnknownOutcomeError
 from protocols.events import Event
 from protocols.routes import RoutingTable
+from protocols.sensitive import Redactor
 from protocols.subjects import check_id, check_name
 from protocols.witness import Operator
 from runtime import client_discovery
 from runtime.bridge import connect
 from runtime.client_batches import CHUNK_ITEMS, signals, starts
+from runtime.client_blobs import LargeValues
 from runtime.client_calls import ANSWER_S, PATIENCE_S, Calls, new_message_id
 from runtime.client_gates import GateCalls
 from runtime.client_guardrails import GuardrailCalls
+from runtime.client_triggers import TriggerCalls
 from runtime.client_undo import Undoes
 from runtime.client_watch import watch
 from runtime.clock import SystemClock
@@ -45,6 +50,7 @@ HoldKind = Literal["service", "workflow", "run", "all"]
 Signals = list[api.SignalResult]
 Inputs = Iterable[Any]
 Starts = list[api.StartResult]
+Artifacts = list[ArtifactRow]
 
 
 class WaitTimeoutError(UnknownOutcomeError):
@@ -57,11 +63,12 @@ class WaitTimeoutError(UnknownOutcomeError):
         self.status: Final = status
 
 
-class Client(GateCalls, GuardrailCalls, Undoes):
+class Client(GateCalls, GuardrailCalls, TriggerCalls, Undoes):
     """A connection to the API. Safe to use from many tasks at once."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
+        self.large = LargeValues(calls)
 
     @classmethod
     @asynccontextmanager
@@ -102,12 +109,14 @@ class Client(GateCalls, GuardrailCalls, Undoes):
         wait_s: float = 0.0,
         priority: int = 0,
         profile: str = "",
+        permissions: Iterable[str] = (),
         by: Operator | None = None,
     ) -> api.RunStarted:
         """Start an instance; wait up to ``wait_s`` seconds for its end.
 
         ``priority`` says who goes first where requests wait: -9 a batch, 9 an emergency;
-        ``profile`` under which of its profiles it runs, ``by`` who starts it.
+        ``profile`` under which of its profiles it runs, ``by`` who starts it; ``permissions``
+        are claimed for workflows that need one to be started by hand.
 
         A taken id gives that instance (``created`` false), or AlreadyExistsError with
         ``if_exists="refuse"``; then an answer that was lost raises UnknownOutcomeError, because
@@ -117,14 +126,17 @@ class Client(GateCalls, GuardrailCalls, Undoes):
         chosen = check_id(id) if id is not None else new_id()
         refuse = id is not None and if_exists == "refuse"
         first_s = min(wait_s, WAIT_SLICE_S)
+        value, blob = await self.large.given(chosen, input)
         request = api.RunStart(
             workflow=workflow,
-            input=input,
+            input=value,
+            input_blob=blob,
             id=chosen,
             if_exists="refuse" if refuse else "return",
             wait_s=first_s,
             priority=priority,
             profile=profile,
+            permissions=(*permissions,),
             by=by,
         )
         began = trio.current_time()
@@ -133,7 +145,7 @@ class Client(GateCalls, GuardrailCalls, Undoes):
         )
         left_s = wait_s - (trio.current_time() - began)
         if started.status in (*FINAL, "blocked") or left_s <= 0:
-            return started
+            return await self.large.told(started)
         outcome = await self._outcome(chosen, left_s)
         return api.RunStarted(
             id=started.id,
@@ -146,7 +158,13 @@ class Client(GateCalls, GuardrailCalls, Undoes):
         )
 
     async def start_many(
-        self, workflow: str, items: Inputs, *, chunk: int = CHUNK_ITEMS
+        self,
+        workflow: str,
+        items: Inputs,
+        *,
+        chunk: int = CHUNK_ITEMS,
+        permissions: Iterable[str] = (),
+        by: Operator | None = None,
     ) -> Starts:
         """Start one instance per item and return what became of each, in order.
 
@@ -160,6 +178,7 @@ class Client(GateCalls, GuardrailCalls, Undoes):
             new_id,
             items_max=chunk,
             bytes_max=self._calls.transport.payload_bytes_max,
+            claim={"permissions": [*permissions], "by": by},
         )
         answers = await self._calls.many("run.start_many", made, api.RunStartedMany)
         return [result for answer in answers for result in answer.results]
@@ -171,7 +190,11 @@ class Client(GateCalls, GuardrailCalls, Undoes):
         RefusedError when raw values are shown to nobody.
         """
         request = api.RunShow(id=check_id(id), raw=raw, by=by)
-        return await self._calls.call("run.show", request, api.RunView)
+        view = await self._calls.call("run.show", request, api.RunView)
+        told = await self.large.told(view)
+        if raw or told is view:
+            return told
+        return msgspec.structs.replace(told, result=Redactor().value(told.result))
 
     async def list(
         self,
@@ -246,10 +269,12 @@ class Client(GateCalls, GuardrailCalls, Undoes):
 
         ``by`` tells who sends it by hand: it stands in the history, and in what is witnessed.
         """
+        value, blob = await self.large.given(id, data)
         request = api.RunSignal(
             id=check_id(id),
             name=check_name(name, "signal name"),
-            data=data,
+            data=value,
+            data_blob=blob,
             message_id=message_id or new_message_id(),
             by=by,
         )
@@ -323,6 +348,14 @@ class Client(GateCalls, GuardrailCalls, Undoes):
             status=outcome.status,
             hint=f"movant run show {id}",
         )
+
+    async def artifacts(self, id: str) -> Artifacts:
+        """Return the artifacts of a run, by name. Raises NotFoundError."""
+        return await self.large.artifacts(id)
+
+    async def artifact(self, id: str, name: str) -> bytes:
+        """Return the content of an artifact, up to 64 MB. Raises NotFoundError."""
+        return await self.large.artifact(id, name)
 
     def watch(self, id: str) -> AsyncIterator[Event]:
         """Yield a run's events from now on, up to and including the one that ends it.
@@ -417,7 +450,7 @@ class Client(GateCalls, GuardrailCalls, Undoes):
             request = api.RunWait(id=id, timeout_s=slice_s)
             outcome = await self._calls.call("run.wait", request, api.RunOutcome, extra_s=slice_s)
             if outcome.status in (*FINAL, "blocked") or trio.current_time() >= deadline:
-                return outcome
+                return await self.large.told(outcome)
 
 
 def new_id() -> str:

@@ -18,6 +18,7 @@ from actors.inbound import parse
 from actors.letters import DeadLetter, Delivery, Letter
 from actors.loading import load
 from actors.partitions import is_void
+from actors.resolving import refers, with_value
 from protocols import codec
 from protocols.api import (
     EpochMarker,
@@ -27,11 +28,12 @@ from protocols.api import (
     WorkflowFetch,
     WorkflowPacked,
 )
+from protocols.blobs import LARGE, Blob, reference
 from protocols.definition import Workflow
 from protocols.effects import Status
 from protocols.errors import BadValueError, MovantError, NotFoundError
 from protocols.failure import Failure
-from protocols.mail import AnyMail
+from protocols.mail import AnyMail, Signal
 from protocols.routes import RoutingTable, checked, split
 from protocols.subjects import check_id
 from protocols.tokens import KeyRing
@@ -78,6 +80,8 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     """The packed definition; empty when the exporter might not read it."""
     routes: RoutingTable | None = None
     """The routing table that the run is pinned to, if there is one."""
+    blobs: dict[str, bytes] = {}
+    """The values that messages refer to, by digest."""
 
 
 class Replayed(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +115,11 @@ async def record(client: Client, run: str, now_ns: int) -> Recording:
         if not after:
             break
     packed = await _definition(client, view.definition)
+    blobs = {}
+    for each in stored:
+        blob = _blob_in(each)
+        if blob is not None and blob.digest not in blobs:
+            blobs[blob.digest] = await client.large.content(run, blob)
     return Recording(
         id=run,
         workflow=view.workflow,
@@ -131,6 +140,7 @@ async def record(client: Client, run: str, now_ns: int) -> Recording:
         dead=tuple(dead),
         data=packed.data,
         routes=packed.routes,
+        blobs=blobs,
     )
 
 
@@ -174,6 +184,10 @@ def replay(recording: Recording, packed: Packed | None = None) -> Replayed:
         return workflows[name]
 
     snapshot, mails = generation_start(_mails(recording))
+    if snapshot is not None:
+        signals = (with_value(each, recording.blobs) for each in snapshot.signals)
+        found = tuple(each for each in signals if isinstance(each, Signal))
+        snapshot = msgspec.structs.replace(snapshot, signals=found)
     # Not of the snapshot: what is tried here is the code at hand.
     instance = begun(recording.id, snapshot, find, digest if snapshot is not None else "")
     instance.refolding = True
@@ -183,7 +197,7 @@ def replay(recording: Recording, packed: Packed | None = None) -> Replayed:
         instance.fold(mail)
     outcome = Outcome(
         status=instance.status,
-        result=codec.decode(instance.result) if instance.result else None,
+        result=codec.decode(instance.result, LARGE) if instance.result else None,
         failure=instance.failure,
         blocked=str(instance.blocked) if instance.blocked is not None else "",
         waiting=tuple(sorted(f"{each.kind} {each.path}" for each in instance.waiting())),
@@ -221,8 +235,17 @@ def _mails(recording: Recording) -> list[AnyMail]:
         if isinstance(parsed, DeadLetter) or each.seq in dead or not isinstance(parsed, Letter):
             continue
         if not is_void(epochs, parsed.mail):
-            mails.append(parsed.mail)
+            mails.append(with_value(parsed.mail, recording.blobs))
     return mails
+
+
+def _blob_in(message: StoredMessage) -> Blob | None:
+    """Return what a message refers to, if it does."""
+    delivery = Delivery(message.seq, message.at, message.subject, message.headers, message.payload)
+    parsed = parse(delivery, _ANY_TOKEN)
+    if not isinstance(parsed, Letter) or not refers(parsed.mail):
+        return None
+    return reference(parsed.mail.body)  # type: ignore[union-attr]  # what refers has a body
 
 
 def _differences(recorded: Outcome, replayed: Outcome) -> list[str]:

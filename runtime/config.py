@@ -32,6 +32,8 @@ SECRETS: Final = frozenset({"nats.password", "nats.token"})
 """Never shown, and read from a file when the variable's name ends in ``_FILE``."""
 ALIASES: Final = {"MOVANT_NATS": "nats.url"}
 """Short names of what people set most."""
+LISTS: Final = {"workflows": os.pathsep, "server.client_subjects": ","}
+"""Settings with several values, with what joins them in a variable."""
 FOREIGN: Final = frozenset({"MOVANT_CACHE", "MOVANT_CONFIG"})
 """Variables with our prefix that are no settings of the daemon."""
 _FILE_BYTES_MAX: Final = 1024 * 1024
@@ -79,6 +81,8 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     """What all streams may take together; the server refuses to write beyond it."""
     free_bytes_min: Annotated[int, Meta(ge=0)] = 256 * 1024**2
     """Below this a start is refused: a server on a full disk switches its streams off."""
+    client_subjects: tuple[str, ...] = ()
+    """Subjects of message triggers that clients may publish; in a variable joined by commas."""
 
 
 class LimitsConfig(Section, frozen=True, kw_only=True):
@@ -86,6 +90,8 @@ class LimitsConfig(Section, frozen=True, kw_only=True):
 
     live_instances_max: Count = 100_000
     """Instances in memory; more are passivated and read again when they are needed."""
+    value_bytes_max: Annotated[int, Meta(ge=256 * 1024, le=64 * 1024**2)] = 64 * 1024**2
+    """The largest input of a step that is stored; above it the step fails: ``over_limit``."""
     api_requests_max: Count = 10_000
     """Requests of clients under way; more are refused as overloaded."""
 
@@ -102,6 +108,8 @@ class RetentionConfig(Section, frozen=True, kw_only=True):
     """Part of the daemon's time that collecting may take."""
     finished_s: Annotated[int, Meta(ge=0)] = 30 * 86_400
     """How long the record and history of a finished run are kept at least; 0: for ever."""
+    blobs_s: Annotated[int, Meta(ge=0)] = 0
+    """How long large values and artifacts of a finished run are kept; 0: as long as its record."""
     events_s: Annotated[int, Meta(ge=0)] = 7 * 86_400
     """How long events are kept at least; 0: for ever."""
     orphan_s: Seconds = 86_400.0
@@ -109,7 +117,10 @@ class RetentionConfig(Section, frozen=True, kw_only=True):
 
 
 class HttpConfig(Section, frozen=True, kw_only=True):
-    """Health over HTTP. ``address`` is ``host:port``, port 0 a free one, empty: no HTTP."""
+    """Health and webhooks over HTTP.
+
+    ``address`` is ``host:port``: without a host loopback, port 0 a free one; empty: no HTTP.
+    """
 
     address: str = ""
 
@@ -353,8 +364,8 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, tuple[Any, st
             key = flow_key(key.removeprefix(f"{FLOW}."), variable)
         _known(key, variable)
         value: Any = text
-        if key == "workflows":
-            value = [part for part in text.split(os.pathsep) if part]
+        if key in LISTS:
+            value = [part for part in text.split(LISTS[key]) if part]
         found[key] = (value, variable)
     return found
 

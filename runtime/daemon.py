@@ -8,7 +8,7 @@
     ├─ router      routes and presence
     ├─ services    (one_for_one) the connectors that are hosted here, when there are some
     ├─ workflows   owner, requests, reader, checkpoints
-    └─ edges       (one_for_one) API, health
+    └─ edges       (one_for_one) triggers, API, HTTP
 
 What a child makes for those after it stands in ``Parts``; when a child is restarted, all that
 come after it are made anew from it.
@@ -18,9 +18,8 @@ from __future__ import annotations
 
 import socket
 from functools import partial
-from importlib import metadata
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import structlog
 import trio
@@ -51,6 +50,7 @@ from actors.spawning import Spawning
 from actors.strays import Strays
 from actors.stream_writer import StreamWriter
 from actors.system import open_system
+from actors.values import Values
 from protocols.errors import ConfigurationError, MovantError
 from runtime import collector
 from runtime.accounts import serve_accounts
@@ -62,27 +62,27 @@ from runtime.config import DaemonConfig, redacted
 from runtime.connectors.hosting import hosted
 from runtime.draining import STREAMS, drain
 from runtime.gateway import Gateway
-from runtime.health import serve_health
 from runtime.holds import StoredHolds
+from runtime.http import serve_edge
 from runtime.identity import ALIVE, is_dead, own_member
 from runtime.parts import Parts
 from runtime.problems import problems
 from runtime.registering import register_file
 from runtime.reply_keys import load_keys
 from runtime.retention import collect
-from runtime.server.accounts import foreign_subjects
+from runtime.server.accounts import foreign_subjects, heard_subjects
 from runtime.server.configuration import Settings
 from runtime.server.embedded import EmbeddedServer
 from runtime.started import Looking, WhenUp
+from runtime.triggers.hosting import host_triggers
 from runtime.undoing import ChildUndos
+from runtime.version import VERSION
 from supervisors.child import ChildSpec, ChildStatus
 from supervisors.incarnation import ChildView
 from supervisors.intensity import Intensity
 from supervisors.strategy import Strategy
 from supervisors.supervisor import Supervisor
 from supervisors.tree import SupervisorSpec, build
-
-VERSION: Final = metadata.version("movant")
 
 log = structlog.get_logger()
 
@@ -211,9 +211,10 @@ class Daemon:
             SupervisorSpec(
                 id="edges",
                 children=(
+                    ChildSpec(id="triggers", start=partial(host_triggers, self)),
                     ChildSpec(id="api", start=self._api),
                     ChildSpec(id="budgets", start=partial(serve_accounts, self)),
-                    ChildSpec(id="health", start=self._health),
+                    ChildSpec(id="http", start=partial(serve_edge, self)),
                     ChildSpec(id="collector", start=partial(collect, self)),
                 ),
             ),
@@ -238,6 +239,7 @@ class Daemon:
                     store_bytes_max=chosen.file_store_bytes_max,
                     free_bytes_min=chosen.free_bytes_min,
                     foreign=foreign_subjects(self.config.services),
+                    heard=heard_subjects(chosen.client_subjects),
                 )
             )
         await server.run(Looking(task_status, lambda url: setattr(self, "url", url)))
@@ -253,8 +255,7 @@ class Daemon:
 
     async def _store(self, *, task_status: ChildStatus) -> None:
         """Check streams, load keys, join the other daemons, run the writers."""
-        parts, config = self.parts, self.config
-        transport = parts.transport
+        parts, config, transport = self.parts, self.config, self.parts.transport
         try:
             await refuse_neighbours(transport, foreign_subjects(config.services))
             await streams.ensure(
@@ -288,6 +289,7 @@ class Daemon:
         ALIVE.add(self.key)
         try:
             async with trio.open_nursery() as nursery:
+                parts.values = Values(transport, nursery.start_soon, config.limits.value_bytes_max)
                 for writer in parts.writers.values():
                     await nursery.start(writer.run)
                 await streams.patiently(parts.leases.join)
@@ -320,7 +322,7 @@ class Daemon:
 
     async def _workflows(self, *, task_status: ChildStatus) -> None:
         """Recover and host instances."""
-        parts, config = self.parts, self.config
+        parts, config, values = self.parts, self.config, self.parts.values
         async with (
             DirectReader(parts.transport, "MAIL", replicas=config.replicas) as mailboxes,
             DirectReader(parts.transport, "ARCHIVE") as archived,
@@ -329,7 +331,7 @@ class Daemon:
             parts.mailboxes = mailboxes
             parts.archive = Archive(parts.transport, archived, replicas=config.replicas)
             await streams.patiently(mailboxes.first)
-            local = parts.system.start(LocalService, parts.writers["MAIL"])
+            local = parts.system.start(LocalService, parts.writers["MAIL"], values.answers)
             parts.local = cast("LocalService", parts.system.registry.actor_of(local))
             owner = parts.owner = Owner(
                 parts.system,
@@ -340,6 +342,7 @@ class Daemon:
                 guard=FoldGuard(self.clock),
                 partitions=config.partitions,
                 archive=parts.archive,
+                resolving=values.resolving,
                 live_max=config.limits.live_instances_max,
                 refill=lambda: parts.readers.refill(),  # noqa: PLW0108  # made below
             )
@@ -357,6 +360,7 @@ class Daemon:
                 locality=config.locality,
                 holds=parts.holds.holds,
                 reask_s=config.reask_s,
+                storing=values.storing,
             )
             spawning = Spawning(
                 parts.writers["MAIL"], mailboxes, parts.keys, config.partitions, nursery.start_soon
@@ -367,9 +371,9 @@ class Daemon:
                 spawning,
                 position=owner.partitions.known_to,
                 undo=ChildUndos(self, spawning, nursery.start_soon).undo,
+                storing=values.storing,
             )
-            late = Late(parts.writers["MAIL"], parts.writers["EVENTS"])
-            owner.wire(parts.requests, outbox, late)
+            owner.wire(parts.requests, outbox, Late(parts.writers, values.blobs))
             dead = DeadLetters(parts.writers["DEAD"])
             intake = parts.intake = Intake(
                 owner,
@@ -429,17 +433,12 @@ class Daemon:
     async def _api(self, *, task_status: ChildStatus) -> None:
         await Gateway(self).run(task_status=task_status)
 
-    async def _health(self, *, task_status: ChildStatus) -> None:
-        await serve_health(self, task_status=task_status)
-
     def _give_up(self, error: MovantError) -> None:
         """Stop the daemon with an error that a restart cannot mend."""
         self._fatal = error
         self._drain.set()
         if self._root is not None:
             self._root.request_stop()
-
-    # What the children need.
 
     async def register(self, path: Path) -> list[str]:
         """Pack and register the workflows of a file; return their names."""

@@ -97,4 +97,5 @@ def outcome_of(view: api.RunView) -> api.RunOutcome:
         failure=view.failure,
         blocked=view.blocked,
         steps=view.steps,
+        result_blob=view.result_blob,
     )

@@ -27,6 +27,7 @@ from protocols.errors import (
     UnavailableError,
 )
 from protocols.ports import Frame, Outgoing
+from runtime.api_blobs import BlobQueries
 from runtime.api_daemon import DaemonQueries
 from runtime.api_gates import GateCommands
 from runtime.api_guardrails import GuardrailCommands
@@ -35,6 +36,7 @@ from runtime.api_operations import OperatorQueries
 from runtime.api_pipeline import PipelineQueries
 from runtime.api_queries import RunQueries
 from runtime.api_runs import RunCommands
+from runtime.api_triggers import TriggerCommands
 from runtime.api_undo import UndoCommands
 from runtime.api_verify import RunVerification
 from runtime.discovery import Discovery
@@ -45,7 +47,9 @@ if TYPE_CHECKING:
     from runtime.daemon import Daemon
     from supervisors.child import ChildStatus
 
-VALUED: Final = frozenset({"run.start", "run.start_many", "run.signal", "gate.decide"})
+VALUED: Final = frozenset(
+    {"run.start", "run.start_many", "run.signal", "gate.decide", "trigger.add"}
+)
 """Verbs that carry a value of the caller's: there a key twice would hide one of two values."""
 
 log = structlog.get_logger()
@@ -105,7 +109,8 @@ class Gateway:
             commands = RunCommands(self._daemon, mail, queries)
             witness = RunVerification(self._daemon, mail, archive, events)
             about = DaemonQueries(self._daemon, discovery, peers)
-            gates = GateCommands(self._daemon, commands, queries, events)
+            blobs = BlobQueries(self._daemon, queries.runs)
+            gates = GateCommands(self._daemon, commands, queries, events, blobs)
             self._nursery.start_soon(gates.run)
             holds = HoldCommands(self._daemon, peers)
             self._redaction = Redaction(self._daemon, queries)
@@ -120,6 +125,8 @@ class Gateway:
                 pipeline=pipeline,
                 gates=gates,
                 guardrails=GuardrailCommands(self._daemon),
+                blobs=blobs,
+                triggers=TriggerCommands(self._daemon, queries),
             )
             self._handlers |= {
                 f"{PEER}run.show": queries.own,
@@ -246,11 +253,13 @@ def handlers(
     pipeline: PipelineQueries,
     gates: GateCommands,
     guardrails: GuardrailCommands,
+    blobs: BlobQueries,
+    triggers: TriggerCommands,
 ) -> dict[str, Handler]:
     """Return the handler of each verb."""
     found: dict[str, Handler] = {
-        "run.start": commands.start,
-        "run.start_many": commands.start_many,
+        "run.start": triggers.guarded(commands.start),
+        "run.start_many": triggers.guarded(commands.start_many),
         "run.signal": commands.signal,
         "run.signal_many": commands.signal_many,
         "run.cancel": commands.cancel,
@@ -263,6 +272,8 @@ def handlers(
         "run.history": queries.history,
         "run.resolve": queries.resolve,
         "run.verify": witness.verify,
+        "run.artifacts": blobs.artifacts,
+        "run.blob": blobs.chunk,
         "run.messages": operator.messages,
         "gate.ls": gates.list,
         "gate.show": gates.show,
@@ -288,6 +299,7 @@ def handlers(
         "dead.show": operator.dead_show,
         "dead.replay": operator.dead_replay,
         "dead.purge": operator.dead_purge,
+        **triggers.handlers,
     }
     assert found.keys() == api.VERBS.keys()
     return found

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
+import msgspec
+
 from actors.letters import DeadLetter, Delivery, Letter, Parsed
 from protocols import codec
 from protocols.api import HistoryEntry
+from protocols.blobs import BLOB
 from protocols.errors import MovantError
 from protocols.gate_words import GateWord
 from protocols.mail import (
@@ -66,7 +69,7 @@ def _facts(mail: Any) -> dict[str, Any]:  # noqa: C901, PLR0912  # one case per 
         case Reply():
             return {
                 "kind": "reply",
-                "path": _path(mail.step),
+                "path": path_of(mail.step),
                 "attempt": mail.attempt,
                 "failure": mail.failure,
                 "summary": "ok" if mail.failure is None else mail.failure.kind,
@@ -79,11 +82,11 @@ def _facts(mail: Any) -> dict[str, Any]:  # noqa: C901, PLR0912  # one case per 
         case Pinned():
             return {"kind": "owner.pinned", "summary": f"definition {mail.definition}"}
         case AttemptTimedOut():
-            return {"kind": "owner.timeout", "path": _path(mail.step), "attempt": mail.attempt}
+            return {"kind": "owner.timeout", "path": path_of(mail.step), "attempt": mail.attempt}
         case AttemptRefused():
             return {
                 "kind": "owner.refused",
-                "path": _path(mail.step),
+                "path": path_of(mail.step),
                 "attempt": mail.attempt,
                 "failure": mail.failure,
                 "summary": mail.failure.message,
@@ -91,18 +94,18 @@ def _facts(mail: Any) -> dict[str, Any]:  # noqa: C901, PLR0912  # one case per 
         case Routed():
             return {
                 "kind": "owner.routed",
-                "path": _path(mail.step),
+                "path": path_of(mail.step),
                 "attempt": mail.attempt,
                 "summary": f"{mail.service}: {mail.reason}",
             }
         case ChildEnded():
             return {
                 "kind": "owner.child",
-                "path": _path(mail.step),
+                "path": path_of(mail.step),
                 "name": mail.child,
                 "summary": mail.status,
                 "failure": mail.failure,
-                "body": _value(mail.body, ""),
+                "body": _value(mail.body, mail.content_type),
             }
         case Continued():
             return {
@@ -119,7 +122,7 @@ def _facts(mail: Any) -> dict[str, Any]:  # noqa: C901, PLR0912  # one case per 
         case Reviewed():
             return {
                 "kind": "control.review",
-                "path": _path(mail.step),
+                "path": path_of(mail.step),
                 "attempt": mail.attempt,
                 "summary": "done" if mail.done else "not done",
                 "by": mail.by,
@@ -151,7 +154,7 @@ def _said(word: GateWord) -> Iterator[str]:
         yield f"as {word.role}"
 
 
-def _path(step: str) -> str:
+def path_of(step: str) -> str:
     """Return the path behind a step token, as the rest of the API names it.
 
     A token that is a hash stands for itself: the path cannot be had from it.
@@ -160,6 +163,8 @@ def _path(step: str) -> str:
 
 
 def _value(body: bytes, content_type: str) -> Any:
+    if content_type == BLOB:  # as it stands in the mailbox
+        return msgspec.json.decode(body)
     try:
         return codec.decode(body, content_type)
     except MovantError as error:

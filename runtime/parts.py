@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from actors.archive import Archive
 from actors.assignment import Assignment
+from actors.blob_sweep import Sweep
 from actors.collector import Collector
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
@@ -20,11 +21,13 @@ from actors.requests import Requests
 from actors.router import Router
 from actors.stream_writer import StreamWriter
 from actors.system import ActorSystem
+from actors.values import Values
 from protocols.tokens import KeyRing
 from runtime.bridge.transport import NatsTransport
 from runtime.checkpoints import Checkpoints
 from runtime.holds import StoredHolds
 from runtime.server.embedded import EmbeddedServer
+from runtime.triggers.hosting import Triggers
 
 
 class Parts:
@@ -37,6 +40,7 @@ class Parts:
     leases: Leases
     writers: dict[str, StreamWriter]
     checkpoints: Checkpoints
+    values: Values
     definitions: Definitions
     definition_store: KvDefinitionStore
     system: ActorSystem
@@ -52,6 +56,8 @@ class Parts:
     outbox: Outbox
     collector: Collector
     forgetting: Forgetting
+    sweep: Sweep
+    triggers: Triggers
     ferry: Ferry
     """Only with replicas."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from actors import strays
+from actors.blob_sweep import Sweep
 from actors.checkpoint import Checkpoint
 from actors.collection import Settings
 from actors.collector import Collector
@@ -169,11 +170,20 @@ async def collect(daemon: Daemon, *, task_status: ChildStatus) -> None:
             {"ARCHIVE": archive, "EVENTS": events},
             {"ARCHIVE": retention.finished_s, "EVENTS": retention.events_s},
         )
+        parts.sweep = Sweep(
+            parts.transport,
+            daemon.clock,
+            OwnerTerritory(daemon, purging),
+            parts.archive,
+            young_s=retention.orphan_s,
+            finished_s=retention.blobs_s,
+        )
         await nursery.start(packs.run)
         await nursery.start(bundles.run)
         if retention.enabled:
             nursery.start_soon(parts.collector.run)
             nursery.start_soon(parts.forgetting.run)
+            nursery.start_soon(parts.sweep.run)
         task_status.started()
 
 

@@ -18,6 +18,8 @@ from typing import Final, NamedTuple, Protocol
 import structlog
 import trio
 
+from actors.blobs import Blobs
+from actors.large_answers import LargeAnswers
 from actors.ref import TrioRef
 from actors.service import ServiceActor
 from actors.stream_writer import StreamWriter
@@ -183,6 +185,7 @@ def _start(hosting: Hosting, service: Service) -> ServiceActor:
         hosting.transport,
         hosting.writer,
         SystemClock(),
+        LargeAnswers(Blobs(hosting.transport, alone=True)),
         name=f"service/{service.name}",
     )
     actor = hosting.system.registry.actor_of(ref)

@@ -127,6 +127,8 @@ class StoredRuns:
         if not mails and snapshot is None:
             raise NotFoundError(f"no instance {instance_id!r}", hint="movant run ls")
         await owner.activation.load(mails, snapshot)
+        resolving = self._parts.values.resolving
+        snapshot = await resolving.snapshot(instance_id, snapshot)
         instance = begun(
             instance_id,
             snapshot,
@@ -137,7 +139,7 @@ class StoredRuns:
         if snapshot is not None:
             owner.guard.fold(instance, None)
         for number, mail in enumerate(mails, 1):
-            owner.guard.fold(instance, mail)
+            owner.guard.fold(instance, await resolving.mail(instance_id, mail))
             if number % 200 == 0:
                 await trio.lowlevel.checkpoint()
         return instance

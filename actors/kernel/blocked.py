@@ -20,7 +20,7 @@ class Blocked(msgspec.Struct, frozen=True, kw_only=True):
     """What keeps the mailbox from being folded with this code.
 
     ``reason`` is ``mismatch``, ``exception``, ``not_durable``, ``definition``, ``result``,
-    ``mailbox_full``, ``snapshot_too_large`` or ``unknown``.
+    ``mailbox_full``, ``snapshot_too_large``, ``blob`` or ``unknown``.
     ``message`` and ``place`` are for people and may differ between machines.
     """
 

@@ -61,7 +61,7 @@ class Child(Operation[T]):
 
     def begin(self, task: Task) -> bool:  # noqa: D102 - as in Operation
         ledger = self.ledger
-        body = codec.encode(self.input)
+        body = ledger.encode(self.input)
         self.input = None
         self.path = task.frame.path(self.name)
         self.token = step_token(self.path)
@@ -86,7 +86,7 @@ class Child(Operation[T]):
         failure = mail.failure
         if mail.status == "completed":
             try:
-                self.succeed(codec.decode(mail.body))
+                self.succeed(codec.decode(mail.body, mail.content_type))
             except (BadValueError, OversizedError):
                 failure = UNREADABLE
             else:

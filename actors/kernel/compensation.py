@@ -24,6 +24,7 @@ from actors.kernel.step import Step, review_of
 from actors.kernel.tasks import CancelScope, Frame, Wait
 from actors.kernel.undoing import NEVER, Undoing, deadline_of
 from protocols import codec
+from protocols.blobs import LARGE
 from protocols.compensation import NEVER_SEEN, PlannedUndo, Undo, UndoRequest
 from protocols.effects import Ask, Emit, LocalCall
 from protocols.errors import (
@@ -348,7 +349,7 @@ def undo_input(entry: Entry) -> Any:
     record = entry.record
     if record.undo.input is not msgspec.UNSET:
         return record.undo.input
-    given = codec.decode(record.input) if record.input else None
+    given = codec.decode(record.input, LARGE) if record.input else None
     if record.local is not None:
         given = list(record.local.args)
     result = None

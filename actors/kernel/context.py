@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 from actors.kernel.again import asked_again
+from actors.kernel.artifacts import Artifacts
 from actors.kernel.branches import Joined, Scope, Winner, branches_of
 from actors.kernel.calling import Absent, call_name, call_options
 from actors.kernel.children import Child, UndoableChild
@@ -28,14 +29,14 @@ from actors.kernel.nursery import Nursery
 from actors.kernel.operations import AnySignal, Deadline, Idle, Listen, Operation, Sleep, T
 from actors.kernel.step import Step
 from actors.kernel.tasks import CancelScope, ContinueAs, Frame, dispose
+from actors.kernel.telling import Telling
 from actors.kernel.undoing import UNDOABLE, Undoing
-from actors.kernel.witness import witness
 from protocols import codec
 from protocols.compensation import Undo, UndoRequest
 from protocols.definition import Workflow
-from protocols.effects import Emit, LocalCall, Send
+from protocols.effects import LocalCall, Send
 from protocols.errors import GatherError, InvalidIdError
-from protocols.events import RESERVED, TRANSITION
+from protocols.events import RESERVED
 from protocols.policy import STEP_DEFAULTS, Retry, StepOptions
 from protocols.rng import Rng
 from protocols.subjects import check_id, check_name, check_step_name
@@ -44,14 +45,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
 
-    from protocols.witness import Operator, Value
-
 ANY: Final[Any] = Any
 LOCAL: Final = "_local"
 """The service that runs ``ctx.run`` functions in the daemon."""
 
 
-class Context(Gates):
+class Context(Gates, Telling, Artifacts):
     """The durable operations of one instance. Handed to its workflow function."""
 
     __slots__ = ("_defaults", "_ledger", "log", "traceparent", "workflow")
@@ -334,7 +333,7 @@ class Context(Gates):
                 cause=ledger.cause,
                 to=check_id(instance_id),
                 name=signal,
-                body=codec.encode(data),
+                body=ledger.encode(data),
                 id=ledger.identity(path),
             )
         )
@@ -348,46 +347,7 @@ class Context(Gates):
             )
         ledger = self._ledger
         path = self._frame().path(f"emit.{check_name(kind, 'event kind')}")
-        ledger.effects.append(
-            Emit(
-                cause=ledger.cause,
-                event=kind,
-                data=codec.decode(codec.encode(data)),
-                id=ledger.identity(path),
-            )
-        )
-
-    def transition(
-        self,
-        data: dict[str, Any],
-        *,
-        detail: str,
-        actor: str = "",
-        by: Operator | None = None,
-        input: Value = None,  # noqa: A002 - the word of statements
-        output: Value = None,
-    ) -> None:
-        """Publish the event ``transition``, and state it in the chain that witnesses a run.
-
-        ``detail`` is like ``DRAFT -> REVIEW``, ``actor`` owns the state that is left, ``by``
-        decided it by hand: without it the sender of the signal that is folded. The statement
-        has digests of ``input`` and ``output``; text is a digest already. ``data`` must not be
-        changed afterwards.
-        """
-        body = codec.encode(codec.Known(data))
-        identity = self._ledger.identity(self._frame().path(f"emit.{TRANSITION}"))
-        witness(
-            self._ledger,
-            TRANSITION,
-            data,
-            identity,
-            body=body,
-            detail=detail,
-            actor=actor,
-            by=by,
-            input=input,
-            output=output,
-        )
+        ledger.effects.append(ledger.event(kind, data, path))
 
     def tell_late(self, kind: str) -> None:
         """Publish an event of this kind for each answer that comes to a step decided before.
@@ -402,13 +362,6 @@ class Context(Gates):
         self._frame()
         for key, value in facts.items():
             self._ledger.state[key] = codec.encode(value)
-
-    def show(self, facts: dict[str, Any]) -> None:
-        """Show facts as ``set_state`` does, but encode them only when somebody looks.
-
-        For interpreters: each is a value that is never changed, or a ``Later``, and no bytes.
-        """
-        self._ledger.state.update(facts)
 
     def now(self) -> datetime:
         """Return the time of the latest message folded, in UTC."""

@@ -16,10 +16,21 @@ from actors.kernel.tasks import ContinueAs, Frame, Scheduler, Task, steppable
 from actors.kernel.undoing import UNDOABLE, Undoing
 from actors.kernel.view import View
 from actors.kernel.witness import witness
+from protocols.blobs import BLOB_BYTES_MAX
 from protocols.compensation import FATES_MAX
 from protocols.effects import FINAL, Continue, Emit, Finish
 from protocols.errors import ConfigurationError, InternalError, NotFoundError
-from protocols.mail import Cancel, Continued, Mail, Migrate, Start, UndoAll, Woken
+from protocols.mail import (
+    LARGE_VALUES,
+    Cancel,
+    Continued,
+    Lacking,
+    Mail,
+    Migrate,
+    Start,
+    UndoAll,
+    Woken,
+)
 
 
 class Execution(View):
@@ -36,6 +47,8 @@ class Execution(View):
             return
         ledger = self._ledger
         ledger.routes = workflow.routes
+        if start.kernel >= LARGE_VALUES:
+            ledger.value_bytes_max = BLOB_BYTES_MAX
         ledger.started_by = "" if start.by is None else start.by.who
         ledger.profile = start.profile
         self._limits = (workflow.options.mailbox_warn, workflow.options.mailbox_max)
@@ -126,7 +139,7 @@ class Execution(View):
             message = "the code went on after ctx.continue_as: let it leave the function"
             self._halt(Blocked(reason="not_durable", message=message))
         else:
-            self._end(end_of_value(main.value))
+            self._end(end_of_value(main.value, self._ledger))
         return None
 
     def _end(self, end: Ended | Blocked) -> None:
@@ -202,6 +215,13 @@ class Execution(View):
         del ledger.effects[self._kept :]
         facts = {"reason": blocked.reason, "message": blocked.message, "place": blocked.place}
         self._emit("blocked", facts, f"/{ledger.cause}")
+
+    def _on_lacking(self, mail: Lacking) -> None:
+        if self._start is None and mail.start is not None:
+            self._start = mail.start
+            self.workflow, self.definition = mail.start.workflow, mail.start.definition
+            self.started_at = self._ledger.now
+        self._halt(Blocked(reason="blob", message=mail.message))
 
     def _emit(self, event: str, facts: dict[str, Any], suffix: str = "") -> None:
         ledger = self._ledger

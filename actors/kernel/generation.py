@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from actors.kernel.blocked import Blocked
+from protocols.blobs import BLOB
 from protocols.mail import Snapshot
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def snapshot_of(boundary: Boundary, instance: View, seen: Seen) -> Snapshot | Bl
     """
     start = instance.start
     assert start is not None
-    signals = sorted((each for queue in boundary.signals for each in queue), key=_seq)
+    signals = sorted(map(stored, (each for queue in boundary.signals for each in queue)), key=_seq)
     counters = instance.counters
     snapshot = Snapshot(
         generation=instance.generation,
@@ -153,6 +154,14 @@ def restore(ledger: Ledger, snapshot: Snapshot) -> None:
         ledger.chain.restore(snapshot.witness)
     for name in ledger.counters.__slots__:
         setattr(ledger.counters, name, snapshot.counters.get(name, 0))
+
+
+def stored(signal: Signal) -> Signal:
+    """Return a signal as it stands in the mailbox: with a reference, if it has a blob."""
+    if not signal.reference:
+        return signal
+    body = signal.reference
+    return msgspec.structs.replace(signal, body=body, content_type=BLOB, reference=b"")
 
 
 def _latest(pairs: Iterable[tuple[str, int]], most: int) -> tuple[tuple[str, int], ...]:

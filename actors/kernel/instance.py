@@ -16,6 +16,7 @@ What it returns are the effects that this mail made the code ask for. The rules 
     Fired             for a timer that somebody waits for, not before its due time
     Signal            kept until somebody waits for it
     ChildEnded        for a child that is waited for
+    Lacking           blocks: the value of this message cannot be had
     Cancel            the first one; the steps with an undo are undone before the end
     UndoAll           like Cancel: somebody asks for it by hand
     Decided           for a gate that is open, from whoever may decide there
@@ -59,6 +60,7 @@ from protocols.mail import (
     Continued,
     Decided,
     Fired,
+    Lacking,
     Mail,
     Migrate,
     Pinned,
@@ -210,6 +212,7 @@ class Instance(Execution):
             self._ledger.counters.stray += 1
             return
         self.definition = mail.definition
+        self._start = msgspec.structs.replace(self._start, kernel=mail.kernel)
         self._begin(self._start)
 
     def _on_signal(self, mail: Signal) -> None:
@@ -438,6 +441,7 @@ _RULES: Final[dict[type[Mail], Callable[[Instance, Any], None]]] = {
     AttemptRefused: Instance._on_refused,  # noqa: SLF001
     Routed: Instance._on_routed,  # noqa: SLF001
     ChildEnded: Instance._on_child_ended,  # noqa: SLF001
+    Lacking: Instance._on_lacking,  # noqa: SLF001
     Cancel: Instance._on_cancel,  # noqa: SLF001
     UndoAll: Instance._on_undo,  # noqa: SLF001
     Decided: Instance._on_decided,  # noqa: SLF001

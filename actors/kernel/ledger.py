@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 from actors.kernel.tasks import Scheduler
 from actors.kernel.witness import Chain
 from protocols import codec
-from protocols.effects import AnyEffect, LogLine
+from protocols.blobs import LARGE
+from protocols.effects import AnyEffect, Emit, LogLine
 from protocols.subjects import root_of
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Ledger:
         "timers",
         "unawaited",
         "undoing",
+        "value_bytes_max",
     )
 
     def __init__(self, instance_id: str, generation: int) -> None:
@@ -119,6 +121,8 @@ class Ledger:
         self.unawaited: dict[Operation[Any], None] = {}
         self.undoing: Undoing | None = None
         """What can be undone; None until the first step with an undo."""
+        self.value_bytes_max = codec.PAYLOAD_BYTES_MAX
+        """The largest value that the code may hand on: see ``protocols.mail.Start.kernel``."""
 
     @property
     def root(self) -> str:
@@ -140,6 +144,21 @@ class Ledger:
         self.unawaited = {}
         self.undoing = None
         self.late_event = ""
+
+    def encode(self, value: Any) -> bytes:
+        """Return what the code hands on, encoded. Raises BadValueError, OversizedError."""
+        return codec.encode(value, limit=self.value_bytes_max)
+
+    def event(self, kind: str, data: Any, path: str) -> Emit:
+        """Return an event with data of the code's, which it may change afterwards."""
+        body = self.encode(data)
+        return Emit(
+            cause=self.cause,
+            event=kind,
+            data=codec.decode(body, LARGE),
+            id=self.identity(path),
+            body=body if len(body) > codec.PAYLOAD_BYTES_MAX else b"",
+        )
 
     def shown(self) -> dict[str, bytes]:
         """Return what the code shows, encoded."""

@@ -25,6 +25,7 @@ from protocols.errors import (
 from protocols.failure import CANCELLED, CODE, TIMEOUT, VALIDATION, Failure
 
 if TYPE_CHECKING:
+    from actors.kernel.ledger import Ledger
     from protocols.definition import Workflow
     from protocols.mail import Cancel, Start
 
@@ -54,10 +55,10 @@ def input_of(workflow: Workflow[Any], start: Start) -> tuple[Any, ...] | Ended |
     return (value,) if workflow.takes_input else ()
 
 
-def end_of_value(value: Any) -> Ended | Blocked:
+def end_of_value(value: Any, ledger: Ledger) -> Ended | Blocked:
     """Return the end of code that returned ``value``."""
     try:
-        return Ended("completed", codec.encode(value))
+        return Ended("completed", ledger.encode(value))
     except (BadValueError, OversizedError) as error:
         message = f"the result cannot be stored: {error.message}"
         return Blocked(reason="result", message=message)

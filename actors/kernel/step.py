@@ -74,7 +74,7 @@ class Step(Operation[T]):
 
     def begin(self, task: Task) -> bool:  # noqa: D102 - as in Operation
         ledger = self.ledger
-        self.body = b"" if self.local is not None else codec.encode(self.input)
+        self.body = b"" if self.local is not None else ledger.encode(self.input)
         self.input = None
         self.path = path = task.frame.path(self.name)
         self.token = token = step_token(path)

@@ -17,7 +17,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self, cast
 
-from protocols.errors import CancelledError, NotDurableError
+from protocols.errors import CancelledError, NotDurableError, UnresolvedError
 from protocols.rng import Rng
 
 if TYPE_CHECKING:
@@ -30,7 +30,14 @@ ENTRIES_MAX: Final = 100_000
 """Waits begun in one fold. A mailbox holds fewer messages, so more is a loop that never ends,
 such as one that swallows cancellation."""
 
-DAEMON_FAILURES: Final = (MemoryError, RecursionError, ImportError, KeyboardInterrupt, SystemExit)
+DAEMON_FAILURES: Final = (
+    MemoryError,
+    RecursionError,
+    ImportError,
+    KeyboardInterrupt,
+    SystemExit,
+    UnresolvedError,
+)
 """Errors of the process, never of a workflow: they leave the fold."""
 
 

@@ -16,7 +16,7 @@ from runtime.cli.output import Format
 F = TypeVar("F", bound=Callable[..., Any])
 
 SETTINGS: Final = {"help_option_names": ["-h", "--help"]}
-_INPUT_BYTES_MAX: Final = 16 * 1024 * 1024
+_INPUT_BYTES_MAX: Final = 64 * 1024 * 1024
 """Far above what a run takes: the daemon refuses with a better message than we could."""
 
 
@@ -99,11 +99,12 @@ def read_value(pairs: Sequence[str], file: str, text: str = "") -> Any:
 
 def decoded(data: bytes, where: str) -> Any:
     """Return the value of some JSON. Raises BadValueError, which says where it stood."""
-    from protocols.codec import decode  # noqa: PLC0415 - msgspec is not needed for help
+    from protocols.blobs import LARGE  # noqa: PLC0415 - msgspec is not needed for help
+    from protocols.codec import decode  # noqa: PLC0415
     from protocols.errors import BadValueError  # noqa: PLC0415
 
     try:
-        return decode(data)
+        return decode(data, LARGE)
     except BadValueError as error:
         raise BadValueError(
             f"{where}: {error.message}", hint=error.hint or "it has to be one JSON value, in UTF-8"
@@ -155,6 +156,6 @@ def _read(path: str) -> bytes:
     if len(data) > _INPUT_BYTES_MAX:
         raise OversizedError(
             f"{path} has more than {_INPUT_BYTES_MAX:,} bytes",
-            hint="put large data into the object store and pass its name",
+            hint="keep large data elsewhere and pass its name",
         )
     return data

@@ -73,6 +73,11 @@ def write_text(text: str) -> None:
     _write(text.encode("utf-8", "backslashreplace") + (b"" if text.endswith("\n") else b"\n"))
 
 
+def write_bytes(data: bytes) -> None:
+    """Write bytes as they are."""
+    _write(data)
+
+
 def write_rows(form: Format, rows: Sequence[Any], columns: Row, cells: Sequence[Row]) -> None:
     """Write rows in one of the three forms; ``cells`` are the texts of the table."""
     if form == "json":

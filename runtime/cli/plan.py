@@ -14,11 +14,13 @@ from runtime.cli.output import Format, write_json, write_line, write_text
     examples=(
         ("movant workflow plan order.yaml", "order, effects, what cannot be undone, times"),
         ("movant workflow plan order.yaml -o json | jq .worst_s", "for programs"),
+        ("movant workflow plan order.yaml --profile dev", "as it is under a profile"),
     ),
 )
 @click.argument("source")
+@click.option("--profile", default="", metavar="NAME", help="As it is under this profile.")
 @output_option
-def plan(source: str, form: Format) -> int:
+def plan(source: str, form: Format, *, profile: str) -> int:
     """Tell what the graph in the YAML file SOURCE would do: nothing is run, nothing is asked.
 
     Its times are those of services that are there and use all the time they have.
@@ -28,6 +30,8 @@ def plan(source: str, form: Format) -> int:
     from actors.validation import validate as check  # noqa: PLC0415
     from protocols import graph_text  # noqa: PLC0415
     from protocols.errors import ConfigurationError  # noqa: PLC0415
+    from protocols.findings import did_you_mean  # noqa: PLC0415
+    from protocols.graph_profile import under  # noqa: PLC0415
     from runtime.cli.findings import as_text  # noqa: PLC0415
 
     if source.endswith(DOCUMENTS):
@@ -42,6 +46,11 @@ def plan(source: str, form: Format) -> int:
             f"{source} is no graph: what it does is decided while it runs",
             hint="name a YAML file with 'steps'",
         )
+    if profile:
+        if profile not in graph.profiles:
+            hint = did_you_mean(profile, graph.profiles) or "it has none"
+            raise ConfigurationError(f"{source} has no profile {profile!r}", hint=hint)
+        graph = under(graph, profile)
     found = graph_text.plan(graph)
     if form == "json":
         write_json(found)

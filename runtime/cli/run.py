@@ -23,6 +23,8 @@ run = LazyGroup(
             "show": Leaf("runtime.cli.run_read:show", "Show a run."),
             "history": Leaf("runtime.cli.run_read:history", "Show a run's mailbox."),
             "watch": Leaf("runtime.cli.run_watch:watch", "Follow a run until it ends."),
+            "artifacts": Leaf("runtime.cli.run_artifacts:artifacts", "List a run's files."),
+            "artifact": Leaf("runtime.cli.run_artifacts:artifact", "Read a file of a run."),
         },
         "Record": {
             "export": Leaf("runtime.cli.run_record:export", "Write a run's mailbox to a file."),

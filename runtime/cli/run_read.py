@@ -137,6 +137,10 @@ def _facts(view: api.RunView) -> list[tuple[str, str]]:
     if view.finished_at:
         took = between(view.started_at, view.finished_at)
         facts.append(("finished", f"{clock_time(view.finished_at)}  after {took}"))
+    if view.by is not None and view.by.who:
+        facts.append(("started by", view.by.who))
+    if view.profile:
+        facts.append(("profile", view.profile))
     if view.generation > 1:
         facts.append(("generation", f"{view.generation:,}"))
     stopped = {"paused": view.paused, "blocked": view.blocked}

@@ -410,7 +410,7 @@ async def test_what_a_service_answers_wrongly_fails_the_step_and_nothing_else(
 
         assert odd["status"] == huge["status"] == "failed"
         assert odd["failure"]["kind"] == "error"
-        assert huge["failure"]["kind"] == "oversized"
+        assert huge["failure"]["kind"] == "over_limit"
 
 
 async def test_a_stream_that_nobody_serves_is_not_an_absent_daemon(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.bundle import Manifest, unpack, write
+from actors.bundle import KERNEL, Manifest, unpack, write
 from actors.imports import closure
 from actors.packing import open_pack, pack
 from protocols.errors import BadValueError, ConfigurationError, NotFoundError, OversizedError
@@ -151,6 +151,14 @@ def test_the_hash_of_a_known_content_never_changes() -> None:
     assert manifest.hash == "acc2983fa535f16888a72f581a693c66"
 
 
+def test_how_the_code_is_run_is_part_of_the_hash() -> None:
+    """A file that is registered anew runs by new rules, and runs that have begun by theirs."""
+    before = Manifest(entries=("flow",), modules=())
+    after = Manifest(entries=("flow",), modules=(), kernel=KERNEL)
+
+    assert after.hash != before.hash
+
+
 def test_third_party_versions_are_recorded_and_do_not_count(project: WriteProject) -> None:
     """A patched library is the same definition (hazard M3)."""
     root = project({"flow.py": "import msgspec\nimport json, os.path\n" + FLOW})
@@ -158,7 +166,9 @@ def test_third_party_versions_are_recorded_and_do_not_count(project: WriteProjec
     packed = pack(root / "flow.py")
 
     content = unpack(packed.data)
-    other = Manifest(entries=content.manifest.entries, modules=content.manifest.modules)
+    other = Manifest(
+        entries=content.manifest.entries, modules=content.manifest.modules, kernel=KERNEL
+    )
     assert set(packed.libraries) == {"msgspec"}
     assert packed.libraries["msgspec"][0].isdigit()
     assert other.hash == packed.hash

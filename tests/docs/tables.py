@@ -35,6 +35,7 @@ from protocols.graph_fallback import Fallback
 from protocols.graph_profile import Limits, Profile
 from protocols.graph_sleep import GraphSleep
 from protocols.guardrails import Allowed, Guardrail
+from protocols.triggers import Dst, Manual, MessageSource, Schedule, Trigger, Webhook
 from runtime.cli import failures
 from runtime.server import accounts
 from tests import hazards as known
@@ -221,6 +222,12 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "mcp": keys(connector_mcp.McpConnector, beyond=connectors.Connector),
     "mcp_tool": keys(connector_mcp.McpTool),
     "browser": keys(connector_browser.BrowserConnector, beyond=connectors.Connector),
+    "trigger": keys(Trigger),
+    "schedule": keys(Schedule),
+    "dst": keys(Dst),
+    "webhook": keys(Webhook),
+    "message": keys(MessageSource),
+    "manual": keys(Manual),
 }
 
 

@@ -194,6 +194,27 @@ def test_a_gate_is_told_in_texts_and_plans() -> None:
     assert '{"allow<br/>gate' in as_mermaid(TRIP)
 
 
+@pytest.mark.parametrize(
+    ("do", "before", "after"),
+    [
+        ("approve", "5f4dd83d1e263395", "6439df0b158e037d"),
+        ("modify", "5f4dd83d1e263395", "d8a828f7d70b7050"),
+        ("skip", "5f4dd83d1e263395", "a9bb97e418a8ecb0"),
+        ("reject", "5f4dd83d1e263395", "bfa222125fd48dea"),
+        ("cancel", "5f4dd83d1e263395", "580fc4a581753156"),
+    ],
+)
+def test_what_was_recorded_folds_as_it_did(do: str, before: str, after: str) -> None:
+    """The state of a run at its gate and behind it, as the first code with gates had it."""
+    box = waiting()
+
+    at = box.instance.state_hash()
+    say(box, do, values={"amount": 9} if do == "modify" else None)
+
+    assert at.startswith(before)
+    assert box.instance.state_hash().startswith(after)
+
+
 FILE = """\
 name: trip
 steps:

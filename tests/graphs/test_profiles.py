@@ -7,6 +7,7 @@ import pytest
 from actors.definition_file import parse
 from actors.graph import GraphWorkflow
 from protocols.errors import InvalidInputError
+from protocols.graph_text import as_text
 from protocols.mail import Start
 from tests.graphs.orders import graph_of
 from tests.kernel.mailbox import Mailbox, paths
@@ -59,6 +60,16 @@ def test_a_profile_exchanges_services_and_modes() -> None:
     assert box.result == {"paid": 7}
     assert [each.auto for each in box.instance.gates_ended.values()] == [True]
     box.refold()
+
+
+def test_texts_tell_of_the_whole() -> None:
+    """As ``movant workflow show`` prints them."""
+    text = as_text(graph_of(FILE))
+
+    assert "profile dev: sandbox for bank, robot for clerk; gates are auto\n" in text
+    assert "profile production: as it stands\n" in text
+    assert "returns: paid: number, note: string\n" in text
+    assert "at most 2 active runs per {{input.who}}\n" in text
 
 
 def test_the_undo_and_the_directives_of_a_profile_are_those_of_its_services() -> None:

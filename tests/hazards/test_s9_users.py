@@ -13,8 +13,10 @@ import trio
 
 from protocols.subjects import partition_of
 from runtime.bridge import connect
+from runtime.client import Client
 from runtime.server.accounts import accounts, users
 from tests.bridge.support import Collector
+from tests.daemon.test_payloads import LARGE, press
 from tests.support.daemon import until
 from tests.support.nats import NatsServer
 from tests.support.own import Own, own_daemon
@@ -261,3 +263,21 @@ def _traces(movant: Own) -> dict[str, object]:
             "dead": {each for each in raw.subjects("DEAD", ">") if "forged" in each},
             "leases": raw.subjects("KV_movant_leases", ">"),
         }
+
+
+async def test_large_values_pass_between_the_accounts(tmp_path: Path) -> None:
+    """A client puts, a service gets what it is asked with, and answers; no search is permitted."""
+    async with own_daemon(tmp_path, hosted=[press()], workflows=[LARGE]) as movant:
+        async with Client.connect(movant.login("client")) as client:
+            await client.start("large.given", "x" * 700_000, id="given")
+            await client.signal("given", "more", "y" * 300_000)
+            given = await client.wait("given", timeout_s=20)
+            chain = await client.start("large.chain", 700_000, wait_s=20)
+        with Raw(movant.login("service")) as raw:
+            raw.publish(b"$JS.API.DIRECT.GET.BLOBS", b'{"last_by_subj":"movant.blob.>"}')
+            raw.publish(b"$JS.API.STREAM.MSG.GET.BLOBS", b'{"last_by_subj":"movant.blob.>"}')
+            refused = raw.refusals()
+
+    assert given.result == {"given": 700_000, "said": 300_000}
+    assert chain.result == {"text": "ab" * 350_000}
+    assert len(refused) == 2

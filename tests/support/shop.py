@@ -6,6 +6,7 @@ from typing import Any
 
 import trio
 
+from protocols.blobs import BLOB_BYTES_MAX
 from protocols.service import Call, Failed, Refused, Service
 
 
@@ -69,6 +70,6 @@ class Shop:
         return {"when": object()}
 
     async def huge(self, call: Call) -> Any:
-        """Return more than a payload may have."""
+        """Return more than a blob may have."""
         self.calls.append(call)
-        return "x" * 2_000_000
+        return "x" * (BLOB_BYTES_MAX + 1)
