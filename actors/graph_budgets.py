@@ -59,7 +59,7 @@ class RunGuards:
     """What one run remembers for its guardrails and budgets; all of it is a fold."""
 
     def __init__(self, ctx: Context, plan: GraphPlan) -> None:
-        self.budgets: Final = plan.budgets
+        self.budgets = plan.budgets
         self.counts: Final = Counter[str]()
         """Calls of rules that bound them in the run."""
         self._ctx = ctx

@@ -235,6 +235,17 @@ def _mailbox() -> dict[str, Message]:
             example_headers={h.MESSAGE_ID: "5f0f"},
             example="9f2c",
         ),
+        "control.switch": Message(
+            title="Switch",
+            summary="Go on with another definition from here. Payload: its hash, changed names.",
+            by="movant",
+            subject="movant.to.{id}.control.switch",
+            payload=mail.SwitchOrder,
+            optional=(h.CONTENT_TYPE, h.MESSAGE_ID),
+            example_subject="movant.to.order-17.control.switch",
+            example_headers={h.MESSAGE_ID: "5f13"},
+            example={"definition": "9f2c", "moves": {"ship": "send"}},
+        ),
     }
 
 

@@ -74,6 +74,8 @@ CONTINUED: Final = "continued"
 """A new generation has begun; data has its number."""
 MIGRATED: Final = "migrated"
 """An operator has given the instance other code; data has its definition."""
+MIGRATION_REFUSED: Final = "migration_refused"
+"""A run could not go over to another definition where it stood; data says why."""
 WITNESSED: Final = "witnessed"
 """A statement about messages without a transition; data says how many."""
 MAILBOX_LARGE: Final = "mailbox_large"
@@ -101,6 +103,10 @@ TRANSITION: Final = "transition"
 """A motion has gone from one state to another."""
 ATTESTED: Final = frozenset({GUARDRAIL_VIOLATED, BUDGET_EXHAUSTED})
 """Kinds that an interpreter of graphs states."""
+DEPLOYED: Final = "deployed"
+"""New instances of a workflow start with another definition; its hash stands for the instance."""
+ROLLED_BACK: Final = "rolled_back"
+"""They start with an earlier one again."""
 STATED: Final = frozenset(
     {
         STARTED,
@@ -119,6 +125,7 @@ LIFECYCLE: Final = (
     STARTED,
     CONTINUED,
     MIGRATED,
+    MIGRATION_REFUSED,
     WITNESSED,
     TRANSITION,
     MAILBOX_LARGE,
@@ -150,7 +157,7 @@ LIFECYCLE: Final = (
 """Kinds that movant publishes itself; an author's events have kinds of their own."""
 _FREE: Final = frozenset({RESUMED, INCIDENT, LATE, *TRIGGER_KINDS.values()})
 """An interpreter such as that of motions tells of some; others authors could have before."""
-RESERVED: Final = tuple(kind for kind in LIFECYCLE if kind not in _FREE)
+RESERVED: Final = (*(kind for kind in LIFECYCLE if kind not in _FREE), DEPLOYED, ROLLED_BACK)
 """Kinds that ``ctx.emit`` refuses."""
 
 CE_ID: Final = "ce-id"

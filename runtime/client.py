@@ -38,6 +38,7 @@ from runtime.client_gates import GateCalls
 from runtime.client_guardrails import GuardrailCalls
 from runtime.client_triggers import TriggerCalls
 from runtime.client_undo import Undoes
+from runtime.client_versions import VersionCalls
 from runtime.client_watch import watch
 from runtime.clock import SystemClock
 
@@ -63,7 +64,7 @@ class WaitTimeoutError(UnknownOutcomeError):
         self.status: Final = status
 
 
-class Client(GateCalls, GuardrailCalls, TriggerCalls, Undoes):
+class Client(GateCalls, GuardrailCalls, TriggerCalls, Undoes, VersionCalls):
     """A connection to the API. Safe to use from many tasks at once."""
 
     def __init__(self, calls: Calls) -> None:
@@ -307,28 +308,6 @@ class Client(GateCalls, GuardrailCalls, TriggerCalls, Undoes):
         )
         return await self._calls.call("run.cancel", request, api.Accepted)
 
-    async def migrate(
-        self,
-        id: str,
-        *,
-        definition: str = "",
-        force: bool = False,
-        message_id: str = "",
-        by: Operator | None = None,
-    ) -> api.RunMigrated:
-        """Fold a run with another definition; empty: the latest of its workflow.
-
-        Raises RefusedError when its mailbox cannot be folded with it, or when it has ended.
-        """
-        request = api.RunMigrate(
-            id=check_id(id),
-            definition=definition,
-            force=force,
-            message_id=message_id or new_message_id(),
-            by=by,
-        )
-        return await self._calls.call("run.migrate", request, api.RunMigrated)
-
     async def verify(self, id: str) -> api.RunVerified:
         """Have a run folded again and compared with its statements. Raises NotFoundError."""
         return await self._calls.call(
@@ -374,31 +353,10 @@ class Client(GateCalls, GuardrailCalls, TriggerCalls, Undoes):
 
     # Workflows, services, the daemon
 
-    async def register(self, data: bytes, hash: str) -> api.WorkflowRegistered:
-        """Register a packed definition (see ``actors.packing.pack``)."""
-        request = api.WorkflowRegister(data=data, hash=hash)
-        return await self._calls.call("workflow.register", request, api.WorkflowRegistered)
-
-    async def register_source(self, source: Path | str) -> api.WorkflowRegistered:
-        """Pack a workflow file, package or module, and register it."""
-        from actors.packing import pack  # noqa: PLC0415 - most clients never pack
-
-        packed = await trio.to_thread.run_sync(pack, source)
-        return await self.register(packed.data, packed.hash)
-
     async def route(self, table: RoutingTable, workflows: Iterable[str]) -> api.WorkflowRouted:
         """Let new runs of some workflows use a routing table; without routes they use none."""
         request = api.WorkflowRoute(workflows=[*workflows], table=table)
         return await self._calls.call("workflow.route", request, api.WorkflowRouted)
-
-    async def workflows(self) -> api.WorkflowPage:
-        """Return all registered workflows."""
-        return await self._calls.call("workflow.ls", api.Empty(), api.WorkflowPage)
-
-    async def workflow(self, name: str = "", *, hash: str = "") -> api.WorkflowView:
-        """Return a workflow and its definition, by name or by hash. Raises NotFoundError."""
-        request = api.WorkflowShow(name=name, hash=hash)
-        return await self._calls.call("workflow.show", request, api.WorkflowView)
 
     async def services(self) -> api.ServicePage:
         """Return all services that the daemon knows."""

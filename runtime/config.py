@@ -133,10 +133,9 @@ class LogConfig(Section, frozen=True, kw_only=True):
 
 
 class RedactionConfig(Section, frozen=True, kw_only=True):
-    """What is masked where people read: answers of the API. ``keys`` are names of fields."""
+    """What is masked where people read: sorts of data (empty: all), and names of fields."""
 
     find: tuple[Sort, ...] = ()
-    """Sorts of data; empty: all of them."""
     keys: tuple[str, ...] = ()
     raw: bool = True
     """Whether who asks for it is shown what is sensitive; each time is logged."""

@@ -62,6 +62,7 @@ cli = LazyGroup(
         },
         "Workflows": {
             "workflow": Leaf("runtime.cli.workflow:workflow", "Register and inspect workflows."),
+            "template": Leaf("runtime.cli.template:template", "Make workflows of templates."),
             "run": Leaf("runtime.cli.run:run", "Start, watch and steer runs."),
             "pipeline": Leaf("runtime.cli.pipeline:pipeline", "Show all active motions."),
             "gate": Leaf("runtime.cli.gate:gate", "See what waits for a person, and decide."),
