@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 import yaml
 
-from actors import yaml_struct
+from actors import trigger_check, yaml_struct
 from actors.bundle import KERNEL, DocumentEntry, Manifest, Packed, write
 from actors.graph_notation import normalise
 from actors.yaml_nodes import Node
@@ -92,7 +92,8 @@ _Plain.add_representer(tuple, yaml.SafeDumper.represent_list)
 def check(definition: Definition) -> list[Finding]:
     """Return everything that is wrong with a definition as a whole."""
     if isinstance(definition, Graph):
-        return graph_check.check(definition)
+        found = graph_check.check(definition)
+        return [*found, *trigger_check.check(definition.name, definition.triggers)]
     return machine_check.check(definition)
 
 

@@ -80,6 +80,7 @@ from protocols.api_templates import TemplateRegister as TemplateRegister  # noqa
 from protocols.api_templates import TemplateRow as TemplateRow  # noqa: PLC0414 -- part of the API
 from protocols.api_templates import TemplateShow as TemplateShow  # noqa: PLC0414 -- part of the API
 from protocols.api_templates import TemplateView as TemplateView  # noqa: PLC0414 -- part of the API
+from protocols.api_triggers import TRIGGERS
 from protocols.api_types import ITEMS_MAX as ITEMS_MAX  # noqa: PLC0414 -- part of the API
 from protocols.api_types import PAGE_MAX as PAGE_MAX  # noqa: PLC0414 -- part of the API
 from protocols.api_types import SERVICE as SERVICE  # noqa: PLC0414 -- part of the API
@@ -94,6 +95,7 @@ from protocols.api_types import (
     Id,
     Limit,
     MessageId,
+    Permissions,
     RunPriority,
     RunProfile,
     Standing,
@@ -142,6 +144,7 @@ class RunStart(Message, frozen=True, kw_only=True):
     wait_s: WaitSeconds = 0.0
     priority: RunPriority = 0
     profile: RunProfile = ""
+    permissions: Permissions = ()
     by: By = None
     input_blob: LargeValue = None
 
@@ -383,4 +386,5 @@ VERBS: Final[dict[str, Verb]] = {
     "dead.show": Verb("Show a dead letter", DeadShow, DeadView),
     "dead.replay": Verb("Send dead letters again", DeadReplay, DeadReplays),
     "dead.purge": Verb("Remove dead letters", DeadPurge, DeadPurged),
+    **{name: Verb(*each) for name, each in TRIGGERS.items()},
 }

@@ -11,7 +11,16 @@ from typing import Any, Final
 
 import msgspec
 
-from protocols import api, api_blobs, api_gates, api_holds, api_pipeline, events, mail
+from protocols import (
+    api,
+    api_blobs,
+    api_gates,
+    api_holds,
+    api_pipeline,
+    api_triggers,
+    events,
+    mail,
+)
 from protocols import headers as h
 from protocols.catalogue_examples import EXAMPLES
 from protocols.gate_words import GateWord
@@ -85,6 +94,7 @@ _EXAMPLES: Final = {
     **api_gates.EXAMPLES,
     **api_holds.EXAMPLES,
     **api_pipeline.EXAMPLES,
+    **api_triggers.EXAMPLES,
 }
 _TRACE: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

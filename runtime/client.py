@@ -33,6 +33,7 @@ from runtime.client_batches import CHUNK_ITEMS, signals, starts
 from runtime.client_blobs import LargeValues
 from runtime.client_calls import ANSWER_S, PATIENCE_S, Calls, new_message_id
 from runtime.client_gates import GateCalls
+from runtime.client_triggers import TriggerCalls
 from runtime.client_undo import Undoes
 from runtime.client_versions import VersionCalls
 from runtime.client_watch import watch
@@ -60,7 +61,7 @@ class WaitTimeoutError(UnknownOutcomeError):
         self.status: Final = status
 
 
-class Client(GateCalls, Undoes, VersionCalls):
+class Client(GateCalls, TriggerCalls, Undoes, VersionCalls):
     """A connection to the API. Safe to use from many tasks at once."""
 
     def __init__(self, calls: Calls) -> None:
@@ -106,12 +107,14 @@ class Client(GateCalls, Undoes, VersionCalls):
         wait_s: float = 0.0,
         priority: int = 0,
         profile: str = "",
+        permissions: Iterable[str] = (),
         by: Operator | None = None,
     ) -> api.RunStarted:
         """Start an instance; wait up to ``wait_s`` seconds for its end.
 
         ``priority`` says who goes first where requests wait: -9 a batch, 9 an emergency;
-        ``profile`` under which of its profiles it runs, ``by`` who starts it.
+        ``profile`` under which of its profiles it runs, ``by`` who starts it; ``permissions``
+        are claimed for workflows that need one to be started by hand.
 
         A taken id gives that instance (``created`` false), or AlreadyExistsError with
         ``if_exists="refuse"``; then an answer that was lost raises UnknownOutcomeError, because
@@ -131,6 +134,7 @@ class Client(GateCalls, Undoes, VersionCalls):
             wait_s=first_s,
             priority=priority,
             profile=profile,
+            permissions=(*permissions,),
             by=by,
         )
         began = trio.current_time()
@@ -152,7 +156,13 @@ class Client(GateCalls, Undoes, VersionCalls):
         )
 
     async def start_many(
-        self, workflow: str, items: Inputs, *, chunk: int = CHUNK_ITEMS
+        self,
+        workflow: str,
+        items: Inputs,
+        *,
+        chunk: int = CHUNK_ITEMS,
+        permissions: Iterable[str] = (),
+        by: Operator | None = None,
     ) -> Starts:
         """Start one instance per item and return what became of each, in order.
 
@@ -166,6 +176,7 @@ class Client(GateCalls, Undoes, VersionCalls):
             new_id,
             items_max=chunk,
             bytes_max=self._calls.transport.payload_bytes_max,
+            claim={"permissions": [*permissions], "by": by},
         )
         answers = await self._calls.many("run.start_many", made, api.RunStartedMany)
         return [result for answer in answers for result in answer.results]

@@ -37,6 +37,7 @@ from runtime.api_pipeline import PipelineQueries
 from runtime.api_queries import RunQueries
 from runtime.api_runs import RunCommands
 from runtime.api_templates import TemplateCommands
+from runtime.api_triggers import TriggerCommands
 from runtime.api_undo import UndoCommands
 from runtime.api_verify import RunVerification
 from runtime.api_versions import VersionCommands
@@ -47,7 +48,9 @@ if TYPE_CHECKING:
     from runtime.daemon import Daemon
     from supervisors.child import ChildStatus
 
-VALUED: Final = frozenset({"run.start", "run.start_many", "run.signal", "gate.decide"})
+VALUED: Final = frozenset(
+    {"run.start", "run.start_many", "run.signal", "gate.decide", "trigger.add"}
+)
 """Verbs that carry a value of the caller's: there a key twice would hide one of two values."""
 
 log = structlog.get_logger()
@@ -120,6 +123,7 @@ class Gateway:
                 pipeline=pipeline,
                 gates=gates,
                 blobs=BlobQueries(self._daemon, queries.runs),
+                triggers=TriggerCommands(self._daemon, queries),
             )
             parts = self._daemon.parts
             store = parts.definition_store
@@ -261,11 +265,12 @@ def handlers(
     pipeline: PipelineQueries,
     gates: GateCommands,
     blobs: BlobQueries,
+    triggers: TriggerCommands,
 ) -> dict[str, Handler]:
     """Return the handler of each verb."""
     return {
-        "run.start": commands.start,
-        "run.start_many": commands.start_many,
+        "run.start": triggers.guarded(commands.start),
+        "run.start_many": triggers.guarded(commands.start_many),
         "run.signal": commands.signal,
         "run.signal_many": commands.signal_many,
         "run.cancel": commands.cancel,
@@ -301,4 +306,5 @@ def handlers(
         "dead.show": operator.dead_show,
         "dead.replay": operator.dead_replay,
         "dead.purge": operator.dead_purge,
+        **triggers.handlers,
     }

@@ -69,6 +69,13 @@ WAIT_S_MAX = 10 * 365 * 86_400.0
     help="Who goes first where requests wait: -9 a batch, 9 an emergency.",
 )
 @click.option(
+    "--permission",
+    "permissions",
+    multiple=True,
+    metavar="NAME",
+    help="What you may do, for workflows that need it.",
+)
+@click.option(
     "--profile",
     default="",
     metavar="NAME",
@@ -100,6 +107,7 @@ def start(
     priority: int,
     profile: str,
     who: str,
+    permissions: tuple[str, ...],
     ndjson: bool,
     wants_end: bool,
 ) -> int:
@@ -107,7 +115,7 @@ def start(
     if ndjson:
         if pairs or run_id or wants_end or priority or profile or not file:
             raise click.UsageError("--ndjson goes with -f FILE alone.")
-        return _start_many(workflow, file, to)
+        return _start_many(workflow, file, to, permissions)
     value = read_value(pairs, file)
 
     async def question(client: Client) -> api.RunStarted | api.RunOutcome:
@@ -117,6 +125,7 @@ def start(
             id=run_id,
             if_exists=if_exists,
             priority=priority,
+            permissions=permissions,
             profile=profile,
             by=myself("", who),
         )
@@ -138,7 +147,7 @@ def start(
     return OK
 
 
-def _start_many(workflow: str, file: str, to: Target) -> int:
+def _start_many(workflow: str, file: str, to: Target, permissions: tuple[str, ...]) -> int:
     inputs = [
         decoded(line, f"{file}:{number}")
         for number, line in enumerate(read_text(file).splitlines(), 1)
@@ -146,7 +155,7 @@ def _start_many(workflow: str, file: str, to: Target) -> int:
     ]
 
     async def question(client: Client) -> list[api.StartResult]:
-        return await client.start_many(workflow, inputs)
+        return await client.start_many(workflow, inputs, permissions=permissions, by=myself())
 
     results = ask(to, question)
     refused = [each for each in results if each.error is not None]
