@@ -148,11 +148,7 @@ LIFECYCLE: Final = (
 """Kinds that movant publishes itself; an author's events have kinds of their own."""
 _FREE: Final = frozenset({RESUMED, INCIDENT, LATE, *TRIGGER_KINDS.values()})
 """An interpreter such as that of motions tells of some; others authors could have before."""
-RESERVED: Final = (
-    *(kind for kind in LIFECYCLE if kind not in _FREE),
-    DEPLOYED,
-    ROLLED_BACK,
-)
+RESERVED: Final = (*(kind for kind in LIFECYCLE if kind not in _FREE), DEPLOYED, ROLLED_BACK)
 """Kinds that ``ctx.emit`` refuses."""
 
 CE_ID: Final = "ce-id"

@@ -61,7 +61,7 @@ from runtime.clock import SystemClock, SystemEntropy
 from runtime.config import DaemonConfig, redacted
 from runtime.connectors.hosting import hosted
 from runtime.draining import STREAMS, drain
-from runtime.gateway import Gateway
+from runtime.gateway import serve_api
 from runtime.holds import StoredHolds
 from runtime.http import serve_edge
 from runtime.identity import ALIVE, is_dead, own_member
@@ -212,7 +212,7 @@ class Daemon:
                 id="edges",
                 children=(
                     ChildSpec(id="triggers", start=partial(host_triggers, self)),
-                    ChildSpec(id="api", start=self._api),
+                    ChildSpec(id="api", start=partial(serve_api, self)),
                     ChildSpec(id="http", start=partial(serve_edge, self)),
                     ChildSpec(id="collector", start=partial(collect, self)),
                 ),
@@ -428,9 +428,6 @@ class Daemon:
             owner.close()
             owner.guard.close()
             self.parts.system.kill(self.parts.local.actor_ref)
-
-    async def _api(self, *, task_status: ChildStatus) -> None:
-        await Gateway(self).run(task_status=task_status)
 
     def _give_up(self, error: MovantError) -> None:
         """Stop the daemon with an error that a restart cannot mend."""

@@ -109,7 +109,8 @@ class Gateway:
             commands = RunCommands(self._daemon, mail, queries)
             witness = RunVerification(self._daemon, mail, archive, events)
             about = DaemonQueries(self._daemon, discovery, peers)
-            gates = GateCommands(self._daemon, commands, queries, events)
+            blobs = BlobQueries(self._daemon, queries.runs)
+            gates = GateCommands(self._daemon, commands, queries, events, blobs)
             self._nursery.start_soon(gates.run)
             holds = HoldCommands(self._daemon, peers)
             self._handlers = handlers(
@@ -122,7 +123,7 @@ class Gateway:
                 holds=holds,
                 pipeline=pipeline,
                 gates=gates,
-                blobs=BlobQueries(self._daemon, queries.runs),
+                blobs=blobs,
                 triggers=TriggerCommands(self._daemon, queries),
             )
             parts = self._daemon.parts
@@ -239,6 +240,11 @@ class Gateway:
                 self._transport.publish(Outgoing(reply, payload, lines))
             except MovantError:
                 return  # nobody can be told
+
+
+async def serve_api(daemon: Daemon, *, task_status: ChildStatus) -> None:
+    """Answer the clients of a daemon until cancelled."""
+    await Gateway(daemon).run(task_status=task_status)
 
 
 def _identity(frame: Frame) -> tuple[str, bytes]:

@@ -134,7 +134,7 @@ EVENTS: Final[dict[str, str]] = {
     "trigger.failed": "A defect stopped a trigger; others go on.",
     "trigger.lost": "Messages of a subject without a stream came too fast for a trigger.",
     "trigger.not_armed": "The timer of a schedule was not stored; it is armed again.",
-    "trigger.told": "A trigger has fired, was late, was skipped or refused.",
+    "trigger.told": "A trigger was late, was skipped, or refused something.",
     "trigger.unreadable": "Triggers that are stored cannot be read; they do nothing.",
     "trigger.waiting": "A message trigger cannot listen or start runs now; it is tried again.",
     "triggers.waiting": "Triggers cannot be read or fired now; it is tried again.",
