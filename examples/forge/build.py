@@ -109,6 +109,8 @@ def _node(folder: Path, which: Which) -> list[Check]:
             return [compiled, Check("tests", "node", "skipped", "what is tested was not compiled")]
         return [compiled, _tests(which, folder / "build" / "test")]
     scripts = sorted(str(each) for each in folder.rglob("*.js"))
+    if not scripts:
+        return [Check("syntax", "node", "failed", "there is nothing to look at")]
     syntax = [_run(which, "syntax", "node", "--check", each) for each in scripts]
     wrong = next((each for each in syntax if each.status != "passed"), None)
     seconds = round(sum(each.seconds for each in syntax), 3)
@@ -117,9 +119,10 @@ def _node(folder: Path, which: Which) -> list[Check]:
 
 
 def _tests(which: Which, folder: Path) -> Check:
-    return _run(
-        which, "tests", "node", "--test", *sorted(str(x) for x in folder.glob("*.test.js"))
-    )
+    tests = sorted(str(each) for each in folder.glob("*.test.js"))
+    if not tests:
+        return Check("tests", "node", "failed", "there are no tests")
+    return _run(which, "tests", "node", "--test", *tests)
 
 
 def _run(which: Which, name: str, tool: str, *words: str) -> Check:
