@@ -1,4 +1,4 @@
-"""The services of the forge, each group in a process of its own.
+"""The services of the forge, in groups; each process has one of these, or several.
 
 python -m examples.forge.services coder --data DIR --nats URL
 """
@@ -183,13 +183,14 @@ def _code(phase: Phase) -> Code:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one group of services as a process."""
+    """Run some groups of services as a process."""
     parser = argparse.ArgumentParser(description="Services of the forge.")
-    parser.add_argument("group", choices=sorted(GROUPS))
+    parser.add_argument("groups", nargs="+", choices=sorted(GROUPS), metavar="GROUP")
     parser.add_argument("--data", type=Path, required=True, help="folder of projects and indexes")
     parser.add_argument("--nats", default="nats://127.0.0.1:4222", help="URL of the server")
     given = parser.parse_args(arguments)
-    movant.run_service(*GROUPS[given.group](given.data), nats=given.nats)
+    services = [each for group in given.groups for each in GROUPS[group](given.data)]
+    movant.run_service(*services, nats=given.nats)
 
 
 if __name__ == "__main__":

@@ -182,9 +182,9 @@ async def test_a_project_is_made_though_the_daemon_is_killed(
     shutil.copytree(FOLDER / "catalogue", tmp_path / "catalogue")
     async with daemon_process(nats_server.url, workflows=[]) as (running, movant):
         with ExitStack() as services:
-            for group in GROUPS:
+            for groups in (("advisers", "reviewer"), ("coder", "builder")):
                 process = Process(
-                    *("-m", "examples.forge.services", group),
+                    *("-m", "examples.forge.services", *groups),
                     *("--data", str(tmp_path), "--nats", nats_server.url),
                 )
                 services.callback(process.close)
