@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from actors.graph_progress import Pace, durations, pace_of, progress, step_at
+from protocols.api import Progress
 from protocols.effects import Waiting
 from protocols.gate_words import GateWord
 from protocols.graph import SHOWN
 from protocols.graph_order import Order
 from protocols.mail import Decided, Fired, Reply, Signal, Start
 from protocols.subjects import step_token
+from runtime.cli.run_read import _progress
 from tests.graphs.orders import graph_of
+from tests.support.daemon import daemon
+from tests.support.nats import NatsServer
 
 GRAPH = graph_of("""\
 name: release
@@ -110,3 +117,32 @@ def test_several_runs_are_averaged_and_gaps_are_left_out() -> None:
     assert progress(ORDER, state(publish="done"), (), pace, 0).percent == int(350 / (7 + 5 * 3.5))
     assert step_at("/elsewhere/build") == ""
     assert msgspec.to_builtins(progress(ORDER, {}, (), pace, 0))["percent"] == 0
+
+
+def test_people_are_told_in_one_line() -> None:
+    """With the end where somebody knows it and it is not over."""
+    found = Progress(percent=40, done=2, total=5)
+    later = msgspec.structs.replace(found, expected_at=time.time_ns() + 90 * S)
+
+    assert _progress(found) == "40 %, 2 of 5 steps"
+    assert _progress(later).startswith("40 %, 2 of 5 steps, done at about ")
+    assert _progress(msgspec.structs.replace(found, expected_at=1)) == "40 %, 2 of 5 steps"
+
+
+@pytest.mark.server
+async def test_a_run_is_told_by_the_one_before(nats_server: NatsServer, tmp_path: Path) -> None:
+    """What completed says how long the next one takes; a final run is not expected any more."""
+    file = tmp_path / "calm.yaml"
+    file.write_text("name: calm\nsteps: {nap: {sleep: 300ms}, word: {signal: go, needs: nap}}\n")
+    async with daemon(nats_server.url, workflows=[file]) as movant:
+        await movant("run.start", workflow="calm", id="c-1")
+        await movant("run.signal", id="c-1", name="go")
+        await movant("run.wait", id="c-1", timeout_s=10.0)
+        await movant("run.start", workflow="calm", id="c-2")
+        open_ = (await movant.waits("c-2", "signal"))["progress"]
+        ended = (await movant("run.show", id="c-1"))["progress"]
+
+    assert (open_["runs"], open_["done"], open_["total"]) == (1, 1, 2)
+    assert 90 <= open_["percent"] <= 99
+    assert open_["expected_at"] > 0
+    assert (ended["percent"], ended.get("expected_at", 0)) == (100, 0)
