@@ -8,6 +8,7 @@ import msgspec
 import pytest
 import trio
 
+from actors import blobs
 from actors.blobs import BlobMissingError, Blobs
 from protocols import blobs as b
 from protocols import subjects
@@ -119,6 +120,22 @@ async def test_a_put_survives_a_killed_server(
 
     for number, blob in found.items():
         assert await store.get("order-1", blob) == contents[number]
+
+
+async def test_what_was_put_long_ago_may_be_gone_and_is_put_again(
+    transport: NatsTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its run never began, so it was swept; a start that names it now needs it."""
+    store = Blobs(transport)
+    blob = await store.put("order-1", CONTENT)
+    await _ask(transport, "STREAM.PURGE.BLOBS", {})
+    await store.put("order-1", CONTENT)
+    assert await _messages(transport) == 0
+
+    monkeypatch.setattr(blobs, "KNOWN_S", 0.0)
+    await store.put("order-1", CONTENT)
+
+    assert await store.get("order-1", blob) == CONTENT
 
 
 async def test_a_value_above_the_limit_is_refused(transport: NatsTransport) -> None:
