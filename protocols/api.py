@@ -91,6 +91,7 @@ from protocols.api_types import (
     RunPriority,
     RunProfile,
     Standing,
+    Trace,
     Value,
     WaitSeconds,
     Why,
@@ -125,6 +126,7 @@ class RunStart(Message, frozen=True, kw_only=True):
     profile: RunProfile = ""
     by: By = None
     input_blob: LargeValue = None
+    traceparent: Trace = ""
 
 
 class RunStarted(Message, frozen=True, kw_only=True):

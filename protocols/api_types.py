@@ -40,6 +40,12 @@ RunPriority = Annotated[
 RunProfile = Annotated[
     str, Meta(description="The profile under which it runs; empty: as the daemon is set.")
 ]
+Trace = Annotated[
+    str,
+    Meta(
+        description="W3C traceparent: goes along with every request of the run, and its children."
+    ),
+]
 Value = Annotated[Any, Meta(description="Any JSON value.")]
 Limit = Annotated[int, Meta(description="At most this many rows.", ge=1, le=PAGE_MAX)]
 Cursor = Annotated[

@@ -106,11 +106,13 @@ class Client(GateCalls, Undoes):
         priority: int = 0,
         profile: str = "",
         by: Operator | None = None,
+        traceparent: str = "",
     ) -> api.RunStarted:
         """Start an instance; wait up to ``wait_s`` seconds for its end.
 
         ``priority`` says who goes first where requests wait: -9 a batch, 9 an emergency;
-        ``profile`` under which of its profiles it runs, ``by`` who starts it.
+        ``profile`` under which of its profiles it runs, ``by`` who starts it, ``traceparent`` the
+        W3C trace that its requests go along with.
 
         A taken id gives that instance (``created`` false), or AlreadyExistsError with
         ``if_exists="refuse"``; then an answer that was lost raises UnknownOutcomeError, because
@@ -131,6 +133,7 @@ class Client(GateCalls, Undoes):
             priority=priority,
             profile=profile,
             by=by,
+            traceparent=traceparent,
         )
         began = trio.current_time()
         started = await self._calls.call(
