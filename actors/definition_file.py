@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Final
 
 import msgspec
+import yaml
 
-from actors import yaml_struct
+from actors import trigger_check, yaml_struct
 from actors.bundle import KERNEL, DocumentEntry, Manifest, Packed, write
 from actors.graph_notation import normalise
 from actors.yaml_nodes import Node
@@ -24,11 +26,13 @@ from protocols.graph import Graph
 from protocols.machine import Machine
 
 Definition = Machine | Graph
+WHOLE_MAX: Final = 1e15
+"""Below it a whole number keeps all its digits as a float."""
 
 
 def parse(text: bytes) -> Document[Definition]:
     """Read the text of a file. Never raises for what is wrong with it."""
-    return yaml_struct.parse_nodes(text, _build, check)
+    return yaml_struct.parse_nodes(text, build, check)
 
 
 def load_document(source: Path | str) -> Document[Definition]:
@@ -56,10 +60,40 @@ def pack_data(definition: Definition) -> Packed:
     )
 
 
+def as_yaml(definition: Definition) -> str:
+    """Return a definition as the text of a file: the one form, whatever it was written in."""
+    facts = msgspec.to_builtins(definition)
+    if not facts.get("defaults", True):
+        del facts["defaults"]
+    parts = {key: facts.pop(key) for key in ("steps", "states", "outputs") if key in facts}
+    return yaml.dump(
+        {**facts, **parts}, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=99
+    )
+
+
+class _Plain(yaml.SafeDumper):
+    """Writes what the reader takes: no anchors, and whole numbers without a fraction."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        """Write a value as often as it stands there."""
+        del data
+        return True
+
+
+def _number(dumper: yaml.SafeDumper, value: float) -> yaml.Node:
+    whole = value.is_integer() and abs(value) < WHOLE_MAX
+    return dumper.represent_int(int(value)) if whole else dumper.represent_float(value)
+
+
+_Plain.add_representer(float, _number)
+_Plain.add_representer(tuple, yaml.SafeDumper.represent_list)
+
+
 def check(definition: Definition) -> list[Finding]:
     """Return everything that is wrong with a definition as a whole."""
     if isinstance(definition, Graph):
-        return graph_check.check(definition)
+        found = graph_check.check(definition)
+        return [*found, *trigger_check.check(definition.name, definition.triggers)]
     return machine_check.check(definition)
 
 
@@ -68,9 +102,12 @@ def graph_of(document: Document[Definition]) -> Graph | None:
     return document.value if isinstance(document.value, Graph) else None
 
 
-def _build(top: Node, builder: Builder) -> Definition | None:
+def build(top: Node, builder: Builder) -> Definition | None:
     """Build what a file holds; without a sign of a state machine it is meant to be a graph."""
     keys = set(top.entries or {})
+    if "template" in keys and "parameters" in keys:
+        builder.wrong(top, "this is a template", "movant template register registers it")
+        return None
     kind = Machine if keys & {"states", "initial"} and "steps" not in keys else Graph
     if kind is Graph:
         normalise(top, builder)

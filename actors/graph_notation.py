@@ -43,9 +43,10 @@ FALLBACKS: Final = {
 """Types of fallbacks, each with the key that says more."""
 MISSING: Final = {
     "guardrails": "take them away: nothing would check them",
-    "triggers": "take them away, and start runs with 'movant run start' or by a message",
 }
 """Keys that are known and cannot be followed yet, with what to do instead."""
+TRIGGER_WORDS: Final = {"schedule": "schedule", "webhook": "endpoint", "manual": "permission"}
+"""Types of triggers, each with the key that says the rest."""
 _TIMES: Final = ("timeout", "deadline")
 _NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 
@@ -59,6 +60,8 @@ def normalise(top: Node, builder: Builder) -> None:
     elif "steps" in top.entries and top.entries["steps"][1].items is not None:
         top.entries = _list(top.entries, builder)
     _refuse_missing(top.entries, builder)
+    if "triggers" in top.entries:
+        _triggers(top.entries["triggers"][1], builder)
     _fallbacks(top.entries, builder)
     steps = top.entries.get("steps")
     for _, step in ((steps[1].entries if steps else None) or {}).values():
@@ -77,6 +80,24 @@ def _refuse_missing(entries: Entries, builder: Builder) -> None:
             key, value = entries.pop(word)
             if value.items or value.entries or value.value is not None:
                 builder.wrong(key, f"{word!r} are not supported yet", hint)
+
+
+def _triggers(triggers: Node, builder: Builder) -> None:
+    """Bring triggers with a type to those that have one key of their own."""
+    for each in triggers.items or ():
+        entries = each.entries
+        if entries is None or "type" not in entries:
+            continue
+        key, kind = entries.pop("type")
+        word = TRIGGER_WORDS.get(str(kind.plain()))
+        if word is None:
+            known = did_you_mean(str(kind.plain()), TRIGGER_WORDS)
+            builder.wrong(kind, "this is no type of a trigger", known)
+        elif word in entries:
+            says = entries.pop(word)
+            entries[str(kind.plain())] = says
+        else:
+            builder.wrong(key, f"{word!r} is missing", f"write '{word}: …' beside it")
 
 
 # A list of steps

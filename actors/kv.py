@@ -15,6 +15,7 @@ from actors.direct_reader import DirectReader
 from actors.stream_writer import ERR_IN_FLIGHT, ERR_WRONG_SEQUENCE, PubAck
 from protocols import headers as h
 from protocols.errors import AlreadyExistsError, UnavailableError
+from protocols.events import from_time
 from protocols.ports import Outgoing, Transport
 
 ANSWER_S: Final = 5.0
@@ -33,6 +34,7 @@ class _Stored(msgspec.Struct):
         subject: str = ""
         data: bytes = b""
         hdrs: bytes = b""
+        time: str = ""
 
     message: Message | None = None
     error: PubAck.Error | None = None
@@ -104,7 +106,7 @@ class Kv:
         found = await self._message({"last_by_subj": self.subject(key)})
         if found is None or b"KV-Operation" in found.hdrs:
             return None
-        return Entry(key, found.data, found.seq)
+        return Entry(key, found.data, found.seq, from_time(found.time))
 
     async def leaders(self) -> list[Entry]:
         """Return all keys as the stream's leader has them, oldest first: for a few keys."""

@@ -10,7 +10,7 @@ anything else         counted
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -37,10 +37,10 @@ log = structlog.get_logger()
 class Late:
     """Deals with late messages."""
 
-    def __init__(self, mail: StreamWriter, events: StreamWriter, blobs: Blobs) -> None:
-        self._mail = mail
+    def __init__(self, writers: Mapping[str, StreamWriter], blobs: Blobs) -> None:
+        self._mail = writers["MAIL"]
         self._blobs = blobs
-        self._events = events
+        self._events = writers["EVENTS"]
         self.counts: Counter[str] = Counter()
         """Late messages by kind."""
 

@@ -146,7 +146,7 @@ class _Capsule(InspectLoader):
         """Make workflows of the machines and graphs that are data."""
         for name, text in documents.items():
             try:
-                found = _read(text)
+                found = of_json(text)
             except (msgspec.MsgspecError, RecursionError) as error:
                 raise ConfigurationError(
                     f"the definition {name!r} cannot be read: {error}",
@@ -273,7 +273,8 @@ class _Steps(msgspec.Struct):
     steps: msgspec.Raw = msgspec.Raw(b"")
 
 
-def _read(text: str) -> Machine | Graph:
+def of_json(text: str) -> Machine | Graph:
+    """Return a definition that is data, as it is stored. Raises msgspec.MsgspecError."""
     if msgspec.json.decode(text, type=_Steps).steps:
         return msgspec.json.decode(text, type=Graph)
     return msgspec.json.decode(text, type=Machine)

@@ -41,6 +41,7 @@ BUCKETS: Final = (
     "movant_keys",
     "movant_definitions",
     "movant_holds",
+    "movant_triggers",
 )
 
 log = structlog.get_logger()

@@ -37,6 +37,8 @@ SHORT: Final = (
     ),
     *(f"w8 --instances {instances} --service plain" for instances in (100, 1_000)),
     "w8 --idle",
+    "w8 --form both --durability interval",
+    "graphs --dag 2000",
     "motions --motions 1000",
     "motions --motions 10000",
     "waiting --instances 10000",
@@ -52,6 +54,7 @@ SHORT: Final = (
     "dormant",
     "endless",
     "kernel",
+    "graphs",
     "router",
     "actors --quick",
     "bridge --messages 50000",
@@ -114,6 +117,10 @@ TARGETS: Final = (
     Target("w8", "steps_per_sync", 5, at_least=True, where=_w8(5_000, "fsync", "hosted")),
     Target("w8", "steps_per_sync", 1, at_least=True, where=_w8(1_000, "fsync", "plain")),
     Target("w8-idle", "p50_ms", 8.0),
+    Target("w8-forms", "yaml_to_python", 0.8, at_least=True),
+    Target("graphs-dag", "steps_per_s", 10_000, at_least=True),
+    Target("graphs", "load_ms", 50),
+    Target("graphs", "plan_ms", 200),
     Target("motions", "transitions_per_s", 5_000, at_least=True, where=(("instances", 10_000),)),
     Target("motions", "lost", 0),
     Target("motions", "findings", 0),
@@ -164,12 +171,13 @@ INTRODUCTION: Final = (
 SECTIONS: Final = (
     Section(
         "Durable steps",
-        ("w8", "w8-idle"),
+        ("w8", "w8-idle", "w8-forms", "graphs-dag"),
         "throughput",
         "benchmark instances durability service steps_per_s start_per_s done_s p50_ms p99_ms lost"
-        " fdatasync_per_s round_trips_per_s",
+        " yaml_to_python fdatasync_per_s round_trips_per_s",
         "Instances of 8 sequential steps with 200-byte payloads, all started at once. `w8-idle`"
-        " is one instance at a time.",
+        " is one instance at a time, `w8-forms` the same steps as a graph beside them in Python,"
+        " `graphs-dag` four runs at once of a graph of 2,000 steps.",
     ),
     Section(
         "Motions",
@@ -270,11 +278,11 @@ SECTIONS: Final = (
     ),
     Section(
         "Inside one process",
-        ("kernel", "router", "actors", "bridge"),
+        ("kernel", "graphs", "router", "actors", "bridge"),
         "inside",
-        "benchmark steps_per_s folds_per_s transitions_per_s bytes_per_instance decisions_per_s"
-        " park_s release_s tells_per_s asks_per_s bytes_per_actor round_trips_per_s one_way_per_s"
-        " p50_us p99_us",
+        "benchmark steps_per_s folds_per_s transitions_per_s bytes_per_instance load_ms plan_ms"
+        " decisions_per_s park_s release_s tells_per_s asks_per_s bytes_per_actor"
+        " round_trips_per_s one_way_per_s p50_us p99_us",
     ),
 )
 

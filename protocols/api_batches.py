@@ -9,9 +9,11 @@ from msgspec import Meta
 from protocols.api_errors import ErrorReply
 from protocols.api_types import (
     ITEMS_MAX,
+    By,
     Id,
     Message,
     MessageId,
+    Permissions,
     RunPriority,
     Value,
     WorkflowName,
@@ -35,6 +37,8 @@ class RunStartMany(Message, frozen=True, kw_only=True):
     items: Annotated[
         list[StartItem], Meta(description="The instances, in order.", max_length=ITEMS_MAX)
     ]
+    permissions: Permissions = ()
+    by: By = None
 
 
 class StartResult(Message, frozen=True, kw_only=True):

@@ -137,6 +137,9 @@ class GateView(Message, frozen=True, kw_only=True):
     next: Annotated[
         list[str], Meta(description="Of a graph: the steps behind the gate, in their order.")
     ] = []
+    artifacts: Annotated[
+        list[str], Meta(description="Names of the artifacts that the run has until now.")
+    ] = []
     undoes: Annotated[
         list[str], Meta(description="Paths of what is undone if the run fails or is cancelled.")
     ] = []

@@ -37,6 +37,10 @@ MessageId = Annotated[
 RunPriority = Annotated[
     Priority, Meta(description="Who goes first where requests wait: -9 a batch, 9 an emergency.")
 ]
+Permissions = Annotated[
+    tuple[str, ...],
+    Meta(description="What the person may do: as the client says it, not checked."),
+]
 RunProfile = Annotated[
     str, Meta(description="The profile under which it runs; empty: as the daemon is set.")
 ]

@@ -11,7 +11,16 @@ from typing import Any, Final
 
 import msgspec
 
-from protocols import api, api_blobs, api_gates, api_holds, api_pipeline, events, mail
+from protocols import (
+    api,
+    api_blobs,
+    api_gates,
+    api_holds,
+    api_pipeline,
+    api_triggers,
+    events,
+    mail,
+)
 from protocols import headers as h
 from protocols.catalogue_examples import EXAMPLES
 from protocols.gate_words import GateWord
@@ -85,6 +94,7 @@ _EXAMPLES: Final = {
     **api_gates.EXAMPLES,
     **api_holds.EXAMPLES,
     **api_pipeline.EXAMPLES,
+    **api_triggers.EXAMPLES,
 }
 _TRACE: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -222,6 +232,17 @@ def _mailbox() -> dict[str, Message]:
             example_subject="movant.to.order-17.control.migrate",
             example_headers={h.MESSAGE_ID: "5f0f"},
             example="9f2c",
+        ),
+        "control.switch": Message(
+            title="Switch",
+            summary="Go on with another definition from here. Payload: its hash, changed names.",
+            by="movant",
+            subject="movant.to.{id}.control.switch",
+            payload=mail.SwitchOrder,
+            optional=(h.CONTENT_TYPE, h.MESSAGE_ID),
+            example_subject="movant.to.order-17.control.switch",
+            example_headers={h.MESSAGE_ID: "5f13"},
+            example={"definition": "9f2c", "moves": {"ship": "send"}},
         ),
     }
 

@@ -81,12 +81,12 @@ def encode(value: Any, content_type: str = JSON, limit: int = PAYLOAD_BYTES_MAX)
     if kind is Encoded and content_type == JSON:
         return bytes(value)
     try:
-        if kind is Known:
+        if kind is Known and content_type == JSON:
             body = _json_encoder.encode(value.value)
             if body.count(b"{") + body.count(b"[") > DEPTH_MAX:
                 _check(value.value)
         else:
-            plain = _checked(value)
+            plain = _checked(value.value if kind is Known else value)
             encoder = _msgpack_encoder if content_type == MSGPACK else _json_encoder
             body = encoder.encode(plain)
     except (TypeError, ValueError, RecursionError, OverflowError) as error:

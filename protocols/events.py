@@ -70,6 +70,8 @@ CONTINUED: Final = "continued"
 """A new generation has begun; data has its number."""
 MIGRATED: Final = "migrated"
 """An operator has given the instance other code; data has its definition."""
+MIGRATION_REFUSED: Final = "migration_refused"
+"""A run could not go over to another definition where it stood; data says why."""
 WITNESSED: Final = "witnessed"
 """A statement about messages without a transition; data says how many."""
 MAILBOX_LARGE: Final = "mailbox_large"
@@ -78,8 +80,27 @@ ROUTED: Final = "routed"
 """Who serves an attempt was chosen; data has the candidates, their scores, and why."""
 LATE: Final = "late"
 """A service succeeded for an instance that had ended long ago; data says at which step."""
+TRIGGER_FIRED: Final = "trigger_fired"
+"""A trigger has started or signalled a run; data has the trigger, and when it was due."""
+TRIGGER_LATE: Final = "trigger_late"
+"""The same, for a time that was missed."""
+TRIGGER_SKIPPED: Final = "trigger_skipped"
+"""A trigger was due and has done nothing; data says why. Its id is that of the trigger."""
+TRIGGER_REFUSED: Final = "trigger_refused"
+"""What came could not start a run, or who asked might not; data says why."""
+TRIGGER_KINDS: Final = {
+    "fired": TRIGGER_FIRED,
+    "late": TRIGGER_LATE,
+    "skipped": TRIGGER_SKIPPED,
+    "refused": TRIGGER_REFUSED,
+}
+"""The event of what a trigger did."""
 TRANSITION: Final = "transition"
 """A motion has gone from one state to another."""
+DEPLOYED: Final = "deployed"
+"""New instances of a workflow start with another definition; its hash stands for the instance."""
+ROLLED_BACK: Final = "rolled_back"
+"""They start with an earlier one again."""
 STATED: Final = frozenset(
     {
         STARTED,
@@ -97,6 +118,7 @@ LIFECYCLE: Final = (
     STARTED,
     CONTINUED,
     MIGRATED,
+    MIGRATION_REFUSED,
     WITNESSED,
     TRANSITION,
     MAILBOX_LARGE,
@@ -121,10 +143,13 @@ LIFECYCLE: Final = (
     GATE_WITHDRAWN,
     ROUTED,
     LATE,
+    *TRIGGER_KINDS.values(),
 )
 """Kinds that movant publishes itself; an author's events have kinds of their own."""
-RESERVED: Final = tuple(kind for kind in LIFECYCLE if kind not in {RESUMED, INCIDENT, LATE})
-"""Kinds that ``ctx.emit`` refuses; of the others an interpreter such as that of motions tells."""
+_FREE: Final = frozenset({RESUMED, INCIDENT, LATE, *TRIGGER_KINDS.values()})
+"""An interpreter such as that of motions tells of some; others authors could have before."""
+RESERVED: Final = (*(kind for kind in LIFECYCLE if kind not in _FREE), DEPLOYED, ROLLED_BACK)
+"""Kinds that ``ctx.emit`` refuses."""
 
 CE_ID: Final = "ce-id"
 CE_TYPE: Final = "ce-type"

@@ -41,6 +41,7 @@ from protocols.graph_field import put as _set
 from protocols.graph_profile import Limits, Profile
 from protocols.graph_sleep import GraphSleep, brief
 from protocols.policy import Retry
+from protocols.triggers import Trigger
 
 CALL_TIMEOUT_S: Final = 60.0
 """Where neither step nor defaults say how long one call may take."""
@@ -355,6 +356,9 @@ class Graph(_Part, frozen=True, kw_only=True):
             "reference to the input."
         ),
     ] = ""
+    triggers: Annotated[
+        tuple[Trigger, ...], Meta(description="What starts runs: times, requests, messages.")
+    ] = ()
 
     def __post_init__(self) -> None:
         """Bring short forms to the long ones."""

@@ -170,6 +170,7 @@ def as_text(graph: Graph) -> str:
     if graph.timeout is not None:
         lines.append(f"within {shown(float(graph.timeout))}")
     lines += _whole(graph)
+    lines += [f"starts by {each.kind}: {each.text}" for each in graph.triggers]
     if graph.fallbacks:
         lines.append(f"before it fails: {', then '.join(in_words(graph.fallbacks))}")
     lines += ["", *_directives(graph.defaults.directives)]

@@ -11,6 +11,8 @@
     movant.timer.<p>.<id>.<name>                     an armed timer
     movant.fired.<p>.<id>.<name>                     its firing; MAIL stores it as
                                                      movant.mail.<p>.<id>.timer.<name>
+    movant.timer._cron.<trigger>                     the armed next time of a schedule
+    movant.timer._due.<trigger>                      its firing; MAIL does not import it
     movant.svc.<service>.<operation>                 requests to services
     movant.event.<workflow>.<id>.<kind>              events
     movant.done.<p>.<id>                             the archive record of a finished instance
@@ -210,6 +212,19 @@ def timer(partition: int, instance_id: str, name: str) -> str:
 def fired(partition: int, instance_id: str, name: str) -> str:
     """Return the subject of a timer's firing in TIMERS."""
     return f"movant.fired.{partition}.{instance_id}.{name}"
+
+
+def cron(trigger: str) -> str:
+    """Return the subject of the armed next time of a schedule."""
+    return f"movant.timer._cron.{trigger}"
+
+
+def cron_due(trigger: str) -> str:
+    """Return where the server tells that a schedule is due.
+
+    Not below ``movant.fired``: MAIL has no use for it, and whoever collects there purges it.
+    """
+    return f"movant.timer._due.{trigger}"
 
 
 def service(name: str, operation: str) -> str:

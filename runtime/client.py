@@ -33,7 +33,9 @@ from runtime.client_batches import CHUNK_ITEMS, signals, starts
 from runtime.client_blobs import LargeValues
 from runtime.client_calls import ANSWER_S, PATIENCE_S, Calls, new_message_id
 from runtime.client_gates import GateCalls
+from runtime.client_triggers import TriggerCalls
 from runtime.client_undo import Undoes
+from runtime.client_versions import VersionCalls
 from runtime.client_watch import watch
 from runtime.clock import SystemClock
 
@@ -59,7 +61,7 @@ class WaitTimeoutError(UnknownOutcomeError):
         self.status: Final = status
 
 
-class Client(GateCalls, Undoes):
+class Client(GateCalls, TriggerCalls, Undoes, VersionCalls):
     """A connection to the API. Safe to use from many tasks at once."""
 
     def __init__(self, calls: Calls) -> None:
@@ -105,6 +107,7 @@ class Client(GateCalls, Undoes):
         wait_s: float = 0.0,
         priority: int = 0,
         profile: str = "",
+        permissions: Iterable[str] = (),
         by: Operator | None = None,
         traceparent: str = "",
     ) -> api.RunStarted:
@@ -112,7 +115,8 @@ class Client(GateCalls, Undoes):
 
         ``priority`` says who goes first where requests wait: -9 a batch, 9 an emergency;
         ``profile`` under which of its profiles it runs, ``by`` who starts it, ``traceparent`` the
-        W3C trace that its requests go along with.
+        W3C trace that its requests go along with; ``permissions`` are claimed for workflows that
+        need one to be started by hand.
 
         A taken id gives that instance (``created`` false), or AlreadyExistsError with
         ``if_exists="refuse"``; then an answer that was lost raises UnknownOutcomeError, because
@@ -132,6 +136,7 @@ class Client(GateCalls, Undoes):
             wait_s=first_s,
             priority=priority,
             profile=profile,
+            permissions=(*permissions,),
             by=by,
             traceparent=traceparent,
         )
@@ -154,7 +159,13 @@ class Client(GateCalls, Undoes):
         )
 
     async def start_many(
-        self, workflow: str, items: Inputs, *, chunk: int = CHUNK_ITEMS
+        self,
+        workflow: str,
+        items: Inputs,
+        *,
+        chunk: int = CHUNK_ITEMS,
+        permissions: Iterable[str] = (),
+        by: Operator | None = None,
     ) -> Starts:
         """Start one instance per item and return what became of each, in order.
 
@@ -168,6 +179,7 @@ class Client(GateCalls, Undoes):
             new_id,
             items_max=chunk,
             bytes_max=self._calls.transport.payload_bytes_max,
+            claim={"permissions": [*permissions], "by": by},
         )
         answers = await self._calls.many("run.start_many", made, api.RunStartedMany)
         return [result for answer in answers for result in answer.results]
@@ -283,28 +295,6 @@ class Client(GateCalls, Undoes):
         )
         return await self._calls.call("run.cancel", request, api.Accepted)
 
-    async def migrate(
-        self,
-        id: str,
-        *,
-        definition: str = "",
-        force: bool = False,
-        message_id: str = "",
-        by: Operator | None = None,
-    ) -> api.RunMigrated:
-        """Fold a run with another definition; empty: the latest of its workflow.
-
-        Raises RefusedError when its mailbox cannot be folded with it, or when it has ended.
-        """
-        request = api.RunMigrate(
-            id=check_id(id),
-            definition=definition,
-            force=force,
-            message_id=message_id or new_message_id(),
-            by=by,
-        )
-        return await self._calls.call("run.migrate", request, api.RunMigrated)
-
     async def verify(self, id: str) -> api.RunVerified:
         """Have a run folded again and compared with its statements. Raises NotFoundError."""
         return await self._calls.call(
@@ -350,31 +340,10 @@ class Client(GateCalls, Undoes):
 
     # Workflows, services, the daemon
 
-    async def register(self, data: bytes, hash: str) -> api.WorkflowRegistered:
-        """Register a packed definition (see ``actors.packing.pack``)."""
-        request = api.WorkflowRegister(data=data, hash=hash)
-        return await self._calls.call("workflow.register", request, api.WorkflowRegistered)
-
-    async def register_source(self, source: Path | str) -> api.WorkflowRegistered:
-        """Pack a workflow file, package or module, and register it."""
-        from actors.packing import pack  # noqa: PLC0415 - most clients never pack
-
-        packed = await trio.to_thread.run_sync(pack, source)
-        return await self.register(packed.data, packed.hash)
-
     async def route(self, table: RoutingTable, workflows: Iterable[str]) -> api.WorkflowRouted:
         """Let new runs of some workflows use a routing table; without routes they use none."""
         request = api.WorkflowRoute(workflows=[*workflows], table=table)
         return await self._calls.call("workflow.route", request, api.WorkflowRouted)
-
-    async def workflows(self) -> api.WorkflowPage:
-        """Return all registered workflows."""
-        return await self._calls.call("workflow.ls", api.Empty(), api.WorkflowPage)
-
-    async def workflow(self, name: str = "", *, hash: str = "") -> api.WorkflowView:
-        """Return a workflow and its definition, by name or by hash. Raises NotFoundError."""
-        request = api.WorkflowShow(name=name, hash=hash)
-        return await self._calls.call("workflow.show", request, api.WorkflowView)
 
     async def services(self) -> api.ServicePage:
         """Return all services that the daemon knows."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from protocols import api
@@ -25,13 +25,17 @@ def starts(
     *,
     items_max: int,
     bytes_max: int,
+    claim: Mapping[str, Any] | None = None,
 ) -> Iterator[bytes]:
     """Yield payloads of RunStartMany. An item that has no id gets one.
+
+    ``claim`` has further fields of the request.
 
     Raises BadValueError for an input that is no value.
     """
     encoded = (encode(_with_id(item, new_id)) for item in items)
-    return _cut(encoded, b'"workflow":%b' % encode(workflow), items_max, bytes_max)
+    head = encode({"workflow": workflow, **(claim or {})})[1:-1]
+    return _cut(encoded, head, items_max, bytes_max)
 
 
 def signals(

@@ -31,6 +31,8 @@ SECRETS: Final = frozenset({"nats.password", "nats.token"})
 """Never shown, and read from a file when the variable's name ends in ``_FILE``."""
 ALIASES: Final = {"MOVANT_NATS": "nats.url"}
 """Short names of what people set most."""
+LISTS: Final = {"workflows": os.pathsep, "server.client_subjects": ","}
+"""Settings with several values, with what joins them in a variable."""
 FOREIGN: Final = frozenset({"MOVANT_CACHE", "MOVANT_CONFIG"})
 """Variables with our prefix that are no settings of the daemon."""
 _FILE_BYTES_MAX: Final = 1024 * 1024
@@ -78,6 +80,8 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     """What all streams may take together; the server refuses to write beyond it."""
     free_bytes_min: Annotated[int, Meta(ge=0)] = 256 * 1024**2
     """Below this a start is refused: a server on a full disk switches its streams off."""
+    client_subjects: tuple[str, ...] = ()
+    """Subjects of message triggers that clients may publish; in a variable joined by commas."""
 
 
 class LimitsConfig(Section, frozen=True, kw_only=True):
@@ -112,7 +116,10 @@ class RetentionConfig(Section, frozen=True, kw_only=True):
 
 
 class HttpConfig(Section, frozen=True, kw_only=True):
-    """Health over HTTP. ``address`` is ``host:port``, port 0 a free one, empty: no HTTP."""
+    """Health and webhooks over HTTP.
+
+    ``address`` is ``host:port``: without a host loopback, port 0 a free one; empty: no HTTP.
+    """
 
     address: str = ""
 
@@ -345,8 +352,8 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, tuple[Any, st
             key = flow_key(key.removeprefix(f"{FLOW}."), variable)
         _known(key, variable)
         value: Any = text
-        if key == "workflows":
-            value = [part for part in text.split(os.pathsep) if part]
+        if key in LISTS:
+            value = [part for part in text.split(LISTS[key]) if part]
         found[key] = (value, variable)
     return found
 

@@ -8,7 +8,7 @@
     ├─ router      routes and presence
     ├─ services    (one_for_one) the connectors that are hosted here, when there are some
     ├─ workflows   owner, requests, reader, checkpoints
-    └─ edges       (one_for_one) API, health
+    └─ edges       (one_for_one) triggers, API, HTTP
 
 What a child makes for those after it stands in ``Parts``; when a child is restarted, all that
 come after it are made anew from it.
@@ -61,19 +61,20 @@ from runtime.clock import SystemClock, SystemEntropy
 from runtime.config import DaemonConfig, redacted
 from runtime.connectors.hosting import hosted
 from runtime.draining import STREAMS, drain
-from runtime.gateway import Gateway
-from runtime.health import serve_health
+from runtime.gateway import serve_api
 from runtime.holds import StoredHolds
+from runtime.http import serve_edge
 from runtime.identity import ALIVE, is_dead, own_member
 from runtime.parts import Parts
 from runtime.peers import Peers, Registered
 from runtime.problems import problems
 from runtime.reply_keys import load_keys
 from runtime.retention import collect
-from runtime.server.accounts import foreign_subjects
+from runtime.server.accounts import foreign_subjects, heard_subjects
 from runtime.server.configuration import Settings
 from runtime.server.embedded import EmbeddedServer
 from runtime.started import Looking, WhenUp
+from runtime.triggers.hosting import host_triggers
 from runtime.undoing import ChildUndos
 from runtime.version import VERSION
 from supervisors.child import ChildSpec, ChildStatus
@@ -210,8 +211,9 @@ class Daemon:
             SupervisorSpec(
                 id="edges",
                 children=(
-                    ChildSpec(id="api", start=self._api),
-                    ChildSpec(id="health", start=self._health),
+                    ChildSpec(id="triggers", start=partial(host_triggers, self)),
+                    ChildSpec(id="api", start=partial(serve_api, self)),
+                    ChildSpec(id="http", start=partial(serve_edge, self)),
                     ChildSpec(id="collector", start=partial(collect, self)),
                 ),
             ),
@@ -236,6 +238,7 @@ class Daemon:
                     store_bytes_max=chosen.file_store_bytes_max,
                     free_bytes_min=chosen.free_bytes_min,
                     foreign=foreign_subjects(self.config.services),
+                    heard=heard_subjects(chosen.client_subjects),
                 )
             )
         await server.run(Looking(task_status, lambda url: setattr(self, "url", url)))
@@ -251,8 +254,7 @@ class Daemon:
 
     async def _store(self, *, task_status: ChildStatus) -> None:
         """Check streams, load keys, join the other daemons, run the writers."""
-        parts, config = self.parts, self.config
-        transport = parts.transport
+        parts, config, transport = self.parts, self.config, self.parts.transport
         try:
             await refuse_neighbours(transport, foreign_subjects(config.services))
             await streams.ensure(
@@ -370,8 +372,7 @@ class Daemon:
                 undo=ChildUndos(self, spawning, nursery.start_soon).undo,
                 storing=values.storing,
             )
-            late = Late(parts.writers["MAIL"], parts.writers["EVENTS"], values.blobs)
-            owner.wire(parts.requests, outbox, late)
+            owner.wire(parts.requests, outbox, Late(parts.writers, values.blobs))
             dead = DeadLetters(parts.writers["DEAD"])
             intake = parts.intake = Intake(
                 owner,
@@ -428,20 +429,12 @@ class Daemon:
             owner.guard.close()
             self.parts.system.kill(self.parts.local.actor_ref)
 
-    async def _api(self, *, task_status: ChildStatus) -> None:
-        await Gateway(self).run(task_status=task_status)
-
-    async def _health(self, *, task_status: ChildStatus) -> None:
-        await serve_health(self, task_status=task_status)
-
     def _give_up(self, error: MovantError) -> None:
         """Stop the daemon with an error that a restart cannot mend."""
         self._fatal = error
         self._drain.set()
         if self._root is not None:
             self._root.request_stop()
-
-    # What the children need.
 
     async def register(self, path: Path) -> list[str]:
         """Pack and register the workflows of a file; return their names."""

@@ -31,12 +31,16 @@ from runtime.api_blobs import BlobQueries
 from runtime.api_daemon import DaemonQueries
 from runtime.api_gates import GateCommands
 from runtime.api_holds import Held, HoldCommands
+from runtime.api_migrate import MigrateCommands
 from runtime.api_operations import OperatorQueries
 from runtime.api_pipeline import PipelineQueries
 from runtime.api_queries import RunQueries
 from runtime.api_runs import RunCommands
+from runtime.api_templates import TemplateCommands
+from runtime.api_triggers import TriggerCommands
 from runtime.api_undo import UndoCommands
 from runtime.api_verify import RunVerification
+from runtime.api_versions import VersionCommands
 from runtime.discovery import Discovery
 from runtime.peers import Peers, Registered, StandingOf
 
@@ -44,7 +48,9 @@ if TYPE_CHECKING:
     from runtime.daemon import Daemon
     from supervisors.child import ChildStatus
 
-VALUED: Final = frozenset({"run.start", "run.start_many", "run.signal", "gate.decide"})
+VALUED: Final = frozenset(
+    {"run.start", "run.start_many", "run.signal", "gate.decide", "trigger.add"}
+)
 """Verbs that carry a value of the caller's: there a key twice would hide one of two values."""
 
 log = structlog.get_logger()
@@ -103,7 +109,8 @@ class Gateway:
             commands = RunCommands(self._daemon, mail, queries)
             witness = RunVerification(self._daemon, mail, archive, events)
             about = DaemonQueries(self._daemon, discovery, peers)
-            gates = GateCommands(self._daemon, commands, queries, events)
+            blobs = BlobQueries(self._daemon, queries.runs)
+            gates = GateCommands(self._daemon, commands, queries, events, blobs)
             self._nursery.start_soon(gates.run)
             holds = HoldCommands(self._daemon, peers)
             self._handlers = handlers(
@@ -116,8 +123,24 @@ class Gateway:
                 holds=holds,
                 pipeline=pipeline,
                 gates=gates,
-                blobs=BlobQueries(self._daemon, queries.runs),
+                blobs=blobs,
+                triggers=TriggerCommands(self._daemon, queries),
             )
+            parts = self._daemon.parts
+            store = parts.definition_store
+            migrating = MigrateCommands(parts.definitions, store, commands, queries, peers)
+            templates = TemplateCommands(store, about)
+            versions = VersionCommands(self._daemon, queries.index, peers)
+            self._handlers |= {
+                "run.migrate": migrating.migrate,
+                "workflow.versions": versions.versions,
+                "workflow.rollback": versions.rollback,
+                "template.register": templates.register,
+                "template.ls": templates.list,
+                "template.show": templates.show,
+                "template.instantiate": templates.instantiate,
+            }
+            assert self._handlers.keys() == api.VERBS.keys()
             self._handlers |= {
                 f"{PEER}run.show": queries.own,
                 f"{PEER}run.standing": queries.standing,
@@ -219,6 +242,11 @@ class Gateway:
                 return  # nobody can be told
 
 
+async def serve_api(daemon: Daemon, *, task_status: ChildStatus) -> None:
+    """Answer the clients of a daemon until cancelled."""
+    await Gateway(daemon).run(task_status=task_status)
+
+
 def _identity(frame: Frame) -> tuple[str, bytes]:
     """Return what a request and its repeats have in common: verb and payload."""
     return (_verb(frame.subject), frame.payload)
@@ -243,15 +271,15 @@ def handlers(
     pipeline: PipelineQueries,
     gates: GateCommands,
     blobs: BlobQueries,
+    triggers: TriggerCommands,
 ) -> dict[str, Handler]:
     """Return the handler of each verb."""
-    found: dict[str, Handler] = {
-        "run.start": commands.start,
-        "run.start_many": commands.start_many,
+    return {
+        "run.start": triggers.guarded(commands.start),
+        "run.start_many": triggers.guarded(commands.start_many),
         "run.signal": commands.signal,
         "run.signal_many": commands.signal_many,
         "run.cancel": commands.cancel,
-        "run.migrate": commands.migrate,
         "run.undo": undo.undo,
         "run.review": undo.review,
         "run.wait": commands.wait,
@@ -284,6 +312,5 @@ def handlers(
         "dead.show": operator.dead_show,
         "dead.replay": operator.dead_replay,
         "dead.purge": operator.dead_purge,
+        **triggers.handlers,
     }
-    assert found.keys() == api.VERBS.keys()
-    return found

@@ -27,6 +27,7 @@ from runtime.bridge.transport import NatsTransport
 from runtime.checkpoints import Checkpoints
 from runtime.holds import StoredHolds
 from runtime.server.embedded import EmbeddedServer
+from runtime.triggers.hosting import Triggers
 
 
 class Parts:
@@ -56,6 +57,7 @@ class Parts:
     collector: Collector
     forgetting: Forgetting
     sweep: Sweep
+    triggers: Triggers
     ferry: Ferry
     """Only with replicas."""
 

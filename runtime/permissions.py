@@ -31,6 +31,7 @@ PUBLISHED: Final[dict[str, str]] = {
     "$KV.movant_checkpoints.>": "$KV.movant_checkpoints.check",
     "$KV.movant_definitions.>": "$KV.movant_definitions.check",
     "$KV.movant_holds.>": "$KV.movant_holds.check",
+    "$KV.movant_triggers.>": "$KV.movant_triggers.check",
     "$JS.API.INFO": "$JS.API.INFO",
     "$JS.API.STREAM.NAMES": "$JS.API.STREAM.NAMES",
     "$JS.API.STREAM.INFO.*": "$JS.API.STREAM.INFO.MAIL",

@@ -27,6 +27,9 @@ def problems(parts: Parts) -> list[str]:
             for each in router.views()
             if each.captured_by
         ]
+    triggers = getattr(parts, "triggers", None)
+    if triggers is not None:
+        found += triggers.problems()
     for writer in getattr(parts, "writers", {}).values():
         found += [writer.alarm] if writer.alarm else []
     return found

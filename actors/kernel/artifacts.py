@@ -23,6 +23,8 @@ class Kept(TypedDict):
 class Artifacts:
     """The part of a context that keeps files."""
 
+    __slots__ = ()
+
     def run(self, *args: Any, **kwargs: Any) -> Operation[Any]:
         """Run a function of your own as a step."""
         raise NotImplementedError

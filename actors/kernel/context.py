@@ -22,21 +22,21 @@ from actors.kernel.calling import Absent, call_name, call_options
 from actors.kernel.children import Child, UndoableChild
 from actors.kernel.clock import moment, since_epoch
 from actors.kernel.compensation import Saga, UndoableStep, UndoStep, undo_of
-from actors.kernel.gates import Gates
+from actors.kernel.interpreting import Interpreting
 from actors.kernel.ledger import Ledger
 from actors.kernel.log import Log
 from actors.kernel.nursery import Nursery
 from actors.kernel.operations import AnySignal, Deadline, Idle, Listen, Operation, Sleep, T
 from actors.kernel.step import Step
 from actors.kernel.tasks import CancelScope, ContinueAs, Frame, dispose
+from actors.kernel.telling import Telling
 from actors.kernel.undoing import UNDOABLE, Undoing
-from actors.kernel.witness import witness
 from protocols import codec
 from protocols.compensation import Undo, UndoRequest
 from protocols.definition import Workflow
 from protocols.effects import LocalCall, Send
 from protocols.errors import GatherError, InvalidIdError
-from protocols.events import RESERVED, TRANSITION
+from protocols.events import RESERVED
 from protocols.policy import STEP_DEFAULTS, Retry, StepOptions
 from protocols.rng import Rng
 from protocols.subjects import check_id, check_name, check_step_name
@@ -45,14 +45,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
 
-    from protocols.witness import Operator, Value
-
 ANY: Final[Any] = Any
 LOCAL: Final = "_local"
 """The service that runs ``ctx.run`` functions in the daemon."""
 
 
-class Context(Gates, Artifacts):
+class Context(Interpreting, Telling, Artifacts):
     """The durable operations of one instance. Handed to its workflow function."""
 
     __slots__ = ("_defaults", "_ledger", "log", "traceparent", "workflow")
@@ -351,58 +349,11 @@ class Context(Gates, Artifacts):
         path = self._frame().path(f"emit.{check_name(kind, 'event kind')}")
         ledger.effects.append(ledger.event(kind, data, path))
 
-    def transition(
-        self,
-        data: dict[str, Any],
-        *,
-        detail: str,
-        actor: str = "",
-        by: Operator | None = None,
-        input: Value = None,  # noqa: A002 - the word of statements
-        output: Value = None,
-    ) -> None:
-        """Publish the event ``transition``, and state it in the chain that witnesses a run.
-
-        ``detail`` is like ``DRAFT -> REVIEW``, ``actor`` owns the state that is left, ``by``
-        decided it by hand: without it the sender of the signal that is folded. The statement
-        has digests of ``input`` and ``output``; text is a digest already. ``data`` must not be
-        changed afterwards.
-        """
-        body = codec.encode(codec.Known(data))
-        identity = self._ledger.identity(self._frame().path(f"emit.{TRANSITION}"))
-        witness(
-            self._ledger,
-            TRANSITION,
-            data,
-            identity,
-            body=body,
-            detail=detail,
-            actor=actor,
-            by=by,
-            input=input,
-            output=output,
-        )
-
-    def tell_late(self, kind: str) -> None:
-        """Publish an event of this kind for each answer that comes to a step decided before.
-
-        Its data: the step's path, the attempt, and whether the answer was a success.
-        """
-        self._frame()
-        self._ledger.late_event = check_name(kind, "event kind")
-
     def set_state(self, **facts: Any) -> None:
         """Show facts about the instance to people; replaces facts of the same names."""
         self._frame()
         for key, value in facts.items():
             self._ledger.state[key] = codec.encode(value)
-
-    def show(self, facts: dict[str, Any]) -> None:
-        """Show facts as ``set_state`` does, but encode them only when somebody looks.
-
-        For interpreters: each is a value that is never changed, or a ``Later``, and no bytes.
-        """
-        self._ledger.state.update(facts)
 
     def now(self) -> datetime:
         """Return the time of the latest message folded, in UTC."""

@@ -62,6 +62,7 @@ cli = LazyGroup(
         },
         "Workflows": {
             "workflow": Leaf("runtime.cli.workflow:workflow", "Register and inspect workflows."),
+            "template": Leaf("runtime.cli.template:template", "Make workflows of templates."),
             "run": Leaf("runtime.cli.run:run", "Start, watch and steer runs."),
             "pipeline": Leaf("runtime.cli.pipeline:pipeline", "Show all active motions."),
             "gate": Leaf("runtime.cli.gate:gate", "See what waits for a person, and decide."),
@@ -70,6 +71,8 @@ cli = LazyGroup(
             "route": Leaf("runtime.cli.route:route", "Say who serves what steps ask for."),
             "service": Leaf("runtime.cli.service:service", "Inspect and run services."),
             "connector": Leaf("runtime.cli.connector:connector", "Services that a file declares."),
+            "trigger": Leaf("runtime.cli.trigger:trigger", "Say what starts runs by itself."),
+            "schedule": Leaf("runtime.cli.trigger:schedule", "See and steer what is due."),
             "pause": Leaf("runtime.cli.pause:pause", "Send no requests, until resumed."),
             "resume": Leaf("runtime.cli.pause:resume", "Send requests again."),
             "dead": Leaf("runtime.cli.dead:dead", "Look at dead letters, send them again."),

@@ -203,6 +203,7 @@ def _around(found: api.GateView) -> list[tuple[str, str]]:
         ("retry may do", found.retry),
         ("done", found.done[-_DONE_MAX:]),
         ("behind it", found.next[:_DONE_MAX]),
+        ("artifacts", found.artifacts[:_DONE_MAX]),
         ("a failure undoes", found.undoes[:_DONE_MAX]),
     )
     return facts + [(label, ", ".join(each)) for label, each in lists if each]

@@ -69,6 +69,13 @@ WAIT_S_MAX = 10 * 365 * 86_400.0
     help="Who goes first where requests wait: -9 a batch, 9 an emergency.",
 )
 @click.option(
+    "--permission",
+    "permissions",
+    multiple=True,
+    metavar="NAME",
+    help="What you may do, for workflows that need it.",
+)
+@click.option(
     "--profile",
     default="",
     metavar="NAME",
@@ -100,6 +107,7 @@ def start(
     priority: int,
     profile: str,
     who: str,
+    permissions: tuple[str, ...],
     ndjson: bool,
     wants_end: bool,
 ) -> int:
@@ -107,7 +115,7 @@ def start(
     if ndjson:
         if pairs or run_id or wants_end or priority or profile or not file:
             raise click.UsageError("--ndjson goes with -f FILE alone.")
-        return _start_many(workflow, file, to)
+        return _start_many(workflow, file, to, permissions)
     value = read_value(pairs, file)
 
     async def question(client: Client) -> api.RunStarted | api.RunOutcome:
@@ -117,6 +125,7 @@ def start(
             id=run_id,
             if_exists=if_exists,
             priority=priority,
+            permissions=permissions,
             profile=profile,
             by=myself("", who),
         )
@@ -138,7 +147,7 @@ def start(
     return OK
 
 
-def _start_many(workflow: str, file: str, to: Target) -> int:
+def _start_many(workflow: str, file: str, to: Target, permissions: tuple[str, ...]) -> int:
     inputs = [
         decoded(line, f"{file}:{number}")
         for number, line in enumerate(read_text(file).splitlines(), 1)
@@ -146,7 +155,7 @@ def _start_many(workflow: str, file: str, to: Target) -> int:
     ]
 
     async def question(client: Client) -> list[api.StartResult]:
-        return await client.start_many(workflow, inputs)
+        return await client.start_many(workflow, inputs, permissions=permissions, by=myself())
 
     results = ask(to, question)
     refused = [each for each in results if each.error is not None]
@@ -210,42 +219,6 @@ def cancel(run_id: str, to: Target, *, reason: str) -> int:
         return await client.cancel(run, reason=reason, by=myself(reason))
 
     return _accepted(ask(to, question), to.form)
-
-
-@command(
-    "migrate",
-    examples=(
-        ("movant run migrate order-17", "a blocked run goes on with the code registered last"),
-        ("movant run migrate order-17 --to 9f2c…", "or with that of a definition"),
-    ),
-)
-@click.argument("run_id", metavar="RUN")
-@click.option("--to", "definition", default="", help="Hash of a definition; default: the latest.")
-@click.option("--force", is_flag=True, help="Also when the mailbox cannot be folded with it.")
-@click.option("--reason", default="", help="For people; it stands in the history.")
-@target
-def migrate(run_id: str, to: Target, *, definition: str, force: bool, reason: str) -> int:
-    """Fold RUN with another definition: repaired code, or a newer version."""
-
-    async def question(client: Client) -> api.RunMigrated:
-        run = await full_id(client, run_id)
-        return await client.migrate(run, definition=definition, force=force, by=myself(reason))
-
-    migrated = ask(to, question)
-    if to.form == "table":
-        write_facts(
-            [
-                ("run", migrated.id),
-                ("definition", migrated.definition),
-                ("status", migrated.status),
-            ]
-        )
-        say(f"next:  movant run show {migrated.id}")
-    elif to.form == "json":
-        write_json(migrated)
-    else:
-        write_line(migrated)
-    return OK
 
 
 @command(

@@ -30,6 +30,8 @@ from supervisors.supervisor import Supervisor
 from supervisors.tree import SupervisorSpec, build
 
 AGAIN: Final = Backoff(delay_s=0.5, max_delay_s=30.0)
+DAEMON_DRAIN_S: Final = 10.0
+"""How long a daemon's stop waits for its connectors, after all else has drained."""
 STEADY_S: Final = 60.0
 """Who was open for so long begins with short pauses again."""
 
@@ -58,7 +60,7 @@ def hosted(file: str, hosting: Hosting) -> tuple[SupervisorSpec, ...]:
     if not file:
         return ()
     path = Path(file).expanduser().absolute()
-    return (supervised(chosen(path), path.parent, hosting),)
+    return (supervised(chosen(path), path.parent, hosting, drain_s=DAEMON_DRAIN_S),)
 
 
 def supervised(

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import msgspec
 
+from actors.trigger_check import wrong_subject
 from protocols.errors import ConfigurationError
 
 MAIN: Final = "MOVANT"
@@ -75,8 +76,11 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     """Whether answers may go to the reply subject of a message that was received."""
 
 
-def users(foreign: Sequence[str] = ()) -> tuple[User, ...]:
-    """Return all users; ``foreign`` are subjects of services outside of ``movant.svc``."""
+def users(foreign: Sequence[str] = (), heard: Sequence[str] = ()) -> tuple[User, ...]:
+    """Return all users; ``foreign`` are subjects of services outside of ``movant.svc``.
+
+    ``heard`` are those of message triggers, which clients may publish.
+    """
     return (
         User(name="daemon", account=MAIN, purpose="the daemon"),
         User(name="admin", account=MAIN, purpose="people who may do everything, with care"),
@@ -84,7 +88,7 @@ def users(foreign: Sequence[str] = ()) -> tuple[User, ...]:
             name="client",
             account=CLIENTS,
             purpose="programs that start, signal and watch runs",
-            publish=(*_TO_CLIENTS, _DISCOVERY, _INBOX),
+            publish=(*_TO_CLIENTS, *heard, _DISCOVERY, _INBOX),
             subscribe=(_INBOX, _EVENTS),
         ),
         User(
@@ -108,13 +112,15 @@ def users(foreign: Sequence[str] = ()) -> tuple[User, ...]:
 USERS: Final = tuple(each.name for each in users())
 
 
-def accounts(passwords: Mapping[str, str], foreign: Sequence[str] = ()) -> dict[str, Any]:
+def accounts(
+    passwords: Mapping[str, str], foreign: Sequence[str] = (), heard: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return the ``accounts`` block of a server configuration; ``passwords`` is by user."""
     found: dict[str, dict[str, Any]] = {
         MAIN: {
             "jetstream": "enabled",
             "exports": [
-                *_exports("service", _TO_CLIENTS, CLIENTS),
+                *_exports("service", (*_TO_CLIENTS, *heard), CLIENTS),
                 *_exports("service", _TO_SERVICES, SERVICES),
                 *_exports("service", _TO_MONITORS, MONITORS),
                 *_exports("service", _TO_MONITORS_MANY, MONITORS, response_type="stream"),
@@ -126,7 +132,7 @@ def accounts(passwords: Mapping[str, str], foreign: Sequence[str] = ()) -> dict[
         },
         CLIENTS: {
             "imports": [
-                *_imports("service", (*_TO_CLIENTS, _DISCOVERY), MAIN),
+                *_imports("service", (*_TO_CLIENTS, *heard, _DISCOVERY), MAIN),
                 *_imports("stream", (_EVENTS,), MAIN),
             ]
         },
@@ -149,7 +155,7 @@ def accounts(passwords: Mapping[str, str], foreign: Sequence[str] = ()) -> dict[
         name: {
             "users": [
                 _user(each, passwords[each.name])
-                for each in users(foreign)
+                for each in users(foreign, heard)
                 if each.account == name
             ],
             **account,
@@ -165,6 +171,19 @@ def foreign_subjects(services: Mapping[str, str]) -> tuple[str, ...]:
     """
     found = {_foreign_subject(name, pattern) for name, pattern in services.items() if pattern}
     return tuple(sorted(each for each in found if not each.startswith("movant.svc.")))
+
+
+def heard_subjects(subjects: Iterable[str]) -> tuple[str, ...]:
+    """Return what clients may publish for message triggers, from ``server.client_subjects``.
+
+    Raises ConfigurationError for a subject of ours or of everybody.
+    """
+    found = sorted({*subjects})
+    for each in found:
+        wrong = wrong_subject(each)
+        if wrong:
+            raise ConfigurationError(f"server.client_subjects: {wrong}", hint="such as: orders.>")
+    return tuple(found)
 
 
 def _foreign_subject(name: str, pattern: str) -> str:

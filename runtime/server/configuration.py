@@ -59,7 +59,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a person may choose about the embedded server.
 
     ``port`` 0 is a free one, kept over restarts. ``foreign`` are subjects of services outside
-    of ``movant.svc``, as ``accounts.foreign_subjects`` gives them.
+    of ``movant.svc``, as ``accounts.foreign_subjects`` gives them, and ``heard`` those of
+    message triggers that clients publish.
     """
 
     store: Path
@@ -71,6 +72,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes_max: int = MEMORY_BYTES_MAX
     free_bytes_min: int = FREE_BYTES_MIN
     foreign: tuple[str, ...] = ()
+    heard: tuple[str, ...] = ()
     node: Node | None = None
     """Set by ``runtime.server.cluster`` alone."""
 
@@ -102,7 +104,7 @@ def render(settings: Settings, port: int, passwords: Mapping[str, str]) -> str:
             "max_file_store": settings.store_bytes_max,
             "max_memory_store": settings.memory_bytes_max,
         },
-        "accounts": accounts(passwords, settings.foreign),
+        "accounts": accounts(passwords, settings.foreign, settings.heard),
     }
     if settings.node is not None:
         document["cluster"] = _cluster(settings.node)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import trio
 
 from actors.inbound import parse
 from actors.kernel.instance import Instance
 from actors.letters import Delivery, Letter
-from actors.outbox import Outbox, first_of, is_first, schedule
+from actors.outbox import Outbox, event_payload, first_of, is_first, lifecycle, schedule
 from actors.workflow import WorkflowActor
 from protocols import headers as h
 from protocols.definition import workflow
@@ -69,6 +70,24 @@ async def test_an_event_reads_as_a_cloud_event() -> None:
     assert {event.workflow for event in events} == {"civic.greeting"}
     assert events[1].data["result"] == "hello Ann"
     assert writers["EVENTS"].messages[0].subject == "movant.event.civic-greeting.run-1.started"
+
+
+def test_the_statement_stands_in_an_event_as_in_the_json_of_the_whole() -> None:
+    """Its bytes are joined to those of the rest; whoever verifies them has encoded all in one."""
+    instance = Instance("run-1", lambda _name, _hash: greet)
+    body = b'"Ann"'
+    effects = instance.fold(
+        Start(seq=7, at=AT, workflow="civic.greeting", body=body, definition="d1", leaf=b"x" * 28)
+    )
+    emitted = [each for each in effects if isinstance(each, Emit)]
+
+    assert [each.event for each in emitted] == ["started", "completed"]
+    for each in emitted:
+        assert each.statement is not None
+        told = msgspec.structs.replace(
+            lifecycle(instance, each.event, "d1"), witness=each.statement.statement()
+        )
+        assert event_payload(instance, each) == msgspec.json.encode(told)
 
 
 def test_only_the_exact_proof_shows_that_a_message_is_its_mailbox_s_first() -> None:

@@ -52,6 +52,16 @@ def test_w8_tells_steps_per_second(service: str) -> None:
     assert found["lost"] == 0
 
 
+def test_w8_tells_what_a_graph_costs_beside_its_twin_in_python() -> None:
+    """Both forms take turns in one run, and all instances complete."""
+    found = run("w8", "--form", "both", "--instances", "4", "--durability", "interval")
+
+    assert found.keys() >= SERVED | {"yaml_to_python", "yaml_daemon_us_per_step"}
+    assert found["benchmark"] == "w8-forms"
+    assert found["yaml_to_python"] > 0
+    assert found["lost"] == 0
+
+
 def test_motions_tells_transitions_per_second() -> None:
     """All motions end where they have to, and what is witnessed of them is verified."""
     found = run("motions", "--motions", "20")
@@ -175,6 +185,14 @@ def test_graphs_tell_what_loading_planning_and_running_cost() -> None:
 
     assert found.keys() >= EVERYWHERE | {"load_ms", "plan_ms", "graph_to_python", "reference_us"}
     assert found["steps"] == 30
+
+
+def test_graphs_tell_how_fast_a_wide_one_runs_with_a_daemon() -> None:
+    """Layers of 50 steps, alone and several at once."""
+    found = run("graphs", "--dag", "120", "--runs", "2")
+
+    assert found.keys() >= EVERYWHERE | {"alone_steps_per_s", "steps_per_s", "register_ms"}
+    assert (found["steps"], found["needs"], found["layers"]) == (120, 210, 3)
 
 
 def test_bridge_tells_round_trips_per_second() -> None:

@@ -64,7 +64,7 @@ class Movant:
         health: dict[str, Any] = {}
         for line in self.daemon.stdout:
             record = json.loads(line)
-            if record["event"] == "health.listening":
+            if record["event"] == "http.listening":
                 health = record
             if record["event"] == "daemon.ready":
                 return health

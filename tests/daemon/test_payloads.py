@@ -105,6 +105,7 @@ async def test_children_events_and_signals_may_be_large(nats_server: NatsServer)
         await client.start("large.given", "x", id="other")
         ended = await client.start("large.family", 700_000, id="a", wait_s=20)
         other = await client.wait("other", timeout_s=20)
+        await until(lambda: {"a", "other"}.isdisjoint(movant.daemon.parts.owner.live))
         with Raw(nats_server.url) as raw:
             told = raw.stored("EVENTS", "movant.event.large-family.a.mirrored")
         verified = [await client.verify(each) for each in ("a", "other")]

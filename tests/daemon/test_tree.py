@@ -23,7 +23,7 @@ from tests.support.shop import Shop
 pytestmark = pytest.mark.server
 
 CHILDREN = ["bridge", "store", "actors", "router", "workflows", "edges"]
-EDGES = ["api", "health", "collector"]
+EDGES = ["triggers", "api", "http", "collector"]
 CRASHES = 1_000
 RUNS = 200
 
@@ -100,10 +100,10 @@ async def test_what_keeps_dying_climbs_the_tree_and_ends_the_daemon(
         root = root_of(one)
         edges = root.value_of("edges")
         for _ in range(6):
-            await until(lambda: edges._children["health"].status == "running")
-            run = edges._children["health"].run
-            edges.kill_child("health")
-            await until(partial(is_gone, edges, "health", run))
+            await until(lambda: edges._children["http"].status == "running")
+            run = edges._children["http"].run
+            edges.kill_child("http")
+            await until(partial(is_gone, edges, "http", run))
         for number in range(1, 6):
             await until(partial(is_up, root, "edges", number))
             root.kill_child("edges")

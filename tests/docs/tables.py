@@ -33,6 +33,7 @@ from protocols.graph import Defaults, Field, Graph, GraphStep, GraphUndo
 from protocols.graph_fallback import Fallback
 from protocols.graph_profile import Limits, Profile
 from protocols.graph_sleep import GraphSleep
+from protocols.triggers import Dst, Manual, MessageSource, Schedule, Trigger, Webhook
 from runtime.cli import failures
 from runtime.server import accounts
 from tests import hazards as known
@@ -215,6 +216,12 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "mcp": keys(connector_mcp.McpConnector, beyond=connectors.Connector),
     "mcp_tool": keys(connector_mcp.McpTool),
     "browser": keys(connector_browser.BrowserConnector, beyond=connectors.Connector),
+    "trigger": keys(Trigger),
+    "schedule": keys(Schedule),
+    "dst": keys(Dst),
+    "webhook": keys(Webhook),
+    "message": keys(MessageSource),
+    "manual": keys(Manual),
 }
 
 

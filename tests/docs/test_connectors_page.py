@@ -13,7 +13,7 @@ from protocols.connector_kinds import KINDS
 from protocols.connector_llm import NO_MODEL, SUITS, LlmResult
 from protocols.connectors import SOURCES
 from runtime.connectors import llm_choice, sql_session, wire
-from runtime.connectors.hosting import AGAIN
+from runtime.connectors.hosting import AGAIN, DAEMON_DRAIN_S
 from runtime.connectors.secrets import HIDDEN, HIDE_CHARS_MIN
 from tests.docs.tables import DOCS
 
@@ -85,6 +85,8 @@ def test_words_and_numbers_of_the_page_are_those_of_the_code() -> None:
     assert wire.REDIRECTS_MAX == 5
     assert "up to five" in FLAT
     assert f"up to {AGAIN.max_delay_s:.0f} seconds" in FLAT
+    assert "a daemon waits ten seconds" in FLAT
+    assert DAEMON_DRAIN_S == 10.0
     not_done = ", ".join(str(x) for x in (429, 503, 425))
     assert set(wire.NOT_DONE) == {425, 429, 503}
     assert rows("**What a status means.**")[not_done] == ["failed", "failed"]

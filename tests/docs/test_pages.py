@@ -23,6 +23,7 @@ from protocols.flow import FlowSettings
 from protocols.routes import checked
 from runtime.cli import cli
 from runtime.config import DaemonConfig, flatten, load
+from runtime.triggers import messages
 from tests.docs import tables
 from tests.docs.tables import DOCS, ROOT, pages
 
@@ -248,7 +249,7 @@ def test_reasons_of_dead_letters_are_those_of_the_code() -> None:
     """The page explains each reason that a message can be a dead letter for, and no other."""
     sources = (inbound, dead_letters, collector)
     source = "".join(Path(str(each.__file__)).read_text() for each in sources)
-    reasons = set(re.findall(r'DeadLetter\(\s*\w+,\s*"(\w+)"', source))
+    reasons = {*re.findall(r'DeadLetter\(\s*\w+,\s*"(\w+)"', source), messages.REASON}
 
     assert _rows("protocol.md", "Dead letters").keys() == reasons
 

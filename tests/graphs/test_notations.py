@@ -14,10 +14,7 @@ from tests.graphs.orders import graph_of, running
 from tests.kernel.mailbox import asks, paths
 
 LEADS = (Path(__file__).parent / "leads.yaml").read_text()
-NOT_YET = (
-    (r"guardrails: \[[^\]]*\],", ""),
-    (r"(?s)triggers: \[.*?\n  \],", ""),
-)
+NOT_YET = ((r"guardrails: \[[^\]]*\],", ""),)
 """What no graph can do yet."""
 
 
@@ -204,9 +201,8 @@ def test_what_is_not_supported_yet_is_refused_at_its_place() -> None:
     lines = LEADS.split("\n")
     assert {each.message for each in problems} == {
         "'guardrails' are not supported yet",
-        "'triggers' are not supported yet",
     }
-    assert len(problems) == 8
+    assert len(problems) == 7
     for each in problems:
         word = (each.message.split("'"))[1]
         assert word in lines[each.line - 1][each.column - 1 :]
@@ -283,7 +279,7 @@ def test_a_phase_may_be_a_step_of_every_kind() -> None:
     assert graph.steps["code_generation"].needed == ("approved",)
 
 
-@pytest.mark.parametrize("word", ["guardrails", "triggers"])
+@pytest.mark.parametrize("word", ["guardrails"])
 def test_known_words_that_mean_nothing_yet_are_refused_in_every_notation(word: str) -> None:
     """With their place; an empty list asks for nothing."""
     text = f"name: x\nsteps: {{a: {{service: s, operation: o}}}}\n{word}: [b]\n"

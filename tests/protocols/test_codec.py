@@ -79,8 +79,9 @@ def test_equal_values_have_equal_bytes(value: Any) -> None:
     assert encode(turned, MSGPACK) == encode(value, MSGPACK)
 
 
+@KINDS
 @given(value=VALUES, over=st.integers(0, 90))
-def test_what_was_decoded_is_encoded_as_everything_else(value: Any, over: int) -> None:
+def test_what_was_decoded_is_encoded_as_everything_else(kind: str, value: Any, over: int) -> None:
     """The same bytes, or the same refusal of what has become too deep or too large."""
     whole: Any = decode(encode(value))
     for _ in range(over):
@@ -88,7 +89,7 @@ def test_what_was_decoded_is_encoded_as_everything_else(value: Any, over: int) -
 
     def outcome(value: Any) -> tuple[str, bytes]:
         try:
-            return "", encode(value)
+            return "", encode(value, kind)
         except MovantError as error:
             return error.message, b""
 

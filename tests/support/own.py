@@ -38,12 +38,13 @@ async def own_daemon(
     hosted: Sequence[Service] = (),
     workflows: Sequence[Path] = (PROBE,),
     foreign: Mapping[str, str] | None = None,
+    heard: Sequence[str] = (),
 ) -> AsyncIterator[Own]:
     """Run a daemon with an embedded server here, and services as the user ``service``."""
     one = Daemon(
         DaemonConfig(
             name="own",
-            server=ServerConfig(store=store, durability="interval"),
+            server=ServerConfig(store=store, durability="interval", client_subjects=tuple(heard)),
             workflows=tuple(workflows),
             services=dict(foreign or {}),
             drain_timeout_s=5.0,

@@ -1,0 +1,1 @@
+"""Triggers: schedules, webhooks, messages, by hand."""
