@@ -1,9 +1,9 @@
 """The folder in which the example works: input, databases, secrets, connectors.
 
-    input/           the committed files, copied: orders, invoices, logs, configuration files
-    *.db             databases of tickets, shop, purchasing, people; made from input/*.sql
-    connectors.yaml  with the ports of the systems
-    estate/          servers, as far as playbooks can reach them
+input/           the committed files, copied: orders, invoices, logs, configuration files
+*.db             databases of tickets, shop, purchasing, people; made from input/*.sql
+connectors.yaml  with the ports of the systems
+estate/          servers, as far as playbooks can reach them
 """
 
 from __future__ import annotations

@@ -19,6 +19,17 @@ TRACE: Final = "4bf92f3577b34da6a3ce929d0e0e4736"
 ACCEPTED: Final = "APP-1"
 """The finding whose risk the security officer takes."""
 TODAY: Final = "2026-11-26"
+ROLLBACKS: Final = 2
+WELCOMES: Final = 5
+INVOICES: Final = (
+    "paper",
+    "machine",
+    "cleaning",
+    "stranger",
+    "wrong-sum",
+    "no-order",
+    "damaged",
+)
 
 
 def begin(stage: Stage) -> None:
@@ -46,9 +57,11 @@ async def play(scene: Scene) -> None:
     # What was there before must not be done again: the same file, and the same invoice.
     again = await scene.start("enterprise.pipeline", "etl-again", {"file": "orders.csv"})
     twice = await scene.start("enterprise.invoice", "invoice-again", {"file": "paper.pdf"})
-    await scene.ended([again, twice], decide)
+    second = await scene.start("enterprise.invoice", "invoice-second", {"file": "second.pdf"})
+    await scene.ended([again, twice, second], decide)
     scene.expect(again, "completed", outcome="partial")
-    scene.expect(twice, "compensated", kind="rejected")
+    scene.expect(twice, "failed", kind="duplicate")
+    scene.expect(second, "compensated", kind="not_open")  # posted, and taken back
     await look(scene)
 
 
@@ -73,7 +86,7 @@ async def start(scene: Scene) -> list[str]:
     few = {"file": "orders-eur.csv", "rates": "GONE"}
     runs.append(await scene.start("enterprise.pipeline", "etl-no-rates", few))
     runs.append(await scene.start("enterprise.pipeline", "etl-no-file", {"file": "none.csv"}))
-    for name in ("paper", "machine", "cleaning", "wrong-sum", "damaged"):
+    for name in INVOICES:
         given = {"file": f"{name}.pdf"}
         runs.append(await scene.start("enterprise.invoice", f"invoice-{name}", given))
     runs.append(await scene.start("enterprise.audit", "audit", {"today": TODAY}))
@@ -94,19 +107,21 @@ def decide(gate: api.GateRow) -> Word | None:
                 return Word("reject", "mia", "not with this credit rating", role="manager")
             return Word("approve", "mia", role="manager")
         case "enterprise.invoice":
-            if gate.id == "invoice-machine":
-                return Word("approve", "fay", "as ordered", role="finance")
+            if gate.id == "invoice-stranger":
+                return Word("reject", "fay", "nobody knows them", role="finance")
             if gate.id == "invoice-cleaning":
-                return Word("modify", "fay", "ordered 900", role="finance", values={"amount": "900.00"})
-            return Word("reject", "fay", "paid before", role="finance")
+                less = {"amount": "900.00"}
+                return Word("modify", "fay", "as ordered", role="finance", values=less)
+            return Word("approve", "fay", role="finance")
         case _:
-            do = "reject" if gate.title.startswith(ACCEPTED) else "approve"
-            return Word(do, "sol", role="security")
+            if gate.title.startswith(ACCEPTED):
+                return Word("reject", "sol", "the machine is taken down today", role="security")
+            return Word("approve", "sol", role="security")
 
 
 def expect(scene: Scene) -> None:
     """Say what has to become of each run."""
-    done = {"outcome": "success", "by_hand": [], "email": "done"}
+    done: dict[str, Any] = {"outcome": "success", "by_hand": [], "email": "done"}
     for name in ("startup", "business", "slow-crm"):
         scene.expect(f"customer-{name}", "completed", approval="not needed", **done)
     for name in ("approved", "sandbox"):
@@ -119,7 +134,11 @@ def expect(scene: Scene) -> None:
         scene.expect(f"customer-{name}", "failed", kind="validation")
 
     def alert(name: str, severity: str, status: str, *, escalated: bool, **more: Any) -> None:
-        told = {"severity": severity, "remediation_status": status, "escalated": escalated}
+        told: dict[str, Any] = {
+            "severity": severity,
+            "remediation_status": status,
+            "escalated": escalated,
+        }
         scene.expect(f"alert-{name}", "completed", **told, **more)
 
     alert("paged", "high", "escalated", escalated=True, auto_resolved=False)
@@ -137,6 +156,8 @@ def expect(scene: Scene) -> None:
     scene.expect("invoice-machine", "completed", amount="18400.00", approved_by="fay")
     scene.expect("invoice-cleaning", "completed", amount="900.00", approved_by="fay")
     scene.expect("invoice-wrong-sum", "failed", kind="validation")
+    scene.expect("invoice-stranger", "failed", kind="rejected")
+    scene.expect("invoice-no-order", "failed", kind="no_order")
     scene.expect("invoice-damaged", "failed", kind="unreadable")
 
     counts = {"critical": 3, "high": 4, "medium": 1, "low": 2}
@@ -151,25 +172,30 @@ def expect(scene: Scene) -> None:
 async def look(scene: Scene) -> None:
     """Look into the systems: what was undone is gone, what stands was done once."""
     memory = Memory(scene.stage.folder / "enterprise")
+
+    def one(sql: str, *values: str) -> Any:
+        return memory.rows(sql, *values)[0][0]
+
     standing = {
         (collection, json.loads(body).get("name") or json.loads(body).get("customer"))
         for collection, body in memory.rows(
-            "SELECT collection, body FROM objects WHERE deleted = 0 AND collection LIKE '%/accounts'"
+            "SELECT collection, body FROM objects WHERE deleted = 0 AND id != '' "
+            "AND collection LIKE '%/accounts'"
         )
     }
     kept = ("Tiny Tools", "Middle Works", "Acme Corp", "Slow Company", "No Portal")
     wanted = {(f"{system}/accounts", name) for name in kept for system in ("crm", "billing")}
     wanted |= {(f"sandbox-{system}/accounts", "Acme Sandbox") for system in ("crm", "billing")}
-    scene.check(standing == wanted, f"accounts that stand: {sorted(standing ^ wanted)}")
+    scene.check(standing == wanted, f"accounts that differ: {sorted(standing ^ wanted)}")
 
-    traced = "SELECT count(*) FROM calls WHERE key LIKE 'customer-approved/%' AND trace NOT LIKE ?"
-    scene.check(memory.rows(traced, f"%{TRACE}%") == [(0,)], "a call did not carry its trace")
-    told = [json.loads(body) for (body,) in memory.rows("SELECT body FROM objects "
-            "WHERE collection = 'chat/messages' AND body LIKE '%#sales%'")]
-    scene.check(len(told) == 2, f"the sales team heard of {len(told)} rollbacks, not 2")  # noqa: PLR2004
-    urgent = memory.rows("SELECT count(*) FROM objects WHERE body LIKE '%\"urgency\": \"high\"%'")
-    scene.check(urgent == [(1,)], f"{urgent} urgent pages, not one")
-    page = "SELECT count(*) FROM letters WHERE subject LIKE 'Welcome%'"
-    scene.check(memory.rows(page) == [(5,)], f"{memory.rows(page)} welcomes, not 5")
+    of_one = "SELECT count(*) FROM calls WHERE key LIKE 'customer-approved/%'"
+    carried = one(f"{of_one} AND trace LIKE ?", f"%{TRACE}%")
+    scene.check(carried == one(of_one) > 0, f"only {carried} calls carried their trace")
+    rollbacks = one("SELECT count(*) FROM objects WHERE body LIKE '%#sales%'")
+    scene.check(rollbacks == ROLLBACKS, f"the sales team heard of {rollbacks} rollbacks")
+    urgent = one('SELECT count(*) FROM objects WHERE body LIKE \'%"urgency": "high"%\'')
+    scene.check(urgent == 1, f"{urgent} urgent pages, not one")
+    welcomes = one("SELECT count(*) FROM letters WHERE subject LIKE 'Welcome%'")
+    scene.check(welcomes == WELCOMES, f"{welcomes} letters of welcome")
     files = {each.name for each in await scene.client.artifacts("audit")}
     scene.check(files == {"report.md"}, f"the audit has kept {sorted(files)}")

@@ -130,7 +130,7 @@ def auditor(folder: Path) -> movant.Service:
     files = folder / "input" / "audit"
 
     @service.operation()
-    def files_of_policies() -> list[str]:
+    def list_files() -> list[str]:
         policies = audit.policies_of((files / "policies.toml").read_text())
         return sorted({each.file for each in policies})
 

@@ -247,7 +247,11 @@ class Handler(BaseHTTPRequestHandler):
     def _read(self, path: str, query: dict[str, str]) -> tuple[int, Any]:
         """Answer from the files of monitoring, rates and companies."""
         system, _, name = path.partition("/")
-        files = {"monitoring": "metrics.json", "rates": "rates.json", "companies": "companies.json"}
+        files = {
+            "monitoring": "metrics.json",
+            "rates": "rates.json",
+            "companies": "companies.json",
+        }
         if system not in files:
             return 200, {"systems": sorted(COLLECTIONS)}
         known = json.loads((self.folder / files[system]).read_text())

@@ -87,11 +87,15 @@ def check_accounts(accounts: Iterable[Account], today: date) -> list[Finding]:
             )
         if not each.employed:
             found.append(
-                Finding("ACC-2", "high", each.login, "left, and may log in", "access ends with work")
+                Finding(
+                    "ACC-2", "high", each.login, "left, and may log in", "access ends with work"
+                )
             )
         if (today - date.fromisoformat(each.last_login)).days > DORMANT_DAYS:
             found.append(
-                Finding("ACC-3", "low", each.login, "not used for half a year", "nobody would notice")
+                Finding(
+                    "ACC-3", "low", each.login, "not used for half a year", "nobody would notice"
+                )
             )
     return found
 
@@ -100,7 +104,7 @@ def report(findings: Iterable[Finding]) -> Report:
     """Return all findings, the worst first."""
     found = sorted(findings, key=lambda each: (SEVERITIES.index(each.severity), each.policy))
     counted = Counter(each.severity for each in found)
-    counts = {severity: counted[severity] for severity in SEVERITIES}
+    counts: dict[str, int] = {severity: counted[severity] for severity in SEVERITIES}
     critical = [each for each in found if each.severity == "critical"]
     return Report(counts, found, critical, not (counts["critical"] or counts["high"]))
 

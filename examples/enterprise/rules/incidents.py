@@ -157,7 +157,9 @@ def conclude(handled: Handled) -> Concluded:
         ]
         if classified.missing:
             lines.append(f"**Without**: {', '.join(classified.missing)}")
-    cpu = "N/A" if metrics is None else f"{metrics.current} (avg {metrics.avg}, peak {metrics.max})"
+    cpu = (
+        "N/A" if metrics is None else f"{metrics.current} (avg {metrics.avg}, peak {metrics.max})"
+    )
     lines += [f"**CPU %**: {cpu}", f"**Errors**: {len(handled.errors or ())} in the last hour"]
     lines.append(f"**Remediation**: {status}")
     actions = [each.strip() for each in handled.actions or () if each]

@@ -81,7 +81,7 @@ def transform(sources: Sources) -> Transformed:
         try:
             sale = _sale(order, shoppers, rates, lax=sources.customers is None)
             if sale.order_id in rows:
-                raise _Wrong(f"order {sale.order_id} was there before")  # noqa: TRY301
+                raise _Wrong(f"order {sale.order_id} was there before")
             rows[sale.order_id] = sale
         except _Wrong as wrong:
             rejects.append(Reject(int(order["line"]), str(order["order_id"]), str(wrong)))
@@ -96,7 +96,11 @@ class _Wrong(Exception):
 
 
 def _sale(
-    order: Mapping[str, Any], shoppers: Mapping[str, Shopper], rates: Mapping[str, str], *, lax: bool
+    order: Mapping[str, Any],
+    shoppers: Mapping[str, Shopper],
+    rates: Mapping[str, str],
+    *,
+    lax: bool,
 ) -> Sale:
     if not order["order_id"]:
         raise _Wrong("no order id")
