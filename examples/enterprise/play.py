@@ -58,7 +58,10 @@ async def play(scene: Scene) -> None:
     again = await scene.start("enterprise.pipeline", "etl-again", {"file": "orders.csv"})
     twice = await scene.start("enterprise.invoice", "invoice-again", {"file": "paper.pdf"})
     second = await scene.start("enterprise.invoice", "invoice-second", {"file": "second.pdf"})
-    await scene.ended([again, twice, second], decide)
+    late = {**cases("leads")["hot"], "lead": "L-9"}
+    over = await scene.start("enterprise.lead", "lead-over-budget", late)
+    await scene.ended([again, twice, second, over], decide)
+    scene.expect(over, "completed", enriched=False, nurtured="done")
     scene.expect(again, "completed", outcome="partial")
     scene.expect(twice, "failed", kind="duplicate")
     scene.expect(second, "compensated", kind="not_open")  # posted, and taken back
@@ -133,6 +136,8 @@ def expect(scene: Scene) -> None:
     for name in ("too-small", "no-mail"):
         scene.expect(f"customer-{name}", "failed", kind="validation")
 
+    scene.expect("customer-with-card", "failed", kind="compliance")
+
     def alert(name: str, severity: str, status: str, *, escalated: bool, **more: Any) -> None:
         told: dict[str, Any] = {
             "severity": severity,
@@ -163,7 +168,7 @@ def expect(scene: Scene) -> None:
     counts = {"critical": 3, "high": 4, "medium": 1, "low": 2}
     scene.expect("audit", "completed", counts=counts, passed=False, tickets=["done"] * 2)
 
-    scene.expect("lead-hot", "completed", grade="hot", owner="dach@movant.example")
+    scene.expect("lead-hot", "completed", grade="hot", owner="dach")
     scene.expect("lead-warm", "completed", grade="warm", nurtured="done")
     scene.expect("lead-cold", "completed", grade="cold", nurtured="skipped")
     scene.expect("lead-unknown", "completed", grade="warm", enriched=False)
@@ -197,5 +202,7 @@ async def look(scene: Scene) -> None:
     scene.check(urgent == 1, f"{urgent} urgent pages, not one")
     welcomes = one("SELECT count(*) FROM letters WHERE subject LIKE 'Welcome%'")
     scene.check(welcomes == WELCOMES, f"{welcomes} letters of welcome")
+    shown = str(scene.views["customer-approved"].input)
+    scene.check("john@" not in shown, "the API shows an address that is sensitive")
     files = {each.name for each in await scene.client.artifacts("audit")}
     scene.check(files == {"report.md"}, f"the audit has kept {sorted(files)}")

@@ -23,6 +23,8 @@ from tests.kernel.test_gates import say
 
 FOLDER: Final = Path(enterprise.__file__).parent
 MAILS_MAX: Final = 200
+OWN: Final = ("_local.", "movant-")
+"""Targets that are no service of the company."""
 ORDER: Final = {"number": "PO-1001", "vendor": "Paper and Print Ltd", "currency": "EUR"}
 ANSWERS: Final[Mapping[str, Any]] = {
     "chat.post": "msg-1",
@@ -51,6 +53,8 @@ ANSWERS: Final[Mapping[str, Any]] = {
     "companies.look-up": {"employees": 850, "industry": "logistics", "country": "DE"},
     "marketing.nurture": {"count": 1},
     "_local.keep": None,
+    "movant-budgets.reserve": {"granted": True, "account": "a"},
+    "movant-budgets.settle": {"used": {}},
 }
 """What the connectors answer when nothing is wrong."""
 
@@ -130,7 +134,8 @@ class Case:
 
     def _answer(self, ask: Ask) -> list[Any]:
         target = f"{ask.service}.{ask.operation}"
-        self.asked.append(target)
+        if not target.startswith(OWN):
+            self.asked.append(target)
         wrong = self._wrong.get(target)
         if wrong and ask.attempt <= wrong.times:
             return self.box.fail(
@@ -185,7 +190,7 @@ def test_workflows_ask_what_services_and_connectors_offer(folder: Path) -> None:
                 asked.add(f"{step.service}.{step.operation}")
 
     assert asked <= offered
-    assert {each for each in ANSWERS if not each.startswith("_")} <= offered
+    assert {each for each in ANSWERS if not each.startswith(OWN)} <= offered
 
 
 def test_an_enterprise_customer_needs_a_manager(folder: Path) -> None:
@@ -196,6 +201,22 @@ def test_an_enterprise_customer_needs_a_manager(folder: Path) -> None:
     assert case.box.result["outcome"] == "success"
     assert case.asked.index("support.create-portal") > case.asked.index("billing.create-account")
     case.box.refold()
+
+
+def test_guardrails_stop_a_run_before_anybody_is_asked(folder: Path) -> None:
+    """A card's number in a name is for nobody; a customer like that is not even validated."""
+    case = Case("onboarding", cases("customers")["with-card"], folder)
+
+    assert (case.status, case.kind, case.asked) == ("failed", "compliance", [])
+
+
+def test_a_campaign_without_money_is_scored_without_enrichment(folder: Path) -> None:
+    """The budget's refusal is a failure of a step that is not critical."""
+    empty = {"movant_budgets__reserve": Broken("over_budget")}
+    case = Case("lead", cases("leads")["hot"], folder, **empty)
+
+    assert case.box.result["enriched"] is False
+    assert "companies.look-up" not in case.asked
 
 
 @pytest.mark.parametrize("word", ["reject", ""])

@@ -10,8 +10,8 @@ HOT: Final = 70
 WARM: Final = 40
 """From these scores on; what is below is let go, with thanks."""
 FREE_MAIL: Final = ("gmail.com", "outlook.com", "gmx.net", "mail.example")
-OWNERS: Final = {"DE": "dach@movant.example", "FR": "france@movant.example"}
-OWNER: Final = "sales@movant.example"
+OWNERS: Final = {"DE": "dach", "FR": "france"}
+OWNER: Final = "sales"
 SIZE: Final = ((500, 30), (100, 20), (10, 10))
 """From so many employees on, so many points."""
 BUDGET: Final = ((50_000, 25), (10_000, 15), (1_000, 5))
