@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -77,6 +78,7 @@ class Case:
         folder: Path,
         *,
         decide: Callable[[str], tuple[str, str]] | None = None,
+        answers: Mapping[str, Any] = MappingProxyType({}),
         **wrong: Broken,
     ) -> None:
         graph = load_document(FOLDER / "workflows" / f"{workflow}.yaml").value
@@ -85,6 +87,7 @@ class Case:
         self.asked: list[str] = []
         self._folder = folder
         self._decide = decide
+        self._answers = {**ANSWERS, **answers}
         self._wrong = {name.replace("__", ".").replace("_", "-"): wrong[name] for name in wrong}
         self._fired: set[tuple[int, str]] = set()
         self._open: list[Ask] = []
@@ -142,7 +145,10 @@ class Case:
                 ask.path, wrong.kind, attempt=ask.attempt, retryable=wrong.retryable
             )
         if ask.service not in SERVICES:
-            return self.box.reply(ask.path, ANSWERS[target], attempt=ask.attempt)
+            answer = self._answers[target]
+            if callable(answer):
+                answer = answer(msgspec.json.decode(ask.body))
+            return self.box.reply(ask.path, answer, attempt=ask.attempt)
         operation = SERVICES[ask.service](self._folder).operations[ask.operation]
         request = msgspec.json.decode(ask.body)
         if operation.takes_request and operation.request_type is not Any:
@@ -211,9 +217,14 @@ def test_guardrails_stop_a_run_before_anybody_is_asked(folder: Path) -> None:
 
 
 def test_a_campaign_without_money_is_scored_without_enrichment(folder: Path) -> None:
-    """The budget's refusal is a failure of a step that is not critical."""
-    empty = {"movant_budgets__reserve": Broken("over_budget")}
-    case = Case("lead", cases("leads")["hot"], folder, **empty)
+    """Only what costs is too much; the step that asks for it is not critical."""
+
+    def reserve(request: Any) -> Any:
+        return {"granted": "cost" not in request["wanted"], "why": "it is spent", "account": "a"}
+
+    case = Case(
+        *("lead", cases("leads")["hot"], folder), answers={"movant-budgets.reserve": reserve}
+    )
 
     assert case.box.result["enriched"] is False
     assert "companies.look-up" not in case.asked
