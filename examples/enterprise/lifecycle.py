@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import structlog
 import trio
 
 from movant import Client, Failure
@@ -121,7 +122,7 @@ def steps_of(definition: api.WorkflowView) -> list[str]:
     return [*graph.get("steps", ())]
 
 
-async def _main(run: str, nats: str, store: Path | None) -> None:
+async def _main(run: str, nats: str | None, store: Path | None) -> None:
     async with Client.connect(nats, store=store) as client:
         for moment in await of_run(client, run):
             sys.stdout.write(f"{moment.stage:<10} {json.dumps(moment.data)}\n")
@@ -131,9 +132,10 @@ def main() -> None:
     """Print the life of a run."""
     parser = argparse.ArgumentParser(description="The life of a run in six stages.")
     parser.add_argument("run")
-    parser.add_argument("--nats", default="nats://127.0.0.1:4222", help="URL of the server")
+    parser.add_argument("--nats", default=None, help="URL of the server")
     parser.add_argument("--store", type=Path, default=None, help="store of its daemon")
     given = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
     trio.run(_main, given.run, given.nats, given.store)
 
 

@@ -18,7 +18,7 @@ from examples.enterprise.play import HERE, TODAY, TRACE, cases
 from examples.enterprise.services import SERVICES
 from examples.enterprise.systems import Memory
 from examples.stage import free_port
-from movant import Client
+from movant import Client, RefusedError
 from tests.support.daemon import Api, Process, daemon_process
 from tests.support.nats import NatsServer
 
@@ -95,6 +95,10 @@ async def test_a_company_and_a_daemon_that_is_killed(
                     "gate.decide", id="audit", gate=gate, do="approve", role="security", by=by
                 )
             views = {run: await movant.ended(run) for run in runs}
+            with pytest.raises(RefusedError, match="no W3C traceparent"):
+                await movant(
+                    "run.start", workflow="enterprise.audit", input={"today": ""}, traceparent="no"
+                )
             async with Client.connect(nats_server.url) as client:
                 told = await of_run(client, "broken")
 
