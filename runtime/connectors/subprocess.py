@@ -51,8 +51,8 @@ async def opened(
         service.operations[operation] = msgspec.structs.replace(
             service.operations[operation],
             request_type=Any
-                if command.params is None
-                else request_type(params_type(command.params)),
+            if command.params is None
+            else request_type(params_type(command.params)),
             description=command.description,
         )
 
