@@ -25,7 +25,7 @@ from actors.collection import is_fresh
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
 from actors.fold_guard import FoldGuard
-from actors.generations import Reading, begun, definition_of, read_generation, reading, sifted
+from actors.generations import Reading, begun, read_generation, reading, replaced_by, sifted
 from actors.inbound import parse
 from actors.letters import Delivery, Letter
 from actors.partitions import Partition, Partitions
@@ -36,7 +36,17 @@ from actors.workflow import WorkflowActor
 from protocols.archive import ArchiveRecord
 from protocols.effects import AnyEffect
 from protocols.errors import MovantError, RefusedError
-from protocols.mail import AnyMail, Continued, Migrate, Pinned, Reply, Snapshot, Start, Woken
+from protocols.mail import (
+    AnyMail,
+    Continued,
+    Migrate,
+    Pinned,
+    Reply,
+    Snapshot,
+    Start,
+    Switch,
+    Woken,
+)
 from protocols.ports import Clock
 from protocols.subjects import mailbox
 from protocols.tokens import KeyRing
@@ -148,7 +158,7 @@ class Activation:
         mails, snapshot = found.mails, found.snapshot
         if record is not None:
             return await self._home.tombstones.entomb(actor, record, mails)
-        if folded and definition_of(mails) not in {"", instance.definition}:
+        if folded and not replaced_by(mails).items() <= {(instance.switched, instance.definition)}:
             self._home.remake(actor)
             return True
         parked = self._lower_threshold(actor, mails)
@@ -162,9 +172,9 @@ class Activation:
             return False
         begin = snapshot is not None and not folded
         if not folded:
-            definition = definition_of(mails)
+            replaced = replaced_by(mails)
             snapshot = await self._resolving.snapshot_patiently(actor.id, snapshot)
-            actor.instance = begun(actor.id, snapshot, self._definitions.workflow, definition)
+            actor.instance = begun(actor.id, snapshot, self._definitions.workflow, replaced)
         return await self._fold(actor, [None, *mails] if begin else mails, parked)
 
     async def _read(
@@ -282,6 +292,7 @@ class Activation:
         """Load the definitions that messages name; False when the store does not answer."""
         named = [snapshot.definition] if snapshot is not None else []
         named += [each.definition for each in mails if isinstance(each, Start | Pinned | Migrate)]
+        named += [each.order.definition for each in mails if type(each) is Switch]
         for definition in filter(None, named):
             try:
                 await self._definitions.prefetch(definition)

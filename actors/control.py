@@ -10,16 +10,26 @@ import msgspec
 from protocols import headers as h
 from protocols.codec import decode, encode
 from protocols.gate_words import GateWord
-from protocols.mail import Cancel, Decided, Migrate, Reviewed, UndoAll, Word
+from protocols.mail import (
+    Cancel,
+    Decided,
+    Migrate,
+    MigrateOrder,
+    Reviewed,
+    Switch,
+    SwitchOrder,
+    UndoAll,
+    Word,
+)
 from protocols.subjects import is_name, step_token
 from protocols.witness import Operator
 
-VERBS: Final = ("cancel", "gate", "migrate", "review", "undo")
+VERBS: Final = ("cancel", "gate", "migrate", "review", "switch", "undo")
 
 
 def control(
     verb: str, seq: int, at: int, found: dict[str, str], payload: bytes
-) -> Cancel | Decided | Migrate | Reviewed | UndoAll | str:
+) -> Cancel | Decided | Migrate | Reviewed | Switch | UndoAll | str:
     """Return the mail of a verb of ``VERBS``, or what is wrong with it.
 
     Raises BadValueError and ValidationError for a payload that is none.
@@ -47,9 +57,18 @@ def control(
         return UndoAll(seq=seq, at=at, message_id=message_id, reason=text, by=by)
     if verb == "cancel":
         return Cancel(seq=seq, at=at, message_id=message_id, reason=text, by=by)
+    if verb == "switch":
+        order = msgspec.convert(told, SwitchOrder)
+        if not is_name(order.definition):
+            return "a switch names no definition"
+        return Switch(seq=seq, at=at, order=order, message_id=message_id, by=by)
+    since = 0
+    if isinstance(told, dict):
+        again = msgspec.convert(told, MigrateOrder)
+        text, since = again.definition, again.since
     if not is_name(text):
         return "a migration names no definition"
-    return Migrate(seq=seq, at=at, definition=text, message_id=message_id, by=by)
+    return Migrate(seq=seq, at=at, definition=text, since=since, message_id=message_id, by=by)
 
 
 def operator(found: dict[str, str]) -> Operator | None:

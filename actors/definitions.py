@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 import trio
@@ -19,6 +19,7 @@ from actors.bundle import Packed
 from actors.loading import load
 from actors.motion import MotionWorkflow
 from actors.packing import open_pack
+from actors.shared_rules import with_rules
 from protocols.definition import Workflow
 from protocols.errors import BadValueError, NotFoundError, OverloadedError
 from protocols.machine_check import asked
@@ -31,6 +32,7 @@ from protocols.routes import (
     table_hash,
     table_of,
 )
+from protocols.witness import Operator
 
 LATEST_S: Final = 0.5
 """How long another daemon's deployment may go unnoticed; saves a round trip per start."""
@@ -52,15 +54,40 @@ class StoredDefinition(msgspec.Struct, frozen=True, kw_only=True):
     """Hash of the routing table of each workflow that it is the latest of and that has one."""
 
 
+class Deployment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a definition became the one that new instances of a workflow start with."""
+
+    hash: str = ""
+    what: Literal["registered", "rolled_back"] = "registered"
+    source: str = ""
+    """Where it comes from, for people."""
+    by: Operator | None = None
+    at: int = 0
+    """When, in nanoseconds since 1970, as the store tells."""
+
+
+NOTHING_TOLD: Final = Deployment()
+
+
 class DefinitionStore(Protocol):
     """Where packed definitions are kept. Nothing in it ever changes but ``latest``."""
 
-    async def put(self, packed: Packed) -> None:
+    async def put(self, packed: Packed, told: Deployment = NOTHING_TOLD) -> None:
         """Store a definition and make it the latest of each of its workflows.
 
-        Storing a hash again keeps the first bytes, and makes it latest again: that is how a
-        deployment is rolled back.
+        Storing a hash again keeps the first bytes, and makes it latest again.
         """
+        ...
+
+    async def deploy(self, workflow: str, digest: str, told: Deployment) -> bool:
+        """Make a stored definition the latest of one workflow; its routing table stays.
+
+        ``told`` is kept for those who ask for ``deployments``. False: it was the latest.
+        """
+        ...
+
+    async def deployments(self, workflow: str) -> list[Deployment]:
+        """Return how definitions became the latest of a workflow, in order."""
         ...
 
     async def get(self, digest: str) -> bytes:
@@ -86,6 +113,26 @@ class DefinitionStore(Protocol):
         """Return the bytes of a routing table. Raises NotFoundError."""
         ...
 
+    async def put_rules(self, data: bytes, digest: str) -> None:
+        """Store a set of guardrails; graphs that are registered from now on get them."""
+        ...
+
+    async def rules(self) -> tuple[bytes, int]:
+        """Return the set that counts, and since when, in ns since 1970; empty: there is none."""
+        ...
+
+    async def put_template(self, name: str, digest: str, text: bytes) -> None:
+        """Store the text of a template; its name leads to it from now on."""
+        ...
+
+    async def templates(self) -> dict[str, bytes]:
+        """Return the texts of all templates, by name."""
+        ...
+
+    async def template(self, name: str) -> bytes:
+        """Return the text of a template, by its name or its hash. Raises NotFoundError."""
+        ...
+
 
 class MemoryDefinitionStore:
     """A store for tests and single-process use; the promises are those of the port."""
@@ -94,13 +141,29 @@ class MemoryDefinitionStore:
         self._packed: dict[str, Packed] = {}
         self._latest: dict[str, str] = {}
         self._tables: dict[str, bytes] = {}
+        self._rules = b""
+        self._deployments: dict[str, list[Deployment]] = {}
+        self._templates: dict[str, tuple[str, bytes]] = {}
 
-    async def put(self, packed: Packed) -> None:
+    async def put(self, packed: Packed, told: Deployment = NOTHING_TOLD) -> None:
         """Store a definition and make it the latest of each of its workflows."""
         self._packed.setdefault(packed.hash, packed)
         for name in packed.workflows:
-            _, table = split(self._latest.get(name, ""))
-            self._latest[name] = joined(packed.hash, table)
+            await self.deploy(name, packed.hash, told)
+
+    async def deploy(self, workflow: str, digest: str, told: Deployment) -> bool:
+        """Make a stored definition the latest of one workflow; its routing table stays."""
+        code, table = split(self._latest.get(workflow, ""))
+        if code == digest:
+            return False
+        self._latest[workflow] = joined(digest, table)
+        log = self._deployments.setdefault(workflow, [])
+        log.append(msgspec.structs.replace(told, hash=digest))
+        return True
+
+    async def deployments(self, workflow: str) -> list[Deployment]:
+        """Return how definitions became the latest of a workflow, in order."""
+        return list(self._deployments.get(workflow, ()))
 
     async def get(self, digest: str) -> bytes:
         """Return the bytes of a definition. Raises NotFoundError."""
@@ -133,6 +196,28 @@ class MemoryDefinitionStore:
         if digest not in self._tables:
             raise unknown_table(digest)
         return self._tables[digest]
+
+    async def put_rules(self, data: bytes, digest: str) -> None:  # noqa: ARG002 - as in the port
+        """Store a set of guardrails; graphs that are registered from now on get them."""
+        self._rules = data
+
+    async def rules(self) -> tuple[bytes, int]:
+        """Return the set that counts; empty: there is none."""
+        return self._rules, 0
+
+    async def put_template(self, name: str, digest: str, text: bytes) -> None:
+        """Store the text of a template; its name leads to it from now on."""
+        self._templates[name] = self._templates[digest] = (digest, text)
+
+    async def templates(self) -> dict[str, bytes]:
+        """Return the texts of all templates, by name."""
+        return {name: text for name, (digest, text) in self._templates.items() if name != digest}
+
+    async def template(self, name: str) -> bytes:
+        """Return the text of a template, by its name or its hash. Raises NotFoundError."""
+        if name not in self._templates:
+            raise unknown_template(name)
+        return self._templates[name][1]
 
 
 class Definitions:
@@ -200,7 +285,13 @@ class Definitions:
             self._latest[name] = (digest, now)
         return digest, await self.find(name, digest)
 
-    async def register(self, packed: Packed) -> None:
+    async def with_rules(self, packed: Packed) -> Packed:
+        """Return a definition with the shared guardrails of its graphs put in."""
+        rules, _ = await self._store.rules()
+        data = with_rules(packed.data, rules)
+        return packed if data is packed.data else await trio.to_thread.run_sync(open_pack, data)
+
+    async def register(self, packed: Packed, told: Deployment = NOTHING_TOLD) -> None:
         """Check and load a definition, then store it: what cannot run is never deployed.
 
         The list of its workflows is taken from the code, not from the caller. Raises
@@ -215,9 +306,19 @@ class Definitions:
         workflows = load(packed.data, packed.hash)
         await self._check_owners(workflows)
         self._keep(packed.hash, workflows)
-        await self._store.put(opened)
+        await self._store.put(opened, told)
         for name in opened.workflows:
             self._latest.pop(name, None)
+
+    async def roll_back(self, name: str, digest: str, told: Deployment) -> None:
+        """Let new instances of a workflow start with a stored definition again.
+
+        Raises NotFoundError when it has no such workflow, and as ``register`` does.
+        """
+        workflow = await self.find(name, digest)
+        await self._check_owners({name: workflow})
+        await self._store.deploy(name, digest, told)
+        self._latest.pop(name, None)
 
     async def route(self, table: RoutingTable, workflows: Iterable[str]) -> str:
         """Check and store a routing table for new instances of some workflows; return its hash.
@@ -308,6 +409,11 @@ def unknown_table(digest: str) -> NotFoundError:
     return NotFoundError(
         f"no routing table {digest!r}", hint="movant route register FILE WORKFLOW stores one"
     )
+
+
+def unknown_template(name: str) -> NotFoundError:
+    """Return the error for a template that nobody stored."""
+    return NotFoundError(f"no template {name!r}", hint="movant template ls")
 
 
 def unknown_workflow(name: str, known: Iterable[str]) -> NotFoundError:

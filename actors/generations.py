@@ -7,7 +7,7 @@ one that counts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -84,21 +84,23 @@ def begun(
     instance_id: str,
     snapshot: Snapshot | None,
     load: Callable[[str, str], Workflow[Any]],
-    definition: str,
+    replaced: Mapping[int, str],
 ) -> Instance:
-    """Return an instance that is to fold what ``generation_start`` left; begin a snapshot's."""
+    """Return an instance that is to fold what ``generation_start`` left; begin a snapshot's.
+
+    ``replaced`` has the definitions of migrations, as ``replaced_by`` gives them.
+    """
     if snapshot is None:
-        return Instance(instance_id, load, definition=definition)
-    return Instance.from_snapshot(instance_id, snapshot, load, definition=definition)
+        return Instance(instance_id, load, replaced=replaced)
+    return Instance.from_snapshot(instance_id, snapshot, load, replaced=replaced)
 
 
-def definition_of(mails: Iterable[AnyMail]) -> str:
-    """Return the definition of the last migration among messages, or nothing."""
-    found = ""
-    for mail in mails:
-        if type(mail) is Migrate:
-            found = mail.definition
-    return found
+def replaced_by(mails: Iterable[AnyMail]) -> dict[int, str]:
+    """Return the definition of the last migration of each part of a mailbox.
+
+    Parts begin with a switch, whose sequence is the key; 0 is the first part.
+    """
+    return {mail.since: mail.definition for mail in mails if type(mail) is Migrate}
 
 
 async def sifted(stored: Sequence[Delivery], valid: Valid) -> list[AnyMail]:

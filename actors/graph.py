@@ -17,18 +17,18 @@ import msgspec
 
 from actors.bundle import KERNEL
 from actors.directed import Directed, told
-from actors.graph_again import WAITING, Again
+from actors.graph_again import WAITING
 from actors.graph_artifacts import keep
 from actors.graph_items import Item, failure_of
 from actors.graph_kinds import work_of
-from actors.graph_plan import GraphPlan, StepPlan
-from actors.graph_step import TEXT_CHARS_MAX
+from actors.graph_plan import Functions, GraphPlan, StepPlan
+from actors.graph_standing import RUNNING, Standing
 from protocols.conditions import ConditionError
 from protocols.definition import Workflow, WorkflowOptions
 from protocols.error_kinds import OVER_LIMIT
 from protocols.errors import ConfigurationError, InvalidInputError, StepFailedError
 from protocols.failure import VALIDATION, Failure
-from protocols.graph import SHOWN, Graph
+from protocols.graph import Graph
 from protocols.graph_check import checked
 from protocols.graph_input import input_type
 from protocols.graph_profile import Limits, under
@@ -44,7 +44,6 @@ ITEMS_MAX: Final = 10_000
 """Of one ``foreach``; each is a step with messages of its own."""
 GATES_MAX: Final = 1_000
 """Of one ``foreach``: all of them are open at the same time."""
-_RUNNING: Final = {**WAITING, "status": "running"}
 
 
 class GraphWorkflow(Workflow[Any]):
@@ -53,26 +52,19 @@ class GraphWorkflow(Workflow[Any]):
     Raises ConfigurationError for a graph whose parts do not fit each other.
     """
 
-    def __init__(self, graph: Graph, kernel: int = KERNEL) -> None:
+    def __init__(
+        self, graph: Graph, kernel: int = KERNEL, functions: Functions | None = None
+    ) -> None:
         self.graph: Final = checked(graph)
-        plans = {"": GraphPlan(graph, kernel)}
-        self.order: Final = plans[""].order
-
-        def plan(ctx: Context) -> GraphPlan:
-            """Return the plan under the profile of a run."""
-            name = ctx.profile if graph.profiles else ""
-            if name not in plans:
-                if name not in graph.profiles:
-                    known = ", ".join(graph.profiles)
-                    raise ConfigurationError(f"there is no profile {name[:60]!r}: {known}")
-                plans[name] = GraphPlan(under(graph, name), kernel)
-            return plans[name]
+        self._plans = {"": GraphPlan(graph, kernel, functions)}
+        self._kernel, self._functions = kernel, functions
+        self.order: Final = self._plans[""].order
 
         async def any_input(ctx: Context, input: Any = None) -> Any:  # noqa: A002 - as authors say
-            return await run_graph(ctx, plan(ctx), input)
+            return await run_graph(ctx, self.plan(ctx.profile), input)
 
         async def typed_input(ctx: Context, input: Any) -> Any:  # noqa: A002 - as authors say
-            return await run_graph(ctx, plan(ctx), msgspec.to_builtins(input))
+            return await run_graph(ctx, self.plan(ctx.profile), msgspec.to_builtins(input))
 
         function = any_input if graph.fields is None else typed_input
         kind = Any if graph.fields is None else input_type(graph.fields)
@@ -85,6 +77,17 @@ class GraphWorkflow(Workflow[Any]):
             profiles=tuple(graph.profiles),
         )
         super().__init__(graph.name, function, options)
+
+    def plan(self, profile: str) -> GraphPlan:
+        """Return the plan under a profile. Raises ConfigurationError for an unknown one."""
+        graph = self.graph
+        name = profile if graph.profiles else ""
+        if name not in self._plans:
+            if name not in graph.profiles:
+                known = ", ".join(graph.profiles)
+                raise ConfigurationError(f"there is no profile {name[:60]!r}: {known}")
+            self._plans[name] = GraphPlan(under(graph, name), self._kernel, self._functions)
+        return self._plans[name]
 
     def group_of(self, value: Any) -> str:
         """Return what a run with this input is counted by; empty: with all others."""
@@ -116,35 +119,8 @@ async def run_graph(ctx: Context, plan: GraphPlan, given: Any = None) -> Any:
     return await _Run(ctx, plan, given).run()
 
 
-class _Run(Again):
+class _Run(Standing):
     """One run of a graph: what its steps have come to, and which may begin."""
-
-    def __init__(self, ctx: Context, plan: GraphPlan, given: Any) -> None:
-        self._ctx = ctx
-        self._plan = plan
-        self._steps: dict[str, dict[str, Any]] = dict.fromkeys(plan.steps, WAITING)
-        self._names = {
-            "input": given,
-            "steps": self._steps,
-            "run": {
-                "id": ctx.id,
-                "started_at": ctx.now().isoformat(),
-                "started_by": ctx.started_by or None,
-                "profile": ctx.profile or None,
-            },
-        }
-        self._open = {name: step.waits for name, step in plan.steps.items()}
-        """How many needs of each step have not ended."""
-        self._done = dict.fromkeys(plan.steps, 0)
-        """How many needs of each step are done."""
-        self._ready: deque[str] = deque()
-        self._running = 0
-        self._barred: dict[str, str] = {}
-        """Gates that let nobody through, and why."""
-        self._skips: dict[str, str] = {}
-        """Steps that others have let be skipped, and why."""
-        self._passes = dict.fromkeys(plan.steps, 0)
-        """How often each step has begun: a gate may let it be done once more."""
 
     async def run(self) -> Any:
         """Run from the first steps to the outputs."""
@@ -185,15 +161,14 @@ class _Run(Again):
             if skipped:
                 self._end(plan, {**WAITING, "status": "skipped"}, f"skipped: {skipped}")
                 continue
+            self._begun[plan] = None
+            self._renamed.pop(plan, None)
+            self._paths.pop(name, None)
             self._running += self._takes_place(plan)
             self._passes[name] += 1
-            self._steps[name] = _RUNNING
+            self._steps[name] = RUNNING
             self._show(name, "running")
             self._scope.start(self._step(plan), name=name)
-
-    def _takes_place(self, plan: StepPlan) -> bool:
-        """Tell whether a step counts among those that run side by side."""
-        return plan.step.gate is None or not self._plan.free_gates
 
     def _skipped(self, plan: StepPlan) -> str:
         """Return why a step is not done; empty when it is."""
@@ -216,10 +191,12 @@ class _Run(Again):
     async def _step(self, plan: StepPlan) -> None:
         """Do one step, and let those begin that wait for it."""
         where = self._path(plan.name)
+        names = self._names  # a step goes on as it began, with the names of then
         if plan.foreach is None:
             failure, result, items = await self._once(plan, where)
         else:
             failure, result, items = await self._many(plan, where)
+        del self._begun[plan]
         self._running -= self._takes_place(plan)
         decision = _decision(plan, result)
         if decision == "retry":
@@ -238,18 +215,19 @@ class _Run(Again):
             text = "nothing was approved"
         elif plan.step.pivot:
             self._ctx.pivot()
-        await keep(self._ctx, plan, self._names, entry)
+        await keep(self._ctx, plan, names, entry)
         if plan.step.gate is not None and entry["status"] != "done":
-            self._barred[plan.name] = f"gate {plan.name} {text}"
+            self._barred[self._name(plan)] = f"gate {plan.name} {text}"
         self._end(plan, entry, text)
         self._begin(())
 
     async def _once(self, plan: StepPlan, where: str) -> tuple[Failure | None, Any, None]:
         """Do a step that is done once; return the failure that it goes on with, and its result."""
+        names = self._names  # of then, as in ``_step``
         while True:
-            work = work_of(self._ctx, plan)
+            work = work_of(self._ctx, plan, None, self._guards)
             try:
-                found: Directed | None = await work.done(self._names)
+                found: Directed | None = await work.done(names)
             except StepFailedError as error:
                 found = await self._rescued(plan, where, error)
             if found is not None:
@@ -269,22 +247,19 @@ class _Run(Again):
 
     def _end(self, plan: StepPlan, entry: dict[str, Any], text: str) -> None:
         """Keep what a step has come to, and queue those that have what they need now."""
-        self._steps[plan.name] = entry
-        self._show(plan.name, text)
+        called = self._renamed.pop(plan, plan.name)
+        self._steps[called] = entry
+        self._show(called, text)
         done = entry["status"] == "done"
-        for name in plan.followers:
+        for name in self._plan.steps[called].followers:
             wanted = self._plan.steps[name].wanted
             before = self._has_begun(name, wanted)
             self._open[name] -= 1
             self._done[name] += done
-            if not before and self._has_begun(name, wanted):
+            if before or self._steps[name] is not WAITING:  # it ran before it needed this
+                continue
+            if self._has_begun(name, wanted):
                 self._ready.append(name)
-
-    def _has_begun(self, name: str, wanted: int) -> bool:
-        return not self._open[name] or bool(wanted and self._done[name] >= wanted)
-
-    def _show(self, name: str, text: str) -> None:
-        self._ctx.show({SHOWN + name: text[:TEXT_CHARS_MAX]})
 
     # Steps that are done for each item of a list
 
@@ -333,12 +308,13 @@ class _Run(Again):
     async def _each(self, plan: StepPlan, items: list[Any]) -> list[Item]:
         found = [Item() for _ in items]
         waiting = deque(enumerate(items))
+        known = self._names  # of then, as in ``_step``
         ended = 0
 
         async def one(index: int, item: Any) -> None:
             nonlocal ended
-            names = {**self._names, "item": item, "index": index}
-            work = work_of(self._ctx, plan, index)
+            names = {**known, "item": item, "index": index}
+            work = work_of(self._ctx, plan, index, self._guards)
             try:
                 said = await work.done(names)
             except StepFailedError as problem:
@@ -351,7 +327,7 @@ class _Run(Again):
                     status = "skipped" if said.value["decision"] == "skip" else "done"
                 found[index] = Item(status, said.value, error)
             ended += 1
-            self._show(plan.name, f"{ended} of {len(items)}")
+            self._show(self._name(plan), f"{ended} of {len(items)}")
             if waiting:
                 following, another = waiting.popleft()
                 scope.start(one(following, another), name=str(following))

@@ -39,6 +39,12 @@ class Again:
     """Steps that others have let be skipped, and why."""
     _passes: dict[str, int]
     """How often each step has begun: a gate may let it be done once more."""
+    _renamed: dict[StepPlan, str]
+    """Names of open steps that began under another one."""
+    _called: dict[str, str]
+    """What steps of former definitions are called now."""
+    _paths: dict[str, str]
+    """Paths of steps that began under another definition, by their names of now."""
 
     def _begin(self, names: Iterable[str]) -> None:
         raise NotImplementedError
@@ -54,7 +60,7 @@ class Again:
     ) -> Directed | None:
         """Try what the graph says before a step fails the run; None: the step is asked again."""
         for each in self._plan.fallbacks if plan.step.gate is None else ():
-            if plan.name in each.skipped:
+            if self._name(plan) in each.skipped:
                 self._skip(each.skipped, plan.name)
                 return given_up(self._ctx, plan, each, error.failure, where)
             if each.person is not None:
@@ -69,7 +75,7 @@ class Again:
     def _skip(self, names: Iterable[str], by: str) -> None:
         """Let steps be skipped that have not begun."""
         for name in names:
-            self._skips.setdefault(name, f"a fallback of {by}")
+            self._skips.setdefault(self._called.get(name, name), f"a fallback of {by}")
 
     async def _again(self, gate: StepPlan, result: dict[str, Any]) -> None:
         """Do the steps before a gate once more, from the one that was named to the gate itself.
@@ -78,7 +84,8 @@ class Again:
         behind the gate has begun: that was checked when the graph was loaded.
         """
         steps = self._plan.steps
-        again = gate.again[result["step"]]
+        gate = steps[self._name(gate)]
+        again = gate.again[self._called.get(result["step"], result["step"])]
         text = f"once more, by {result['by'] or 'somebody who gave no name'}"
         self._show(gate.name, text)
         for name in reversed(again):
@@ -103,7 +110,13 @@ class Again:
             [name for name in (*again, gate.name) if self._has_begun(name, steps[name].wanted)]
         )
 
+    def _name(self, plan: StepPlan) -> str:
+        """Return the name that a step has now."""
+        return self._renamed.get(plan, plan.name)
+
     def _path(self, name: str) -> str:
         """Return the path of a step, as it has begun last."""
+        if name in self._paths:
+            return self._paths[name]
         number = self._passes[name]
         return f"/steps/{name}" + (f"#{number}" if number > 1 else "")

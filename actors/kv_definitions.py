@@ -3,6 +3,9 @@
 d.<hash>   the packed definition         m.<hash>   its row (StoredDefinition)
 w.<name>   the hash that new instances of a workflow start with, with that of its routing table
 t.<hash>   a routing table
+g.<hash>   a set of guardrails            rules      the one that counts
+x.<hash>   the text of a template    y.<name>   the hash that the name of a template leads to
+r.<revision>.<name>   how ``w.<name>`` came to that revision (Deployment)
 """
 
 from __future__ import annotations
@@ -15,11 +18,14 @@ import msgspec
 
 from actors.bundle import Packed
 from actors.definitions import (
+    NOTHING_TOLD,
+    Deployment,
     StoredDefinition,
     stored,
     tables_of,
     unknown_definition,
     unknown_table,
+    unknown_template,
     unknown_workflow,
 )
 from actors.kv import Entry, Kv
@@ -35,7 +41,7 @@ class KvDefinitionStore:
     def __init__(self, kv: Kv) -> None:
         self._kv = kv
 
-    async def put(self, packed: Packed) -> None:
+    async def put(self, packed: Packed, told: Deployment = NOTHING_TOLD) -> None:
         """Store a definition and make it the latest of each of its workflows."""
         for key, value in (
             (f"d.{packed.hash}", packed.data),
@@ -46,23 +52,43 @@ class KvDefinitionStore:
             except AlreadyExistsError:
                 continue  # the same content: its key is its hash
         for name in packed.workflows:
-            await self._point(name, lambda known: joined(packed.hash, split(known)[1]))
+            await self.deploy(name, packed.hash, told)
 
-    async def _point(self, name: str, to: Callable[[str], str]) -> None:
+    async def deploy(self, workflow: str, digest: str, told: Deployment) -> bool:
+        """Make a stored definition the latest of one workflow; its routing table stays."""
+        before = await self._kv.leader(f"w.{workflow}")
+        if before is not None and split(before.value.decode())[0] == digest:
+            revision = before.revision
+            changed = False
+        else:
+            revision = await self._point(workflow, lambda known: joined(digest, split(known)[1]))
+            changed = True
+        value = msgspec.json.encode(msgspec.structs.replace(told, hash=digest))
+        with suppress(AlreadyExistsError):  # told before; a crash may have come between the two
+            await self._kv.put(f"r.{revision:020}.{workflow}", value, revision=0)
+        return changed
+
+    async def deployments(self, workflow: str) -> list[Deployment]:
+        """Return how definitions became the latest of a workflow, in order."""
+        return [
+            msgspec.structs.replace(msgspec.json.decode(each.value, type=Deployment), at=each.at)
+            for each in await self._kv.all(f"r.*.{workflow}")
+        ]
+
+    async def _point(self, name: str, to: Callable[[str], str]) -> int:
         """Change what new instances of a workflow start with; others may do so at the same time.
 
-        Raises UnavailableError when they do it all the time.
+        Returns the revision. Raises UnavailableError when they do it all the time.
         """
         for _ in range(TRIES):
             entry = await self._kv.leader(f"w.{name}")
             known = entry.value.decode() if entry is not None else ""
             try:
-                await self._kv.put(
+                return await self._kv.put(
                     f"w.{name}", to(known).encode(), revision=entry.revision if entry else 0
                 )
             except AlreadyExistsError:
                 continue
-            return
         raise UnavailableError(f"others deploy {name} at this moment", hint="try again")
 
     async def put_table(self, data: bytes, digest: str, workflows: Iterable[str]) -> None:
@@ -81,6 +107,40 @@ class KvDefinitionStore:
         entry = await self._kv.get(f"t.{digest}")
         if entry is None:
             raise unknown_table(digest)
+        return entry.value
+
+    async def put_rules(self, data: bytes, digest: str) -> None:
+        """Store a set of guardrails; graphs that are registered from now on get them."""
+        with suppress(AlreadyExistsError):  # the same content: its key is its hash
+            await self._kv.put(f"g.{digest}", data, revision=0)
+        await self._kv.put("rules", data)
+
+    async def rules(self) -> tuple[bytes, int]:
+        """Return the set that counts, and since when, in ns since 1970; empty: there is none."""
+        entry = await self._kv.leader("rules")
+        if entry is None:
+            return b"", 0
+        at = next((each.at for each in await self._kv.last("rules")), 0)
+        return entry.value, at
+
+    async def put_template(self, name: str, digest: str, text: bytes) -> None:
+        """Store the text of a template; its name leads to it from now on."""
+        with suppress(AlreadyExistsError):  # the same content: its key is its hash
+            await self._kv.put(f"x.{digest}", text, revision=0)
+        await self._kv.put(f"y.{name}", digest.encode())
+
+    async def templates(self) -> dict[str, bytes]:
+        """Return the texts of all templates, by name."""
+        texts = {each.key[2:]: each.value for each in await self._kv.all("x.>")}
+        named = {each.key[2:]: each.value.decode() for each in await self._kv.all("y.>")}
+        return {name: texts[digest] for name, digest in named.items() if digest in texts}
+
+    async def template(self, name: str) -> bytes:
+        """Return the text of a template, by its name or its hash. Raises NotFoundError."""
+        pointer = await self._kv.get(f"y.{name}")
+        entry = await self._kv.get(f"x.{pointer.value.decode() if pointer else name}")
+        if entry is None:
+            raise unknown_template(name)
         return entry.value
 
     async def get(self, digest: str) -> bytes:

@@ -46,12 +46,14 @@ from protocols.errors import FailError
 from protocols.failure import TIMEOUT, Failure
 from protocols.machine import RESUME, REVIEW, STATE_TIMEOUT_S, Hook, Machine
 from protocols.machine_check import checked
+from protocols.moving import Moving, machine_move, refused
 from protocols.policy import StepOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actors.kernel.context import Context
+    from protocols.mail import SwitchOrder
 
 
 class MotionWorkflow(Workflow[Any]):
@@ -85,6 +87,7 @@ class _Motion(Hearing):
     async def run(self) -> Any:
         """Run from the first state to an end."""
         self.ctx.tell_late(STALE)
+        self.ctx.movable(self._move)
         async with self.ctx.scope(name="states") as around:
             around.start(self._listen(), name="signals")
             begin = submitted(self.machine, self.input)
@@ -97,6 +100,20 @@ class _Motion(Hearing):
             self._show(next_action="", expected_completion=None)
             around.cancel()
         return self._end(move)
+
+    def _move(self, workflow: Workflow[Any], order: SwitchOrder, go: bool) -> Moving:  # noqa: FBT001
+        """Tell how the motion goes over to another machine where it stands; ``go``: do it."""
+        if not isinstance(workflow, MotionWorkflow):
+            return refused("the new definition is no state machine")
+        if self.block is None or self.cut is not None or self.word is not None:
+            return refused("the motion is between two states: try again soon")
+        machine, moves = workflow.machine, order.moves
+        found = machine_move(
+            self.machine, machine, self.state, self.data, moves=moves, accept=order.accept
+        )
+        if go and not found.problems:
+            self.go_over(machine, moves)
+        return found
 
     def _end(self, move: Move) -> Any:
         """Return the outcome, or raise it: what fails is undone by the kernel."""

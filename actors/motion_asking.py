@@ -20,6 +20,8 @@ CUT_S: Final = 60.0
 as its owner had: that may be a week. Its own undo is asked for by key, whatever becomes of it."""
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from actors.kernel.context import Context
     from protocols.compensation import Undo
     from protocols.machine import Machine
@@ -40,6 +42,12 @@ class Asking:
         self._stay: tuple[str, int] = ("", 0)
         self.path = ""
         self.digest = ""
+
+    def go_over(self, machine: Machine, moves: Mapping[str, str]) -> None:
+        """Ask as another machine says; what is asked again keeps its key."""
+        self._machine = machine
+        state, entry = self._stay
+        self._stay = (moves.get(state, state), entry)
 
     async def work(
         self, state: str, service: str, operation: str, request: dict[str, Any], *, again: bool

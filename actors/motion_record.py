@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from actors.kernel.ledger import Later
 from actors.motion_asking import Asking
@@ -17,10 +17,11 @@ from protocols.machine import Machine
 from protocols.witness import Operator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from actors.kernel.context import Context
 
+T = TypeVar("T")
 REFUSED: Final = "transition_refused"
 STALE: Final = "stale"
 DIRECTIVE: Final = "directive"
@@ -61,6 +62,23 @@ class Record:
         """The failure that led here, for the owner."""
         self.pivoted = False
         """Nothing is undone any more."""
+
+    def go_over(self, machine: Machine, moves: Mapping[str, str]) -> None:
+        """Go on with another machine, in which some states have other names."""
+        self.machine = machine
+        self.asking.go_over(machine, moves)
+        self.state = moves.get(self.state, self.state)
+        self.entries = _renamed(self.entries, moves)
+        self.data, self.sizes = _renamed(self.data, moves), _renamed(self.sizes, moves)
+        came_from = {to: moves.get(by, by) for to, by in _renamed(self.came_from, moves).items()}
+        self.came_from = {to: by if by in machine.states else "" for to, by in came_from.items()}
+        self.history = deque(self.history, maxlen=machine.history)
+        self.times = {(moves.get(at, at), do): n for (at, do), n in self.times.items()}
+        self._show(
+            state=self.state,
+            owner=self._owner(),
+            previous=self.came_from.get(self.state, ""),
+        )
 
     def _keep(self, move: Move) -> None:
         """Keep the output of the state that is left."""
@@ -193,6 +211,10 @@ def told_history(kept: Iterable[tuple[str, str, str, datetime]]) -> list[dict[st
         {"from": begin, "to": end, "cause": cause, "at": at.isoformat()}
         for begin, end, cause, at in kept
     ]
+
+
+def _renamed(of: Mapping[str, T], moves: Mapping[str, str]) -> dict[str, T]:
+    return {moves.get(name, name): each for name, each in of.items()}
 
 
 def _small(details: Any) -> Any:

@@ -275,7 +275,9 @@ def event_payload(instance: Instance, effect: Emit) -> bytes:
     """Return the payload of an event of an instance, as it stands right behind its fold."""
     statement = effect.statement
     if effect.event in LIFECYCLE:
-        body = msgspec.json.encode(lifecycle(instance, effect.event))
+        # Of then: what is published again may stand before a switch to another one.
+        definition = instance.definition if statement is None else statement.definition
+        body = msgspec.json.encode(lifecycle(instance, effect.event, definition))
         if statement is None:
             return body
     elif statement is None:
@@ -288,13 +290,13 @@ def event_payload(instance: Instance, effect: Emit) -> bytes:
     return b'%b,"witness":%b}' % (body[:-1], statement.encoded())
 
 
-def lifecycle(instance: Instance, kind: str) -> LifecycleData:
+def lifecycle(instance: Instance, kind: str, definition: str) -> LifecycleData:
     """Return the payload of a lifecycle event, but for the statement."""
     data = LifecycleData(
         id=instance.id,
         workflow=instance.workflow,
         status="running" if kind == "started" else kind,
-        definition=instance.definition,
+        definition=definition,
         started_at=instance.started_at,
     )
     if kind == "blocked" and instance.blocked is not None:

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import msgspec
 
-from actors.generations import begun, counts, definition_of
+from actors.generations import begun, counts, replaced_by
 from actors.kernel.instance import Instance
 from actors.outbox import event_payload, record_of
 from protocols.archive import ArchiveRecord
@@ -56,9 +56,9 @@ class Era(msgspec.Struct, frozen=True):
     """The sequence of the message that holds the snapshot; 0: there is none."""
 
     @property
-    def definition(self) -> str:
-        """The definition that its last migration names; empty: that which it began with."""
-        return definition_of(self.mails)
+    def replaced(self) -> dict[int, str]:
+        """The definitions that its migrations name, by the part that each is for."""
+        return replaced_by(self.mails)
 
 
 def eras(mails: Iterable[AnyMail], mark: int) -> list[Era]:
@@ -118,7 +118,7 @@ def refold(
         snapshot = era.snapshot
         if snapshot is not None:
             snapshot = cast("Snapshot", (yield snapshot) or snapshot)
-        one = found.last = begun(instance, snapshot, load, era.definition)
+        one = found.last = begun(instance, snapshot, load, era.replaced)
         one.refolding = True
         if era.snapshot is not None:
             _keep(one, fold(one, None), found)

@@ -48,6 +48,12 @@ class Row(msgspec.Struct, gc=False):
     """By what it is counted among the active ones."""
 
 
+class _Migrated(msgspec.Struct):
+    """The data of the event of a migration, as far as it is read here."""
+
+    definition: str = ""
+
+
 class RunIndex:
     """Rows by id. ``refresh`` before reading."""
 
@@ -106,8 +112,25 @@ class RunIndex:
                 row = self.rows.get(each.subject.split(".")[3])
                 if row is not None:
                     row.blocked = True
-            self._events_seq = batch[-1].seq
+        async for batch in self._events.follow("movant.event.*.*.migrated", self._events_seq):
+            for each in batch:
+                self._migrated(each)
         self._events_seq = max(self._events_seq, last)
+
+    def _migrated(self, event: Delivery) -> None:
+        """Take the news that a run has another definition."""
+        row = self.rows.get(event.subject.split(".")[3])
+        try:
+            definition = msgspec.json.decode(event.payload, type=_Migrated).definition
+        except msgspec.DecodeError:
+            return  # somebody else's
+        if row is None or not definition:
+            return
+        if not row.status:
+            self._over(row)
+            self.active.setdefault((row.workflow, definition), {})[row.id] = row
+            self._active += 1
+        row.definition = definition
 
     def newest(self) -> list[Row]:
         """Return all rows, the newest first."""

@@ -41,7 +41,9 @@ _NOT_OF: Final = (
 _PATH: Final = re.compile(r"/[A-Za-z0-9._~-]+(?:/[A-Za-z0-9._~-]+)*\Z")
 _PATH_CHARS_MAX: Final = 200
 _OWN_PATHS: Final = ("/healthz", "/readyz")
-_REFERENCE: Final = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*\Z|file:/[^\0]+\Z")
+_PLACE: Final = r"(?:env:[A-Za-z_][A-Za-z0-9_]*|file:/[^\0{}]+)"
+_REFERENCE: Final = re.compile(rf"{_PLACE}\Z|\$\{{{_PLACE}\}}\Z")
+"""With or without the braces that it has in the files of connectors."""
 _SUBJECT_CHARS_MAX: Final = 200
 _STREAM: Final = re.compile(r"[^\s.*>/\\]{1,128}\Z")
 

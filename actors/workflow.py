@@ -19,7 +19,16 @@ from actors.kernel.instance import Instance
 from protocols.blobs import Blob
 from protocols.effects import FINAL, AnyEffect, Arm, Ask, Continue, Pin
 from protocols.failure import TIMEOUT, Failure
-from protocols.mail import AnyMail, AttemptTimedOut, Continued, Migrate, Pinned, Reply, Woken
+from protocols.mail import (
+    AnyMail,
+    AttemptTimedOut,
+    Continued,
+    Migrate,
+    Pinned,
+    Reply,
+    Switch,
+    Woken,
+)
 
 if TYPE_CHECKING:
     from actors.parking import Ticket
@@ -218,6 +227,8 @@ class WorkflowActor(DrivenActor):
             return None
         if type(mail) is Migrate:
             return 0
+        if type(mail) is Switch and self.instance.status == "blocked":
+            return 0  # its definition may be one that was not loaded yet
         if type(mail) is Continued and mail.generation > self.instance.generation:
             # What is recorded counts, should this code not have continued where it did.
             return 0 if mail.snapshot.definition == self.instance.definition else None

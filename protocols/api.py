@@ -10,7 +10,7 @@ nanoseconds since 1970, UTC; durations are seconds.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple
 
 from msgspec import Meta
 
@@ -41,6 +41,11 @@ from protocols.api_gates import GatePage as GatePage  # noqa: PLC0414 -- part of
 from protocols.api_gates import GateRow as GateRow  # noqa: PLC0414 -- part of the API
 from protocols.api_gates import GateShow as GateShow  # noqa: PLC0414 -- part of the API
 from protocols.api_gates import GateView as GateView  # noqa: PLC0414 -- part of the API
+from protocols.api_guardrails import BudgetList as BudgetList  # noqa: PLC0414 -- part of the API
+from protocols.api_guardrails import BudgetPage as BudgetPage  # noqa: PLC0414 -- part of the API
+from protocols.api_guardrails import BudgetRow as BudgetRow  # noqa: PLC0414 -- part of the API
+from protocols.api_guardrails import GuardrailRegister as GuardrailRegister  # noqa: PLC0414 -- part of the API
+from protocols.api_guardrails import GuardrailSet as GuardrailSet  # noqa: PLC0414 -- part of the API
 from protocols.api_holds import HoldTold as HoldTold  # noqa: PLC0414 -- part of the API
 from protocols.api_holds import HoldView as HoldView  # noqa: PLC0414 -- part of the API
 from protocols.api_holds import Pause as Pause  # noqa: PLC0414 -- part of the API
@@ -73,6 +78,13 @@ from protocols.api_services import ServicePage as ServicePage  # noqa: PLC0414 -
 from protocols.api_services import ServiceRow as ServiceRow  # noqa: PLC0414 -- part of the API
 from protocols.api_services import ServiceShow as ServiceShow  # noqa: PLC0414 -- part of the API
 from protocols.api_services import ServiceView as ServiceView  # noqa: PLC0414 -- part of the API
+from protocols.api_templates import TemplateInstance as TemplateInstance  # noqa: PLC0414 -- part of the API
+from protocols.api_templates import TemplateInstantiate as TemplateInstantiate  # noqa: PLC0414 -- part of the API
+from protocols.api_templates import TemplatePage as TemplatePage  # noqa: PLC0414 -- part of the API
+from protocols.api_templates import TemplateRegister as TemplateRegister  # noqa: PLC0414 -- part of the API
+from protocols.api_templates import TemplateRow as TemplateRow  # noqa: PLC0414 -- part of the API
+from protocols.api_templates import TemplateShow as TemplateShow  # noqa: PLC0414 -- part of the API
+from protocols.api_templates import TemplateView as TemplateView  # noqa: PLC0414 -- part of the API
 from protocols.api_triggers import TRIGGERS
 from protocols.api_types import ITEMS_MAX as ITEMS_MAX  # noqa: PLC0414 -- part of the API
 from protocols.api_types import PAGE_MAX as PAGE_MAX  # noqa: PLC0414 -- part of the API
@@ -86,10 +98,10 @@ from protocols.api_types import (
     Fates,
     Hash,
     Id,
-    Libraries,
     Limit,
     MessageId,
     Permissions,
+    Raw,
     RunPriority,
     RunProfile,
     Standing,
@@ -106,6 +118,19 @@ from protocols.api_undo import RunUndone as RunUndone  # noqa: PLC0414 -- part o
 from protocols.api_witness import Discrepancy as Discrepancy  # noqa: PLC0414 -- part of the API
 from protocols.api_witness import RunVerified as RunVerified  # noqa: PLC0414 -- part of the API
 from protocols.api_witness import RunVerify as RunVerify  # noqa: PLC0414 -- part of the API
+from protocols.api_workflows import RunMigrate as RunMigrate  # noqa: PLC0414 -- part of the API
+from protocols.api_workflows import RunMigrated as RunMigrated  # noqa: PLC0414 -- part of the API
+from protocols.api_workflows import WorkflowPage as WorkflowPage  # noqa: PLC0414 -- part of the API
+from protocols.api_workflows import WorkflowRegister as WorkflowRegister  # noqa: PLC0414 -- part of the API
+from protocols.api_workflows import WorkflowRegistered as WorkflowRegistered  # noqa: PLC0414 -- part of the API
+from protocols.api_workflows import WorkflowRollback as WorkflowRollback  # noqa: PLC0414 -- part of the API
+from protocols.api_workflows import WorkflowRolledBack as WorkflowRolledBack  # noqa: PLC0414 -- part of the API
+from protocols.api_workflows import WorkflowRow as WorkflowRow  # noqa: PLC0414 -- part of the API
+from protocols.api_workflows import WorkflowShow as WorkflowShow  # noqa: PLC0414 -- part of the API
+from protocols.api_workflows import WorkflowVersion as WorkflowVersion  # noqa: PLC0414 -- part of the API
+from protocols.api_workflows import WorkflowVersions as WorkflowVersions  # noqa: PLC0414 -- part of the API
+from protocols.api_workflows import WorkflowVersionsOf as WorkflowVersionsOf  # noqa: PLC0414 -- part of the API
+from protocols.api_workflows import WorkflowView as WorkflowView  # noqa: PLC0414 -- part of the API
 from protocols.effects import Status, Waiting
 from protocols.failure import Failure
 
@@ -149,6 +174,8 @@ class RunShow(Message, frozen=True, kw_only=True):
     """Show one instance."""
 
     id: Id
+    raw: Raw = False
+    by: By = None
 
 
 class RunView(Message, frozen=True, kw_only=True):
@@ -223,6 +250,8 @@ class RunHistory(Message, frozen=True, kw_only=True):
     id: Id
     after: Annotated[int, Meta(description="Only messages with a higher stream sequence.")] = 0
     limit: Limit = 100
+    raw: Raw = False
+    by: By = None
 
 
 class HistoryEntry(Message, frozen=True, kw_only=True):
@@ -272,29 +301,6 @@ class RunCancel(Message, frozen=True, kw_only=True):
     by: By = None
 
 
-class RunMigrate(Message, frozen=True, kw_only=True):
-    """Fold an instance with another definition: repaired code, or a newer version."""
-
-    id: Id
-    definition: Annotated[
-        Hash, Meta(description="The definition; empty: the latest of its workflow.")
-    ] = ""
-    force: Annotated[bool, Meta(description="Also when the mailbox cannot be folded with it.")] = (
-        False
-    )
-    message_id: MessageId = ""
-    by: By = None
-
-
-class RunMigrated(Message, frozen=True, kw_only=True):
-    """The migration stands in the mailbox. ``status`` is what the new definition makes of it."""
-
-    id: Id
-    seq: Annotated[int, Meta(description="Stream sequence of the migration.")]
-    definition: Hash
-    status: Annotated[Status, Meta(description="Status that the mailbox folds to with it.")]
-
-
 class Accepted(Message, frozen=True, kw_only=True):
     """The message stands in the mailbox."""
 
@@ -333,70 +339,6 @@ class RunResolved(Message, frozen=True, kw_only=True):
     id: Id
 
 
-class WorkflowRow(Message, frozen=True, kw_only=True):
-    """One line of a list of workflows."""
-
-    name: WorkflowName
-    definition: Hash
-    registered_at: At = 0
-    versions: Annotated[
-        int, Meta(description="How many definitions have a workflow of this name.")
-    ] = 1
-    table: Annotated[
-        str, Meta(description="Hash of the routing table of new runs; empty: none.")
-    ] = ""
-
-
-class WorkflowPage(Message, frozen=True, kw_only=True):
-    """All workflows."""
-
-    workflows: Annotated[list[WorkflowRow], Meta(description="The rows, by name.")]
-
-
-class WorkflowShow(Message, frozen=True, kw_only=True):
-    """Show a workflow, by name or by hash."""
-
-    name: Annotated[
-        str, Meta(description="Name of a workflow; the latest definition is shown.")
-    ] = ""
-    hash: Hash = ""
-
-
-class WorkflowView(Message, frozen=True, kw_only=True):
-    """A workflow and its definition."""
-
-    name: WorkflowName
-    definition: Hash
-    workflows: Annotated[list[str], Meta(description="All workflows of the definition.")] = []
-    modules: Annotated[list[str], Meta(description="The modules in it.")] = []
-    libraries: Libraries = {}
-    input_schema: Annotated[dict[str, Any], Meta(description="JSON Schema of the input.")] = {}
-    document: Annotated[str, Meta(description="What the author says about it.")] = ""
-    latest: Annotated[bool, Meta(description="Whether new instances start with it.")] = True
-    machine: Annotated[
-        dict[str, Any] | None, Meta(description="The state machine, when it is one.")
-    ] = None
-    graph: Annotated[dict[str, Any] | None, Meta(description="The graph, when it is one.")] = None
-    routes: Annotated[
-        dict[str, Any], Meta(description="The routing table that new instances start with.")
-    ] = {}
-
-
-class WorkflowRegister(Message, frozen=True, kw_only=True):
-    """Register a packed definition."""
-
-    data: Annotated[bytes, Meta(description="The packed definition (zip), in base64.")]
-    hash: Hash
-
-
-class WorkflowRegistered(Message, frozen=True, kw_only=True):
-    """A definition that is stored and latest for its workflows."""
-
-    hash: Hash
-    workflows: Annotated[list[str], Meta(description="What it offers.")]
-    created: Annotated[bool, Meta(description="False: this definition was there already.")]
-
-
 class Verb(NamedTuple):
     """One endpoint of the micro service."""
 
@@ -417,7 +359,7 @@ VERBS: Final[dict[str, Verb]] = {
     "run.cancel": Verb("Cancel an instance", RunCancel, Accepted),
     "run.undo": Verb("Undo what an instance did", RunUndo, RunUndone),
     "run.review": Verb("Say whether a step was done", RunReview, Accepted),
-    "run.migrate": Verb("Fold with another definition", RunMigrate, RunMigrated),
+    "run.migrate": Verb("Go on with another definition", RunMigrate, RunMigrated),
     "run.wait": Verb("Wait for the end of an instance", RunWait, RunOutcome),
     "run.verify": Verb("Fold again and compare with the witness", RunVerify, RunVerified),
     "run.artifacts": Verb("List the artifacts of an instance", RunArtifacts, ArtifactPage),
@@ -426,12 +368,25 @@ VERBS: Final[dict[str, Verb]] = {
     "gate.ls": Verb("List open gates", GateList, GatePage),
     "gate.show": Verb("Show a gate", GateShow, GateView),
     "gate.decide": Verb("Decide at a gate", GateDecide, GateDecided),
+    "guardrail.ls": Verb("List the shared guardrails", Empty, GuardrailSet),
+    "guardrail.register": Verb("Share guardrails", GuardrailRegister, GuardrailSet),
+    "budget.ls": Verb("List what budgets have left", BudgetList, BudgetPage),
     "pipeline": Verb("Show all active motions", Pipeline, PipelineStatus),
     "workflow.ls": Verb("List workflows", Empty, WorkflowPage),
     "workflow.show": Verb("Show a workflow", WorkflowShow, WorkflowView),
+    "workflow.versions": Verb(
+        "List the versions of a workflow", WorkflowVersionsOf, WorkflowVersions
+    ),
+    "workflow.rollback": Verb(
+        "Go back to an earlier version", WorkflowRollback, WorkflowRolledBack
+    ),
     "workflow.register": Verb("Register a definition", WorkflowRegister, WorkflowRegistered),
     "workflow.fetch": Verb("Read a packed definition", WorkflowFetch, WorkflowPacked),
     "workflow.route": Verb("Use a routing table", WorkflowRoute, WorkflowRouted),
+    "template.register": Verb("Store a template", TemplateRegister, TemplateRow),
+    "template.ls": Verb("List templates", Empty, TemplatePage),
+    "template.show": Verb("Show a template", TemplateShow, TemplateView),
+    "template.instantiate": Verb("Make a definition", TemplateInstantiate, TemplateInstance),
     "service.ls": Verb("List services", Empty, ServicePage),
     "service.show": Verb("Show a service", ServiceShow, ServiceView),
     "service.force": Verb("Force the breaker of a service", ServiceForce, HoldTold),

@@ -15,6 +15,7 @@ from protocols import (
     api,
     api_blobs,
     api_gates,
+    api_guardrails,
     api_holds,
     api_pipeline,
     api_triggers,
@@ -92,6 +93,7 @@ _EXAMPLES: Final = {
     **EXAMPLES,
     **api_blobs.EXAMPLES,
     **api_gates.EXAMPLES,
+    **api_guardrails.EXAMPLES,
     **api_holds.EXAMPLES,
     **api_pipeline.EXAMPLES,
     **api_triggers.EXAMPLES,
@@ -232,6 +234,17 @@ def _mailbox() -> dict[str, Message]:
             example_subject="movant.to.order-17.control.migrate",
             example_headers={h.MESSAGE_ID: "5f0f"},
             example="9f2c",
+        ),
+        "control.switch": Message(
+            title="Switch",
+            summary="Go on with another definition from here. Payload: its hash, changed names.",
+            by="movant",
+            subject="movant.to.{id}.control.switch",
+            payload=mail.SwitchOrder,
+            optional=(h.CONTENT_TYPE, h.MESSAGE_ID),
+            example_subject="movant.to.order-17.control.switch",
+            example_headers={h.MESSAGE_ID: "5f13"},
+            example={"definition": "9f2c", "moves": {"ship": "send"}},
         ),
     }
 

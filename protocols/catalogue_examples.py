@@ -49,8 +49,15 @@ EXAMPLES: Final[dict[str, tuple[Any, Any]]] = {
         },
     ),
     "run.migrate": (
-        {"id": "order-17", "definition": "9f2c"},
-        {"id": "order-17", "seq": 15, "definition": "9f2c", "status": "running"},
+        {"id": "order-17", "definition": "9f2c", "moves": {"ship": "send"}},
+        {
+            "id": "order-17",
+            "seq": 15,
+            "definition": "9f2c",
+            "status": "running",
+            "how": "switch",
+            "steps": [{"step": "send", "was": "ship", "status": "running", "what": "open"}],
+        },
     ),
     "run.signal_many": (
         {"name": "paid", "items": [{"id": "order-17", "data": 5, "message_id": "m-1"}]},
@@ -97,6 +104,44 @@ EXAMPLES: Final[dict[str, tuple[Any, Any]]] = {
     "workflow.register": (
         {"data": "UEsDBA==", "hash": "9f2c"},
         {"hash": "9f2c", "workflows": ["fulfilment"], "created": True},
+    ),
+    "workflow.versions": (
+        {"name": "fulfilment"},
+        {
+            "name": "fulfilment",
+            "versions": [
+                {
+                    "definition": "9f2c",
+                    "at": _AT,
+                    "source": "orders.yaml",
+                    "by": {"who": "ann", "where": "desk-3"},
+                    "current": True,
+                    "active": 12,
+                }
+            ],
+        },
+    ),
+    "workflow.rollback": (
+        {"name": "fulfilment", "by": {"who": "ann", "why": "wrong prices"}},
+        {"name": "fulfilment", "definition": "77ab", "replaced": "9f2c"},
+    ),
+    "template.register": (
+        {"text": "template: build\n..."},
+        {"name": "build", "hash": "51c0", "parameters": ["language"]},
+    ),
+    "template.ls": ({}, {"templates": [{"name": "build", "hash": "51c0"}]}),
+    "template.show": (
+        {"name": "build"},
+        {"name": "build", "hash": "51c0", "text": "template: build\n..."},
+    ),
+    "template.instantiate": (
+        {"template": "build", "parameters": {"language": "java"}, "register": True},
+        {
+            "workflow": "build-java",
+            "definition": "9f2c",
+            "text": "name: build-java\n...",
+            "registered": True,
+        },
     ),
     "service.ls": ({}, {"services": [_SERVICE_ROW]}),
     "service.show": ({"name": "payments"}, _SERVICE_ROW),

@@ -66,10 +66,16 @@ GATE_DECIDED: Final = "gate_decided"
 """A gate has ended; data has the decision, who made it, from where and why, and the changes."""
 GATE_WITHDRAWN: Final = "gate_withdrawn"
 """A gate was given up: what it stood in was cancelled."""
+GUARDRAIL_VIOLATED: Final = "guardrail_violated"
+"""A rule does not hold for a step; data has the rule, why, and what that leads to."""
+BUDGET_EXHAUSTED: Final = "budget_exhausted"
+"""There is not enough in a budget for a step; data has the budget and why."""
 CONTINUED: Final = "continued"
 """A new generation has begun; data has its number."""
 MIGRATED: Final = "migrated"
 """An operator has given the instance other code; data has its definition."""
+MIGRATION_REFUSED: Final = "migration_refused"
+"""A run could not go over to another definition where it stood; data says why."""
 WITNESSED: Final = "witnessed"
 """A statement about messages without a transition; data says how many."""
 MAILBOX_LARGE: Final = "mailbox_large"
@@ -95,6 +101,12 @@ TRIGGER_KINDS: Final = {
 """The event of what a trigger did."""
 TRANSITION: Final = "transition"
 """A motion has gone from one state to another."""
+ATTESTED: Final = frozenset({GUARDRAIL_VIOLATED, BUDGET_EXHAUSTED})
+"""Kinds that an interpreter of graphs states."""
+DEPLOYED: Final = "deployed"
+"""New instances of a workflow start with another definition; its hash stands for the instance."""
+ROLLED_BACK: Final = "rolled_back"
+"""They start with an earlier one again."""
 STATED: Final = frozenset(
     {
         STARTED,
@@ -102,6 +114,7 @@ STATED: Final = frozenset(
         MIGRATED,
         OUTCOME_DECIDED,
         GATE_DECIDED,
+        *ATTESTED,
         WITNESSED,
         TRANSITION,
         *FINAL,
@@ -112,6 +125,7 @@ LIFECYCLE: Final = (
     STARTED,
     CONTINUED,
     MIGRATED,
+    MIGRATION_REFUSED,
     WITNESSED,
     TRANSITION,
     MAILBOX_LARGE,
@@ -134,6 +148,8 @@ LIFECYCLE: Final = (
     GATE_REMINDED,
     GATE_DECIDED,
     GATE_WITHDRAWN,
+    GUARDRAIL_VIOLATED,
+    BUDGET_EXHAUSTED,
     ROUTED,
     LATE,
     *TRIGGER_KINDS.values(),
@@ -141,7 +157,7 @@ LIFECYCLE: Final = (
 """Kinds that movant publishes itself; an author's events have kinds of their own."""
 _FREE: Final = frozenset({RESUMED, INCIDENT, LATE, *TRIGGER_KINDS.values()})
 """An interpreter such as that of motions tells of some; others authors could have before."""
-RESERVED: Final = tuple(kind for kind in LIFECYCLE if kind not in _FREE)
+RESERVED: Final = (*(kind for kind in LIFECYCLE if kind not in _FREE), DEPLOYED, ROLLED_BACK)
 """Kinds that ``ctx.emit`` refuses."""
 
 CE_ID: Final = "ce-id"

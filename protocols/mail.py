@@ -209,12 +209,44 @@ class Decided(Mail, frozen=True, kw_only=True, tag="control.gate"):
 class Migrate(Mail, frozen=True, kw_only=True, tag="control.migrate"):
     """Fold the current generation with another definition: repaired code, or a newer version.
 
-    The last one counts, for all messages of the generation, also for those before it.
+    The last one counts, for all messages of the generation, also for those before it; or, with
+    ``since``, for all messages from that ``Switch`` on.
     """
 
     definition: str
+    since: int = 0
+    """Sequence of the switch whose definition it replaces; 0: the first one."""
     message_id: str = ""
     by: Operator | None = None
+
+
+class SwitchOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """To which definition a run goes over, and how: the body of a switch."""
+
+    definition: str
+    moves: dict[str, str] = {}
+    """Names of steps or states that have changed, old to new."""
+    accept: tuple[str, ...] = ()
+    """Steps whose effect is another one in the new definition, though they have run."""
+
+
+class Switch(Mail, frozen=True, kw_only=True, tag="control.switch"):
+    """Go on with another definition from here: what was done before stays as it was done.
+
+    What came before is folded with the definition of before. A switch that is not possible
+    where the run stands does nothing.
+    """
+
+    order: SwitchOrder
+    message_id: str = ""
+    by: Operator | None = None
+
+
+class MigrateOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of a migration that replaces the definition of a switch."""
+
+    definition: str
+    since: int
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -277,5 +309,6 @@ AnyMail = (
     | Reviewed
     | Decided
     | Migrate
+    | Switch
     | Continued
 )

@@ -156,6 +156,11 @@ class Draft:
     def __repr__(self) -> str:
         return repr(self.statement())
 
+    @property
+    def definition(self) -> str:
+        """The definition that the instance had then."""
+        return str(self._facts["definition"])
+
     def statement(self) -> Statement:
         """Return the statement, with its hash."""
         plain, _ = self._seal()

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 import structlog
 import trio
 
+from actors.bundle import Packed, unpack
+from actors.definitions import Deployment
 from actors.graph import GraphWorkflow
 from actors.motion import MotionWorkflow
 from actors.neighbours import refuse_neighbours
 from actors.packing import open_pack
 from actors.router import Presence
-from protocols import api
-from protocols.errors import BadValueError, NotFoundError, UnavailableError
+from protocols import api, events
+from protocols.errors import MovantError, NotFoundError, UnavailableError
 from protocols.routes import RoutingTable, split, table_of, to_builtins
 from runtime.api_holds import hold_view
+from runtime.api_versions import tell
 from runtime.discovery import Discovery
 from runtime.flows import FlowRows, rows_of, service_flows, with_flow, with_others
 from runtime.peers import Peers, Registered
@@ -100,9 +104,12 @@ class DaemonQueries:
 
     async def register(self, request: api.WorkflowRegister) -> api.Message:
         """Store a definition; new instances of its workflows start with it."""
-        packed = await trio.to_thread.run_sync(open_pack, request.data)
-        if packed.hash != request.hash:
-            raise BadValueError(f"the definition has the hash {packed.hash}, not {request.hash}")
+        # As it came: with the rules that all graphs share it has another hash.
+        unpack(request.data, request.hash)
+        came = Packed(hash=request.hash, data=request.data, workflows=(), modules=())
+        packed = await self._parts.definitions.with_rules(came)
+        if packed is came:
+            packed = await trio.to_thread.run_sync(open_pack, request.data)
         await refuse_neighbours(
             self._parts.transport, foreign_subjects(self._daemon.config.services)
         )
@@ -111,13 +118,25 @@ class DaemonQueries:
             created = False
         except NotFoundError:
             created = True
-        await self._parts.definitions.register(packed)
+        told = Deployment(hash=packed.hash, source=request.source, by=request.by)
+        before = {name: await self._current(name) for name in packed.workflows}
+        await self._parts.definitions.register(packed, told)
         self._parts.owner.registered(packed.workflows)
         self._peers.tell_all("registered", Registered(list(packed.workflows)))
         log.info("workflow.registered", hash=packed.hash, workflows=list(packed.workflows))
+        for name, replaced in before.items():
+            if replaced != packed.hash:
+                await tell(self._daemon, events.DEPLOYED, name, told, replaced)
         return api.WorkflowRegistered(
             hash=packed.hash, workflows=list(packed.workflows), created=created
         )
+
+    async def _current(self, name: str) -> str:
+        """Return the definition that new instances of a workflow start with; empty: none."""
+        try:
+            return split(await self._parts.definition_store.latest(name))[0]
+        except NotFoundError:
+            return ""
 
     async def route(self, request: api.WorkflowRoute) -> api.Message:
         """Store a routing table; new instances of these workflows start with it."""
@@ -146,7 +165,10 @@ class DaemonQueries:
         return sorted(table.services.keys() - up - self._daemon.config.services.keys())
 
     async def registered(self, told: Registered) -> api.Message:
-        """Take the news that another daemon has registered workflows."""
+        """Take the news that another daemon has registered workflows, or needs definitions."""
+        for digest in told.definitions:
+            with suppress(MovantError):  # a fold loads it, or says why not
+                await self._parts.definitions.prefetch(digest)
         self._parts.owner.registered(told.workflows)
         return api.Empty()
 

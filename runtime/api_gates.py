@@ -17,6 +17,7 @@ from actors.gate_index import GateIndex
 from actors.graph import GraphWorkflow
 from actors.kernel.instance import Instance
 from protocols import api, subjects
+from protocols.api_blobs import ArtifactPage, RunArtifacts
 from protocols.errors import (
     AlreadyDecidedError,
     MovantError,
@@ -32,6 +33,7 @@ from runtime.api_runs import RunCommands
 
 if TYPE_CHECKING:
     from actors.direct_reader import DirectReader
+    from runtime.api_blobs import BlobQueries
     from runtime.daemon import Daemon
 
 log = structlog.get_logger()
@@ -50,11 +52,17 @@ class GateCommands:
     """Answers about gates."""
 
     def __init__(
-        self, daemon: Daemon, commands: RunCommands, queries: RunQueries, events: DirectReader
+        self,
+        daemon: Daemon,
+        commands: RunCommands,
+        queries: RunQueries,
+        events: DirectReader,
+        blobs: BlobQueries,
     ) -> None:
         self._daemon = daemon
         self._commands = commands
         self._queries = queries
+        self._blobs = blobs
         self._index = GateIndex(events)
         self._unread: list[str] = []
         self._wake = trio.Event()
@@ -181,7 +189,13 @@ class GateCommands:
             for name, text in instance.state.items()
             if name.startswith(SHOWN)
         }
-        known = {"undoes": undoes, "steps": dict(list(shown.items())[-DONE_MAX:])}
+        page = await self._blobs.artifacts(RunArtifacts(id=instance.id))
+        assert isinstance(page, ArtifactPage)
+        known = {
+            "undoes": undoes,
+            "steps": dict(list(shown.items())[-DONE_MAX:]),
+            "artifacts": [each.name for each in page.artifacts[:DONE_MAX]],
+        }
         definitions = self._daemon.parts.definitions
         workflow = await definitions.find(instance.workflow, instance.definition)
         if not isinstance(workflow, GraphWorkflow):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +15,6 @@ from actors.outbox import first_of
 from protocols import api, codec, subjects
 from protocols import headers as h
 from protocols.definition import Workflow
-from protocols.effects import FINAL, Waiting
 from protocols.errors import (
     AlreadyExistsError,
     MovantError,
@@ -307,35 +306,6 @@ class RunCommands:
             )
         )
 
-    async def migrate(self, request: api.RunMigrate) -> api.Message:
-        """Fold an instance with another definition, if its mailbox can be folded with it."""
-        before = await self._view(request.id)
-        if before.status in FINAL:
-            raise RefusedError(
-                f"{request.id} has ended ({before.status})", hint=f"movant run show {request.id}"
-            )
-        digest = request.definition
-        if digest:
-            await self._parts.definitions.find(before.workflow, digest)
-        else:
-            digest, _ = await self._parts.definitions.latest(before.workflow)
-        after = await self._stored.fold(request.id, digest)
-        if after.blocked is not None and not request.force:
-            raise RefusedError(
-                f"the mailbox of {request.id} cannot be folded with {digest}:"
-                f" {after.blocked.reason}: {after.blocked.message}",
-                hint="register code that takes the same steps; --force migrates all the same",
-            )
-        moved = _moved(before.waiting, after.waiting())
-        if moved and not request.force:
-            raise RefusedError(
-                f"{', '.join(moved)}: other services would be asked, though those that serve now"
-                " may have done the work",
-                hint="wait until these steps are decided; --force migrates all the same",
-            )
-        seq = await self.order(request.id, "migrate", digest, request.message_id, request.by)
-        return api.RunMigrated(id=request.id, seq=seq, definition=digest, status=after.status)
-
     async def wait(self, request: api.RunWait) -> api.Message:
         """Wait for the end of an instance."""
         subjects.check_id(request.id)
@@ -393,16 +363,6 @@ def _who(by: Operator | None) -> dict[str, str]:
     """Return the headers that tell who does something by hand."""
     told = {} if by is None else {h.WHO: by.who, h.WHERE: by.where, h.WHY: by.why}
     return {name: percent_encode(text[:BY_CHARS_MAX]) for name, text in told.items() if text}
-
-
-def _moved(before: Iterable[Waiting], after: Iterable[Waiting]) -> list[str]:
-    """Return the open steps that another service would serve."""
-    now = {(each.path, each.attempt): each.detail for each in before if each.kind == "step"}
-    return [
-        f"{each.path} at {each.detail}"
-        for each in after
-        if not now.get((each.path, each.attempt), each.detail).startswith(each.detail)
-    ]
 
 
 class _Written(msgspec.Struct):

@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
+import msgspec
 import trio
 
 from protocols import api
@@ -25,6 +26,7 @@ from protocols.effects import FINAL, Status
 from protocols.errors import AlreadyExistsError, MovantError, UnknownOutcomeError
 from protocols.events import Event
 from protocols.routes import RoutingTable
+from protocols.sensitive import Redactor
 from protocols.subjects import check_id, check_name
 from protocols.witness import Operator
 from runtime import client_discovery
@@ -33,8 +35,10 @@ from runtime.client_batches import CHUNK_ITEMS, signals, starts
 from runtime.client_blobs import LargeValues
 from runtime.client_calls import ANSWER_S, PATIENCE_S, Calls, new_message_id
 from runtime.client_gates import GateCalls
+from runtime.client_guardrails import GuardrailCalls
 from runtime.client_triggers import TriggerCalls
 from runtime.client_undo import Undoes
+from runtime.client_versions import VersionCalls
 from runtime.client_watch import watch
 from runtime.clock import SystemClock
 
@@ -60,7 +64,7 @@ class WaitTimeoutError(UnknownOutcomeError):
         self.status: Final = status
 
 
-class Client(GateCalls, TriggerCalls, Undoes):
+class Client(GateCalls, GuardrailCalls, TriggerCalls, Undoes, VersionCalls):
     """A connection to the API. Safe to use from many tasks at once."""
 
     def __init__(self, calls: Calls) -> None:
@@ -180,10 +184,18 @@ class Client(GateCalls, TriggerCalls, Undoes):
         answers = await self._calls.many("run.start_many", made, api.RunStartedMany)
         return [result for answer in answers for result in answer.results]
 
-    async def show(self, id: str) -> api.RunView:
-        """Return all that is known about a run. Raises NotFoundError."""
-        request = api.RunShow(id=check_id(id))
-        return await self.large.told(await self._calls.call("run.show", request, api.RunView))
+    async def show(self, id: str, *, raw: bool = False, by: Operator | None = None) -> api.RunView:
+        """Return all that is known about a run, for people: what is sensitive is masked.
+
+        ``raw`` shows it as it is; the daemon logs who asks. Raises NotFoundError, and
+        RefusedError when raw values are shown to nobody.
+        """
+        request = api.RunShow(id=check_id(id), raw=raw, by=by)
+        view = await self._calls.call("run.show", request, api.RunView)
+        told = await self.large.told(view)
+        if raw or told is view:
+            return told
+        return msgspec.structs.replace(told, result=Redactor().value(told.result))
 
     async def list(
         self,
@@ -228,11 +240,16 @@ class Client(GateCalls, TriggerCalls, Undoes):
         *,
         after: int = 0,
         page: int = 200,
+        raw: bool = False,
+        by: Operator | None = None,
     ) -> AsyncIterator[api.HistoryEntry]:
-        """Yield the messages of a run's mailbox in order, from behind ``after`` to the newest."""
+        """Yield the messages of a run's mailbox in order, from behind ``after`` to the newest.
+
+        What is sensitive is masked, as in ``show``, unless ``raw``.
+        """
         check_id(id)
         while True:
-            request = api.RunHistory(id=id, after=after, limit=page)
+            request = api.RunHistory(id=id, after=after, limit=page, raw=raw, by=by)
             found = await self._calls.call("run.history", request, api.HistoryPage)
             for entry in found.entries:
                 yield entry
@@ -291,28 +308,6 @@ class Client(GateCalls, TriggerCalls, Undoes):
         )
         return await self._calls.call("run.cancel", request, api.Accepted)
 
-    async def migrate(
-        self,
-        id: str,
-        *,
-        definition: str = "",
-        force: bool = False,
-        message_id: str = "",
-        by: Operator | None = None,
-    ) -> api.RunMigrated:
-        """Fold a run with another definition; empty: the latest of its workflow.
-
-        Raises RefusedError when its mailbox cannot be folded with it, or when it has ended.
-        """
-        request = api.RunMigrate(
-            id=check_id(id),
-            definition=definition,
-            force=force,
-            message_id=message_id or new_message_id(),
-            by=by,
-        )
-        return await self._calls.call("run.migrate", request, api.RunMigrated)
-
     async def verify(self, id: str) -> api.RunVerified:
         """Have a run folded again and compared with its statements. Raises NotFoundError."""
         return await self._calls.call(
@@ -358,31 +353,10 @@ class Client(GateCalls, TriggerCalls, Undoes):
 
     # Workflows, services, the daemon
 
-    async def register(self, data: bytes, hash: str) -> api.WorkflowRegistered:
-        """Register a packed definition (see ``actors.packing.pack``)."""
-        request = api.WorkflowRegister(data=data, hash=hash)
-        return await self._calls.call("workflow.register", request, api.WorkflowRegistered)
-
-    async def register_source(self, source: Path | str) -> api.WorkflowRegistered:
-        """Pack a workflow file, package or module, and register it."""
-        from actors.packing import pack  # noqa: PLC0415 - most clients never pack
-
-        packed = await trio.to_thread.run_sync(pack, source)
-        return await self.register(packed.data, packed.hash)
-
     async def route(self, table: RoutingTable, workflows: Iterable[str]) -> api.WorkflowRouted:
         """Let new runs of some workflows use a routing table; without routes they use none."""
         request = api.WorkflowRoute(workflows=[*workflows], table=table)
         return await self._calls.call("workflow.route", request, api.WorkflowRouted)
-
-    async def workflows(self) -> api.WorkflowPage:
-        """Return all registered workflows."""
-        return await self._calls.call("workflow.ls", api.Empty(), api.WorkflowPage)
-
-    async def workflow(self, name: str = "", *, hash: str = "") -> api.WorkflowView:
-        """Return a workflow and its definition, by name or by hash. Raises NotFoundError."""
-        request = api.WorkflowShow(name=name, hash=hash)
-        return await self._calls.call("workflow.show", request, api.WorkflowView)
 
     async def services(self) -> api.ServicePage:
         """Return all services that the daemon knows."""

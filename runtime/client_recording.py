@@ -13,7 +13,7 @@ import msgspec
 
 from actors.bundle import Packed
 from actors.checkpoint import Epochs
-from actors.generations import begun, generation_start
+from actors.generations import begun, generation_start, replaced_by
 from actors.inbound import parse
 from actors.letters import DeadLetter, Delivery, Letter
 from actors.loading import load
@@ -33,7 +33,7 @@ from protocols.definition import Workflow
 from protocols.effects import Status
 from protocols.errors import BadValueError, MovantError, NotFoundError
 from protocols.failure import Failure
-from protocols.mail import AnyMail, Signal
+from protocols.mail import AnyMail, Migrate, Pinned, Signal, Start, Switch
 from protocols.routes import RoutingTable, checked, split
 from protocols.subjects import check_id
 from protocols.tokens import KeyRing
@@ -80,6 +80,8 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     """The packed definition; empty when the exporter might not read it."""
     routes: RoutingTable | None = None
     """The routing table that the run is pinned to, if there is one."""
+    others: dict[str, WorkflowPacked] = {}
+    """The definitions that it had before it went over to another one, by hash."""
     blobs: dict[str, bytes] = {}
     """The values that messages refer to, by digest."""
 
@@ -100,7 +102,7 @@ async def record(client: Client, run: str, now_ns: int) -> Recording:
 
     Raises NotFoundError.
     """
-    view = await client.show(check_id(run))
+    view = await client.show(check_id(run), raw=True)
     dead = [entry.seq async for entry in client.history(run) if entry.kind == "dead"]
     stored: list[StoredMessage] = []
     markers: list[EpochMarker] = []
@@ -120,7 +122,7 @@ async def record(client: Client, run: str, now_ns: int) -> Recording:
         blob = _blob_in(each)
         if blob is not None and blob.digest not in blobs:
             blobs[blob.digest] = await client.large.content(run, blob)
-    return Recording(
+    recording = Recording(
         id=run,
         workflow=view.workflow,
         definition=view.definition,
@@ -142,6 +144,26 @@ async def record(client: Client, run: str, now_ns: int) -> Recording:
         routes=packed.routes,
         blobs=blobs,
     )
+    others = {digest: await _definition(client, digest) for digest in _former(recording)}
+    return msgspec.structs.replace(recording, others=others)
+
+
+def _former(recording: Recording) -> list[str]:
+    """Return the definitions of the parts of a mailbox before its last one."""
+    mails = _mails(recording)
+    if not any(type(each) is Switch for each in mails):
+        return []
+    named = [each.definition for each in mails if isinstance(each, Start | Pinned | Migrate)]
+    named += [each.order.definition for each in mails if type(each) is Switch]
+    return [each for each in dict.fromkeys(named) if each and each != recording.definition]
+
+
+def _loaded(data: bytes, digest: str, table: RoutingTable | None) -> dict[str, Workflow[Any]]:
+    workflows = load(data, split(digest)[0])
+    if table is None:
+        return workflows
+    routes = checked(table)
+    return {name: each.with_routes(routes) for name, each in workflows.items()}
 
 
 def read(data: bytes) -> Recording:
@@ -173,23 +195,28 @@ def replay(recording: Recording, packed: Packed | None = None) -> Replayed:
             f"the export does not hold definition {digest}",
             hint="movant run replay FILE --with WORKFLOW.py folds it with another one",
         )
-    workflows = load(data, split(digest)[0])
-    if recording.routes is not None:
-        routes = checked(recording.routes)
-        workflows = {name: each.with_routes(routes) for name, each in workflows.items()}
+    workflows = _loaded(data, digest, recording.routes)
+    others = {
+        name: _loaded(each.data, name, each.routes)
+        for name, each in recording.others.items()
+        if each.data
+    }
 
-    def find(name: str, _digest: str) -> Workflow[Any]:
-        if name not in workflows:
+    def find(name: str, wanted: str) -> Workflow[Any]:
+        known = others.get(wanted, workflows)
+        if name not in known:
             raise NotFoundError(f"definition {digest} has no workflow {name!r}")
-        return workflows[name]
+        return known[name]
 
-    snapshot, mails = generation_start(_mails(recording))
+    whole = _mails(recording)
+    snapshot, mails = generation_start(whole)
+    replaced = replaced_by(whole) if others else {}
     if snapshot is not None:
         signals = (with_value(each, recording.blobs) for each in snapshot.signals)
-        found = tuple(each for each in signals if isinstance(each, Signal))
-        snapshot = msgspec.structs.replace(snapshot, signals=found)
-    # Not of the snapshot: what is tried here is the code at hand.
-    instance = begun(recording.id, snapshot, find, digest if snapshot is not None else "")
+        kept = tuple(each for each in signals if isinstance(each, Signal))
+        snapshot = msgspec.structs.replace(snapshot, signals=kept)
+        replaced = {0: digest}  # not the one that it names: what is tried is the code at hand
+    instance = begun(recording.id, snapshot, find, replaced)
     instance.refolding = True
     if snapshot is not None:
         instance.begin()

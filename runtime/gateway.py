@@ -30,16 +30,21 @@ from protocols.ports import Frame, Outgoing
 from runtime.api_blobs import BlobQueries
 from runtime.api_daemon import DaemonQueries
 from runtime.api_gates import GateCommands
+from runtime.api_guardrails import GuardrailCommands
 from runtime.api_holds import Held, HoldCommands
+from runtime.api_migrate import MigrateCommands
 from runtime.api_operations import OperatorQueries
 from runtime.api_pipeline import PipelineQueries
 from runtime.api_queries import RunQueries
 from runtime.api_runs import RunCommands
+from runtime.api_templates import TemplateCommands
 from runtime.api_triggers import TriggerCommands
 from runtime.api_undo import UndoCommands
 from runtime.api_verify import RunVerification
+from runtime.api_versions import VersionCommands
 from runtime.discovery import Discovery
 from runtime.peers import Peers, Registered, StandingOf
+from runtime.redacting import Redaction
 
 if TYPE_CHECKING:
     from runtime.daemon import Daemon
@@ -74,6 +79,7 @@ class Gateway:
         self._served: dict[str, int] = {}
         self._handlers: dict[str, Handler] = {}
         self._nursery: trio.Nursery
+        self._redaction: Redaction
         self._decoders: dict[str, msgspec.json.Decoder[Any]] = {
             verb: msgspec.json.Decoder(found.request) for verb, found in api.VERBS.items()
         }
@@ -106,9 +112,11 @@ class Gateway:
             commands = RunCommands(self._daemon, mail, queries)
             witness = RunVerification(self._daemon, mail, archive, events)
             about = DaemonQueries(self._daemon, discovery, peers)
-            gates = GateCommands(self._daemon, commands, queries, events)
+            blobs = BlobQueries(self._daemon, queries.runs)
+            gates = GateCommands(self._daemon, commands, queries, events, blobs)
             self._nursery.start_soon(gates.run)
             holds = HoldCommands(self._daemon, peers)
+            self._redaction = Redaction(self._daemon, queries)
             self._handlers = handlers(
                 commands,
                 queries,
@@ -119,9 +127,25 @@ class Gateway:
                 holds=holds,
                 pipeline=pipeline,
                 gates=gates,
-                blobs=BlobQueries(self._daemon, queries.runs),
+                guardrails=GuardrailCommands(self._daemon),
+                blobs=blobs,
                 triggers=TriggerCommands(self._daemon, queries),
             )
+            parts = self._daemon.parts
+            store = parts.definition_store
+            migrating = MigrateCommands(parts.definitions, store, commands, queries, peers)
+            templates = TemplateCommands(store, about)
+            versions = VersionCommands(self._daemon, queries.index, peers)
+            self._handlers |= {
+                "run.migrate": migrating.migrate,
+                "workflow.versions": versions.versions,
+                "workflow.rollback": versions.rollback,
+                "template.register": templates.register,
+                "template.ls": templates.list,
+                "template.show": templates.show,
+                "template.instantiate": templates.instantiate,
+            }
+            assert self._handlers.keys() == api.VERBS.keys()
             self._handlers |= {
                 f"{PEER}run.show": queries.own,
                 f"{PEER}run.standing": queries.standing,
@@ -192,7 +216,7 @@ class Gateway:
                     codec.check_unique(frame.payload)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise BadValueError(f"{verb}: {error}") from error
-            result = await handler(request)
+            result = await self._redaction.answer(verb, request, await handler(request))
             payload = msgspec.json.encode(result)
             if len(payload) > self._transport.payload_bytes_max:
                 raise OverloadedError("the answer is too large", hint="ask for fewer rows")
@@ -223,6 +247,11 @@ class Gateway:
                 return  # nobody can be told
 
 
+async def serve_api(daemon: Daemon, *, task_status: ChildStatus) -> None:
+    """Answer the clients of a daemon until cancelled."""
+    await Gateway(daemon).run(task_status=task_status)
+
+
 def _identity(frame: Frame) -> tuple[str, bytes]:
     """Return what a request and its repeats have in common: verb and payload."""
     return (_verb(frame.subject), frame.payload)
@@ -246,17 +275,17 @@ def handlers(
     holds: HoldCommands,
     pipeline: PipelineQueries,
     gates: GateCommands,
+    guardrails: GuardrailCommands,
     blobs: BlobQueries,
     triggers: TriggerCommands,
 ) -> dict[str, Handler]:
     """Return the handler of each verb."""
-    found: dict[str, Handler] = {
+    return {
         "run.start": triggers.guarded(commands.start),
         "run.start_many": triggers.guarded(commands.start_many),
         "run.signal": commands.signal,
         "run.signal_many": commands.signal_many,
         "run.cancel": commands.cancel,
-        "run.migrate": commands.migrate,
         "run.undo": undo.undo,
         "run.review": undo.review,
         "run.wait": commands.wait,
@@ -272,6 +301,9 @@ def handlers(
         "gate.show": gates.show,
         "gate.decide": gates.decide,
         "pipeline": pipeline.pipeline,
+        "guardrail.ls": guardrails.list,
+        "guardrail.register": guardrails.register,
+        "budget.ls": guardrails.budgets,
         "workflow.ls": daemon.workflows,
         "workflow.show": daemon.workflow,
         "workflow.register": daemon.register,
@@ -291,5 +323,3 @@ def handlers(
         "dead.purge": operator.dead_purge,
         **triggers.handlers,
     }
-    assert found.keys() == api.VERBS.keys()
-    return found

@@ -29,6 +29,7 @@ from protocols.mail import (
     Routed,
     Signal,
     Start,
+    Switch,
     UndoAll,
     Woken,
 )
@@ -117,6 +118,14 @@ def _facts(mail: Any) -> dict[str, Any]:  # noqa: C901, PLR0912  # one case per 
             return {
                 "kind": "control.migrate",
                 "summary": f"definition {mail.definition}",
+                "by": mail.by,
+            }
+        case Switch():
+            names = ", ".join(f"{old} is now {new}" for old, new in mail.order.moves.items())
+            return {
+                "kind": "control.switch",
+                "summary": f"definition {mail.order.definition} from here on"
+                + (f": {names}" if names else ""),
                 "by": mail.by,
             }
         case Reviewed():

@@ -43,9 +43,10 @@ class StandingOf(msgspec.Struct, frozen=True):
 
 
 class Registered(msgspec.Struct, frozen=True):
-    """Tell that workflows have a new definition."""
+    """Tell that workflows have a new definition, or that definitions are about to be needed."""
 
-    workflows: list[str]
+    workflows: list[str] = []
+    definitions: list[str] = []
 
 
 class Peers:

@@ -5,7 +5,7 @@ MAIL: messages and packs -> union -> is something gone that packs do not cover? 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -15,7 +15,7 @@ from actors import packs
 from actors.checkpoint import Checkpoint, Epochs
 from actors.collection import is_fresh
 from actors.direct_reader import DirectReader
-from actors.generations import Reading, begun, definition_of, read_generation, reading
+from actors.generations import Reading, begun, read_generation, reading, replaced_by
 from actors.inbound import parse
 from actors.kernel.instance import Instance
 from actors.letters import Delivery, Letter, Marker
@@ -107,18 +107,24 @@ class StoredRuns:
                 # No marker came that what was read may stand behind.
                 return found, record
 
-    async def fold(self, instance_id: str, definition: str = "") -> Instance:
+    async def fold(self, instance_id: str, definition: str = "", *, since: int = 0) -> Instance:
         """Fold an instance for reading only; with ``definition`` as a migration to it would.
 
+        ``since`` is the switch whose definition that migration replaces.
         Raises NotFoundError when there is none, or its history is kept no longer.
         """
-        found = await self.folded(instance_id, definition)
+        found = await self.folded(instance_id, {since: definition} if definition else {})
         if isinstance(found, ArchiveRecord):
             raise NotFoundError(f"the history of {instance_id!r} is kept no longer")
         return found
 
-    async def folded(self, instance_id: str, definition: str = "") -> Instance | ArchiveRecord:
-        """Return the fold of an instance, or its record when nothing else is left."""
+    async def folded(
+        self, instance_id: str, replaced: Mapping[int, str] | None = None
+    ) -> Instance | ArchiveRecord:
+        """Return the fold of an instance, or its record when nothing else is left.
+
+        ``replaced`` goes before the definitions of its migrations.
+        """
         owner = self._parts.owner
         found, record = await self.generation(instance_id)
         snapshot, mails = found.snapshot, found.mails
@@ -133,7 +139,7 @@ class StoredRuns:
             instance_id,
             snapshot,
             self._parts.definitions.workflow,
-            definition or definition_of(mails),
+            {**replaced_by(mails), **(replaced or {})},
         )
         instance.refolding = True
         if snapshot is not None:

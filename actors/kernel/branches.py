@@ -61,6 +61,11 @@ class Scope:
             )
         return TaskHandle(nursery.start(work, name))
 
+    @property
+    def over(self) -> bool:
+        """Whether nothing can begin in the block any more."""
+        return self._nursery is None or self._nursery.scope.cancelled
+
     def cancel(self) -> None:
         """Cancel the block and all of its tasks; the block then ends without an error."""
         if self._nursery is not None:

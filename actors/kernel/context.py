@@ -22,7 +22,7 @@ from actors.kernel.calling import Absent, call_name, call_options
 from actors.kernel.children import Child, UndoableChild
 from actors.kernel.clock import moment, since_epoch
 from actors.kernel.compensation import Saga, UndoableStep, UndoStep, undo_of
-from actors.kernel.gates import Gates
+from actors.kernel.interpreting import Interpreting
 from actors.kernel.ledger import Ledger
 from actors.kernel.log import Log
 from actors.kernel.nursery import Nursery
@@ -50,7 +50,7 @@ LOCAL: Final = "_local"
 """The service that runs ``ctx.run`` functions in the daemon."""
 
 
-class Context(Gates, Telling, Artifacts):
+class Context(Interpreting, Telling, Artifacts):
     """The durable operations of one instance. Handed to its workflow function."""
 
     __slots__ = ("_defaults", "_ledger", "log", "traceparent", "workflow")
@@ -348,14 +348,6 @@ class Context(Gates, Telling, Artifacts):
         ledger = self._ledger
         path = self._frame().path(f"emit.{check_name(kind, 'event kind')}")
         ledger.effects.append(ledger.event(kind, data, path))
-
-    def tell_late(self, kind: str) -> None:
-        """Publish an event of this kind for each answer that comes to a step decided before.
-
-        Its data: the step's path, the attempt, and whether the answer was a success.
-        """
-        self._frame()
-        self._ledger.late_event = check_name(kind, "event kind")
 
     def set_state(self, **facts: Any) -> None:
         """Show facts about the instance to people; replaces facts of the same names."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -28,9 +28,15 @@ from protocols.mail import (
     Mail,
     Migrate,
     Start,
+    Switch,
     UndoAll,
     Woken,
 )
+from protocols.moving import Moving, refused
+
+if TYPE_CHECKING:
+    from protocols.definition import Workflow
+    from protocols.mail import SwitchOrder
 
 
 class Execution(View):
@@ -70,6 +76,58 @@ class Execution(View):
         ctx = Context(ledger, self.workflow, start.traceparent, workflow.options.steps)
         frame = Frame(ledger.root)
         ledger.scheduler.start(steppable(workflow.function(ctx, *given)), frame)
+
+    def _on_switch(self, mail: Switch) -> None:
+        """Go on with another definition from here, or tell why that is not possible."""
+        if self._repeated("switch", mail.message_id):
+            return
+        ledger = self._ledger
+        ledger.chain.acted = (mail.seq, mail.by)
+        if self.status in FINAL or self._start is None:
+            ledger.counters.late += 1
+            return
+        definition = self._replaced.get(mail.seq, mail.order.definition)
+        try:
+            workflow = self._load(self.workflow, definition)
+        except (NotFoundError, ConfigurationError) as error:
+            self._halt(Blocked(reason="definition", message=error.message))
+            return
+        moving = self.moving(workflow, mail.order, go=True)
+        if moving.problems:
+            facts = {"definition": definition, "problems": moving.problems}
+            self._emit("migration_refused", facts, f"/{mail.seq}")
+            return
+        self.definition = definition
+        self.switched = mail.seq
+        ledger.routes = workflow.routes
+        self._limits = (workflow.options.mailbox_warn, workflow.options.mailbox_max)
+        told = {"definition": definition, "moves": mail.order.moves, "from": mail.seq}
+        self._witness("migrated", told, f"/{mail.seq}")
+
+    def moving(self, workflow: Workflow[Any], order: SwitchOrder, *, go: bool = False) -> Moving:
+        """Tell how the run would go over to a definition where it stands; ``go``: do it."""
+        undoing = self._ledger.undoing
+        if self.status != "running":
+            return refused(f"the run is {self.status}, not running")
+        if undoing is not None and undoing.ending is not None:
+            return refused("the run is being undone")
+        if self._cancel is not None:
+            return refused("the run is being cancelled")
+        if self._ledger.mover is None:
+            return refused("its definition is code: only a fold from the start can take another")
+        scheduler = self._ledger.scheduler
+        scheduler.running = scheduler.main  # it speaks for its code
+        try:
+            return self._ledger.mover(workflow, order, go)
+        finally:
+            scheduler.running = None
+
+    def _repeated(self, kind: str, message_id: str) -> bool:
+        """Remember a message id; tell whether it was seen before, and count it then."""
+        if not message_id or not self._seen.repeated(kind, message_id):
+            return False
+        self._ledger.counters.duplicates += 1
+        return True
 
     def _go_on(self, request: ContinueAs | None) -> None:
         """Begin the next generation, and others when it ends at once, until the code waits."""

@@ -21,6 +21,7 @@ What it returns are the effects that this mail made the code ask for. The rules 
     UndoAll           like Cancel: somebody asks for it by hand
     Decided           for a gate that is open, from whoever may decide there
     Reviewed          for an attempt about which a person is asked, or whose undo waits for that
+    Switch            where the run can go on with another definition; else it does nothing
     Woken, Migrate    never: they only move the time; both speak to the host
     Continued         never: it says where a fold may begin; the owner wrote it
 
@@ -69,6 +70,7 @@ from protocols.mail import (
     Routed,
     Signal,
     Start,
+    Switch,
     UndoAll,
     Woken,
 )
@@ -76,7 +78,7 @@ from protocols.subjects import generation_of, step_token
 from protocols.witness import LEAVES_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from protocols.definition import Workflow
     from protocols.mail import Snapshot
@@ -98,17 +100,18 @@ class Instance(Execution):
         snapshot: Snapshot,
         load: Callable[[str, str], Workflow[Any]],
         *,
-        definition: str = "",
+        replaced: Mapping[int, str] | None = None,
     ) -> Self:
         """Return an instance at the beginning of a generation; call ``begin`` before ``fold``.
 
-        A migration's ``definition`` goes before that of the snapshot.
+        The definition of a migration (``replaced``) goes before that of the snapshot.
         """
         instance = cls(
             instance_id,
             load,
-            definition=definition or snapshot.definition,
+            definition=snapshot.definition,
             generation=snapshot.generation,
+            replaced=replaced,
         )
         restore(instance._ledger, snapshot)
         instance._seen = Seen(snapshot.seen)
@@ -198,7 +201,7 @@ class Instance(Execution):
             return
         self._start = mail
         self.workflow = mail.workflow
-        self.definition = self._migrated or mail.definition
+        self.definition = self._replaced[0] or mail.definition
         self.started_at = self._ledger.now
         if self._cancel is not None:
             self._end(cancelled_by(self._cancel))
@@ -381,13 +384,6 @@ class Instance(Execution):
 
     # Helpers of the rules
 
-    def _repeated(self, kind: str, message_id: str) -> bool:
-        """Remember a message id; tell whether it was seen before, and count it then."""
-        if not message_id or not self._seen.repeated(kind, message_id):
-            return False
-        self._ledger.counters.duplicates += 1
-        return True
-
     def _not_open(self, step: str, success: int) -> None:
         """Count an answer that is late or repeated; block when the step was never asked for."""
         ledger = self._ledger
@@ -436,6 +432,7 @@ _RULES: Final[dict[type[Mail], Callable[[Instance, Any], None]]] = {
     Fired: Instance._on_fired,  # noqa: SLF001
     Woken: Instance._on_host,  # noqa: SLF001
     Migrate: Instance._on_host,  # noqa: SLF001
+    Switch: Instance._on_switch,  # noqa: SLF001
     Continued: Instance._on_continued,  # noqa: SLF001
     AttemptTimedOut: Instance._on_timed_out,  # noqa: SLF001
     AttemptRefused: Instance._on_refused,  # noqa: SLF001

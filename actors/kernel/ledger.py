@@ -20,9 +20,14 @@ if TYPE_CHECKING:
     from actors.kernel.operations import Deadline, Listen, Operation, Sleep
     from actors.kernel.step import Step
     from actors.kernel.undoing import Undoing
+    from protocols.definition import Workflow
     from protocols.gate_words import GateDecision
-    from protocols.mail import Signal
+    from protocols.mail import Signal, SwitchOrder
+    from protocols.moving import Moving
     from protocols.routes import Routes
+
+    Mover = Callable[[Workflow[Any], SwitchOrder, bool], Moving]
+    """Tells how a switch goes; does it when the last argument is true and nothing is wrong."""
 
 LOG_LINES_MAX: Final = 1_000
 """Log lines kept until the host drains them; what comes after is dropped."""
@@ -72,6 +77,7 @@ class Ledger:
         "late_successes",
         "listeners",
         "logs",
+        "mover",
         "now",
         "profile",
         "refolding",
@@ -118,6 +124,8 @@ class Ledger:
         self.profile = ""
         self.routes: Routes | None = None
         """Who may serve what, in the table that the instance is pinned to."""
+        self.mover: Mover | None = None
+        """How the code goes on with another definition; None: it cannot."""
         self.unawaited: dict[Operation[Any], None] = {}
         self.undoing: Undoing | None = None
         """What can be undone; None until the first step with an undo."""
@@ -143,6 +151,7 @@ class Ledger:
         self.listeners = {}
         self.unawaited = {}
         self.undoing = None
+        self.mover = None
         self.late_event = ""
 
     def encode(self, value: Any) -> bytes:

@@ -26,7 +26,7 @@ from protocols.effects import (
 from protocols.subjects import step_token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from actors.kernel.blocked import Blocked
     from protocols.compensation import PlannedUndo, StepFate
@@ -47,7 +47,7 @@ class View:
         "_ledger",
         "_limits",
         "_load",
-        "_migrated",
+        "_replaced",
         "_seen",
         "_start",
         "_watch",
@@ -62,6 +62,7 @@ class View:
         "started_at",
         "status",
         "steps",
+        "switched",
         "workflow",
     )
 
@@ -72,8 +73,12 @@ class View:
         *,
         definition: str = "",
         generation: int = 1,
+        replaced: Mapping[int, str] | None = None,
     ) -> None:
-        """Begin an empty fold. A migration's ``definition`` goes before all others."""
+        """Begin an empty fold. A migration's ``definition`` goes before all others.
+
+        ``replaced`` has those that go before the definitions of switches, by their sequence.
+        """
         self._ledger = Ledger(instance_id, generation)
         self._load = load
         self._seen = Seen()
@@ -93,7 +98,10 @@ class View:
         self.status: Status = "pending"
         self.folded = 0
         self.workflow = ""
-        self._migrated = self.definition = definition
+        self._replaced = {0: definition, **(replaced or {})}
+        self.definition = self._replaced[0]
+        self.switched = 0
+        """Sequence of the switch that the definition came with; 0: it is the first one."""
         self.result: bytes | None = None
         self.steps: tuple[StepFate, ...] = ()
         """At the end, what became of the steps that can be undone."""

@@ -222,42 +222,6 @@ def cancel(run_id: str, to: Target, *, reason: str) -> int:
 
 
 @command(
-    "migrate",
-    examples=(
-        ("movant run migrate order-17", "a blocked run goes on with the code registered last"),
-        ("movant run migrate order-17 --to 9f2c…", "or with that of a definition"),
-    ),
-)
-@click.argument("run_id", metavar="RUN")
-@click.option("--to", "definition", default="", help="Hash of a definition; default: the latest.")
-@click.option("--force", is_flag=True, help="Also when the mailbox cannot be folded with it.")
-@click.option("--reason", default="", help="For people; it stands in the history.")
-@target
-def migrate(run_id: str, to: Target, *, definition: str, force: bool, reason: str) -> int:
-    """Fold RUN with another definition: repaired code, or a newer version."""
-
-    async def question(client: Client) -> api.RunMigrated:
-        run = await full_id(client, run_id)
-        return await client.migrate(run, definition=definition, force=force, by=myself(reason))
-
-    migrated = ask(to, question)
-    if to.form == "table":
-        write_facts(
-            [
-                ("run", migrated.id),
-                ("definition", migrated.definition),
-                ("status", migrated.status),
-            ]
-        )
-        say(f"next:  movant run show {migrated.id}")
-    elif to.form == "json":
-        write_json(migrated)
-    else:
-        write_line(migrated)
-    return OK
-
-
-@command(
     "wait",
     examples=(
         ("movant run wait order-17", "until it has ended; exit 0 only when it completed"),

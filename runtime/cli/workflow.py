@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -22,7 +22,11 @@ from runtime.cli.output import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from protocols import api
+    from protocols.graph import Graph
+    from protocols.machine import Machine
     from runtime.client import Client
 
 workflow = LazyGroup(
@@ -37,7 +41,13 @@ workflow = LazyGroup(
             "plan": Leaf("runtime.cli.plan:plan", "Tell what a graph would do."),
             "ls": Leaf("runtime.cli.workflow:ls", "List workflows."),
             "show": Leaf("runtime.cli.workflow:show", "Show a workflow and its input."),
-        }
+            "source": Leaf("runtime.cli.versions:source", "Write the source of a definition."),
+        },
+        "Versions": {
+            "versions": Leaf("runtime.cli.versions:versions", "List its versions."),
+            "diff": Leaf("runtime.cli.versions:diff", "Show how two versions differ."),
+            "rollback": Leaf("runtime.cli.versions:rollback", "Go back to an earlier version."),
+        },
     },
     examples=(
         ("movant workflow validate orders.py", "before a deployment"),
@@ -55,31 +65,35 @@ workflow = LazyGroup(
     ),
 )
 @click.argument("sources", nargs=-1, required=True)
+@click.option("--reason", default="", help="For people; it stands in the list of versions.")
 @target
-def register(sources: tuple[str, ...], to: Target) -> int:
+def register(sources: tuple[str, ...], to: Target, *, reason: str) -> int:
     """Check and pack SOURCES and make them the definition that new runs start with.
 
     A source is a Python file, a package directory, a module name, or a YAML file with a graph or
-    a state machine. Runs that have started keep their definition. Registering an old state again
-    is how a deployment is taken back.
+    a state machine. Runs that have started keep their definition. ``movant workflow rollback``
+    takes a deployment back.
     What ``movant workflow validate`` calls an error is not deployed.
     """
     from actors.packing import DOCUMENTS, pack  # noqa: PLC0415 - not for --help
     from actors.validation import validate as check  # noqa: PLC0415
-    from runtime.cli.session import ask  # noqa: PLC0415
+    from runtime.cli.session import ask, myself  # noqa: PLC0415
 
     # A file of data says all that is wrong with it; code has to be found first.
-    packs = [pack(source) for source in sources if not source.endswith(DOCUMENTS)]
+    packs = [(source, pack(source)) for source in sources if not source.endswith(DOCUMENTS)]
     problems = [problem for source in sources for problem in check(source)]
     for each in problems:
         say(as_text(each))
     if any(problem.severity == "error" for problem in problems):
         say("nothing was registered")
         return USAGE
-    packs += [pack(source) for source in sources if source.endswith(DOCUMENTS)]
+    packs += [(source, pack(source)) for source in sources if source.endswith(DOCUMENTS)]
 
     async def question(client: Client) -> list[api.WorkflowRegistered]:
-        return [await client.register(each.data, each.hash) for each in packs]
+        return [
+            await client.register(each.data, each.hash, source=source, by=myself(reason))
+            for source, each in packs
+        ]
 
     found = ask(to, question)
     write_rows(
@@ -139,17 +153,19 @@ def ls(to: Target) -> int:
     examples=(
         ("movant workflow show orders", "its latest definition and the schema of its input"),
         ("movant workflow show orders -o json | jq .input_schema", "only the schema"),
+        ("movant workflow show orders@77ab", "an earlier definition"),
         ("movant workflow show permit --format mermaid", "the diagram of a graph or a machine"),
+        ("movant workflow show permit --format svg > permit.svg", "as a picture"),
     ),
 )
-@click.argument("name")
+@click.argument("name", metavar="NAME[@HASH]")
 @click.option(
     "--format",
     "drawn",
-    type=click.Choice(("facts", "text", "mermaid")),
+    type=click.Choice(("facts", "yaml", "json", "text", "mermaid", "svg")),
     default="facts",
     show_default=True,
-    help="A graph or a state machine as text, or as a Mermaid diagram.",
+    help="A graph or a state machine as data, as text, or as a diagram.",
 )
 @target
 def show(name: str, to: Target, *, drawn: str) -> int:
@@ -158,6 +174,9 @@ def show(name: str, to: Target, *, drawn: str) -> int:
     from runtime.cli.session import ask  # noqa: PLC0415
 
     async def question(client: Client) -> api.WorkflowView:
+        called, _, digest = name.partition("@")
+        if digest:
+            return await client.workflow(called, hash=digest)
         try:
             return await client.workflow(name)
         except NotFoundError:
@@ -181,24 +200,42 @@ def _drawn(view: api.WorkflowView, drawn: str) -> str:
     """Return a definition as text or as a diagram. Raises ConfigurationError for code."""
     import msgspec  # noqa: PLC0415 - not for --help
 
-    from protocols import graph_text, machine_text  # noqa: PLC0415
+    from protocols import graph_text, machine_text, pictures  # noqa: PLC0415
     from protocols.errors import ConfigurationError  # noqa: PLC0415
     from protocols.graph import Graph  # noqa: PLC0415
     from protocols.machine import Machine  # noqa: PLC0415
 
-    mermaid = drawn == "mermaid"
     if view.graph is not None:
         graph = msgspec.convert(view.graph, Graph)
-        text = graph_text.as_mermaid(graph) if mermaid else graph_text.as_text(graph)
+        forms = (graph_text.as_text, graph_text.as_mermaid, pictures.graph_svg)
+        text = _formed(drawn, graph, dict(zip(_FORMS, forms, strict=True)))
     elif view.machine is not None:
         machine = msgspec.convert(view.machine, Machine)
-        text = machine_text.as_mermaid(machine) if mermaid else machine_text.as_text(machine)
+        shapes = (machine_text.as_text, machine_text.as_mermaid, pictures.machine_svg)
+        text = _formed(drawn, machine, dict(zip(_FORMS, shapes, strict=True)))
     else:
         raise ConfigurationError(
             f"workflow {view.name} is code, no graph and no state machine",
-            hint=f"movant workflow show {view.name}",
+            hint=f"movant workflow source {view.name}",
         )
     return text.rstrip("\n")
+
+
+_FORMS = ("text", "mermaid", "svg")
+D = TypeVar("D", "Graph", "Machine")
+
+
+def _formed(drawn: str, definition: D, forms: dict[str, Callable[[D], str]]) -> str:
+    """Return a definition in one of the forms, or as data."""
+    import msgspec  # noqa: PLC0415 - not for --help
+
+    from actors.definition_file import as_yaml  # noqa: PLC0415
+
+    if drawn in forms:
+        return forms[drawn](definition)
+    if drawn == "yaml":
+        return as_yaml(definition)
+    return msgspec.json.format(msgspec.json.encode(definition), indent=2).decode()
 
 
 _HASH_CHARS = 32

@@ -110,8 +110,8 @@ class Firing:
             data["due"] = to_time(last.due)
         if last.reason:
             data["reason"] = last.reason
-        say = log.debug if last.outcome == "fired" else log.info
-        say("trigger.told", trigger=armed.key, outcome=last.outcome, run=last.run, **_brief(last))
+        if last.outcome != "fired":  # those there may be many of, and each has an event
+            log.info("trigger.told", trigger=armed.key, outcome=last.outcome, **_brief(last))
         try:
             event = Event(
                 id=f"{armed.key}-{kind}-{identity or last.due or last.at}",
@@ -131,7 +131,7 @@ class Firing:
 
 
 def _brief(last: Last) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"run": last.run} if last.run else {}
     if last.due:
         found["due"] = to_time(last.due)
     if last.reason:

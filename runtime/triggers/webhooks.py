@@ -262,7 +262,8 @@ def told(status: int, title: str, detail: str, *, again_s: float = 0.0) -> Answe
 
 
 def _where(hook: Webhook) -> str:
-    return hook.secret or hook.token or DEFAULT_TOKEN
+    where = hook.secret or hook.token or DEFAULT_TOKEN
+    return where.removeprefix("${").removesuffix("}")
 
 
 def _secret_of(hook: Webhook) -> bytes:

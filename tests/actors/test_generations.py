@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from actors.generations import definition_of, generation_start
+from actors.generations import generation_start, replaced_by
 from actors.inbound import parse
 from actors.letters import DeadLetter, Delivery, Letter
 from protocols.mail import AnyMail, Continued, Migrate, Signal, Snapshot, Start
@@ -112,8 +112,8 @@ def test_a_migration_in_between_decides(mails: list[AnyMail], generation: int) -
 
 def test_the_last_migration_counts() -> None:
     """Whatever stands around it."""
-    assert definition_of([_start(), _migrate(2, "a"), _signal(3), _migrate(4, "b")]) == "b"
-    assert definition_of([_start()]) == ""
+    assert replaced_by([_start(), _migrate(2, "a"), _signal(3), _migrate(4, "b")]) == {0: "b"}
+    assert replaced_by([_start()]) == {}
 
 
 def _delivery(body: object, seq: int = 9) -> Delivery:

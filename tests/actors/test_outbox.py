@@ -85,7 +85,7 @@ def test_the_statement_stands_in_an_event_as_in_the_json_of_the_whole() -> None:
     for each in emitted:
         assert each.statement is not None
         told = msgspec.structs.replace(
-            lifecycle(instance, each.event), witness=each.statement.statement()
+            lifecycle(instance, each.event, "d1"), witness=each.statement.statement()
         )
         assert event_payload(instance, each) == msgspec.json.encode(told)
 

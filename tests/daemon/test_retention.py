@@ -13,7 +13,7 @@ import trio
 from actors import packs, strays
 from actors.collector import Collector
 from actors.direct_reader import DirectReader
-from actors.generations import definition_of
+from actors.generations import replaced_by
 from actors.inbound import parse
 from actors.kernel.instance import Instance
 from actors.kv import Kv
@@ -144,7 +144,7 @@ async def fold(movant: Running, instance: str) -> str:
         if type(parsed) is Letter and not owned.is_void(parsed.mail):
             mails.append(parsed.mail)
     await parts.owner.activation.load(mails)
-    fresh = Instance(instance, parts.definitions.workflow, definition=definition_of(mails))
+    fresh = Instance(instance, parts.definitions.workflow, replaced=replaced_by(mails))
     fresh.refolding = True
     for mail in mails:
         fresh.fold(mail)

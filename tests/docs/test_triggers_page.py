@@ -25,9 +25,9 @@ def rows(after: str) -> dict[str, str]:
 
 def test_the_examples_of_the_page_are_the_files_and_nothing_is_wrong_with_them() -> None:
     """The daemon's tests run both."""
-    assert f"```yaml\n{(EXAMPLES / 'daily.yaml').read_text()}```" in PAGE
+    assert f"```yaml\n{(EXAMPLES / 'nightly.yaml').read_text()}```" in PAGE
     assert f"```yaml\n{(EXAMPLES / 'payments.yaml').read_text()}```" in PAGE
-    assert load_document(EXAMPLES / "daily.yaml").problems == []
+    assert load_document(EXAMPLES / "nightly.yaml").problems == []
     assert load_triggers(EXAMPLES / "payments.yaml").problems == []
 
 

@@ -21,6 +21,8 @@ from protocols.mail import (
     Reply,
     Signal,
     Start,
+    Switch,
+    SwitchOrder,
     Woken,
 )
 from protocols.subjects import step_token
@@ -39,14 +41,16 @@ class Mailbox:
 
     def __init__(self, code: Workflow[Any] | Callable[..., Any], instance_id: str = "i-1") -> None:
         self.code = code if isinstance(code, Workflow) else Workflow(code.__name__, code)
+        self.others: dict[str, Workflow[Any]] = {}
+        """Definitions that it may go over to, by hash."""
         self.instance = Instance(instance_id, self.load)
         self.mails: list[Mail] = []
         self.effects: list[AnyEffect] = []
         self.at = BEGIN
 
-    def load(self, _name: str, _definition: str) -> Workflow[Any]:
+    def load(self, _name: str, definition: str) -> Workflow[Any]:
         """Return the code that is under test."""
-        return self.code
+        return self.others.get(definition, self.code)
 
     def pass_time(self, seconds: float) -> None:
         """Let the next mails be written later."""
@@ -153,6 +157,13 @@ class Mailbox:
     def cancel(self, reason: str = "enough", *, message_id: str = "") -> list[AnyEffect]:
         """Ask the instance to cancel."""
         return self.fold(Cancel(**self._stamp(), reason=reason, message_id=message_id))
+
+    def switch(
+        self, definition: str, *, message_id: str = "", accept: tuple[str, ...] = (), **moves: str
+    ) -> list[AnyEffect]:
+        """Go on with another definition from here; ``moves`` are names, old to new."""
+        order = SwitchOrder(definition=definition, moves=moves, accept=accept)
+        return self.fold(Switch(**self._stamp(), order=order, message_id=message_id))
 
     def wake(self) -> list[AnyEffect]:
         """Wake the host."""

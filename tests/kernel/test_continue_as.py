@@ -392,7 +392,9 @@ def test_a_generation_that_blocks_at_once_is_begun() -> None:
     assert again.state_hash() == box.instance.state_hash()
 
     fixed = Workflow("code", repaired)
-    other = Instance.from_snapshot("i-1", record.snapshot, lambda *_: fixed, definition="e" * 16)
+    other = Instance.from_snapshot(
+        "i-1", record.snapshot, lambda *_: fixed, replaced={0: "e" * 16}
+    )
     other.begin()
 
     assert (other.status, other.definition) == ("running", "e" * 16)

@@ -394,8 +394,8 @@ def test_the_text_of_an_exception_is_no_state() -> None:
 def test_an_unknown_definition_blocks() -> None:
     """The loader says that it has no such code."""
 
-    def load(_name: str, _definition: str) -> Workflow[Any]:
-        raise NotFoundError("no such definition")
+    def load(_name: str, definition: str) -> Workflow[Any]:
+        raise NotFoundError(f"no definition {definition}")
 
     box = Mailbox(one_step)
     box.load = load  # type: ignore[method-assign]  # the loader is what is tested

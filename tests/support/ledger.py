@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from actors.generations import definition_of
+from actors.generations import replaced_by
 from actors.inbound import parse
 from actors.kernel.instance import Instance
 from actors.letters import Delivery, Letter
@@ -80,7 +80,7 @@ class Books:
         self.mail.append(Delivery(self.seq, self.now, f"movant.mail.0.a.{rest}", lines, payload))
         if rest == "control.migrate":
             mails = self.mails()
-            self._instance = Instance("a", self.load, definition=definition_of(mails))
+            self._instance = Instance("a", self.load, replaced=replaced_by(mails))
             for mail in mails:
                 self._do(self._instance.fold(mail))
         else:

@@ -41,7 +41,7 @@ from tests.support.own import own_daemon
 pytestmark = pytest.mark.server
 
 EXAMPLES = DOCS / "examples"
-REPORT = EXAMPLES / "report.yaml"
+REPORT = EXAMPLES / "nightly.yaml"
 ANN = Operator(who="ann", where="desk 4", why="a look")
 SECRET = b"0123456789"
 DAY = 86_400_000_000_000

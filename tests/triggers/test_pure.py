@@ -140,6 +140,16 @@ def test_a_subject_of_others_is_taken() -> None:
     assert [wrong_subject(each) for each in ("a", "a.*.b", "a.>", "movants.>")] == [""] * 4
 
 
+def test_a_secret_is_referred_to_with_and_without_braces() -> None:
+    """As in the files of connectors."""
+    text = "workflow: a\ntriggers: [{webhook: {path: /a, secret: '%s'}}]\n"
+
+    for good in ("env:A_1", "${env:A_1}", "file:/run/a", "${file:/run/a}"):
+        assert trigger_file.parse((text % good).encode()).problems == []
+    for wrong in ("A_1", "${env:A_1", "env:", "file:run", "${A}"):
+        assert len(trigger_file.parse((text % wrong).encode()).problems) == 1
+
+
 def test_names_are_made_of_workflow_and_kind() -> None:
     """A second one of a kind has a number; adding replaces by name."""
     webhooks = [Trigger(webhook="/a"), Trigger(webhook="/b"), Trigger(name="x", manual="")]

@@ -1,0 +1,30 @@
+"""Interpreting: what a context has for code that runs definitions, and authors do without."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from actors.kernel.gates import Gates
+from protocols.subjects import check_name
+
+if TYPE_CHECKING:
+    from actors.kernel.ledger import Mover
+
+
+class Interpreting(Gates):
+    """The part of the context that the interpreters of graphs and machines need."""
+
+    __slots__ = ()
+
+    def tell_late(self, kind: str) -> None:
+        """Publish an event of this kind for each answer that comes to a step decided before.
+
+        Its data: the step's path, the attempt, and whether the answer was a success.
+        """
+        self._ledger.scheduler.current()
+        self._ledger.late_event = check_name(kind, "event kind")
+
+    def movable(self, mover: Mover) -> None:
+        """Say how the code goes on with another definition from where it stands."""
+        self._ledger.scheduler.current()
+        self._ledger.mover = mover
