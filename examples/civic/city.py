@@ -31,9 +31,7 @@ async def play(scene: Scene) -> None:
     homes = {name: filed("developments", name) for name in ("maple_court", "fen_meadow")}
     homes["market_row"] = filed("developments", "market_row")
     runs = [await scene.start(HOUSING, name, form) for name, form in homes.items()]
-    runs += [
-        await scene.start(EMERGENCY, name, filed("emergencies", name)) for name in TIMELINES
-    ]
+    runs += [await scene.start(EMERGENCY, name, filed("emergencies", name)) for name in TIMELINES]
     await scene.ended(runs)
 
     scene.expect("maple_court", "completed", workflow_id="maple_court", total_fees=19590)
