@@ -79,6 +79,9 @@ from protocols.api_services import ServicePage as ServicePage  # noqa: PLC0414 -
 from protocols.api_services import ServiceRow as ServiceRow  # noqa: PLC0414 -- part of the API
 from protocols.api_services import ServiceShow as ServiceShow  # noqa: PLC0414 -- part of the API
 from protocols.api_services import ServiceView as ServiceView  # noqa: PLC0414 -- part of the API
+from protocols.api_stats import STATS_RUNS_MAX as STATS_RUNS_MAX  # noqa: PLC0414 -- part of the API
+from protocols.api_stats import RunStats as RunStats  # noqa: PLC0414 -- part of the API
+from protocols.api_stats import Stats as Stats  # noqa: PLC0414 -- part of the API
 from protocols.api_templates import TemplateInstance as TemplateInstance  # noqa: PLC0414 -- part of the API
 from protocols.api_templates import TemplateInstantiate as TemplateInstantiate  # noqa: PLC0414 -- part of the API
 from protocols.api_templates import TemplatePage as TemplatePage  # noqa: PLC0414 -- part of the API
@@ -106,6 +109,7 @@ from protocols.api_types import (
     RunPriority,
     RunProfile,
     Standing,
+    Trace,
     Value,
     WaitSeconds,
     Why,
@@ -154,6 +158,7 @@ class RunStart(Message, frozen=True, kw_only=True):
     permissions: Permissions = ()
     by: By = None
     input_blob: LargeValue = None
+    traceparent: Trace = ""
 
 
 class RunStarted(Message, frozen=True, kw_only=True):
@@ -376,6 +381,7 @@ VERBS: Final[dict[str, Verb]] = {
     "guardrail.register": Verb("Share guardrails", GuardrailRegister, GuardrailSet),
     "budget.ls": Verb("List what budgets have left", BudgetList, BudgetPage),
     "pipeline": Verb("Show all active motions", Pipeline, PipelineStatus),
+    "stats": Verb("Add up what runs have come to", Stats, RunStats),
     "workflow.ls": Verb("List workflows", Empty, WorkflowPage),
     "workflow.show": Verb("Show a workflow", WorkflowShow, WorkflowView),
     "workflow.versions": Verb(

@@ -65,6 +65,7 @@ cli = LazyGroup(
             "template": Leaf("runtime.cli.template:template", "Make workflows of templates."),
             "run": Leaf("runtime.cli.run:run", "Start, watch and steer runs."),
             "pipeline": Leaf("runtime.cli.pipeline:pipeline", "Show all active motions."),
+            "stats": Leaf("runtime.cli.stats:stats", "Add up what runs have come to."),
             "gate": Leaf("runtime.cli.gate:gate", "See what waits for a person, and decide."),
             "why": Leaf("runtime.cli.why:why", "Say what a run waits for, in one sentence."),
             "verify": Leaf("runtime.cli.verify:verify", "Prove that nobody changed a history."),
