@@ -74,6 +74,7 @@ from protocols.api_operations import WorkflowRouted as WorkflowRouted  # noqa: P
 from protocols.api_pipeline import MotionPipelineState as MotionPipelineState  # noqa: PLC0414 -- part of the API
 from protocols.api_pipeline import Pipeline as Pipeline  # noqa: PLC0414 -- part of the API
 from protocols.api_pipeline import PipelineStatus as PipelineStatus  # noqa: PLC0414 -- part of the API
+from protocols.api_progress import Progress as Progress  # noqa: PLC0414 -- part of the API
 from protocols.api_services import ServicePage as ServicePage  # noqa: PLC0414 -- part of the API
 from protocols.api_services import ServiceRow as ServiceRow  # noqa: PLC0414 -- part of the API
 from protocols.api_services import ServiceShow as ServiceShow  # noqa: PLC0414 -- part of the API
@@ -108,6 +109,7 @@ from protocols.api_types import (
     RunPriority,
     RunProfile,
     Standing,
+    Trace,
     Value,
     WaitSeconds,
     Why,
@@ -156,6 +158,7 @@ class RunStart(Message, frozen=True, kw_only=True):
     permissions: Permissions = ()
     by: By = None
     input_blob: LargeValue = None
+    traceparent: Trace = ""
 
 
 class RunStarted(Message, frozen=True, kw_only=True):
@@ -214,6 +217,9 @@ class RunView(Message, frozen=True, kw_only=True):
         str,
         Meta(description="Digest of all that the mailbox determines: the same at every fold."),
     ] = ""
+    progress: Annotated[
+        Progress | None, Meta(description="How far it is, when it is a run of a graph.")
+    ] = None
     input_blob: LargeValue = None
     result_blob: LargeValue = None
 

@@ -74,6 +74,7 @@ cli = LazyGroup(
             "route": Leaf("runtime.cli.route:route", "Say who serves what steps ask for."),
             "service": Leaf("runtime.cli.service:service", "Inspect and run services."),
             "connector": Leaf("runtime.cli.connector:connector", "Services that a file declares."),
+            "mcp": Leaf("runtime.cli.mcp:mcp", "Workflows as tools for AI clients."),
             "trigger": Leaf("runtime.cli.trigger:trigger", "Say what starts runs by itself."),
             "schedule": Leaf("runtime.cli.trigger:schedule", "See and steer what is due."),
             "pause": Leaf("runtime.cli.pause:pause", "Send no requests, until resumed."),
