@@ -211,7 +211,7 @@ def test_python_on_the_pages_is_in_the_examples() -> None:
 
 def test_yaml_on_the_pages_is_in_the_examples() -> None:
     """Every block is an example file, and tests run those."""
-    examples = [path.read_text() for path in sorted((DOCS / "examples").glob("*.yaml"))]
+    examples = [path.read_text() for path in sorted((DOCS / "examples").rglob("*.yaml"))]
 
     shown = list(_blocks("yaml"))
 
