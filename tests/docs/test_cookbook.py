@@ -38,7 +38,7 @@ def pay(order: dict[str, Any]) -> str:
 
 
 @bank.operation()
-def refund(undo: dict[str, Any]) -> None:
+def refund(_undo: dict[str, Any]) -> None:
     """Take the money back."""
 
 
@@ -57,7 +57,7 @@ def album(order: dict[str, Any]) -> list[str]:
 
 
 @weather.operation()
-def today(order: dict[str, str]) -> int:
+def today(_order: dict[str, str]) -> int:
     """Return degrees."""
     return -5
 
@@ -69,13 +69,13 @@ def publish(order: dict[str, str]) -> str:
 
 
 @models.operation()
-def complete(order: dict[str, Any]) -> dict[str, Any]:
+def complete(_order: dict[str, Any]) -> dict[str, Any]:
     """Answer as the connector does."""
     return {"output": {"summary": "short"}, "usage": {"cost": 0.01, "tokens": 7}}
 
 
 @ledger.operation("sum")
-def total(order: dict[str, str]) -> dict[str, int]:
+def total(_order: dict[str, str]) -> dict[str, int]:
     """Sum a day up."""
     return {"total": 12}
 
@@ -113,7 +113,7 @@ def ticket(guest: str) -> str:
 
 
 @desk.operation("give-back")
-def give_back(undo: dict[str, Any], call: movant.Call) -> None:
+def give_back(_undo: dict[str, Any], call: movant.Call) -> None:
     """Give a room or a seat back."""
     GIVEN_BACK.append(call.key)
 
@@ -132,7 +132,7 @@ def load(order: dict[str, Any]) -> int:
 
 @shop.operation()
 @other.operation()
-def price(order: dict[str, str]) -> int:
+def price(_order: dict[str, str]) -> int:
     """Nobody knows the price."""
     raise movant.Refused("no such item")
 
