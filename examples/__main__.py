@@ -28,6 +28,7 @@ from protocols.errors import MovantError
 
 EXAMPLES: Final[dict[str, str]] = {
     "restaurant": "examples.civic.play",
+    "enterprise": "examples.enterprise.play",
 }
 """The examples by their names, in the order in which they play."""
 

@@ -105,6 +105,7 @@ from protocols.api_types import (
     RunPriority,
     RunProfile,
     Standing,
+    Trace,
     Value,
     WaitSeconds,
     Why,
@@ -153,6 +154,7 @@ class RunStart(Message, frozen=True, kw_only=True):
     permissions: Permissions = ()
     by: By = None
     input_blob: LargeValue = None
+    traceparent: Trace = ""
 
 
 class RunStarted(Message, frozen=True, kw_only=True):

@@ -112,12 +112,14 @@ class Client(GateCalls, GuardrailCalls, TriggerCalls, Undoes, VersionCalls):
         profile: str = "",
         permissions: Iterable[str] = (),
         by: Operator | None = None,
+        traceparent: str = "",
     ) -> api.RunStarted:
         """Start an instance; wait up to ``wait_s`` seconds for its end.
 
         ``priority`` says who goes first where requests wait: -9 a batch, 9 an emergency;
-        ``profile`` under which of its profiles it runs, ``by`` who starts it; ``permissions``
-        are claimed for workflows that need one to be started by hand.
+        ``profile`` under which of its profiles it runs, ``by`` who starts it, ``traceparent`` the
+        W3C trace that its requests go along with; ``permissions`` are claimed for workflows that
+        need one to be started by hand.
 
         A taken id gives that instance (``created`` false), or AlreadyExistsError with
         ``if_exists="refuse"``; then an answer that was lost raises UnknownOutcomeError, because
@@ -139,6 +141,7 @@ class Client(GateCalls, GuardrailCalls, TriggerCalls, Undoes, VersionCalls):
             profile=profile,
             permissions=(*permissions,),
             by=by,
+            traceparent=traceparent,
         )
         began = trio.current_time()
         started = await self._calls.call(
