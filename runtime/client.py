@@ -36,6 +36,7 @@ from runtime.client_blobs import LargeValues
 from runtime.client_calls import ANSWER_S, PATIENCE_S, Calls, new_message_id
 from runtime.client_gates import GateCalls
 from runtime.client_guardrails import GuardrailCalls
+from runtime.client_stats import StatsCalls
 from runtime.client_triggers import TriggerCalls
 from runtime.client_undo import Undoes
 from runtime.client_versions import VersionCalls
@@ -64,7 +65,7 @@ class WaitTimeoutError(UnknownOutcomeError):
         self.status: Final = status
 
 
-class Client(GateCalls, GuardrailCalls, TriggerCalls, Undoes, VersionCalls):
+class Client(GateCalls, GuardrailCalls, StatsCalls, TriggerCalls, Undoes, VersionCalls):
     """A connection to the API. Safe to use from many tasks at once."""
 
     def __init__(self, calls: Calls) -> None:

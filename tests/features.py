@@ -274,6 +274,11 @@ SEEING: Final[Shown] = {
     "the pipeline of all motions": "actors/test_pipeline daemon/test_pipeline",
     "why a run does not move, in one sentence": "client/test_why",
     "the timeline of a run, with inputs, answers and decisions": "cli/test_commands",
+    "progress of a run in percent, with an estimate": "graphs/test_progress",
+    "totals, success rates, bottlenecks and failure patterns": (
+        "actors/test_run_statistics daemon/test_stats"
+    ),
+    "a server of MCP's: start, look, decide, templates": "mcp_server/test_server",
     "a run is exported to one file and folded again elsewhere": "cli/test_end_to_end",
 }
 
@@ -307,7 +312,8 @@ MISSING: Final[Mapping[str, str]] = {
     "a flag for runs that take longer than runs like them": (
         "`movant pipeline` has what is overdue, `movant why` what it waits for"
     ),
-    "gates in a web page, and over MCP": "command line, API and plain NATS",
+    "gates in a web page": "command line, API, MCP and plain NATS",
+    "alerts before a time is over": "what is overdue",
     "delegation for a range of dates": "delegation of one gate",
     "heartbeats of long steps": "timeouts, and a request that is asked for again",
     "working days, holidays, office hours": "-",
@@ -315,15 +321,10 @@ MISSING: Final[Mapping[str, str]] = {
         "signals, and gates that are answered"
     ),
     "steps on mobile devices": "-",
-    "a server of MCP's that starts runs and decides": "the API over NATS",
     "search by attributes of one's own": "by status and workflow; ids may be chosen",
     "metrics of Prometheus, traces of OpenTelemetry": (
         "counters of `movant status`, events, logs with trace ids"
     ),
     "a dashboard": "`movant pipeline`, `movant run watch`, `movant actor tree --watch`",
-    "analytics: success rates, bottlenecks, failure patterns": (
-        "error rate and latency of each service, counts of the last 24 h"
-    ),
-    "progress in percent, estimates, alerts before a time is over": "what is overdue",
 }
 """What it cannot do, and what there is instead."""
