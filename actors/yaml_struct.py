@@ -160,13 +160,15 @@ class Builder:
             chosen = mapping
         elif node.items is not None:
             chosen = items
-        elif scalar is not None:
+        elif scalar is not None and (scalar is not type(None) or node.value is None):
             return self._scalar(node, scalar)
         else:
             chosen = None
         if chosen is None:
             others = sorted({_word(each) for each in typing.get_args(shape.kind)} - {"nothing"})
-            self.wrong(node, f"{' or '.join(others)} is expected here, not {node.kind}")
+            keys = _fields(mapping) if mapping and _shape(mapping).form == "struct" else {}
+            hint = f"write '{{{next(iter(keys))}: …}}'" if keys else ""
+            self.wrong(node, f"{' or '.join(others)} is expected here, not {node.kind}", hint)
             return None
         return self.build(node, chosen)
 

@@ -63,16 +63,42 @@ class Directive(
     returns and reviews in a row.
     """
 
-    do: Do
-    policy: Retry = RETRIES
-    services: tuple[str, ...] = ()
-    unknown: Literal["halt", "switch"] = "halt"
-    by: str = ""
-    operation: str = "review"
-    timeout: float | str = 0.0
-    to: str = ""
-    times: Annotated[int, msgspec.Meta(ge=1, le=1000)] = TIMES_DEFAULT
-    then: Directive | Do | None = None
+    do: Annotated[Do, msgspec.Meta(description="What is done.")]
+    policy: Annotated[Retry, msgspec.Meta(description="Of `retry`: how often and when.")] = RETRIES
+    services: Annotated[
+        tuple[str, ...],
+        msgspec.Meta(description="Of `fallback`: who is asked, one after the other."),
+    ] = ()
+    unknown: Annotated[
+        Literal["halt", "switch"],
+        msgspec.Meta(
+            description="Of `fallback`: may the next be asked when the work may be done?"
+        ),
+    ] = "halt"
+    by: Annotated[
+        str,
+        msgspec.Meta(
+            description="Of `review`: the service that decides; without it a person, by a signal."
+        ),
+    ] = ""
+    operation: Annotated[str, msgspec.Meta(description="Of `review`: for what it is asked.")] = (
+        "review"
+    )
+    timeout: Annotated[
+        float | str, msgspec.Meta(description="Of `review`: how long it may take; 0: for ever.")
+    ] = 0.0
+    to: Annotated[
+        str,
+        msgspec.Meta(description="Of `continue`: the next state; of `compensate`: a failed end."),
+    ] = ""
+    times: Annotated[
+        int,
+        msgspec.Meta(description="Of returns and reviews: most of them in a row.", ge=1, le=1000),
+    ] = TIMES_DEFAULT
+    then: Annotated[
+        Directive | Do | None,
+        msgspec.Meta(description="What comes when it cannot help; else `halt_and_alert`."),
+    ] = None
 
     def __post_init__(self) -> None:
         """Check that the details belong to the directive."""

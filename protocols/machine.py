@@ -57,8 +57,8 @@ class _Part(
 class Next(_Part, frozen=True, kw_only=True):
     """A state that may follow, and the condition under which (see ``protocols.conditions``)."""
 
-    to: str
-    when: str = ""
+    to: Annotated[str, msgspec.Meta(description="The state that may follow.")]
+    when: Annotated[str, msgspec.Meta(description="The condition under which it does.")] = ""
 
 
 class Hook(_Part, frozen=True, kw_only=True):
@@ -67,11 +67,13 @@ class Hook(_Part, frozen=True, kw_only=True):
     It is tried as ``policy`` says; ``timeout`` bounds one attempt, in seconds or as text.
     """
 
-    service: str
-    operation: str
-    critical: bool = True
-    policy: Retry = Retry()
-    timeout: float | str = 60.0
+    service: Annotated[str, msgspec.Meta(description="Who is asked.")]
+    operation: Annotated[str, msgspec.Meta(description="For what.")]
+    critical: Annotated[
+        bool, msgspec.Meta(description="Whether the motion halts when it fails.")
+    ] = True
+    policy: Annotated[Retry, msgspec.Meta(description="How often it is tried.")] = Retry()
+    timeout: Annotated[float | str, msgspec.Meta(description="How long one call may take.")] = 60.0
 
     def __post_init__(self) -> None:
         """Read the timeout."""
@@ -87,11 +89,18 @@ class StateUndo(_Part, frozen=True, kw_only=True):
     text.
     """
 
-    operation: str
-    service: str = ""
-    policy: Retry = UNDO_RETRY
-    timeout: float | str = 60.0
-    settle: float | str | None = None
+    operation: Annotated[str, msgspec.Meta(description="The operation that undoes the work.")]
+    service: Annotated[
+        str, msgspec.Meta(description="Whose operation; the one that did the work when absent.")
+    ] = ""
+    policy: Annotated[Retry, msgspec.Meta(description="How often it is tried.")] = UNDO_RETRY
+    timeout: Annotated[float | str, msgspec.Meta(description="How long one call may take.")] = 60.0
+    settle: Annotated[
+        float | str | None,
+        msgspec.Meta(
+            description="Where an undo may come first: how long a late request may begin."
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         """Read the times."""
@@ -113,20 +122,54 @@ class State(_Part, frozen=True, kw_only=True):
     cancelled. ``pivot``: nothing is undone any more as soon as the work of this state is done.
     """
 
-    owner: str = ""
-    operation: str = ""
-    next: str | tuple[str | Next, ...] = ()
-    timeout: float | str | None = None
-    idempotent: bool = True
-    on_error: dict[str, Directive | Do] = {}
-    signals: dict[str, str | Next] = {}
-    on_entry: tuple[Hook, ...] = ()
-    on_exit: tuple[Hook, ...] = ()
-    undo: str | StateUndo | None = None
-    pivot: bool = False
-    terminal: bool | Ended = False
-    parked: bool = False
-    description: str = ""
+    owner: Annotated[str, msgspec.Meta(description="The service that works in it.")] = ""
+    operation: Annotated[
+        str,
+        msgspec.Meta(
+            description="For what it is asked; the state's name in small letters when absent."
+        ),
+    ] = ""
+    next: Annotated[
+        str | tuple[str | Next, ...],
+        msgspec.Meta(
+            description="The states that may follow, in the order in which they are tried."
+        ),
+    ] = ()
+    timeout: Annotated[
+        float | str | None,
+        msgspec.Meta(description="How long the owner has; as the machine says when absent."),
+    ] = None
+    idempotent: Annotated[
+        bool,
+        msgspec.Meta(description="Whether a call may be repeated when its outcome is not known."),
+    ] = True
+    on_error: Annotated[
+        dict[str, Directive | Do],
+        msgspec.Meta(description="What a failure leads to, by its kind."),
+    ] = {}
+    signals: Annotated[
+        dict[str, str | Next], msgspec.Meta(description="Where each signal leads.")
+    ] = {}
+    on_entry: Annotated[
+        tuple[Hook, ...], msgspec.Meta(description="Steps before the owner works.")
+    ] = ()
+    on_exit: Annotated[
+        tuple[Hook, ...], msgspec.Meta(description="Steps before the motion leaves it.")
+    ] = ()
+    undo: Annotated[
+        str | StateUndo | None, msgspec.Meta(description="How the owner's work is undone.")
+    ] = None
+    pivot: Annotated[
+        bool, msgspec.Meta(description="Nothing is undone any more when its work is done.")
+    ] = False
+    terminal: Annotated[
+        bool | Ended,
+        msgspec.Meta(description="The motion ends here: completed (`true`), or `failed`."),
+    ] = False
+    parked: Annotated[
+        bool, msgspec.Meta(description="It has no owner and waits for one of its signals.")
+    ] = False
+    description: Annotated[str, msgspec.Meta(description="What it is for, for people.")] = ""
 
     def __post_init__(self) -> None:
         """Bring short forms to the long ones."""
@@ -188,18 +231,41 @@ class Machine(_Part, frozen=True, kw_only=True):
     parts fit each other is for ``protocols.machine_check``.
     """
 
-    name: str
-    initial: str
-    states: dict[str, State]
-    description: str = ""
-    timeout: float | str = STATE_TIMEOUT_S
-    begin: tuple[str, ...] = ()
-    reviewer: str = ""
-    kinds: tuple[str, ...] = ()
-    on_error: dict[str, Directive | Do] = {}
-    on_transition: tuple[Hook, ...] = ()
-    witness: Hook | None = None
-    history: Annotated[int, msgspec.Meta(ge=0, le=200)] = HISTORY_MAX
+    name: Annotated[str, msgspec.Meta(description="The name of the workflow.")]
+    initial: Annotated[str, msgspec.Meta(description="The state in which a motion begins.")]
+    states: Annotated[dict[str, State], msgspec.Meta(description="The states by their names.")]
+    description: Annotated[str, msgspec.Meta(description="What it is for, for people.")] = ""
+    timeout: Annotated[
+        float | str,
+        msgspec.Meta(description="How long an owner has where its state says nothing."),
+    ] = STATE_TIMEOUT_S
+    begin: Annotated[
+        tuple[str, ...],
+        msgspec.Meta(description="Other states in which the input may let a motion begin."),
+    ] = ()
+    reviewer: Annotated[
+        str, msgspec.Meta(description="Who reviews where a directive names nobody.")
+    ] = ""
+    kinds: Annotated[
+        tuple[str, ...], msgspec.Meta(description="Error kinds of its services' own.")
+    ] = ()
+    on_error: Annotated[
+        dict[str, Directive | Do],
+        msgspec.Meta(description="What failures lead to where a state says nothing."),
+    ] = {}
+    on_transition: Annotated[
+        tuple[Hook, ...],
+        msgspec.Meta(
+            description="Steps before each transition; without them it does not take effect."
+        ),
+    ] = ()
+    witness: Annotated[
+        Hook | None,
+        msgspec.Meta(description="The last of them; its answer is a part of the transition."),
+    ] = None
+    history: Annotated[
+        int, msgspec.Meta(description="How many transitions a motion shows.", ge=0, le=200)
+    ] = HISTORY_MAX
 
     def __post_init__(self) -> None:
         """Bring short forms to the long ones."""

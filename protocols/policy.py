@@ -24,13 +24,31 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     at random, from a generator seeded by the step, so that a fold gives the same delay again.
     """
 
-    attempts: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 4
-    backoff: Literal["fixed", "linear", "exponential"] = "exponential"
-    delay_s: Seconds = 1.0
-    max_delay_s: Seconds = 60.0
-    delays: tuple[Seconds, ...] = ()
-    jitter: Annotated[float, msgspec.Meta(ge=0, le=1)] = JITTER_DEFAULT
-    non_retryable: tuple[str, ...] = (REFUSED, VALIDATION)
+    attempts: Annotated[
+        int,
+        msgspec.Meta(description="How many calls there are, the first one too.", ge=1, le=1000),
+    ] = 4
+    backoff: Annotated[
+        Literal["fixed", "linear", "exponential"],
+        msgspec.Meta(description="How delays grow from `delay_s` on."),
+    ] = "exponential"
+    delay_s: Annotated[Seconds, msgspec.Meta(description="Seconds before the first repeat.")] = 1.0
+    max_delay_s: Annotated[Seconds, msgspec.Meta(description="Most seconds before a repeat.")] = (
+        60.0
+    )
+    delays: Annotated[
+        tuple[Seconds, ...],
+        msgspec.Meta(
+            description="Seconds before each repeat, not by `backoff`; the last repeats."
+        ),
+    ] = ()
+    jitter: Annotated[
+        float,
+        msgspec.Meta(description="The share of a delay that is drawn at random.", ge=0, le=1),
+    ] = JITTER_DEFAULT
+    non_retryable: Annotated[
+        tuple[str, ...], msgspec.Meta(description="Error kinds that are not tried again.")
+    ] = (REFUSED, VALIDATION)
 
     def delay_before(self, attempt: int, seed: str) -> float:
         """Return the seconds to wait before ``attempt`` (2 is the first retry)."""

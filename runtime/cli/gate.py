@@ -101,7 +101,7 @@ def ls(
     write_rows(
         to.form,
         rows,
-        ("RUN", "GATE", "WORKFLOW", "FOR", "EXPIRES", "WHO", "APPROVED", "TITLE"),
+        ("RUN", "GATE", "WORKFLOW", "FOR", "EXPIRES", "WHO", "TITLE"),
         [_cells(row, page.server_time) for row in rows],
     )
     if to.form not in {"json", "jsonl"}:
@@ -114,14 +114,14 @@ def ls(
 
 def _cells(row: api.GateRow, now: int) -> tuple[str, ...]:
     who = [*row.approvers, *(f"role {role}" for role in row.roles)]
+    some = f" ({row.approved} of {row.quorum})" if row.quorum > 1 else ""
     return (
         row.id,
         row.name,
         row.workflow or "-",
         between(row.opened_at, now),
         _expires(row.due, now, row.on_expiry),
-        ", ".join(who) or "anybody",
-        f"{row.approved} of {row.quorum}",
+        (", ".join(who) or "anybody") + some,
         row.title or "-",
     )
 

@@ -68,10 +68,9 @@ def ls(file: str, to: Target) -> int:
             say(f"set {found.hash}, shared since {clock_time(found.at, 'seconds')}")
     rows = [{"name": name, "rule": rule} for name, rule in rules.items()]
     cells = [
-        (name, each.type, each.severity, each.action, "yes" if each.every else "no", _told(each))
-        for name, each in rules.items()
+        (name, each.type, each.severity, each.action, _told(each)) for name, each in rules.items()
     ]
-    write_rows(to.form, rows, ("NAME", "TYPE", "SEVERITY", "THEN", "EVERY STEP", "RULE"), cells)
+    write_rows(to.form, rows, ("NAME", "TYPE", "SEVERITY", "THEN", "RULE"), cells)
     if to.form == "table" and not rows:
         say("there are none\nnext:  movant guardrail register FILE")
     return OK
@@ -228,4 +227,5 @@ def _told(rule: Guardrail) -> str:
     given = {**to_builtins(rule)}
     for key in ("type", "severity", "every", "description"):
         given.pop(key, None)
-    return rule.description or (compact(given, 80) if given else "-")
+    every = "every step: " if rule.every else ""
+    return every + (rule.description or (compact(given, 80) if given else "-"))

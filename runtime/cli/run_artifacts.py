@@ -45,6 +45,11 @@ def artifacts(run_id: str, to: Target) -> int:
                 for row in rows
             ],
         )
+        say(
+            f"next:  movant run artifact {run_id} {rows[0].name} --to ."
+            if rows
+            else "it has kept none"
+        )
     return OK
 
 

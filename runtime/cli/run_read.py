@@ -85,13 +85,16 @@ def ls(
                     row.status,
                     between(row.started_at, now),
                     between(row.started_at, row.finished_at),
-                    row.waiting or "-",
+                    row.waiting or ("asleep" if row.status == "running" else "-"),
                 )
                 for row in page.runs
             ],
         )
         more = "; --all shows the others" if page.next else ""
         say(f"{len(page.runs)} of {page.total:,} runs{more}")
+        asleep = [x.id for x in page.runs if x.status == "running" and not x.waiting]
+        if asleep:
+            say(f"next:  movant why {asleep[0]}")
     return OK
 
 
@@ -123,6 +126,8 @@ def show(run_id: str, to: Target, *, raw: bool) -> int:
             say(repair(view.id))
         elif view.status == "compensation_incomplete":
             say(f"next:  movant run undo --plan {view.id}")
+        elif any(each.kind == "gate" for each in view.waiting):
+            say(f"next:  movant gate show {view.id}")
     return OK
 
 

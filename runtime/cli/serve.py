@@ -144,6 +144,8 @@ def dev(paths: tuple[Path, ...], config: Path | None, **flags: Any) -> int:
             say(f"  movant run history first{where}")
         else:
             say(f"  movant workflow ls{where}")
+            say(f"  movant run start WORKFLOW -i KEY=VALUE{where}")
+            say(f"  movant gate ls{where}")
         say(f"  movant status{where}\n\nCtrl-C stops it.\n")
 
     host(loaded.config, told)

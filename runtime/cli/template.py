@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,7 +13,8 @@ from runtime.cli.lazy import LazyGroup, Leaf
 from runtime.cli.options import Target, command, output_option, read_text, read_value, target
 from runtime.cli.output import (
     Format,
-    pretty,
+    aligned,
+    compact,
     write_facts,
     write_json,
     write_line,
@@ -122,7 +123,7 @@ def show(name: str, to: Target) -> int:
         facts = [("template", found.name), ("hash", found.hash)]
         if found.description:
             facts.append(("says", found.description))
-        write_facts([*facts, ("parameters", pretty(found.schema)), ("text", found.text)])
+        write_facts([*facts, *_parameters(found.schema), ("text", found.text)])
     return OK
 
 
@@ -183,6 +184,26 @@ def instantiate(
             else f"next:  movant workflow register {write}"
         )
     return OK
+
+
+def _parameters(schema: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what the parameters are, a line each; the JSON Schema of them is for programs."""
+    whole = schema.get("$defs", {}).get("Parameters", schema)
+    required = whole.get("required", ())
+    rows = []
+    for name, each in whole.get("properties", {}).items():
+        kind = " | ".join(map(str, each.get("enum", ()))) or str(each.get("type", "any"))
+        default = "-" if "default" not in each else compact(each["default"])
+        rows.append(
+            (
+                name,
+                kind,
+                "must be there" if name in required else default,
+                each.get("description", "-"),
+            )
+        )
+    table = aligned(("NAME", "HOLDS", "DEFAULT", "WHAT IT IS"), rows)
+    return [("parameters", "\n".join(table) if rows else "none")]
 
 
 def _problems(files: tuple[str, ...]) -> list[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -79,7 +80,7 @@ _reason = click.option("--reason", default="", help="Why, for those who will ask
 def _list(to: Target, workflow: str | None, kind: str) -> int:
     page = _ask(to, lambda client: client.triggers(workflow=workflow, kind=kind))
     rows = [_cells(each, page.server_time) for each in page.triggers]
-    columns = ("TRIGGER", "WHEN", "NEXT", "LAST", "RESULT", "FIRED", "SKIPPED", "STANDS")
+    columns = ("TRIGGER", "NEXT", "LAST", "RESULT", "STANDS", "WHEN")
     write_rows(to.form, page.triggers, columns, rows)
     if to.form == "table" and not rows:
         say("there is none\nnext:  write 'triggers:' into a graph, or movant trigger add FILE")
@@ -96,13 +97,11 @@ def _cells(row: said.TriggerRow, now: int) -> tuple[str, ...]:
         result = row.last.reason
     return (
         row.name,
-        f"{row.kind} {row.text}",
         coming,
         last,
         result or "-",
-        str(row.fired),
-        str(row.skipped),
         _stands(row),
+        f"{row.kind} {row.text}",
     )
 
 
@@ -243,8 +242,12 @@ def following(name: str, to: Target, *, count: int) -> int:
     found = _ask(to, lambda client: client.due(name, count=count))
     if to.form == "table":
         say(f"{found.text}, {found.zone}")
-        cells = [(_local(each.due, found.zone), _at(each.due), each.run) for each in found.times]
-        write_table(("DUE", "HERE", "RUN"), cells)
+        now = time.time_ns()
+        cells = [
+            (_local(each.due, found.zone), between(now, each.due), each.run)
+            for each in found.times
+        ]
+        write_table(("DUE", "IN", "RUN"), cells)
         return OK
     return _write(found, to)
 

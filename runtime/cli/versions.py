@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from protocols.machine import Machine
     from runtime.client import Client
 
+_HASH_CHARS: Final = 12
+"""As many as a person compares; commands take a beginning, and JSON has the whole."""
 CHANGED: Final = 1
 """Exit code of a difference, as of ``diff``."""
 
@@ -54,7 +56,7 @@ def versions(name: str, to: Target) -> int:
         ("DEFINITION", "SINCE", "HOW", "ACTIVE", "FROM", "BY"),
         [
             (
-                row.definition + (" *" if row.current else ""),
+                row.definition[:_HASH_CHARS] + (" *" if row.current else ""),
                 clock_time(row.at, "seconds") if row.at else "-",
                 row.what.replace("_", " "),
                 str(row.active),
@@ -65,7 +67,10 @@ def versions(name: str, to: Target) -> int:
         ],
     )
     if to.form == "table":
-        say("* new runs start with it\nnext:  movant workflow diff NAME HASH HASH")
+        say("* new runs start with it")
+        if len(rows) > 1:
+            last, before = rows[0].definition[:8], rows[1].definition[:8]
+            say(f"next:  movant workflow diff {name} {before} {last}")
     return OK
 
 

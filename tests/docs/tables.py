@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import msgspec
 
+from actors.templates import Head
 from protocols import (
     api,
     connector_browser,
@@ -34,10 +35,23 @@ from protocols.graph import Defaults, Field, Graph, GraphStep, GraphUndo
 from protocols.graph_fallback import Fallback
 from protocols.graph_profile import Limits, Profile
 from protocols.graph_sleep import GraphSleep
+from protocols.guardrail_check import RuleSet
 from protocols.guardrails import Allowed, Guardrail
-from protocols.triggers import Dst, Manual, MessageSource, Schedule, Trigger, Webhook
+from protocols.machine import Hook, Machine, Next, State
+from protocols.policy import Retry
+from protocols.routes import RouteSpec, RoutingTable, ServiceFacts
+from protocols.triggers import (
+    Dst,
+    Manual,
+    MessageSource,
+    Schedule,
+    Trigger,
+    TriggerFile,
+    Webhook,
+)
 from runtime.cli import failures
 from runtime.server import accounts
+from tests import features
 from tests import hazards as known
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -131,6 +145,23 @@ def hazards() -> str:
     )
 
 
+def shown(area: str) -> Callable[[], str]:
+    """Return what makes the table of what movant can do in an area, with the tests of each."""
+
+    def made() -> str:
+        return table(
+            ("capability", "tests"),
+            [(text, _quoted(names.split())) for text, names in features.AREAS[area].items()],
+        )
+
+    return made
+
+
+def missing() -> str:
+    """Return what movant cannot do, and what there is instead."""
+    return table(("missing", "instead"), features.MISSING.items())
+
+
 def kinds() -> str:
     """Return the error kinds with the statuses and words that mean them, and what they lead to."""
     statuses: dict[str, list[str]] = {kind: [] for kind in error_kinds.KINDS}
@@ -155,14 +186,15 @@ def kinds() -> str:
     )
 
 
-def keys(kind: type[Any], *, beyond: type[Any] | None = None) -> Callable[[], str]:
+def keys(kind: type[Any]) -> Callable[[], str]:
     """Return what makes the table of a part's keys: what each holds, its default, what it is.
 
-    Keys that are those of ``beyond`` are left out: they have a table of their own.
+    Keys that every connector has are left out of those of its kinds: they have their own table.
     """
 
     def made() -> str:
-        before = {} if beyond is None else _by_name(beyond)
+        beyond = issubclass(kind, connectors.Connector) and kind is not connectors.Connector
+        before = _by_name(connectors.Connector) if beyond else {}
         return table(
             ("key", "holds", "default", "what it is"),
             [
@@ -179,6 +211,61 @@ def _by_name(kind: type[Any]) -> dict[str, Any]:
     return {field.name: field for field in msgspec.structs.fields(kind)}
 
 
+PARTS: Final[dict[str, type[Any]]] = {
+    "graph": Graph,
+    "step": GraphStep,
+    "defaults": Defaults,
+    "field": Field,
+    "undo": GraphUndo,
+    "retry": Retry,
+    "directive": directives.Directive,
+    "gate": Gate,
+    "guardrail": Guardrail,
+    "allow": Allowed,
+    "budget": Budget,
+    "estimate": Amounts,
+    "escalate": Escalation,
+    "notify": Notify,
+    "fallback": Fallback,
+    "profile": Profile,
+    "limits": Limits,
+    "sleep": GraphSleep,
+    "connector": connectors.Connector,
+    "http": connector_http.HttpConnector,
+    "http_operation": connector_http.HttpOperation,
+    "http_auth": connector_http.HttpAuth,
+    "llm": connector_llm.LlmConnector,
+    "llm_provider": connector_llm.LlmProvider,
+    "llm_model": connector_llm.LlmModel,
+    "llm_request": connector_llm.LlmRequest,
+    "sql": connector_sql.SqlConnector,
+    "sql_operation": connector_sql.SqlOperation,
+    "sql_statement": connector_sql.SqlStatement,
+    "mail": connector_mail.MailConnector,
+    "mail_template": connector_mail.MailTemplate,
+    "subprocess": connector_subprocess.SubprocessConnector,
+    "subprocess_command": connector_subprocess.Command,
+    "mcp": connector_mcp.McpConnector,
+    "mcp_tool": connector_mcp.McpTool,
+    "browser": connector_browser.BrowserConnector,
+    "trigger": Trigger,
+    "schedule": Schedule,
+    "dst": Dst,
+    "webhook": Webhook,
+    "message": MessageSource,
+    "manual": Manual,
+    "trigger_file": TriggerFile,
+    "template": Head,
+    "machine": Machine,
+    "state": State,
+    "next": Next,
+    "hook": Hook,
+    "routes": RoutingTable,
+    "route": RouteSpec,
+    "route_service": ServiceFacts,
+    "rule_set": RuleSet,
+}
+"""What is written in files, by the name of the table of its keys."""
 TABLES: Final[dict[str, Callable[[], str]]] = {
     "verbs": verbs,
     "errors": errors,
@@ -188,46 +275,9 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "accounts": account_blocks,
     "hazards": hazards,
     "kinds": kinds,
-    "graph": keys(Graph),
-    "step": keys(GraphStep),
-    "defaults": keys(Defaults),
-    "field": keys(Field),
-    "undo": keys(GraphUndo),
-    "gate": keys(Gate),
-    "guardrail": keys(Guardrail),
-    "allow": keys(Allowed),
-    "budget": keys(Budget),
-    "estimate": keys(Amounts),
-    "escalate": keys(Escalation),
-    "notify": keys(Notify),
-    "fallback": keys(Fallback),
-    "profile": keys(Profile),
-    "limits": keys(Limits),
-    "sleep": keys(GraphSleep),
-    "connector": keys(connectors.Connector),
-    "http": keys(connector_http.HttpConnector, beyond=connectors.Connector),
-    "http_operation": keys(connector_http.HttpOperation),
-    "http_auth": keys(connector_http.HttpAuth),
-    "llm": keys(connector_llm.LlmConnector, beyond=connectors.Connector),
-    "llm_provider": keys(connector_llm.LlmProvider),
-    "llm_model": keys(connector_llm.LlmModel),
-    "llm_request": keys(connector_llm.LlmRequest),
-    "sql": keys(connector_sql.SqlConnector, beyond=connectors.Connector),
-    "sql_operation": keys(connector_sql.SqlOperation),
-    "sql_statement": keys(connector_sql.SqlStatement),
-    "mail": keys(connector_mail.MailConnector, beyond=connectors.Connector),
-    "mail_template": keys(connector_mail.MailTemplate),
-    "subprocess": keys(connector_subprocess.SubprocessConnector, beyond=connectors.Connector),
-    "subprocess_command": keys(connector_subprocess.Command),
-    "mcp": keys(connector_mcp.McpConnector, beyond=connectors.Connector),
-    "mcp_tool": keys(connector_mcp.McpTool),
-    "browser": keys(connector_browser.BrowserConnector, beyond=connectors.Connector),
-    "trigger": keys(Trigger),
-    "schedule": keys(Schedule),
-    "dst": keys(Dst),
-    "webhook": keys(Webhook),
-    "message": keys(MessageSource),
-    "manual": keys(Manual),
+    **{name: keys(part) for name, part in PARTS.items()},
+    **{area: shown(area) for area in features.AREAS},
+    "missing": missing,
 }
 
 
@@ -310,7 +360,11 @@ def _holds(kind: Any) -> str:
         return f"list of {_holds(inner[0])}"
     if origin is dict:
         return f"names with {_holds(inner[1])}"
-    name = re.sub(r"^(Graph|Http|Llm|Mail|Mcp|Sql)", "", getattr(kind, "__name__", "value"))
+    name = re.sub(
+        r"^(Graph|Http|Llm|Mail|Mcp|Sql|State(?=Undo)|Service(?=Facts))|(?<=Route)Spec$",
+        "",
+        getattr(kind, "__name__", "value"),
+    )
     return _WORDS.get(kind) or name.lower()
 
 
@@ -324,7 +378,19 @@ def _default(field: Any) -> str:
         return "must be there"
     if not field.default or field.default in {msgspec.UNSET, msgspec.NODEFAULT}:
         return "`false`" if field.default is False else "-"
+    if isinstance(field.default, msgspec.Struct):
+        return _differences(field.default)
     return f"`{msgspec.json.encode(field.default).decode()}`"
+
+
+def _differences(part: msgspec.Struct) -> str:
+    """Return what of a part is not as its own table says."""
+    told = {
+        name: getattr(part, name)
+        for name, field in _by_name(type(part)).items()
+        if getattr(part, name) != field.default
+    }
+    return f"`{msgspec.json.encode(told).decode()}`" if told else "-"
 
 
 def _quoted(subjects: Sequence[str]) -> str:

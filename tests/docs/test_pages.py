@@ -8,7 +8,7 @@ import tomllib
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import click
 import msgspec
@@ -18,12 +18,19 @@ from actors import collector, dead_letters, inbound, outbox, requests, streams
 from actors.bundle import PACKED_BYTES_MAX
 from actors.kernel.step import RETRY_AFTER_S_MAX
 from actors.route_file import load_table
+from actors.templates import Head
 from protocols import api, codec, headers, subjects
+from protocols.connector_kinds import KINDS
 from protocols.flow import FlowSettings
-from protocols.routes import checked
+from protocols.graph import Graph
+from protocols.guardrail_check import RuleSet
+from protocols.machine import Machine
+from protocols.routes import RoutingTable, checked
+from protocols.triggers import TriggerFile
 from runtime.cli import cli
 from runtime.config import DaemonConfig, flatten, load
 from runtime.triggers import messages
+from tests import features
 from tests.docs import tables
 from tests.docs.tables import DOCS, ROOT, pages
 
@@ -211,7 +218,7 @@ def test_python_on_the_pages_is_in_the_examples() -> None:
 
 def test_yaml_on_the_pages_is_in_the_examples() -> None:
     """Every block is an example file, and tests run those."""
-    examples = [path.read_text() for path in sorted((DOCS / "examples").glob("*.yaml"))]
+    examples = [path.read_text() for path in sorted((DOCS / "examples").rglob("*.yaml"))]
 
     shown = list(_blocks("yaml"))
 
@@ -299,3 +306,32 @@ def test_the_reading_order_names_files_that_exist() -> None:
 
     assert len(named) > 15
     assert missing == []
+
+
+def test_every_key_that_a_file_may_have_is_in_a_table() -> None:
+    """Of all files that people write, each part has a table on some page, with all its keys."""
+    files = (Graph, Machine, TriggerFile, Head, RuleSet, RoutingTable, *KINDS.values())
+    found: set[type[msgspec.Struct]] = set()
+    for each in files:
+        _parts_of(each, found)
+    shown = {
+        name for page in pages() for name in re.findall(r"<!-- table: (\w+)", page.read_text())
+    }
+    told = {part for name, part in tables.PARTS.items() if name in shown}
+
+    # The words of a state's undo are a table of that page's own, which its test reads.
+    assert {each.__name__ for each in found - told} == {"StateUndo"}
+    assert not tables.PARTS.keys() & features.AREAS.keys()
+
+
+def _parts_of(kind: Any, found: set[type[msgspec.Struct]]) -> None:
+    """Add every struct that a value of this type may hold."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        if kind in found:
+            return
+        found.add(kind)
+        for field in msgspec.structs.fields(kind):
+            _parts_of(field.type, found)
+    for inner in get_args(kind):
+        if not isinstance(inner, str | int | msgspec.Meta):
+            _parts_of(inner, found)
