@@ -9,6 +9,7 @@ definition, not the text: comments and layout are no part of its hash.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -16,13 +17,17 @@ import msgspec
 import yaml
 
 from actors import trigger_check, yaml_struct
-from actors.bundle import KERNEL, DocumentEntry, Manifest, Packed, write
+from actors.bundle import KERNEL, DocumentEntry, Manifest, ModuleEntry, Packed, write
 from actors.graph_notation import normalise
+from actors.imports import closure, find
+from actors.packing import open_pack
 from actors.yaml_nodes import Node
 from actors.yaml_struct import Builder, Document
 from protocols import graph_check, machine_check
+from protocols.errors import NotFoundError
 from protocols.findings import Finding
 from protocols.graph import Graph
+from protocols.guardrail_check import rules_of
 from protocols.machine import Machine
 
 Definition = Machine | Graph
@@ -43,20 +48,63 @@ def load_document(source: Path | str) -> Document[Definition]:
 def pack_document(source: Path | str) -> Packed:
     """Pack a YAML file. Raises NotFoundError, and ConfigurationError with file, line, column."""
     document = load_document(source)
-    return pack_data(yaml_struct.value_of(document, source, "movant workflow validate"))
+    definition = yaml_struct.value_of(document, source, "movant workflow validate")
+    if isinstance(definition, Graph) and (functions := functions_of(definition)):
+        return _with_modules(definition, functions, Path(source))
+    return pack_data(definition)
 
 
 def pack_data(definition: Definition) -> Packed:
     """Pack a machine or a graph as data: one document, no module."""
+    return _packed(definition, (), {})
+
+
+def functions_of(definition: Graph) -> dict[str, str]:
+    """Return the functions of guardrails, each with the name of its rule."""
+    return {rule.function: name for name, rule in rules_of(definition).items() if rule.function}
+
+
+def _with_modules(graph: Graph, functions: Mapping[str, str], source: Path) -> Packed:
+    """Pack a graph with the modules of its guardrails' functions, which stand beside its file.
+
+    Raises NotFoundError for a module that is not there, ConfigurationError for a function.
+    """
+    base = source.resolve().parent
+    modules = sorted({each.partition(":")[0] for each in functions})
+    for name in modules:
+        if find(name, [base]) is None:
+            rule = next(rule for each, rule in functions.items() if each.startswith(f"{name}:"))
+            raise NotFoundError(
+                f"{source}: guardrails.{rule}.function: there is no module {name!r}",
+                hint=f"it is looked for in {base}",
+            )
+    found = closure(modules, [base]).modules
+    entries = tuple(
+        ModuleEntry(
+            name=each.name,
+            digest=hashlib.sha256(each.text.encode()).hexdigest(),
+            package=each.package,
+        )
+        for each in found.values()
+    )
+    packed = _packed(graph, entries, {name: each.text for name, each in found.items()})
+    return open_pack(packed.data)  # loaded once: what it names has to be there
+
+
+def _packed(
+    definition: Definition,
+    modules: tuple[ModuleEntry, ...],
+    texts: Mapping[str, str],
+) -> Packed:
     text = msgspec.json.encode(definition).decode()
     digest = hashlib.sha256(text.encode()).hexdigest()
     entry = DocumentEntry(name=definition.name, digest=digest)
-    manifest = Manifest(entries=(), modules=(), documents=(entry,), kernel=KERNEL)
+    manifest = Manifest(entries=(), modules=modules, documents=(entry,), kernel=KERNEL)
     return Packed(
         hash=manifest.hash,
-        data=write(manifest, {}, {definition.name: text}),
+        data=write(manifest, texts, {definition.name: text}),
         workflows=(definition.name,),
-        modules=(),
+        modules=tuple(each.name for each in modules),
     )
 
 

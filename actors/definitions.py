@@ -19,6 +19,7 @@ from actors.bundle import Packed
 from actors.loading import load
 from actors.motion import MotionWorkflow
 from actors.packing import open_pack
+from actors.shared_rules import with_rules
 from protocols.definition import Workflow
 from protocols.errors import BadValueError, NotFoundError, OverloadedError
 from protocols.machine_check import asked
@@ -112,6 +113,14 @@ class DefinitionStore(Protocol):
         """Return the bytes of a routing table. Raises NotFoundError."""
         ...
 
+    async def put_rules(self, data: bytes, digest: str) -> None:
+        """Store a set of guardrails; graphs that are registered from now on get them."""
+        ...
+
+    async def rules(self) -> tuple[bytes, int]:
+        """Return the set that counts, and since when, in ns since 1970; empty: there is none."""
+        ...
+
     async def put_template(self, name: str, digest: str, text: bytes) -> None:
         """Store the text of a template; its name leads to it from now on."""
         ...
@@ -132,6 +141,7 @@ class MemoryDefinitionStore:
         self._packed: dict[str, Packed] = {}
         self._latest: dict[str, str] = {}
         self._tables: dict[str, bytes] = {}
+        self._rules = b""
         self._deployments: dict[str, list[Deployment]] = {}
         self._templates: dict[str, tuple[str, bytes]] = {}
 
@@ -186,6 +196,14 @@ class MemoryDefinitionStore:
         if digest not in self._tables:
             raise unknown_table(digest)
         return self._tables[digest]
+
+    async def put_rules(self, data: bytes, digest: str) -> None:  # noqa: ARG002 - as in the port
+        """Store a set of guardrails; graphs that are registered from now on get them."""
+        self._rules = data
+
+    async def rules(self) -> tuple[bytes, int]:
+        """Return the set that counts; empty: there is none."""
+        return self._rules, 0
 
     async def put_template(self, name: str, digest: str, text: bytes) -> None:
         """Store the text of a template; its name leads to it from now on."""
@@ -266,6 +284,12 @@ class Definitions:
             digest = await self._store.latest(name)
             self._latest[name] = (digest, now)
         return digest, await self.find(name, digest)
+
+    async def with_rules(self, packed: Packed) -> Packed:
+        """Return a definition with the shared guardrails of its graphs put in."""
+        rules, _ = await self._store.rules()
+        data = with_rules(packed.data, rules)
+        return packed if data is packed.data else await trio.to_thread.run_sync(open_pack, data)
 
     async def register(self, packed: Packed, told: Deployment = NOTHING_TOLD) -> None:
         """Check and load a definition, then store it: what cannot run is never deployed.

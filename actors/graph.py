@@ -21,7 +21,7 @@ from actors.graph_again import WAITING
 from actors.graph_artifacts import keep
 from actors.graph_items import Item, failure_of
 from actors.graph_kinds import work_of
-from actors.graph_plan import GraphPlan, StepPlan
+from actors.graph_plan import Functions, GraphPlan, StepPlan
 from actors.graph_standing import RUNNING, Standing
 from protocols.conditions import ConditionError
 from protocols.definition import Workflow, WorkflowOptions
@@ -52,10 +52,12 @@ class GraphWorkflow(Workflow[Any]):
     Raises ConfigurationError for a graph whose parts do not fit each other.
     """
 
-    def __init__(self, graph: Graph, kernel: int = KERNEL) -> None:
+    def __init__(
+        self, graph: Graph, kernel: int = KERNEL, functions: Functions | None = None
+    ) -> None:
         self.graph: Final = checked(graph)
-        self._plans = {"": GraphPlan(graph, kernel)}
-        self._kernel = kernel
+        self._plans = {"": GraphPlan(graph, kernel, functions)}
+        self._kernel, self._functions = kernel, functions
         self.order: Final = self._plans[""].order
 
         async def any_input(ctx: Context, input: Any = None) -> Any:  # noqa: A002 - as authors say
@@ -84,7 +86,7 @@ class GraphWorkflow(Workflow[Any]):
             if name not in graph.profiles:
                 known = ", ".join(graph.profiles)
                 raise ConfigurationError(f"there is no profile {name[:60]!r}: {known}")
-            self._plans[name] = GraphPlan(under(graph, name), self._kernel)
+            self._plans[name] = GraphPlan(under(graph, name), self._kernel, self._functions)
         return self._plans[name]
 
     def group_of(self, value: Any) -> str:
@@ -223,7 +225,7 @@ class _Run(Standing):
         """Do a step that is done once; return the failure that it goes on with, and its result."""
         names = self._names  # of then, as in ``_step``
         while True:
-            work = work_of(self._ctx, plan)
+            work = work_of(self._ctx, plan, None, self._guards)
             try:
                 found: Directed | None = await work.done(names)
             except StepFailedError as error:
@@ -312,7 +314,7 @@ class _Run(Standing):
         async def one(index: int, item: Any) -> None:
             nonlocal ended
             names = {**known, "item": item, "index": index}
-            work = work_of(self._ctx, plan, index)
+            work = work_of(self._ctx, plan, index, self._guards)
             try:
                 said = await work.done(names)
             except StepFailedError as problem:

@@ -126,6 +126,9 @@ async def _ask(
         options = msgspec.structs.replace(options, retry=each.tried)
     try:
         value = _merged(work.value, template.fill(work.names))
+        if work.plan.guarded:
+            of = "" if other else work.again
+            return await work.instead(service, operation, value, options, of)
         call: Operation[Any] = (
             work.ctx.call(service, operation, value, options=options, undo=work.undo)
             if other or not work.again

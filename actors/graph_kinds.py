@@ -24,13 +24,20 @@ from protocols.graph import RESUME, SERVICE, SHOWN
 from protocols.graph_sleep import moment, pause
 
 if TYPE_CHECKING:
+    from actors.graph_budgets import RunGuards
     from actors.graph_plan import StepPlan
     from actors.kernel.context import Context
     from actors.kernel.operations import Operation
 
 
-def work_of(ctx: Context, plan: StepPlan, index: int | None = None) -> Work:
+def work_of(
+    ctx: Context, plan: StepPlan, index: int | None = None, guards: RunGuards | None = None
+) -> Work:
     """Return the work of a step, or of one item of it."""
+    if plan.guarded and guards is not None:
+        from actors.graph_guards import Guarded, GuardedWait  # noqa: PLC0415 - it is one of these
+
+        return (Guarded if plan.kind == SERVICE else GuardedWait)(ctx, plan, index, guards)
     if plan.kind == SERVICE:
         return Work(ctx, plan, index)
     if plan.kind == "gate":

@@ -41,10 +41,6 @@ FALLBACKS: Final = {
     "manual-intervention": "reason",
 }
 """Types of fallbacks, each with the key that says more."""
-MISSING: Final = {
-    "guardrails": "take them away: nothing would check them",
-}
-"""Keys that are known and cannot be followed yet, with what to do instead."""
 TRIGGER_WORDS: Final = {"schedule": "schedule", "webhook": "endpoint", "manual": "permission"}
 """Types of triggers, each with the key that says the rest."""
 _TIMES: Final = ("timeout", "deadline")
@@ -59,7 +55,6 @@ def normalise(top: Node, builder: Builder) -> None:
         top.entries = _phases(top.entries, builder)
     elif "steps" in top.entries and top.entries["steps"][1].items is not None:
         top.entries = _list(top.entries, builder)
-    _refuse_missing(top.entries, builder)
     if "triggers" in top.entries:
         _triggers(top.entries["triggers"][1], builder)
     _fallbacks(top.entries, builder)
@@ -67,19 +62,9 @@ def normalise(top: Node, builder: Builder) -> None:
     for _, step in ((steps[1].entries if steps else None) or {}).values():
         if step.entries is not None:
             step.entries = _renamed(step.entries, STEP_WORDS, builder)
-            _refuse_missing(step.entries, builder)
             _fallbacks(step.entries, builder)
     if steps is not None and steps[1].entries is not None:
         approvals(steps[1], builder)
-
-
-def _refuse_missing(entries: Entries, builder: Builder) -> None:
-    """Refuse what cannot be followed yet; where it asks for nothing it is left out."""
-    for word, hint in MISSING.items():
-        if word in entries:
-            key, value = entries.pop(word)
-            if value.items or value.entries or value.value is not None:
-                builder.wrong(key, f"{word!r} are not supported yet", hint)
 
 
 def _triggers(triggers: Node, builder: Builder) -> None:

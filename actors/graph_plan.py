@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -11,13 +12,19 @@ from protocols import codec
 from protocols.compensation import UNDO_RETRY, Undo
 from protocols.conditions import Condition
 from protocols.gates import FILLED, Gate
-from protocols.graph import Graph, GraphUndo
+from protocols.graph import SERVICE, Graph, GraphUndo
 from protocols.graph_kinds import done_with
 from protocols.graph_order import Order, again_at, options_of, tables_of
+from protocols.guarding import Guard
+from protocols.guardrails import Guardrail
 from protocols.references import Names, Template
 
 FREE_GATES: Final = 2
 """The kernel version from which on a gate that waits takes no place of ``concurrency``."""
+Functions = Mapping[str, Callable[..., Any]]
+"""Functions of guardrails by ``module:name``."""
+GUARDED: Final = frozenset({SERVICE, "signal", "child"})
+"""Kinds of steps that guardrails and budgets are for."""
 
 
 class StepPlan:
@@ -33,6 +40,9 @@ class StepPlan:
         "fallbacks",
         "followers",
         "foreach",
+        "functions",
+        "guarded",
+        "guards",
         "kind",
         "known",
         "name",
@@ -73,6 +83,11 @@ class StepPlan:
         self.waits: Final = len(order.needs[name])
         self.wanted: Final = {"all": 0, "any": 1}.get(str(step.join)) or _number(step.join)
         """How many of its needs have to be done; 0: all have to have ended."""
+        self.guards: tuple[Guard, ...] = ()
+        """The rules that it is held to."""
+        self.functions: Functions = {}
+        self.guarded = False
+        """Whether it is held to rules, or to budgets."""
         self.artifacts: Final = {
             name: Template(value) for name, value in (step.artifacts or {}).items()
         }
@@ -92,6 +107,7 @@ class GraphPlan:
     """All steps of a graph, and what its result is made of."""
 
     __slots__ = (
+        "budgets",
         "concurrency",
         "fallbacks",
         "first",
@@ -104,7 +120,9 @@ class GraphPlan:
         "timeout_s",
     )
 
-    def __init__(self, graph: Graph, kernel: int = KERNEL) -> None:
+    def __init__(
+        self, graph: Graph, kernel: int = KERNEL, functions: Functions | None = None
+    ) -> None:
         self.graph: Final = graph
         self.order: Final = Order(graph)
         order = self.order
@@ -117,6 +135,34 @@ class GraphPlan:
         self.fallbacks: Final = graph.fallbacks
         self.free_gates: Final = kernel >= FREE_GATES
         """Whether a gate that waits leaves its place to other steps."""
+        self.budgets: Final = {
+            name: (each, Template(each.key) if each.key else None)
+            for name, each in graph.budgets.items()
+        }
+        if graph.guardrails or graph.budgets:
+            self._guard(graph, functions or {})
+
+    @property
+    def guarded(self) -> bool:
+        """Whether any step is held to rules or budgets."""
+        return any(each.guarded for each in self.steps.values())
+
+    def _guard(self, graph: Graph, functions: Functions) -> None:
+        """Give each step the rules that it names, and those that are for all."""
+        rules: Mapping[str, Guardrail] = (
+            graph.guardrails if isinstance(graph.guardrails, dict) else {}
+        )
+        guards = {name: Guard(name, rule) for name, rule in rules.items()}
+        for step in self.steps.values():
+            if step.step.kind not in GUARDED:
+                continue
+            step.guards = tuple(
+                guard
+                for name, guard in guards.items()
+                if guard.rule.every or name in step.step.guardrails
+            )
+            step.functions = functions
+            step.guarded = bool(step.guards or graph.budgets)
 
 
 def shown_at(gate: Gate) -> dict[str, Any]:

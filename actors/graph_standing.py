@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from actors.graph_again import WAITING, Again
+from actors.graph_budgets import RunGuards
 from actors.graph_step import TEXT_CHARS_MAX
 from protocols.errors import ConfigurationError
 from protocols.graph import SHOWN
@@ -70,6 +71,7 @@ class Standing(Again):
         """Steps that others have let be skipped, and why."""
         self._passes = dict.fromkeys(plan.steps, 0)
         """How often each step has begun: a gate may let it be done once more."""
+        self._guards = RunGuards(ctx, plan) if plan.guarded else None
         ctx.movable(self._move)
 
     def _has_begun(self, name: str, wanted: int) -> bool:
@@ -131,6 +133,10 @@ class Standing(Again):
         }
         self._skips = {called.get(name, name): why for name, why in self._skips.items()}
         self._plan = plan
+        if self._guards is not None:  # what is used stays used
+            self._guards.budgets = plan.budgets
+        elif plan.guarded:
+            self._guards = RunGuards(self._ctx, plan)
         self._paths = paths
         self._passes = {**dict.fromkeys(plan.steps, 0), **self._passes}
         self._steps = dict.fromkeys(plan.steps, WAITING)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from actors.kernel.operations import Operation
     from protocols.compensation import Undo
     from protocols.directives import Directive
+    from protocols.policy import StepOptions
 
 TEXT_CHARS_MAX: Final = 200
 """Of a message, where a run shows it; events and history have it whole."""
@@ -127,6 +128,17 @@ class Work(Following):
         finally:
             self.again = self.again or step.path
             self.path = step.path or self._where
+
+    async def instead(
+        self, service: str, operation: str, value: Any, options: StepOptions, of: str
+    ) -> Directed | Failure:
+        """Ask for something else in place of the step, in the way that the step is asked."""
+        held = self.operation, self.value, self.options
+        self.operation, self.value, self.options = operation, value, options
+        try:
+            return await self.ask(service, of)
+        finally:
+            self.operation, self.value, self.options = held
 
     def first(self, failure: Failure) -> Directive:
         """Return the directive for a failure."""

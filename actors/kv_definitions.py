@@ -3,6 +3,7 @@
 d.<hash>   the packed definition         m.<hash>   its row (StoredDefinition)
 w.<name>   the hash that new instances of a workflow start with, with that of its routing table
 t.<hash>   a routing table
+g.<hash>   a set of guardrails            rules      the one that counts
 x.<hash>   the text of a template    y.<name>   the hash that the name of a template leads to
 r.<revision>.<name>   how ``w.<name>`` came to that revision (Deployment)
 """
@@ -107,6 +108,20 @@ class KvDefinitionStore:
         if entry is None:
             raise unknown_table(digest)
         return entry.value
+
+    async def put_rules(self, data: bytes, digest: str) -> None:
+        """Store a set of guardrails; graphs that are registered from now on get them."""
+        with suppress(AlreadyExistsError):  # the same content: its key is its hash
+            await self._kv.put(f"g.{digest}", data, revision=0)
+        await self._kv.put("rules", data)
+
+    async def rules(self) -> tuple[bytes, int]:
+        """Return the set that counts, and since when, in ns since 1970; empty: there is none."""
+        entry = await self._kv.leader("rules")
+        if entry is None:
+            return b"", 0
+        at = next((each.at for each in await self._kv.last("rules")), 0)
+        return entry.value, at
 
     async def put_template(self, name: str, digest: str, text: bytes) -> None:
         """Store the text of a template; its name leads to it from now on."""

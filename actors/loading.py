@@ -33,6 +33,7 @@ from actors.motion import MotionWorkflow
 from protocols.definition import Workflow
 from protocols.errors import ConfigurationError, MovantError, NotFoundError
 from protocols.graph import Graph
+from protocols.guardrail_check import rules_of
 from protocols.machine import Machine
 
 PREFIX: Final = "movant_def_"
@@ -117,30 +118,33 @@ class _Capsule(InspectLoader):
     def run(self, entries: Sequence[str]) -> None:
         """Import the entry modules and collect their workflows."""
         for entry in entries:
-            try:
-                import_module(f"{self._root}.{entry}")
-            except MovantError as error:  # a decorator, or code that uses our checks
-                raise ConfigurationError(
-                    f"{self._where(error)}: {error.message}",
-                    hint=error.hint or "a module of a workflow must import without failing",
-                ) from error
-            except SyntaxError as error:
-                where = f"{error.filename}:{error.lineno}"
-                raise ConfigurationError(
-                    f"{where}: {error.msg}", hint="the code does not fit this Python version"
-                ) from error
-            except ImportError as error:
-                raise NotFoundError(
-                    f"{self._where(error)}: {self._plain(error.msg)}", hint=self._install(error)
-                ) from error
-            except (RecursionError, MemoryError):
-                raise  # the daemon's failure, never the definition's
-            except Exception as error:
-                raise ConfigurationError(
-                    f"{self._where(error)}: {type(error).__name__}: {self._plain(str(error))}",
-                    hint="a module of a workflow must import without failing",
-                ) from error
-            self._collect(entry, sys.modules[f"{self._root}.{entry}"])
+            self._collect(entry, self._module(entry))
+
+    def _module(self, name: str) -> ModuleType:
+        """Import a module of the pack."""
+        try:
+            return import_module(f"{self._root}.{name}")
+        except MovantError as error:  # a decorator, or code that uses our checks
+            raise ConfigurationError(
+                f"{self._where(error)}: {error.message}",
+                hint=error.hint or "a module of a workflow must import without failing",
+            ) from error
+        except SyntaxError as error:
+            where = f"{error.filename}:{error.lineno}"
+            raise ConfigurationError(
+                f"{where}: {error.msg}", hint="the code does not fit this Python version"
+            ) from error
+        except ImportError as error:
+            raise NotFoundError(
+                f"{self._where(error)}: {self._plain(error.msg)}", hint=self._install(error)
+            ) from error
+        except (RecursionError, MemoryError):
+            raise  # the daemon's failure, never the definition's
+        except Exception as error:
+            raise ConfigurationError(
+                f"{self._where(error)}: {type(error).__name__}: {self._plain(str(error))}",
+                hint="a module of a workflow must import without failing",
+            ) from error
 
     def read(self, documents: Mapping[str, str]) -> None:
         """Make workflows of the machines and graphs that are data."""
@@ -152,7 +156,29 @@ class _Capsule(InspectLoader):
                     f"the definition {name!r} cannot be read: {error}",
                     hint="it was packed by a newer movant, or changed on its way",
                 ) from error
-            self.workflows[found.name] = _workflow_of(found, self._kernel)
+            self.workflows[found.name] = self._workflow(found)
+
+    def _workflow(self, data: Machine | Graph) -> Workflow[Any]:
+        if isinstance(data, Graph):
+            return GraphWorkflow(data, self._kernel, self._functions(data))
+        return MotionWorkflow(data)
+
+    def _functions(self, graph: Graph) -> dict[str, Any]:
+        """Return the functions of a graph's guardrails, out of the modules that are packed."""
+        found: dict[str, Any] = {}
+        for name, rule in rules_of(graph).items():
+            if not rule.function:
+                continue
+            module, _, attribute = rule.function.partition(":")
+            of = self._module(module) if self._has(module) else None
+            function = getattr(of, attribute, None)
+            if not callable(function):
+                raise ConfigurationError(
+                    f"guardrails.{name}.function: there is no function {rule.function!r}",
+                    hint="it stands in a module beside the graph's file, and is packed with it",
+                )
+            found[rule.function] = function
+        return found
 
     def spec(self, name: str) -> ModuleSpec | None:
         """Return how to load a module, by its plain name."""
@@ -233,7 +259,7 @@ class _Capsule(InspectLoader):
         found = self._of.get(id(data))
         if found is None:
             try:
-                found = self._of[id(data)] = _workflow_of(data, self._kernel)
+                found = self._of[id(data)] = self._workflow(data)
             except ConfigurationError as error:
                 where = f"{self._filename(entry)}:{self._line_of(entry, data.name)}"
                 raise ConfigurationError(f"{where}: {error.message}", hint=error.hint) from error
@@ -278,10 +304,6 @@ def of_json(text: str) -> Machine | Graph:
     if msgspec.json.decode(text, type=_Steps).steps:
         return msgspec.json.decode(text, type=Graph)
     return msgspec.json.decode(text, type=Machine)
-
-
-def _workflow_of(data: Machine | Graph, kernel: int) -> Workflow[Any]:
-    return GraphWorkflow(data, kernel) if isinstance(data, Graph) else MotionWorkflow(data)
 
 
 class _Finder(MetaPathFinder):

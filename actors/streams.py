@@ -21,6 +21,7 @@ import trio
 
 from actors.neighbours import streams_on
 from protocols.blobs import CHUNK_BYTES
+from protocols.budgets import WINDOW_S_MAX
 from protocols.errors import ConfigurationError, UnavailableError, UnknownOutcomeError
 from protocols.ports import Outgoing, Transport
 
@@ -41,8 +42,11 @@ BUCKETS: Final = (
     "movant_keys",
     "movant_definitions",
     "movant_holds",
+    "movant_budgets",
     "movant_triggers",
 )
+_AGE_NS_MAX: Final = {"movant_budgets": 2 * int(WINDOW_S_MAX) * 1_000_000_000}
+"""How long a key stays that nobody writes any more: an account, until its window is long over."""
 
 log = structlog.get_logger()
 
@@ -156,6 +160,7 @@ def wanted(*, partitions: int, replicas: int, mail_bytes_max: int = -1) -> list[
         *(
             {
                 **_BASE,
+                "max_age": _AGE_NS_MAX.get(bucket, 0),
                 "name": f"KV_{bucket}",
                 "subjects": [f"$KV.{bucket}.>"],
                 "discard": "new",

@@ -21,6 +21,7 @@ NAMES = (
     "router",
     "graphs",
     "gates",
+    "guardrails",
     "bridge",
     "report",
 )

@@ -41,6 +41,11 @@ from protocols.api_gates import GatePage as GatePage  # noqa: PLC0414 -- part of
 from protocols.api_gates import GateRow as GateRow  # noqa: PLC0414 -- part of the API
 from protocols.api_gates import GateShow as GateShow  # noqa: PLC0414 -- part of the API
 from protocols.api_gates import GateView as GateView  # noqa: PLC0414 -- part of the API
+from protocols.api_guardrails import BudgetList as BudgetList  # noqa: PLC0414 -- part of the API
+from protocols.api_guardrails import BudgetPage as BudgetPage  # noqa: PLC0414 -- part of the API
+from protocols.api_guardrails import BudgetRow as BudgetRow  # noqa: PLC0414 -- part of the API
+from protocols.api_guardrails import GuardrailRegister as GuardrailRegister  # noqa: PLC0414 -- part of the API
+from protocols.api_guardrails import GuardrailSet as GuardrailSet  # noqa: PLC0414 -- part of the API
 from protocols.api_holds import HoldTold as HoldTold  # noqa: PLC0414 -- part of the API
 from protocols.api_holds import HoldView as HoldView  # noqa: PLC0414 -- part of the API
 from protocols.api_holds import Pause as Pause  # noqa: PLC0414 -- part of the API
@@ -96,6 +101,7 @@ from protocols.api_types import (
     Limit,
     MessageId,
     Permissions,
+    Raw,
     RunPriority,
     RunProfile,
     Standing,
@@ -168,6 +174,8 @@ class RunShow(Message, frozen=True, kw_only=True):
     """Show one instance."""
 
     id: Id
+    raw: Raw = False
+    by: By = None
 
 
 class RunView(Message, frozen=True, kw_only=True):
@@ -242,6 +250,8 @@ class RunHistory(Message, frozen=True, kw_only=True):
     id: Id
     after: Annotated[int, Meta(description="Only messages with a higher stream sequence.")] = 0
     limit: Limit = 100
+    raw: Raw = False
+    by: By = None
 
 
 class HistoryEntry(Message, frozen=True, kw_only=True):
@@ -358,6 +368,9 @@ VERBS: Final[dict[str, Verb]] = {
     "gate.ls": Verb("List open gates", GateList, GatePage),
     "gate.show": Verb("Show a gate", GateShow, GateView),
     "gate.decide": Verb("Decide at a gate", GateDecide, GateDecided),
+    "guardrail.ls": Verb("List the shared guardrails", Empty, GuardrailSet),
+    "guardrail.register": Verb("Share guardrails", GuardrailRegister, GuardrailSet),
+    "budget.ls": Verb("List what budgets have left", BudgetList, BudgetPage),
     "pipeline": Verb("Show all active motions", Pipeline, PipelineStatus),
     "workflow.ls": Verb("List workflows", Empty, WorkflowPage),
     "workflow.show": Verb("Show a workflow", WorkflowShow, WorkflowView),

@@ -15,6 +15,7 @@ from protocols.api_types import (
     Limit,
     Message,
     MessageId,
+    Raw,
     Standing,
     WorkflowName,
 )
@@ -53,6 +54,8 @@ class GateList(Message, frozen=True, kw_only=True):
     name: Annotated[str, Meta(description="Only gates of this name; empty: all.")] = ""
     limit: Limit = 50
     after: After = ""
+    raw: Raw = False
+    by: By = None
 
 
 class GateRow(Message, frozen=True, kw_only=True):
@@ -92,6 +95,8 @@ class GateShow(Message, frozen=True, kw_only=True):
 
     id: Id
     gate: GateName = ""
+    raw: Raw = False
+    by: By = None
 
 
 class GateView(Message, frozen=True, kw_only=True):

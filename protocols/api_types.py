@@ -45,6 +45,9 @@ RunProfile = Annotated[
     str, Meta(description="The profile under which it runs; empty: as the daemon is set.")
 ]
 Value = Annotated[Any, Meta(description="Any JSON value.")]
+Raw = Annotated[
+    bool, Meta(description="Do not mask what is sensitive; the daemon logs who asks for it.")
+]
 Limit = Annotated[int, Meta(description="At most this many rows.", ge=1, le=PAGE_MAX)]
 Cursor = Annotated[
     str, Meta(description="Pass this as `after` for the next page; empty: no more.")

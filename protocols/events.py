@@ -66,6 +66,10 @@ GATE_DECIDED: Final = "gate_decided"
 """A gate has ended; data has the decision, who made it, from where and why, and the changes."""
 GATE_WITHDRAWN: Final = "gate_withdrawn"
 """A gate was given up: what it stood in was cancelled."""
+GUARDRAIL_VIOLATED: Final = "guardrail_violated"
+"""A rule does not hold for a step; data has the rule, why, and what that leads to."""
+BUDGET_EXHAUSTED: Final = "budget_exhausted"
+"""There is not enough in a budget for a step; data has the budget and why."""
 CONTINUED: Final = "continued"
 """A new generation has begun; data has its number."""
 MIGRATED: Final = "migrated"
@@ -97,6 +101,8 @@ TRIGGER_KINDS: Final = {
 """The event of what a trigger did."""
 TRANSITION: Final = "transition"
 """A motion has gone from one state to another."""
+ATTESTED: Final = frozenset({GUARDRAIL_VIOLATED, BUDGET_EXHAUSTED})
+"""Kinds that an interpreter of graphs states."""
 DEPLOYED: Final = "deployed"
 """New instances of a workflow start with another definition; its hash stands for the instance."""
 ROLLED_BACK: Final = "rolled_back"
@@ -108,6 +114,7 @@ STATED: Final = frozenset(
         MIGRATED,
         OUTCOME_DECIDED,
         GATE_DECIDED,
+        *ATTESTED,
         WITNESSED,
         TRANSITION,
         *FINAL,
@@ -141,6 +148,8 @@ LIFECYCLE: Final = (
     GATE_REMINDED,
     GATE_DECIDED,
     GATE_WITHDRAWN,
+    GUARDRAIL_VIOLATED,
+    BUDGET_EXHAUSTED,
     ROUTED,
     LATE,
     *TRIGGER_KINDS.values(),

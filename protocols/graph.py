@@ -26,6 +26,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from protocols.budgets import Amounts, Budget
 from protocols.directives import Directive, Do, Table
 from protocols.durations import seconds
 from protocols.gates import Gate
@@ -40,6 +41,7 @@ from protocols.graph_field import field_of as _field
 from protocols.graph_field import put as _set
 from protocols.graph_profile import Limits, Profile
 from protocols.graph_sleep import GraphSleep, brief
+from protocols.guardrails import Rules
 from protocols.policy import Retry
 from protocols.triggers import Trigger
 
@@ -188,6 +190,12 @@ class GraphStep(_Part, frozen=True, kw_only=True):
             "child: `true`."
         ),
     ] = ""
+    guardrails: Annotated[
+        str | tuple[str, ...], Meta(description="Rules that it is held to, by name.")
+    ] = ()
+    estimate: Annotated[
+        Amounts | None, Meta(description="What one call may use: reserved before it is made.")
+    ] = None
     pivot: Annotated[
         bool,
         Meta(
@@ -208,6 +216,8 @@ class GraphStep(_Part, frozen=True, kw_only=True):
         """Bring short forms to the long ones."""
         if isinstance(self.needs, str):
             _set(self, "needs", (self.needs,))
+        if isinstance(self.guardrails, str):
+            _set(self, "guardrails", (self.guardrails,))
         if isinstance(self.retry, int):
             _set(self, "retry", Retry(attempts=self.retry))
         if isinstance(self.undo, str) and self.undo:
@@ -340,6 +350,12 @@ class Graph(_Part, frozen=True, kw_only=True):
     ] = 0
     defaults: Annotated[Defaults, Meta(description="What holds for all steps.")] = msgspec.field(
         default_factory=Defaults
+    )
+    guardrails: Annotated[
+        Rules, Meta(description="Rules by name; or names of shared ones that are for every step.")
+    ] = msgspec.field(default_factory=dict)
+    budgets: Annotated[dict[str, Budget], Meta(description="How much may be used, by name.")] = (
+        msgspec.field(default_factory=dict)
     )
     kinds: Annotated[
         tuple[str, ...],

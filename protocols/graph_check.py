@@ -23,6 +23,8 @@ from protocols.graph_order import Order, chain, longest, once_s
 from protocols.graph_profile import profiles
 from protocols.graph_references import references
 from protocols.graph_types import types
+from protocols.guardrail_check import guardrails, unresolved
+from protocols.guardrails import KINDS as GUARDED
 from protocols.subjects import is_name, is_step_name
 
 STEPS_MAX: Final = 5_000
@@ -42,7 +44,7 @@ _STEP: Final = f"letters, digits, '_' and '-', at most {STEP_CHARS_MAX}, a lette
 def check(graph: Graph) -> list[Finding]:
     """Return everything that is wrong with a graph, errors and warnings."""
     order = Order(graph)
-    found = [*_heads(graph), *_steps(graph), *_cycles(order)]
+    found = [*_heads(graph), *_steps(graph), *_cycles(order), *guardrails(graph)]
     if not order.cycle:  # in a cycle nothing comes before anything
         found += [*references(graph, order), *people(graph, order)]
         found += [*types(graph), *profiles(graph)]
@@ -51,8 +53,13 @@ def check(graph: Graph) -> list[Finding]:
 
 
 def checked(graph: Graph) -> Graph:
-    """Return the graph, or raise ConfigurationError that names every error of it."""
+    """Return the graph, or raise ConfigurationError that names every error of it.
+
+    A guardrail that is shared has to be part of the graph by now: one that is missing is an error.
+    """
     errors = [each for each in check(graph) if each.severity == "error"]
+    told = {each.place for each in errors}
+    errors += [each for each in unresolved(graph) if each.place not in told]
     if errors:
         raise ConfigurationError(
             f"graph {graph.name[:60]!r}: "
@@ -68,7 +75,8 @@ def _heads(graph: Graph) -> Iterator[Finding]:
     if not 1 <= len(graph.steps) <= STEPS_MAX:
         yield Finding(("steps",), f"{len(graph.steps)} steps", f"1 to {STEPS_MAX} of them")
     for index, kind in enumerate(graph.kinds):
-        if kind in KINDS or kind in ALIASES or kind == ANY_KIND or not is_step_name(kind):
+        taken = kind in {*KINDS, *GUARDED, *ALIASES, ANY_KIND}
+        if taken or not is_step_name(kind):
             yield Finding(
                 ("kinds", index),
                 f"{kind[:60]!r} is no kind of its own",
@@ -159,7 +167,7 @@ def _cycles(order: Order) -> Iterator[Finding]:
 def _directives(
     graph: Graph, table: Table, at: Place, step: GraphStep | None
 ) -> Iterator[Finding]:
-    known = (*KINDS, *graph.kinds, ANY_KIND)
+    known = (*KINDS, *GUARDED, *graph.kinds, ANY_KIND)
     for kind, first in table.items():
         place = (*at, kind)
         yield from wrong_kind(kind, known, place)

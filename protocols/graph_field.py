@@ -24,6 +24,9 @@ class Field(Part, frozen=True, kw_only=True):
 
     type: Annotated[FieldType, Meta(description="What it holds.")] = "any"
     description: Annotated[str, Meta(description="What it is, for people.")] = ""
+    sensitive: Annotated[
+        bool, Meta(description="Whether nobody is ever shown it: not by people's tools, not raw.")
+    ] = False
     optional: Annotated[bool, Meta(description="It may be absent; then it is null.")] = False
     default: Annotated[Any, Meta(description="Its value when it is absent.")] = msgspec.UNSET
     enum: Annotated[tuple[str | int, ...], Meta(description="The values that it may have.")] = ()

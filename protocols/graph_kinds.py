@@ -33,6 +33,8 @@ _OF_KINDS: Final[Mapping[str, tuple[str, ...]]] = {
     "on_error": (SERVICE, "signal", "child"),
     "fallbacks": (SERVICE,),
     "undo": (SERVICE, "child"),
+    "guardrails": (SERVICE, "signal", "child"),
+    "estimate": (SERVICE, "child"),
 }
 """Keys that not every kind of step takes. What all take: needs, join, when, critical, pivot."""
 _INSTEAD: Final[Mapping[tuple[str, str], str]] = {

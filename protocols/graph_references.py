@@ -59,8 +59,15 @@ def references(graph: Graph, order: Order) -> Iterator[Finding]:
         if step.each:
             yield from look.items(step.foreach, (*at, "foreach"), plain)
     yield from look.template(graph.outputs, ("outputs",), _Where("", ROOTS))
+    yield from _budgets(look, graph)
     if graph.limits is not None and graph.limits.per:
         yield from look.template(graph.limits.per, ("limits", "per"), _Where("", ("input",)))
+
+
+def _budgets(look: _Look, graph: Graph) -> Iterator[Finding]:
+    who = _Where("", ("input", "run"))
+    for name, budget in graph.budgets.items():
+        yield from look.template(budget.key, ("budgets", name, "key"), who)
 
 
 class _Look:

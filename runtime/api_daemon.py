@@ -10,6 +10,7 @@ import msgspec
 import structlog
 import trio
 
+from actors.bundle import Packed, unpack
 from actors.definitions import Deployment
 from actors.graph import GraphWorkflow
 from actors.motion import MotionWorkflow
@@ -17,7 +18,7 @@ from actors.neighbours import refuse_neighbours
 from actors.packing import open_pack
 from actors.router import Presence
 from protocols import api, events
-from protocols.errors import BadValueError, MovantError, NotFoundError, UnavailableError
+from protocols.errors import MovantError, NotFoundError, UnavailableError
 from protocols.routes import RoutingTable, split, table_of, to_builtins
 from runtime.api_holds import hold_view
 from runtime.api_versions import tell
@@ -103,9 +104,12 @@ class DaemonQueries:
 
     async def register(self, request: api.WorkflowRegister) -> api.Message:
         """Store a definition; new instances of its workflows start with it."""
-        packed = await trio.to_thread.run_sync(open_pack, request.data)
-        if packed.hash != request.hash:
-            raise BadValueError(f"the definition has the hash {packed.hash}, not {request.hash}")
+        # As it came: with the rules that all graphs share it has another hash.
+        unpack(request.data, request.hash)
+        came = Packed(hash=request.hash, data=request.data, workflows=(), modules=())
+        packed = await self._parts.definitions.with_rules(came)
+        if packed is came:
+            packed = await trio.to_thread.run_sync(open_pack, request.data)
         await refuse_neighbours(
             self._parts.transport, foreign_subjects(self._daemon.config.services)
         )

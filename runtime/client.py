@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
+import msgspec
 import trio
 
 from protocols import api
@@ -25,6 +26,7 @@ from protocols.effects import FINAL, Status
 from protocols.errors import AlreadyExistsError, MovantError, UnknownOutcomeError
 from protocols.events import Event
 from protocols.routes import RoutingTable
+from protocols.sensitive import Redactor
 from protocols.subjects import check_id, check_name
 from protocols.witness import Operator
 from runtime import client_discovery
@@ -33,6 +35,7 @@ from runtime.client_batches import CHUNK_ITEMS, signals, starts
 from runtime.client_blobs import LargeValues
 from runtime.client_calls import ANSWER_S, PATIENCE_S, Calls, new_message_id
 from runtime.client_gates import GateCalls
+from runtime.client_guardrails import GuardrailCalls
 from runtime.client_triggers import TriggerCalls
 from runtime.client_undo import Undoes
 from runtime.client_versions import VersionCalls
@@ -61,7 +64,7 @@ class WaitTimeoutError(UnknownOutcomeError):
         self.status: Final = status
 
 
-class Client(GateCalls, TriggerCalls, Undoes, VersionCalls):
+class Client(GateCalls, GuardrailCalls, TriggerCalls, Undoes, VersionCalls):
     """A connection to the API. Safe to use from many tasks at once."""
 
     def __init__(self, calls: Calls) -> None:
@@ -181,10 +184,18 @@ class Client(GateCalls, TriggerCalls, Undoes, VersionCalls):
         answers = await self._calls.many("run.start_many", made, api.RunStartedMany)
         return [result for answer in answers for result in answer.results]
 
-    async def show(self, id: str) -> api.RunView:
-        """Return all that is known about a run. Raises NotFoundError."""
-        request = api.RunShow(id=check_id(id))
-        return await self.large.told(await self._calls.call("run.show", request, api.RunView))
+    async def show(self, id: str, *, raw: bool = False, by: Operator | None = None) -> api.RunView:
+        """Return all that is known about a run, for people: what is sensitive is masked.
+
+        ``raw`` shows it as it is; the daemon logs who asks. Raises NotFoundError, and
+        RefusedError when raw values are shown to nobody.
+        """
+        request = api.RunShow(id=check_id(id), raw=raw, by=by)
+        view = await self._calls.call("run.show", request, api.RunView)
+        told = await self.large.told(view)
+        if raw or told is view:
+            return told
+        return msgspec.structs.replace(told, result=Redactor().value(told.result))
 
     async def list(
         self,
@@ -229,11 +240,16 @@ class Client(GateCalls, TriggerCalls, Undoes, VersionCalls):
         *,
         after: int = 0,
         page: int = 200,
+        raw: bool = False,
+        by: Operator | None = None,
     ) -> AsyncIterator[api.HistoryEntry]:
-        """Yield the messages of a run's mailbox in order, from behind ``after`` to the newest."""
+        """Yield the messages of a run's mailbox in order, from behind ``after`` to the newest.
+
+        What is sensitive is masked, as in ``show``, unless ``raw``.
+        """
         check_id(id)
         while True:
-            request = api.RunHistory(id=id, after=after, limit=page)
+            request = api.RunHistory(id=id, after=after, limit=page, raw=raw, by=by)
             found = await self._calls.call("run.history", request, api.HistoryPage)
             for entry in found.entries:
                 yield entry

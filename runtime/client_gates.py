@@ -30,12 +30,15 @@ class GateCalls:
         request = api.GateList(workflow=workflow, run=run, name=name, limit=limit, after=after)
         return await self._calls.call("gate.ls", request, api.GatePage)
 
-    async def gate(self, id: str, gate: str = "") -> api.GateView:
+    async def gate(
+        self, id: str, gate: str = "", *, raw: bool = False, by: Operator | None = None
+    ) -> api.GateView:
         """Return what a person has to know of a gate, by its name or path.
 
-        Raises NotFoundError; RefusedError when several could be meant.
+        What is sensitive is masked, as in ``show``, unless ``raw``. Raises NotFoundError;
+        RefusedError when several could be meant.
         """
-        request = api.GateShow(id=check_id(id), gate=gate)
+        request = api.GateShow(id=check_id(id), gate=gate, raw=raw, by=by)
         return await self._calls.call("gate.show", request, api.GateView)
 
     async def decide(

@@ -102,7 +102,7 @@ async def record(client: Client, run: str, now_ns: int) -> Recording:
 
     Raises NotFoundError.
     """
-    view = await client.show(check_id(run))
+    view = await client.show(check_id(run), raw=True)
     dead = [entry.seq async for entry in client.history(run) if entry.kind == "dead"]
     stored: list[StoredMessage] = []
     markers: list[EpochMarker] = []

@@ -24,6 +24,7 @@ from msgspec import Meta
 
 from protocols.errors import ConfigurationError
 from protocols.flow import FlowSettings
+from protocols.sensitive import Sort
 from runtime.config_maps import FLOW, MAPS, check_flow, flow_key, from_variable, spread, steps
 
 PREFIX: Final = "MOVANT_"
@@ -131,6 +132,15 @@ class LogConfig(Section, frozen=True, kw_only=True):
     format: Literal["auto", "json", "human"] = "auto"
 
 
+class RedactionConfig(Section, frozen=True, kw_only=True):
+    """What is masked where people read: sorts of data (empty: all), and names of fields."""
+
+    find: tuple[Sort, ...] = ()
+    keys: tuple[str, ...] = ()
+    raw: bool = True
+    """Whether who asks for it is shown what is sensitive; each time is logged."""
+
+
 class DaemonConfig(Section, frozen=True, kw_only=True):
     """Everything that can be chosen about a daemon."""
 
@@ -144,6 +154,7 @@ class DaemonConfig(Section, frozen=True, kw_only=True):
     retention: RetentionConfig = RetentionConfig()
     http: HttpConfig = HttpConfig()
     log: LogConfig = LogConfig()
+    redaction: RedactionConfig = RedactionConfig()
     partitions: Annotated[int, Meta(ge=1, le=512)] = 64
     """Fixed when the streams are created; ownership moves between daemons in these units."""
     replicas: Annotated[int, Meta(ge=1, le=5)] = 1

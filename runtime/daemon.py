@@ -42,7 +42,6 @@ from actors.markers import mark
 from actors.neighbours import refuse_neighbours
 from actors.outbox import Outbox
 from actors.owner import Owner
-from actors.packing import pack
 from actors.pings import Pings
 from actors.readers import Readers
 from actors.requests import Requests
@@ -54,6 +53,7 @@ from actors.system import open_system
 from actors.values import Values
 from protocols.errors import ConfigurationError, MovantError
 from runtime import collector
+from runtime.accounts import serve_accounts
 from runtime.bridge.connection import connect
 from runtime.checkpoints import Checkpoints
 from runtime.client_discovery import login, own_login
@@ -66,8 +66,8 @@ from runtime.holds import StoredHolds
 from runtime.http import serve_edge
 from runtime.identity import ALIVE, is_dead, own_member
 from runtime.parts import Parts
-from runtime.peers import Peers, Registered
 from runtime.problems import problems
+from runtime.registering import register_file
 from runtime.reply_keys import load_keys
 from runtime.retention import collect
 from runtime.server.accounts import foreign_subjects, heard_subjects
@@ -213,6 +213,7 @@ class Daemon:
                 children=(
                     ChildSpec(id="triggers", start=partial(host_triggers, self)),
                     ChildSpec(id="api", start=partial(serve_api, self)),
+                    ChildSpec(id="budgets", start=partial(serve_accounts, self)),
                     ChildSpec(id="http", start=partial(serve_edge, self)),
                     ChildSpec(id="collector", start=partial(collect, self)),
                 ),
@@ -438,9 +439,4 @@ class Daemon:
 
     async def register(self, path: Path) -> list[str]:
         """Pack and register the workflows of a file; return their names."""
-        packed = await trio.to_thread.run_sync(pack, path)
-        await self.parts.definitions.register(packed)
-        self.parts.owner.registered(packed.workflows)
-        Peers(self).tell_all("registered", Registered(list(packed.workflows)))
-        log.info("workflow.registered", hash=packed.hash, workflows=list(packed.workflows))
-        return list(packed.workflows)
+        return await register_file(self, path)

@@ -30,6 +30,7 @@ from protocols.ports import Frame, Outgoing
 from runtime.api_blobs import BlobQueries
 from runtime.api_daemon import DaemonQueries
 from runtime.api_gates import GateCommands
+from runtime.api_guardrails import GuardrailCommands
 from runtime.api_holds import Held, HoldCommands
 from runtime.api_migrate import MigrateCommands
 from runtime.api_operations import OperatorQueries
@@ -43,6 +44,7 @@ from runtime.api_verify import RunVerification
 from runtime.api_versions import VersionCommands
 from runtime.discovery import Discovery
 from runtime.peers import Peers, Registered, StandingOf
+from runtime.redacting import Redaction
 
 if TYPE_CHECKING:
     from runtime.daemon import Daemon
@@ -77,6 +79,7 @@ class Gateway:
         self._served: dict[str, int] = {}
         self._handlers: dict[str, Handler] = {}
         self._nursery: trio.Nursery
+        self._redaction: Redaction
         self._decoders: dict[str, msgspec.json.Decoder[Any]] = {
             verb: msgspec.json.Decoder(found.request) for verb, found in api.VERBS.items()
         }
@@ -113,6 +116,7 @@ class Gateway:
             gates = GateCommands(self._daemon, commands, queries, events, blobs)
             self._nursery.start_soon(gates.run)
             holds = HoldCommands(self._daemon, peers)
+            self._redaction = Redaction(self._daemon, queries)
             self._handlers = handlers(
                 commands,
                 queries,
@@ -123,6 +127,7 @@ class Gateway:
                 holds=holds,
                 pipeline=pipeline,
                 gates=gates,
+                guardrails=GuardrailCommands(self._daemon),
                 blobs=blobs,
                 triggers=TriggerCommands(self._daemon, queries),
             )
@@ -211,7 +216,7 @@ class Gateway:
                     codec.check_unique(frame.payload)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise BadValueError(f"{verb}: {error}") from error
-            result = await handler(request)
+            result = await self._redaction.answer(verb, request, await handler(request))
             payload = msgspec.json.encode(result)
             if len(payload) > self._transport.payload_bytes_max:
                 raise OverloadedError("the answer is too large", hint="ask for fewer rows")
@@ -270,6 +275,7 @@ def handlers(
     holds: HoldCommands,
     pipeline: PipelineQueries,
     gates: GateCommands,
+    guardrails: GuardrailCommands,
     blobs: BlobQueries,
     triggers: TriggerCommands,
 ) -> dict[str, Handler]:
@@ -295,6 +301,9 @@ def handlers(
         "gate.show": gates.show,
         "gate.decide": gates.decide,
         "pipeline": pipeline.pipeline,
+        "guardrail.ls": guardrails.list,
+        "guardrail.register": guardrails.register,
+        "budget.ls": guardrails.budgets,
         "workflow.ls": daemon.workflows,
         "workflow.show": daemon.workflow,
         "workflow.register": daemon.register,

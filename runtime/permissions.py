@@ -31,6 +31,7 @@ PUBLISHED: Final[dict[str, str]] = {
     "$KV.movant_checkpoints.>": "$KV.movant_checkpoints.check",
     "$KV.movant_definitions.>": "$KV.movant_definitions.check",
     "$KV.movant_holds.>": "$KV.movant_holds.check",
+    "$KV.movant_budgets.>": "$KV.movant_budgets.check",
     "$KV.movant_triggers.>": "$KV.movant_triggers.check",
     "$JS.API.INFO": "$JS.API.INFO",
     "$JS.API.STREAM.NAMES": "$JS.API.STREAM.NAMES",
@@ -44,7 +45,13 @@ PUBLISHED: Final[dict[str, str]] = {
     "$JS.API.CONSUMER.MSG.NEXT.MAIL.*": "$JS.API.CONSUMER.MSG.NEXT.MAIL.check",
 }
 """Each subject that the daemon publishes to, with one example of it."""
-SUBSCRIBED: Final = ("movant.probe.>", "movant.api.>", "movant.event.>", "$SRV.>")
+SUBSCRIBED: Final = (
+    "movant.probe.>",
+    "movant.api.>",
+    "movant.event.>",
+    "movant.svc.movant-budgets.*",
+    "$SRV.>",
+)
 
 
 async def missing(transport: NatsTransport, foreign: Sequence[str] = ()) -> list[str]:

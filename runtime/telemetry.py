@@ -10,11 +10,15 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import Any, Final, Literal
+from functools import partial
+from io import StringIO
+from typing import Any, Final, Literal, TextIO
 
 import msgspec
 import structlog
 import structlog.tracebacks
+
+from protocols.sensitive import Redactor
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "json", "human"]
@@ -82,6 +86,7 @@ EVENTS: Final[dict[str, str]] = {
     "ferry.refused": "A firing could not be brought by hand; the import brings it later.",
     "ferry.waiting": "The import of timers cannot be looked at now.",
     "forgetting.waiting": "ARCHIVE or EVENTS cannot be purged now; it is tried again.",
+    "guardrails.registered": "Graphs that are registered from now on share other guardrails.",
     "hold.changed": "A person paused or resumed something, or forced a breaker.",
     "holds.unreadable": "What is stored of a pause cannot be read; it counts for nothing.",
     "holds.waiting": "What is paused cannot be read now; what is known counts.",
@@ -110,6 +115,7 @@ EVENTS: Final[dict[str, str]] = {
     "reader.silent": "The reader's consumer went silent; it is made anew.",
     "reader.status": "The server told the reader something other than messages.",
     "reader.waiting": "The stream cannot be read now; it is asked again.",
+    "redaction.raw": "Somebody was shown a run with what is sensitive in it.",
     "route.captured": "A stream captures a service's subject and answers in its place.",
     "route.presence": "A service came or went.",
     "server.credentials_repaired": "Others could read a password; they cannot any more.",
@@ -158,6 +164,14 @@ def configure(level: Level = "info", form: Format = "auto") -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
     ]
+    redactor = Redactor()
+
+    def mask(_logger: Any, _method: str, event: structlog.typing.EventDict) -> Any:
+        for key, value in event.items():
+            if key not in _OURS and type(value) not in _PLAIN:
+                event[key] = redactor.value(value, key)
+        return event
+
     wrapper = structlog.make_filtering_bound_logger(getattr(logging, level.upper()))
     if human:
         structlog.configure(
@@ -165,12 +179,13 @@ def configure(level: Level = "info", form: Format = "auto") -> None:
                 *shared,
                 structlog.processors.TimeStamper("%H:%M:%S.%f", utc=False),
                 _short_time,
+                mask,
                 structlog.dev.ConsoleRenderer(
                     colors=_colors(),
                     pad_event_to=24,
                     sort_keys=False,
                     # The default shows local variables, and takes a second of the loop's time.
-                    exception_formatter=structlog.dev.plain_traceback,
+                    exception_formatter=partial(_traceback, redactor),
                 ),
             ],
             wrapper_class=wrapper,
@@ -186,12 +201,25 @@ def configure(level: Level = "info", form: Format = "auto") -> None:
             structlog.processors.ExceptionRenderer(
                 structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
             ),
+            mask,
             structlog.processors.JSONRenderer(serializer=_encode),
         ],
         wrapper_class=wrapper,
         logger_factory=structlog.BytesLoggerFactory(sys.stdout.buffer),
         cache_logger_on_first_use=True,
     )
+
+
+_OURS: Final = frozenset({"event", "level", "timestamp", "exc_info", "hash", "definition"})
+"""Facts that are never anybody's data."""
+_PLAIN: Final = frozenset({bool, float, type(None)})
+
+
+def _traceback(redactor: Redactor, to: TextIO, error: Any) -> None:
+    """Write a traceback with what is sensitive in its message masked."""
+    text = StringIO()
+    structlog.dev.plain_traceback(text, error)
+    to.write(redactor.text(text.getvalue()))
 
 
 def _encode(event: Any, **_: Any) -> bytes:

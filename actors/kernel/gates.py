@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from actors.kernel.attesting import Attesting
 from actors.kernel.clock import nanoseconds
 from actors.kernel.compensation import compensate
 from actors.kernel.gate_news import News
@@ -316,7 +317,7 @@ def _barred(ledger: Ledger) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-class Gates:
+class Gates(Attesting):
     """The part of the context that opens gates."""
 
     __slots__ = ()

@@ -68,6 +68,8 @@ cli = LazyGroup(
             "gate": Leaf("runtime.cli.gate:gate", "See what waits for a person, and decide."),
             "why": Leaf("runtime.cli.why:why", "Say what a run waits for, in one sentence."),
             "verify": Leaf("runtime.cli.verify:verify", "Prove that nobody changed a history."),
+            "guardrail": Leaf("runtime.cli.guardrail:guardrail", "Rules that steps are held to."),
+            "budget": Leaf("runtime.cli.budget:budget", "What is used of shared budgets."),
             "route": Leaf("runtime.cli.route:route", "Say who serves what steps ask for."),
             "service": Leaf("runtime.cli.service:service", "Inspect and run services."),
             "connector": Leaf("runtime.cli.connector:connector", "Services that a file declares."),

@@ -11,7 +11,7 @@ from protocols.gate_words import Said
 from runtime.cli.failures import OK, say
 from runtime.cli.gate_batch import approve_all
 from runtime.cli.lazy import LazyGroup, Leaf
-from runtime.cli.options import Target, command, read_value, target
+from runtime.cli.options import Target, command, raw_option, read_value, target
 from runtime.cli.output import (
     between,
     clock_time,
@@ -141,12 +141,14 @@ def _expires(due: int, now: int, then: str) -> str:
 )
 @click.argument("run_id", metavar="RUN")
 @click.argument("name", metavar="[GATE]", required=False, default="")
+@raw_option
 @target
-def show(run_id: str, name: str, to: Target) -> int:
+def show(run_id: str, name: str, to: Target, *, raw: bool) -> int:
     """Show what is to be decided in RUN at GATE, what was done, and what each decision does."""
 
     async def question(client: Client) -> api.GateView:
-        return await client.gate(await full_id(client, run_id), name)
+        run = await full_id(client, run_id)
+        return await client.gate(run, name, raw=raw, by=myself("") if raw else None)
 
     found = ask(to, question)
     if to.form == "json":

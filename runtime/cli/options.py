@@ -55,6 +55,13 @@ def target(function: F) -> F:
     return cast("F", decorated)
 
 
+def raw_option(function: F) -> F:
+    """Add ``--raw``."""
+    return click.option(
+        "--raw", is_flag=True, help="Do not mask what is sensitive; the daemon logs who asks."
+    )(function)
+
+
 def output_option(function: F) -> F:
     """Add ``-o``."""
     return click.option(

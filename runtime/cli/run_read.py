@@ -12,7 +12,7 @@ from protocols.compensation import StepFate
 from protocols.effects import Status, Waiting
 from protocols.graph import SHOWN
 from runtime.cli.failures import OK, repair, say
-from runtime.cli.options import Target, command, target
+from runtime.cli.options import Target, command, raw_option, target
 from runtime.cli.output import (
     between,
     by_hand,
@@ -27,7 +27,7 @@ from runtime.cli.output import (
     write_rows,
     write_table,
 )
-from runtime.cli.session import ask, full_id
+from runtime.cli.session import ask, full_id, myself
 
 if TYPE_CHECKING:
     from runtime.client import Client
@@ -103,12 +103,14 @@ def ls(
     ),
 )
 @click.argument("run_id", metavar="RUN")
+@raw_option
 @target
-def show(run_id: str, to: Target) -> int:
+def show(run_id: str, to: Target, *, raw: bool) -> int:
     """Show RUN: status, input, result, and what it waits for."""
 
     async def question(client: Client) -> api.RunView:
-        return await client.show(await full_id(client, run_id))
+        run = await full_id(client, run_id)
+        return await client.show(run, raw=raw, by=myself("") if raw else None)
 
     view = ask(to, question)
     if to.form == "json":
@@ -205,13 +207,15 @@ def _waiting(each: Waiting) -> str:
 @click.argument("run_id", metavar="RUN")
 @click.option("--after", type=int, default=0, metavar="SEQ", help="Only messages behind this one.")
 @click.option("--full", is_flag=True, help="Show bodies and failures whole.")
+@raw_option
 @target
-def history(run_id: str, to: Target, *, after: int, full: bool) -> int:
+def history(run_id: str, to: Target, *, after: int, full: bool, raw: bool) -> int:
     """Show the mailbox of RUN: everything that has happened to it, in order."""
 
     async def question(client: Client) -> list[api.HistoryEntry]:
         chosen = await full_id(client, run_id)
-        return [entry async for entry in client.history(chosen, after=after)]
+        by = myself("") if raw else None
+        return [each async for each in client.history(chosen, after=after, raw=raw, by=by)]
 
     entries = ask(to, question)
     first = entries[0].at if entries else 0

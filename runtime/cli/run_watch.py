@@ -11,6 +11,7 @@ from protocols import api
 from protocols.effects import FINAL
 from protocols.events import LIFECYCLE, Event
 from protocols.failure import Failure
+from protocols.sensitive import Redactor
 from runtime.cli.failures import OK, RUN_FAILED, repair, say
 from runtime.cli.options import Target, command, target
 from runtime.cli.output import (
@@ -48,8 +49,9 @@ _MARKS = {
     ),
 )
 @click.argument("run_id", metavar="RUN")
+@click.option("--raw", is_flag=True, help="Do not mask what is sensitive.")
 @target
-def watch(run_id: str, to: Target) -> int:
+def watch(run_id: str, to: Target, *, raw: bool) -> int:
     """Follow RUN until it ends or is blocked. Exit 1 when it does not complete."""
 
     async def question(client: Client) -> int:
@@ -61,7 +63,8 @@ def watch(run_id: str, to: Target) -> int:
             if to.form != "table":
                 write_line({"kind": "blocked", "data": {"reason": view.blocked}})
             return _end("blocked", chosen)
-        async for event in client.watch(chosen):
+        async for told_event in client.watch(chosen):
+            event = told_event if raw else _masked(told_event)
             if to.form == "table":
                 write_text(_line(event, view.started_at))
             else:
@@ -71,6 +74,11 @@ def watch(run_id: str, to: Target) -> int:
         return OK
 
     return ask(to, question)
+
+
+def _masked(event: Event) -> Event:
+    """Return an event with what is sensitive masked: it comes past the daemon, as it is."""
+    return msgspec.structs.replace(event, data=Redactor().value(event.data))
 
 
 def _write_head(view: api.RunView) -> None:

@@ -187,6 +187,15 @@ def test_graphs_tell_what_loading_planning_and_running_cost() -> None:
     assert found["steps"] == 30
 
 
+def test_guardrails_tell_what_an_evaluation_costs() -> None:
+    """Without a server; far below the 50 ms that one may take."""
+    found = run("guardrails", "--people", "5", "--rounds", "20", "--instances", "3")
+
+    assert found.keys() >= EVERYWHERE | {"redaction_ms", "guarded_to_plain"}
+    assert found["evaluation_ms"].keys() == {"p50", "p99", "max"}
+    assert found["within_limit"]
+
+
 def test_graphs_tell_how_fast_a_wide_one_runs_with_a_daemon() -> None:
     """Layers of 50 steps, alone and several at once."""
     found = run("graphs", "--dag", "120", "--runs", "2")

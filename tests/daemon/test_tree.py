@@ -23,7 +23,7 @@ from tests.support.shop import Shop
 pytestmark = pytest.mark.server
 
 CHILDREN = ["bridge", "store", "actors", "router", "workflows", "edges"]
-EDGES = ["triggers", "api", "http", "collector"]
+EDGES = ["triggers", "api", "budgets", "http", "collector"]
 CRASHES = 1_000
 RUNS = 200
 

@@ -28,11 +28,13 @@ from protocols import (
     directives,
     error_kinds,
 )
+from protocols.budgets import Amounts, Budget
 from protocols.gates import Escalation, Gate, Notify
 from protocols.graph import Defaults, Field, Graph, GraphStep, GraphUndo
 from protocols.graph_fallback import Fallback
 from protocols.graph_profile import Limits, Profile
 from protocols.graph_sleep import GraphSleep
+from protocols.guardrails import Allowed, Guardrail
 from protocols.triggers import Dst, Manual, MessageSource, Schedule, Trigger, Webhook
 from runtime.cli import failures
 from runtime.server import accounts
@@ -192,6 +194,10 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "field": keys(Field),
     "undo": keys(GraphUndo),
     "gate": keys(Gate),
+    "guardrail": keys(Guardrail),
+    "allow": keys(Allowed),
+    "budget": keys(Budget),
+    "estimate": keys(Amounts),
     "escalate": keys(Escalation),
     "notify": keys(Notify),
     "fallback": keys(Fallback),

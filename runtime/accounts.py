@@ -1,0 +1,220 @@
+"""Budget accounts: what all runs share of a budget, kept by compare-and-set in a bucket.
+
+    reserve -> account of the window that is now: enough left? -> open[step] -> granted
+    settle  -> open[step] replaced by what was used
+    use     -> both at once, for what only counts calls
+
+Every daemon hosts the service; an account is one value, so whoever writes second reads again. A
+request carries the key of its step, and an account remembers keys: a repeat after a lost answer,
+or after kill -9 between the write and the answer, reserves nothing more. What is reserved and
+never settled (the run was cancelled meanwhile, or the window has changed between a request and its
+repeat) counts as used until the window ends: too much may be counted, never too little.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import structlog
+import trio
+
+from actors.kv import Kv
+from actors.service import ServiceActor
+from protocols.budgets import (
+    BUCKET,
+    SERVICE,
+    WINDOW_S_MAX,
+    Account,
+    Use,
+    account_key,
+    begins_at,
+)
+from protocols.errors import AlreadyExistsError, UnavailableError, UnknownOutcomeError
+from protocols.failure import VALIDATION
+from protocols.service import Call, Failed, Refused, Service
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from protocols.ports import Clock, Frame, Transport
+    from runtime.daemon import Daemon
+    from supervisors.child import ChildStatus
+
+TRIES: Final = 20
+CACHED_MAX: Final = 1_000
+"""Accounts with their revisions in memory: it saves a read as long as nobody else writes."""
+QUEUE_GROUP: Final = "movant"
+_BUSY: Final = "unavailable"
+
+log = structlog.get_logger()
+
+_decoder: Final = msgspec.json.Decoder(Account)
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked for: which budget, and how much of it."""
+
+    name: str
+    key: str = ""
+    window_s: float
+    limits: Use
+    wanted: Use = {}
+    force: bool = False
+
+
+class Settled(msgspec.Struct, frozen=True, kw_only=True):
+    """What was used of what is reserved; ``account`` is what the reservation said."""
+
+    account: str
+    used: Use = {}
+
+
+class Accounts:
+    """The accounts in their bucket."""
+
+    def __init__(self, transport: Transport, clock: Clock) -> None:
+        self._kv = Kv(transport, BUCKET)
+        self._clock = clock
+        self._known: OrderedDict[str, tuple[int, Account]] = OrderedDict()
+        self._locks: dict[str, tuple[trio.Lock, int]] = {}
+
+    def service(self) -> Service:
+        """Return the service that runs ask."""
+        found = Service(SERVICE, version="1.0.0", description="Budgets that all runs share.")
+
+        @found.operation("reserve")
+        async def reserve(request: Wanted, call: Call) -> dict[str, Any]:
+            return await self.reserve(request, call.key, at_once=False)
+
+        @found.operation("use")
+        async def use(request: Wanted, call: Call) -> dict[str, Any]:
+            return await self.reserve(request, call.key, at_once=True)
+
+        @found.operation("settle")
+        async def settle(request: Settled, call: Call) -> dict[str, Any]:
+            return await self.settle(request, call.key)
+
+        return found
+
+    async def reserve(self, request: Wanted, step: str, *, at_once: bool) -> dict[str, Any]:
+        """Reserve for a step, or with ``at_once`` count what it uses; tell whether it may.
+
+        Raises Refused for what makes no sense, Failed when the bucket does not answer.
+        """
+        if not (step and request.limits and 0 < request.window_s <= WINDOW_S_MAX):
+            raise Refused(VALIDATION, "a reservation has a key, limits and a window")
+        now_s = self._clock.now_ns() / 1e9
+        begins = begins_at(now_s, request.window_s)
+        where = account_key(request.name, request.key, request.window_s, begins)
+        left_s = begins + request.window_s - now_s
+
+        def change(account: Account) -> str:
+            account.name, account.key = request.name, request.key
+            account.begins, account.window_s = begins, request.window_s
+            account.limits = request.limits
+            why = account.reserve(step, request.wanted, force=request.force)
+            if not why and at_once:
+                account.settle(step, request.wanted)
+            return why
+
+        why = await self._change(where, change)
+        if why:
+            return {"granted": False, "why": why, "retry_after_s": round(left_s, 3)}
+        # The account that settles it is named, so that it is the one of this window.
+        return {"granted": True, "account": f"{where}/{step}"}
+
+    async def settle(self, request: Settled, step: str) -> dict[str, Any]:
+        """Replace what was reserved by what was used; a repeat changes nothing."""
+        where, _, reservation = request.account.partition("/")
+        if not (step and where and reservation):
+            raise Refused(VALIDATION, "a settlement names its account")
+        found: dict[str, Any] = {}
+
+        def change(account: Account) -> str:
+            account.settle(reservation, request.used)
+            found["used"] = {unit: account.spent(unit) for unit in account.limits}
+            return ""
+
+        await self._change(where, change)
+        return found
+
+    async def all(self) -> list[Account]:
+        """Return all accounts that are kept, in no order."""
+        return [_decoder.decode(each.value) for each in await self._kv.all(">")]
+
+    async def _change(self, where: str, change: Any) -> str:
+        """Change an account and store it; asked again when another daemon was quicker."""
+        lock, users = self._locks.get(where, (trio.Lock(), 0))
+        self._locks[where] = (lock, users + 1)
+        try:
+            async with lock:
+                return await self._store(where, change)
+        except (UnavailableError, UnknownOutcomeError) as error:
+            # Stored or not: the same step asks again, and finds itself there if it was.
+            self._known.pop(where, None)
+            raise Failed(_BUSY, error.message) from error
+        finally:
+            lock, users = self._locks.pop(where)
+            if users > 1:
+                self._locks[where] = (lock, users - 1)
+
+    async def _store(self, where: str, change: Any) -> str:
+        for _ in range(TRIES):
+            cached = where in self._known
+            revision, account = await self._read(where)
+            before = msgspec.json.encode(account)
+            why: str = change(account)
+            value = msgspec.json.encode(account)
+            if why and cached:
+                continue  # others may have settled meanwhile: it is read anew
+            if why or value == before:
+                return why
+            try:
+                revision = await self._kv.put(where, value, revision=revision)
+            except AlreadyExistsError:
+                self._known.pop(where, None)
+                continue
+            self._known[where] = (revision, account)
+            self._known.move_to_end(where)
+            if len(self._known) > CACHED_MAX:
+                self._known.popitem(last=False)
+            return ""
+        raise UnavailableError("others change this account all the time")
+
+    async def _read(self, where: str) -> tuple[int, Account]:
+        known = self._known.pop(where, None)
+        if known is not None:
+            return known
+        entry = await self._kv.leader(where)
+        if entry is None:
+            return 0, Account()
+        return entry.revision, _decoder.decode(entry.value)
+
+
+async def serve_accounts(daemon: Daemon, *, task_status: ChildStatus) -> None:
+    """Host the service of budgets until cancelled."""
+    parts = daemon.parts
+    service = Accounts(parts.transport, daemon.clock).service()
+    ref = parts.system.start(
+        ServiceActor, service, parts.transport, parts.writers["MAIL"], daemon.clock
+    )
+
+    def take(frames: Sequence[Frame]) -> None:
+        for frame in frames:
+            ref.tell(frame)
+
+    subscriptions = [
+        await parts.transport.subscribe(
+            f"movant.svc.{SERVICE}.{operation}", take, queue=QUEUE_GROUP
+        )
+        for operation in service.operations
+    ]
+    task_status.started()
+    try:
+        await trio.sleep_forever()
+    finally:
+        for each in subscriptions:
+            each.unsubscribe()
+        parts.system.kill(ref)

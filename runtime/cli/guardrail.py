@@ -1,0 +1,231 @@
+"""``movant guardrail ls|test|validate|register``: rules that steps of graphs are held to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from runtime.cli.failures import OK, RUN_FAILED, USAGE, say
+from runtime.cli.findings import as_text, report
+from runtime.cli.lazy import LazyGroup, Leaf
+from runtime.cli.options import Target, command, output_option, read_value, target
+from runtime.cli.output import Format, clock_time, write_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from protocols import api
+    from protocols.guarding import When
+    from protocols.guardrails import Guardrail
+    from runtime.client import Client
+
+guardrail = LazyGroup(
+    "guardrail",
+    help="Guardrails: rules that steps of graphs are held to.",
+    tree={
+        "Commands": {
+            "ls": Leaf("runtime.cli.guardrail:ls", "List rules: shared ones, or those of a file."),
+            "test": Leaf("runtime.cli.guardrail:test", "Try the rules of a file on a value."),
+            "validate": Leaf("runtime.cli.guardrail:validate", "Check files of shared rules."),
+            "register": Leaf("runtime.cli.guardrail:register", "Share the rules of a file."),
+        }
+    },
+    examples=(
+        (
+            "movant guardrail test outreach.yaml -i about='card 4111 1111 1111 1111'",
+            "would it do?",
+        ),
+        ("movant guardrail register guardrails.yaml", "graphs registered from now on share them"),
+    ),
+)
+
+
+@command(
+    "ls",
+    examples=(
+        ("movant guardrail ls", "the rules that graphs share"),
+        ("movant guardrail ls outreach.yaml -o json", "those of a file, for programs"),
+    ),
+)
+@click.argument("file", default="")
+@target
+def ls(file: str, to: Target) -> int:
+    """List the guardrails that graphs share, or those that FILE defines (without a daemon)."""
+    rules: Mapping[str, Guardrail]
+    if file:
+        rules = _of_file(file)
+    else:
+        from runtime.cli.session import ask  # noqa: PLC0415 - not for --help
+
+        async def question(client: Client) -> api.GuardrailSet:
+            return await client.guardrails()
+
+        found = ask(to, question)
+        rules = found.guardrails
+        if to.form == "table" and rules:
+            say(f"set {found.hash}, shared since {clock_time(found.at, 'seconds')}")
+    rows = [{"name": name, "rule": rule} for name, rule in rules.items()]
+    cells = [
+        (name, each.type, each.severity, each.action, "yes" if each.every else "no", _told(each))
+        for name, each in rules.items()
+    ]
+    write_rows(to.form, rows, ("NAME", "TYPE", "SEVERITY", "THEN", "EVERY STEP", "RULE"), cells)
+    if to.form == "table" and not rows:
+        say("there are none\nnext:  movant guardrail register FILE")
+    return OK
+
+
+@command(
+    "test",
+    examples=(
+        ("movant guardrail test outreach.yaml -i about=lamps", "before a step with these params"),
+        ("movant guardrail test outreach.yaml --after -f answer.json", "on what a step has given"),
+        ("movant guardrail test guardrails.yaml --only compliance -i x=1", "one rule of a set"),
+    ),
+)
+@click.argument("file")
+@click.option("--after", is_flag=True, help="The value is a step's result, not its params.")
+@click.option("--only", multiple=True, metavar="NAME", help="Only these rules.")
+@click.option("-i", "--value", "pairs", multiple=True, metavar="KEY=VALUE", help="A field of it.")
+@click.option("-f", "--file", "source", default="", metavar="FILE", help="The value, as JSON.")
+@output_option
+def test(
+    file: str,
+    form: Format,
+    *,
+    after: bool,
+    only: tuple[str, ...],
+    pairs: tuple[str, ...],
+    source: str,
+) -> int:
+    """Try the guardrails of FILE, a graph or a set, on a value. Nothing is run, nothing asked.
+
+    Exit 1 when one of them blocks. Rules that depend on other runs, or on a function, are left
+    out.
+    """
+    from protocols.guarding import Guard  # noqa: PLC0415 - not for --help
+
+    rules = _of_file(file)
+    unknown = [each for each in only if each not in rules]
+    if unknown:
+        from protocols.errors import NotFoundError  # noqa: PLC0415
+        from protocols.findings import did_you_mean  # noqa: PLC0415
+
+        raise NotFoundError(
+            f"{file} has no guardrail {unknown[0]!r}", hint=did_you_mean(unknown[0], rules)
+        )
+    value = read_value(pairs, source)
+    when: When = "after" if after else "before"
+    facts = _facts(value, when)
+    left = []
+    found = []
+    for name, rule in rules.items():
+        if only and name not in only:
+            continue
+        if rule.type in {"rate-limit", "python"}:
+            left.append(name)
+        else:
+            found += Guard(name, rule).check(when, facts)
+    write_rows(
+        form,
+        found,
+        ("GUARDRAIL", "SEVERITY", "THEN", "CONFIDENCE", "REASON"),
+        [
+            (each.guardrail, each.severity, each.action, f"{each.confidence:g}", each.reason)
+            for each in found
+        ],
+    )
+    if form == "table":
+        say(f"{len(found)} violations")
+        if left:
+            say(f"not tried: {', '.join(left)}")
+    return RUN_FAILED if any(each.action == "block" for each in found) else OK
+
+
+@command(
+    "validate",
+    examples=(("movant guardrail validate guardrails.yaml", "exit 1 when something is wrong"),),
+)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@output_option
+def validate(files: tuple[str, ...], form: Format) -> int:
+    """Check files of shared guardrails; those of a graph are checked with it."""
+    from actors.rule_file import load_document  # noqa: PLC0415 - not for --help
+    from actors.validation import problems_of  # noqa: PLC0415
+
+    return report([each for file in files for each in problems_of(file, load_document)], form)
+
+
+@command(
+    "register",
+    examples=(("movant guardrail register guardrails.yaml", "in the place of the former set"),),
+)
+@click.argument("file")
+@target
+def register(file: str, to: Target) -> int:
+    """Share the guardrails in FILE: graphs that are registered from now on get them.
+
+    They take the place of those that were shared before. Definitions that are registered already
+    keep theirs, and so do their runs.
+    """
+    from actors.rule_file import load_document, load_rules  # noqa: PLC0415 - not for --help
+    from actors.validation import problems_of  # noqa: PLC0415
+    from runtime.cli.session import ask, myself  # noqa: PLC0415
+
+    problems = problems_of(file, load_document)
+    for each in problems:
+        say(as_text(each))
+    if any(each.severity == "error" for each in problems):
+        say("nothing was registered")
+        return USAGE
+    rules = load_rules(file)
+
+    async def question(client: Client) -> api.GuardrailSet:
+        return await client.share_guardrails(
+            rules.guardrails, description=rules.description, by=myself()
+        )
+
+    found = ask(to, question)
+    write_rows(to.form, [found], ("SET", "RULES"), [(found.hash, str(len(found.guardrails)))])
+    return OK
+
+
+def _of_file(file: str) -> Mapping[str, Guardrail]:
+    """Return the guardrails of a graph, or of a set. Raises ConfigurationError."""
+    from actors.definition_file import graph_of  # noqa: PLC0415 - not for --help
+    from actors.definition_file import load_document as load_graph  # noqa: PLC0415
+    from actors.rule_file import load_rules  # noqa: PLC0415
+    from actors.yaml_struct import value_of  # noqa: PLC0415
+    from protocols.guardrail_check import rules_of  # noqa: PLC0415
+
+    if Path(file).is_file() and "steps:" not in Path(file).read_text(errors="replace"):
+        return load_rules(file).guardrails
+    document = load_graph(file)
+    value_of(document, file, "movant workflow validate")
+    graph = graph_of(document)
+    return {} if graph is None else rules_of(graph)
+
+
+def _facts(value: Any, when: When) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "params": None if when == "after" else value,
+        "input": {},
+        "steps": {},
+        "run": {"id": "test"},
+        "step": {"name": "test", "service": "", "operation": "", "kind": "service"},
+    }
+    return facts if when == "before" else {**facts, "result": value, "took_s": 0.0, "calls": 1}
+
+
+def _told(rule: Guardrail) -> str:
+    """Return the parameters of a rule on one line."""
+    from msgspec import to_builtins  # noqa: PLC0415 - not for --help
+
+    from runtime.cli.output import compact  # noqa: PLC0415
+
+    given = {**to_builtins(rule)}
+    for key in ("type", "severity", "every", "description"):
+        given.pop(key, None)
+    return rule.description or (compact(given, 80) if given else "-")
