@@ -211,6 +211,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "llm": keys(connector_llm.LlmConnector, beyond=connectors.Connector),
     "llm_provider": keys(connector_llm.LlmProvider),
     "llm_model": keys(connector_llm.LlmModel),
+    "llm_task": keys(connector_llm.LlmTask),
     "llm_request": keys(connector_llm.LlmRequest),
     "sql": keys(connector_sql.SqlConnector, beyond=connectors.Connector),
     "sql_operation": keys(connector_sql.SqlOperation),
