@@ -74,9 +74,9 @@ class Scene:
         for file in files:
             await self.client.register_source(file)
 
-    async def start(self, workflow: str, id: str, input: Any = None) -> str:  # noqa: A002
-        """Start a run."""
-        await self.client.start(workflow, input, id=id)
+    async def start(self, workflow: str, id: str, input: Any = None, **how: Any) -> str:  # noqa: A002
+        """Start a run; ``how`` goes to the client: profile, by, traceparent."""
+        await self.client.start(workflow, input, id=id, **how)
         self._started[id] = workflow
         return id
 
