@@ -6,6 +6,8 @@ import hashlib
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -153,6 +155,19 @@ def _workflows(data: bytes, manifest: Manifest, files: Mapping[str, Path]) -> tu
 
 def _libraries(foreign: Iterable[str]) -> dict[str, str]:
     """Return name and version of the installed distributions that provide the packages."""
-    owners = metadata.packages_distributions()
+    owners = _owners(tuple(_changed(each) for each in sys.path))
     names = {owner for package in foreign for owner in owners.get(package, ())}
     return {name: metadata.version(name) for name in sorted(names)}
+
+
+@cache
+def _owners(_installed: tuple[float, ...]) -> Mapping[str, list[str]]:
+    """Return who provides each package; to find out reads what every distribution installed."""
+    return metadata.packages_distributions()
+
+
+def _changed(directory: str) -> float:
+    """Return when something was installed into a directory, or removed from it."""
+    with suppress(OSError):
+        return Path(directory or ".").stat().st_mtime
+    return 0.0

@@ -20,7 +20,9 @@ import msgspec
 import structlog
 import trio
 
+from actors.blobs import Blobs
 from actors.kv import Kv
+from actors.large_answers import LargeAnswers
 from actors.service import ServiceActor
 from protocols.budgets import (
     BUCKET,
@@ -198,7 +200,12 @@ async def serve_accounts(daemon: Daemon, *, task_status: ChildStatus) -> None:
     parts = daemon.parts
     service = Accounts(parts.transport, daemon.clock).service()
     ref = parts.system.start(
-        ServiceActor, service, parts.transport, parts.writers["MAIL"], daemon.clock
+        ServiceActor,
+        service,
+        parts.transport,
+        parts.writer,
+        daemon.clock,
+        LargeAnswers(Blobs(parts.transport, alone=True)),
     )
 
     def take(frames: Sequence[Frame]) -> None:

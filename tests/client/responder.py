@@ -71,7 +71,7 @@ class Responder:
 
     def _take(self, transport: Transport, frames: Sequence[Frame]) -> None:
         for frame in frames:
-            verb = frame.subject.removeprefix("movant.api.")
+            verb = frame.subject.removeprefix("movant.api.").removeprefix("again.")
             request = msgspec.json.decode(frame.payload, type=api.VERBS[verb].request)
             self.asked.append((verb, request))
             answer = self.answers.get(verb)
