@@ -26,6 +26,8 @@ START: Final = "estate-start"
 MAY: Final = {LEADS: "lead-generation:execute", MARKET: "market-analysis:execute"}
 HOOK: Final = "/api/trigger-lead-generation"
 SCHEDULE: Final = f"{LEADS}-schedule"
+LIMIT: Final = 40
+"""Leads of a day: that of the rule ``daily-lead-limit``."""
 CROWD: Final = 14
 """Runs at once that bring the leads of the day above the limit."""
 CASES: Final[dict[str, Any]] = json.loads((HERE / "input" / "cases.json").read_text())
@@ -133,10 +135,6 @@ async def outages(scene: Scene, world: World) -> None:
     models = {"analysis": "gpt-4", "judge": "claude-3-sonnet"}
     await during("no-local-models", {"models_local": ["all"]}, **models)
     await during("no-pages", {"site": ["listing"]}, sources=["public-records"])
-    await during("no-imessage", {"gateway": ["imessage"]}, channel="sms")
-    await during("no-phones", {"gateway": ["imessage", "sms"]}, channel="email")
-    await during("no-messages", {"gateway": ["all"]}, channel="none", stored="crm", count=2)
-
     # Nobody can find the owners: a person has the site mended, and lets it be tried again.
     world.switch(site=["listing", "records"])
     run = await leads(scene, "no-contacts", "riverton")
@@ -161,6 +159,10 @@ async def outages(scene: Scene, world: World) -> None:
     kept = [each.name for each in await scene.client.artifacts(run)]
     scene.check(kept == ["leads.csv"], f"artifacts without the CRM: {kept}")
 
+    await during("no-imessage", {"gateway": ["imessage"]}, channel="sms")
+    await during("no-phones", {"gateway": ["imessage", "sms"]}, channel="email")
+    await during("no-messages", {"gateway": ["account"]}, channel="none", stored="crm", count=2)
+
 
 async def markets(scene: Scene, world: World) -> None:
     """The same for the analysis of a market: cached data, a cloud, no report, files."""
@@ -168,7 +170,7 @@ async def markets(scene: Scene, world: World) -> None:
     cached = await market(scene, "no-site")
     await scene.ended([cached])
     scene.expect(cached, "completed", source="tinyfish, from its cache", analyst="gemini-pro")
-    world.switch(site=[], models_local=["llama3.1:8b"], models_cloud=["claude-3-sonnet"])
+    world.switch(site=[], models_local=["generate_report"], models_cloud=["generate_report"])
     with closing(sqlite3.connect(world.folder / "crm.db")) as crm:
         crm.execute("alter table report rename to report_away")
         silent = await market(scene, "no-report")
@@ -212,9 +214,6 @@ async def rules(scene: Scene, world: World) -> None:
         scene.expect(run, "completed", stored="crm", count=2)
     sent = sum(1 for each in world.messages())
     scene.check(sent <= LIMIT, f"{sent} messages on a day with at most {LIMIT} leads")
-
-
-LIMIT: Final = 40
 
 
 def channel(view: api.RunView | None) -> str:

@@ -35,6 +35,7 @@ FETCH_S: Final = 5.0
 CHARS_OF_TOKEN: Final = 4
 NO_SUCH: Final = (404, {"error": "there is no such thing here"})
 DOWN: Final = (503, {"error": "switched off"})
+LOCKED: Final = (403, {"error": "the account is locked"})
 
 Answer = tuple[int, Any]
 """Status, and a text (HTML) or a value (JSON)."""
@@ -190,6 +191,8 @@ class Models(World):
             return NO_SUCH
         prompt = body["messages"][-1]["content"]
         words, _, data = prompt.partition("\n\n")
+        if any(task in self.off and task in words for task in analysis.TASKS):
+            return 400, {"error": {"message": "the policy of this house forbids it"}}
         try:
             text = json.dumps(analysis.answer(words, json.loads(data or "{}")))
         except LookupError:
@@ -226,7 +229,9 @@ class Gateway(World):
     def post(self, path: str, body: Mapping[str, Any], key: str) -> Answer:
         """Send to all contacts over one channel."""
         channel = str(body.get("channel") or path.rpartition("/")[2])
-        if channel in self.off or "all" in self.off:
+        if "account" in self.off:
+            return LOCKED
+        if channel in self.off:
             return DOWN
         if channel not in {"imessage", "sms", "email", "call"}:
             return NO_SUCH

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 from pathlib import Path
 from typing import Any, Final
 
@@ -79,9 +80,10 @@ def file_backup(folder: Path) -> movant.Service:
 
     @service.operation("save_report")
     def save(request: dict[str, Any], call: movant.Call) -> dict[str, Any]:
-        """Write a report into a file of its own."""
-        path = file_of(folder / "report-backup", call.key, "md")
-        replace(path, request["report"]["text"])
+        """Write a report into a file of its own; without one, what it would have been made of."""
+        report = request["report"]
+        path = file_of(folder / "report-backup", call.key, "md" if "text" in report else "json")
+        replace(path, report.get("text") or json.dumps(report))
         return {"count": 1, "stored": "file"}
 
     return service
