@@ -129,7 +129,7 @@ class Stage(Processes):
         super().__init__(folder)
         self.port = free_port()
         self.http = ""
-        """Where the daemon serves webhooks: host and port; empty until it was started with them."""
+        """Where the daemon takes webhooks: host and port; empty without them."""
         self.webhook_token = secrets.token_urlsafe(24)
 
     @property

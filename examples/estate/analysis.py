@@ -18,6 +18,9 @@ DAYS: Final = 90
 WEIGHTS: Final = {"owned": 0.4, "absentee": 0.25, "waiting": 0.35}
 FLAT: Final = 0.001
 """Growth a month below which a market does not move."""
+LOW: Final = 0.95
+HIGH: Final = 1.05
+"""Of the middle price: below is low, above is high."""
 AHEAD: Final = 3
 BARS: Final = "▁▂▃▄▅▆▇█"
 
@@ -44,7 +47,7 @@ def analyze_property(data: Mapping[str, Any]) -> dict[str, Any]:
             {
                 "url": each["url"],
                 "perSquareMetre": round(prices[each["url"]]),
-                "value": "low" if ratio < 0.95 else "high" if ratio > 1.05 else "fair",
+                "value": "low" if ratio < LOW else "high" if ratio > HIGH else "fair",
                 "notes": _notes(each),
             }
         )
@@ -116,9 +119,7 @@ def line(values: Sequence[float]) -> tuple[float, float]:
     spread = sum((at - middle) ** 2 for at in range(len(values)))
     slope = sum((at - middle) * (value - mean) for at, value in enumerate(values)) / spread
     total = sum((value - mean) ** 2 for value in values)
-    missed = sum(
-        (value - mean - slope * (at - middle)) ** 2 for at, value in enumerate(values)
-    )
+    missed = sum((value - mean - slope * (at - middle)) ** 2 for at, value in enumerate(values))
     return slope, 1.0 if total == 0 else max(0.0, 1 - missed / total)
 
 
@@ -133,7 +134,8 @@ def generate_report(data: Mapping[str, Any]) -> dict[str, Any]:
     lines = [f"# {title}", "", text]
     if data.get("reportFormat") == "comprehensive":
         if "inventoryChange" in found:
-            lines += ["", f"{found['inventoryChange']:+d} homes for sale; a home sells in {found['daysOnMarket']} days."]
+            change, days = found["inventoryChange"], found["daysOnMarket"]
+            lines += ["", f"{change:+d} homes for sale; a home sells in {days} days."]
         if "forecast" in found:
             lines += ["", f"Next months: {', '.join(f'{each:,}' for each in found['forecast'])}."]
         if data.get("includeVisualizations"):

@@ -1,8 +1,8 @@
 """Pages of a listings site, read: listings, who sells, and the market. Pure but for ``fetch``.
 
-    listings(fetch, {"location": "Riverton"})   all its pages, one after the other
-    contacts(fetch, urls, sources)              from the pages, else from the public records
-    market(fetch, "Riverton", months)           one row a month
+listings(fetch, {"location": "Riverton"})   all its pages, one after the other
+contacts(fetch, urls, sources)              from the pages, else from the public records
+market(fetch, "Riverton", months)           one row a month
 """
 
 from __future__ import annotations
@@ -71,7 +71,10 @@ def read(html: str) -> tuple[list[tuple[str, dict[str, Any]]], str]:
     reader = _Reader()
     reader.feed(html)
     reader.close()
-    items = [(kind, {key: _value(key, each) for key, each in found.items()}) for kind, found in reader.items]
+    items = [
+        (kind, {key: _value(key, each) for key, each in found.items()})
+        for kind, found in reader.items
+    ]
     return items, reader.next
 
 

@@ -100,8 +100,10 @@ class Site(World):
         page = int(query.get("page") or 1)
         shown = found[(page - 1) * PER_PAGE : page * PER_PAGE]
         parts = [
-            f'<article data-item="listing"><h2><a data-field="address" href="/listing/{each["parcel"]}">'
-            f"{escape(each['address'])}</a></h2>"
+            '<article data-item="listing"><h2>'
+            f'<a data-field="address" href="/listing/{each["parcel"]}">'
+            f"{escape(each['address'])}</a>"
+            "</h2>"
             f'<p>Price: <b data-field="price">{_price(each)}</b></p>'
             f'<p><span data-field="bedrooms">{each["bedrooms"]} bedrooms</span>,'
             f' <span data-field="area">{each["area"]} m</span>,'
@@ -111,7 +113,9 @@ class Site(World):
         ]
         if page * PER_PAGE < len(found):
             rest = "&".join(f"{name}={value}" for name, value in query.items() if name != "page")
-            parts.append(f'<a rel="next" href="/listings?{escape(rest)}&amp;page={page + 1}">More</a>')
+            parts.append(
+                f'<a rel="next" href="/listings?{escape(rest)}&amp;page={page + 1}">More</a>'
+            )
         return _html("Homes", parts)
 
     def _page(self, home: Mapping[str, Any]) -> str:
@@ -122,9 +126,13 @@ class Site(World):
         parts = [f"<p>{escape(home['text'])}</p>", f'<ul data-item="property">{facts}</ul>']
         if home["contact"] == "page":
             owner = self._owners[home["parcel"]]
-            said = {**owner, **{name: "yes" if owner[name] else "no" for name in ("absentee", "optOut")}}
+            said = {
+                **owner,
+                **{name: "yes" if owner[name] else "no" for name in ("absentee", "optOut")},
+            }
             fields = "".join(
-                f'<dd data-field="{name}">{escape(str(value))}</dd>' for name, value in said.items()
+                f'<dd data-field="{name}">{escape(str(value))}</dd>'
+                for name, value in said.items()
             )
             parts.append(f'<dl data-item="owner">{fields}</dl>')
         return _html(home["address"], parts)
@@ -187,7 +195,9 @@ class Models(World):
         """Complete a conversation."""
         if "all" in self.off or body.get("model") in self.off:
             return DOWN
-        if path != "/v1/chat/completions" or body.get("model") not in self.options["models"].split(","):
+        if path != "/v1/chat/completions" or body.get("model") not in self.options["models"].split(
+            ","
+        ):
             return NO_SUCH
         prompt = body["messages"][-1]["content"]
         words, _, data = prompt.partition("\n\n")
@@ -246,7 +256,11 @@ class Gateway(World):
             {**each, "outreach": channel, "message": sent[each["parcel"]]["text"]}
             for each in body["contacts"]
         ]
-        return 200, {"results": results, "channel": channel, "when": body.get("scheduling") or "now"}
+        return 200, {
+            "results": results,
+            "channel": channel,
+            "when": body.get("scheduling") or "now",
+        }
 
 
 ROLES: Final[dict[str, Callable[[Path, Mapping[str, str]], World]]] = {
@@ -298,7 +312,9 @@ def handler(world: World) -> type[BaseHTTPRequestHandler]:
             page = isinstance(content, str)
             data = content.encode() if page else json.dumps(content).encode()
             self.send_response(status)
-            self.send_header("Content-Type", "text/html; charset=utf-8" if page else "application/json")
+            self.send_header(
+                "Content-Type", "text/html; charset=utf-8" if page else "application/json"
+            )
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)

@@ -22,7 +22,9 @@ COLUMNS: Final = ("parcel", "address", "name", "phone", "email", "score", "outre
 
 def scraper(site: str) -> movant.Service:
     """Serve what reads the site by itself, for when the other scraper is down."""
-    service = movant.Service("reengine-web-scraping", version="1.0.0", description="Second scraper")
+    service = movant.Service(
+        "reengine-web-scraping", version="1.0.0", description="Second scraper"
+    )
 
     @service.operation("scrape_real_estate_listings")
     def scrape_listings(request: dict[str, Any]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ class Starter:
         self._known = {each.name: each for stage in components().values() for each in stage}
         self._processes = Processes(world.folder)
         self._lock = threading.Lock()
+        self._never = threading.Event()
 
     def start(self, name: str) -> dict[str, Any]:
         """Start a component. Raises Refused when it does not come up."""
@@ -40,7 +41,9 @@ class Starter:
             return {"component": name, "runs": f"{len(rules.guardrails)} rules"}
         self.run(component.starts)
         if component.model:
-            there = [each["id"] for each in self._world.ask(component.starts, "/v1/models")["data"]]
+            there = [
+                each["id"] for each in self._world.ask(component.starts, "/v1/models")["data"]
+            ]
             if component.model not in there:
                 raise movant.Refused("not_started", f"there is no model {component.model}")
         return {"component": name, "runs": name}
@@ -76,12 +79,15 @@ class Starter:
                 command = self._world.command(process, self._nats)
             except LookupError as error:
                 raise movant.Refused("not_started", str(error)) from None
-            running = self._processes.launch(process, *command, environment=self._world.environment)
+            running = self._processes.launch(
+                process, *command, environment=self._world.environment
+            )
             until = time.monotonic() + READY_S_MAX
             while process in SERVERS and not self._world.answers(process):
                 if running.poll() is not None or time.monotonic() > until:
+                    self._processes.end(process)
                     raise movant.Refused("not_started", f"{process} does not answer")
-                time.sleep(LOOK_S)
+                self._never.wait(LOOK_S)
 
 
 def service(starter: Starter) -> movant.Service:

@@ -121,4 +121,6 @@ class World:
     def messages(self) -> list[Mapping[str, Any]]:
         """Return all messages that the gateway has sent."""
         sent = self.folder / "messages.jsonl"
-        return [json.loads(each) for each in sent.read_text().splitlines()] if sent.exists() else []
+        return (
+            [json.loads(each) for each in sent.read_text().splitlines()] if sent.exists() else []
+        )
