@@ -109,7 +109,7 @@ class Guard:
         if isinstance(value, list | tuple):
             return len(value)
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise ValueError(f"{type(value).__name__} is nothing that can be counted")
+            raise ValueError(f"{type(value).__name__} is nothing to count")
         return value
 
     def violation(self, when: When, reason: str, confidence: float = 1.0) -> Violation:

@@ -163,9 +163,9 @@ async def measure(runs: int, waiting: int) -> dict[str, str]:
     """Measure what needs a daemon and all that the example has."""
     with on_stage("movant-targets-") as stage:
         stage.start_daemon()
-        begin(stage)
         world = World(stage.folder / "estate")
         async with stage.client() as client:
+            begin(stage)
             scene = Scene(stage, client)
             limit = {
                 name: Guardrail(type="rate-limit", max_calls=MANY, window="1d")
@@ -200,7 +200,7 @@ async def batch(scene: Scene, world: World, runs: int) -> dict[str, str]:
         for each in results
     )
     gates = sum(row.gates for row in scene.rows() if row.workflow == LEADS)
-    steps = len(done) * 6
+    steps, asked = len(done) * 6, len(results) * 2
     right, rows = accurate(world)
     cores = os.cpu_count() or 1
     return {
@@ -208,7 +208,7 @@ async def batch(scene: Scene, world: World, runs: int) -> dict[str, str]:
         "successRate": f"{len(done) / runs:.1%} ({len(done)} of {runs})",
         "throughput": f"{3600 * runs / took_s:,.0f} an hour",
         "resourceUtilization": f"{used_s / took_s / cores:.0%} of {cores} cores",
-        "fallbackRate": f"{others / max(1, 2 * len(results)):.1%} ({others} of {2 * len(results)})",
+        "fallbackRate": f"{others / max(1, asked):.1%} ({others} of {asked})",
         "userInterventionRate": f"{gates / runs:.1%}",
         "dailyTransactions": f"{86_400 * steps / took_s:,.0f} a day",
         "dataAccuracy": f"{right / max(1, rows):.1%} ({right} of {rows} rows)",
