@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install server demo governance examples cluster cluster-demo test coverage check fix bench clean
+.PHONY: help install server demo governance examples cluster cluster-demo test test-long coverage check fix bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,8 +45,13 @@ cluster: server ## Start three NATS servers as a cluster, for trying; Ctrl-C sto
 cluster-demo: server ## Run daemons on a cluster, kill daemon and server, show what happens
 	$(BIN)/python -m examples.cluster.demo
 
-test: server check ## Install what is needed, check, and run all tests
-	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup --reruns 1 --durations 25
+test: server check ## Install what is needed, check, and run the tests
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup --reruns 1 --durations 25 -m 'not long'
+
+# What waits for leases, passes and re-asks most of the time, and fails only with a benchmark's own
+# code: the tests of `test` prove the same of movant.
+test-long: server ## Run the tests that `test` leaves out: whole benchmarks, in small
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup --reruns 1 --durations 25 -m long
 
 # Apart from `test`: what folds thousands of histories takes four to eight times as long traced.
 coverage: server ## Run all tests, and tell which branches none of them takes

@@ -115,6 +115,8 @@ class Activation:
         kind = type(mail)
         if (kind is Start or kind is Pinned) and mail.definition:  # type: ignore[union-attr]
             return not self._definitions.is_loaded(mail.definition) or refers(mail)  # type: ignore[union-attr]
+        if kind is Switch:
+            return not self._definitions.is_loaded(mail.order.definition)  # type: ignore[union-attr]
         return refers(mail)
 
     async def run(self, actor: WorkflowActor) -> None:

@@ -42,6 +42,8 @@ BLOBS_AT_ONCE: Final = 4
 """Blobs that are put together at once while they are fetched."""
 KNOWN_MAX: Final = 10_000
 """Blobs known to be stored: what is asked again is not sent again."""
+KNOWN_S: Final = 600.0
+"""After this it is looked at again: a blob of a run that never began is swept some day."""
 ERR_WRONG_SEQUENCE: Final = 10071
 NOT_FOUND: Final = 404
 _ONCE: Final = h.encode({h.EXPECTED_SEQUENCE: "0"})
@@ -88,7 +90,7 @@ class Blobs:
         self._bytes_max = min(bytes_max, BLOB_BYTES_MAX)
         self._chunks = trio.CapacityLimiter(CHUNKS_AT_ONCE)
         self._gets = trio.CapacityLimiter(BLOBS_AT_ONCE)
-        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str], float] = OrderedDict()
         self.puts = self.gets = self.lacking = 0
         """How many were stored and fetched since the start, and how many were not there."""
 
@@ -105,7 +107,8 @@ class Blobs:
             )
         blob = await _digested(content, content_type)
         key = (instance, blob.digest)
-        if key not in self._known:
+        now = trio.current_time()
+        if now - self._known.get(key, -KNOWN_S) >= KNOWN_S:
             await self._each(
                 [
                     partial(self._put, instance, blob, number, chunk)
@@ -113,7 +116,8 @@ class Blobs:
                 ]
             )
             self.puts += 1
-            self._known[key] = None
+            self._known[key] = now
+            self._known.move_to_end(key)
             if len(self._known) > KNOWN_MAX:
                 self._known.popitem(last=False)
         return blob

@@ -27,8 +27,6 @@ import msgspec
 from protocols.errors import BadValueError, OversizedError
 
 FORMAT: Final = 1
-KERNEL: Final = 2
-"""How definitions are run that are packed now; those packed before are run as they were."""
 HASH_CHARS: Final = 32
 """128 bits: nobody finds two contents with one hash, and subjects and logs stay short."""
 PACKED_BYTES_MAX: Final = 180_000

@@ -17,7 +17,7 @@ import msgspec
 import yaml
 
 from actors import trigger_check, yaml_struct
-from actors.bundle import KERNEL, DocumentEntry, Manifest, ModuleEntry, Packed, write
+from actors.bundle import DocumentEntry, Manifest, ModuleEntry, Packed, write
 from actors.graph_notation import normalise
 from actors.imports import closure, find
 from actors.packing import open_pack
@@ -29,6 +29,7 @@ from protocols.findings import Finding
 from protocols.graph import Graph
 from protocols.guardrail_check import rules_of
 from protocols.machine import Machine
+from protocols.mail import KERNEL
 
 Definition = Machine | Graph
 WHOLE_MAX: Final = 1e15

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from actors.bundle import KERNEL
 from actors.directed import Directed, told
 from actors.graph_again import WAITING
 from actors.graph_artifacts import keep
@@ -33,6 +32,7 @@ from protocols.graph_check import checked
 from protocols.graph_input import input_type
 from protocols.graph_profile import Limits, under
 from protocols.graph_types import wrong_result
+from protocols.mail import KERNEL
 from protocols.references import Template, WrongReference, as_text
 
 if TYPE_CHECKING:

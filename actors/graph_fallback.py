@@ -95,14 +95,18 @@ async def by_hand(  # noqa: PLR0917 - what a person is shown, in one piece
         gate = filled(held.gate, held.shown.fill(names), plan)
     except (WrongReference, BadValueError):
         gate = msgspec.structs.replace(held.gate, values=None, mode="")
-    text = gate.text or f"{plan.name} has failed: {held.failure.kind}: {held.failure.message}"
+    why = f"{plan.name} has failed: {held.failure.kind}: {held.failure.message}"
     means = {key: each for key, each in MEANS.items() if key in gate.decisions}
-    gate = msgspec.structs.replace(gate, text=text, retry=(), means={**means, **held.gate.means})
-    operation = ctx.gate(name, gate)
+    means |= held.gate.means
+    gate = msgspec.structs.replace(gate, text=gate.text or why, retry=(), means=means)
     if index is None:
         ctx.set_state(**{SHOWN + plan.name: "failed, waits for a decision"})
     try:
-        decision = await decided(ctx, operation, gate)
+        try:
+            decision = await decided(ctx, ctx.gate(name, gate), gate)
+        except OversizedError:  # a person who is shown less can still help
+            gate = msgspec.structs.replace(gate, text=why, values=None)
+            decision = await decided(ctx, ctx.gate(name, gate), gate)
     except StepFailedError as error:
         raise StepFailedError(path, error.failure) from error
     if index is None:

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import msgspec
 
-from actors.bundle import KERNEL
 from protocols import codec
 from protocols.compensation import UNDO_RETRY, Undo
 from protocols.conditions import Condition
@@ -17,6 +16,7 @@ from protocols.graph_kinds import done_with
 from protocols.graph_order import Order, again_at, options_of, tables_of
 from protocols.guarding import Guard
 from protocols.guardrails import Guardrail
+from protocols.mail import KERNEL
 from protocols.references import Names, Template
 
 FREE_GATES: Final = 2

@@ -16,7 +16,7 @@ from actors.control import VERBS, control, operator
 from actors.leaves import leaf_of
 from actors.letters import DeadLetter, Delivery, Letter, Marker, Pack, Parsed
 from protocols import headers as h
-from protocols.blobs import BLOB, reference
+from protocols.blobs import BLOB, LARGE, reference
 from protocols.codec import decode, encode
 from protocols.errors import MovantError
 from protocols.failure import FAILED, PROTOCOL, REFUSED, Failure
@@ -176,7 +176,7 @@ def _reply(
         found = h.decode(delivery.headers)
         if found is None:
             return DeadLetter(delivery, "headers", "the header block cannot be read")
-        content_type = found.get(h.CONTENT_TYPE, "")
+        content_type = _content_type(found)
         failure = _failure(found, payload, content_type)
         if content_type == BLOB and failure is None:
             reference(payload)
@@ -250,7 +250,7 @@ def _signal(delivery: Delivery, tokens: list[str]) -> Signal | DeadLetter:
         return DeadLetter(delivery, "headers", "the header block cannot be read")
     if problem := _schema_problem(found):
         return DeadLetter(delivery, "schema", problem)
-    content_type = found.get(h.CONTENT_TYPE, "")
+    content_type = _content_type(found)
     _check(delivery.payload, content_type)
     return Signal(
         seq=delivery.seq,
@@ -280,7 +280,7 @@ def _start(
     kernel = found.get(h.KERNEL, "1")
     if kernel not in _KERNELS:
         return DeadLetter(delivery, "schema", f"kernel {kernel[:20]!r} is newer than {KERNEL}")
-    content_type = found.get(h.CONTENT_TYPE, "")
+    content_type = _content_type(found)
     _check(delivery.payload, content_type)
     parent = None
     text = found.get(h.PARENT, "")
@@ -305,6 +305,11 @@ def _start(
         profile=found.get(h.PROFILE, ""),
         group=unquote(found.get(h.GROUP, "")),
     )
+
+
+def _content_type(found: dict[str, str]) -> str:
+    """Return the type of a payload; only what came out of a blob is marked as that."""
+    return found.get(h.CONTENT_TYPE, "").partition(LARGE)[0]
 
 
 def _check(payload: bytes, content_type: str) -> None:

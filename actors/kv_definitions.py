@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from types import EllipsisType
 from typing import Final
 
 import msgspec
+import trio
 
 from actors.bundle import Packed
 from actors.definitions import (
@@ -29,7 +31,7 @@ from actors.definitions import (
     unknown_workflow,
 )
 from actors.kv import Entry, Kv
-from protocols.errors import AlreadyExistsError, UnavailableError
+from protocols.errors import AlreadyExistsError, MovantError, UnavailableError
 from protocols.routes import joined, split
 
 TRIES: Final = 10
@@ -51,8 +53,19 @@ class KvDefinitionStore:
                 await self._kv.put(key, value, revision=0)
             except AlreadyExistsError:
                 continue  # the same content: its key is its hash
-        for name in packed.workflows:
-            await self.deploy(name, packed.hash, told)
+        errors: list[MovantError] = []
+
+        async def one(name: str) -> None:
+            try:
+                await self.deploy(name, packed.hash, told)
+            except MovantError as error:
+                errors.append(error)  # as it is: out of a nursery it would come in a group
+
+        async with trio.open_nursery() as nursery:
+            for name in packed.workflows:
+                nursery.start_soon(one, name)
+        if errors:
+            raise errors[0]
 
     async def deploy(self, workflow: str, digest: str, told: Deployment) -> bool:
         """Make a stored definition the latest of one workflow; its routing table stays."""
@@ -61,7 +74,9 @@ class KvDefinitionStore:
             revision = before.revision
             changed = False
         else:
-            revision = await self._point(workflow, lambda known: joined(digest, split(known)[1]))
+            revision = await self._point(
+                workflow, lambda known: joined(digest, split(known)[1]), before
+            )
             changed = True
         value = msgspec.json.encode(msgspec.structs.replace(told, hash=digest))
         with suppress(AlreadyExistsError):  # told before; a crash may have come between the two
@@ -75,20 +90,24 @@ class KvDefinitionStore:
             for each in await self._kv.all(f"r.*.{workflow}")
         ]
 
-    async def _point(self, name: str, to: Callable[[str], str]) -> int:
+    async def _point(
+        self, name: str, to: Callable[[str], str], entry: Entry | EllipsisType | None = ...
+    ) -> int:
         """Change what new instances of a workflow start with; others may do so at the same time.
 
-        Returns the revision. Raises UnavailableError when they do it all the time.
+        ``entry`` is what was read a moment ago. Returns the revision. Raises UnavailableError
+        when others do it all the time.
         """
         for _ in range(TRIES):
-            entry = await self._kv.leader(f"w.{name}")
+            if entry is ...:
+                entry = await self._kv.leader(f"w.{name}")
             known = entry.value.decode() if entry is not None else ""
             try:
                 return await self._kv.put(
                     f"w.{name}", to(known).encode(), revision=entry.revision if entry else 0
                 )
             except AlreadyExistsError:
-                continue
+                entry = ...
         raise UnavailableError(f"others deploy {name} at this moment", hint="try again")
 
     async def put_table(self, data: bytes, digest: str, workflows: Iterable[str]) -> None:

@@ -23,7 +23,7 @@ from actors.stream_writer import StreamWriter
 from protocols import subjects
 from protocols.archive import ArchiveRecord
 from protocols.blobs import BLOB, Blob
-from protocols.errors import MovantError, OverloadedError
+from protocols.errors import MovantError, OverloadedError, UnavailableError
 from protocols.events import LATE, Event, to_wire
 from protocols.headers import encode
 from protocols.mail import AnyMail, Parent, Reply, Start
@@ -59,11 +59,17 @@ class Late:
                 await _written(self._events, self._event(record, mail))
 
     async def _hand_on(self, child: str, parent: str, blob: Blob) -> None:
-        """Give a parent the result of its child; without it the parent is told all the same."""
-        try:
-            await self._blobs.put(parent, await self._blobs.get(child, blob))
-        except MovantError as error:
-            log.error("late.blob", run=child, reason=error.message)
+        """Give a parent the result of its child; one that is lost blocks it, and says so."""
+        while True:
+            try:
+                await self._blobs.put(parent, await self._blobs.get(child, blob))
+            except UnavailableError as error:  # told now, the parent would find nothing
+                log.warning("blob.waiting", run=parent, reason=error.message)
+                await trio.sleep(RETRY_S)
+                continue
+            except MovantError as error:
+                log.error("late.blob", run=child, reason=error.message)
+            return
 
     def _event(self, record: ArchiveRecord, mail: Reply) -> Outgoing:
         event = Event(

@@ -10,6 +10,7 @@ from actors.kernel.ledger import Later
 from actors.motion_asking import Asking
 from actors.motion_rules import Answer, Move, Refusal
 from protocols import codec
+from protocols.blobs import BLOB_BYTES_MAX
 from protocols.directives import Directive
 from protocols.error_kinds import classify, is_unknown_outcome
 from protocols.failure import Failure
@@ -219,4 +220,6 @@ def _renamed(of: Mapping[str, T], moves: Mapping[str, str]) -> dict[str, T]:
 
 def _small(details: Any) -> Any:
     """Return details that an event and a request can repeat; null for what is too large."""
-    return details if len(codec.encode(details)) <= DETAILS_BYTES_MAX else None
+    return (
+        details if len(codec.encode(details, limit=BLOB_BYTES_MAX)) <= DETAILS_BYTES_MAX else None
+    )

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from protocols import codec
+from protocols.blobs import BLOB_BYTES_MAX
 from protocols.conditions import Condition, ConditionError
 from protocols.error_kinds import ALIASES, KINDS, OVER_LIMIT, SYSTEM
 from protocols.errors import FailError
@@ -59,8 +60,8 @@ class Answer(msgspec.Struct, frozen=True):
     digest: str = ""
 
     def __post_init__(self) -> None:
-        """Encode the output, once."""
-        body = codec.encode(codec.Known(self.output))
+        """Encode the output, once; whether it is too large for a motion is told by its size."""
+        body = codec.encode(codec.Known(self.output), limit=BLOB_BYTES_MAX)
         msgspec.structs.force_setattr(self, "size", len(body))
         msgspec.structs.force_setattr(self, "digest", hashlib.sha256(body).hexdigest())
 
@@ -318,8 +319,14 @@ def _unsuccessful(error: Any) -> Failure:
         kind=known[:TEXT_CHARS_MAX],
         message=text[:TEXT_CHARS_MAX] or "the owner answered 'success: false'",
         retryable=False,
-        details=error if isinstance(error, dict) else None,
+        details=error if isinstance(error, dict) and _fits(error) else None,
     )
+
+
+def _fits(details: dict[str, Any]) -> bool:
+    """Tell whether details fit into a message, as those of every other failure do."""
+    body = codec.encode(codec.Known(details), limit=BLOB_BYTES_MAX)
+    return len(body) <= codec.PAYLOAD_BYTES_MAX
 
 
 def _said(data: Any, field: str) -> str:

@@ -12,10 +12,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-from actors.bundle import KERNEL, MODULES_MAX, Manifest, ModuleEntry, Packed, unpack, write
+from actors.bundle import MODULES_MAX, Manifest, ModuleEntry, Packed, unpack, write
 from actors.imports import Source, closure, find
 from actors.loading import PREFIX, load, loaded, unload
 from protocols.errors import ConfigurationError, MovantError, NotFoundError, OversizedError
+from protocols.mail import KERNEL
 
 DOCUMENTS: Final = (".yaml", ".yml")
 """Files whose definitions are data."""

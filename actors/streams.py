@@ -35,6 +35,8 @@ ERR_NOT_NOW: Final = frozenset({10008, 10009, 10058, 10074, 10164})
 MAIL_MESSAGE_BYTES_MAX: Final = 1024 * 1024
 BLOB_MESSAGE_BYTES_MAX: Final = CHUNK_BYTES + 4_096
 """A chunk and its headers."""
+DUPLICATES_NS_MIN: Final = 100_000_000
+"""Only a stream with sources may do without the check."""
 DEAD_BYTES_MAX: Final = 256 * 1024 * 1024
 BUCKETS: Final = (
     "movant_checkpoints",
@@ -140,6 +142,8 @@ def wanted(*, partitions: int, replicas: int, mail_bytes_max: int = -1) -> list[
             "max_msgs_per_subject": 1,
             "discard_new_per_subject": True,
             "deny_delete": True,
+            # The shortest there is: ids of strangers swallow chunks of others (hazard F2).
+            "duplicate_window": DUPLICATES_NS_MIN,
             "max_msg_size": BLOB_MESSAGE_BYTES_MAX,
             "num_replicas": replicas,
             "subject_transform": {

@@ -28,6 +28,9 @@ from protocols.errors import MovantError
 
 EXAMPLES: Final[dict[str, str]] = {
     "restaurant": "examples.civic.play",
+    "city": "examples.civic.city",
+    "enterprise": "examples.enterprise.play",
+    "forge": "examples.forge.play",
     "estate": "examples.estate.play",
 }
 """The examples by their names, in the order in which they play."""

@@ -221,7 +221,11 @@ class Stage(Processes):
 
 @contextmanager
 def on_stage(prefix: str) -> Iterator[Stage]:
-    """Open a stage in a temporary folder; at the end all its processes are ended."""
+    """Open a stage in a temporary folder; at the end all its processes are ended.
+
+    Whoever ends the demonstration by SIGTERM, as ``timeout`` does, ends them as well.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder:
         stage = Stage(Path(folder))
         try:

@@ -74,10 +74,14 @@ from protocols.api_operations import WorkflowRouted as WorkflowRouted  # noqa: P
 from protocols.api_pipeline import MotionPipelineState as MotionPipelineState  # noqa: PLC0414 -- part of the API
 from protocols.api_pipeline import Pipeline as Pipeline  # noqa: PLC0414 -- part of the API
 from protocols.api_pipeline import PipelineStatus as PipelineStatus  # noqa: PLC0414 -- part of the API
+from protocols.api_progress import Progress as Progress  # noqa: PLC0414 -- part of the API
 from protocols.api_services import ServicePage as ServicePage  # noqa: PLC0414 -- part of the API
 from protocols.api_services import ServiceRow as ServiceRow  # noqa: PLC0414 -- part of the API
 from protocols.api_services import ServiceShow as ServiceShow  # noqa: PLC0414 -- part of the API
 from protocols.api_services import ServiceView as ServiceView  # noqa: PLC0414 -- part of the API
+from protocols.api_stats import STATS_RUNS_MAX as STATS_RUNS_MAX  # noqa: PLC0414 -- part of the API
+from protocols.api_stats import RunStats as RunStats  # noqa: PLC0414 -- part of the API
+from protocols.api_stats import Stats as Stats  # noqa: PLC0414 -- part of the API
 from protocols.api_templates import TemplateInstance as TemplateInstance  # noqa: PLC0414 -- part of the API
 from protocols.api_templates import TemplateInstantiate as TemplateInstantiate  # noqa: PLC0414 -- part of the API
 from protocols.api_templates import TemplatePage as TemplatePage  # noqa: PLC0414 -- part of the API
@@ -105,6 +109,7 @@ from protocols.api_types import (
     RunPriority,
     RunProfile,
     Standing,
+    Trace,
     Value,
     WaitSeconds,
     Why,
@@ -153,6 +158,7 @@ class RunStart(Message, frozen=True, kw_only=True):
     permissions: Permissions = ()
     by: By = None
     input_blob: LargeValue = None
+    traceparent: Trace = ""
 
 
 class RunStarted(Message, frozen=True, kw_only=True):
@@ -211,6 +217,9 @@ class RunView(Message, frozen=True, kw_only=True):
         str,
         Meta(description="Digest of all that the mailbox determines: the same at every fold."),
     ] = ""
+    progress: Annotated[
+        Progress | None, Meta(description="How far it is, when it is a run of a graph.")
+    ] = None
     input_blob: LargeValue = None
     result_blob: LargeValue = None
 
@@ -372,6 +381,7 @@ VERBS: Final[dict[str, Verb]] = {
     "guardrail.register": Verb("Share guardrails", GuardrailRegister, GuardrailSet),
     "budget.ls": Verb("List what budgets have left", BudgetList, BudgetPage),
     "pipeline": Verb("Show all active motions", Pipeline, PipelineStatus),
+    "stats": Verb("Add up what runs have come to", Stats, RunStats),
     "workflow.ls": Verb("List workflows", Empty, WorkflowPage),
     "workflow.show": Verb("Show a workflow", WorkflowShow, WorkflowView),
     "workflow.versions": Verb(

@@ -44,6 +44,12 @@ Permissions = Annotated[
 RunProfile = Annotated[
     str, Meta(description="The profile under which it runs; empty: as the daemon is set.")
 ]
+Trace = Annotated[
+    str,
+    Meta(
+        description="W3C traceparent: goes along with every request of the run, and its children."
+    ),
+]
 Value = Annotated[Any, Meta(description="Any JSON value.")]
 Raw = Annotated[
     bool, Meta(description="Do not mask what is sensitive; the daemon logs who asks for it.")

@@ -18,6 +18,7 @@ from protocols import (
     api_guardrails,
     api_holds,
     api_pipeline,
+    api_stats,
     api_triggers,
     events,
     mail,
@@ -96,6 +97,7 @@ _EXAMPLES: Final = {
     **api_guardrails.EXAMPLES,
     **api_holds.EXAMPLES,
     **api_pipeline.EXAMPLES,
+    **api_stats.EXAMPLES,
     **api_triggers.EXAMPLES,
 }
 _TRACE: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -12,7 +12,7 @@ is done. Nothing is converted: "7" is no 7.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Optional
 
 import msgspec
 
@@ -30,6 +30,11 @@ Params = dict[str, Field | FieldType]
 def params_type(params: Params) -> Any:
     """Return the type of a request with these fields."""
     return input_type({name: field_of(each) for name, each in params.items()}, "Params")
+
+
+def request_type(kind: Any) -> Any:
+    """Return the type of what comes: nothing at all is a request without fields."""
+    return Optional[kind]  # noqa: UP045 - made at run time
 
 
 def bind(kind: Any, request: Any) -> dict[str, Any]:

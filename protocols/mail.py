@@ -20,7 +20,7 @@ from protocols.witness import Head, Operator
 LARGE_VALUES: Final = 2
 """The kernel from which on values may be as large as a blob."""
 KERNEL: Final = 2
-"""What new starts are folded with."""
+"""What new starts are folded with, and definitions that are packed now; all else as it was."""
 
 
 class Mail(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):

@@ -31,6 +31,7 @@ from protocols.errors import (
 )
 from runtime.history import entry
 from runtime.peers import Peers, Standing, StandingOf
+from runtime.progress import Paces
 from runtime.stored import StoredRuns
 
 if TYPE_CHECKING:
@@ -56,10 +57,12 @@ class RunQueries:
         self.runs = StoredRuns(daemon, mail)
         self._peers = peers
         self.index = RunIndex(mail, archive, events, daemon.parts.keys)
+        self._paces = Paces(daemon, mail, self.index)
 
     async def show(self, request: api.RunShow) -> api.Message:
         """Show all that is known about one instance."""
-        return await self.view(request.id)
+        view = await self.view(request.id)
+        return msgspec.structs.replace(view, progress=await self._paces.of(view))
 
     async def own(self, request: api.RunShow) -> api.Message:
         """Show an instance as this daemon sees it: another one asks."""

@@ -177,6 +177,7 @@ class RunCommands:
             h.PRIORITY: str(request.priority or workflow.options.priority or ""),
             h.GROUP: percent_encode(workflow.group_of(value.value)[:GROUP_CHARS_MAX]),
             h.PROFILE: self._profile(workflow, alone.profile if alone else ""),
+            h.TRACEPARENT: _trace(alone.traceparent if alone else ""),
             **_who(alone.by if alone else None),
         }
         lines = h.encode({name: text for name, text in told.items() if text})
@@ -363,6 +364,13 @@ def _who(by: Operator | None) -> dict[str, str]:
     """Return the headers that tell who does something by hand."""
     told = {} if by is None else {h.WHO: by.who, h.WHERE: by.where, h.WHY: by.why}
     return {name: percent_encode(text[:BY_CHARS_MAX]) for name, text in told.items() if text}
+
+
+def _trace(given: str) -> str:
+    """Return a trace that may be passed on. Raises RefusedError for anything else."""
+    if given and not h.is_traceparent(given):
+        raise RefusedError(f"{given[:60]!r} is no W3C traceparent")
+    return given
 
 
 class _Written(msgspec.Struct):

@@ -36,6 +36,7 @@ from runtime.client_blobs import LargeValues
 from runtime.client_calls import ANSWER_S, PATIENCE_S, Calls, new_message_id
 from runtime.client_gates import GateCalls
 from runtime.client_guardrails import GuardrailCalls
+from runtime.client_stats import StatsCalls
 from runtime.client_triggers import TriggerCalls
 from runtime.client_undo import Undoes
 from runtime.client_versions import VersionCalls
@@ -64,7 +65,7 @@ class WaitTimeoutError(UnknownOutcomeError):
         self.status: Final = status
 
 
-class Client(GateCalls, GuardrailCalls, TriggerCalls, Undoes, VersionCalls):
+class Client(GateCalls, GuardrailCalls, StatsCalls, TriggerCalls, Undoes, VersionCalls):
     """A connection to the API. Safe to use from many tasks at once."""
 
     def __init__(self, calls: Calls) -> None:
@@ -112,12 +113,14 @@ class Client(GateCalls, GuardrailCalls, TriggerCalls, Undoes, VersionCalls):
         profile: str = "",
         permissions: Iterable[str] = (),
         by: Operator | None = None,
+        traceparent: str = "",
     ) -> api.RunStarted:
         """Start an instance; wait up to ``wait_s`` seconds for its end.
 
         ``priority`` says who goes first where requests wait: -9 a batch, 9 an emergency;
-        ``profile`` under which of its profiles it runs, ``by`` who starts it; ``permissions``
-        are claimed for workflows that need one to be started by hand.
+        ``profile`` under which of its profiles it runs, ``by`` who starts it, ``traceparent`` the
+        W3C trace that its requests go along with; ``permissions`` are claimed for workflows that
+        need one to be started by hand.
 
         A taken id gives that instance (``created`` false), or AlreadyExistsError with
         ``if_exists="refuse"``; then an answer that was lost raises UnknownOutcomeError, because
@@ -139,6 +142,7 @@ class Client(GateCalls, GuardrailCalls, TriggerCalls, Undoes, VersionCalls):
             profile=profile,
             permissions=(*permissions,),
             by=by,
+            traceparent=traceparent,
         )
         began = trio.current_time()
         started = await self._calls.call(

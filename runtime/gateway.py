@@ -37,6 +37,7 @@ from runtime.api_operations import OperatorQueries
 from runtime.api_pipeline import PipelineQueries
 from runtime.api_queries import RunQueries
 from runtime.api_runs import RunCommands
+from runtime.api_stats import StatsQueries
 from runtime.api_templates import TemplateCommands
 from runtime.api_triggers import TriggerCommands
 from runtime.api_undo import UndoCommands
@@ -137,6 +138,7 @@ class Gateway:
             templates = TemplateCommands(store, about)
             versions = VersionCommands(self._daemon, queries.index, peers)
             self._handlers |= {
+                "stats": StatsQueries(queries).stats,
                 "run.migrate": migrating.migrate,
                 "workflow.versions": versions.versions,
                 "workflow.rollback": versions.rollback,

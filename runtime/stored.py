@@ -23,6 +23,7 @@ from actors.partitions import is_void
 from actors.spawning import first_start
 from protocols import subjects
 from protocols.archive import ArchiveRecord
+from protocols.effects import AnyEffect
 from protocols.errors import NotFoundError, UnavailableError
 from protocols.mail import AnyMail, Start
 
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 KNOWN_S: Final = 2.0
 """A mark of another daemon's partition that is older only lets a start reach its owner, who
 knows better."""
+
+Hear = Callable[[AnyMail | None, list[AnyEffect]], None]
+"""Is told a message and what its fold asks for; None: a generation begins."""
 
 
 class Stand(msgspec.Struct, frozen=True):
@@ -119,11 +123,16 @@ class StoredRuns:
         return found
 
     async def folded(
-        self, instance_id: str, replaced: Mapping[int, str] | None = None
+        self,
+        instance_id: str,
+        replaced: Mapping[int, str] | None = None,
+        *,
+        hear: Hear | None = None,
     ) -> Instance | ArchiveRecord:
         """Return the fold of an instance, or its record when nothing else is left.
 
-        ``replaced`` goes before the definitions of its migrations.
+        ``replaced`` goes before the definitions of its migrations; ``hear`` is told each message
+        with the effects of its fold.
         """
         owner = self._parts.owner
         found, record = await self.generation(instance_id)
@@ -143,9 +152,13 @@ class StoredRuns:
         )
         instance.refolding = True
         if snapshot is not None:
-            owner.guard.fold(instance, None)
+            effects = owner.guard.fold(instance, None)
+            if hear is not None:
+                hear(None, effects)
         for number, mail in enumerate(mails, 1):
-            owner.guard.fold(instance, await resolving.mail(instance_id, mail))
+            effects = owner.guard.fold(instance, await resolving.mail(instance_id, mail))
+            if hear is not None:
+                hear(mail, effects)
             if number % 200 == 0:
                 await trio.lowlevel.checkpoint()
         return instance

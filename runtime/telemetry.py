@@ -142,7 +142,7 @@ EVENTS: Final[dict[str, str]] = {
     "trigger.not_armed": "The timer of a schedule was not stored; it is armed again.",
     "trigger.told": "A trigger was late, was skipped, or refused something.",
     "trigger.unreadable": "Triggers that are stored cannot be read; they do nothing.",
-    "trigger.waiting": "A message trigger cannot listen or start runs now; it is tried again.",
+    "trigger.waiting": "A trigger cannot listen or start runs now; it is tried again.",
     "triggers.waiting": "Triggers cannot be read or fired now; it is tried again.",
     "webhook.no_secret": "The secret of a webhook is not where its trigger says.",
     "workflow.blocked": "A run's mailbox cannot be folded with its code; movant run show tells.",

@@ -1,4 +1,4 @@
-"""Opening a restaurant: seven city offices, one durable workflow.
+"""Seven city offices, three durable workflows: a restaurant opens, homes are built, help comes.
 
     model         what is said: application, requests, answers, summary
     services/     what the offices decide: pure rules, one module per office
@@ -9,6 +9,10 @@
     approvals     what a set of answers amounts to: approvals, permit, renewals, summary
     restaurant    the workflow, in Python; restaurant.yaml is the same as a graph
     demo          all of it as processes, with the daemon killed in the middle
+    housing.yaml  homes in four phases; emergency.yaml: an emergency in three
+    development_model, emergency_model   what is said there; strategies.json: what is written down
+    offices       all that the seven offices offer, with the undo of permits and connections
+    city          homes and emergencies at play
 
 Decisions
 ---------
@@ -29,4 +33,15 @@ D6. A parking shortage is paid for or becomes a condition: it is no required app
     fees of parking and of the two offices of D5 are part of the total.
 D7. A liquor licence is granted under the condition of its 30 days of public notice; without
     a finished background check the business office does not open the file.
+D8. A development with no buildings of its own has one with all units: the zoning review says so,
+    names the buildings by letters, and later phases refer to its answer. A building's permit
+    names its homes, and each certificate of occupancy refers to its own home and permit.
+D9. Permits, plats, connections and certificates are withdrawn when a later office refuses. The
+    completion certificate is the point of no return. Reviews and studies are opinions: they stay.
+D10. Units are sent to an emergency before anybody looks up a strategy, and nothing but a refused
+    dispatch fails the run: what could not be done is a warning and stands in the summary.
+D11. What goes by the type of an emergency is data of the safety office (``strategies.json``). The
+    severity raises response time and level of coordination, and lowers nothing.
+D12. The city's radio reads out every public message: with the three channels of the graph four
+    are activated.
 """

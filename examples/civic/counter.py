@@ -46,11 +46,17 @@ class Counter:
         self._records.count_request(key, operation.name)
         if self._records.find(key) is None:
             threading.Event().wait(self._work_s)
-        now = datetime.fromtimestamp(self._clock(), tz=UTC)
         return self._records.answer(
             key,
             operation.name,
             msgspec.json.encode(request),
-            now,
+            self._now(),
             lambda case: operation.decide(request, case),
         )
+
+    def withdraw(self, undoes: str) -> bool:
+        """Withdraw what was issued under a key; tell whether there was anything."""
+        return self._records.withdraw(undoes, self._now())
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock(), tz=UTC)

@@ -3,15 +3,19 @@
     python -m examples.civic.hosted business --data DIR --nats URL --work-s 0.3
 
 A handler gets the decoded request and what belongs to the call, above all the idempotency
-key. The handlers here are plain functions that block: movant runs them in threads.
+key. The handlers here are plain functions that block: movant runs them in threads. The opening of
+a restaurant has its handlers written out; those of the other procedures are made of their rules.
 """
 
 from __future__ import annotations
 
 import argparse
+import typing
 from collections.abc import Callable
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -37,8 +41,9 @@ from examples.civic.model import (
     Zoning,
     ZoningRequest,
 )
+from examples.civic.offices import WITHDRAW, rules
 from examples.civic.records import Records
-from examples.civic.ruling import Operation
+from examples.civic.ruling import Operation, Refusal
 from examples.civic.services import business, environmental, health, permits, safety
 
 VERSION: Final = "1.0.0"
@@ -128,6 +133,36 @@ OFFICES: Final[dict[str, Callable[[Counter], movant.Service]]] = {
 }
 
 
+def open_office(name: str, counter: Counter) -> movant.Service:
+    """Return an office with all that it offers."""
+    service = OFFICES[name](counter)
+    for rule in rules(name).values():
+        if rule.name not in service.operations:
+            service.operation(rule.name)(by_rule(counter, rule))
+    if name in WITHDRAW:
+
+        @service.operation(WITHDRAW[name])
+        def withdraw(_request: movant.UndoRequest, call: movant.Call) -> bool:
+            """Withdraw what was issued under a key, seen or not."""
+            return counter.withdraw(call.undoes)
+
+    return service
+
+
+def by_rule(counter: Counter, rule: Operation) -> Callable[..., Any]:
+    """Return the handler of a rule, with the types of its request and its answer."""
+    said = typing.get_type_hints(rule.decide)["return"]
+    choices = typing.get_args(said) or (said,)
+    answer = reduce(or_, (each for each in choices if each is not Refusal))
+
+    def handler(request: Any, call: movant.Call) -> Any:
+        return decide(counter, call, rule, request, answer)
+
+    handler.__annotations__ |= {"request": rule.request, "return": answer}
+    handler.__doc__ = rule.decide.__doc__
+    return handler
+
+
 def decide(
     counter: Counter,
     call: movant.Call,
@@ -152,9 +187,8 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     given.data.mkdir(parents=True, exist_ok=True)
     records = Records(given.data / f"{given.office}.sqlite")
-    movant.run_service(
-        OFFICES[given.office](Counter(records, work_s=given.work_s)), nats=given.nats
-    )
+    office = open_office(given.office, Counter(records, work_s=given.work_s))
+    movant.run_service(office, nats=given.nats)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@
 4. Say errors in headers: ``Nats-Service-Error``, ``Nats-Service-Error-Code``,
    ``Movant-Outcome`` (``refused`` or ``failed``: in both cases nothing happened) and
    ``Movant-Error-Kind``. The body of a refusal is its details.
+5. The header ``Movant-Undoes`` names the key that a request undoes: withdraw what was issued
+   under it, answer also when there was nothing, and refuse that key from then on.
 
 This module and what it imports know nothing of movant; only the words above are shared.
 """
@@ -35,9 +37,9 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from examples.civic.counter import Counter
+from examples.civic.offices import WITHDRAW, rules
 from examples.civic.records import Answer, Records
 from examples.civic.ruling import Operation
-from examples.civic.services import parking, utilities
 
 QUEUE: Final = "q"
 AT_ONCE_MAX: Final = 8
@@ -53,8 +55,8 @@ MAILBOX: Final = "movant.to."
 ERROR_TEXT_MAX: Final = 200
 
 OFFICES: Final[Mapping[str, Mapping[str, Operation]]] = {
-    "parking": parking.OPERATIONS,
-    "utilities": utilities.OPERATIONS,
+    "parking": rules("parking"),
+    "utilities": rules("utilities"),
 }
 
 log = logging.getLogger("civic.plain")
@@ -81,6 +83,14 @@ def handle(counter: Counter, operation: Operation, key: str, body: bytes) -> Rep
         log.exception("the rule of %s failed", operation.name)
         return _error(500, "failed", "internal", "the office made a mistake")
     return _reply(answer)
+
+
+def withdraw(counter: Counter, undoes: str) -> Reply:
+    """Undo by key. Blocks; never raises."""
+    try:
+        return Reply(msgspec.json.encode(counter.withdraw(undoes)))
+    except sqlite3.Error as error:
+        return _error(503, "failed", "register_unavailable", f"register: {error}")
 
 
 async def deliver(client: Client, subject: str, reply: Reply) -> bool:
@@ -132,25 +142,33 @@ async def serve(office: str, records: Records, url: str, work_s: float) -> None:
     places = asyncio.Semaphore(AT_ONCE_MAX)
     at_work: set[asyncio.Task[None]] = set()
 
-    async def work(operation: Operation, message: Msg) -> None:
+    async def work(operation: Operation | None, message: Msg) -> None:
+        headers = message.headers or {}
         try:
-            key = (message.headers or {}).get("Movant-Key", "")
-            reply = await asyncio.to_thread(handle, counter, operation, key, message.data)
+            if operation is None:
+                undoes = headers.get("Movant-Undoes", "")
+                reply = await asyncio.to_thread(withdraw, counter, undoes)
+            else:
+                key = headers.get("Movant-Key", "")
+                reply = await asyncio.to_thread(handle, counter, operation, key, message.data)
             if message.reply:
                 await deliver(client, message.reply, reply)
         finally:
             places.release()
 
-    for operation in OFFICES[office].values():
+    offered: dict[str, Operation | None] = {**OFFICES[office]}
+    if office in WITHDRAW:
+        offered[WITHDRAW[office]] = None
+    for name, operation in offered.items():
 
-        async def take(message: Msg, operation: Operation = operation) -> None:
+        async def take(message: Msg, operation: Operation | None = operation) -> None:
             await places.acquire()
             task = asyncio.create_task(work(operation, message))
             at_work.add(task)
             task.add_done_callback(at_work.discard)
 
         await client.subscribe(
-            f"movant.svc.{office}.{operation.name}",
+            f"movant.svc.{office}.{name}",
             queue=QUEUE,
             cb=take,
             pending_msgs_limit=PENDING_MAX,

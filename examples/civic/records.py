@@ -10,6 +10,7 @@ hears of it. A process that dies before the commit has issued nothing.
     journal    what the office did, in order; nothing here is unique, so that a key that was
                worked on twice would show
     numbers    the next document number of an operation and year
+    withdrawn  keys whose document is void, also those that never came: they get no other one
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ CREATE TABLE IF NOT EXISTS journal (
 CREATE TABLE IF NOT EXISTS numbers (
     operation TEXT NOT NULL, year INTEGER NOT NULL, last INTEGER NOT NULL,
     PRIMARY KEY (operation, year)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS withdrawn (
+    key TEXT PRIMARY KEY, at TEXT NOT NULL, issued INTEGER NOT NULL) WITHOUT ROWID;
 """
 
 
@@ -67,6 +70,8 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     done_twice: int
     """Keys that stand in the journal more than once. Anything but 0 is a defect."""
     refused: int
+    withdrawn: int = 0
+    """Documents that were issued and withdrawn."""
 
 
 class Records:
@@ -108,6 +113,8 @@ class Records:
         """
         digest = hashlib.sha256(operation.encode() + b"\0" + request).hexdigest()
         with self._transaction() as db:
+            if db.execute("SELECT 1 FROM withdrawn WHERE key = ?", (key,)).fetchone():
+                return _withdrawn(key)
             row = db.execute(
                 "SELECT digest, body, refused FROM answers WHERE key = ?", (key,)
             ).fetchone()
@@ -131,6 +138,22 @@ class Records:
             )
         return answer
 
+    def withdraw(self, undoes: str, now: datetime) -> bool:
+        """Withdraw what was issued under a key, and refuse the key from then on.
+
+        A key that was never seen is refused as well: its request may still be on its way. Tell
+        whether there is a document that is void now.
+        """
+        with self._transaction() as db:
+            issued = db.execute(
+                "SELECT 1 FROM answers WHERE key = ? AND refused = 0", (undoes,)
+            ).fetchone()
+            db.execute(
+                "INSERT OR IGNORE INTO withdrawn VALUES (?, ?, ?)",
+                (undoes, now.isoformat(), issued is not None),
+            )
+        return issued is not None
+
     def statistics(self) -> Statistics:
         """Count what the register holds."""
         with closing(self._open()) as db:
@@ -141,8 +164,14 @@ class Records:
                 "SELECT count(*), count(DISTINCT key) FROM journal"
             ).fetchone()
             (refused,) = db.execute("SELECT coalesce(sum(refused), 0) FROM answers").fetchone()
+            (withdrawn,) = db.execute("SELECT coalesce(sum(issued), 0) FROM withdrawn").fetchone()
         return Statistics(
-            requests=requests, keys=keys, done=done, done_twice=done - done_keys, refused=refused
+            requests=requests,
+            keys=keys,
+            done=done,
+            done_twice=done - done_keys,
+            refused=refused,
+            withdrawn=withdrawn,
         )
 
     def _open(self) -> sqlite3.Connection:
@@ -166,6 +195,11 @@ def _last_number(db: sqlite3.Connection, operation: str, year: int) -> int:
         "SELECT last FROM numbers WHERE operation = ? AND year = ?", (operation, year)
     ).fetchone()
     return int(row[0]) if row else 0
+
+
+def _withdrawn(key: str) -> Answer:
+    refusal = Refusal(kind="undone", message="this request was withdrawn", details={"key": key})
+    return Answer(msgspec.json.encode(refusal), refused=True)
 
 
 def _other_request(key: str) -> Answer:

@@ -143,6 +143,8 @@ def _facts(view: api.RunView) -> list[tuple[str, str]]:
         facts.append(("profile", view.profile))
     if view.generation > 1:
         facts.append(("generation", f"{view.generation:,}"))
+    if view.progress is not None:
+        facts.append(("progress", _progress(view.progress)))
     stopped = {"paused": view.paused, "blocked": view.blocked}
     facts += [(name, why) for name, why in stopped.items() if why]
     facts.append(("input", pretty(view.input)))
@@ -163,6 +165,15 @@ def _facts(view: api.RunView) -> list[tuple[str, str]]:
     if counted:
         facts.append(("counters", "  ".join(counted)))
     return facts
+
+
+def _progress(found: api.Progress) -> str:
+    text = f"{found.percent} %, {found.done} of {found.total} steps"
+    now = time.time_ns()
+    if found.expected_at > now:
+        left = between(now, found.expected_at)
+        text += f", done at about {clock_time(found.expected_at)}, in {left}"
+    return text
 
 
 def _outcome(view: api.RunView) -> list[tuple[str, str]]:

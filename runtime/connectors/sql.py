@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from protocols.connector_parameters import request_type
 from protocols.connector_sql import SQLITE, Prepared, SqlConnector, prepare
 from protocols.service import Call, Failed, Service
 from runtime.connectors import sqlite
@@ -40,7 +41,7 @@ async def opened(name: str, settings: SqlConnector, secrets: Secrets) -> AsyncIt
             service.operation(operation)(_operation(threads, prepared))
             service.operations[operation] = msgspec.structs.replace(
                 service.operations[operation],
-                request_type=Any if prepared.undo else prepared.kind,
+                request_type=Any if prepared.undo else request_type(prepared.kind),
                 description=settings.operations[operation].description,
             )
         yield Opened(service, partial(threads.check, "database", Access.probe))

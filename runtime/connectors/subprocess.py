@@ -23,7 +23,7 @@ import msgspec
 import trio
 
 from protocols import codec
-from protocols.connector_parameters import bind, params_type
+from protocols.connector_parameters import bind, params_type, request_type
 from protocols.connector_subprocess import Command, SubprocessConnector, argument
 from protocols.connector_template import Values
 from protocols.error_kinds import OVER_LIMIT, SYSTEM, TIMED_OUT
@@ -50,7 +50,9 @@ async def opened(
         service.operation(operation)(_operation(settings, command, secrets))
         service.operations[operation] = msgspec.structs.replace(
             service.operations[operation],
-            request_type=Any if command.params is None else params_type(command.params),
+            request_type=Any
+            if command.params is None
+            else request_type(params_type(command.params)),
             description=command.description,
         )
 

@@ -43,7 +43,8 @@ class Triggers:
 
     def problem(self, armed: Armed) -> str:
         """Return why a trigger does nothing here; empty: it does."""
-        return armed.problem or self.messages.problems.get(armed.key, "")
+        waits = self.messages.problems.get(armed.key) or self.schedules.problems.get(armed.key)
+        return armed.problem or waits or ""
 
     def problems(self) -> list[str]:
         """Return what a person should look at."""

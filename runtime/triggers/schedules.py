@@ -89,6 +89,8 @@ class Schedules:
         """What is armed: the due time, and when that was done."""
         self._next: dict[str, tuple[Armed, int, int, int]] = {}
         self._gone: dict[str, float] = {}
+        self.problems: dict[str, str] = {}
+        """Why a due time waits, by the key of its trigger."""
         self._changed = trio.Event()
         book.on_change(self.look)
 
@@ -116,15 +118,17 @@ class Schedules:
             if each.trigger.times is not None and not each.problem and self._acts_for(each.key)
         ]
         await self._sweep()
+        keys = {each.key for each, _ in mine}
+        self.problems = {key: why for key, why in self.problems.items() if key in keys}
         if not mine:
             self._timers.clear()
             return
         fired: dict[str, int] = {}
-        keys = {subjects.cron_due(each.key): each.key for each, _ in mine}
-        wanted = [*keys]
+        named = {subjects.cron_due(key): key for key in keys}
+        wanted = [*named]
         for first in range(0, len(wanted), READ_TOGETHER):
             found = await timers.last(wanted[first : first + READ_TOGETHER])
-            fired |= {keys[each.subject]: each.at for each in found}
+            fired |= {named[each.subject]: each.at for each in found}
         async with trio.open_nursery() as nursery:
             for each, times in mine:
                 nursery.start_soon(self._one, each, times, fired.get(each.key, 0))
@@ -151,8 +155,11 @@ class Schedules:
                 await self._fire(armed, times, max(fired, await self._server_time()))
             else:
                 self._arm(armed.key, due, fires)
+            self.problems.pop(armed.key, None)
         except (UnavailableError, UnknownOutcomeError) as error:
-            log.warning("triggers.waiting", reason=str(error))
+            if self.problems.get(armed.key) != error.message:  # it is tried twice a second
+                log.warning("trigger.waiting", trigger=armed.key, reason=error.message)
+            self.problems[armed.key] = error.message
         except Exception as error:
             log.exception("trigger.failed", trigger=armed.key, reason=str(error))
 
@@ -203,24 +210,33 @@ class Schedules:
         if state.hash != armed.hash or state.paused is not None:
             return
         found = schedule.decide(times, armed.key, state.position or stored.at, at)
-        before = state
         if found.skipped:
             last = Last(at=at, outcome="skipped", reason=f"missed: {found.skipped}")
             self._firing.tell(armed, last, str(found.position), count=found.skipped)
             state = _counted(state, last, found.skipped)
         for due, late in found.starts:
-            state = await self._due(armed, times, state, due, at, late=late)
-        state = msgspec.structs.replace(state, position=found.position)
+            try:
+                state = await self._due(armed, times, state, due, at, late=late)
+            except (UnavailableError, UnknownOutcomeError):
+                if state is not stored.state:  # what was told is not told again
+                    await self._keep(
+                        armed, stored, msgspec.structs.replace(state, position=due - 1)
+                    )
+                raise
+        await self._keep(armed, stored, msgspec.structs.replace(state, position=found.position))
+        self.look()  # more may be due, and the next one has to be armed
+
+    async def _keep(self, armed: Armed, stored: Stored, state: TriggerState) -> None:
+        """Store how far a schedule has come."""
 
         def to(known: Stored) -> TriggerState:
             # Another owner was as far, or somebody paused it meanwhile: his word stands.
-            if known.state.hash != armed.hash or known.state.position > found.position:
+            if known.state.hash != armed.hash or known.state.position > state.position:
                 return known.state
-            kept = known.state.paused if known.revision != stored.revision else before.paused
-            return msgspec.structs.replace(state, paused=kept)
+            kept = known if known.revision != stored.revision else stored
+            return msgspec.structs.replace(state, paused=kept.state.paused)
 
         await self._book.change(armed.key, to)
-        self.look()  # more may be due, and the next one has to be armed
 
     async def _due(
         self,

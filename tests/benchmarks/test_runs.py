@@ -73,7 +73,7 @@ def test_motions_tells_transitions_per_second() -> None:
     assert found["verified"] == found["sampled"] == 20
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_faults_end_all_as_their_inputs_say() -> None:
     """Services that are killed and started again cost time, and nothing else."""
     found = run("faults", "--seconds", "5", "--per-s", "12", "--seed", "7")
@@ -84,7 +84,7 @@ def test_faults_end_all_as_their_inputs_say() -> None:
     assert found["kills"] == found["restarts"] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_waiting_tells_memory_and_times() -> None:
     """All instances leave memory, and all end when they are signalled."""
     found = run("waiting", "--instances", "8")
@@ -106,7 +106,7 @@ def test_crash_loses_nothing() -> None:
     assert sum(count for _, count in found["timeline"]) >= 160
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_takeover_tells_when_all_go_on() -> None:
     """One of two daemons is frozen and returns: nothing is lost, nothing harmful is sent."""
     found = run("takeover", "--instances", "30", "--step-s", "0.3", "--frozen-s", "5", "--freeze")
@@ -120,7 +120,7 @@ def test_takeover_tells_when_all_go_on() -> None:
     assert found.get("harmful", 0) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_owners_compares_with_one_daemon() -> None:
     """Both run on stores of their own, and all instances complete."""
     found = run("owners", "--instances", "20", "--rounds", "1")
@@ -130,7 +130,7 @@ def test_owners_compares_with_one_daemon() -> None:
     assert found["relative"] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_dormant_tells_memory_and_times() -> None:
     """What waits ends when it is signalled, also after a restart of everything."""
     found = run(
@@ -151,7 +151,7 @@ def test_dormant_tells_memory_and_times() -> None:
     assert [each["instances"] for each in found["samples"]] == [0, 20, 40]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_endless_tells_how_it_goes_on() -> None:
     """The load is paced, and everything that was started ends."""
     found = run("endless", "--minutes", "0.05", "--per-s", "40", "--keep-s", "1")

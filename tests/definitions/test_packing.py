@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from actors.bundle import KERNEL, Manifest, unpack, write
+from actors.bundle import Manifest, unpack, write
 from actors.imports import closure
 from actors.packing import open_pack, pack
 from protocols.errors import BadValueError, ConfigurationError, NotFoundError, OversizedError
+from protocols.mail import KERNEL
 from tests.definitions.conftest import FLOW, WriteProject
 
 WITH_HELPER = "import helper\n" + FLOW

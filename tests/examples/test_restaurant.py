@@ -15,32 +15,13 @@ import pytest
 from actors.kernel.instance import Instance
 from examples import civic
 from examples.civic.model import Step, Summary
+from examples.civic.offices import OPENING as OFFICES
 from examples.civic.restaurant import restaurant
 from examples.civic.ruling import Case, Refusal
-from examples.civic.services import (
-    business,
-    environmental,
-    health,
-    parking,
-    permits,
-    safety,
-    utilities,
-)
 from protocols.effects import Ask, Emit, Finish
 from protocols.failure import FAILED, Failure
 from protocols.mail import Mail, Reply, Start
 
-OFFICES = MappingProxyType(
-    {
-        "business": business.OPERATIONS,
-        "permits": permits.OPERATIONS,
-        "health": health.OPERATIONS,
-        "safety": safety.OPERATIONS,
-        "parking": parking.OPERATIONS,
-        "utilities": utilities.OPERATIONS,
-        "environmental": environmental.OPERATIONS,
-    }
-)
 MOMENT = datetime(2024, 3, 1, 9, tzinfo=UTC)
 APPLICATIONS = Path(civic.__file__).parent / "applications"
 SECOND = 1_000_000_000

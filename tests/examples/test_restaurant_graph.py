@@ -14,10 +14,10 @@ from actors.definition_file import load_document
 from actors.graph import GraphWorkflow
 from examples import civic
 from examples.civic.demo import HOSTED, PLAIN
+from examples.civic.offices import OPENING as OFFICES
 from examples.civic.records import Records
 from examples.civic.restaurant import restaurant
 from protocols.graph import Graph
-from tests.examples.test_restaurant import OFFICES
 from tests.support.daemon import Process, daemon_process
 from tests.support.nats import NatsServer
 

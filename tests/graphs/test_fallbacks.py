@@ -8,10 +8,15 @@ import msgspec
 import pytest
 
 from actors.definition_file import parse
+from actors.graph import GraphWorkflow
+from protocols import codec
+from protocols.blobs import BLOB_BYTES_MAX, LARGE
 from protocols.graph_text import as_text, plan
+from protocols.headers import JSON
+from protocols.mail import Start
 from tests.graphs.orders import graph_of, steps
 from tests.graphs.test_people import say, started
-from tests.kernel.mailbox import Mailbox, asks, events, paths
+from tests.kernel.mailbox import DEFINITION, Mailbox, asks, events, paths
 
 FILE = """\
 name: leads
@@ -105,6 +110,37 @@ MANUAL = FILE.replace(
     "      - {skip: report, result: {brief: true}}\n", "      - gate: Who searches by hand?\n"
 ).replace("    undo: forget", "    deadline: 1h")
 GATE = "/steps/search/gate.search"
+
+
+@pytest.mark.parametrize("size", [70_000, 300_000])
+@pytest.mark.parametrize("shown", ["values: {got: '{{input.leads}}'}", "text: '{{input.leads}}'"])
+def test_a_person_is_asked_also_when_what_is_to_be_shown_is_too_large(
+    shown: str, size: int
+) -> None:
+    """Who stands in for a service at night is there to help, not to be one more failure."""
+    text = MANUAL.replace("gate: Who searches by hand?", f"gate: {{title: Who?, {shown}}}")
+    box = Mailbox(GraphWorkflow(graph_of(text)))
+    body = codec.encode({"leads": "x" * size}, limit=BLOB_BYTES_MAX)
+    box.fold(
+        Start(
+            **box._stamp(),
+            workflow="leads",
+            body=body,
+            content_type=JSON + LARGE,
+            definition=DEFINITION,
+            kernel=2,
+        )
+    )
+    failing(box, FIRST, 2)
+    failing(box, OTHER, 2)
+    failing(box, AGAIN, 2)
+
+    assert box.instance.blocked is None
+    (state,) = box.instance.gates()
+    assert state.gate.values is None
+    assert state.gate.text == "search has failed: failed: no luck"
+    say(box, "approve", state.path)
+    box.refold()
 
 
 def at_the_gate() -> Mailbox:

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from actors.kernel.instance import Instance
 from protocols import codec
+from protocols.blobs import BLOB_BYTES_MAX, LARGE
 from protocols.definition import Workflow
 from protocols.effects import AnyEffect, Ask, Emit, Finish
 from protocols.failure import Failure
+from protocols.headers import JSON
 from protocols.mail import (
     AttemptRefused,
     AttemptTimedOut,
@@ -92,10 +94,18 @@ class Mailbox:
     def reply(
         self, path: str, value: Any = None, *, attempt: int = 1, body: bytes | None = None
     ) -> list[AnyEffect]:
-        """Answer an attempt with success."""
-        body = codec.encode(value) if body is None else body
-        step = step_token(path)
-        return self.fold(Reply(**self._stamp(), step=step, attempt=attempt, body=body))
+        """Answer an attempt with success; what is large comes as it is fetched from a blob."""
+        body = codec.encode(value, limit=BLOB_BYTES_MAX) if body is None else body
+        large = JSON + LARGE if len(body) > codec.PAYLOAD_BYTES_MAX else ""
+        return self.fold(
+            Reply(
+                **self._stamp(),
+                step=step_token(path),
+                attempt=attempt,
+                body=body,
+                content_type=large,
+            )
+        )
 
     def fail(
         self, path: str, kind: str = "failed", *, attempt: int = 1, **more: Any

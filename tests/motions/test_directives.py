@@ -465,6 +465,26 @@ def test_an_output_beyond_the_limit_is_a_failure_of_the_owner() -> None:
     assert box.instance.status == "running"
 
 
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("y" * 300_000, "over_limit"),
+        ({"success": False, "error": {"kind": "flooded", "trace": "z" * 300_000}}, "flooded"),
+    ],
+)
+def test_an_answer_that_came_out_of_a_blob_does_not_block_the_motion(
+    value: Any, kind: str
+) -> None:
+    """It is a failure of the owner like any other, and an operator goes on from there."""
+    box = in_building()
+
+    effects = box.reply(BUILD, value)
+
+    assert box.instance.blocked is None
+    assert told(effects, "directive")[0]["error"]["kind"] == kind
+    box.refold()
+
+
 def test_large_details_of_a_failure_do_not_block_the_motion() -> None:
     """They stay in the history; what is told again is short."""
     box = in_building()

@@ -8,12 +8,18 @@ import msgspec
 import pytest
 import trio
 
+from actors import blobs
 from actors.blobs import BlobMissingError, Blobs
+from actors.late import Late
+from actors.stream_writer import StreamWriter
 from protocols import blobs as b
 from protocols import subjects
-from protocols.errors import BadValueError, OversizedError, RefusedError
+from protocols.archive import ArchiveRecord
+from protocols.errors import BadValueError, OversizedError, RefusedError, UnavailableError
+from protocols.mail import Parent, Start
 from protocols.ports import Frame, Outgoing
 from runtime.bridge import NatsTransport
+from runtime.clock import SystemEntropy
 from tests.store.conftest import PARTITIONS
 from tests.support.nats import NatsServer
 
@@ -119,6 +125,62 @@ async def test_a_put_survives_a_killed_server(
 
     for number, blob in found.items():
         assert await store.get("order-1", blob) == contents[number]
+
+
+async def test_what_was_put_long_ago_may_be_gone_and_is_put_again(
+    transport: NatsTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its run never began, so it was swept; a start that names it now needs it."""
+    store = Blobs(transport)
+    blob = await store.put("order-1", CONTENT)
+    await _ask(transport, "STREAM.PURGE.BLOBS", {})
+    await store.put("order-1", CONTENT)
+    assert await _messages(transport) == 0
+
+    monkeypatch.setattr(blobs, "KNOWN_S", 0.0)
+    await store.put("order-1", CONTENT)
+
+    assert await store.get("order-1", blob) == CONTENT
+
+
+class _Interrupted(Blobs):
+    """Blobs of a stream that has no leader when it is asked first."""
+
+    async def get(self, instance: str, blob: b.Blob) -> bytes:
+        """Fail once."""
+        if not self.lacking:
+            self.lacking = 1
+            raise UnavailableError("no leader")
+        return await super().get(instance, blob)
+
+
+async def test_a_parent_is_told_late_of_a_large_result_only_when_it_can_be_read(
+    transport: NatsTransport, entropy: SystemEntropy
+) -> None:
+    """Its fold would be blocked by a reference to nothing, for a moment without a leader."""
+    blob = await Blobs(transport).put("child", CONTENT)
+    writer = StreamWriter(transport, entropy, name="MAIL")
+    record = ArchiveRecord(
+        id="child",
+        workflow="w",
+        definition="d",
+        status="completed",
+        started_at=1,
+        finished_at=2,
+        through=3,
+        start_id="s",
+        blob=blob,
+    )
+    parent = Parent(instance="parent", path="/w")
+    start = Start(seq=9, at=9, workflow="w", body=b"", message_id="s", parent=parent)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(writer.run)
+        await Late({"MAIL": writer, "EVENTS": writer}, _Interrupted(transport)).take(
+            record, [start]
+        )
+        nursery.cancel_scope.cancel()
+
+    assert await Blobs(transport).get("parent", blob) == CONTENT
 
 
 async def test_a_value_above_the_limit_is_refused(transport: NatsTransport) -> None:

@@ -46,6 +46,8 @@ DIFFERENT: list[tuple[str, dict[str, Any], str]] = [
     ("MAIL", {"storage": "memory"}, "storage"),
     ("TIMERS", {"allow_msg_schedules": False}, "allow_msg_schedules"),
     ("ARCHIVE", {"max_bytes": 10_000}, "max_bytes"),
+    ("BLOBS", {"duplicate_window": 120 * 10**9}, "duplicate_window"),
+    ("BLOBS", {"discard_new_per_subject": False}, "discard_new_per_subject"),
 ]
 
 

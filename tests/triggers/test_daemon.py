@@ -164,6 +164,33 @@ async def test_what_was_due_while_no_daemon_ran_starts_once_and_is_marked_late(
     assert missed[0]["reason"].startswith("missed: ")
 
 
+async def test_a_due_time_waits_while_too_many_runs_are_active_and_says_so(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """What was told before it is told once, however long it waits."""
+    path = tmp_path / "ticks.yaml"
+    text = CALM.replace('"@yearly"', "{every: 1s, overlap: allow}")
+    path.write_text(text.replace("name: ticks", "name: ticks\nlimits: {max_active: 1}"))
+    async with Client.connect(nats_server.url) as client:
+        async with daemon(nats_server.url, workflows=[path], partitions=1):
+            (first,) = await ticked(client, "rare", 1)
+            await client.signal(first, "go")
+            await client.wait(first, timeout_s=5)
+        await trio.sleep(2.2)
+        async with daemon(nats_server.url, workflows=[], partitions=1) as running:
+            stood = await ticked(client, "rare", 2)
+            with trio.fail_after(5):
+                while "max_active is 1" not in (await client.trigger("ticks-rare")).row.problem:
+                    await trio.sleep(0.05)
+            await trio.sleep(1.2)
+            told = [each["due"] for each in await events(running, "trigger_fired", 2)]
+            assert len(told) == len(set(told)), told
+            assert len(await ticked(client, "rare", 2)) == len(stood)
+            for run in stood:
+                await client.signal(run, "go")
+            await ticked(client, "rare", len(stood) + 1)
+
+
 async def test_people_pause_resume_start_and_make_up_for_schedules(
     nats_server: NatsServer,
 ) -> None:

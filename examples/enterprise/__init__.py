@@ -1,0 +1,1 @@
+"""Six workflows of a company: onboarding, incidents, ETL, invoices, an audit, leads."""

@@ -1,0 +1,1 @@
+"""What the company's services decide: pure functions of requests and files' contents."""
