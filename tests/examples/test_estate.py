@@ -190,7 +190,8 @@ async def test_components_start_and_a_killed_daemon_loses_no_lead(
                 given = {
                     stage: [each.name for each in there] for stage, there in components().items()
                 }
-                started = (await movant.run(START, given, id="start"))["result"]
+                await movant.run(START, given, id="start")
+                started = (await movant.ended("start"))["result"]
                 for number in range(3):
                     await client.start(
                         LEADS, CASES["riverton"], id=f"leads-{number}", permissions=[MAY[LEADS]]
