@@ -150,7 +150,7 @@ async def record(client: Client, run: str, now_ns: int) -> Recording:
 
 def _former(recording: Recording) -> list[str]:
     """Return the definitions of the parts of a mailbox before its last one."""
-    mails = _mails(recording)
+    mails = mails_of(recording)
     if not any(type(each) is Switch for each in mails):
         return []
     named = [each.definition for each in mails if isinstance(each, Start | Pinned | Migrate)]
@@ -208,7 +208,7 @@ def replay(recording: Recording, packed: Packed | None = None) -> Replayed:
             raise NotFoundError(f"definition {digest} has no workflow {name!r}")
         return known[name]
 
-    whole = _mails(recording)
+    whole = mails_of(recording)
     snapshot, mails = generation_start(whole)
     replaced = replaced_by(whole) if others else {}
     if snapshot is not None:
@@ -251,7 +251,7 @@ class _AnyToken(KeyRing):
 _ANY_TOKEN: Final = _AnyToken("none", {"none": b""})
 
 
-def _mails(recording: Recording) -> list[AnyMail]:
+def mails_of(recording: Recording) -> list[AnyMail]:
     """Return what the daemon folded: no dead letters, nothing behind a higher epoch."""
     epochs = Epochs(recording.markers)
     dead = set(recording.dead)

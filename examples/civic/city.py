@@ -51,11 +51,8 @@ async def play(scene: Scene) -> None:
     scene.check(len(set(certificates)) == units, f"maple_court: {certificates}")
     numbers = await scene.client.stats(workflow=EMERGENCY)
     scene.check(numbers.success_rate == 1.0, f"success rate {numbers.success_rate}")
-    refused = {each.operation for each in numbers.services if each.errors}
-    scene.check(
-        refused == {"emergency-shutoff", "emergency-resource-coordination"},
-        f"errors of {sorted(refused)}",
-    )
+    kinds = {kind for each in numbers.services for kind in each.kinds}
+    scene.check(kinds >= {"no_such_network", "not_in_the_yard"}, f"errors {sorted(kinds)}")
     shutoff = result(scene, "gas_smell_without_gas").get("not_done", {}).get("utilities_shutoff")
     scene.check(shutoff == "no gas lies at 5 Oak Road", f"gas_smell_without_gas: {shutoff}")
 

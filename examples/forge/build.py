@@ -74,7 +74,17 @@ def _java(folder: Path, config: dict[str, Any], which: Which) -> list[Check]:
     plain = [each for each in plain if not each.endswith("Application.java")]
     checks = []
     with tempfile.TemporaryDirectory(prefix="forge-") as out:
-        found = _run(which, "compile", "javac", "-proc:none", "-Xlint:all", "-d", out, *plain)
+        found = _run(
+            which,
+            "compile",
+            "javac",
+            *_QUICK_COMPILER,
+            "-proc:none",
+            "-Xlint:all",
+            "-d",
+            out,
+            *plain,
+        )
         checks.append(found)
         if found.status == "passed":
             checks.append(
@@ -96,6 +106,7 @@ def _java(folder: Path, config: dict[str, Any], which: Which) -> list[Check]:
 
 _QUICK: Final = ("-XX:TieredStopAtLevel=1", "-Xshare:auto")
 """A JVM that lives for less than a second compiles nothing for later."""
+_QUICK_COMPILER: Final = tuple(f"-J{each}" for each in _QUICK)
 
 
 # Node
@@ -108,7 +119,8 @@ def _node(folder: Path, which: Which) -> list[Check]:
         if compiled.status != "passed":
             return [compiled, Check("tests", "node", "skipped", "what is tested was not compiled")]
         return [compiled, _tests(which, folder / "build" / "test")]
-    scripts = sorted(str(each) for each in folder.rglob("*.js"))
+    # Tests are not looked at: they are run.
+    scripts = sorted(str(each) for each in (folder / "src").rglob("*.js"))
     if not scripts:
         return [Check("syntax", "node", "failed", "there is nothing to look at")]
     syntax = [_run(which, "syntax", "node", "--check", each) for each in scripts]
