@@ -169,18 +169,26 @@ class Guarded(Budgeted):
         rule = guard.rule
         assert rule.max_calls is not None
         force = guard.name in self._passed
+        try:
+            number = guard.counted(facts)
+        except (WrongReference, ValueError) as error:
+            return guard.broken(when, str(error))
+        if number == 0:
+            return None
         if rule.window is None:
             counts = self._guards.counts
-            if counts[guard.name] >= rule.max_calls and not force:
-                reason = f"{rule.max_calls} calls of this run are made, the limit"
-                return guard.violation(when, reason)
-            counts[guard.name] += 1
+            if counts[guard.name] + number > rule.max_calls and not force:
+                made = f"{rule.max_calls} calls of this run are made, the limit"
+                over = f"{counts[guard.name]} and {number} more of at most {rule.max_calls}"
+                return guard.violation(when, over if rule.count else made)
+            counts[guard.name] += number
             return None
         limit = Budget(calls=rule.max_calls, window=rule.window)
+        wanted: Use = {"calls": float(number)} if rule.count else {}
         try:
             key = "" if guard.key is None else as_text(guard.key.fill(facts))
             said = await self._account(
-                "use", f"guardrail.{guard.name}", limit, key, {}, force=force
+                *("use", f"guardrail.{guard.name}", limit, key, wanted), force=force
             )
         except (StepFailedError, WrongReference) as error:
             return guard.broken(when, why_of(error))

@@ -44,7 +44,8 @@ FALLBACKS: Final = {
 TRIGGER_WORDS: Final = {"schedule": "schedule", "webhook": "endpoint", "manual": "permission"}
 """Types of triggers, each with the key that says the rest."""
 _TIMES: Final = ("timeout", "deadline")
-_NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_.-]+")
+_NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_-]+")
+"""A dot as well: no service and no connector may have one in its name."""
 
 
 def normalise(top: Node, builder: Builder) -> None:
@@ -302,7 +303,7 @@ def _by_id(steps: Node, builder: Builder, one: Callable[[str, Entries, Builder],
 
 
 def _as_name(node: Node) -> Node:
-    """Let the text of a node be the name of a service: ``local-llama3.1:8b`` has a colon."""
+    """Let the text of a node be the name of a service: in ``local-llama3.1:8b`` two must go."""
     if isinstance(node.value, str):
         node.value = _NOT_IN_NAMES.sub("-", node.value)
     return node

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from examples.play import Row, Scene
-from examples.stage import Stage, on_stage
+from examples.stage import Stage, free_port, on_stage
 from movant import Client
 from protocols.errors import MovantError
 
@@ -31,6 +31,7 @@ EXAMPLES: Final[dict[str, str]] = {
     "city": "examples.civic.city",
     "enterprise": "examples.enterprise.play",
     "forge": "examples.forge.play",
+    "estate": "examples.estate.play",
 }
 """The examples by their names, in the order in which they play."""
 
@@ -38,7 +39,7 @@ EXAMPLES: Final[dict[str, str]] = {
 async def play(stage: Stage, names: Sequence[str]) -> list[str]:
     """Play some examples; print their rows, and return what is wrong."""
     print("Starting a daemon with a NATS server of its own ...", flush=True)
-    stage.start_daemon()
+    stage.start_daemon(http=f"127.0.0.1:{free_port()}")
     rows: list[tuple[str, Row]] = []
     wrong: list[str] = []
     async with stage.client() as client:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -127,6 +128,14 @@ class Stage(Processes):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.port = free_port()
+        self.http = ""
+        """Where the daemon takes webhooks: host and port; empty without them."""
+        self.webhook_token = secrets.token_urlsafe(24)
+
+    @property
+    def http_url(self) -> str:
+        """Where webhooks are posted to."""
+        return f"http://{self.http}"
 
     @property
     def url(self) -> str:
@@ -145,10 +154,11 @@ class Stage(Processes):
             **os.environ,
             "MOVANT_SERVER__STORE": str(self.store),
             "MOVANT_NATS": self.url,
+            "MOVANT_WEBHOOK_TOKEN": self.webhook_token,
         }
-        secret = self.store / "credentials" / "service.password"
-        if secret.exists():  # what ``eval "$(movant nats env --user service)"`` sets
-            found |= {"NATS_USER": "service", "NATS_PASSWORD": secret.read_text().strip()}
+        password = self.store / "credentials" / "service.password"
+        if password.exists():  # what ``eval "$(movant nats env --user service)"`` sets
+            found |= {"NATS_USER": "service", "NATS_PASSWORD": password.read_text().strip()}
         return found
 
     @property
@@ -158,6 +168,7 @@ class Stage(Processes):
 
     def start_daemon(self, *words: str, http: str = "") -> None:
         """Start the daemon; more options of ``movant serve`` may follow."""
+        self.http = http
         environment = self.environment
         del environment["MOVANT_NATS"]  # it has its own server, and must not look for another one
         options = ("--store", str(self.store), "--nats-port", str(self.port), "--http", http)

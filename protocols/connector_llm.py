@@ -42,6 +42,8 @@ BAD_OUTPUT: Final = "bad_output"
 may help. It says nothing about the health of the service, so that breakers do not count it."""
 NO_MODEL: Final = "No suitable model available"
 ANY_TASK: Final = "*"
+RESERVED: Final = frozenset({"chat", "complete"})
+"""Operations that each of these connectors has."""
 SUITS: Final = 0.5
 """How well a model suits a task, when nothing is said of any."""
 TEMPERATURE: Final = 0.7
@@ -132,10 +134,36 @@ class LlmProvider(Part, frozen=True, kw_only=True):
         to_seconds(self, "stall")
 
 
+class LlmTask(Part, frozen=True, kw_only=True):
+    """An operation with a prompt of its own: what it is asked with goes behind it as JSON."""
+
+    prompt: Annotated[str, Meta(min_length=1, description="What is asked.")]
+    system: Annotated[str, Meta(description="What the model is to be, before all else.")] = ""
+    task_type: Annotated[str, Meta(description="The task by which models are chosen.")] = ""
+    output_format: Annotated[
+        Literal["text", "json"], Meta(description="`json`: the output is the value.")
+    ] = "json"
+    fields: Annotated[
+        dict[str, Field | FieldType] | None,
+        Meta(description="The fields of the JSON object, as of a graph's `input`."),
+    ] = None
+    temperature: Annotated[
+        Annotated[float, Meta(ge=0, le=2)] | None, Meta(description="How free it is.")
+    ] = None
+    max_tokens: Annotated[
+        Annotated[int, Meta(ge=1)] | None, Meta(description="Of the answer.")
+    ] = None
+    description: Annotated[str, Meta(description="What it does, in discovery.")] = ""
+
+
 class LlmConnector(Connector, frozen=True, kw_only=True, tag="llm"):
     """Language models: one is chosen for each request."""
 
     providers: Annotated[dict[str, LlmProvider], Meta(description="Who has models, by name.")]
+    operations: Annotated[
+        dict[str, LlmTask],
+        Meta(description="Operations with prompts of their own, beside `chat` and `complete`."),
+    ] = {}
     prefer: Annotated[
         Literal["score", "local"],
         Meta(description="`local`: all models of yours before all others; each by score."),
@@ -158,6 +186,10 @@ class LlmConnector(Connector, frozen=True, kw_only=True, tag="llm"):
 
     def findings(self) -> Iterator[Finding]:
         """Yield what no type can say."""
+        for name in RESERVED & self.operations.keys():
+            yield Finding(
+                ("operations", name), f"{name!r} is there already", "another name", of_key=True
+            )
         if not self.providers:
             yield Finding(("providers",), "there is no provider", "write one, with its models")
         for name, provider in self.providers.items():

@@ -66,12 +66,13 @@ class Violation(msgspec.Struct, frozen=True, kw_only=True):
 class Guard:
     """A rule made ready: its conditions read, its types built. Raises what a wrong one raises."""
 
-    __slots__ = ("_after", "_before", "_result", "key", "name", "rule")
+    __slots__ = ("_after", "_before", "_count", "_result", "key", "name", "rule")
 
     def __init__(self, name: str, rule: Guardrail) -> None:
         self.name: Final = name
         self.rule: Final = rule
         self.key: Final = Template(rule.key) if rule.key else None
+        self._count: Final = Template(rule.count) if rule.count else None
         told = [(Condition(text), True) for text in rule.require]
         told += [(Condition(text), False) for text in rule.deny]
         self._before: Final = [each for each in told if not each[0].names & _AFTER]
@@ -99,6 +100,17 @@ class Guard:
             return [self.broken(when, error.message)]
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             return [self.broken(when, type(error).__name__)]
+
+    def counted(self, facts: Mapping[str, Any]) -> int:
+        """Return for how many calls one call counts. Raises WrongReference, ValueError."""
+        if self._count is None:
+            return 1
+        value = self._count.fill(facts)
+        if isinstance(value, list | tuple):
+            return len(value)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise ValueError(f"{type(value).__name__} is nothing to count")
+        return value
 
     def violation(self, when: When, reason: str, confidence: float = 1.0) -> Violation:
         """Return that the rule does not hold."""

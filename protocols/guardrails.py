@@ -145,6 +145,13 @@ class Guardrail(Part, frozen=True, kw_only=True):
         str,
         Meta(description="For what calls are counted apart, such as `{{input.customer}}`."),
     ] = ""
+    count: Annotated[
+        str,
+        Meta(
+            description="What is counted in place of calls: a number, or a list for its items, "
+            "such as `{{params.leads ?? 0}}`."
+        ),
+    ] = ""
     allow: Annotated[Allowed | None, Meta(description="What may be asked.")] = None
     profiles: Annotated[
         dict[str, Allowed], Meta(description="The same for runs of a profile, in its place.")
@@ -215,7 +222,7 @@ _OF_TYPES: Final[dict[Kind, tuple[str, ...]]] = {
     "compliance": _CONDITIONS,
     "performance": ("max_time", "max_bytes", *_CONDITIONS),
     "cost": ("max_cost", "max_tokens", "max_calls", *_CONDITIONS),
-    "rate-limit": ("max_calls", "window", "key"),
+    "rate-limit": ("max_calls", "window", "key", "count"),
     "allowlist": ("allow", "profiles"),
     "output": ("result", *_CONDITIONS),
     "python": ("at", "function", "timeout"),
@@ -249,13 +256,13 @@ def problems(rule: Guardrail) -> Iterator[Wrong]:
     for key in _CONDITIONS:
         for index, text in enumerate(getattr(rule, key)):
             yield from _condition(text, key, index)
-    if rule.key:
+    for key, example in (("key", "{{input.customer}}"), ("count", "{{params.leads ?? 0}}")):
         try:
-            Template(rule.key)
+            Template(getattr(rule, key))
         except WrongReference as error:
-            yield Wrong("key", error.message, "such as: {{input.customer}}", error.column)
-        if rule.window is None:
-            yield Wrong("key", "calls are counted apart in windows of time", "write 'window: 1d'")
+            yield Wrong(key, error.message, f"such as: {example}", error.column)
+    if rule.key and rule.window is None:
+        yield Wrong("key", "calls are counted apart in windows of time", "write 'window: 1d'")
     field = rule.result_as
     if field is not None and (wrong := problem(field, "result")):
         yield Wrong("result", wrong)

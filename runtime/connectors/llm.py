@@ -26,6 +26,7 @@ from protocols.connector_llm import (
     LlmConnector,
     LlmRequest,
     LlmResult,
+    LlmTask,
     Selection,
     Usage,
 )
@@ -45,6 +46,7 @@ LEFT_S_MIN: Final = 0.05
 SHARE: Final = 2 / 3
 """Of the time that is left, for one model while there are others."""
 _ABSENT: Final = 404
+_OF_REQUEST: Final = frozenset(LlmRequest.__struct_fields__)
 _CAPITAL: Final = re.compile(r"(?<=[a-z])([A-Z])")
 _FENCED: Final = re.compile(r"\s*```\w*\s*\n(?P<inner>.*?)\n?```\s*\Z", re.DOTALL)
 
@@ -74,7 +76,27 @@ async def opened(name: str, settings: LlmConnector, secrets: Secrets) -> AsyncIt
             """Answer a prompt."""
             return await desk.ask(request, "prompt", call)
 
+        for called, task in settings.operations.items():
+            service.operation(called)(_asking(desk, task))
+            service.operations[called] = msgspec.structs.replace(
+                service.operations[called], request_type=Any, description=task.description
+            )
+
         yield Opened(service, desk.check)
+
+
+def _asking(desk: _Desk, task: LlmTask) -> Any:
+    """Return the handler of an operation with a prompt of its own."""
+    said = {name: getattr(task, name) for name in task.__struct_fields__ if name in _OF_REQUEST}
+
+    async def ask(request: Any, call: Call) -> dict[str, Any]:
+        result = await desk.ask({**said, "data": request}, "prompt", call)
+        told: dict[str, Any] = msgspec.to_builtins(result)
+        output = told.pop("output")
+        # Fields of the output stand where a workflow looks for them; what was used stays beside.
+        return {**output, **told} if isinstance(output, dict) else {"output": output, **told}
+
+    return ask
 
 
 class _Desk:

@@ -177,6 +177,34 @@ async def test_a_prompt_is_answered_with_what_it_cost(web: Web) -> None:
     assert ask.service.counters["complete"]["input_tokens"] == 12
 
 
+async def test_an_operation_has_a_prompt_of_its_own(web: Web) -> None:
+    """What it is asked with stands behind the prompt; fields of the output are the result's."""
+    operations = """
+operations:
+  greet: {prompt: Greet them., system: Be brief., output_format: text, max_tokens: 9}
+  read: {prompt: Read this., task_type: reading, fields: {city: string, score: number}}
+"""
+    async with models(one(web.url, "good") + operations) as ask:
+        greeted = await ask("greet", name="Ann")
+    async with models(one(web.url, "json") + operations) as ask:
+        read = await ask("read", text="Austin")
+    first = json.loads(web.seen("/v1/chat/completions")[-2]["body"])
+
+    assert greeted["output"] == 'You said: Greet them.\n\n{"name":"Ann"}'
+    assert (first["max_tokens"], first["messages"][0]["content"]) == (9, "Be brief.")
+    assert (read["city"], read["model"]) == ("Austin", "json")
+    assert "output" not in read
+    assert read["usage"]["cost"] > 0
+
+
+def test_an_operation_cannot_be_called_like_one_that_is_there() -> None:
+    """Told at its place."""
+    text = "connectors: {m: {kind: llm, operations: {chat: {prompt: x}}, providers: {}}}"
+    found = [each.message for each in parse(text.encode()).problems]
+
+    assert "'chat' is there already" in found
+
+
 async def test_an_answer_in_pieces_is_the_same(web: Web) -> None:
     """Streamed: text, usage, reason; one that breaks off, stalls or never begins is a failure."""
     async with models(one(web.url, "good", "stream: true")) as ask:

@@ -237,6 +237,7 @@ PARTS: Final[dict[str, type[Any]]] = {
     "llm": connector_llm.LlmConnector,
     "llm_provider": connector_llm.LlmProvider,
     "llm_model": connector_llm.LlmModel,
+    "llm_task": connector_llm.LlmTask,
     "llm_request": connector_llm.LlmRequest,
     "sql": connector_sql.SqlConnector,
     "sql_operation": connector_sql.SqlOperation,

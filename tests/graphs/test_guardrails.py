@@ -263,6 +263,22 @@ def test_calls_of_a_run_are_counted() -> None:
     box.refold()
 
 
+def test_what_a_rule_names_is_counted_in_place_of_calls() -> None:
+    """Items of a list or a number; a call for which there is none counts for nothing."""
+    rule = "{type: rate-limit, max_calls: 3, count: '{{params.note ?? 0}}'}"
+    shared = "{type: rate-limit, max_calls: 3, window: 1d, count: '{{params.note ?? 0}}'}"
+    asked = run(guarded(shared), ["a", "b"])
+    free, odd = run(guarded(shared), None), run(guarded(shared), "many")
+    over, just = run(guarded(rule), ["a", "b", "c", "d"]), run(guarded(rule), 3)
+
+    (use,) = [each for each in asked.effects if getattr(each, "service", "") == "movant-budgets"]
+    assert msgspec.json.decode(use.body)["wanted"] == {"calls": 2.0}  # type: ignore[union-attr]
+    assert paths(free.effects) == paths(just.effects) == [ASK]
+    assert violations(over)[0]["reason"] == "0 and 4 more of at most 3"
+    assert violations(odd)[0]["reason"] == "it cannot be evaluated: str is nothing to count"
+    over.refold()
+
+
 def test_a_limit_that_all_runs_share_is_asked_for_as_a_step() -> None:
     """Its verdict is a message of the run; without one the step is blocked."""
     rule = "{type: rate-limit, max_calls: 25, window: 1d, key: '{{input.who}}'}"

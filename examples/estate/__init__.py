@@ -1,0 +1,1 @@
+"""Real-estate leads and market analysis: scrapers, language models, messages and a CRM."""
