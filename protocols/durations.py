@@ -14,22 +14,32 @@ DURATION_S_MAX: Final = 100 * 366 * 86_400.0
 """A hundred years: beyond it nobody means what he wrote."""
 
 
-@lru_cache(maxsize=1_024)
 def seconds(given: float | str, what: str = "duration") -> float:
-    """Return a duration in seconds. Raises ValueError for what is none, or above 100 years."""
-    if isinstance(given, str):
-        text = given.strip().lower()
-        if _WHOLE.match(text) is None or len(text) > 60:  # noqa: PLR2004 - more is no duration
-            raise ValueError(
-                f"{what} {given[:40]!r} is not understood: write seconds as a number, "
-                "or text such as 90s, 1h30m, 7d"
-            )
-        value = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
-    else:
-        value = float(given)
+    """Return a duration in seconds. Raises ValueError for what is none, or above 100 years.
+
+    A float is returned as it is, not an equal one: a field with its default value keeps that
+    very object, by which the codec knows that there is nothing to write. Else the same
+    definition would have one hash or another.
+    """
+    value = given if type(given) is float else _read(given, what)
     if not isfinite(value) or not 0 <= value <= DURATION_S_MAX:
         raise ValueError(f"{what} {given!r} is out of range: give 0 s to 100 years")
     return value
+
+
+def _read(given: float | str, what: str) -> float:
+    return _text(given, what) if isinstance(given, str) else float(given)
+
+
+@lru_cache(maxsize=1_024)
+def _text(given: str, what: str) -> float:
+    text = given.strip().lower()
+    if _WHOLE.match(text) is None or len(text) > 60:  # noqa: PLR2004 - more is no duration
+        raise ValueError(
+            f"{what} {given[:40]!r} is not understood: write seconds as a number, "
+            "or text such as 90s, 1h30m, 7d"
+        )
+    return sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
 
 
 def shown(value: float) -> str:

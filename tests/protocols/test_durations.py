@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.durations import DURATION_S_MAX, seconds, shown
+from protocols.graph import CALL_TIMEOUT_S, Graph, GraphStep
 
 
 @pytest.mark.parametrize(
@@ -62,3 +64,13 @@ def test_whole_seconds_are_shown_as_they_can_be_read(value: int) -> None:
 def test_parts_of_a_second_are_shown_as_seconds() -> None:
     """With their unit."""
     assert [shown(each) for each in (0.5, 2.5, 0)] == ["0.5s", "2.5s", "0s"]
+
+
+def test_a_definition_is_written_the_same_whatever_was_read_before() -> None:
+    """An equal number from elsewhere takes no default's place: the hash would change."""
+    seconds(60, "timeout")
+    seconds(float("60"), "timeout")
+    graph = Graph(name="g", steps={"a": GraphStep(service="s", operation="o")})
+
+    assert b"timeout" not in msgspec.json.encode(graph)
+    assert seconds(CALL_TIMEOUT_S, "timeout") is CALL_TIMEOUT_S
