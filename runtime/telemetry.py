@@ -130,6 +130,7 @@ EVENTS: Final[dict[str, str]] = {
     "service.handler_failed": "A service's handler raised what is no Refused or Failed.",
     "service.ready": "A hosted service takes requests.",
     "service.stopped": "A hosted service has finished its requests.",
+    "stats.unread": "A run that is counted cannot be read; it is left out of the sums.",
     "step.parked": "Nobody serves a step; it waits for a service.",
     "strays.waiting": "Strays cannot be read now, or their position stored; it is tried again.",
     "stream.created": "A stream was made.",

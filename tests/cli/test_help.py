@@ -78,7 +78,7 @@ def test_every_short_help_is_a_sentence_of_one_line() -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("stats",), "'status'"),
+        (("staus",), "'status'"),
         (("run", "strat"), "'start'"),
         (("frobnicate",), "no command 'frobnicate'"),
         (("run", "start"), "WORKFLOW"),
