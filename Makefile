@@ -4,10 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# Most tests wait for processes and for time. Three at once took two processors so far that some
-# waits were too short. On a machine that others use as well one of 2,600 waits is too short now and
-# then all the same: such a test runs once more, and the summary counts it.
-WORKERS ?= 2
+# Most tests wait for processes and for time: two at once leave two processors idle for two fifths
+# of it, more than three make some waits too short. Such a test runs once more, and is counted.
+WORKERS ?= 3
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
@@ -48,9 +47,9 @@ cluster-demo: server ## Run daemons on a cluster, kill daemon and server, show w
 test: server check ## Install what is needed, check, and run the tests
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup --reruns 1 --durations 25 -m 'not long'
 
-# What waits for leases, passes and re-asks most of the time, and fails only with a benchmark's own
-# code: the tests of `test` prove the same of movant.
-test-long: server ## Run the tests that `test` leaves out: whole benchmarks, in small
+# Whole benchmarks, demonstrations and campaigns, in small. Each has a command of its own as well;
+# the tests of `test` prove the same of movant's parts.
+test-long: server ## Run the tests that `test` leaves out: whole benchmarks, demonstrations, campaigns
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup --reruns 1 --durations 25 -m long
 
 # Apart from `test`: what folds thousands of histories takes four to eight times as long traced.

@@ -174,6 +174,8 @@ class DirectReader:
             count = counts.get(each.subject, 0)
             if count == 1 or each.seq <= after:
                 continue
+            if not count and "\\x" in each.subject:
+                continue  # no UTF-8: the counts name it otherwise, and no fold takes it
             more = await self.subject(each.subject, after=after) if count else []
             if all(other.seq != each.seq for other in more):
                 return None  # a replica that is behind, or a purge in between

@@ -17,6 +17,7 @@ from actors.trigger_check import check_file
 from protocols import api
 from protocols import api_triggers as said
 from protocols.errors import BadValueError, NotFoundError, RefusedError, UnavailableError
+from protocols.subjects import is_name
 from protocols.triggers import (
     Armed,
     Last,
@@ -266,6 +267,8 @@ class TriggerCommands:
         return await start(request)
 
     async def _of(self, workflow: str) -> list[Armed]:
+        if not is_name(workflow):
+            return []
         stored = [
             each for each in self._triggers.book.by_workflow.get(workflow, ()) if each.stored
         ]

@@ -41,7 +41,7 @@ def run(*arguments: str) -> Mapping[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("service", ["hosted", "plain"])
+@pytest.mark.parametrize("service", ["hosted", pytest.param("plain", marks=pytest.mark.long)])
 def test_w8_tells_steps_per_second(service: str) -> None:
     """All instances complete, with a service of ours and with a stranger's."""
     found = run("w8", "--instances", "8", "--service", service)
@@ -62,6 +62,7 @@ def test_w8_tells_what_a_graph_costs_beside_its_twin_in_python() -> None:
     assert found["lost"] == 0
 
 
+@pytest.mark.long
 def test_motions_tells_transitions_per_second() -> None:
     """All motions end where they have to, and what is witnessed of them is verified."""
     found = run("motions", "--motions", "20")
@@ -94,6 +95,7 @@ def test_waiting_tells_memory_and_times() -> None:
     assert found["signals_refused"] == 0
 
 
+@pytest.mark.long
 def test_crash_loses_nothing() -> None:
     """Every result is right, and only steps in flight run again."""
     found = run("crash", "--instances", "20", "--victim", "daemon")
@@ -211,6 +213,7 @@ def test_bridge_tells_round_trips_per_second() -> None:
     assert found.keys() >= EVERYWHERE | {"round_trips_per_s", "one_way_per_s", "p50_us", "rss_mb"}
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_actors_tells_asks_per_second() -> None:
     """Actors alone: no server either."""

@@ -13,7 +13,9 @@ from tests.chaos.campaign import Report, run
 @pytest.mark.server
 @pytest.mark.slow
 @pytest.mark.timeout(150)
-@pytest.mark.parametrize(("seed", "variant"), [(2, "external"), (6, "embedded")])
+@pytest.mark.parametrize(
+    ("seed", "variant"), [pytest.param(2, "external", marks=pytest.mark.long), (6, "embedded")]
+)
 def test_all_work_ends_rightly_under_faults(nats_binary: str, seed: int, variant: str) -> None:
     """Nothing is lost, stuck, doubled or folded wrongly; a failure names what."""
     report: Report = trio.run(

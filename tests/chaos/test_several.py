@@ -23,6 +23,7 @@ pytestmark = pytest.mark.server
 FAULTS = ("kill", "freeze", "drain", "server")
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_several_daemons_lose_nothing_under_faults(nats_binary: str) -> None:

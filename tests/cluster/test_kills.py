@@ -19,6 +19,7 @@ TIMERS = 150
 SLEEP_S = 1.0
 
 
+@pytest.mark.long
 @pytest.mark.slow
 async def test_replies_that_met_no_leader_are_asked_for_again(cluster: NatsCluster) -> None:
     """Two kills under load, with two daemons: each instance ends with its own right result."""

@@ -99,14 +99,13 @@ async def test_a_wrong_input_names_its_fields(shared_daemon: Running) -> None:
         await shared_daemon("run.show", id="wrong-1")
 
 
-async def test_an_oversized_input_is_refused_at_the_edge(shared_daemon: Running) -> None:
-    """Above 256 kB a payload belongs elsewhere; the answer says so."""
-    with pytest.raises(errors.RefusedError) as refused:
-        await shared_daemon("run.start", workflow="probe.echo", input="x" * 300_000)
-    with pytest.raises(errors.RefusedError):
-        await shared_daemon("run.signal", id="big", name="go", data="x" * 300_000)
+async def test_an_input_that_is_no_message_s_is_kept_beside_it(shared_daemon: Running) -> None:
+    """Above 256 KiB a value is stored apart, and the run has it all the same."""
+    ended = await shared_daemon.run("probe.echo", "x" * 300_000, id="large")
+    view = await shared_daemon("run.show", id="large")
 
-    assert "bytes" in str(refused.value)
+    assert ended["status"] == "completed"
+    assert view["input_blob"]["size"] == view["result_blob"]["size"] == 300_002
 
 
 async def test_a_start_that_is_repeated_returns_or_refuses(shared_daemon: Running) -> None:

@@ -156,6 +156,7 @@ class Load:
         assert len(self.shop.keys) == STEPS * len(self.ended)
 
 
+@pytest.mark.long
 async def test_passes_go_on_while_daemons_join_drain_and_crash(nats_server: NatsServer) -> None:
     """Each of them collects what it owns; the floor follows the least mark of all."""
     load = Load(Shop())

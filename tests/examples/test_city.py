@@ -35,6 +35,7 @@ async def when(movant: Api, run: str, holds: Callable[[Any], object]) -> Any:
                 continue
 
 
+@pytest.mark.long
 @pytest.mark.server
 async def test_homes_and_emergencies_outlive_a_daemon_that_is_killed(
     nats_server: NatsServer, tmp_path: Path

@@ -139,6 +139,7 @@ async def _told(seen: list[Told], what: str) -> None:
             await trio.sleep(0.02)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_demonstration_plays_to_its_end(nats_binary: str) -> None:
     """Exit code 0 says that every motion ended as it should, and that all kinds were seen."""

@@ -91,7 +91,7 @@ def problems_of(text: str) -> list[tuple[int, int, str, str]]:
             "a text is expected here, not a number",
             "put it into quotes",
         ),
-        (("owner: x", "owner: [x]"), 4, 14, "a text is expected here, not a list", ""),
+        (("owner: x", "owner: [x]"), 4, 14, "a value is expected here, not a list", ""),
         (
             (SMALL[SMALL.index("states:") :], "states: 7\n"),
             3,

@@ -51,6 +51,21 @@ async def test_a_mailbox_is_read_whole_and_in_order(
     assert none == []
 
 
+async def test_a_subject_that_is_no_utf8_hides_no_mailbox(
+    transport: NatsTransport, nats_server: NatsServer
+) -> None:
+    """The stream's counts name it in another way; whoever reads waits for nothing."""
+    with Raw(nats_server.url) as raw:
+        for subject in (b"movant.to.a.signal.\xff\xfe", b"movant.to.a.signal.go"):
+            raw.publish(subject, b"1")
+        raw.sync()
+        await stored(raw, 2)
+    async with DirectReader(transport, "MAIL") as reader:
+        found = await reader.mailbox(box("a"))
+
+    assert [each.subject.rpartition(".")[2] for each in found] == ["\\xff\\xfe", "go"]
+
+
 async def test_large_messages_are_read_whole_too(
     transport: NatsTransport, nats_server: NatsServer
 ) -> None:
