@@ -116,7 +116,8 @@ class Checkpoints:
         """
         changed: dict[int, Checkpoint] = {}
         for partition, checkpoint in checkpoints.items():
-            if checkpoint != self._stored.get(partition):
+            known = self._stored.get(partition)
+            if known is None or (checkpoint != known and checkpoint.epoch >= known.epoch):
                 self._write(partition, checkpoint, changed)
         await self._writer.drained()
         for partition, checkpoint in changed.items():
@@ -124,7 +125,6 @@ class Checkpoints:
             found = await self.load(partition)
             if found.epoch > checkpoint.epoch:
                 log.warning("checkpoint.not_ours", partition=partition, epoch=found.epoch)
-                self._stored[partition] = checkpoint  # nothing to write any more
             elif found != before:
                 log.info("checkpoint.changed", partition=partition, epoch=found.epoch)
 

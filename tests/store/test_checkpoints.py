@@ -85,6 +85,18 @@ async def test_a_store_just_before_the_claim_is_what_the_successor_begins_with(
     assert all(each.epoch == 9 for each in stored.values())
 
 
+async def test_a_former_owner_that_goes_on_storing_changes_nothing(owners: Owners) -> None:
+    """Not even when it has been told: what it learnt is no leave to replace the newer one."""
+    former, successor = await owners.next(), await owners.next()
+    await former.claim({1: 5})
+    await successor.claim({1: 9})
+
+    for position in range(1, 4):
+        await former.store({1: Checkpoint(position=position, epoch=5)})
+
+    assert await successor.read(1) == Checkpoint(epoch=9)
+
+
 async def test_an_owner_goes_on_after_its_own_answer_was_lost(owners: Owners) -> None:
     """It finds another revision than it knows, of its own epoch, and writes over it."""
     one = await owners.next()
