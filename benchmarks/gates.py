@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -22,7 +22,17 @@ import structlog
 import trio
 
 from benchmarks.client import round_trips_per_s
-from benchmarks.stage import Stage, cpu_s, fdatasync_per_s, machine, percentile, report, stage
+from benchmarks.stage import (
+    Stage,
+    cpu_s,
+    fdatasync_per_s,
+    figures_of,
+    machine,
+    many,
+    report,
+    stage,
+    timed,
+)
 from protocols.api import GatePage
 from protocols.ports import Outgoing
 from protocols.witness import Operator
@@ -64,11 +74,11 @@ async def measure(opened: Stage, url: str, options: argparse.Namespace) -> dict[
         await _until(client, options.gates)
         filled_s = time.perf_counter() - began
         spent = cpu_s(pid)
-        page = await _many(client.gates, options.questions)
+        page = await many(client.gates, options.questions)
         spent = cpu_s(pid) - spent
-        wide = await _many(partial(client.gates, limit=500), options.questions // 5)
-        one = await _many(partial(client.gates, run=names[-1]), options.questions // 5)
-        shown = await _many(partial(client.gate, names[-1]), options.questions // 5)
+        wide = await many(partial(client.gates, limit=500), options.questions // 5)
+        one = await many(partial(client.gates, run=names[-1]), options.questions // 5)
+        shown = await many(partial(client.gate, names[-1]), options.questions // 5)
         decided = [await _decide(client, each) for each in names[: options.decisions]]
         left = (await _until(client, options.gates - len(decided))).total
         answer = await transport.request(Outgoing("$JS.API.STREAM.PURGE.EVENTS", b""), LIMIT_S)
@@ -81,20 +91,20 @@ async def measure(opened: Stage, url: str, options: argparse.Namespace) -> dict[
         began = time.perf_counter()
         await _until(client, left)
         known_s = time.perf_counter() - began
-        again = await _many(client.gates, options.questions)
-    figures = _figures("", page)
+        again = await many(client.gates, options.questions)
+    figures = figures_of("", page)
     return {
         "filled_s": round(filled_s, 1),
         **figures,
         "inbox_ratio": round(figures["p99_ms"] / GOAL_MS, 2),
         "cpu_ms": round(spent * 1e3 / len(page), 1),
-        **_figures("rows_500_", wide),
-        **_figures("one_run_", one),
-        **_figures("show_", shown),
-        **_figures("decide_", decided),
+        **figures_of("rows_500_", wide),
+        **figures_of("one_run_", one),
+        **figures_of("show_", shown),
+        **figures_of("decide_", decided),
         "purged": purged,
         "known_s": round(known_s, 1),
-        **_figures("restarted_", again),
+        **figures_of("restarted_", again),
         "goal_ms": GOAL_MS,
         "round_trips_per_s": round(round_trips),
         **opened.cost(),
@@ -112,24 +122,7 @@ async def _until(client: Client, count: int) -> GatePage:
 
 
 async def _decide(client: Client, run: str) -> float:
-    return await _timed(partial(client.decide, run, "approve", role="finance", by=ANN))
-
-
-async def _timed(question: Callable[[], Awaitable[Any]]) -> float:
-    began = time.perf_counter()
-    await question()
-    return (time.perf_counter() - began) * 1e3
-
-
-async def _many(question: Callable[[], Awaitable[Any]], times: int) -> list[float]:
-    return [await _timed(question) for _ in range(max(1, times))]
-
-
-def _figures(name: str, times: Sequence[float]) -> dict[str, float]:
-    return {
-        f"{name}p50_ms": round(percentile(times, 0.5), 1),
-        f"{name}p99_ms": round(percentile(times, 0.99), 1),
-    }
+    return await timed(partial(client.decide, run, "approve", role="finance", by=ANN))
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -29,11 +29,13 @@ from benchmarks.stage import (
     Stage,
     cpu_s,
     fdatasync_per_s,
+    figures_of,
     machine,
-    percentile,
+    many,
     report,
     rss_bytes,
     stage,
+    timed,
 )
 from protocols.api import PipelineStatus
 from runtime.bridge.connection import connect
@@ -82,37 +84,37 @@ async def measure(opened: Stage, url: str, options: argparse.Namespace) -> dict[
         await trio.sleep(SETTLED_S)
         live = (await client.status()).counters["live"]
         before = rss_bytes(pid)
-        first = await _timed(partial(client.pipeline))
+        first = await timed(partial(client.pipeline))
         after = rss_bytes(pid)
         spent = cpu_s(pid)
-        page = await _many(client.pipeline, options.questions)
+        page = await many(client.pipeline, options.questions)
         spent = cpu_s(pid) - spent
-        wide = await _many(partial(client.pipeline, limit=500), options.questions // 5)
-        blocked = await _many(partial(client.pipeline, blocked=True), options.questions // 5)
+        wide = await many(partial(client.pipeline, limit=500), options.questions // 5)
+        blocked = await many(partial(client.pipeline, blocked=True), options.questions // 5)
         moved = [await _move(client, names[n::10]) for n in range(options.rounds)]
     opened.processes["daemon"].kill()
     opened.processes["daemon"].start()
     async with Client.connect(opened.login("admin"), patience_s=LIMIT_S) as client:
         began = time.perf_counter()
-        restarted = await _timed(client.pipeline)
+        restarted = await timed(client.pipeline)
         unread = (await client.pipeline()).unread
         await _until(client, None)
         known_s = time.perf_counter() - began
-        again = await _many(client.pipeline, options.questions)
+        again = await many(client.pipeline, options.questions)
         total = (await client.pipeline()).active_motions
     return {
         "live": int(live),
         "filled_s": round(filled_s, 1),
         "first_ms": round(first, 1),
-        **_figures("", page),
+        **figures_of("", page),
         "cpu_ms": round(spent * 1e3 / len(page), 1),
-        **_figures("rows_500_", wide),
-        **_figures("blocked_", blocked),
+        **figures_of("rows_500_", wide),
+        **figures_of("blocked_", blocked),
         "moved_max_ms": round(max(moved), 1),
         "restarted_first_ms": round(restarted, 1),
         "restarted_unread": unread,
         "known_s": round(known_s, 1),
-        **_figures("restarted_", again),
+        **figures_of("restarted_", again),
         "first_question_mb": round((after - before) / 2**20, 1),
         "missing": options.motions - total,
         "goal_ms": GOAL_MS,
@@ -138,24 +140,7 @@ async def _until(client: Client, states: dict[str, int] | None) -> PipelineStatu
 async def _move(client: Client, names: Sequence[str]) -> float:
     """Move some motions, and return how long the question right behind it took, in ms."""
     await client.signal_many(names, "table")
-    return await _timed(client.pipeline)
-
-
-async def _timed(question: Callable[[], Awaitable[Any]]) -> float:
-    began = time.perf_counter()
-    await question()
-    return (time.perf_counter() - began) * 1e3
-
-
-async def _many(question: Callable[[], Awaitable[Any]], times: int) -> list[float]:
-    return [await _timed(question) for _ in range(max(1, times))]
-
-
-def _figures(name: str, times: Sequence[float]) -> dict[str, float]:
-    return {
-        f"{name}p50_ms": round(percentile(times, 0.5), 1),
-        f"{name}p99_ms": round(percentile(times, 0.99), 1),
-    }
+    return await timed(client.pipeline)
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
@@ -252,3 +252,23 @@ def report(figures: dict[str, Any], *, as_json: bool) -> None:
         return
     for key, value in figures.items():
         print(f"{key:20s} {value}")
+
+
+async def timed(question: Callable[[], Awaitable[Any]]) -> float:
+    """Return how long a question takes, in ms."""
+    began = time.perf_counter()
+    await question()
+    return (time.perf_counter() - began) * 1e3
+
+
+async def many(question: Callable[[], Awaitable[Any]], times: int) -> list[float]:
+    """Ask again and again; return how long each took, in ms."""
+    return [await timed(question) for _ in range(max(1, times))]
+
+
+def figures_of(name: str, times: Sequence[float]) -> dict[str, float]:
+    """Return the median and the 99th percentile under a name, in ms."""
+    return {
+        f"{name}p50_ms": round(percentile(times, 0.5), 1),
+        f"{name}p99_ms": round(percentile(times, 0.99), 1),
+    }
