@@ -30,7 +30,7 @@ async def test_a_dead_or_frozen_first_server_does_not_hinder_the_first_connectio
     cluster.revive()
 
     assert server == shown(third.url)
-    assert took_s < 2.0
+    assert took_s < 3.0
 
 
 async def test_a_lost_server_is_replaced_by_the_next_one_at_once(cluster: NatsCluster) -> None:
@@ -51,7 +51,7 @@ async def test_a_lost_server_is_replaced_by_the_next_one_at_once(cluster: NatsCl
     await trio.to_thread.run_sync(cluster.revive)
 
     assert server == shown(cluster.urls[1])
-    assert took_s < 0.5
+    assert took_s < 2.0
     assert [type(answer) for answer in told.answers] == [UnknownOutcomeError]
 
 

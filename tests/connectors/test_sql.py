@@ -181,7 +181,7 @@ async def test_what_takes_too_long_is_stopped_and_has_no_effect(bank: Bank) -> N
     failure = Failure(kind=late.value.kind, message="")
     assert classify(failure) == "timeout"
     assert not is_unknown_outcome(failure)
-    assert took_s < 2
+    assert took_s < 10
 
 
 async def test_nothing_is_done_twice_when_it_dies_between_commit_and_answer(bank: Bank) -> None:

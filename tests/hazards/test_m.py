@@ -152,7 +152,8 @@ async def test_m11_a_flood_to_one_mailbox_delays_nobody_else(nats_binary: str) -
             while (await movant("run.show", id="flooded"))["status"] != "completed":
                 most = max(most, owner.statistics().backlog)
                 await trio.sleep(0.01)
+            whole_s = trio.current_time() - began
 
     assert ended["result"] == [0, 1, 2]
-    assert took_s < 3
+    assert took_s < whole_s / 2  # behind the flood it would take nearly all of it
     assert most <= 20_000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import msgspec
@@ -59,7 +58,6 @@ def test_four_weeks_of_timeouts_pass_in_milliseconds() -> None:
         states={"A": State(owner="x", timeout="7d", next="B"), "B": State(terminal=True)},
     )
     box = motion(machine)
-    began_s = time.perf_counter()
     effects = box.start()
     (ask,) = asks(effects)
     for attempt in (1, 2, 3, 4):
@@ -69,11 +67,9 @@ def test_four_weeks_of_timeouts_pass_in_milliseconds() -> None:
         box.at = due
         effects = box.time_out(ask.path, attempt=attempt)
         ask = next(iter(asks(effects)), ask)
-    took_s = time.perf_counter() - began_s
 
     assert box.at - BEGIN == (4 * 7 * 86_400 + 5 + 30 + 300) * SECOND
     assert [each["directive"] for each in told(effects, "directive")] == ["retry", HALT.do]
-    assert took_s < 0.5
     box.refold()
 
 
