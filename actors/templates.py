@@ -237,6 +237,9 @@ class _Filling:
             for key, value in node.entries.values():
                 called = self._key(key)
                 in_condition = called.value == _CONDITION
+                if called.value in found.entries:
+                    message = f"{called.value!r} stands twice with these parameters"
+                    self._builder.wrong(called, message, "keys have to differ")
                 found.entries[called.value] = (called, self.node(value, condition=in_condition))
             return found
         if node.items is not None:
@@ -265,7 +268,10 @@ class _Filling:
             return codec.encode(value).decode()
 
         text = _REFERENCE.sub(told, node.value)
-        if _BEGUN.search(text):
+        # Braces of a value must not make a reference with those beside it.
+        if text.count("{{") != _REFERENCE.sub("\0", node.value).count("{{"):
+            self._builder.wrong(node, "what is filled in would be read as a reference")
+        elif _BEGUN.search(text):
             message = "no reference to a parameter"
             self._builder.wrong(node, message, "write {{template.name}}, with parts or [number]")
         return text

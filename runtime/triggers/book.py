@@ -11,6 +11,7 @@ replaces them all. Every daemon follows both buckets; a state is written against
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
@@ -19,7 +20,8 @@ import trio
 
 from actors.direct_reader import DirectReader
 from actors.graph import GraphWorkflow
-from actors.kv import Kv
+from actors.kv import ANSWER_S, Kv
+from actors.stream_writer import PubAck
 from actors.trigger_check import problem
 from protocols.errors import (
     AlreadyExistsError,
@@ -28,7 +30,16 @@ from protocols.errors import (
     OverloadedError,
     UnavailableError,
 )
-from protocols.triggers import Armed, Last, TriggerFile, TriggerState, merged, named
+from protocols.ports import Outgoing
+from protocols.triggers import (
+    Armed,
+    Consumer,
+    Last,
+    TriggerFile,
+    TriggerState,
+    merged,
+    named,
+)
 
 if TYPE_CHECKING:
     from runtime.parts import Parts
@@ -46,6 +57,7 @@ NOTED_MAX: Final = 10_000
 log = structlog.get_logger()
 
 _state_decoder: Final = msgspec.json.Decoder(TriggerState)
+_ack_decoder: Final = msgspec.json.Decoder(PubAck)
 _file_decoder: Final = msgspec.json.Decoder(TriggerFile)
 
 
@@ -101,7 +113,9 @@ class TriggerBook:
         """Read everything. Raises UnavailableError, UnknownOutcomeError."""
         armed: dict[str, Armed] = {}
         for each in await self._of_graphs():
-            armed.setdefault(each.key, each)
+            if armed.setdefault(each.key, each) is not each:
+                reason = f"{armed[each.key].workflow} has one that is called so: {each.workflow}'s"
+                log.warning("trigger.unreadable", key=each.key, reason=f"{reason} does nothing")
         states: dict[str, Stored] = {}
         for entry in await self._kv.all():
             kind, _, key = entry.key.partition(".")
@@ -177,7 +191,7 @@ class TriggerBook:
                     seen = last
                     if looks > 0:
                         await self.load()
-                except MovantError as error:
+                except (MovantError, msgspec.MsgspecError) as error:
                     log.warning("triggers.waiting", reason=str(error))
 
     # Writing
@@ -210,9 +224,27 @@ class TriggerBook:
         return found
 
     async def forget(self, key: str) -> None:
-        """Remove the state of a trigger that there is no more."""
+        """Remove the state of a trigger that there is no more, but for consumers it has left."""
+        left = (await self.fresh(key)).state.consumers
+        if left:
+            await self.change(key, lambda _: TriggerState(consumers=left))
+            return
         await self._kv.purge(f"s.{key}")
         self.states.pop(key, None)
+
+    async def keep(self, key: str, consumer: Consumer) -> None:
+        """Note a consumer that is made for a trigger: before it is made, so that it goes."""
+        await self.change(key, partial(_consuming, {consumer}, set()))
+
+    async def drop(self, key: str, consumer: Consumer) -> None:
+        """Remove a consumer; one that is gone is none. Raises UnavailableError."""
+        subject = f"$JS.API.CONSUMER.DELETE.{consumer.stream}.{consumer.name}"
+        answer = await self._parts.transport.request(Outgoing(subject, b""), ANSWER_S)
+        error = _ack_decoder.decode(answer.payload).error
+        if error is not None and error.code != 404:  # noqa: PLR2004
+            raise UnavailableError(f"consumer {consumer.name} stays: {error.description}")
+        log.info("trigger.consumer_removed", trigger=key, consumer=consumer.name)
+        await self.change(key, partial(_consuming, set(), {consumer}))
 
     async def add(self, file: TriggerFile) -> list[Armed]:
         """Store triggers of a workflow; those of the same names are replaced in the same write."""
@@ -271,14 +303,29 @@ class TriggerBook:
             noted.skipped += 1
 
     async def _write_noted(self) -> None:
-        while self._noted:
-            key, noted = next(iter(self._noted.items()))
-            await self.change(key, lambda known, noted=noted: _with(known, noted))  # type: ignore[misc]
-            if self._noted.get(key) is noted:
-                del self._noted[key]
+        for key in [*self._noted]:  # what comes meanwhile is for the next time
+            noted = self._noted.pop(key)
+            try:
+                await self.change(key, partial(_with, noted))
+            except BaseException:
+                later = self._noted.setdefault(key, noted)
+                if later is not noted:  # what came meanwhile is counted in
+                    later.fired += noted.fired
+                    later.skipped += noted.skipped
+                raise
 
 
-def _with(known: Stored, noted: _Noted) -> TriggerState:
+def _consuming(added: set[Consumer], gone: set[Consumer], known: Stored) -> TriggerState:
+    state = known.state
+    consumers = dict.fromkeys((*state.consumers, *added))
+    return msgspec.structs.replace(
+        state,
+        position=state.position or known.at,  # this write has another time
+        consumers=tuple(each for each in consumers if each not in gone),
+    )
+
+
+def _with(noted: _Noted, known: Stored) -> TriggerState:
     state = known.state
     return msgspec.structs.replace(
         state,

@@ -179,6 +179,15 @@ def test_secrets_are_found_where_they_are_and_anew_each_time(tmp_path: Path) -> 
         assert missing in raised.value.message
 
 
+def test_a_secret_that_begins_with_another_one_is_hidden_whole() -> None:
+    """As after a change of the secret: what was added to it must not stay."""
+    secrets = Secrets(Path(), {"OLD": "sesame", "NEW": "sesame-open"})
+    for each in ("OLD", "NEW"):
+        secrets.reveal(f"${{env:{each}}}")
+
+    assert secrets.hidden("sesame-open sesame") == "*** ***"
+
+
 def test_a_secret_shows_nothing_of_itself() -> None:
     """Not as text, formatted, encoded or pickled."""
     secret = Secret("sesame-open")

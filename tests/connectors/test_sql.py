@@ -184,6 +184,33 @@ async def test_what_takes_too_long_is_stopped_and_has_no_effect(bank: Bank) -> N
     assert took_s < 10
 
 
+async def test_what_came_too_late_for_its_commit_is_not_committed_later(
+    postgres_server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its time ends just before the commit: the next one takes nothing along."""
+    from runtime.connectors.postgres import Postgres  # noqa: PLC0415 - an extra
+
+    bank = Bank(postgres_server.url, tmp_path, postgres.PASSWORD)
+    bank.extra["connections"] = 1
+    settle = Postgres.settle
+
+    def late(self: Postgres, key: str, state: str, result: str | None) -> None:
+        settle(self, key, state, result)
+        if key == "k1":
+            monkeypatch.setattr(self, "_deadline", 0.0)
+
+    monkeypatch.setattr(Postgres, "settle", late)
+    async with bank.open() as ask:
+        with pytest.raises(Failed) as raised:
+            await ask("book", "k1", seats=1)
+        await ask("book", "k2", seats=2)
+    async with bank.open() as ask:
+        rows = await ask("bookings", "")
+
+    assert raised.value.kind == "timeout_error"
+    assert rows["rows"] == [{"key": "k2", "seats": 2}]
+
+
 async def test_nothing_is_done_twice_when_it_dies_between_commit_and_answer(bank: Bank) -> None:
     """Kill -9 at that very place; the request that comes again is answered."""
     async with bank.open() as ask:

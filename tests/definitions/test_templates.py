@@ -133,6 +133,19 @@ def test_mistakes_are_told_at_load(old: str, new: str, at: tuple[int, int], mess
     assert message in errors[0].message
 
 
+def test_what_is_filled_in_makes_no_reference_and_takes_no_place() -> None:
+    """A brace beside a brace would read something else; a key that is there would be lost."""
+    text = "template: t\nparameters: {a: string, b: string}\nsteps:\n"
+    braces = text + '  x: {service: s, params: {p: "{{template.a}}{{template.b}}input.card }}"}}\n'
+    keys = text + '  "{{template.a}}": {service: s}\n  "{{template.b}}": {service: r}\n'
+
+    with pytest.raises(ConfigurationError, match="read as a reference"):
+        made(braces, a="{", b="{ ")
+    with pytest.raises(ConfigurationError, match="stands twice"):
+        made(keys, a="x", b="x")
+    assert made(keys, a="x", b="y").steps.keys() == {"x", "y"}
+
+
 def test_a_parameter_that_nobody_reads_is_a_warning() -> None:
     """The file works, and says more than it does."""
     document = parse(BUILD.replace("{{template.limit}}", "5m").encode())
