@@ -184,13 +184,13 @@ async def test_what_takes_too_long_is_stopped_and_has_no_effect(bank: Bank) -> N
     assert took_s < 10
 
 
+@pytest.mark.parametrize("bank", ["postgres"], indirect=True)
 async def test_what_came_too_late_for_its_commit_is_not_committed_later(
-    postgres_server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its time ends just before the commit: the next one takes nothing along."""
     from runtime.connectors.postgres import Postgres  # noqa: PLC0415 - an extra
 
-    bank = Bank(postgres_server.url, tmp_path, postgres.PASSWORD)
     bank.extra["connections"] = 1
     settle = Postgres.settle
 
