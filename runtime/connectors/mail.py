@@ -48,7 +48,7 @@ async def opened(name: str, settings: MailConnector, secrets: Secrets) -> AsyncI
 
         async def send(request: Letter, call: Call) -> Sent:
             """Send a letter."""
-            return await threads.do(lambda post: post.send(request, call))
+            return await threads.answer(call, lambda post, left: post.send(request, left))
 
         service.operation("send")(send)
         yield Opened(service, partial(threads.check, "login", Post.probe))

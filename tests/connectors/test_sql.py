@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 import msgspec
 import pytest
 import trio
+import trio.testing
 
 from actors.connector_file import parse
 from protocols.error_kinds import classify, is_unknown_outcome
@@ -102,6 +103,28 @@ async def test_a_step_is_done_once_and_answered_as_often_as_asked(bank: Bank) ->
 
     assert again == first
     assert {row["id"]: row["balance"] for row in rows["rows"]} == {"ann": 15, "bob": 4, "cyd": 0}
+
+
+async def test_who_finds_no_connection_in_time_has_done_nothing(tmp_path: Path) -> None:
+    """It is a failure and nothing unknown; and no statement begins when nobody waits any more."""
+    bank = Bank("sqlite:bank.db", tmp_path)
+    bank.extra["connections"] = 1
+    async with bank.open() as ask:
+        await ask("accounts")  # the file is there
+        async with trio.open_nursery() as nursery:
+
+            async def hold() -> None:
+                with pytest.raises(Failed):
+                    await ask("endless")
+
+            nursery.start_soon(hold)
+            await trio.testing.wait_all_tasks_blocked()
+            with pytest.raises(Failed) as raised:
+                await ask("book", "k", timeout_s=0.05, seats=2)
+        rows = await ask("bookings")
+
+    assert raised.value.kind == "over_limit"
+    assert rows["rows"] == []
 
 
 async def test_many_askers_of_one_step_get_one_effect(bank: Bank) -> None:
