@@ -120,11 +120,11 @@ def _stands(row: said.TriggerRow) -> str:
     ),
 )
 @click.option("--workflow", metavar="NAME", help="Only those of this workflow.")
-@click.option("--kind", type=click.Choice(KINDS), default="", help="Only triggers of this kind.")
+@click.option("--kind", type=click.Choice(KINDS), help="Only triggers of this kind.")
 @target
-def ls(to: Target, *, workflow: str | None, kind: str) -> int:
+def ls(to: Target, *, workflow: str | None, kind: str | None) -> int:
     """List triggers: when they fire, what they did last, why they do nothing."""
-    return _list(to, workflow, kind)
+    return _list(to, workflow, kind or "")
 
 
 @command("ls", examples=(("movant schedule ls", "what is due next"),))
