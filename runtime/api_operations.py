@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from actors.dead_letters import HEADERS_KEPT_BYTES_MAX
+from actors.dead_letters import HEADERS_KEPT_BYTES_MAX, TRIGGER
 from actors.direct_reader import DirectReader
 from actors.inbound import parse
 from actors.kv import ANSWER_S
@@ -206,7 +206,7 @@ class OperatorQueries:
 
     async def _fire(self, letter: Delivery, found: Mapping[str, str]) -> str:
         """Give a message to its trigger again, and to nobody else who listens there."""
-        key, subject = found.get(messages.TRIGGER, ""), found.get("Movant-Subject", "")
+        key, subject = found.get(TRIGGER, ""), found.get("Movant-Subject", "")
         triggers = getattr(self._parts, "triggers", None)
         if triggers is None:
             raise UnavailableError("triggers are not read yet", hint="try again soon")

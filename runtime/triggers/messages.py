@@ -11,7 +11,6 @@ acknowledged when that is stored.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -20,10 +19,9 @@ import msgspec
 import structlog
 import trio
 
-from actors.answers import header_text
-from actors.dead_letters import HEADERS_KEPT_BYTES_MAX
+from actors.dead_letters import TRIGGER, sealed
 from actors.neighbours import streams_on
-from protocols import codec, subjects
+from protocols import codec
 from protocols import headers as h
 from protocols.errors import (
     BadValueError,
@@ -50,8 +48,6 @@ ACK_WAIT_S: Final = 60.0
 """After this the server gives a message to somebody else."""
 AGAIN_S: Final = 2.0
 REASON: Final = "trigger"
-TRIGGER: Final = "Movant-Trigger"
-"""Header of a dead letter: whose message it was."""
 _ACK_TOKENS: Final = 9
 
 log = structlog.get_logger()
@@ -309,18 +305,9 @@ class Messages:
 
         Raises UnavailableError, UnknownOutcomeError: it is not stored, and has to come again.
         """
-        identity = f"{armed.key}-{token}"
-        lines = h.encode(
-            {
-                h.MESSAGE_ID: identity,
-                "Nats-Msg-Id": identity,
-                "Movant-Subject": header_text(frame.subject, 1_000),
-                "Movant-Detail": header_text(f"{armed.key}: {why}"),
-                "Movant-Headers": base64.b64encode(_kept(frame.headers)).decode(),
-                TRIGGER: armed.key,
-            }
-        )
-        letter = Outgoing(subjects.dead(REASON), frame.payload, lines)
+        kept = Frame(frame.subject, "", _kept(frame.headers), frame.payload)
+        identity, detail = f"{armed.key}-{token}", f"{armed.key}: {why}"
+        letter = sealed(REASON, kept, identity, detail, {TRIGGER: armed.key})
         stored = trio.Event()
         problem: MovantError | None = None
 
@@ -369,15 +356,13 @@ class _Portion:
 
 
 def _shown(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers that may stand in a history, or be kept."""
+    """Return the headers that may stand in a history."""
     return {name: text for name, text in headers.items() if name.lower() not in SECRET_HEADERS}
 
 
 def _kept(block: bytes) -> bytes:
-    """Return the header block of a message for a dead letter."""
-    headers = h.decode(block)
-    try:
-        kept = block if headers is None else h.block(h.encode(_shown(headers)))
-    except BadValueError:  # what cannot be written again is shown as it is, to find out why
-        kept = block
-    return kept[:HEADERS_KEPT_BYTES_MAX]
+    """Return the header block of a message for a dead letter, whatever stands in it."""
+    lines = block.split(b"\r\n")
+    names = (each.partition(b":")[0].strip().lower().decode("latin-1") for each in lines)
+    kept = zip(lines, names, strict=True)
+    return b"\r\n".join(line for line, name in kept if name not in SECRET_HEADERS)
