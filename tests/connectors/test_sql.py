@@ -296,6 +296,23 @@ async def test_a_connection_that_is_lost_in_the_commit_leaves_it_unknown(
     assert early.value.kind == "network"
 
 
+@pytest.mark.parametrize("bank", ["postgres"], indirect=True)
+async def test_a_connection_that_cannot_be_set_up_is_a_failure(
+    bank: Bank, postgres_server: PostgresServer
+) -> None:
+    """Another process holds the lock of the set-up and goes no further: nothing was begun."""
+    psycopg = pytest.importorskip("psycopg")
+    bank.extra["timeout"] = 0.3
+    async with bank.open() as ask:
+        with psycopg.connect(postgres_server.url, password=postgres.PASSWORD) as holder:
+            holder.execute("select pg_advisory_lock(7236801)")
+            with pytest.raises(Failed) as raised:
+                await ask("accounts")
+        assert await ask("accounts", timeout_s=5.0) == {"rows": [], "count": 0}
+
+    assert raised.value.kind == "overloaded"
+
+
 async def test_a_connection_that_was_lost_is_made_anew(postgres_server: PostgresServer) -> None:
     """While the server is away it fails as network; then the next request works."""
     bank = Bank(postgres_server.url, Path(), postgres.PASSWORD)
