@@ -14,7 +14,6 @@ does stands in its file.
 
 from __future__ import annotations
 
-import re
 import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
@@ -31,7 +30,7 @@ import httpx2
 import msgspec
 import trio
 
-from protocols.connector_http import HttpPeer
+from protocols.connector_http import HttpPeer, is_header
 from protocols.error_kinds import COMPLIANCE, NETWORK, OVER_LIMIT, SYSTEM, kind_of_status
 from protocols.errors import ConfigurationError
 from protocols.failure import REFUSED, TIMEOUT, VALIDATION
@@ -53,11 +52,6 @@ _HEARD: Final = frozenset({301, 302, 303})
 """Redirects behind which a form is mostly done already; 307 and 308 say that it was not."""
 _TRAVELS: Final = frozenset({"accept", TRACEPARENT})
 """Headers that go along to another origin."""
-_FRAMES: Final = frozenset(
-    {"connection", "content-length", "host", "te", "trailer", "transfer-encoding", "upgrade"}
-)
-"""Headers that say where a request ends and whom it reaches: they are the connector's own."""
-_HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
 _REQUEST_ID: Final = ("x-request-id", "x-correlation-id", "x-amzn-requestid", "cf-ray")
 _OK, _REDIRECTED, _CLIENT, _SERVER = 200, 300, 400, 500
 
@@ -163,7 +157,7 @@ class Wire:
                 COMPLIANCE, f"{where[1]}:{where[2]} is not among the hosts of this connector"
             )
         for name, each in asked.headers.items():
-            if not _HEADER.match(name) or name.lower() in _FRAMES:
+            if not is_header(name):
                 raise Refused(VALIDATION, f"{name[:60]!r} is no header that may be chosen")
             if not (each.isascii() and each.isprintable()):
                 raise Refused(VALIDATION, f"no header can carry what {name} is to be")

@@ -29,6 +29,7 @@ from protocols.errors import (
     NotFoundError,
     OverloadedError,
     UnavailableError,
+    UnknownOutcomeError,
 )
 from protocols.ports import Outgoing
 from protocols.triggers import (
@@ -37,6 +38,7 @@ from protocols.triggers import (
     Last,
     TriggerFile,
     TriggerState,
+    key_of,
     merged,
     named,
 )
@@ -86,6 +88,8 @@ class TriggerBook:
         self._known: dict[tuple[str, str], list[Armed]] = {}
         """The triggers of graphs, by name and hash."""
         self._noted: dict[str, _Noted] = {}
+        self.unread: set[str] = set()
+        """How the keys of triggers begin that cannot be read here, as those of a newer version."""
         self.armed: dict[str, Armed] = {}
         self.states: dict[str, Stored] = {}
         self.by_path: dict[str, Armed] = {}
@@ -103,6 +107,10 @@ class TriggerBook:
             raise NotFoundError(f"no trigger {name[:120]!r}", hint="movant trigger ls")
         return found
 
+    def is_gone(self, key: str) -> bool:
+        """Tell whether there is no trigger of this key, as far as all of them can be read."""
+        return key not in self.armed and not key.startswith(tuple(self.unread))
+
     def state(self, key: str) -> TriggerState:
         """Return what is stored of a trigger, and of one that was never written nothing."""
         return self.states.get(key, Stored()).state
@@ -112,6 +120,7 @@ class TriggerBook:
     async def load(self) -> None:
         """Read everything. Raises UnavailableError, UnknownOutcomeError."""
         armed: dict[str, Armed] = {}
+        self.unread.clear()
         for each in await self._of_graphs():
             if armed.setdefault(each.key, each) is not each:
                 reason = f"{armed[each.key].workflow} has one that is called so: {each.workflow}'s"
@@ -129,6 +138,7 @@ class TriggerBook:
                         other = armed.get(each.key)
                         armed[each.key] = each if other is None else _clash(other)
             except msgspec.MsgspecError as error:
+                self.unread.add(key_of(key, "") if kind == "t" else key)
                 log.error("trigger.unreadable", key=entry.key, reason=str(error))
         for key, known in self.states.items():  # what this daemon wrote itself may be newer
             if key in states and known.revision > states[key].revision:
@@ -154,24 +164,27 @@ class TriggerBook:
 
     async def _of_graphs(self) -> list[Armed]:
         """Return the triggers in the latest definitions of all graphs."""
-        found: list[Armed] = []
         known: dict[tuple[str, str], list[Armed]] = {}
         for row in await self._parts.definition_store.list():
             for name in () if row.modules else row.latest_of:
                 at = (name, row.hash)
-                known[at] = self._known[at] if at in self._known else await self._read(*at)
-                found += known[at]
+                triggers = self._known[at] if at in self._known else await self._read(*at)
+                if triggers is None:
+                    self.unread.add(key_of(name, ""))
+                else:
+                    known[at] = triggers
         self._known = known
-        return found
+        return [each for triggers in known.values() for each in triggers]
 
-    async def _read(self, name: str, digest: str) -> list[Armed]:
+    async def _read(self, name: str, digest: str) -> list[Armed] | None:
+        """Return the triggers of a definition; None: it cannot be read here."""
         try:
             workflow = await self._parts.definitions.find(name, digest)
-        except (UnavailableError, OverloadedError):
+        except (UnavailableError, UnknownOutcomeError):
             raise
         except MovantError as error:  # its runs are blocked as well, and say why
             log.warning("trigger.unreadable", key=name, reason=str(error))
-            return []
+            return None
         return named(name, workflow.graph.triggers) if isinstance(workflow, GraphWorkflow) else []
 
     async def run(self) -> None:

@@ -68,9 +68,11 @@ class Sweeping:
     def _left(self) -> Iterator[tuple[str, Consumer | None]]:
         """Yield consumers that no trigger wants, and states of triggers that are gone."""
         for key, stored in [*self._book.states.items()]:
-            armed = self._book.armed.get(key)
-            wanted = "" if armed is None else armed.consumer_name
+            gone = self._book.is_gone(key)
+            if not gone and key not in self._book.armed:
+                continue  # another version of movant may know it
+            wanted = "" if gone else self._book.armed[key].consumer_name
             left = [each for each in stored.state.consumers if each.name != wanted]
             yield from ((key, each) for each in left)
-            if armed is None and not left:
+            if gone and not left:
                 yield key, None

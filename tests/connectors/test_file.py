@@ -77,7 +77,7 @@ connectors:
     base_url: https://ann:pw@shop
     hosts: ["http://other"]
     operations:
-      look: {path: "/{id", result: bdy, errors: {"200": x}}
+      look: {path: "/{id", result: bdy, errors: {"200": x}, headers: {Host: x}}
       find: {path: "/{idd}", params: {id: string}}
   none: {kind: http, base_url: "https://shop"}
   models: {kind: llm, providers: {}}
@@ -99,6 +99,7 @@ def test_what_no_type_can_say_is_told_as_well() -> None:
         (14, "a single '{' at character 2: write it twice, or a name in braces"),
         (14, "'bdy' is no part of an answer"),
         (14, "'200' is no status of a failure"),
+        (14, "'Host' is no header that may be chosen"),
         (15, "'idd' is not in params"),
         (16, "there is no operation"),
         (17, "there is no provider"),

@@ -400,6 +400,30 @@ async def test_messages_start_and_signal_runs_and_hostile_ones_are_kept(
             assert "order-paid" not in {x.name for x in (await client.triggers()).triggers}
 
 
+async def _unreadable(*_: Any) -> Any:
+    raise ConfigurationError("of a newer version")
+
+
+async def test_what_cannot_be_read_here_is_not_gone(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A newer daemon may have written it: its state and its consumer stay."""
+    async with daemon(nats_server.url, workflows=[REPORT], partitions=1) as running:
+        triggers = running.daemon.parts.triggers.book
+        with trio.fail_after(10):
+            while "report-nightly" not in triggers.states:
+                await trio.sleep(0.02)
+        with monkeypatch.context() as patch:
+            patch.setattr(running.daemon.parts.definitions, "find", _unreadable)
+            triggers._known.clear()
+            await triggers.load()
+            assert "report-nightly" not in triggers.armed
+            await trio.sleep(0.5)
+            assert "report-nightly" in triggers.states
+        await triggers.load()
+        assert "report-nightly" in triggers.armed
+
+
 async def test_a_letter_goes_to_its_trigger_again_and_a_consumer_goes_with_it(
     nats_server: NatsServer,
 ) -> None:
@@ -416,7 +440,7 @@ async def test_a_letter_goes_to_its_trigger_again_and_a_consumer_goes_with_it(
         Client.connect(nats_server.url) as client,
         daemon(nats_server.url, workflows=[EXAMPLES / "payments.py"], partitions=2) as running,
     ):
-        transport = running.transport
+        transport, triggers = running.transport, running.daemon.parts.triggers.book
         await stream(transport, "PAYMENTS", "payments.>")
         await client.add_triggers(file)
         (name,) = await listens(transport)
@@ -459,7 +483,7 @@ async def test_a_letter_goes_to_its_trigger_again_and_a_consumer_goes_with_it(
         await client.remove_trigger("order-paid")
         assert await listens(transport, 0) == []
         with trio.fail_after(10):
-            while running.daemon.parts.triggers.book.states:
+            while "order-paid" in triggers.states:
                 await trio.sleep(0.02)
 
 
