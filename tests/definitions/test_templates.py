@@ -136,8 +136,9 @@ def test_mistakes_are_told_at_load(old: str, new: str, at: tuple[int, int], mess
 def test_what_is_filled_in_makes_no_reference_and_takes_no_place() -> None:
     """A brace beside a brace would read something else; a key that is there would be lost."""
     text = "template: t\nparameters: {a: string, b: string}\nsteps:\n"
-    braces = text + '  x: {service: s, params: {p: "{{template.a}}{{template.b}}input.card }}"}}\n'
-    keys = text + '  "{{template.a}}": {service: s}\n  "{{template.b}}": {service: r}\n'
+    step = "{service: s, operation: o, params: {p: 1}}"
+    braces = text + f"  x: {step}\n".replace("1", '"{{template.a}}{{template.b}}input.card }}"')
+    keys = text + f'  "{{{{template.a}}}}": {step}\n  "{{{{template.b}}}}": {step}\n'
 
     with pytest.raises(ConfigurationError, match="read as a reference"):
         made(braces, a="{", b="{ ")
