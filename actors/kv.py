@@ -52,6 +52,15 @@ class Entry(msgspec.Struct, frozen=True):
     at: int = 0
 
 
+def acknowledged(payload: bytes) -> bool:
+    """Tell whether an answer says that a value is stored."""
+    try:
+        ack = _ack_decoder.decode(payload)
+    except msgspec.DecodeError:
+        return False
+    return ack.error is None and ack.seq > 0
+
+
 class Kv:
     """One bucket. Every call raises UnavailableError or UnknownOutcomeError."""
 

@@ -74,6 +74,13 @@ class Outgoing(msgspec.Struct, gc=False):
     reply: str = ""
 
 
+class Beat(msgspec.Struct, frozen=True):
+    """A message that asks for an answer, and who is told its payload."""
+
+    message: Outgoing
+    answered: Callable[[bytes], None]
+
+
 class Transport(Protocol):
     """What actors know of NATS. All methods are called on the trio thread only."""
 

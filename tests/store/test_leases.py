@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+import trio
+import trio.testing
 
 from actors import streams
 from actors.kv import Kv
-from actors.leases import Leases, Sight
-from actors.membership import LEASE_S, Member, Plan, plan
+from actors.leases import STUCK_S, Leases, Sight
+from actors.membership import LEASE_S, RENEW_S, Member, Plan, plan
 from protocols.errors import AlreadyExistsError
 from runtime.bridge import NatsTransport, connect
 from runtime.clock import SystemClock
@@ -28,6 +30,14 @@ class Clock(SystemClock):
     def boottime(self) -> float:
         """Return what was set."""
         return self.at
+
+
+class Quick(SystemClock):
+    """A clock that goes twice as fast."""
+
+    def boottime(self) -> float:
+        """Return two seconds for each one."""
+        return 2 * super().boottime()
 
 
 @pytest.fixture
@@ -205,3 +215,66 @@ async def test_a_lapsed_lease_is_not_held_again_before_somebody_looked(
     mine.trust()
 
     assert (lapsed, sight.trusted, renewed, mine.held) == (False, False, False, True)
+
+
+async def test_a_busy_thread_costs_no_lease(transport: NatsTransport) -> None:
+    """The connection's own thread renews while this one computes and yields to nobody."""
+    clock = Quick()
+    mine = leases(transport, "a", clock)
+    async with trio.open_nursery() as nursery:
+        await mine.join()
+        mine.trust()
+        nursery.start_soon(mine.run)
+        stop = transport.beat(RENEW_S / 2, mine.beat)
+        await trio.sleep(RENEW_S)
+        end = clock.boottime() + 1.2 * LEASE_S
+        while clock.boottime() < end:
+            pass
+        held = mine.held
+        trusted = (await mine.look()).trusted
+        stop()
+        nursery.cancel_scope.cancel()
+
+    assert held
+    assert trusted
+
+
+async def test_a_stuck_thread_costs_the_lease(transport: NatsTransport) -> None:
+    """Whoever serves nobody any more shall not keep others from it."""
+    clock = Clock()
+    mine = leases(transport, "a", clock)
+    never = mine.beat()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(mine.run)
+        await trio.testing.wait_all_tasks_blocked()
+        clock.at = STUCK_S
+        busy = mine.beat()
+        clock.at += 0.1
+        stuck = mine.beat()
+        nursery.cancel_scope.cancel()
+
+    assert (never, stuck) == (None, None)
+    assert busy is not None
+    assert busy.message.subject == "$KV.movant_leases.member.a"
+
+
+async def test_nothing_is_renewed_after_a_good_bye(transport: NatsTransport) -> None:
+    """A renewal that is due just then would make the others wait for a lease."""
+    mine = leases(transport, "a", Quick())
+    async with trio.open_nursery() as nursery:
+        await mine.join()
+        mine.trust()
+        nursery.start_soon(mine.run)
+        stop = transport.beat(0.002, mine.beat)
+        await trio.sleep(0.05)
+        await mine.leave()
+        last = await Kv(transport, "movant_leases").leader("member.a")
+        await trio.sleep(0.05)
+        after = await Kv(transport, "movant_leases").leader("member.a")
+        stop()
+        nursery.cancel_scope.cancel()
+
+    assert last is not None
+    assert b'"gone"' in last.value
+    assert after == last
+    assert not mine.held
