@@ -145,15 +145,19 @@ class Leases:
         trusted = self._term.held
         if self._term.was_silent(began):
             self._sightings.excuse(began)
-        found = await self._kv.last(f"{MEMBER}*")
+        self._lapses_at = inf  # should this fail
+        found = await self._kv.last(f"{MEMBER}*", f"{PARTITION}*")
         now = self._clock.boottime()
-        stored = await self._kv.last(f"{PARTITION}*")
         members: dict[str, Member] = {}
         revisions: dict[str, int] = {}
+        claims = [(Claim(), 0)] * self._partitions
         for each in found:
-            key = each.key.removeprefix(MEMBER)
-            members[key] = self._member(each)
-            revisions[key] = each.revision
+            kind, _, key = each.key.partition(".")
+            if kind == "member":
+                members[key] = self._member(each)
+                revisions[key] = each.revision
+            elif key.isdigit() and int(key) < self._partitions:
+                claims[int(key)] = (_claim(each), each.revision)
         gone = {
             key
             for key, member in members.items()
@@ -169,11 +173,6 @@ class Leases:
             for key, each in members.items()
             if key not in gone and key not in self.members and each.name not in names
         }
-        claims = [(Claim(), 0)] * self._partitions
-        for each in stored:
-            number = each.key.removeprefix(PARTITION)
-            if number.isdigit() and int(number) < self._partitions:
-                claims[int(number)] = (_claim(each), each.revision)
         await self._forget(members, living, now)
         return Sight(dict(self.members), claims, trusted)
 

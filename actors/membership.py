@@ -89,6 +89,8 @@ class Sightings:
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[int, float]] = {}
+        self._dead: set[str] = set()
+        """Whose lease was over at a look: so it stays until the record changes."""
 
     def living(
         self,
@@ -108,13 +110,12 @@ class Sightings:
             known = self._seen.get(key)
             if known is None or known[0] != revision:
                 self._seen[key] = (revision, told)
+                self._dead.discard(key)
         for key in self._seen.keys() - revisions.keys():
             del self._seen[key]
-        return {
-            key
-            for key, (_, at) in self._seen.items()
-            if key not in surely_gone and asked - at <= LEASE_S
-        }
+        self._dead &= self._seen.keys()
+        self._dead |= {key for key, (_, at) in self._seen.items() if asked - at > LEASE_S}
+        return self._seen.keys() - self._dead - set(surely_gone)
 
     def lapses_at(self, keys: Collection[str]) -> float:
         """Return when the first of some that live will be dead if it is not heard before."""
@@ -127,5 +128,9 @@ class Sightings:
         return now - self._seen[key][1] if key in self._seen else 0.0
 
     def excuse(self, now: float) -> None:
-        """Count no silence up to now: we could not hear anybody ourselves."""
-        self._seen = {key: (revision, now) for key, (revision, _) in self._seen.items()}
+        """Count no silence up to now: we could not hear anybody ourselves.
+
+        Who was dead before is: else his partitions would be handed over to him.
+        """
+        for key in self._seen.keys() - self._dead:
+            self._seen[key] = (self._seen[key][0], now)

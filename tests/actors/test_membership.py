@@ -99,3 +99,15 @@ def test_an_answer_that_was_long_under_way_makes_nobody_dead() -> None:
     assert seen.living({"a": 2}, LEASE_S + 0.4, LEASE_S + 1) == {"a"}
     assert seen.living({"a": 2}, 2 * LEASE_S + 1, 2 * LEASE_S + 1) == {"a"}
     assert seen.living({"a": 2}, 2 * LEASE_S + 1.1, 2 * LEASE_S + 1.1) == set()
+
+
+def test_who_was_found_dead_is_not_alive_again_because_we_were_silent() -> None:
+    """Only those of whom we could not know are excused."""
+    seen = Sightings()
+    over = LEASE_S + 0.1
+    seen.living({"a": 1, "dead": 1}, 0.0, 0.0)
+    assert seen.living({"a": 2, "dead": 1}, over, over) == {"a"}
+    seen.excuse(3 * LEASE_S)
+    assert seen.living({"a": 2, "dead": 1}, 3 * LEASE_S, 3 * LEASE_S) == {"a"}
+    assert seen.silent_for("dead", 3 * LEASE_S) == 3 * LEASE_S
+    assert seen.living({"a": 2, "dead": 2}, 3 * LEASE_S, 3 * LEASE_S) == {"a", "dead"}
