@@ -189,5 +189,6 @@ class Assignment:
         self._readers.follow()
         for number in sorted(stored):
             self._owner.begin(number, epochs[number], stored[number])
+            await trio.lowlevel.checkpoint()  # it may list thousands, and is read at once
         self._readers.follow()
         log.info("partition.taken", partitions=len(epochs), epoch=max(epochs.values()))
