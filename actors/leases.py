@@ -26,7 +26,7 @@ from actors.kv import Entry, Kv, acknowledged
 from actors.membership import RENEW_S, Claim, Member, MemberState, Sightings
 from actors.term import UNHEARD_S, Term
 from protocols.errors import AlreadyExistsError
-from protocols.ports import Beat, Clock, Outgoing
+from protocols.ports import Beat, Beating, Clock, Outgoing
 
 FORGET_S: Final = 3_600.0
 """Records of daemons that have been silent for so long are removed."""
@@ -92,18 +92,22 @@ class Leases:
         """Write our record for the first time. Raises UnavailableError, UnknownOutcomeError."""
         await self._renew()
 
-    async def run(self) -> None:
-        """Let renewals go on until cancelled, for the trio thread is not stuck."""
+    async def run(self, beating: Beating) -> None:
+        """Renew until cancelled: as long as this task gets its turns."""
+        stop = beating(RENEW_S, self.beat)
         told = False
-        while True:
-            now = self._busy_at = self._clock.boottime()
-            unheard_s = self._term.unheard_s(now)
-            if unheard_s <= UNHEARD_S:
-                told = False
-            elif not (told or self._term.over):
-                told = True
-                log.warning("lease.not_renewed", unheard_s=round(unheard_s, 1))
-            await trio.sleep(RENEW_S)
+        try:
+            while True:
+                now = self._busy_at = self._clock.boottime()
+                unheard_s = self._term.unheard_s(now)
+                if unheard_s <= UNHEARD_S:
+                    told = False
+                elif not (told or self._term.over):
+                    told = True
+                    log.warning("lease.not_renewed", unheard_s=round(unheard_s, 1))
+                await trio.sleep(RENEW_S)
+        finally:
+            stop()
 
     def beat(self) -> Beat | None:
         """Return the next renewal, or None. Called on the thread of the connection."""

@@ -81,6 +81,10 @@ class Beat(msgspec.Struct, frozen=True):
     answered: Callable[[bytes], None]
 
 
+Beating = Callable[[float, Callable[[], Beat | None]], Callable[[], None]]
+"""Send what a function returns every so many seconds; returns how to stop that."""
+
+
 class Transport(Protocol):
     """What actors know of NATS. All methods are called on the trio thread only."""
 

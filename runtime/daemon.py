@@ -39,7 +39,6 @@ from actors.late import Late
 from actors.leases import Leases
 from actors.local import LocalService, RunLocal
 from actors.markers import mark
-from actors.membership import RENEW_S
 from actors.neighbours import refuse_neighbours
 from actors.outbox import Outbox
 from actors.owner import Owner
@@ -287,18 +286,16 @@ class Daemon:
         )
         transport.keep_fresh(lambda: parts.leases.held)
         ALIVE.add(self.key)
-        stop_renewing = transport.beat(RENEW_S, parts.leases.beat)
         try:
             async with trio.open_nursery() as nursery:
                 parts.values = Values(transport, nursery.start_soon, config.limits.value_bytes_max)
                 for writer in parts.writers.values():
                     await nursery.start(writer.run)
                 await streams.patiently(parts.leases.join)
-                nursery.start_soon(parts.leases.run)
+                nursery.start_soon(parts.leases.run, transport.beat)
                 nursery.start_soon(parts.holds.run)
                 task_status.started()
         finally:
-            stop_renewing()
             ALIVE.discard(self.key)
 
     async def _actors(self, *, task_status: ChildStatus) -> None:

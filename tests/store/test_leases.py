@@ -48,7 +48,7 @@ async def transport(nats_server: NatsServer) -> AsyncIterator[NatsTransport]:
         yield found
 
 
-def leases(transport: NatsTransport, key: str, clock: Clock, *dead: str) -> Leases:
+def leases(transport: NatsTransport, key: str, clock: SystemClock, *dead: str) -> Leases:
     """Return the leases of a daemon that knows some others to be dead."""
     return Leases(
         Kv(transport, "movant_leases"),
@@ -224,15 +224,13 @@ async def test_a_busy_thread_costs_no_lease(transport: NatsTransport) -> None:
     async with trio.open_nursery() as nursery:
         await mine.join()
         mine.trust()
-        nursery.start_soon(mine.run)
-        stop = transport.beat(RENEW_S / 2, mine.beat)
+        nursery.start_soon(mine.run, lambda every_s, beat: transport.beat(every_s / 2, beat))
         await trio.sleep(RENEW_S)
         end = clock.boottime() + 1.2 * LEASE_S
         while clock.boottime() < end:
             pass
         held = mine.held
         trusted = (await mine.look()).trusted
-        stop()
         nursery.cancel_scope.cancel()
 
     assert held
@@ -245,7 +243,7 @@ async def test_a_stuck_thread_costs_the_lease(transport: NatsTransport) -> None:
     mine = leases(transport, "a", clock)
     never = mine.beat()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(mine.run)
+        nursery.start_soon(mine.run, transport.beat)
         await trio.testing.wait_all_tasks_blocked()
         clock.at = STUCK_S
         busy = mine.beat()
@@ -264,14 +262,12 @@ async def test_nothing_is_renewed_after_a_good_bye(transport: NatsTransport) -> 
     async with trio.open_nursery() as nursery:
         await mine.join()
         mine.trust()
-        nursery.start_soon(mine.run)
-        stop = transport.beat(0.002, mine.beat)
+        nursery.start_soon(mine.run, lambda _, beat: transport.beat(0.002, beat))
         await trio.sleep(0.05)
         await mine.leave()
         last = await Kv(transport, "movant_leases").leader("member.a")
         await trio.sleep(0.05)
         after = await Kv(transport, "movant_leases").leader("member.a")
-        stop()
         nursery.cancel_scope.cancel()
 
     assert last is not None
