@@ -127,9 +127,7 @@ class Activation:
             return
         if not partition.settled.is_set():
             # What the tail brings would have to be read again for each of its instances.
-            self._prefetch.expect(partition, actor.id)
-            await partition.settled.wait()
-            prefetched = await self._prefetch.take(partition, actor.id)
+            prefetched = await self._prefetch.take(partition, actor.id, listed=not actor.needed)
             if prefetched is not None:
                 async with self._at_once:
                     if actor.gone or await self._once(actor, partition, prefetched):

@@ -207,15 +207,19 @@ class WorkflowActor(DrivenActor):
 
     def lowest_cause(self) -> int | None:
         """Return the lowest cause among unsettled effects; None when settled."""
-        causes = [
-            each.cause
-            for each in self.unsettled.values()
-            if not (self.pin_covered and type(each) is Pin)
-        ]
-        causes += [each.cause for each in self.held.values()]
-        causes += [each.cause for each, _ in self.guards.values()]
-        causes += [each.ask.cause for each in self.asks.values() if not each.covered]
-        return min(causes, default=None)
+        causes = [each.ask.cause for each in self.asks.values() if not each.covered]
+        # The rest is empty for nearly all, and all are looked at every second.
+        if self.unsettled:
+            causes += [
+                each.cause
+                for each in self.unsettled.values()
+                if not (self.pin_covered and type(each) is Pin)
+            ]
+        if self.held:
+            causes += [each.cause for each in self.held.values()]
+        if self.guards:
+            causes += [each.cause for each, _ in self.guards.values()]
+        return min(causes) if causes else None
 
     def again_from(self, mail: AnyMail) -> int | None:
         """Return the threshold when a message asks for a fold from the beginning, or None.

@@ -292,7 +292,7 @@ class Daemon:
                 for writer in parts.writers.values():
                     await nursery.start(writer.run)
                 await streams.patiently(parts.leases.join)
-                nursery.start_soon(parts.leases.run)
+                nursery.start_soon(parts.leases.run, transport.beat)
                 nursery.start_soon(parts.holds.run)
                 task_status.started()
         finally:
