@@ -113,7 +113,7 @@ class GateCommands:
             row = rows.get(run)
             return "" if row is None else row.workflow
 
-        found = self._index.open(rows)
+        found = self._index.open(rows, index.ends)
         if request.run is not None:
             found = [each for each in found if each[0] == request.run]
         if request.name:
