@@ -4,7 +4,7 @@ A workflow instance has no task of its own: it costs its state and nothing else.
 puts it on this run queue when a message comes. Ready actors wait in one line; each takes at
 most ``turn_messages_max`` messages and then goes to the end of the line, so that a flooded
 actor delays the others by a bounded amount. After ``SLICE_MESSAGES_MAX`` messages other tasks
-run, however they are spread over actors.
+run, however they are spread over actors, and after ``SLICE_S`` in any case.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ TURN_MESSAGES_MAX: Final = 16
 
 SLICE_MESSAGES_MAX: Final = 64
 """Messages between two checkpoints, and one turn more: 4 ms at 50 us a message."""
+
+SLICE_S: Final = 0.005
+"""A slice ends after so many seconds too: there are messages that take a millisecond."""
 
 
 class Runnable(Protocol):
@@ -79,8 +82,9 @@ class Dispatcher:
     def _slice(self) -> None:
         line = self._line
         left = SLICE_MESSAGES_MAX
+        until = trio.current_time() + SLICE_S
         for _ in range(len(line)):
-            if left <= 0:
+            if left <= 0 or trio.current_time() > until:
                 break
             runnable = line.popleft()
             before = runnable.handled

@@ -97,6 +97,7 @@ class GateCommands:
             self._index.learn(run, [])
         else:
             self._index.learn(run, instance.gates())
+            instance.close()
         finally:
             limit.release_on_behalf_of(run)
 
