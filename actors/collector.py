@@ -48,8 +48,8 @@ from protocols.mail import Start
 from protocols.ports import Clock
 from protocols.tokens import KeyRing
 
-GROUP: Final = 32
-"""Instances between two pauses: some milliseconds of this thread's time."""
+GROUP: Final = 16
+"""Instances between two pauses: a millisecond of this thread's time or two."""
 FAILED_S: Final = 60.0
 """Pause after a defect: workflows go on without a collector for long."""
 PURGE_S: Final = 5.0
