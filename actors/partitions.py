@@ -6,7 +6,7 @@ Epochs decide which owner messages are void: the same answer for every reader, f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import msgspec
 import trio

@@ -168,6 +168,9 @@ class Ledger:
         )
         for each in waits:
             each.clear()
+        if self.undoing is not None:
+            for record in self.undoing.records.values():
+                record.entries.clear()
         self.effects = []
         self.undoing = self.mover = None
 
