@@ -36,7 +36,7 @@ class Checkpointing:
     def __init__(
         self,
         partitions: Partitions,
-        live: Mapping[str, WorkflowActor],
+        live: dict[str, WorkflowActor],
         crashes: Mapping[str, tuple[int, int, str]],
         cover: Callable[[WorkflowActor], bool],
     ) -> None:
