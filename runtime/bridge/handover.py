@@ -160,7 +160,8 @@ class Inbox:
 
     def take(self, frames_max: int) -> list[Chunk | Event]:
         """Take the oldest items with so many frames at most (trio); a large chunk is cut."""
-        items, batch = self.items, []
+        items = self.items
+        batch: list[Chunk | Event] = []
         while items and frames_max > 0:
             first = items[0]
             if isinstance(first, Chunk):
