@@ -52,7 +52,7 @@ from protocols.subjects import mailbox
 from protocols.tokens import KeyRing
 
 PAUSE_S: Final = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
-FOLDS_A_SLICE: Final = 200
+FOLDS_A_SLICE: Final = 50
 """Folds between two checkpoints of the loop: a long mailbox must not hold up the others."""
 FOLDS_AT_ONCE: Final = 32
 """Mailboxes that were read together and are folded beside each other: all at once they would

@@ -146,7 +146,7 @@ class Assignment:
         with trio.move_on_after(FOLD_S):
             for number in partitions:
                 await self._owner.drained(number)
-        found = self._owner.checkpoint()
+        found = await self._owner.checkpoint()
         await self._checkpoints.store({each: found[each] for each in partitions if each in found})
         epochs = {each: self._owner.epoch_of(each) for each in partitions}
         for number in partitions:

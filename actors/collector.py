@@ -48,8 +48,8 @@ from protocols.mail import Start
 from protocols.ports import Clock
 from protocols.tokens import KeyRing
 
-GROUP: Final = 32
-"""Instances between two pauses: some milliseconds of this thread's time."""
+GROUP: Final = 16
+"""Instances between two pauses: a millisecond of this thread's time or two."""
 FAILED_S: Final = 60.0
 """Pause after a defect: workflows go on without a collector for long."""
 PURGE_S: Final = 5.0
@@ -94,11 +94,10 @@ class Collector:
         self._keys = keys
         self._territory = territory
         self._mailboxes = mailboxes
-        self._archive = archive
         self._settings = settings
         self._sweeps = sweeps
         self._scan = Scan(mailboxes, territory, settings, self._pause, partitions)
-        self._fates = Fates(mailboxes, self._pause, partitions)
+        self._fates = Fates(mailboxes, archive, self._pause, partitions)
         self._packs = packs_writer
         self._bundles = bundle_writer
         self._dead = dead
@@ -205,7 +204,7 @@ class Collector:
         before = self._clock.monotonic()
         head = (await self.state()).last_seq
         chunk = self._settings.chunk
-        positions = territory.positions()
+        positions = await territory.positions()
         limits = {each: positions.get(each.number, -1) + 1 for each in owned}
         quiet = [
             each
@@ -258,11 +257,7 @@ class Collector:
         state = await self.state()
         head = state.last_seq
         self._hurry(_above(state, territory.owned()))
-        horizon = await self._archive.horizon()
-        names = {subjects.done(*key): key for key in chunk.raw}
-        found = await self._archive.records(list(names), horizon)
-        records = {names[subject]: record for subject, record in found.items()}
-        fates = await self._fates.decide(chunk, records)
+        fates = await self._fates.decide(chunk)
         await self._fates.complete(chunk, fates, head)
         # Nothing is read of histories from here on: what is not gone now was read whole. Half a
         # history must not pass for a whole one.

@@ -24,6 +24,8 @@ READ_S: Final = 5.0
 BATCH: Final = 1_000
 BATCH_BYTES_MAX: Final = 8 * 1024 * 1024
 """A batch of the largest messages would be 1 GB: the memory of one read stays bounded."""
+PORTION: Final = 200
+"""Messages that ``follow`` yields at once; a taker that parses them needs some milliseconds."""
 TOGETHER: Final = 50
 """Mailboxes asked for at once: with 20 subjects each the answer is still whole."""
 READS_MAX: Final = 256
@@ -222,7 +224,7 @@ class DirectReader:
     async def follow(
         self, filter_subject: str, after: int
     ) -> AsyncGenerator[list[Delivery], None]:
-        """Yield the messages of a subject filter above ``after`` in batches, in order."""
+        """Yield the messages of a subject filter above ``after`` in portions, in order."""
         while True:
             part, left, _ = await self._get(
                 {
@@ -232,11 +234,13 @@ class DirectReader:
                     "max_bytes": BATCH_BYTES_MAX,
                 }
             )
-            if part:
-                yield part
-                after = part[-1].seq
+            # A few at a time: who takes them parses each, and others wait for that.
+            for start in range(0, len(part), PORTION):
+                yield part[start : start + PORTION]
+                await trio.lowlevel.checkpoint()
             if not left:
                 return
+            after = part[-1].seq if part else after
 
     async def newest(self, filter_subject: str) -> int:
         """Return a sequence that a complete answer for the filter must reach, as the leader says.

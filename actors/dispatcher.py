@@ -3,7 +3,8 @@
 A workflow instance has no task of its own: it costs its state and nothing else. Its inbox
 puts it on this run queue when a message comes. Ready actors wait in one line; each takes at
 most ``turn_messages_max`` messages and then goes to the end of the line, so that a flooded
-actor delays the others by a bounded amount.
+actor delays the others by a bounded amount. After ``SLICE_MESSAGES_MAX`` messages other tasks
+run, however they are spread over actors, and after ``SLICE_S`` in any case.
 """
 
 from __future__ import annotations
@@ -17,12 +18,18 @@ import trio
 TURN_MESSAGES_MAX: Final = 16
 """Long enough to spread the cost of a turn, short against what a person can notice."""
 
-SLICE_TURNS_MAX: Final = 32
-"""Turns between two checkpoints: at 50 us a message the worst case is 25 ms."""
+SLICE_MESSAGES_MAX: Final = 64
+"""Messages between two checkpoints, and one turn more: 4 ms at 50 us a message."""
+
+SLICE_S: Final = 0.005
+"""A slice ends after so many seconds too: there are messages that take a millisecond."""
 
 
 class Runnable(Protocol):
     """What a dispatcher drives."""
+
+    handled: int
+    """Messages that it has handled so far."""
 
     def take_turn(self, messages_max: int) -> bool:
         """Handle some messages; return True when more are waiting. Must not raise."""
@@ -74,12 +81,17 @@ class Dispatcher:
 
     def _slice(self) -> None:
         line = self._line
-        turns = min(len(line), SLICE_TURNS_MAX)
-        for _ in range(turns):
+        left = SLICE_MESSAGES_MAX
+        until = trio.current_time() + SLICE_S
+        for _ in range(len(line)):
+            if left <= 0 or trio.current_time() > until:
+                break
             runnable = line.popleft()
+            before = runnable.handled
             if runnable.take_turn(self._turn_messages_max):
                 line.append(runnable)
-        self._turns += turns
+            left -= runnable.handled - before or 1  # one that was killed takes a moment as well
+            self._turns += 1
 
     def _abort(self, _: object) -> trio.lowlevel.Abort:
         self._sleeper = None

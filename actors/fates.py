@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from actors import collection, packs
+from actors.archive import Archive
 from actors.collection import Fate
 from actors.direct_reader import DirectReader
 from actors.letters import Delivery
@@ -28,17 +29,23 @@ class Fates:
     """Decides, and reads what else belongs to a history. ``pause`` is awaited now and then."""
 
     def __init__(
-        self, mailboxes: DirectReader, pause: Callable[[], Awaitable[None]], partitions: int
+        self,
+        mailboxes: DirectReader,
+        archive: Archive,
+        pause: Callable[[], Awaitable[None]],
+        partitions: int,
     ) -> None:
         self._mailboxes = mailboxes
+        self._archive = archive
         self._pause = pause
         self._partitions = partitions
         self._stored: dict[Key, int] = {}
         """Whose whole history we have put into a bundle though packs of it stand above the
         chunk, and where the last one stands: those packs are not needed any more."""
 
-    async def decide(self, chunk: Chunk, records: Mapping[Key, ArchiveRecord]) -> dict[Key, Fate]:
+    async def decide(self, chunk: Chunk) -> dict[Key, Fate]:
         """Return the fate of each instance."""
+        records = await self._records(list(chunk.raw))
         fates = {}
         for number, (key, raw) in enumerate(chunk.raw.items(), 1):
             if number % LOOKED_AT == 0:
@@ -61,6 +68,16 @@ class Fates:
             if self._stored.get(key, chunk.end) < chunk.end:
                 del self._stored[key]
         return fates
+
+    async def _records(self, keys: Sequence[Key]) -> dict[Key, ArchiveRecord]:
+        horizon = await self._archive.horizon()
+        found: dict[Key, ArchiveRecord] = {}
+        for start in range(0, len(keys), LOOKED_AT):
+            names = {subjects.done(*key): key for key in keys[start : start + LOOKED_AT]}
+            records = await self._archive.records(list(names), horizon)
+            found |= {names[subject]: record for subject, record in records.items()}
+            await self._pause()
+        return found
 
     def _holds_history(self, key: Key, raw: Iterable[Delivery], at: int) -> bool:
         """Tell whether packs hold a history that no bundle may have.

@@ -10,7 +10,8 @@ at any time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Mapping, Sequence
 from sys import maxsize
 from typing import TYPE_CHECKING, Final
 
@@ -78,7 +79,9 @@ class GateRows:
         self._closed: dict[Key, None] = {}
         """An event may be published again after those that followed it."""
         self.rows: dict[Key, GateFacts] = {}
-        self._sorted: list[tuple[str, GateFacts]] | None = None
+        self._order: list[tuple[str, GateFacts]] = []
+        """The same with their runs, the oldest first; kept in order, so that no list is sorted."""
+        self._ends = 0
 
     def take(self, event: Delivery, kind: str) -> None:
         """Take one event; what is none of a gate's changes nothing."""
@@ -87,11 +90,11 @@ class GateRows:
         except (msgspec.DecodeError, UnicodeDecodeError):
             return
         key = (event.subject.split(".")[3], facts.gate)
-        self._sorted = None
         if kind in CLOSING:
-            self.rows.pop(key, None)
+            self._drop(key)
             self._closed[key] = None
-            _bound(self._closed)
+            while len(self._closed) > GATES_MAX:
+                del self._closed[next(iter(self._closed))]
         elif key in self._closed:
             return
         elif kind == GATE_VOTED:
@@ -103,8 +106,7 @@ class GateRows:
             facts.approved = max(len(facts.votes), 0 if row is None else row.approved)
             facts.votes = ()
             if row is None or facts.age > row.age:
-                self.rows[key] = facts
-                _bound(self.rows)
+                self._put(key, facts)
 
     def learn(self, run: str, gates: Iterable[GateState]) -> None:
         """Take the open gates of a run that was folded."""
@@ -112,22 +114,36 @@ class GateRows:
             if (run, each.path) not in self._closed and (run, each.path) not in self.rows:
                 facts = _decoder.decode(encode(each.facts()))
                 facts.approved, facts.votes = len(facts.votes), ()
-                self.rows[run, each.path] = facts
-                self._sorted = None
+                self._put((run, each.path), facts)
 
-    def open(self, runs: dict[str, Row]) -> list[tuple[str, GateFacts]]:
-        """Return the open gates with their runs, the oldest first; forget those of ended runs."""
-        ended = [key for key in self.rows if (row := runs.get(key[0])) and row.status]
-        for key in ended:
-            del self.rows[key]
-        if ended or self._sorted is None:
-            found: Iterable[tuple[str, GateFacts]] = (
-                (run, row) for (run, _), row in self.rows.items()
-            )
-            self._sorted = sorted(
-                found, key=lambda each: (each[1].opened_at, each[0], each[1].gate)
-            )
-        return self._sorted
+    def open(self, runs: Mapping[str, Row], ends: int) -> Sequence[tuple[str, GateFacts]]:
+        """Return the open gates with their runs, the oldest first; forget those of ended runs.
+
+        ``ends`` changes whenever one of the runs has ended: only then, and when a gate has come,
+        it is looked who has.
+        """
+        if ends != self._ends:
+            self._ends = ends
+            for key in [key for key in self.rows if (row := runs.get(key[0])) and row.status]:
+                self._drop(key)
+        return self._order
+
+    def _put(self, key: Key, facts: GateFacts) -> None:
+        self._drop(key)
+        self._ends = -1  # its run may have ended long ago: an event may come twice
+        self.rows[key] = facts
+        insort(self._order, (key[0], facts), key=_place)
+        if len(self.rows) > GATES_MAX:
+            self._drop(next(iter(self.rows)))
+
+    def _drop(self, key: Key) -> None:
+        row = self.rows.pop(key, None)
+        if row is not None:
+            del self._order[bisect_left(self._order, _place((key[0], row)), key=_place)]
+
+
+def _place(each: tuple[str, GateFacts]) -> tuple[int, str, str]:
+    return each[1].opened_at, each[0], each[1].gate
 
 
 class GateIndex(GateRows):
@@ -183,8 +199,3 @@ class GateIndex(GateRows):
         super().learn(run, gates)
         if self._old is not None:
             self._old.pop(run, None)
-
-
-def _bound(rows: dict[Key, GateFacts] | dict[Key, None]) -> None:
-    if len(rows) > GATES_MAX:
-        del rows[next(iter(rows))]

@@ -21,7 +21,7 @@ from actors.packs import Mailbox, expand
 from protocols.definition import Workflow
 from protocols.mail import AnyMail, Continued, Migrate, Snapshot
 
-SLICE: Final = 1_000
+SLICE: Final = 200
 """Messages parsed between two checkpoints, about 10 ms."""
 
 Valid = Callable[[Sequence[Delivery]], list[AnyMail]]

@@ -21,6 +21,7 @@ from actors import checkpoint as cp
 from actors.acting import Acting
 from actors.activation import Activation
 from actors.archive import Archive
+from actors.checkpointing import Checkpointing
 from actors.decisions import Decisions
 from actors.definitions import Definitions
 from actors.direct_reader import DirectReader
@@ -112,6 +113,9 @@ class Owner:
             self.passivation.guards,
             lambda *pin: self._start_soon(self.decisions.pin, *pin),
             self.decisions.continued,
+        )
+        self._checkpointing = Checkpointing(
+            self.partitions, self.live, self.crashes, self.passivation.cover
         )
         self._begun = trio.Event()
         """Set, and made anew, whenever a marker of our own was read, or is waited for no more."""
@@ -223,28 +227,9 @@ class Owner:
             if type(pin) is Pin and pin.workflow in wanted:
                 self._start_soon(self.decisions.pin, actor, pin)
 
-    def checkpoint(self) -> dict[int, cp.Checkpoint]:
+    async def checkpoint(self) -> dict[int, cp.Checkpoint]:
         """Return what to store for each partition, as of now."""
-        unsettled = [(at[0], id_, at[1]) for id_, at in self.crashes.items()]
-        for actor in self.live.values():
-            cause = actor.lowest_cause()
-            if actor.activating:  # what it has not folded yet may have effects as well
-                cause = actor.threshold if cause is None else min(cause, actor.threshold)
-            if cause is not None:
-                unsettled.append((actor.partition, actor.id, cause))
-        found = self.partitions.checkpoints(self._unfolded(), unsettled)
-        for checkpoint in found.values():
-            for instance, _ in cp.surplus(checkpoint.entries):
-                if instance in self.live:
-                    self.passivation.cover(self.live[instance])
-        return found
-
-    def positions(self) -> dict[int, int]:
-        """Return for each partition the position at or below which everything is folded."""
-        return self.partitions.positions(self._unfolded())
-
-    def _unfolded(self) -> list[tuple[int, int]]:
-        return [(each.partition, each.unfolded) for each in self.live.values() if each.unfolded]
+        return await self._checkpointing.take()
 
     def statistics(self) -> OwnerStatistics:
         """Return counters since the start."""
@@ -288,6 +273,7 @@ class Owner:
         ref = self._system.start(WorkflowActor, self, instance, partition)
         actor = self._system.registry.actor_of(ref)
         assert isinstance(actor, WorkflowActor)
+        assert instance_id not in self.live, "who is made anew stands behind all others"
         actor.threshold = threshold
         self.live[instance_id] = actor
         if not (owned := self.partitions.owned[partition]).begun:
@@ -443,6 +429,7 @@ class Owner:
         if self.live.get(actor.id) is actor:
             del self.live[actor.id]
         self._system.kill(actor.actor_ref)
+        actor.instance.close()
         self._refill()
 
     def _start_soon(self, function: Callable[..., Any], *args: Any) -> None:

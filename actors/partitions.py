@@ -6,13 +6,13 @@ Epochs decide which owner messages are void: the same answer for every reader, f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
 import trio
 
-from actors.checkpoint import Checkpoint, Epochs, entries, position
+from actors.checkpoint import Checkpoint, Epochs
 from actors.collection import is_fresh
 from actors.letters import Marker
 from protocols.mail import AnyMail, AttemptRefused, AttemptTimedOut, Continued, Pinned, Routed
@@ -184,44 +184,6 @@ class Partitions:
             PartitionView(each.number, each.epoch, self.known_to(each.number), each.begun)
             for each in sorted(self.owned.values(), key=lambda each: each.number)
         ]
-
-    def checkpoints(
-        self, unfolded: Iterable[tuple[int, int]], unsettled: Iterable[tuple[int, str, int]]
-    ) -> dict[int, Checkpoint]:
-        """Return what to store for each partition that acts.
-
-        ``unfolded`` has partition and lowest sequence that is handed on and not folded,
-        ``unsettled`` partition, instance and lowest cause. A partition whose marker was not
-        read is left as it is.
-        """
-        listed: dict[int, list[tuple[str, int]]] = {}
-        for partition, instance, cause in unsettled:
-            listed.setdefault(partition, []).append((instance, cause))
-        positions = self.positions(unfolded)
-        found = {}
-        for number, each in self.owned.items():
-            if each.begun:
-                at = positions[number]
-                found[number] = Checkpoint(
-                    position=at,
-                    epoch=each.epoch,
-                    entries=entries(listed.get(number, ()), at),
-                    markers=each.epochs.markers(),
-                    mark=each.mark,
-                    marked_at=each.marked_at,
-                    kept=each.kept,
-                )
-        return found
-
-    def positions(self, unfolded: Iterable[tuple[int, int]]) -> dict[int, int]:
-        """Return P of each partition: at or below it everything is folded."""
-        first: dict[int, list[int]] = {}
-        for partition, seq in unfolded:
-            first.setdefault(partition, []).append(seq)
-        return {
-            number: max(position(self.known_to(number), first.get(number, ())), each.start)
-            for number, each in self.owned.items()
-        }
 
 
 __all__ = ["BY_OWNER", "Partition", "PartitionView", "Partitions", "is_void"]

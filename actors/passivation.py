@@ -8,6 +8,7 @@ no memory. A wake is never cancelled; arming the next one replaces it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import inf
 from typing import Final
 
@@ -17,6 +18,7 @@ from actors.guards import GUARD_S, Guards
 from actors.outbox import Outbox
 from actors.places import Places
 from actors.requests import Requests
+from actors.slices import in_slices
 from actors.workflow import WorkflowActor
 from protocols.archive import Wake
 from protocols.effects import Pin
@@ -41,7 +43,6 @@ PARKED_WAKE_S: Final = 30.0
 The daemon itself remembers who is parked and looks much sooner; a wake is for its crash.
 """
 DOUBLINGS_MAX: Final = 10
-SLICE: Final = 2_000
 
 
 class Passivation:
@@ -79,43 +80,50 @@ class Passivation:
             # Above the limit nobody is turned away: replies have to be taken, or nothing would
             # ever end. Whoever only waits has to leave sooner.
             crowded = len(self._live) > self._live_max
-            settled_s, open_s = (0.0, CROWDED_S) if crowded else (IDLE_S, COVER_AFTER_S)
-            for number, actor in enumerate(list(self._live.values()), 1):
-                if number % SLICE == 0:
-                    await trio.lowlevel.checkpoint()
-                idle_s = now - actor.touched
-                if actor.guards:
-                    waits = idle_s >= settled_s and not actor.asks
-                    self.guards.arm(actor, self.outbox, before=now if waits else now - GUARD_S)
-                long = not crowded and actor.instance.messages > LONG_MESSAGES
-                if (
-                    idle_s < (LONG_IDLE_S if long else settled_s)
-                    or actor.backlog
-                    or actor.activating
-                ):
-                    continue
-                actor.close_asks()
-                if actor.settled and not actor.needed_here:
-                    self.count += 1
-                    self.requests.parking.remember(actor)
-                    self._places.keep(actor)
-                    self._drop(actor)
-                elif idle_s > open_s:
-                    self.cover(actor)
+            look = partial(self._look, now=now, crowded=crowded)
+            await in_slices(list(self._live.values()), look)
 
-    def cover(self, actor: WorkflowActor) -> None:
-        """Arm a wake for what is open, so that the actor may leave memory.
+    def _look(self, actor: WorkflowActor, *, now: float, crowded: bool) -> bool:
+        """Drop an actor, or arm what lets it be dropped soon; tell whether there was something."""
+        settled_s, open_s = (0.0, CROWDED_S) if crowded else (IDLE_S, COVER_AFTER_S)
+        idle_s = now - actor.touched
+        kept = len(actor.guards)
+        if kept:
+            waits = idle_s >= settled_s and not actor.asks
+            self.guards.arm(actor, self.outbox, before=now if waits else now - GUARD_S)
+        armed = len(actor.guards) < kept
+        long = not crowded and actor.instance.messages > LONG_MESSAGES
+        if (
+            idle_s < (LONG_IDLE_S if long else settled_s)
+            or actor.backlog
+            or actor.activating
+            or actor.gone
+        ):
+            return armed
+        actor.close_asks()
+        if actor.settled and not actor.needed_here:
+            self.count += 1
+            self.requests.parking.remember(actor)
+            self._places.keep(actor)
+            self._drop(actor)
+            return True
+        if idle_s <= open_s:
+            return armed
+        return self.cover(actor) or armed
+
+    def cover(self, actor: WorkflowActor) -> bool:
+        """Arm a wake for what is open, so that the actor may leave memory; tell whether it was.
 
         Not by a former owner: his wake would replace the next one's, and tell of steps that
         they were never sent.
         """
         if not self._may_act(actor.partition):
-            return
+            return False
         self.guards.arm(actor, self.outbox, before=inf)
         asks = list(actor.asks.values())
         pins = [each for each in actor.unsettled.values() if type(each) is Pin]
         if actor.waking or not (asks or pins):
-            return
+            return False
         now = self._clock.monotonic()
         at = min((min(each.deadline, each.reask_at) for each in asks), default=inf)
         if pins or any(each.parked for each in asks):
@@ -143,6 +151,7 @@ class Passivation:
                 actor.attend_at = 0.0  # what waited for this wake has to be looked at now
 
         self.outbox.wake(actor, wake, self._clock.now_ns() + int(delay_s * 1e9), written)
+        return True
 
 
 def woken(actor: WorkflowActor, mail: Woken) -> None:

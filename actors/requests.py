@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable
+from functools import partial
 from math import inf
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from actors.choosing import Choosing, Routed
 from actors.holds import Holds
 from actors.parking import Parking, Rouse
 from actors.router import LOCAL, Presence, Route, Router
+from actors.slices import in_slices
 from actors.storing import REFERENCE_LINES, Storing
 from actors.workflow import OpenAsk, WorkflowActor
 from protocols import headers as h
@@ -52,6 +54,8 @@ RETRY_S: Final = 0.2
 DOUBLINGS_MAX: Final = 10
 AT_ONCE_MAX: Final = 20_000
 """First requests that go as soon as it is known that somebody is there; more go in turn."""
+SENDS: Final = 100
+"""Delayed attempts that go between two checkpoints of the loop."""
 LATER_S: Final = 0.002
 """A due time closer than this is now."""
 
@@ -164,7 +168,9 @@ class Requests:
             else:
                 await trio.lowlevel.checkpoint()
             now = self._clock.monotonic()
-            while self._later and self._later[0][0] <= now:
+            for _ in range(SENDS):
+                if not self._later or self._later[0][0] > now:
+                    break
                 _, _, actor, identity = heapq.heappop(self._later)
                 state = actor.asks.get(identity)
                 if state is not None and actor.instance.is_open(state.ask):
@@ -172,12 +178,12 @@ class Requests:
             if now >= sweep_at:
                 sweep_at = now + SWEEP_S
                 self.choosing.look(now)
-                for actor in list(self._live()):
-                    if actor.attend_at <= now:
-                        self.attend(actor, now)
+                await in_slices(list(self._live()), partial(self.attend, now=now))
 
-    def attend(self, actor: WorkflowActor, now: float) -> None:
-        """Look at every open attempt of an actor whose time has come."""
+    def attend(self, actor: WorkflowActor, now: float) -> bool:
+        """Look at every open attempt of an actor, if its time has come; tell whether it has."""
+        if actor.attend_at > now or actor.gone:
+            return False
         actor.close_asks()
         next_at = inf
         for state in list(actor.asks.values()):
@@ -195,6 +201,7 @@ class Requests:
                 self._release(actor, state)  # its wake has fired
             next_at = min(next_at, state.deadline, state.reask_at)
         actor.attend_at = next_at
+        return True
 
     def early(self, actor: WorkflowActor, mail: AttemptTimedOut) -> None:
         """Give an attempt the rest of its time: by the server's clock it was given up too early.
@@ -224,22 +231,19 @@ class Requests:
         self.choosing.came(route)
         if not newcomer:
             return
-        for actor in list(self._live()):
-            for state in list(actor.asks.values()):
-                if state.route is not route or state.closing or state.parked:
-                    continue
-                if state.ask.options.idempotent:
-                    self.reasked += 1
-                    self._send(actor, state)
+        self._again(lambda state: state.route is route and not state.parked)
 
     def reconnected(self) -> None:
         """Ask everything again that was sent before the connection was lost."""
+        self._again(lambda state: bool(state.sent_at))
+        self._router.recheck()
+
+    def _again(self, wanted: Callable[[OpenAsk], bool]) -> None:
         for actor in list(self._live()):
             for state in list(actor.asks.values()):
-                if state.sent_at and not state.closing and state.ask.options.idempotent:
+                if wanted(state) and not state.closing and state.ask.options.idempotent:
                     self.reasked += 1
                     self._send(actor, state)
-        self._router.recheck()
 
     def _release(self, actor: WorkflowActor, state: OpenAsk) -> None:
         """Send what was parked. A wake that is armed says of a step that it was never sent.
@@ -376,12 +380,8 @@ class Requests:
             if state.ticket is not None:
                 state.ticket.close()
         if state.ask.options.idempotent and state.ask.service != LOCAL:
-            wait_s = (
-                min(self._reask_s * 2.0**state.tries, REASK_MAX_S)
-                if state.tries
-                else (self._reask_s)
-            )
-            state.reask_at = now + wait_s
+            doubled_s = self._reask_s * 2.0**state.tries
+            state.reask_at = now + (min(doubled_s, REASK_MAX_S) if state.tries else doubled_s)
         else:
             state.reask_at = inf
         soonest = state.reask_at if state.reask_at < state.deadline else state.deadline  # noqa: FURB136

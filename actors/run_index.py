@@ -72,6 +72,8 @@ class RunIndex:
         """Those that have not ended, by workflow and definition: whoever looks for some kinds of
         runs among very many passes over the others."""
         self._active = 0
+        self.ends = 0
+        """Grows whenever a run has ended."""
         self.recent = RecentEnds()
 
     async def refresh(self, *, blocked: bool = True) -> None:
@@ -202,6 +204,7 @@ class RunIndex:
         if not row.status:
             self.recent.add(record.workflow, record.status, record.finished_at)
         self._over(row)
+        self.ends += 1
         row.status = record.status
         row.finished_at = record.finished_at
         row.definition = record.definition

@@ -38,6 +38,8 @@ BATCH_MESSAGES_MAX: Final = 1_000
 """What the server allows. Measured with 5,000 instances of 8 steps: 200 in a batch reach 19,500
 steps/s, 500 reach 24,900 and 1,000 reach 25,800 (2 cores, fsync, 2026-11-21)."""
 BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
+TOLD: Final = 64
+"""Writes that are told of their end between two checkpoints of the loop."""
 QUEUE_MAX: Final = 200_000
 """Above this a writer says no: its callers have to slow down, memory must stay bounded."""
 ANSWER_S: Final = 5.0
@@ -243,7 +245,7 @@ class StreamWriter:
         answer = await self._send(group)
         if isinstance(answer, PubAck):
             if answer.error is None:
-                self._acknowledge(group, answer.seq)
+                await self._acknowledge(group, answer.seq)
                 return True
             refusal = _refusal(answer.error)
             told = tries % TELL_EVERY == 0 and answer.error.err_code != ERR_IN_FLIGHT
@@ -295,14 +297,20 @@ class StreamWriter:
         except msgspec.DecodeError as error:
             return InternalError(f"not a PubAck: {error}")
 
-    def _acknowledge(self, group: list[_Write], last_seq: int) -> None:
-        """Tell each write its sequence: a batch is contiguous and ``last_seq`` is its last."""
+    async def _acknowledge(self, group: list[_Write], last_seq: int) -> None:
+        """Tell each write its sequence: a batch is contiguous and ``last_seq`` is its last.
+
+        Others run in between: whoever is told that an instance has settled may drop it. A
+        cancel waits, as what is stored and not told would be written once more.
+        """
         self._commits += 1
         self._messages += len(group)
-        seq = last_seq - len(group)
-        for each in group:
-            seq += 1
-            each.written(seq, None)
+        before = last_seq - len(group)
+        with trio.CancelScope(shield=True):
+            for number, each in enumerate(group, 1):
+                each.written(before + number, None)
+                if number % TOLD == 0:
+                    await trio.lowlevel.checkpoint()
 
 
 class _Answer:

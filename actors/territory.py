@@ -28,7 +28,7 @@ class Territory(Protocol):
         """Tell whether a partition is still ours, under the same epoch, and stays so."""
         ...
 
-    def positions(self) -> Mapping[int, int]:
+    async def positions(self) -> Mapping[int, int]:
         """Return P by partition: at or below it every message is folded."""
         ...
 

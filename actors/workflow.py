@@ -161,6 +161,8 @@ class WorkflowActor(DrivenActor):
         """Timers that are not armed yet, and since when: see ``actors.guards``."""
         self.attend_at = inf
         self.touched = 0.0
+        self.looked_at = 0
+        """The last checkpoint for which it was looked at."""
         self.wake_number = 0
         self.woken_number = 0
         """How many wakes fired since anything else came."""

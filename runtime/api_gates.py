@@ -97,6 +97,7 @@ class GateCommands:
             self._index.learn(run, [])
         else:
             self._index.learn(run, instance.gates())
+            instance.close()
         finally:
             limit.release_on_behalf_of(run)
 
@@ -113,7 +114,7 @@ class GateCommands:
             row = rows.get(run)
             return "" if row is None else row.workflow
 
-        found = self._index.open(rows)
+        found = self._index.open(rows, index.ends)
         if request.run is not None:
             found = [each for each in found if each[0] == request.run]
         if request.name:

@@ -7,7 +7,7 @@ more: what is below may be removed from the stream.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -98,13 +98,13 @@ class Checkpoints:
             if each.key.isdigit()
         }
 
-    async def run(self, take: Callable[[], Mapping[int, Checkpoint]]) -> None:
+    async def run(self, take: Callable[[], Awaitable[Mapping[int, Checkpoint]]]) -> None:
         """Store what ``take`` returns, once a second, until cancelled."""
         while True:
             await trio.sleep(EVERY_S)
             if not self._writer.depth:  # else the last one is still under way
                 try:
-                    await self.store(take())
+                    await self.store(await take())
                 except MovantError as error:
                     log.warning("checkpoint.waiting", reason=str(error))
 

@@ -145,12 +145,13 @@ class Daemon:
 
         Raises the error that ended it when that was not a drain.
         """
-        collector.tune()
+        collector.tune(collector.YOUNG)
         root = self._root = build(self._tree(), seed=self.name)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._supervise, root)
             await self._changed.wait()
             if self._fatal is None and not self._drain.is_set():
+                collector.settle()
                 self.state = "ready"
                 log.info(
                     "daemon.ready",

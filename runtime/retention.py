@@ -56,9 +56,10 @@ class OwnerTerritory:
         found = self._owner.partitions.owned.get(partition.number)
         return found is partition and partition.begun and not partition.leaving
 
-    def positions(self) -> Mapping[int, int]:
+    async def positions(self) -> Mapping[int, int]:
         """Return P by partition."""
-        return self._owner.positions()
+        taken = await self._owner.checkpoint()
+        return {number: each.position for number, each in taken.items()}
 
     async def finishing(self) -> None:
         """Wait until the records that are under way now are acknowledged."""
@@ -75,7 +76,7 @@ class OwnerTerritory:
             if self.holds(partition):
                 self._owner.partitions.raise_mark(partition, at, time)
         for _ in range(LOOKS_MAX):
-            await self._parts.checkpoints.store(self._owner.checkpoint())
+            await self._parts.checkpoints.store(await self._owner.checkpoint())
             stored = await self._parts.checkpoints.all()
             if all(
                 stored.get(each.number, _NONE).mark >= at or not self.holds(each)

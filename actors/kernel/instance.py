@@ -139,9 +139,12 @@ class Instance(Execution):
         return self._ledger.effects
 
     def close(self) -> None:
-        """Drop the code's coroutines now. The instance cannot be folded any more."""
+        """Drop the code, and all that it waits for, now. The instance cannot be folded any more.
+
+        Nothing refers to itself then: memory is given back with the last reference.
+        """
         self._broken = True
-        self._ledger.scheduler.close()
+        self._ledger.close()
 
     # The fold
 

@@ -154,6 +154,26 @@ class Ledger:
         self.mover = None
         self.late_event = ""
 
+    def close(self) -> None:
+        """Drop the code and all that it waits for."""
+        self.scheduler.close()
+        waits: tuple[dict[Any, Any], ...] = (
+            self.steps,
+            self.timers,
+            self.children,
+            self.gates,
+            self.listeners,
+            self.unawaited,
+            self.state,
+        )
+        for each in waits:
+            each.clear()
+        if self.undoing is not None:
+            for record in self.undoing.records.values():
+                record.entries.clear()
+        self.effects = []
+        self.undoing = self.mover = None
+
     def encode(self, value: Any) -> bytes:
         """Return what the code hands on, encoded. Raises BadValueError, OversizedError."""
         return codec.encode(value, limit=self.value_bytes_max)

@@ -75,6 +75,7 @@ class Nursery:
         error = task.error
         if isinstance(error, CancelledError):
             self.cut = True
+            error.__traceback__ = None  # it holds the task, which holds it; nobody reads it
         else:
             if self.first is None:
                 self.first = task

@@ -210,6 +210,12 @@ class Task:
         self.error: BaseException | None = None
         self.outcome: Literal["", "value", "error"] = ""
 
+    def forget(self) -> None:
+        """Let go of everything: the task was dropped."""
+        self.nurseries = []
+        self.nursery = self.wait = self.value = self.error = None
+        self.scope = _NOWHERE
+
     @property
     def done(self) -> bool:
         """Whether the task has ended."""
@@ -336,16 +342,22 @@ class Scheduler:
             self.running = None
 
     def close(self) -> None:
-        """Drop all tasks. Their ``finally`` blocks run without any effect."""
+        """Drop all tasks. Their ``finally`` blocks run without any effect.
+
+        What refers to each other is taken apart, so that no collection has to find it.
+        """
         self.ready.clear()
-        pending = [self.main] if self.main is not None else []
+        self.dropped.clear()
+        pending = [each for each in (self.main, self.whole.task) if each is not None]
         while pending:
             task = pending.pop()
             for nursery in task.nurseries:
                 pending.extend(nursery.tasks)
             with suppress(Exception):  # nobody is left who could be told
                 task.coroutine.close()
-        self.main = None
+            task.forget()
+        self.main = self.running = self.defect = None
+        self.whole = _NOWHERE
 
     def _step(self, task: Task) -> None:
         """Run one task until it waits or ends."""
@@ -372,7 +384,8 @@ class Scheduler:
         if isinstance(task.error, NotDurableError):
             self.defect = self.defect or task.error
         elif task.nursery is not None:
-            task.nursery.task_ended(task)
+            nursery, task.nursery = task.nursery, None  # which may keep the task as its first
+            nursery.task_ended(task)
 
     def _refuse(self, task: Task, foreign: object) -> None:
         """Throw into the code at the place where it awaited something that is not ours."""
@@ -388,6 +401,10 @@ class Scheduler:
             raise
         except BaseException:  # noqa: BLE001, S110 - the instance blocks whatever it does
             pass
+
+
+_NOWHERE: Final = CancelScope(Scheduler())
+"""The scope of tasks that were dropped."""
 
 
 def check_awaitable(work: object) -> None:

@@ -1,7 +1,7 @@
 """What the two threads share: two lists and a few counters, each written by one side only.
 
-``list.append``, slicing and deleting a slice are atomic, so no lock is needed: one side
-appends at the end while the other takes from the front. A side that appends wakes the other
+``list.append``, ``pop``, slicing and deleting a slice are atomic, so no lock is needed: one
+side appends at the end while the other takes from the front. A side that appends wakes the other
 once per batch: the flag says that a wake is under way, and the taker clears it *before* it
 looks, so nothing is left lying.
 """
@@ -158,10 +158,18 @@ class Inbox:
         self.put_bytes += chunk.bytes_count
         self.items.append(chunk)
 
-    def take(self, count: int) -> list[Chunk | Event]:
-        """Take the oldest items (trio)."""
-        batch = self.items[:count]
-        del self.items[: len(batch)]
+    def take(self, frames_max: int) -> list[Chunk | Event]:
+        """Take the oldest items with so many frames at most (trio); a large chunk is cut."""
+        items = self.items
+        batch: list[Chunk | Event] = []
+        while items and frames_max > 0:
+            first = items[0]
+            if isinstance(first, Chunk):
+                if first.frames > frames_max:
+                    batch.append(first.cut(frames_max))
+                    break
+                frames_max -= first.frames
+            batch.append(items.pop(0))
         return batch
 
     def note_taken(self, chunk: Chunk) -> None:

@@ -17,8 +17,9 @@ class BridgeLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Frames handed to trio and not yet taken; above it the socket is not read any more."""
     incoming_bytes_max: int = 16_777_216
     """The same in bytes as received. The server buffers 64 MiB for a client before it cuts."""
-    turn_chunks_max: int = 4
-    """Chunks of the socket (at most 256 kB each) that trio takes before other tasks run."""
+    turn_frames_max: int = 128
+    """Frames that trio takes before other tasks run. One may begin an instance, some 50 us: a
+    read of the socket (256 kB) holds a thousand, and everybody else would wait for all of them."""
     requests_open_max: int = 262_144
     """Requests without an answer; about 1 kB each."""
     tick_s: float = 0.02

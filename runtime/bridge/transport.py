@@ -311,7 +311,7 @@ class NatsTransport:
         """Take what the asyncio thread handed over, a bounded portion at a turn."""
         inbox = self._inbox
         inbox.wake_pending = False
-        for item in inbox.take(self._limits.turn_chunks_max):
+        for item in inbox.take(self._limits.turn_frames_max):
             if isinstance(item, Chunk):
                 for sid, frames in item.runs:
                     wanted = self._subscriptions.get(sid)

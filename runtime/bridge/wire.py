@@ -47,6 +47,21 @@ class Chunk(msgspec.Struct, gc=False):
     bad_frames: int
     bytes_count: int
 
+    def cut(self, count: int) -> Chunk:
+        """Remove the first frames and return them; the bytes go with the last ones."""
+        first: list[Run] = []
+        self.frames -= count
+        left = count
+        while left:
+            sid, frames = self.runs[0]
+            if len(frames) > left:
+                first.append((sid, frames[:left]))
+                self.runs[0] = (sid, frames[left:])
+                break
+            first.append(self.runs.pop(0))
+            left -= len(frames)
+        return Chunk(first, [], count, 0, 0)
+
 
 class Reader:
     """Bytes in, chunks out; keeps an unfinished frame until the rest has come."""

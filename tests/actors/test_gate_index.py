@@ -24,7 +24,7 @@ def take(rows: GateRows, kind: str, run: str = "a", gate: str = PATH, **facts: A
 def listed(rows: GateRows, **ended: str) -> list[tuple[str, str]]:
     """Return runs and paths of the open gates; some runs have ended."""
     runs = {run: Row(run, "claim", "", 0, status=status) for run, status in ended.items()}
-    return [(run, each.gate) for run, each in rows.open(runs)]
+    return [(run, each.gate) for run, each in rows.open(runs, sum(map(bool, ended.values())))]
 
 
 def test_open_gates_are_listed_the_oldest_first() -> None:
@@ -63,7 +63,7 @@ def test_votes_and_escalations_are_shown() -> None:
     take(rows, "gate_escalated", quorum=3, roles=["finance", "board"], escalated=True)
     take(rows, "gate_opened", quorum=3, roles=["finance"])
 
-    ((_, row),) = rows.open({})
+    ((_, row),) = rows.open({}, 0)
 
     assert (row.approved, row.quorum, row.roles) == (2, 3, ("finance", "board"))
     assert row.escalated

@@ -316,7 +316,7 @@ async def test_what_is_parked_leaves_memory_and_comes_back(
         await until(lambda: owner.activation.count == 0 and not owner.live)
         view = await shown(movant)
         waiting = (await movant("run.show", id=ids[5]))["waiting"][0]
-        entries = sum(len(each.entries) for each in owner.checkpoint().values())
+        entries = sum(len(each.entries) for each in (await owner.checkpoint()).values())
         await movant("service.force", name="shop", state="auto")
         for each in ids:
             await movant.ended(each)

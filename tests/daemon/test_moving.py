@@ -246,7 +246,8 @@ def frozen(movant: Running, instance: str) -> tuple[Collector, Gated]:
     found._territory = territory
     found._scan = copy.copy(found._scan)
     found._scan._territory = territory
-    gate = found._fates = Gated(movant.daemon.parts.mailboxes, found._pause, PARTITIONS)
+    parts = movant.daemon.parts
+    gate = found._fates = Gated(parts.mailboxes, parts.archive, found._pause, PARTITIONS)
     gate.stop_at((partition_of(instance, PARTITIONS), instance))
     return found, gate
 

@@ -747,7 +747,9 @@ async def test_effects_of_a_run_that_ended_are_done_though_it_was_collected(
             await movant("run.start", workflow="probe.parent", input=child, id="p")
             await until(lambda: movant.daemon.parts.writers["ARCHIVE"].statistics().messages)
             await collected(movant, "child")
-            await movant.daemon.parts.checkpoints.store(movant.daemon.parts.owner.checkpoint())
+            await movant.daemon.parts.checkpoints.store(
+                await movant.daemon.parts.owner.checkpoint()
+            )
             waits = await movant("run.show", id="p")
         movant.crash()
     async with daemon(nats_server.url, **by_hand()) as movant:
@@ -881,7 +883,7 @@ async def test_what_a_stale_owner_wrote_stays_void_without_its_markers(
         await collected(movant, "a")
         found = await fold(movant, "a")
         partition = partition_of("a", PARTITIONS)
-        markers = owner.checkpoint()[partition].markers
+        markers = (await owner.checkpoint())[partition].markers
         movant.crash()
     async with daemon(nats_server.url, services=[shop.service], **by_hand()) as movant:
         shop.hold.set()

@@ -92,9 +92,9 @@ async def test_what_waits_does_not_hold_the_checkpoint(
         owner = movant.daemon.parts.owner
         last = await movant("run.signal", id="other", name="go")
         with trio.fail_after(20):
-            while owner.checkpoint()[0].position < last["seq"]:
+            while (await owner.checkpoint())[0].position < last["seq"]:
                 await trio.sleep(0.05)
-            while len(owner.checkpoint()[0].entries) > 2_000:
+            while len((await owner.checkpoint())[0].entries) > 2_000:
                 await trio.sleep(0.05)
         with Raw(nats_server.url) as raw:
             position = 0
@@ -135,7 +135,7 @@ async def test_partitions_whose_checkpoints_differ_lose_no_message(
             await movant("run.signal", id=instance, name="go", data=1)
             await movant("run.signal", id=instance, name="go", data=2)
         await movant.view_when(ahead, lambda view: view["state"] == {"seen": 2})
-        found = movant.daemon.parts.owner.checkpoint()[partition_of(ahead, 64)]
+        found = (await movant.daemon.parts.owner.checkpoint())[partition_of(ahead, 64)]
         movant.crash()
     async with asking(nats_server.url):
         with Raw(nats_server.url) as raw:

@@ -10,7 +10,7 @@ import trio
 
 from actors.direct_reader import DirectReader
 from actors.outbox import first_of
-from actors.stream_writer import BATCH_MESSAGES_MAX, QUEUE_MAX, StreamWriter
+from actors.stream_writer import BATCH_MESSAGES_MAX, QUEUE_MAX, TOLD, StreamWriter
 from protocols.errors import AlreadyExistsError, MovantError, OverloadedError, RefusedError
 from protocols.ports import Outgoing
 from runtime.bridge import NatsTransport
@@ -18,6 +18,7 @@ from runtime.clock import SystemEntropy
 from tests.support.daemon import until
 from tests.support.nats import NatsServer
 from tests.support.raw import Raw
+from tests.support.steps import counting
 
 pytestmark = pytest.mark.server
 
@@ -72,6 +73,21 @@ async def test_a_message_alone_goes_at_once_and_without_batch_headers(
     assert writes.seqs == {1: 1}
     with Raw(nats_server.url) as raw:
         assert raw.stored("MAIL", "movant.mail.*.a.signal.n1")["hdrs"] == b""  # type: ignore[index] # it is stored
+
+
+async def test_a_large_commit_is_told_a_part_at_a_time(
+    transport: NatsTransport, entropy: SystemEntropy
+) -> None:
+    """Whoever is told does something: others have a turn in between."""
+    async with writing(transport, entropy) as (writer, writes):
+        with counting(lambda: writes.told) as steps:
+            for number in range(BATCH_MESSAGES_MAX):
+                writes.write(number, signal(number))
+            await writer.drained()
+
+    assert writer.statistics().commits == 1
+    assert len(writes.seqs) == BATCH_MESSAGES_MAX
+    assert steps.widest == TOLD
 
 
 async def test_what_comes_meanwhile_is_committed_together_and_seqs_are_right(

@@ -1,0 +1,33 @@
+"""Slices: work on very many, a little at a time, so that everybody else has a turn in between.
+
+All actors share one thread. Whoever looks at a hundred thousand instances in one go keeps the
+answer of a service, a person's question and the renewal of the lease waiting for as long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final, TypeVar
+
+import trio
+
+LOOKS: Final = 1_000
+"""Looks between two checkpoints of the loop, some 2 us each."""
+ACT: Final = 25
+"""So many looks are worth one at which something was done: some 50 us."""
+
+T = TypeVar("T")
+
+
+async def in_slices(items: Iterable[T], look: Callable[[T], object], *, act: int = ACT) -> None:
+    """Look at each item; others run after ``LOOKS`` of them, or of what they are worth.
+
+    ``look`` returns something true when it has done something, which counts for ``act`` looks.
+    What it is shown may be out of date: others have run since ``items`` was made.
+    """
+    spent = 0
+    for item in items:
+        spent += act if look(item) else 1
+        if spent >= LOOKS:
+            spent = 0
+            await trio.lowlevel.checkpoint()
