@@ -11,7 +11,7 @@ from protocols import codec
 from protocols.compensation import UNDO_RETRY, Undo
 from protocols.conditions import Condition
 from protocols.gates import FILLED, Gate
-from protocols.graph import SERVICE, Graph, GraphUndo
+from protocols.graph import SERVICE, SHOWN, Graph, GraphUndo
 from protocols.graph_kinds import done_with
 from protocols.graph_order import Order, again_at, options_of, tables_of
 from protocols.guarding import Guard
@@ -48,6 +48,8 @@ class StepPlan:
         "name",
         "options",
         "params",
+        "plain",
+        "shown",
         "step",
         "tables",
         "waits",
@@ -94,6 +96,14 @@ class StepPlan:
         self._undo: Final = step.undone_by
         undone = msgspec.UNSET if self._undo is None else self._undo.params
         self._undo_params: Final = None if undone is msgspec.UNSET else Template(undone)
+        self.shown: Final = SHOWN + name
+        """Under what a run shows what it has come to."""
+        self.plain = (
+            self.kind == SERVICE
+            and not (self.foreach or self.deadline_s or self._undo or self.artifacts)
+            and not step.pivot
+        )
+        """Whether all that it takes is one call, as long as that is answered."""
 
     def undo(self, names: Names) -> Undo | None:
         """Return how the step is undone. Raises WrongReference."""
@@ -163,6 +173,7 @@ class GraphPlan:
             )
             step.functions = functions
             step.guarded = bool(step.guards or graph.budgets)
+            step.plain = step.plain and not step.guarded
 
 
 def shown_at(gate: Gate) -> dict[str, Any]:
