@@ -15,6 +15,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from contextlib import suppress
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self, cast
 
 from protocols.errors import CancelledError, NotDurableError, UnresolvedError
@@ -401,6 +402,8 @@ def check_awaitable(work: object) -> None:
 
 def steppable(work: Awaitable[Any]) -> Steppable:
     """Return what a task can drive."""
+    if type(work) is CoroutineType:
+        return cast("Steppable", work)
     check_awaitable(work)
     return cast("Steppable", work if hasattr(work, "send") else work.__await__())
 
