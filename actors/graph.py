@@ -47,6 +47,10 @@ GATES_MAX: Final = 1_000
 """Of one ``foreach``: all of them are open at the same time."""
 
 
+_Found = tuple[Failure | None, Any, list[dict[str, Any]] | None]
+"""The failure that a step goes on with, its result, and what became of each item."""
+
+
 class GraphWorkflow(Workflow[Any]):
     """A graph as a workflow: registered, pinned and run like one in Python.
 
@@ -195,8 +199,9 @@ class _Run(Standing):
         """Do one step, and let those begin that wait for it."""
         names = self._names  # a step goes on as it began, with the names of then
         where = self._path(plan.name)
+        found: _Found
         if plan.foreach is not None:
-            failure, result, items = await self._many(plan, where)
+            found = await self._many(plan, where)
         elif plan.plain and (call := first_call(self._ctx, plan, names)) is not None:
             # Most steps are of this kind, and each call within a call is paid twice: when a step
             # asks, and when it is answered.
@@ -204,14 +209,25 @@ class _Run(Standing):
                 result = await call
             except UNANSWERED as error:
                 asked = (call.path, unanswered(error))
-                failure, result, items = await self._once(plan, where, names, asked)
+                found = await self._once(plan, where, names, asked)
             else:
                 self._over(plan)
                 self._end(plan, {**DONE, "result": result}, "done")
                 self._begin(())
                 return
         else:
-            failure, result, items = await self._once(plan, where, names)
+            found = await self._once(plan, where, names)
+        await self._come_to(plan, names, *found)
+
+    async def _come_to(
+        self,
+        plan: StepPlan,
+        names: dict[str, Any],
+        failure: Failure | None,
+        result: Any,
+        items: list[dict[str, Any]] | None,
+    ) -> None:
+        """Keep what a step has come to, whatever that is, and let those begin that wait for it."""
         self._over(plan)
         decision = _decision(plan, result)
         if decision == "retry":
@@ -247,7 +263,7 @@ class _Run(Standing):
         where: str,
         names: dict[str, Any],
         asked: tuple[str, Failure] | None = None,
-    ) -> tuple[Failure | None, Any, None]:
+    ) -> _Found:
         """Do a step that is done once; return the failure that it goes on with, and its result.
 
         ``asked`` is the path of its first call, and what that came to.
@@ -265,9 +281,7 @@ class _Run(Standing):
                 self._skip(work.skips, plan.name)
                 return found.warning, found.value, None
 
-    async def _many(
-        self, plan: StepPlan, where: str
-    ) -> tuple[Failure | None, Any, list[dict[str, Any]] | None]:
+    async def _many(self, plan: StepPlan, where: str) -> _Found:
         """Do a step for each item of its list, as ``_once`` does."""
         try:
             return await self._items(plan, where)
