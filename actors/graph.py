@@ -160,12 +160,11 @@ class _Run(Standing):
         plans, most = self._plan.steps, self._plan.concurrency
         while ready:
             plan = plans[ready[0]]
-            takes_place = self._takes_place(plan)
+            takes_place = plan.plain or self._takes_place(plan)
             if most and takes_place and self._running >= most:
                 break
             name = ready.popleft()
-            skipped = self._skipped(plan)
-            if skipped:
+            if skipped := self._skipped(plan):
                 self._end(plan, {**WAITING, "status": "skipped"}, f"skipped: {skipped}")
                 continue
             self._begun[plan] = None
@@ -175,10 +174,12 @@ class _Run(Standing):
             self._passes[name] += 1
             self._steps[name] = RUNNING
             self._ctx.show({plan.shown: "running"})
-            self._scope.start(self._step(plan), name=name)
+            self._scope.begin(self._step(plan), name)
 
     def _skipped(self, plan: StepPlan) -> str:
         """Return why a step is not done; empty when it is."""
+        if not (plan.conditional or self._skips or self._barred):
+            return ""
         if plan.name in self._skips:
             return self._skips[plan.name]
         for gate in self._barred and plan.step.needed:
@@ -211,7 +212,8 @@ class _Run(Standing):
                 asked = (call.path, unanswered(error))
                 found = await self._once(plan, where, names, asked)
             else:
-                self._over(plan)
+                del self._begun[plan]
+                self._running -= 1
                 self._end(plan, {**DONE, "result": result}, "done")
                 self._begin(())
                 return
@@ -228,7 +230,8 @@ class _Run(Standing):
         items: list[dict[str, Any]] | None,
     ) -> None:
         """Keep what a step has come to, whatever that is, and let those begin that wait for it."""
-        self._over(plan)
+        del self._begun[plan]
+        self._running -= self._takes_place(plan)
         decision = _decision(plan, result)
         if decision == "retry":
             await self._again(plan, result)
@@ -251,11 +254,6 @@ class _Run(Standing):
             self._barred[self._name(plan)] = f"gate {plan.name} {text}"
         self._end(plan, entry, text)
         self._begin(())
-
-    def _over(self, plan: StepPlan) -> None:
-        """Note that nothing of a step is under way any more."""
-        del self._begun[plan]
-        self._running -= self._takes_place(plan)
 
     async def _once(
         self,

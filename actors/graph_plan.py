@@ -36,6 +36,7 @@ class StepPlan:
         "again",
         "artifacts",
         "auto_when",
+        "conditional",
         "deadline_s",
         "fallbacks",
         "followers",
@@ -85,6 +86,8 @@ class StepPlan:
         self.waits: Final = len(order.needs[name])
         self.wanted: Final = {"all": 0, "any": 1}.get(str(step.join)) or _number(step.join)
         """How many of its needs have to be done; 0: all have to have ended."""
+        self.conditional: Final = bool(self.wanted) or self.when is not None
+        """Whether it may be skipped for what it says itself."""
         self.guards: tuple[Guard, ...] = ()
         """The rules that it is held to."""
         self.functions: Functions = {}
