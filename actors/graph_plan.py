@@ -11,7 +11,7 @@ from protocols import codec
 from protocols.compensation import UNDO_RETRY, Undo
 from protocols.conditions import Condition
 from protocols.gates import FILLED, Gate
-from protocols.graph import SERVICE, Graph, GraphUndo
+from protocols.graph import SERVICE, SHOWN, Graph, GraphUndo
 from protocols.graph_kinds import done_with
 from protocols.graph_order import Order, again_at, options_of, tables_of
 from protocols.guarding import Guard
@@ -36,6 +36,7 @@ class StepPlan:
         "again",
         "artifacts",
         "auto_when",
+        "conditional",
         "deadline_s",
         "fallbacks",
         "followers",
@@ -48,6 +49,8 @@ class StepPlan:
         "name",
         "options",
         "params",
+        "plain",
+        "shown",
         "step",
         "tables",
         "waits",
@@ -83,6 +86,8 @@ class StepPlan:
         self.waits: Final = len(order.needs[name])
         self.wanted: Final = {"all": 0, "any": 1}.get(str(step.join)) or _number(step.join)
         """How many of its needs have to be done; 0: all have to have ended."""
+        self.conditional: Final = bool(self.wanted) or self.when is not None
+        """Whether it may be skipped for what it says itself."""
         self.guards: tuple[Guard, ...] = ()
         """The rules that it is held to."""
         self.functions: Functions = {}
@@ -94,6 +99,14 @@ class StepPlan:
         self._undo: Final = step.undone_by
         undone = msgspec.UNSET if self._undo is None else self._undo.params
         self._undo_params: Final = None if undone is msgspec.UNSET else Template(undone)
+        self.shown: Final = SHOWN + name
+        """Under what a run shows what it has come to."""
+        self.plain = (
+            self.kind == SERVICE
+            and not (self.foreach or self.deadline_s or self._undo or self.artifacts)
+            and not step.pivot
+        )
+        """Whether all that it takes is one call, as long as that is answered."""
 
     def undo(self, names: Names) -> Undo | None:
         """Return how the step is undone. Raises WrongReference."""
@@ -163,6 +176,7 @@ class GraphPlan:
             )
             step.functions = functions
             step.guarded = bool(step.guards or graph.budgets)
+            step.plain = step.plain and not step.guarded
 
 
 def shown_at(gate: Gate) -> dict[str, Any]:

@@ -171,10 +171,29 @@ class Template:
         pieces = parse(text)
         self.references.extend(Found(place, each) for each in pieces if not isinstance(each, str))
         if len(pieces) == 1 and not isinstance(pieces[0], str):
-            return pieces[0].read
+            whole = pieces[0].whole
+            return pieces[0].read if whole is None else _quick(whole)
         return lambda names: "".join(
             each if isinstance(each, str) else as_text(each.read(names)) for each in pieces
         )
+
+
+def _quick(path: Path) -> Callable[[Names], Any]:
+    """Return what reads a path like ``Path.read``, at less cost when it leads through objects."""
+    parts = path.parts
+    if not all(isinstance(each, str) for each in parts):
+        return path.read
+
+    def read(names: Names) -> Any:
+        value: Any = names
+        try:
+            for part in parts:
+                value = value[part]
+        except (KeyError, TypeError):  # it tells what is missing, and what that means
+            return path.read(names)
+        return value
+
+    return read
 
 
 def problems(value: Any) -> list[tuple[tuple[str | int, ...], WrongReference]]:

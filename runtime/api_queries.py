@@ -29,6 +29,7 @@ from protocols.errors import (
     UnavailableError,
     UnknownOutcomeError,
 )
+from runtime.ending import outcome_of
 from runtime.history import entry
 from runtime.peers import Peers, Standing, StandingOf
 from runtime.progress import Paces
@@ -193,6 +194,15 @@ class RunQueries:
             except (UnavailableError, UnknownOutcomeError, NoRespondersError):
                 pass  # it is about to end, or too busy: the streams tell nearly as much
         return await self._view(instance_id)
+
+    async def outcome(self, instance_id: str) -> api.RunOutcome:
+        """Return how one instance stands, or has ended; all else costs much, and is left out."""
+        actor = self._parts.owner.live.get(instance_id)
+        if actor is not None and not (actor.activating or actor.behind):
+            status = actor.instance.status
+            if status in {"pending", "running"} and instance_id not in self._parts.owner.crashes:
+                return api.RunOutcome(id=instance_id, status=status)
+        return outcome_of(await self.view(instance_id))
 
     async def _view(self, instance_id: str) -> api.RunView:
         actor = self._parts.owner.live.get(instance_id)

@@ -81,7 +81,7 @@ class RunCommands:
         async with Ending(self._parts.transport, instance) as ending:
             created = await self._begin(request, instance, message)
             outcome = await ending.wait(
-                partial(self._view, instance), request.wait_s, fresh=created
+                partial(self._queries.outcome, instance), request.wait_s, fresh=created
             )
         return api.RunStarted(
             id=instance,
@@ -312,7 +312,7 @@ class RunCommands:
         subjects.check_id(request.id)
         async with Ending(self._parts.transport, request.id) as ending:
             return await ending.wait(
-                partial(self._view, request.id), request.timeout_s, fresh=False
+                partial(self._queries.outcome, request.id), request.timeout_s, fresh=False
             )
 
     def _lines(self, message_id: str, by: Operator | None) -> bytes:
