@@ -234,6 +234,7 @@ class RunQueries:
             waiting=waiting,
             steps=instance.steps,
             blocked=_why(blocked) if blocked else (f"daemon: {crash[2]}" if crash else ""),
+            blocked_at=blocked.seq if blocked else 0,
             paused=hold.text() if hold is not None and instance.status not in FINAL else "",
             counters={
                 "messages": instance.messages,

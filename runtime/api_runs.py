@@ -296,15 +296,27 @@ class RunCommands:
         return api.Accepted(id=request.id, seq=seq)
 
     async def order(
-        self, instance: str, verb: str, value: Any, message_id: str, by: Operator | None
+        self,
+        instance: str,
+        verb: str,
+        value: Any,
+        message_id: str,
+        by: Operator | None,
+        *,
+        behind: int = 0,
     ) -> int:
-        """Write an operator's verb into a mailbox; return its sequence."""
+        """Write an operator's verb into a mailbox; return its sequence.
+
+        With ``behind`` only right behind that sequence: raises AlreadyExistsError when something
+        has come meanwhile.
+        """
+        lines = self._lines(message_id, by)
+        if behind:
+            partition = subjects.partition_of(instance, self._daemon.config.partitions)
+            address = subjects.mailbox(instance, partition)
+            lines += h.encode({h.EXPECTED_SEQUENCE: str(behind), h.EXPECTED_SUBJECT: address})
         return await self._write(
-            Outgoing(
-                subjects.to_control(instance, verb),
-                codec.encode(value),
-                self._lines(message_id, by),
-            )
+            Outgoing(subjects.to_control(instance, verb), codec.encode(value), lines)
         )
 
     async def wait(self, request: api.RunWait) -> api.Message:

@@ -32,6 +32,7 @@ EVENTS: Final[dict[str, str]] = {
     "api.failed": "A request of a client met a defect; the client was told.",
     "archive.unreadable": "The record of a finished instance cannot be read.",
     "assignment.waiting": "Who owns what cannot be read now; it is looked at again.",
+    "blob.mended": "Wrong bytes stood under the digest of a large value, and were replaced.",
     "blob.missing": "A value that a message refers to is missing or altered; its run is blocked.",
     "blob.waiting": "A large value cannot be stored or fetched now; it is tried again.",
     "blobs.swept": "Large values of a run of which nothing is left were removed.",
