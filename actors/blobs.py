@@ -63,7 +63,13 @@ MEND_S: Final = 10.0
 ERR_WRONG_SEQUENCE: Final = 10071
 ERR_FULL: Final = frozenset({10023, 10047, 10077})
 """A limit of the stream, of the account or of the server is reached."""
+ROOM_S: Final = 2.0
+"""So long what was told of the room is taken for true."""
+SCARCE: Final = 0.9
+"""The part of the room behind which no run begins with a large input: those that have begun
+need the rest, for results above all."""
 NOT_FOUND: Final = 404
+_MIB: Final = 1024**2
 ROOM: Final = (
     "it goes on when there is room: `nats stream edit BLOBS --max-bytes`, or a shorter"
     " retention.finished_s or retention.blobs_s"
@@ -100,8 +106,36 @@ class _Stored(msgspec.Struct):
     error: _Ack.Error | None = None
 
 
+class _Info(msgspec.Struct):
+    class State(msgspec.Struct):
+        bytes: int = 0
+
+    class Config(msgspec.Struct):
+        max_bytes: int = -1
+
+    state: State = msgspec.field(default_factory=State)
+    config: Config = msgspec.field(default_factory=Config)
+
+
+class Room(msgspec.Struct, frozen=True):
+    """How much is stored in bytes, and how much may be; 0: there is no limit."""
+
+    used: int = 0
+    most: int = 0
+
+    def __str__(self) -> str:
+        used = f"{self.used / _MIB:,.0f} MiB"
+        return f"{used} of {self.most / _MIB:,.0f} MiB" if self.most else f"{used}, no limit"
+
+    @property
+    def is_scarce(self) -> bool:
+        """Whether what is left is kept for runs that have begun."""
+        return bool(self.most) and self.used >= self.most * SCARCE
+
+
 _ack_decoder: Final = msgspec.json.Decoder(_Ack)
 _stored_decoder: Final = msgspec.json.Decoder(_Stored)
+_info_decoder: Final = msgspec.json.Decoder(_Info)
 _mended_decoder: Final = msgspec.json.Decoder(RunMended)
 
 
@@ -124,6 +158,9 @@ class Blobs:
         self._known: OrderedDict[tuple[str, str], float] = OrderedDict()
         self.puts = self.gets = self.lacking = 0
         """How many were stored and fetched since the start, and how many were not there."""
+        self.full = ""
+        """Why nothing could be stored when that was tried last; empty: it could."""
+        self._room = (-KNOWN_S, Room())
 
     async def put(
         self, instance: str, content: bytes, content_type: str = "", *, limited: bool = True
@@ -183,6 +220,29 @@ class Blobs:
             self._known.pop((instance, digest), None)
             raise BlobMissingError(f"chunk {number} of blob {digest} of {instance} is missing")
         return found
+
+    async def room(self) -> Room:
+        """Return how much is stored, as it was a moment ago, and how much may be.
+
+        Raises UnavailableError.
+        """
+        at, found = self._room
+        now = trio.current_time()
+        if now - at >= ROOM_S:
+            frame = await self._ask(Outgoing(f"$JS.API.STREAM.INFO.{STREAM}", b""))
+            try:
+                told = _info_decoder.decode(frame.payload)
+            except msgspec.DecodeError as error:
+                raise UnavailableError(f"{STREAM} answers something else: {error}") from error
+            found = Room(told.state.bytes, max(0, told.config.max_bytes))
+            self._room = now, found
+        return found
+
+    async def check_room(self) -> None:
+        """Raise OverloadedError when what is left is kept for runs that have begun."""
+        room = await self.room()
+        if room.is_scarce:
+            raise OverloadedError(f"{STREAM} is nearly full: {room}", hint=ROOM)
 
     async def mend(self, instance: str, blob: Blob, staged: str = "") -> bool:
         """Tell whether a blob stands whole; make it so out of what is staged, for daemons alone.
@@ -291,9 +351,11 @@ class Blobs:
         for _ in range(MENDS_MAX + 1):
             error = _ack_decoder.decode((await self._ask(message)).payload).error
             if error is None:
+                self.full = ""
                 return True
             if error.err_code in ERR_FULL:
-                raise OverloadedError(f"{STREAM} is full: {error.description}", hint=ROOM)
+                self.full = f"{STREAM} is full: {error.description}"
+                raise OverloadedError(self.full, hint=ROOM)
             if error.err_code != ERR_WRONG_SEQUENCE:
                 raise UnavailableError(f"{STREAM}: {error.description} ({error.err_code})")
             # It stands there: an earlier put, or one whose acknowledgement was lost.

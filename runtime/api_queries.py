@@ -248,7 +248,9 @@ class RunQueries:
 
     def _parked(self, actor: WorkflowActor) -> dict[str, str]:
         """Return why each parked step of an instance in memory waits, by its path."""
-        return {
+        full = self._parts.values.blobs.full
+        found = {each.ask.path: full for each in actor.asks.values() if each.storing and full}
+        return found | {
             each.ask.path: self._why_parked(each.ticket)
             for each in actor.asks.values()
             if each.ticket is not None

@@ -58,7 +58,8 @@ class RunCommands:
         subjects.check_name(request.workflow, "workflow")
         digest, workflow = await self._parts.definitions.latest(request.workflow)
         instance = self._daemon.new_id() if request.id is None else request.id
-        value = await given(self._parts.values.blobs, instance, request.input, request.input_blob)
+        blobs = self._parts.values.blobs
+        value = await given(blobs, instance, request.input, request.input_blob, begins=True)
         message = self._start_message(workflow, digest, instance, request, value)
         await self._check_active(workflow, {instance: value.value})
         if not request.wait_s:

@@ -260,7 +260,13 @@ class Daemon:
             await refuse_neighbours(transport, foreign_subjects(config.services))
             await streams.ensure(
                 transport,
-                streams.wanted(partitions=config.partitions, replicas=config.replicas),
+                streams.wanted(
+                    partitions=config.partitions,
+                    replicas=config.replicas,
+                    # MAIL has to have room whatever is put: what steers runs stands there.
+                    blobs_bytes_max=config.limits.blobs_bytes_max
+                    or (-1 if config.nats.url else config.server.file_store_bytes_max // 2),
+                ),
             )
             keys = Kv(transport, "movant_keys")
             parts.keys = await streams.patiently(lambda: load_keys(keys, self.entropy))

@@ -8,16 +8,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors import resolving
+from actors import blobs, resolving, storing
 from actors.blobs import Blobs
 from protocols import blobs as b
 from protocols import headers as h
-from protocols.errors import NotFoundError, RefusedError
+from protocols.errors import NotFoundError, OverloadedError, RefusedError
 from protocols.ports import Outgoing
 from protocols.witness import Operator
 from runtime.client import Client
+from runtime.config import LimitsConfig
 from runtime.why import why
-from tests.daemon.test_payloads import LARGE
+from tests.daemon.test_payloads import LARGE, press
 from tests.daemon.test_retention import by_hand, collected, passivate
 from tests.support.daemon import PROBE, Running, daemon
 from tests.support.nats import NatsServer
@@ -34,6 +35,8 @@ NOWHERE = b.encoded(b.blob_of(b"y" * 400_000))
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a value count as missing at once: here nobody is a moment ahead of its chunks."""
     monkeypatch.setattr(resolving, "LOOKS_S", (0.01,))
+    monkeypatch.setattr(storing, "AGAIN_S", 0.1)
+    monkeypatch.setattr(blobs, "ROOM_S", 0.0)
 
 
 async def blocked(movant: Running, client: Client, run: str) -> Any:
@@ -171,3 +174,33 @@ async def test_a_service_heals_what_was_forged_under_its_answer(nats_server: Nat
 
     assert got == content
     assert names == {blob.digest}
+
+
+async def test_a_full_store_loses_nothing(nats_server: NatsServer) -> None:
+    """Whoever begins is told; what has begun waits, says for what, and ends when there is room."""
+    limits = LimitsConfig(blobs_bytes_max=2_000_000)
+    async with (
+        daemon(nats_server.url, workflows=[LARGE], services=[press()], limits=limits) as movant,
+        Client.connect(nats_server.url, patience_s=0.5) as client,
+    ):
+        store = Blobs(movant.transport)
+        await store.put("other", b"x" * 1_700_000)
+        await client.start("large.made", 400_000, id="a")
+        full = await movant.view_when("a", lambda view: "full" in str(view.get("waiting")))
+        with pytest.raises(OverloadedError, match="BLOBS is full: maximum bytes"):
+            await client.start("large.given", "x" * 600_000, id="b")
+        found = {each["check"]: each for each in (await movant("check"))["findings"]}
+        with Raw(nats_server.url) as raw:
+            config = raw.ask("$JS.API.STREAM.INFO.BLOBS")["config"]
+            config["max_bytes"] = 8_000_000
+            raw.ask("$JS.API.STREAM.UPDATE.BLOBS", msgspec.json.encode(config))
+        ended = await client.wait("a", timeout_s=20)
+        await store.put("other", b"y" * 4_800_000)
+        with pytest.raises(OverloadedError, match=r"BLOBS is nearly full: 7 MiB of 8 MiB"):
+            await client.start("large.given", "x" * 300_000, id="b")
+
+    assert config["max_bytes"] == 8_000_000
+    assert "BLOBS is full" in full["waiting"][0]["detail"]
+    assert found["streams"]["verdict"] == "ok"
+    assert found["blobs"]["found"] == "large values and artifacts: 2 MiB of 2 MiB"
+    assert ended.result == {"text": "ba" * 200_000}
