@@ -313,7 +313,7 @@ class Execution(View):
             ledger.counters.late += 1
             return None
         # Of every one: a fold that begins with a snapshot has not seen the message itself.
-        self._witness("repaired", msgspec.to_builtins(order), f"/{mail.seq}")
+        self._witness("value_repaired", msgspec.to_builtins(order), f"/{mail.seq}")
         lost = self._skipped.pop(order.message, None)
         if lost is None:
             return None
