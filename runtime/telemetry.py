@@ -50,6 +50,7 @@ EVENTS: Final[dict[str, str]] = {
     "bridge.stuck": "The connection's thread did not end in time.",
     "bridge.unreachable": "No server answers; it is tried again.",
     "bridge.watchdog_limited": "This login may not probe; a dead connection is seen late.",
+    "budget.not_released": "What a run does not need of a budget stays reserved for its window.",
     "bundle.unreadable": "Histories in ARCHIVE cannot be opened; their runs show less.",
     "checkpoint.changed": "Another owner wrote a checkpoint; it is written over.",
     "checkpoint.not_ours": "A newer owner has written the checkpoint of a partition.",
