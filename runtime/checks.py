@@ -21,9 +21,23 @@ from protocols.events import from_time
 from protocols.ports import Outgoing
 from runtime import permissions
 from runtime.bridge.transport import NatsTransport
+from runtime.config import DaemonConfig
 
 _ANSWER_S: Final = 5.0
 _GIB: Final = 1024**3
+
+
+def wanted_streams(config: DaemonConfig) -> list[streams.Configuration]:
+    """Return the streams that a daemon makes.
+
+    MAIL has to have room whatever is put: what steers runs stands there.
+    """
+    share = -1 if config.nats.url else config.server.file_store_bytes_max // 2
+    return streams.wanted(
+        partitions=config.partitions,
+        replicas=config.replicas,
+        blobs_bytes_max=config.limits.blobs_bytes_max or share,
+    )
 
 
 async def check_server(

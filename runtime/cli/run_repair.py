@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("run_id", metavar="RUN")
-@click.argument("path", metavar="FILE", type=click.Path(exists=True, path_type=Path))
+@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
 @click.option("--reason", default="", help="For people; it stands in the history.")
 @target
 def supply(run_id: str, path: Path, to: Target, *, reason: str) -> int:
@@ -35,7 +35,10 @@ def supply(run_id: str, path: Path, to: Target, *, reason: str) -> int:
     """
     from runtime.cli.session import ask, full_id, myself  # noqa: PLC0415 - not for --help
 
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise click.UsageError(f"{path} cannot be read: {error.strerror}") from error
 
     async def question(client: Client) -> api.Accepted:
         run = await full_id(client, run_id)
