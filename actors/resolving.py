@@ -91,7 +91,7 @@ class Resolving:
     async def snapshot(self, instance: str, snapshot: Snapshot | None) -> Snapshot | None:
         """Return a snapshot with the values of its signals. Raises as ``mail`` does.
 
-        One that cannot be had stays a reference: the fold cannot begin there.
+        One that cannot be had stays a reference: the fold is blocked there.
         """
         if snapshot is None or not any(map(refers, snapshot.signals)):
             return snapshot

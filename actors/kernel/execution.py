@@ -16,7 +16,7 @@ from actors.kernel.tasks import ContinueAs, Frame, Scheduler, Task, steppable
 from actors.kernel.undoing import UNDOABLE, Undoing
 from actors.kernel.view import View
 from actors.kernel.witness import witness
-from protocols.blobs import BLOB_BYTES_MAX
+from protocols.blobs import BLOB, BLOB_BYTES_MAX
 from protocols.compensation import FATES_MAX
 from protocols.effects import FINAL, Continue, Emit, Finish
 from protocols.errors import ConfigurationError, InternalError, NotFoundError
@@ -51,6 +51,8 @@ class Execution(View):
 
     def _begin(self, start: Start) -> None:
         """Load the code and start it with its input."""
+        if self._lacks_signal():
+            return
         try:
             workflow = self._load(start.workflow, self.definition)
         except (NotFoundError, ConfigurationError) as error:
@@ -298,6 +300,16 @@ class Execution(View):
             self._skipped[mail.seq] = mail
         else:
             self._halt(Blocked(reason="blob", message=mail.message, seq=mail.seq))
+
+    def _lacks_signal(self) -> bool:
+        """Block when a signal of the snapshot refers to a value that is not there."""
+        for queue in self._ledger.signals.values():
+            for each in queue:
+                if each.content_type == BLOB:
+                    message = f"message {each.seq}: its value is missing"
+                    self._halt(Blocked(reason="blob", message=message, seq=each.seq))
+                    return True
+        return False
 
     def _given_up(self, mail: Repaired) -> Reply | ChildEnded | None:
         """Witness what a person has done about a missing value; return what is folded for it.

@@ -230,7 +230,7 @@ async def test_every_user_can_do_what_he_is_for(tmp_path: Path) -> None:
     assert [each["name"] for each in listed["services"] if each["state"] == "up"] == ["shop"]
     assert kept > 0
     assert start is not None
-    assert [each["verdict"] for each in checked["findings"]] == ["ok"] * 5
+    assert [each["verdict"] for each in checked["findings"]] == ["ok"] * 6
 
 
 def test_each_user_is_in_one_account_and_has_his_password() -> None:

@@ -171,6 +171,38 @@ def test_what_comes_after_the_end_blocks_nothing() -> None:
     assert folded(box, [Cancel(**at(2)), lost]).status == "cancelled"
 
 
+def test_a_generation_whose_signals_are_lost_is_blocked_by_the_first_of_them() -> None:
+    """Not by its code that takes one some day: a person can help now."""
+
+    async def code(ctx: Context, _: int) -> Any:
+        return await ctx.signal("other")
+
+    box = Mailbox(code)
+    signals = (Signal(**at(2), name="more", body=LOST, content_type=BLOB),)
+    snapshot = Snapshot(
+        generation=2,
+        through=4,
+        now=BEGIN,
+        definition=DEFINITION,
+        start=begin(),
+        started_at=BEGIN,
+        signals=signals,
+    )
+    told = Signal(**at(7), name="other", body=b"1")
+    found = []
+    for each in (snapshot, kept(snapshot, discarded([give_up(6, 2)]))):
+        assert each is not None
+        instance = Instance.from_snapshot("i-1", each, box.load)
+        instance.begin()
+        instance.fold(told)
+        found.append(instance)
+    lost, going = found
+
+    assert lost.blocked is not None
+    assert (lost.blocked.reason, lost.blocked.seq) == ("blob", 2)
+    assert (going.status, going.result) == ("completed", b"1")
+
+
 def test_a_snapshot_forgets_the_signals_that_are_given_up_behind_it() -> None:
     """The others stay, also such as refer to a value."""
     signals = tuple(Signal(**at(seq), name="more", body=LOST, content_type=BLOB) for seq in (2, 3))
