@@ -32,7 +32,8 @@ def wanted_streams(config: DaemonConfig) -> list[streams.Configuration]:
 
     MAIL has to have room whatever is put: what steers runs stands there.
     """
-    share = -1 if config.nats.url else config.server.file_store_bytes_max // 2
+    free = 0 if config.nats.url else config.server.file_store_bytes_max - streams.DEAD_BYTES_MAX
+    share = free // 2 if free > 0 else -1
     return streams.wanted(
         partitions=config.partitions,
         replicas=config.replicas,
