@@ -41,6 +41,7 @@ from protocols.mail import (
     Continued,
     Migrate,
     Pinned,
+    Repaired,
     Reply,
     Snapshot,
     Start,
@@ -158,7 +159,10 @@ class Activation:
         mails, snapshot = found.mails, found.snapshot
         if record is not None:
             return await self._home.tombstones.entomb(actor, record, mails)
-        if folded and not replaced_by(mails).items() <= {(instance.switched, instance.definition)}:
+        if folded and (
+            not replaced_by(mails).items() <= {(instance.switched, instance.definition)}
+            or any(type(each) is Repaired for each in mails)
+        ):
             self._home.remake(actor)
             return True
         parked = self._lower_threshold(actor, mails)

@@ -34,7 +34,7 @@ from protocols.graph_input import input_type
 from protocols.graph_profile import Limits, under
 from protocols.graph_types import wrong_result
 from protocols.mail import KERNEL
-from protocols.references import Template, WrongReference, as_text
+from protocols.references import AtTheEnd, Template, WrongReference, as_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -140,7 +140,7 @@ class _Run(Standing):
             found = {name: self._steps[name]["result"] for name in self._plan.last}
         else:
             try:
-                found = outputs.fill(self._names)
+                found = outputs.fill(AtTheEnd(self._names))
             except WrongReference as error:
                 # All is done: only other code can tell the result. So it is blocked, not undone.
                 raise ConfigurationError(f"outputs: {error.message}") from error

@@ -15,9 +15,9 @@ import msgspec
 from actors.directed import Directed, told
 from actors.graph_step import TEXT_CHARS_MAX, Halted, Work
 from protocols import budgets
-from protocols.budgets import Budget, Unit, Use, usage_of
+from protocols.budgets import RELEASED, Budget, Unit, Use, usage_of
 from protocols.error_kinds import COMPLIANCE
-from protocols.errors import StepFailedError
+from protocols.errors import CancelledError, StepFailedError
 from protocols.events import BUDGET_EXHAUSTED, GUARDRAIL_VIOLATED
 from protocols.failure import REFUSED, Failure
 from protocols.guardrails import OVER_BUDGET
@@ -112,6 +112,8 @@ class Budgeted(Work):
         self._passed: frozenset[str] = frozenset()
         """Rules and budgets that a person has let pass."""
         self._call: Operation[Any] | None = None
+        self._asking: tuple[Operation[Any], dict[str, Any]] | None = None
+        """A reservation that is asked for, and with what."""
 
     def step(self, service: str, of: str) -> Operation[Any]:
         """Return the call of a service, and remember it: it knows how often it was tried."""
@@ -133,6 +135,15 @@ class Budgeted(Work):
         """Reserve in all budgets, or in none of them."""
         if self._plan.step.kind == "signal":
             return None  # it asks nobody
+        try:
+            return await self._reserve_each(wanted, reserved)
+        except CancelledError:  # by its deadline: now it is never asked for
+            self._release([account for _, _, account in reserved if account])
+            raise
+
+    async def _reserve_each(
+        self, wanted: Use, reserved: list[tuple[str, Budget, str]]
+    ) -> Failure | None:
         for name, (budget, key) in self._guards.budgets.items():
             why, account = await self._reserved(name, budget, key, wanted)
             if not why:
@@ -170,6 +181,7 @@ class Budgeted(Work):
                 "reserve", f"budget.{name}", budget, who, wanted, force=force
             )
         except (StepFailedError, WrongReference) as error:
+            self._release([])
             return f"it cannot be asked: {why_of(error)}", _BROKEN
         if said.get("granted") is not True:
             return str(said.get("why") or "the answer makes no sense"), ""
@@ -187,10 +199,27 @@ class Budgeted(Work):
             "wanted": wanted or {"calls": 1.0},
             "force": force,
         }
-        said = await self.ctx.call(
-            budgets.SERVICE, operation, request, name=name, options=ACCOUNTS
-        )
+        call = self.ctx.call(budgets.SERVICE, operation, request, name=name, options=ACCOUNTS)
+        self._asking = (call, request) if operation == "reserve" else None
+        said = await call
+        self._asking = None
         return said if isinstance(said, dict) else {}
+
+    def _release(self, accounts: list[str]) -> None:
+        """Publish that reservations are not needed: who keeps the accounts hears it.
+
+        No step, as a run that was cut short waits for nobody. What is not heard stays reserved
+        until its window ends: too much may be counted, never too little.
+        """
+        found: dict[str, Any] = {"accounts": accounts, "asked": []}
+        if self._asking is not None and self._asking[0].path:
+            call, request = self._asking
+            where = {name: request[name] for name in ("name", "key", "window_s", "limits")}
+            step = f"{self.ctx.id}/{self.ctx.generation}{call.path}"
+            found["asked"] = [{"step": step, **where}]
+        self._asking = None
+        if accounts or found["asked"]:
+            self.ctx.emit(RELEASED, found)
 
     async def _settle(self, name: str, budget: Budget, account: str, used: Use) -> None:
         """Tell what was used; when that cannot be told, what was reserved counts as used."""

@@ -25,6 +25,7 @@ from protocols.mail import (
     Continued,
     Migrate,
     Pinned,
+    Repaired,
     Reply,
     Switch,
     Woken,
@@ -226,12 +227,12 @@ class WorkflowActor(DrivenActor):
     def again_from(self, mail: AnyMail) -> int | None:
         """Return the threshold when a message asks for a fold from the beginning, or None.
 
-        A migration does, a generation that this fold has not come to, and a wake that covers
-        requests of which only it knows whether they were ever sent.
+        A migration and a repair do, a generation that this fold has not come to, and a wake that
+        covers requests of which only it knows whether they were ever sent.
         """
         if self.final:
             return None
-        if type(mail) is Migrate:
+        if type(mail) is Migrate or type(mail) is Repaired:
             return 0
         if type(mail) is Switch and self.instance.status == "blocked":
             return 0  # its definition may be one that was not loaded yet

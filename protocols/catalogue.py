@@ -237,6 +237,17 @@ def _mailbox() -> dict[str, Message]:
             example_headers={h.MESSAGE_ID: "5f0f"},
             example="9f2c",
         ),
+        "control.repair": Message(
+            title="Repair",
+            summary="Say of a message whose value was missing: supplied, or discarded.",
+            by="movant",
+            subject="movant.to.{id}.control.repair",
+            payload=mail.Repair,
+            optional=(h.CONTENT_TYPE, h.MESSAGE_ID),
+            example_subject="movant.to.order-17.control.repair",
+            example_headers={h.MESSAGE_ID: "5f14"},
+            example={"message": 12, "how": "discarded"},
+        ),
         "control.switch": Message(
             title="Switch",
             summary="Go on with another definition from here. Payload: its hash, changed names.",

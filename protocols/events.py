@@ -74,6 +74,8 @@ CONTINUED: Final = "continued"
 """A new generation has begun; data has its number."""
 MIGRATED: Final = "migrated"
 """An operator has given the instance other code; data has its definition."""
+REPAIRED: Final = "value_repaired"
+"""A person has put back a value that was missing, or given it up; data has the message."""
 MIGRATION_REFUSED: Final = "migration_refused"
 """A run could not go over to another definition where it stood; data says why."""
 WITNESSED: Final = "witnessed"
@@ -112,6 +114,7 @@ STATED: Final = frozenset(
         STARTED,
         CONTINUED,
         MIGRATED,
+        REPAIRED,
         OUTCOME_DECIDED,
         GATE_DECIDED,
         *ATTESTED,
@@ -125,6 +128,7 @@ LIFECYCLE: Final = (
     STARTED,
     CONTINUED,
     MIGRATED,
+    REPAIRED,
     MIGRATION_REFUSED,
     WITNESSED,
     TRANSITION,

@@ -244,6 +244,7 @@ class RunQueries:
             waiting=waiting,
             steps=instance.steps,
             blocked=_why(blocked) if blocked else (f"daemon: {crash[2]}" if crash else ""),
+            blocked_at=blocked.seq if blocked else 0,
             paused=hold.text() if hold is not None and instance.status not in FINAL else "",
             counters={
                 "messages": instance.messages,
@@ -257,7 +258,9 @@ class RunQueries:
 
     def _parked(self, actor: WorkflowActor) -> dict[str, str]:
         """Return why each parked step of an instance in memory waits, by its path."""
-        return {
+        full = self._parts.values.blobs.full
+        found = {each.ask.path: full for each in actor.asks.values() if each.storing and full}
+        return found | {
             each.ask.path: self._why_parked(each.ticket)
             for each in actor.asks.values()
             if each.ticket is not None

@@ -58,7 +58,8 @@ class RunCommands:
         subjects.check_name(request.workflow, "workflow")
         digest, workflow = await self._parts.definitions.latest(request.workflow)
         instance = self._daemon.new_id() if request.id is None else request.id
-        value = await given(self._parts.values.blobs, instance, request.input, request.input_blob)
+        blobs = self._parts.values.blobs
+        value = await given(blobs, instance, request.input, request.input_blob, begins=True)
         message = self._start_message(workflow, digest, instance, request, value)
         await self._check_active(workflow, {instance: value.value})
         if not request.wait_s:
@@ -296,15 +297,27 @@ class RunCommands:
         return api.Accepted(id=request.id, seq=seq)
 
     async def order(
-        self, instance: str, verb: str, value: Any, message_id: str, by: Operator | None
+        self,
+        instance: str,
+        verb: str,
+        value: Any,
+        message_id: str,
+        by: Operator | None,
+        *,
+        behind: int = 0,
     ) -> int:
-        """Write an operator's verb into a mailbox; return its sequence."""
+        """Write an operator's verb into a mailbox; return its sequence.
+
+        With ``behind`` only right behind that sequence: raises AlreadyExistsError when something
+        has come meanwhile.
+        """
+        lines = self._lines(message_id, by)
+        if behind:
+            partition = subjects.partition_of(instance, self._daemon.config.partitions)
+            address = subjects.mailbox(instance, partition)
+            lines += h.encode({h.EXPECTED_SEQUENCE: str(behind), h.EXPECTED_SUBJECT: address})
         return await self._write(
-            Outgoing(
-                subjects.to_control(instance, verb),
-                codec.encode(value),
-                self._lines(message_id, by),
-            )
+            Outgoing(subjects.to_control(instance, verb), codec.encode(value), lines)
         )
 
     async def wait(self, request: api.RunWait) -> api.Message:

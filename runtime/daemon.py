@@ -56,6 +56,7 @@ from runtime import collector
 from runtime.accounts import serve_accounts
 from runtime.bridge.connection import connect
 from runtime.checkpoints import Checkpoints
+from runtime.checks import wanted_streams
 from runtime.client_discovery import login, own_login
 from runtime.clock import SystemClock, SystemEntropy
 from runtime.config import DaemonConfig, redacted
@@ -258,10 +259,7 @@ class Daemon:
         parts, config, transport = self.parts, self.config, self.parts.transport
         try:
             await refuse_neighbours(transport, foreign_subjects(config.services))
-            await streams.ensure(
-                transport,
-                streams.wanted(partitions=config.partitions, replicas=config.replicas),
-            )
+            await streams.ensure(transport, wanted_streams(config))
             keys = Kv(transport, "movant_keys")
             parts.keys = await streams.patiently(lambda: load_keys(keys, self.entropy))
         except ConfigurationError as error:

@@ -24,6 +24,7 @@ from protocols.mail import (
     Fired,
     Migrate,
     Pinned,
+    Repaired,
     Reply,
     Reviewed,
     Routed,
@@ -126,6 +127,12 @@ def _facts(mail: Any) -> dict[str, Any]:  # noqa: C901, PLR0912  # one case per 
                 "kind": "control.switch",
                 "summary": f"definition {mail.order.definition} from here on"
                 + (f": {names}" if names else ""),
+                "by": mail.by,
+            }
+        case Repaired():
+            return {
+                "kind": "control.repair",
+                "summary": f"message {mail.order.message} {mail.order.how}",
                 "by": mail.by,
             }
         case Reviewed():

@@ -200,6 +200,13 @@ def _blocked(view: RunView) -> Why:
         what = f"the daemon failed when it folded {view.id} ({view.blocked.removeprefix(_DAEMON)})"
         wakes = "its next message, or a restart of the daemon, tries again"
         otherwise = "it stays where it is"
+    elif view.blocked_at:
+        what = f"{view.id} is blocked ({view.blocked})"
+        wakes = (
+            f"whoever has the value wakes it (movant run supply {view.id} FILE), or"
+            f" who gives it up (movant run discard {view.id} {view.blocked_at})"
+        )
+        otherwise = f"it stays as it is until then, or until movant run cancel {view.id}"
     else:
         what = f"{view.id} is blocked ({view.blocked or 'no reason is known'})"
         wakes = f"repaired code wakes it (movant workflow register FILE, run migrate {view.id})"

@@ -67,6 +67,9 @@ DURABILITY: Final[Shown] = {
     ),
     "workflows that never end, in generations": "daemon/test_generations kernel/test_continue_as",
     "values up to 64 MiB by reference; larger ones fail their step": "daemon/test_payloads",
+    "a value that is lost is put back or given up, one that is forged is replaced": (
+        "daemon/test_repairs kernel/test_repairs store/test_blobs"
+    ),
     "artifacts are kept with a run, listed, read, and removed with it": (
         "daemon/test_payloads store/test_blobs"
     ),

@@ -16,17 +16,22 @@ from actors.kernel.tasks import ContinueAs, Frame, Scheduler, Task, steppable
 from actors.kernel.undoing import UNDOABLE, Undoing
 from actors.kernel.view import View
 from actors.kernel.witness import witness
-from protocols.blobs import BLOB_BYTES_MAX
+from protocols.blobs import BLOB, BLOB_BYTES_MAX
 from protocols.compensation import FATES_MAX
 from protocols.effects import FINAL, Continue, Emit, Finish
 from protocols.errors import ConfigurationError, InternalError, NotFoundError
+from protocols.failure import Failure
 from protocols.mail import (
     LARGE_VALUES,
     Cancel,
+    ChildEnded,
     Continued,
     Lacking,
     Mail,
     Migrate,
+    Repaired,
+    Reply,
+    Signal,
     Start,
     Switch,
     UndoAll,
@@ -46,6 +51,8 @@ class Execution(View):
 
     def _begin(self, start: Start) -> None:
         """Load the code and start it with its input."""
+        if self._lacks_signal():
+            return
         try:
             workflow = self._load(start.workflow, self.definition)
         except (NotFoundError, ConfigurationError) as error:
@@ -275,11 +282,65 @@ class Execution(View):
         self._emit("blocked", facts, f"/{ledger.cause}")
 
     def _on_lacking(self, mail: Lacking) -> None:
-        if self._start is None and mail.start is not None:
-            self._start = mail.start
-            self.workflow, self.definition = mail.start.workflow, mail.start.definition
+        """Block, unless nobody needs the value: then whoever gave it up says so further on."""
+        of = mail.of
+        if self.status in FINAL or (
+            type(of) is Signal and self._repeated("signal", of.message_id)
+        ):
+            self._ledger.counters.late += 1
+            return
+        if self._start is None and type(of) is Start:
+            self._start = of
+            self.workflow, self.definition = of.workflow, of.definition
             self.started_at = self._ledger.now
-        self._halt(Blocked(reason="blob", message=mail.message))
+            if self._cancel is not None:
+                self._end(cancelled_by(self._cancel))
+                return
+        if mail.discarded:
+            self._skipped[mail.seq] = mail
+        else:
+            self._halt(Blocked(reason="blob", message=mail.message, seq=mail.seq))
+
+    def _lacks_signal(self) -> bool:
+        """Block when a signal of the snapshot refers to a value that is not there."""
+        for queue in self._ledger.signals.values():
+            for each in queue:
+                if each.content_type == BLOB:
+                    message = f"message {each.seq}: its value is missing"
+                    self._halt(Blocked(reason="blob", message=message, seq=each.seq))
+                    return True
+        return False
+
+    def _given_up(self, mail: Repaired) -> Reply | ChildEnded | None:
+        """Witness what a person has done about a missing value; return what is folded for it.
+
+        One that was given up is so from here on: an answer becomes one of which nobody knows
+        what it was, a start has failed, and a signal never came.
+        """
+        if self._repeated("repair", mail.message_id):
+            return None
+        ledger, order = self._ledger, mail.order
+        ledger.chain.acted = (mail.seq, mail.by)
+        if self.status in FINAL or self._start is None:
+            ledger.counters.late += 1
+            return None
+        # Of every one: a fold that begins with a snapshot has not seen the message itself.
+        self._witness("value_repaired", msgspec.to_builtins(order), f"/{mail.seq}")
+        lost = self._skipped.pop(order.message, None)
+        if lost is None:
+            return None
+        if type(lost.of) is Start:
+            self._end(Ended("failed", failure=_lost(mail)))
+        elif type(lost.of) is Reply or type(lost.of) is ChildEnded:
+            return msgspec.structs.replace(
+                lost.of,
+                seq=mail.seq,
+                at=mail.at,
+                body=b"",
+                content_type="",
+                failure=_lost(mail, unknown=True),
+            )
+        return None
 
     def _emit(self, event: str, facts: dict[str, Any], suffix: str = "") -> None:
         ledger = self._ledger
@@ -331,3 +392,10 @@ class Execution(View):
             "migrate it to a definition with a larger mailbox_max that calls ctx.continue_as in "
             "time, or cancel it",
         )
+
+
+def _lost(mail: Repaired, *, unknown: bool = False) -> Failure:
+    """Return the failure that stands for a value which was given up."""
+    who = f" by {mail.by.who}" if mail.by is not None and mail.by.who else ""
+    message = f"the value of message {mail.order.message} is lost and was given up{who}"
+    return Failure(kind="blob", message=message, unknown=unknown)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from protocols.definition import Workflow
     from protocols.failure import Failure
     from protocols.gate_words import GateDecision, GateState
-    from protocols.mail import Cancel, Start
+    from protocols.mail import Cancel, Lacking, Start
     from protocols.witness import Head
 
 
@@ -49,6 +49,7 @@ class View:
         "_load",
         "_replaced",
         "_seen",
+        "_skipped",
         "_start",
         "_watch",
         "blocked",
@@ -82,6 +83,8 @@ class View:
         self._ledger = Ledger(instance_id, generation)
         self._load = load
         self._seen = Seen()
+        self._skipped: dict[int, Lacking] = {}
+        """Messages that a repair further on gives up, by sequence, until the fold comes to it."""
         self._start: Start | None = None
         self._cancel: Cancel | None = None
         self._broken = False

@@ -97,8 +97,16 @@ def tell_error(error: MovantError) -> None:
     say("\n".join(lines))
 
 
-def repair(run: str) -> str:
-    """Return what to do about a blocked run: it keeps its code until it is given another."""
+def repair(run: str, missing: int = 0) -> str:
+    """Return what to do about a blocked run: it keeps its code until it is given another.
+
+    ``missing``: the message whose value is missing, by sequence.
+    """
+    if missing:
+        return (
+            f"next:  movant run supply {run} FILE puts the value back\n"
+            f"       movant run discard {run} {missing} gives it up"
+        )
     return (
         f"next:  mend its code, movant workflow register FILE, movant run migrate {run}\n"
         f"       or movant run cancel {run}"

@@ -212,8 +212,7 @@ async def test_a_missing_value_blocks_and_is_put_back(nats_server: NatsServer) -
 
     assert blocked["status"] == "blocked"
     assert blocked["input"]["size"] == 400_002
-    assert "blob: chunk" in blocked["blocked"]
-    assert "put it back" in blocked["blocked"]
+    assert f"blob: message {blocked['blocked_at']}: chunk" in blocked["blocked"]
     assert ended["result"] == {"given": 400_000, "said": 2}
 
 

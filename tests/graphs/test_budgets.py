@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from actors.definition_file import parse
-from protocols.budgets import Account, usage_of
+from protocols.budgets import RELEASED, Account, usage_of
 from protocols.gate_words import GateWord
 from protocols.mail import Decided
 from protocols.witness import Operator
@@ -224,3 +224,31 @@ steps:
     assert (6, "input has no field 'whom'", "error") in found
     assert (8, "the budget own has only 3", "warning") in found
     assert (9, "a step with 'sleep' takes no 'estimate'", "error") in found
+
+
+def test_a_deadline_that_cuts_a_reservation_releases_it() -> None:
+    """One that is granted by its account, one that is under way by the key of its step."""
+    box = running(
+        graph_of("""
+            name: cut
+            budgets:
+              first: {calls: 5, window: 1d}
+              second: {calls: 5, window: 1d, key: all}
+            steps:
+              one: {service: llm, operation: ask, deadline: 1m, critical: false}
+        """)
+    )
+    box.start({})
+    box.reply("/steps/one/budget.first", {"granted": True, "account": "acc.1/i-1/1/first"})
+    box.pass_time(60)
+
+    box.fire("/steps/one/deadline")
+
+    (released,) = told(box.effects, RELEASED)
+    assert released["accounts"] == ["acc.1/i-1/1/first"]
+    assert [(each["step"], each["name"], each["key"]) for each in released["asked"]] == [
+        ("i-1/1/steps/one/budget.second", "second", "all")
+    ]
+    assert "/steps/one/llm.ask" not in paths(box.effects)
+    assert box.instance.status == "completed"
+    box.refold()

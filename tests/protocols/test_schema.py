@@ -74,6 +74,7 @@ def test_every_kind_of_message_has_a_schema() -> None:
         "control.gate",
         "control.undo",
         "control.migrate",
+        "control.repair",
         "control.switch",
         "control.review",
         "service.request",

@@ -15,6 +15,12 @@ async def chain(ctx: Context, size: int) -> Any:
     return await ctx.call("press", "turn", turned)
 
 
+@workflow("large.made")
+async def made(ctx: Context, size: int) -> Any:
+    """Ask for something with a large value of its own."""
+    return await ctx.call("press", "turn", {"text": "ab" * (size // 2)})
+
+
 @workflow("large.given")
 async def given(ctx: Context, text: str) -> dict[str, Any]:
     """Take a large input and a large signal; tell their lengths."""
