@@ -73,6 +73,7 @@ class GraphWorkflow(Workflow[Any]):
         options = WorkflowOptions(
             description=graph.description,
             active_max=limits.max_active,
+            refuses=limits.on_limit == "refuse",
             priority=limits.priority,
             profiles=tuple(graph.profiles),
         )

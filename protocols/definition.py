@@ -46,7 +46,9 @@ class WorkflowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     mailbox_warn: int = MAILBOX_WARN
     mailbox_max: int = MAILBOX_MAX
     active_max: int = 0
-    """Runs that have not ended; a start beyond it is refused. 0: any."""
+    """Runs that have begun and not ended; others wait for their turn. 0: any."""
+    refuses: bool = False
+    """Whether a start beyond that is refused instead."""
     priority: int = 0
     """Of runs whose start says none."""
     profiles: tuple[str, ...] = ()

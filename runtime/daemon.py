@@ -75,6 +75,7 @@ from runtime.server.configuration import Settings
 from runtime.server.embedded import EmbeddedServer
 from runtime.started import Looking, WhenUp
 from runtime.triggers.hosting import host_triggers
+from runtime.turns import give_turns
 from runtime.undoing import ChildUndos
 from runtime.version import VERSION
 from supervisors.child import ChildSpec, ChildStatus
@@ -374,6 +375,7 @@ class Daemon:
                 storing=values.storing,
             )
             owner.wire(parts.requests, outbox, Late(parts.writers, values.blobs))
+            await nursery.start(give_turns, self)
             dead = DeadLetters(parts.writers["DEAD"])
             intake = parts.intake = Intake(
                 owner,
