@@ -121,14 +121,17 @@ class RunIndex:
         self._turn_seq = max(self._turn_seq, last, first - 1)
 
     async def _refresh_turns(self) -> None:
+        behind = False
         async for batch in self._mail.follow("movant.mail.*.*.owner.turn", self._turn_seq):
             for each in batch:
                 parsed = parse(each, self._keys)
                 if type(parsed) is Letter and type(parsed.mail) is Turn:
-                    if parsed.mail.word.place > self._mail_seq:
-                        return  # another replica told the starts, and was behind
-                    self._turned(parsed.instance, parsed.mail.word)
-                self._turn_seq = each.seq
+                    # Another replica has told the starts, and this one is ahead of it.
+                    behind = behind or parsed.mail.word.place > self._mail_seq
+                    if not behind:
+                        self._turned(parsed.instance, parsed.mail.word)
+                if not behind:
+                    self._turn_seq = each.seq
 
     async def _refresh_blocked(self) -> None:
         _, last = await self._events.extent()
