@@ -30,7 +30,7 @@ Status = Literal[
     "cancelled",
     "blocked",
 ]
-"""``pending``: no start yet. ``queued``: it waits for its turn, as others of its workflow are active.
+"""``pending``: no start yet. ``queued``: it waits for its turn.
 ``blocked``: the mailbox cannot be folded with this code.
 
 ``compensated``: it failed or was cancelled (the failure tells), and all that it did and can undo

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -56,7 +57,7 @@ class World:
     """One MAIL, one ARCHIVE, one value, and the runs as they really are."""
 
     def __init__(self, seed: int) -> None:
-        self.chance = random.Random(seed)
+        self.chance = random.Random(seed)  # noqa: S311 - the same walk again
         self.mail: list[Delivery] = []
         self.archive: list[Delivery] = []
         self.value: tuple[bytes, int] = (b"", 0)
@@ -143,7 +144,7 @@ class One:
 
     def ask(self, run: str, place: int = 0, priority: int = 0) -> None:
         """Let a run ask, as its fold does."""
-        known = self.live.get(run)
+        known: Any = self.live.get(run)
         if known is None:
             instance = SimpleNamespace(status="queued", place=place, priority=priority)
             known = self.live[run] = SimpleNamespace(
@@ -181,17 +182,14 @@ class One:
     async def work(self) -> None:
         """Look again and again, as ``Turns.run`` does."""
         while self.number not in self.world.dead:
-            try:
+            with suppress(UnavailableError):
                 await self.turns.look()
-            except UnavailableError:
-                pass
             await trio.sleep(0.01)
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_never_more_than_the_limit_and_everybody_comes(
-    seed: int, autojump_clock: Any
-) -> None:
+@pytest.mark.usefixtures("autojump_clock")
+async def test_never_more_than_the_limit_and_everybody_comes(seed: int) -> None:
     """Three daemons read late, one dies and the next takes its runs, claims get lost answers."""
     world = World(seed)
     daemons = [One(world, number, 3) for number in range(3)]

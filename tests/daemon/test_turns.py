@@ -131,7 +131,6 @@ async def test_several_daemons_count_together_and_a_dead_ones_places_are_given_o
     async with (
         daemon(nats_server.url, name="a", workflows=[path], services=[shop.service]) as first,
         daemon(nats_server.url, name="b", workflows=[path]) as second,
-        Client.connect(nats_server.url) as client,
     ):
         await until(lambda: len(second.daemon.parts.owner.partitions.owned) == 32)
         for number in range(12):

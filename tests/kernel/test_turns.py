@@ -82,13 +82,11 @@ def test_a_raw_start_waits_for_its_pin_and_then_for_its_turn() -> None:
     box = box_of()
     start(box, definition="", kernel=1)
 
-    pinned = box.fold(
-        Pinned(
-            **box._stamp(), epoch=1, definition=DEFINITION, kernel=QUEUES
-        )
-    )
+    pinned = box.fold(Pinned(**box._stamp(), epoch=1, definition=DEFINITION, kernel=QUEUES))
 
-    assert [(type(each), each.cause, each.place) for each in pinned] == [(Enqueue, 2, 1)]
+    (asked,) = pinned
+    assert isinstance(asked, Enqueue)
+    assert (asked.cause, asked.place) == (2, 1)
 
 
 def test_a_cancel_takes_it_out_of_the_queue() -> None:
