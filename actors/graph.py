@@ -76,6 +76,7 @@ class GraphWorkflow(Workflow[Any]):
             refuses=limits.on_limit == "refuse",
             priority=limits.priority,
             profiles=tuple(graph.profiles),
+            kept_s=float(graph.retention or 0.0),
         )
         super().__init__(graph.name, function, options)
 

@@ -271,6 +271,7 @@ def record_of(instance: Instance, effect: Finish, position: int) -> ArchiveRecor
         steps=effect.steps,
         statements=witness.number,
         head=witness.hash,
+        kept_s=instance.kept_s,
     )
 
 

@@ -11,11 +11,12 @@ A profile exchanges names and nothing else: the steps are the same everywhere.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
+from protocols.definition import OnLimit
 from protocols.findings import Finding, Place, did_you_mean
 from protocols.flow import Priority
 from protocols.gates import MODES
@@ -54,7 +55,7 @@ class Limits(Part, frozen=True, kw_only=True):
         Meta(description="Runs that have begun and not ended. 0: any number."),
     ] = 0
     on_limit: Annotated[
-        Literal["queue", "refuse"],
+        OnLimit,
         Meta(description="What a start beyond it does: it waits for its turn, or is refused."),
     ] = "queue"
     per: Annotated[

@@ -67,6 +67,7 @@ class Execution(View):
         ledger.routes = workflow.routes
         if start.kernel >= LARGE_VALUES:
             ledger.value_bytes_max = BLOB_BYTES_MAX
+        ledger.kept_s = workflow.options.kept_s
         ledger.started_by = "" if start.by is None else start.by.who
         ledger.profile = start.profile
         self._limits = (workflow.options.mailbox_warn, workflow.options.mailbox_max)
@@ -159,6 +160,7 @@ class Execution(View):
         self.definition = definition
         self.switched = mail.seq
         ledger.routes = workflow.routes
+        ledger.kept_s = workflow.options.kept_s
         self._limits = (workflow.options.mailbox_warn, workflow.options.mailbox_max)
         told = {"definition": definition, "moves": mail.order.moves, "from": mail.seq}
         self._witness("migrated", told, f"/{mail.seq}")

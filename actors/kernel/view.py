@@ -170,6 +170,11 @@ class View:
         self._ledger.refolding = value
 
     @property
+    def kept_s(self) -> float:
+        """How long it is kept when it has ended, in seconds; 0: its definition does not say."""
+        return self._ledger.kept_s
+
+    @property
     def witness(self) -> Head:
         """Where the chain of statements stands."""
         return self._ledger.chain.standing(self.id)

@@ -7,8 +7,13 @@ from typing import Any
 import pytest
 
 from actors.graph import GraphWorkflow
-from protocols.definition import Workflow, WorkflowOptions
+from actors.motion import MotionWorkflow
+from actors.outbox import record_of
+from protocols.definition import Workflow, WorkflowOptions, workflow
 from protocols.effects import Enqueue
+from protocols.errors import ConfigurationError
+from protocols.graph_profile import Limits
+from protocols.machine import Machine, State
 from protocols.mail import QUEUES, Pinned, Start, Turn, TurnWord
 from tests.graphs.orders import graph_of
 from tests.kernel.mailbox import DEFINITION, Mailbox, events, finish, paths
@@ -140,3 +145,35 @@ def test_a_run_that_was_given_other_code_goes_on() -> None:
     again = type(box.instance)("i-1", box.load, definition="e" * 16)
 
     assert paths(again.fold(box.mails[0])) == ["/a.b"]
+
+
+def test_python_and_machines_say_it_as_graphs_do() -> None:
+    """How many may be active, what others do, and how long an ended run is kept."""
+    code = workflow("w", max_active=3, on_limit="refuse", retention_s=60.0)(listen)
+    machine = MotionWorkflow(
+        Machine(
+            name="m",
+            initial="A",
+            states={"A": State(owner="clerk", next="B"), "B": State(terminal=True)},
+            limits=Limits(max_active=4, priority=2),
+            retention="1h",
+        )
+    )
+    graph = GraphWorkflow(graph_of(GROUPED + "retention: 7d"))
+
+    said = [
+        (x.active_max, x.refuses, x.priority, x.kept_s)
+        for x in (code.options, machine.options, graph.options)
+    ]
+    assert said == [(3, True, 0, 60.0), (4, False, 2, 3_600.0), (2, True, 4, 604_800.0)]
+    with pytest.raises(ConfigurationError):
+        WorkflowOptions(active_max=-1)
+
+
+def test_what_ends_says_how_long_it_is_kept() -> None:
+    """Its record has it, so that nobody has to read the definition again."""
+    box = box_of(workflow("w", retention_s=60.0)(listen))
+    start(box)
+    ended = finish(box.cancel())
+
+    assert record_of(box.instance, ended, 1).kept_s == 60.0
