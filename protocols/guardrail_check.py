@@ -180,8 +180,10 @@ def _step(
                 "error" if rule.severity == "critical" else "warning",
             )
     if step.estimate is not None:
-        own = {} if step.budget is None else {"of the step": step.budget}
-        for called, budget in {**graph.budgets, **own}.items():
+        budgets = dict(graph.budgets)
+        if step.budget is not None:
+            budgets["of the step"] = step.budget
+        for called, budget in budgets.items():
             for unit in UNITS:
                 limit, want = budget.of(unit), step.estimate.of(unit)
                 if limit is not None and want is not None and want > limit:
