@@ -179,20 +179,26 @@ def _step(
                 did_you_mean(getattr(step, key), words),
                 "error" if rule.severity == "critical" else "warning",
             )
-    if step.estimate is not None:
-        budgets = dict(graph.budgets)
-        if step.budget is not None:
-            budgets["of the step"] = step.budget
-        for called, budget in budgets.items():
-            for unit in UNITS:
-                limit, want = budget.of(unit), step.estimate.of(unit)
-                if limit is not None and want is not None and want > limit:
-                    yield Finding(
-                        (*at, "estimate", unit),
-                        f"the budget {called} has only {limit:g}",
-                        "the step could never be done",
-                        "warning",
-                    )
+    yield from _estimates(graph, step, at)
+
+
+def _estimates(graph: Graph, step: GraphStep, at: Place) -> Iterator[Finding]:
+    """Warn where a step takes more than a budget has."""
+    if step.estimate is None:
+        return
+    budgets = dict(graph.budgets)
+    if step.budget is not None:
+        budgets["of the step"] = step.budget
+    for called, budget in budgets.items():
+        for unit in UNITS:
+            limit, want = budget.of(unit), step.estimate.of(unit)
+            if limit is not None and want is not None and want > limit:
+                yield Finding(
+                    (*at, "estimate", unit),
+                    f"the budget {called} has only {limit:g}",
+                    "the step could never be done",
+                    "warning",
+                )
 
 
 def budgets_of(graph: Graph) -> Iterator[tuple[Place, Budget]]:

@@ -407,13 +407,8 @@ class Daemon:
             )
             for path in config.workflows:
                 await self.register(path)
-            strays = Strays(
-                parts.transport,
-                self.entropy,
-                Kv(parts.transport, "movant_checkpoints"),
-                dead,
-                lambda: owner.acts_in(0),
-            )
+            kept = Kv(parts.transport, "movant_checkpoints")
+            strays = Strays(parts.transport, self.entropy, kept, dead, lambda: owner.acts_in(0))
             nursery.start_soon(strays.run)
             await nursery.start(self._host, owner)
             await nursery.start(parts.requests.run)

@@ -88,10 +88,8 @@ CONCURRENCY: Final[Shown] = {
         "motions/test_motion examples/test_governance_flow"
     ),
     "thousands of motions in one daemon": "daemon/test_many_motions daemon/test_memory",
-    "a limit on active runs, also by key, over all daemons; others wait in order, or are refused": (
-        "daemon/test_turns",
-        "actors/test_turns",
-        "kernel/test_turns",
+    "a limit on active runs, by key, over all daemons; others wait in order, or are refused": (
+        "kernel/test_turns actors/test_turns daemon/test_turns"
     ),
     "priorities: an emergency overtakes a batch": "actors/test_parking daemon/test_flow",
     "rate and concurrency of a service, shared by all runs of a daemon": (
