@@ -15,12 +15,15 @@ import trio
 
 from actors.kv import Entry
 from actors.letters import Delivery
+from actors.packs import Copy
 from actors.queues import InLine, Queues, next_ones
 from actors.run_index import RunIndex
+from actors.sealing import packed
 from actors.turns import Turns
+from protocols import headers as h
 from protocols.effects import Enqueue
 from protocols.errors import AlreadyExistsError, UnavailableError
-from protocols.mail import TurnWord
+from protocols.mail import Start, TurnWord
 from protocols.tokens import KeyRing
 
 LIMIT = 2
@@ -219,6 +222,26 @@ async def test_never_more_than_the_limit_and_everybody_comes(seed: int) -> None:
 
     assert world.most == LIMIT
     assert len(set(world.begun)) == RUNS
+
+
+@pytest.mark.parametrize(("said", "waits"), [("queued", True), ("granted", False)])
+def test_who_reads_only_the_pack_of_a_run_knows_that_it_waits(said: Any, *, waits: bool) -> None:
+    """What its owner has said is purged; another daemon counts it all the same."""
+    word = TurnWord(said=said, group="a b", limit=3, priority=5, place=7)
+    body = msgspec.json.encode({"epoch": 1, "word": word})
+    start = Start(seq=7, at=1, workflow="w", body=b"null", definition="d")
+    history = [
+        Copy(7, 1, "start.w", b"", b"null"),
+        Copy(9, 2, "owner.turn", b"", body),
+        Copy(11, 3, "signal.go", b"", b"1"),
+    ]
+    (pack,) = packed("r1", 20, history, start)
+    index = One(World(0), 0, 1).index
+    index._packed(Delivery(30, 4, "movant.mail.0.r1.pack.20.x", h.block(pack.headers), b""))
+
+    assert index.queues.active == ({} if waits else {("w", "a b"): 1})
+    found = index.queues.waiting.get("r1")
+    assert found == ((("w", "a b"), InLine(-5, 7, "r1", 3)) if waits else None)
 
 
 def test_the_next_ones_are_taken_in_order_and_nobody_passes() -> None:
