@@ -55,6 +55,7 @@ class Home(Protocol):
     """What is needed of the owner."""
 
     live: dict[str, WorkflowActor]
+    crashes: dict[str, tuple[int, int, str]]
 
     def acts_in(self, partition: int) -> bool:
         """Tell whether effects may be done for a partition."""
@@ -236,6 +237,8 @@ class Turns:
     def _grant(self, key: Key, seat: InLine) -> None:
         """Say that a run may begin; one that has left memory comes back first, and asks."""
         actor = self._home.live.get(seat.id)
+        if actor is None and seat.id in self._home.crashes:
+            return  # its next message, or a restart, tries again
         if actor is None:
             self._home.rouse(seat.id, self._partition_of(seat.id), seat.place, set())
         elif not (actor.activating or actor.holding):

@@ -121,6 +121,7 @@ class One:
     def __init__(self, world: World, number: int, of: int) -> None:
         self.world, self.number, self.of = world, number, of
         self.live: dict[str, Any] = {}
+        self.crashes: dict[str, Any] = {}
         self.owned = {number}
         keys = KeyRing("k", {"k": b"x" * 32})
         mail, archive, events = (Log(world, each) for each in (world.mail, world.archive, []))
