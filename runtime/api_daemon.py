@@ -74,9 +74,11 @@ class DaemonQueries:
         else:
             matching = [each for each in listed if request.name in each.latest_of]
         if not matching:
-            raise NotFoundError(
-                f"no workflow {request.name or request.hash!r}", hint="movant workflow ls"
-            )
+            if not request.hash:
+                raise NotFoundError(f"no workflow {request.name!r}", hint="movant workflow ls")
+            versions = f"movant workflow versions {request.name}".rstrip()
+            hint = versions if request.name else "movant workflow ls"
+            raise NotFoundError(f"no definition {request.hash!r}", hint=hint)
         found = matching[-1]
         name = request.name or found.workflows[0]
         workflow = await self._parts.definitions.find(name, found.hash)

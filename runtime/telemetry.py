@@ -138,6 +138,7 @@ EVENTS: Final[dict[str, str]] = {
     "stream.waiting": "JetStream does not serve yet; it is asked again.",
     "supervisor.escalated": "Restarts did not help; the supervisor above decides.",
     "template.registered": "A template is stored.",
+    "trigger.consumer_removed": "A durable consumer was removed that no trigger wants any more.",
     "trigger.failed": "A defect stopped a trigger; others go on.",
     "trigger.lost": "Messages of a subject without a stream came too fast for a trigger.",
     "trigger.not_armed": "The timer of a schedule was not stored; it is armed again.",

@@ -16,6 +16,7 @@ from runtime.triggers.book import TriggerBook
 from runtime.triggers.firing import Firing
 from runtime.triggers.messages import Messages
 from runtime.triggers.schedules import Schedules
+from runtime.triggers.sweeping import Sweeping
 from runtime.triggers.webhooks import Webhooks
 
 if TYPE_CHECKING:
@@ -76,4 +77,5 @@ async def host_triggers(daemon: Daemon, *, task_status: ChildStatus) -> None:
         nursery.start_soon(book.run)
         nursery.start_soon(schedules.run)
         nursery.start_soon(messages.run)
+        nursery.start_soon(Sweeping(daemon, book).run)
         task_status.started()
