@@ -8,35 +8,40 @@ from urllib.parse import unquote
 import msgspec
 
 from protocols import headers as h
+from protocols.blobs import BLOB, reference
 from protocols.codec import decode, encode
 from protocols.gate_words import GateWord
 from protocols.mail import (
     Cancel,
     Decided,
+    Fork,
     Migrate,
     MigrateOrder,
     Reviewed,
     Switch,
     SwitchOrder,
+    Taken,
     UndoAll,
     Word,
 )
 from protocols.subjects import is_name, step_token
 from protocols.witness import Operator
 
-VERBS: Final = ("cancel", "gate", "migrate", "review", "switch", "undo")
+VERBS: Final = ("cancel", "fork", "gate", "migrate", "review", "switch", "undo")
 
 
 def control(
     verb: str, seq: int, at: int, found: dict[str, str], payload: bytes
-) -> Cancel | Decided | Migrate | Reviewed | Switch | UndoAll | str:
+) -> Cancel | Decided | Fork | Migrate | Reviewed | Switch | UndoAll | str:
     """Return the mail of a verb of ``VERBS``, or what is wrong with it.
 
     Raises BadValueError and ValidationError for a payload that is none.
     """
+    message_id, by = found.get(h.MESSAGE_ID, ""), operator(found)
+    if verb == "fork":
+        return _fork(Fork(seq=seq, at=at, body=payload, message_id=message_id, by=by), found)
     told = decode(payload, found.get(h.CONTENT_TYPE, ""))
     text = told if isinstance(told, str) else ""
-    message_id, by = found.get(h.MESSAGE_ID, ""), operator(found)
     if verb == "gate":
         said = msgspec.convert(told, GateWord)
         step_token(said.gate)  # raises for what can be no path
@@ -69,6 +74,15 @@ def control(
     if not is_name(text):
         return "a migration names no definition"
     return Migrate(seq=seq, at=at, definition=text, since=since, message_id=message_id, by=by)
+
+
+def _fork(mail: Fork, found: dict[str, str]) -> Fork:
+    """Return a fork that can be folded, now or when its blob is fetched."""
+    if found.get(h.CONTENT_TYPE) == BLOB:
+        reference(mail.body)
+        return msgspec.structs.replace(mail, content_type=BLOB)
+    msgspec.convert(decode(mail.body), Taken)
+    return mail
 
 
 def operator(found: dict[str, str]) -> Operator | None:

@@ -18,10 +18,11 @@ import msgspec
 from actors.directed import Directed, told
 from actors.graph_again import WAITING
 from actors.graph_artifacts import keep
+from actors.graph_forking import Forkable
 from actors.graph_items import Item, failure_of
 from actors.graph_kinds import work_of
 from actors.graph_plan import Functions, GraphPlan, StepPlan
-from actors.graph_standing import RUNNING, Standing
+from actors.graph_standing import RUNNING
 from protocols.conditions import ConditionError
 from protocols.definition import Workflow, WorkflowOptions
 from protocols.error_kinds import OVER_LIMIT
@@ -119,7 +120,7 @@ async def run_graph(ctx: Context, plan: GraphPlan, given: Any = None) -> Any:
     return await _Run(ctx, plan, given).run()
 
 
-class _Run(Standing):
+class _Run(Forkable):
     """One run of a graph: what its steps have come to, and which may begin."""
 
     async def run(self) -> Any:
@@ -145,8 +146,10 @@ class _Run(Standing):
         return found
 
     async def _all(self) -> None:
+        self._ctx.forkable(self._fork)
         async with self._ctx.scope(name="steps") as self._scope:
-            self._begin(self._plan.first)
+            self._take_over()
+            self._begin(() if self._ctx.taken else self._plan.first)
 
     def _begin(self, names: Iterable[str]) -> None:
         """Begin steps that have what they need, as many as may run side by side."""

@@ -152,6 +152,12 @@ class Standing(Again):
         # A new object: what is open goes on with the names that it began with.
         self._names = {**self._names, "steps": self._steps}
         self._running = sum(map(self._takes_place, self._begun))
+        self._recount()
+        self._begin(())
+
+    def _recount(self) -> None:
+        """Count anew what each step waits for; those are ready that need wait no longer."""
+        plan = self._plan
         self._ready.clear()
         ended = {name: each["status"] in STAYS for name, each in self._steps.items()}
         for name, step in plan.steps.items():
@@ -160,4 +166,3 @@ class Standing(Again):
             self._done[name] = sum(self._steps[each]["status"] == "done" for each in needs)
             if self._steps[name] is WAITING and self._has_begun(name, step.wanted):
                 self._ready.append(name)
-        self._begin(())

@@ -18,7 +18,7 @@ import msgspec
 
 from actors.kernel.ledger import Later
 from actors.motion_asking import CUT_S
-from actors.motion_hearing import Hearing
+from actors.motion_forking import Forkable
 from actors.motion_record import (
     DIRECTIVE,
     INCIDENT,
@@ -81,16 +81,17 @@ async def run_motion(ctx: Context, machine: Machine, given: Any = None) -> Any:
     return await _Motion(ctx, machine, given).run()
 
 
-class _Motion(Hearing):
+class _Motion(Forkable):
     """One motion: where it is, what came out of its states, and what it waits for."""
 
     async def run(self) -> Any:
         """Run from the first state to an end."""
         self.ctx.tell_late(STALE)
         self.ctx.movable(self._move)
+        self.ctx.forkable(self._fork)
         async with self.ctx.scope(name="states") as around:
             around.start(self._listen(), name="signals")
-            begin = submitted(self.machine, self.input)
+            begin = self._begin_with() or submitted(self.machine, self.input)
             await self._transition(begin)
             move = await self._stay(begin.answer)
             while move.to:

@@ -34,6 +34,8 @@ from protocols.api_errors import ErrorReply as ErrorReply  # noqa: PLC0414 -- pa
 from protocols.api_errors import error_headers as error_headers  # noqa: PLC0414 -- part of the API
 from protocols.api_errors import error_reply as error_reply  # noqa: PLC0414 -- part of the API
 from protocols.api_errors import to_error as to_error  # noqa: PLC0414 -- part of the API
+from protocols.api_forks import RunFork as RunFork  # noqa: PLC0414 -- part of the API
+from protocols.api_forks import RunForked as RunForked  # noqa: PLC0414 -- part of the API
 from protocols.api_gates import GateDecide as GateDecide  # noqa: PLC0414 -- part of the API
 from protocols.api_gates import GateDecided as GateDecided  # noqa: PLC0414 -- part of the API
 from protocols.api_gates import GateList as GateList  # noqa: PLC0414 -- part of the API
@@ -138,6 +140,7 @@ from protocols.api_workflows import WorkflowVersionsOf as WorkflowVersionsOf  # 
 from protocols.api_workflows import WorkflowView as WorkflowView  # noqa: PLC0414 -- part of the API
 from protocols.effects import Status, Waiting
 from protocols.failure import Failure
+from protocols.mail import Origin
 
 
 class RunStart(Message, frozen=True, kw_only=True):
@@ -217,6 +220,9 @@ class RunView(Message, frozen=True, kw_only=True):
         str,
         Meta(description="Digest of all that the mailbox determines: the same at every fold."),
     ] = ""
+    forked_from: Annotated[
+        Origin | None, Meta(description="The run that it began with, and at which step.")
+    ] = None
     progress: Annotated[
         Progress | None, Meta(description="How far it is, when it is a run of a graph.")
     ] = None
@@ -368,6 +374,7 @@ VERBS: Final[dict[str, Verb]] = {
     "run.cancel": Verb("Cancel an instance", RunCancel, Accepted),
     "run.undo": Verb("Undo what an instance did", RunUndo, RunUndone),
     "run.review": Verb("Say whether a step was done", RunReview, Accepted),
+    "run.fork": Verb("Start at a step of another instance", RunFork, RunForked),
     "run.migrate": Verb("Go on with another definition", RunMigrate, RunMigrated),
     "run.wait": Verb("Wait for the end of an instance", RunWait, RunOutcome),
     "run.verify": Verb("Fold again and compare with the witness", RunVerify, RunVerified),

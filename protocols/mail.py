@@ -8,9 +8,11 @@ decodes what it consumes.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from hashlib import blake2b
+from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec import Meta
 
 from protocols.failure import Failure
 from protocols.gate_words import GateWord
@@ -242,6 +244,49 @@ class Switch(Mail, frozen=True, kw_only=True, tag="control.switch"):
     by: Operator | None = None
 
 
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Which run another one was forked from, at which step, and how that stood then."""
+
+    run: Annotated[str, Meta(description="Id of the other run.")]
+    step: Annotated[str, Meta(description="The step or state at which this one began.")]
+    through: Annotated[
+        int, Meta(description="Sequence of the last message of the other run that was folded.")
+    ]
+    head: Annotated[
+        str, Meta(description="Hash of its latest statement then; empty: it had made none.")
+    ] = ""
+
+
+class Taken(msgspec.Struct, frozen=True, kw_only=True):
+    """What a fork takes over from its origin: the payload of the message.
+
+    ``standing`` is in the words of whoever interprets the definition, and ``start`` tells the one
+    start that it is for (``start_digest``).
+    """
+
+    origin: Origin
+    start: str
+    standing: dict[str, Any]
+
+
+def start_digest(workflow: str, definition: str, body: bytes) -> str:
+    """Return by what a fork knows its start again."""
+    content = b"\n".join((workflow.encode(), definition.encode(), body))
+    return blake2b(content, digest_size=16).hexdigest()
+
+
+class Fork(Mail, frozen=True, kw_only=True, tag="control.fork"):
+    """What the run begins with that the start of the same message id starts.
+
+    It stands before that start, and does nothing without it. ``body`` is an encoded ``Taken``.
+    """
+
+    body: bytes
+    content_type: str = ""
+    message_id: str = ""
+    by: Operator | None = None
+
+
 class MigrateOrder(msgspec.Struct, frozen=True, kw_only=True):
     """The body of a migration that replaces the definition of a switch."""
 
@@ -310,5 +355,6 @@ AnyMail = (
     | Decided
     | Migrate
     | Switch
+    | Fork
     | Continued
 )

@@ -225,6 +225,7 @@ class RunQueries:
             profile=start.profile if start else "",
             by=start.by if start else None,
             generation=instance.generation,
+            forked_from=instance.origin,
             input=_value(instance.input, start.content_type if start else ""),
             input_blob=_large(instance.input),
             result=_value(instance.result or b"", ""),

@@ -29,6 +29,7 @@ from protocols.errors import (
 from protocols.ports import Frame, Outgoing
 from runtime.api_blobs import BlobQueries
 from runtime.api_daemon import DaemonQueries
+from runtime.api_fork import ForkCommands
 from runtime.api_gates import GateCommands
 from runtime.api_guardrails import GuardrailCommands
 from runtime.api_holds import Held, HoldCommands
@@ -118,6 +119,8 @@ class Gateway:
             self._nursery.start_soon(gates.run)
             holds = HoldCommands(self._daemon, peers)
             self._redaction = Redaction(self._daemon, queries)
+            triggers = TriggerCommands(self._daemon, queries)
+            forks = ForkCommands(self._daemon, commands, queries.runs, triggers.guarded)
             self._handlers = handlers(
                 commands,
                 queries,
@@ -130,7 +133,7 @@ class Gateway:
                 gates=gates,
                 guardrails=GuardrailCommands(self._daemon),
                 blobs=blobs,
-                triggers=TriggerCommands(self._daemon, queries),
+                triggers=triggers,
             )
             parts = self._daemon.parts
             store = parts.definition_store
@@ -139,6 +142,7 @@ class Gateway:
             versions = VersionCommands(self._daemon, queries.index, peers)
             self._handlers |= {
                 "stats": StatsQueries(queries).stats,
+                "run.fork": forks.fork,
                 "run.migrate": migrating.migrate,
                 "workflow.versions": versions.versions,
                 "workflow.rollback": versions.rollback,

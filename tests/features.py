@@ -62,6 +62,9 @@ DURABILITY: Final[Shown] = {
     "a run goes over to another version, with preview and record": (
         "graphs/test_moving motions/test_moving daemon/test_migrate"
     ),
+    "a run begins at a step of one that has ended, with what that did before": (
+        "graphs/test_forks motions/test_forks kernel/test_forks daemon/test_forks"
+    ),
     "code that does not fit a history blocks that run alone, with the reason": (
         "kernel/test_mailbox_rules daemon/test_migrate"
     ),
@@ -302,7 +305,6 @@ MISSING: Final[Mapping[str, str]] = {
     "Python workflows without rules of determinism": (
         "they take time and randomness from `ctx`; graphs and motions have no such rule"
     ),
-    "a run continued from a chosen step with other input": "start another run",
     "starts beyond a limit that wait in order, or cancel the run before": (
         "they are refused; requests of runs that are active do wait in order"
     ),

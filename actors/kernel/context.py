@@ -39,7 +39,7 @@ from protocols.errors import GatherError, InvalidIdError
 from protocols.events import RESERVED
 from protocols.policy import STEP_DEFAULTS, Retry, StepOptions
 from protocols.rng import Rng
-from protocols.subjects import check_id, check_name, check_step_name
+from protocols.subjects import check_id, check_name, check_step_name, step_token
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -328,6 +328,8 @@ class Context(Interpreting, Telling, Artifacts):
         """Send a signal to another instance; delivered once, not awaited."""
         ledger = self._ledger
         path = self._frame().path(f"send.{check_name(signal, 'signal name')}")
+        if ledger.outcome(step_token(path)) is not None:
+            return
         ledger.effects.append(
             Send(
                 cause=ledger.cause,
@@ -347,6 +349,8 @@ class Context(Interpreting, Telling, Artifacts):
             )
         ledger = self._ledger
         path = self._frame().path(f"emit.{check_name(kind, 'event kind')}")
+        if ledger.outcome(step_token(path)) is not None:
+            return
         ledger.effects.append(ledger.event(kind, data, path))
 
     def set_state(self, **facts: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,27 +17,37 @@ from actors.kernel.tasks import ContinueAs, Frame, Scheduler, Task, steppable
 from actors.kernel.undoing import UNDOABLE, Undoing
 from actors.kernel.view import View
 from actors.kernel.witness import witness
-from protocols.blobs import BLOB_BYTES_MAX
+from protocols import codec
+from protocols.blobs import BLOB_BYTES_MAX, LARGE
 from protocols.compensation import FATES_MAX
 from protocols.effects import FINAL, Continue, Emit, Finish
-from protocols.errors import ConfigurationError, InternalError, NotFoundError
+from protocols.errors import ConfigurationError, InternalError, MovantError, NotFoundError
+from protocols.forking import Forking, not_forked
+from protocols.headers import JSON
 from protocols.mail import (
     LARGE_VALUES,
     Cancel,
     Continued,
+    Fork,
     Lacking,
     Mail,
     Migrate,
+    Signal,
     Start,
     Switch,
+    Taken,
     UndoAll,
     Woken,
+    start_digest,
 )
 from protocols.moving import Moving, refused
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from protocols.definition import Workflow
-    from protocols.mail import SwitchOrder
+    from protocols.forking import ForkOrder
+    from protocols.mail import Origin, SwitchOrder
 
 
 class Execution(View):
@@ -52,6 +63,8 @@ class Execution(View):
             self._halt(Blocked(reason="definition", message=error.message))
             return
         ledger = self._ledger
+        if ledger.forks and not self._take_over(start):
+            return
         ledger.routes = workflow.routes
         if start.kernel >= LARGE_VALUES:
             ledger.value_bytes_max = BLOB_BYTES_MAX
@@ -64,7 +77,10 @@ class Execution(View):
         self.status = "running"
         self._watch = self._limits[0]
         if ledger.generation == 1:
-            self._witness("started", {"workflow": self.workflow})
+            told: dict[str, Any] = {"workflow": self.workflow}
+            if ledger.taken is not None:
+                told["forked_from"] = msgspec.to_builtins(ledger.taken.origin)
+            self._witness("started", told)
         else:
             self._witness("continued", {"generation": ledger.generation})
             self._kept = len(ledger.effects)
@@ -76,6 +92,70 @@ class Execution(View):
         ctx = Context(ledger, self.workflow, start.traceparent, workflow.options.steps)
         frame = Frame(ledger.root)
         ledger.scheduler.start(steppable(workflow.function(ctx, *given)), frame)
+
+    def _on_fork(self, mail: Fork) -> None:
+        """Keep what a start may begin with: which one that is, is known when it comes."""
+        if self._repeated("fork", mail.message_id):
+            return
+        self._ledger.chain.acted = (mail.seq, mail.by)
+        if self._start is not None:
+            self._ledger.counters.late += 1
+        else:
+            self._ledger.forks[mail.message_id] = mail
+
+    def _take_over(self, start: Start) -> bool:
+        """Find what the start begins with; False when nobody can say what that is."""
+        ledger = self._ledger
+        fork = ledger.forks.get(start.message_id) if start.message_id else None
+        ledger.forks.clear()
+        if fork is None:
+            return True
+        try:
+            taken = msgspec.convert(codec.decode(fork.body, fork.content_type), Taken)
+        except (MovantError, msgspec.ValidationError) as error:
+            message = f"what it takes over cannot be read: {error}"
+            self._halt(Blocked(reason="blob", message=message))
+            return False
+        if taken.start == start_digest(start.workflow, start.definition, start.body):
+            ledger.taken = taken
+            for each in taken.standing.get("signals", ()):
+                signal = Signal(
+                    seq=each["seq"],
+                    at=ledger.now,
+                    name=each["name"],
+                    body=codec.encode(each["value"], limit=BLOB_BYTES_MAX),
+                    content_type=JSON + LARGE,
+                )
+                ledger.signals.setdefault(signal.name, deque()).append(signal)
+        return True
+
+    def forking(self, workflow: Workflow[Any], order: ForkOrder) -> Forking:
+        """Tell what another run would take over of this one, which has ended or is blocked."""
+        ledger = self._ledger
+        if self.status not in {*FINAL, "blocked"}:
+            return not_forked(f"the run is {self.status}: wait for its end, or cancel it")
+        if ledger.forker is None:
+            return not_forked("the run has not begun")
+        return ledger.forker(workflow, order, self.fallen())
+
+    def fallen(self) -> dict[str, str]:
+        """Return the paths of steps whose work does not stand for sure, and what became of it."""
+        return {} if self._ledger.undoing is None else self._ledger.undoing.fallen()
+
+    @property
+    def interprets(self) -> bool:
+        """Whether it runs a definition that is data, which can say what a fork takes over."""
+        return self._ledger.forker is not None
+
+    @property
+    def taken(self) -> Mapping[str, Any]:
+        """What it began with that another run has done, in the words of its interpreter."""
+        return {} if self._ledger.taken is None else self._ledger.taken.standing
+
+    @property
+    def origin(self) -> Origin | None:
+        """Which run it was forked from; None: it began by itself."""
+        return None if self._ledger.taken is None else self._ledger.taken.origin
 
     def _on_switch(self, mail: Switch) -> None:
         """Go on with another definition from here, or tell why that is not possible."""

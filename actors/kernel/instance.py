@@ -21,6 +21,7 @@ What it returns are the effects that this mail made the code ask for. The rules 
     UndoAll           like Cancel: somebody asks for it by hand
     Decided           for a gate that is open, from whoever may decide there
     Reviewed          for an attempt about which a person is asked, or whose undo waits for that
+    Fork              for the start of the same message id: what that run begins with
     Switch            where the run can go on with another definition; else it does nothing
     Woken, Migrate    never: they only move the time; both speak to the host
     Continued         never: it says where a fold may begin; the owner wrote it
@@ -61,6 +62,7 @@ from protocols.mail import (
     Continued,
     Decided,
     Fired,
+    Fork,
     Lacking,
     Mail,
     Migrate,
@@ -433,6 +435,7 @@ _RULES: Final[dict[type[Mail], Callable[[Instance, Any], None]]] = {
     Woken: Instance._on_host,  # noqa: SLF001
     Migrate: Instance._on_host,  # noqa: SLF001
     Switch: Instance._on_switch,  # noqa: SLF001
+    Fork: Instance._on_fork,  # noqa: SLF001
     Continued: Instance._on_continued,  # noqa: SLF001
     AttemptTimedOut: Instance._on_timed_out,  # noqa: SLF001
     AttemptRefused: Instance._on_refused,  # noqa: SLF001

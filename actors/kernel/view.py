@@ -226,6 +226,11 @@ class View:
         """The step tokens of what has succeeded in this generation, in order."""
         return [token for token, attempt in self._ledger.decided.items() if attempt]
 
+    @property
+    def decided(self) -> dict[str, int]:
+        """By step token, the attempt that gave the value, or 0 when it failed or was cancelled."""
+        return self._ledger.decided
+
     def undo_plan(self) -> list[PlannedUndo]:
         """Return what an undo of the whole instance would undo now, in order."""
         return planned(self._ledger, ended=self.status in FINAL)

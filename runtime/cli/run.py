@@ -15,6 +15,7 @@ run = LazyGroup(
             "decide": Leaf("runtime.cli.run_decide:decide", "Decide where a motion waits for it."),
             "undo": Leaf("runtime.cli.run_undo:undo", "Undo what a run did."),
             "review": Leaf("runtime.cli.run_undo:review", "Say whether a step was done."),
+            "fork": Leaf("runtime.cli.fork:fork", "Start at a step of a run that has ended."),
             "migrate": Leaf("runtime.cli.migrate:migrate", "Go on with another definition."),
             "wait": Leaf("runtime.cli.run_start:wait", "Wait until a run has ended."),
         },

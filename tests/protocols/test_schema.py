@@ -75,6 +75,7 @@ def test_every_kind_of_message_has_a_schema() -> None:
         "control.undo",
         "control.migrate",
         "control.switch",
+        "control.fork",
         "control.review",
         "service.request",
         "service.request.reply",
