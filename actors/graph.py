@@ -11,6 +11,7 @@ begins the next ones, in the order of the graph, so a fold always goes the same 
 from __future__ import annotations
 
 from collections import deque
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -125,11 +126,11 @@ class _Run(Forkable):
 
     async def run(self) -> Any:
         """Run from the first steps to the outputs."""
-        timeout_s = self._plan.timeout_s
-        if timeout_s:
-            with self._ctx.timeout(timeout_s):
-                await self._all()
-        else:
+        with ExitStack() as bounds:
+            if self._plan.timeout_s:
+                bounds.enter_context(self._ctx.timeout(self._plan.timeout_s))
+            if self._plan.warn_s:
+                bounds.enter_context(self._ctx.warn_after(self._plan.warn_s))
             await self._all()
         outputs = self._plan.outputs
         if outputs is None:
@@ -195,10 +196,12 @@ class _Run(Forkable):
         """Do one step, and let those begin that wait for it."""
         where = self._path(plan.name)
         names = self._names  # a step goes on as it began, with the names of then
-        if plan.foreach is None:
-            failure, result, items = await self._once(plan, where)
+        work = self._once if plan.foreach is None else self._many
+        if not plan.warn_s:
+            failure, result, items = await work(plan, where)
         else:
-            failure, result, items = await self._many(plan, where)
+            with self._ctx.warn_after(plan.warn_s, step=self._name(plan)):
+                failure, result, items = await work(plan, where)
         del self._begun[plan]
         self._running -= self._takes_place(plan)
         decision = _decision(plan, result)

@@ -143,8 +143,12 @@ class _Motion(Forkable):
             self.block = block
             while self.held and self.cut is None:
                 self._judge(*self.held.pop(0))
-            if self.cut is None:
+            warn_s = self.machine.states[self.state].warn_after
+            if self.cut is None and warn_s is None:
                 move = await self._attend(done)
+            elif self.cut is None:
+                with self.ctx.warn_after(float(warn_s or 0), state=self.state):
+                    move = await self._attend(done)
         self.block = self.pause = None
         self.wanted = ""
         if self.cut is None and move.answer is not None:

@@ -223,6 +223,10 @@ class RunView(Message, frozen=True, kw_only=True):
     forked_from: Annotated[
         Origin | None, Meta(description="The run that it began with, and at which step.")
     ] = None
+    late: Annotated[
+        list[Waiting],
+        Meta(description="What takes longer than `warn_after`: the run, steps, states."),
+    ] = []
     progress: Annotated[
         Progress | None, Meta(description="How far it is, when it is a run of a graph.")
     ] = None
@@ -235,6 +239,7 @@ class RunList(Message, frozen=True, kw_only=True):
 
     status: Annotated[Status | None, Meta(description="Only these.")] = None
     workflow: Annotated[WorkflowName | None, Meta(description="Only these.")] = None
+    late: Annotated[bool, Meta(description="Only those that take too long.")] = False
     limit: Limit = 50
     after: After = ""
 
@@ -249,6 +254,13 @@ class RunRow(Message, frozen=True, kw_only=True):
     started_at: At = 0
     finished_at: At = 0
     waiting: Annotated[str, Meta(description="The first thing that it waits for.")] = ""
+    late: Annotated[
+        str,
+        Meta(
+            description="Why it takes too long: since when more than `warn_after`, or more than "
+            "19 of 20 runs like it; empty: it does not."
+        ),
+    ] = ""
 
 
 class RunPage(Message, frozen=True, kw_only=True):

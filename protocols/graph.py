@@ -169,6 +169,13 @@ class GraphStep(_Part, frozen=True, kw_only=True):
             "services; waiting for an operator does not count."
         ),
     ] = None
+    warn_after: Annotated[
+        Seconds | None,
+        Meta(
+            description="How long the step may take before `running_late` tells that it takes "
+            "longer; it goes on."
+        ),
+    ] = None
     idempotent: Annotated[
         bool, Meta(description="Whether a call may be repeated when its outcome is not known.")
     ] = True
@@ -228,7 +235,7 @@ class GraphStep(_Part, frozen=True, kw_only=True):
             _set(self, "sleep", brief(self.sleep))
         if self.on_error:
             _set(self, "on_error", _directives(self.on_error))
-        _durations(self, "timeout", "deadline")
+        _durations(self, "timeout", "deadline", "warn_after")
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -337,6 +344,10 @@ class Graph(_Part, frozen=True, kw_only=True):
     timeout: Annotated[Seconds | None, Meta(description="How long a run may take as a whole.")] = (
         None
     )
+    warn_after: Annotated[
+        Seconds | None,
+        Meta(description="How long a run may take before `running_late` tells that it is late."),
+    ] = None
     limits: Annotated[
         Limits | None, Meta(description="How many runs may be active, and who goes first.")
     ] = None
@@ -382,7 +393,7 @@ class Graph(_Part, frozen=True, kw_only=True):
             _set(self, "input", {name: _field(each) for name, each in self.input.items()})
         if self.returns is not None:
             _set(self, "returns", {name: _field(each) for name, each in self.returns.items()})
-        _durations(self, "timeout")
+        _durations(self, "timeout", "warn_after")
 
     @property
     def fields(self) -> dict[str, Field] | None:

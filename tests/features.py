@@ -277,7 +277,12 @@ SEEING: Final[Shown] = {
     "the pipeline of all motions": "actors/test_pipeline daemon/test_pipeline",
     "why a run does not move, in one sentence": "client/test_why",
     "the timeline of a run, with inputs, answers and decisions": "cli/test_commands",
-    "progress of a run in percent, with an estimate": "graphs/test_progress",
+    "progress of a run in percent, of a graph with an estimate": (
+        "graphs/test_progress motions/test_motion"
+    ),
+    "alerts before a time is over; runs that take longer than runs like them": (
+        "kernel/test_alarms daemon/test_late"
+    ),
     "totals, success rates, bottlenecks and failure patterns": (
         "actors/test_run_statistics daemon/test_stats"
     ),
@@ -311,11 +316,7 @@ MISSING: Final[Mapping[str, str]] = {
     "fairness among tenants": "priorities, and a limit of active runs by key",
     "a rate limit over several daemons": "each daemon counts for itself",
     "work in a process pool": "a service in a process of its own",
-    "a flag for runs that take longer than runs like them": (
-        "`movant pipeline` has what is overdue, `movant why` what it waits for"
-    ),
     "gates in a web page": "command line, API, MCP and plain NATS",
-    "alerts before a time is over": "what is overdue",
     "delegation for a range of dates": "delegation of one gate",
     "heartbeats of long steps": "timeouts, and a request that is asked for again",
     "working days, holidays, office hours": "-",

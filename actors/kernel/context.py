@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 from actors.kernel.again import asked_again
+from actors.kernel.alarms import Alarm
 from actors.kernel.artifacts import Artifacts
 from actors.kernel.branches import Joined, Scope, Winner, branches_of
 from actors.kernel.calling import Absent, call_name, call_options
@@ -302,6 +303,14 @@ class Context(Interpreting, Telling, Artifacts):
     def move_on_after(self, seconds: float, *, name: str = "timeout") -> Deadline:
         """Bound a block and go on after it; ``scope.expired`` tells whether it was cut short."""
         return Deadline(self._ledger, seconds, check_step_name(name), raises=False)
+
+    def warn_after(self, seconds: float, *, name: str = "late", **about: Any) -> Alarm:
+        """Tell when a block takes longer: ``with ctx.warn_after(3600): ...``; it goes on.
+
+        The event ``running_late`` is published once, with ``about`` in its data, and the run is
+        listed as late until the block has ended.
+        """
+        return Alarm(self._ledger, seconds, check_step_name(name), about)
 
     def shield(self) -> CancelScope:
         """Hide a block from cancellation outside of it: ``with ctx.shield(): await undo``."""

@@ -338,6 +338,7 @@ class Execution(View):
         ledger.scheduler = Scheduler()
         ledger.undoing.stranded(list(ledger.steps.values()), list(ledger.children.values()))
         ledger.timers.clear()
+        ledger.late.clear()
         ledger.gates.clear()
         ledger.listeners.clear()
         ledger.unawaited.clear()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable, Mapping
 
+    from actors.kernel.alarms import Alarm
     from actors.kernel.children import Child
     from actors.kernel.gates import GateWait
     from actors.kernel.operations import Deadline, Listen, Operation, Sleep
@@ -78,6 +79,7 @@ class Ledger:
         "gates_ended",
         "generation",
         "instance_id",
+        "late",
         "late_event",
         "late_successes",
         "listeners",
@@ -108,7 +110,9 @@ class Ledger:
         self.cause = 0
         self.effects: list[AnyEffect] = []
         self.steps: dict[str, Step[Any]] = {}
-        self.timers: dict[str, Sleep | Deadline | GateWait] = {}
+        self.timers: dict[str, Sleep | Deadline | GateWait | Alarm] = {}
+        self.late: dict[str, Alarm] = {}
+        """Blocks of code that take longer than they should."""
         self.children: dict[str, Child[Any]] = {}
         self.gates: dict[str, GateWait] = {}
         self.gates_ended: dict[str, GateDecision] = {}
@@ -157,6 +161,7 @@ class Ledger:
         self.scheduler.entries = entries
         self.steps = {}
         self.timers = {}
+        self.late = {}
         self.gates = {}
         self.gates_ended = {}
         self.children = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from actors.kernel.alarms import Alarm
 from actors.kernel.compensation import planned
 from actors.kernel.digest import digest
 from actors.kernel.generation import Seen
@@ -196,7 +197,7 @@ class View:
         listeners = [queue for name, queue in ledger.listeners.items() if name != ANY_SIGNAL]
         operations = [
             *ledger.steps.values(),
-            *ledger.timers.values(),
+            *(timer for timer in ledger.timers.values() if type(timer) is not Alarm),
             *ledger.children.values(),
             *(gate for token, gate in ledger.gates.items() if token not in ledger.timers),
             *(listener for queue in listeners for listener in queue),
@@ -209,6 +210,12 @@ class View:
                 Waiting(path="/", kind="pin", since=self.started_at, detail=self.workflow)
             )
         return sorted(found, key=lambda waiting: (waiting.since, waiting.path))
+
+    @property
+    def late(self) -> list[Waiting]:
+        """What takes longer than it should: the run, steps, states; nothing after the end."""
+        late = self._ledger.late if self.status not in FINAL else {}
+        return [each.waiting() for each in late.values()]
 
     def gates(self) -> list[GateState]:
         """Return the open gates, in the order in which they were opened."""
