@@ -10,6 +10,8 @@ WORKERS ?= 3
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
+# Each process that a test, a benchmark or a demonstration starts would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install server demo governance examples cluster cluster-demo test test-long coverage check fix bench clean

@@ -193,24 +193,29 @@ def inside(results: Sequence[Result], path: Path) -> None:
 
 
 PLOTS: Final = {
-    "throughput": throughput,
-    "waiting": waiting,
-    "crash": crash,
-    "faults": faults,
-    "takeover": takeover,
-    "owners": owners,
-    "dormant": dormant,
-    "endless": endless,
-    "inside": inside,
+    throughput: ("w8",),
+    waiting: ("waiting",),
+    crash: ("crash",),
+    faults: ("faults",),
+    takeover: ("takeover",),
+    owners: ("owners",),
+    dormant: ("dormant",),
+    endless: ("endless",),
+    inside: ("kernel", "actors", "bridge"),
 }
+"""What is drawn, and whose results it needs."""
 
 
 def draw(results: Sequence[Result], directory: Path) -> list[str]:
-    """Draw all plots into a directory and return their file names."""
+    """Draw what there are results for into a directory and return the file names."""
+    measured = {each["benchmark"] for each in results}
+    drawn = []
     with mpl.rc_context(STYLE):
-        for name, plot in PLOTS.items():
-            plot(results, directory / f"{name}.svg")
-    return [f"{name}.svg" for name in PLOTS]
+        for plot, needed in PLOTS.items():
+            if measured.issuperset(needed):
+                drawn.append(f"{plot.__name__}.svg")
+                plot(results, directory / drawn[-1])
+    return drawn
 
 
 def _one(results: Sequence[Result], name: str) -> Result:

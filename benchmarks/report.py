@@ -45,6 +45,8 @@ SHORT: Final = (
     "waiting --instances 10000 --allocator c",
     *(f"crash --instances 1000 --victim {victim}" for victim in VICTIMS),
     "faults",
+    "pipeline",
+    "gates",
     "takeover",
     "takeover --one-host",
     "takeover --freeze",
@@ -55,6 +57,7 @@ SHORT: Final = (
     "endless",
     "kernel",
     "graphs",
+    "guardrails",
     "router",
     "actors --quick",
     "bridge --messages 50000",
@@ -66,6 +69,8 @@ TINY: Final = (
     "waiting --instances 20",
     *(f"crash --instances 10 --victim {victim}" for victim in VICTIMS),
     "faults --seconds 4 --per-s 10",
+    "pipeline --motions 40 --questions 5 --rounds 1",
+    "gates --gates 40 --questions 5 --decisions 5",
     "takeover --instances 20 --step-s 0.05",
     "owners --instances 20 --rounds 1",
     "dormant --instances 40 --signals 5 --after-restart 3",
@@ -138,6 +143,10 @@ TARGETS: Final = (
     Target("faults", "wrong_ends", 0),
     Target("faults", "findings", 0),
     Target("w8", "lost", 0),
+    Target("pipeline", "p99_ms", 200),
+    Target("pipeline", "missing", 0),
+    Target("gates", "p99_ms", 100),
+    Target("guardrails", "step_p99_ms", 50),
     Target("takeover", "first_progress_s", 5.0),
     Target("takeover", "done_s", 8.0),
     Target("takeover", "lost", 0),
@@ -166,7 +175,9 @@ class Section(msgspec.Struct, frozen=True):
 INTRODUCTION: Final = (
     "Written by `python -m benchmarks report` (`make bench`); the figures stand in"
     f" [{RESULTS}]({RESULTS}). Client, daemon, NATS server and service share the machine. Single"
-    " runs: expect a fifth more or less."
+    " runs: expect a fifth more or less. Rows may come from machines that differ in speed:"
+    " `round trips` is how many requests a second a client got answered, one after the other, in"
+    " the same run."
 )
 SECTIONS: Final = (
     Section(
@@ -226,6 +237,18 @@ SECTIONS: Final = (
         " otherwise than their input says. `drained_s`: from the last fault until all had ended.",
     ),
     Section(
+        "People who ask",
+        ("pipeline", "gates"),
+        "",
+        "benchmark motions gates durability filled_s first_ms p50_ms p99_ms cpu_ms moved_max_ms"
+        " restarted_first_ms restarted_p50_ms restarted_p99_ms known_s missing"
+        " fdatasync_per_s round_trips_per_s",
+        "`pipeline`: one page of where all active motions are. `gates`: one page of what waits for"
+        " a person. Asked one after the other right after the last one was started, then after"
+        " SIGKILL of the daemon; `known_s` until all are known again, `cpu_ms` what an answer"
+        " costs the daemon.",
+    ),
+    Section(
         "Takeover",
         ("takeover",),
         "takeover",
@@ -278,11 +301,12 @@ SECTIONS: Final = (
     ),
     Section(
         "Inside one process",
-        ("kernel", "graphs", "router", "actors", "bridge"),
+        ("kernel", "graphs", "guardrails", "router", "actors", "bridge"),
         "inside",
         "benchmark steps_per_s folds_per_s transitions_per_s bytes_per_instance load_ms plan_ms"
-        " decisions_per_s park_s release_s tells_per_s asks_per_s bytes_per_actor"
-        " round_trips_per_s one_way_per_s p50_us p99_us",
+        " plain_step_us guarded_step_us guarded_to_plain step_p99_ms decisions_per_s park_s"
+        " release_s tells_per_s asks_per_s bytes_per_actor round_trips_per_s one_way_per_s p50_us"
+        " p99_us",
     ),
 )
 
@@ -310,7 +334,7 @@ def merged(stored: Sequence[Result], new: Sequence[Result]) -> list[Result]:
     names = {each["benchmark"] for each in new}
     order = [each.split()[0] for each in SHORT]
     found = [*(each for each in stored if each["benchmark"] not in names), *new]
-    return sorted(found, key=lambda each: order.index(each["benchmark"].removesuffix("-idle")))
+    return sorted(found, key=lambda each: order.index(each["benchmark"].partition("-")[0]))
 
 
 def page(results: Sequence[Result], plots: Sequence[str]) -> str:
@@ -327,6 +351,8 @@ def page(results: Sequence[Result], plots: Sequence[str]) -> str:
     parts = ["# Benchmarks", INTRODUCTION, setting, "## Targets", _targets(results)]
     for section in SECTIONS:
         rows = [each for each in results if each["benchmark"] in section.benchmarks]
+        if not rows:
+            continue
         parts += [f"## {section.title}", section.text] if section.text else [f"## {section.title}"]
         if f"{section.plot}.svg" in plots:
             parts.append(f"![{section.title}]({section.plot}.svg)")
@@ -366,7 +392,7 @@ def _targets(results: Sequence[Result]) -> str:
                 met = "yes" if target.met(value) else "**no**"
                 rows.append(
                     f"| {each['benchmark']} {each.get('instances', 1):,} {what} | {target.key} |"
-                    f" {target.text()} | {_show(value)} | {met} |"
+                    f" {target.text()} | {_show(value)} | {met} | {_trips(each)} |"
                 )
     for each in results:
         if each["benchmark"] == "crash":
@@ -374,9 +400,17 @@ def _targets(results: Sequence[Result]) -> str:
             rows.append(
                 f"| crash {each['instances']:,} {each['victim']} | steps_rerun |"
                 f" <= {each['in_flight']:,} in flight | {each['steps_rerun']:,} | {met} |"
+                f" {_trips(each)} |"
             )
     rows += ["", NOTE]
-    return "\n".join([f"| run | figure | target | measured | met |\n|{'---|' * 5}", *rows])
+    head = f"| run | figure | target | measured | met | round trips |\n|{'---|' * 6}"
+    return "\n".join([head, *rows])
+
+
+def _trips(result: Result) -> str:
+    if result["benchmark"] == "bridge":
+        return ""  # many at once
+    return _show(result.get("round_trips_per_s"))
 
 
 def _table(results: Sequence[Result], keys: str) -> str:

@@ -63,7 +63,6 @@ from runtime.connectors.hosting import hosted
 from runtime.draining import STREAMS, drain
 from runtime.gateway import serve_api
 from runtime.holds import StoredHolds
-from runtime.http import serve_edge
 from runtime.identity import ALIVE, is_dead, own_member
 from runtime.parts import Parts
 from runtime.problems import problems
@@ -214,7 +213,7 @@ class Daemon:
                     ChildSpec(id="triggers", start=partial(host_triggers, self)),
                     ChildSpec(id="api", start=partial(serve_api, self)),
                     ChildSpec(id="budgets", start=partial(serve_accounts, self)),
-                    ChildSpec(id="http", start=partial(serve_edge, self)),
+                    ChildSpec(id="http", start=self._edge),
                     ChildSpec(id="collector", start=partial(collect, self)),
                 ),
             ),
@@ -304,6 +303,14 @@ class Daemon:
             self.parts.system = system
             task_status.started()
             await trio.sleep_forever()
+
+    async def _edge(self, *, task_status: ChildStatus) -> None:
+        if not self.config.http.address:
+            task_status.started()
+            await trio.sleep_forever()
+        from runtime.http import serve_edge  # noqa: PLC0415 - a web server takes long to import
+
+        await serve_edge(self, task_status=task_status)
 
     async def _route(self, *, task_status: ChildStatus) -> None:
         parts = self.parts

@@ -49,15 +49,11 @@ Hooks = Callable[[], Webhooks | None]
 
 
 async def serve_http(daemon: Served, *, task_status: Told, hooks: Hooks = lambda: None) -> None:
-    """Serve at ``http.address`` until cancelled; without one do nothing. Reports the URL.
+    """Serve at ``http.address`` until cancelled. Reports the URL.
 
     Raises ConfigurationError when the address cannot be used.
     """
-    address = daemon.config.http.address
-    if not address:
-        task_status.started()
-        await trio.sleep_forever()
-    listener = _listen(address)
+    listener = _listen(daemon.config.http.address)
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     config = Config()

@@ -15,7 +15,7 @@ from tests.support.raw import Raw
 
 pytestmark = pytest.mark.server
 
-SIGNALS: Final = 200_000
+SIGNALS: Final = 80_000
 ROUND: Final = 20_000
 OTHERS_SHARE_MAX: Final = 1 / 3
 """What another run may take of the time that the flood takes; a queue behind it would take all."""
