@@ -30,7 +30,6 @@ from protocols.mail import (
     Reviewed,
     Signal,
 )
-from protocols.moving import STEPS_SHOWN
 from protocols.subjects import step_token
 
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ def code_fork(
         if place.rpartition("/")[2].startswith(("emit.", "send."))
     }
     return Forking(
-        steps=tuple(steps[:STEPS_SHOWN]),
+        steps=tuple(steps),
         problems=problems,
         standing={"outcomes": {**told, **outcomes}, "signals": signals},
     )

@@ -16,7 +16,7 @@ from actors.graph_budgets import RunGuards
 from actors.graph_step import TEXT_CHARS_MAX
 from protocols.errors import ConfigurationError
 from protocols.graph import SHOWN
-from protocols.moving import STAYS, Moving, graph_move, refused
+from protocols.moving import STAYS, STEPS_SHOWN, Moving, graph_move, refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -102,6 +102,8 @@ class Standing(Again):
         if any(status == "running" and name not in begun for name, status in standing.items()):
             return refused("a step is about to end, or to be done once more: try again soon")
         found = graph_move(self._plan.graph, plan.graph, standing, order.moves, order.accept)
+        if not order.whole:  # as those were folded that stand in mailboxes
+            found = msgspec.structs.replace(found, steps=found.steps[:STEPS_SHOWN])
         problems = (*found.problems, *self._other_ways_back(plan, order.moves))
         found = msgspec.structs.replace(found, problems=problems)
         if go and not problems:

@@ -18,7 +18,7 @@ from protocols.findings import did_you_mean
 from protocols.graph import Graph
 from protocols.graph_order import Order
 from protocols.machine import Machine
-from protocols.moving import ALL, STEPS_SHOWN, graph_move, machine_move
+from protocols.moving import ALL, graph_move, machine_move
 
 What = Literal["taken", "again", "waiting"]
 
@@ -153,7 +153,7 @@ def machine_fork(
         )
         if each.step
     ]
-    return Forking(steps=tuple(found[:STEPS_SHOWN]), problems=tuple(problems))
+    return Forking(steps=tuple(found), problems=tuple(problems))
 
 
 def against(

@@ -230,6 +230,8 @@ class SwitchOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """Names of steps or states that have changed, old to new."""
     accept: tuple[str, ...] = ()
     """Steps whose effect is another one in the new definition, though they have run."""
+    whole: bool = False
+    """Whether every step keeps what it came to; without it the first 500 do, as it was once."""
 
 
 class Switch(Mail, frozen=True, kw_only=True, tag="control.switch"):

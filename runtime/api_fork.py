@@ -25,6 +25,7 @@ from protocols.errors import AlreadyExistsError, MovantError, NotFoundError, Ref
 from protocols.forking import ForkOrder
 from protocols.headers import JSON
 from protocols.mail import KERNEL, AnyMail, Fork, Origin, Start, Taken, start_digest
+from protocols.moving import STEPS_SHOWN
 from protocols.routes import joined, split
 from runtime.api_migrate import full_hash
 from runtime.api_undo import undo_run
@@ -105,7 +106,7 @@ class ForkCommands:
             step=request.step,
             workflow=instance.workflow,
             definition=definition,
-            steps=forking.steps,
+            steps=forking.steps[:STEPS_SHOWN],
             problems=tuple(problems),
         )
         if request.preview:

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from supervisors.child import ChildStatus
 
 VALUED: Final = frozenset(
-    {"run.start", "run.start_many", "run.signal", "gate.decide", "trigger.add"}
+    {"run.start", "run.start_many", "run.fork", "run.signal", "gate.decide", "trigger.add"}
 )
 """Verbs that carry a value of the caller's: there a key twice would hide one of two values."""
 

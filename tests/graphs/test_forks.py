@@ -98,7 +98,8 @@ def test_a_start_that_is_not_the_one_takes_nothing_over() -> None:
     mails = stranger.mails[:1]
 
     for box, value, message_id in ((other, {"n": 6}, "m"), (running(PLAIN), {"n": 5}, "x")):
-        box.fold(mails[0])
+        assert box.fold(mails[0]) == []
+        assert box.instance.status == "pending"
         assert paths(box.start(value, message_id=message_id)) == [CHARGE]
         assert box.instance.origin is None
         box.refold()

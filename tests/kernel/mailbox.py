@@ -180,7 +180,7 @@ class Mailbox:
         self, definition: str, *, message_id: str = "", accept: tuple[str, ...] = (), **moves: str
     ) -> list[AnyEffect]:
         """Go on with another definition from here; ``moves`` are names, old to new."""
-        order = SwitchOrder(definition=definition, moves=moves, accept=accept)
+        order = SwitchOrder(definition=definition, moves=moves, accept=accept, whole=True)
         return self.fold(Switch(**self._stamp(), order=order, message_id=message_id))
 
     def decide(self, gate: str, do: str) -> list[AnyEffect]:
