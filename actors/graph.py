@@ -172,7 +172,8 @@ class _Run(Forkable):
             self._passes[name] += 1
             self._steps[name] = RUNNING
             self._show(name, "running")
-            self._scope.start(self._step(plan), name=name)
+            step = self._watched(plan) if plan.warn_s else self._step(plan)
+            self._scope.start(step, name=name)
 
     def _skipped(self, plan: StepPlan) -> str:
         """Return why a step is not done; empty when it is."""
@@ -192,16 +193,19 @@ class _Run(Forkable):
             return error.message
         return "" if holds else f"{plan.when.text} is false"
 
+    async def _watched(self, plan: StepPlan) -> None:
+        """Do one step, and tell when it takes longer than it should."""
+        with self._ctx.warn_after(plan.warn_s, step=plan.name):
+            await self._step(plan)
+
     async def _step(self, plan: StepPlan) -> None:
         """Do one step, and let those begin that wait for it."""
         where = self._path(plan.name)
         names = self._names  # a step goes on as it began, with the names of then
-        work = self._once if plan.foreach is None else self._many
-        if not plan.warn_s:
-            failure, result, items = await work(plan, where)
+        if plan.foreach is None:
+            failure, result, items = await self._once(plan, where)
         else:
-            with self._ctx.warn_after(plan.warn_s, step=self._name(plan)):
-                failure, result, items = await work(plan, where)
+            failure, result, items = await self._many(plan, where)
         del self._begun[plan]
         self._running -= self._takes_place(plan)
         decision = _decision(plan, result)

@@ -24,7 +24,7 @@ from protocols.effects import FINAL, AnyEffect
 from protocols.errors import AlreadyExistsError, MovantError, NotFoundError, RefusedError
 from protocols.forking import ForkOrder
 from protocols.headers import JSON
-from protocols.mail import KERNEL, AnyMail, Fork, Origin, Start, Taken, start_digest
+from protocols.mail import LARGE_VALUES, AnyMail, Fork, Origin, Start, Taken, start_digest
 from protocols.moving import STEPS_SHOWN
 from protocols.routes import joined, split
 from runtime.api_migrate import full_hash
@@ -158,7 +158,7 @@ class ForkCommands:
                 definition=taken.definition,
                 message_id=_TRIAL,
                 profile="" if start is None else start.profile,
-                kernel=KERNEL,
+                kernel=LARGE_VALUES,  # whatever else a start may do before it begins
             ),
         )
         for mail in mails:
