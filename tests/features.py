@@ -318,7 +318,7 @@ MISSING: Final[Mapping[str, str]] = {
     "work in a process pool": "a service in a process of its own",
     "gates in a web page": "command line, API, MCP and plain NATS",
     "delegation for a range of dates": "delegation of one gate",
-    "what a step has so far, while it is under way": "its state, and how many of its items are done",
+    "what a step has so far, while it is under way": "how many of its items are done",
     "one action over many runs at once": "`movant run migrate`; others in a loop over `run ls`",
     "heartbeats of long steps": "timeouts, and a request that is asked for again",
     "working days, holidays, office hours": "-",
