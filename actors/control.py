@@ -8,11 +8,13 @@ from urllib.parse import unquote
 import msgspec
 
 from protocols import headers as h
+from protocols.blobs import BLOB, reference
 from protocols.codec import decode, encode
 from protocols.gate_words import GateWord
 from protocols.mail import (
     Cancel,
     Decided,
+    Fork,
     Migrate,
     MigrateOrder,
     Repair,
@@ -20,25 +22,28 @@ from protocols.mail import (
     Reviewed,
     Switch,
     SwitchOrder,
+    Taken,
     UndoAll,
     Word,
 )
 from protocols.subjects import is_name, step_token
 from protocols.witness import Operator
 
-VERBS: Final = ("cancel", "gate", "migrate", "repair", "review", "switch", "undo")
+VERBS: Final = ("cancel", "fork", "gate", "migrate", "repair", "review", "switch", "undo")
 
 
 def control(
     verb: str, seq: int, at: int, found: dict[str, str], payload: bytes
-) -> Cancel | Decided | Migrate | Repaired | Reviewed | Switch | UndoAll | str:
+) -> Cancel | Decided | Fork | Migrate | Repaired | Reviewed | Switch | UndoAll | str:
     """Return the mail of a verb of ``VERBS``, or what is wrong with it.
 
     Raises BadValueError and ValidationError for a payload that is none.
     """
+    message_id, by = found.get(h.MESSAGE_ID, ""), operator(found)
+    if verb == "fork":
+        return _fork(Fork(seq=seq, at=at, body=payload, message_id=message_id, by=by), found)
     told = decode(payload, found.get(h.CONTENT_TYPE, ""))
     text = told if isinstance(told, str) else ""
-    message_id, by = found.get(h.MESSAGE_ID, ""), operator(found)
     if verb == "gate":
         said = msgspec.convert(told, GateWord)
         step_token(said.gate)  # raises for what can be no path
@@ -58,10 +63,9 @@ def control(
     if verb == "repair":
         repair = msgspec.convert(told, Repair)
         return Repaired(seq=seq, at=at, order=repair, message_id=message_id, by=by)
-    if verb == "undo":
-        return UndoAll(seq=seq, at=at, message_id=message_id, reason=text, by=by)
-    if verb == "cancel":
-        return Cancel(seq=seq, at=at, message_id=message_id, reason=text, by=by)
+    if verb in {"cancel", "undo"}:
+        stop = Cancel if verb == "cancel" else UndoAll
+        return stop(seq=seq, at=at, message_id=message_id, reason=text, by=by)
     if verb == "switch":
         order = msgspec.convert(told, SwitchOrder)
         if not is_name(order.definition):
@@ -74,6 +78,15 @@ def control(
     if not is_name(text):
         return "a migration names no definition"
     return Migrate(seq=seq, at=at, definition=text, since=since, message_id=message_id, by=by)
+
+
+def _fork(mail: Fork, found: dict[str, str]) -> Fork:
+    """Return a fork that can be folded, now or when its blob is fetched."""
+    if found.get(h.CONTENT_TYPE) == BLOB:
+        reference(mail.body)
+        return msgspec.structs.replace(mail, content_type=BLOB)
+    msgspec.convert(decode(mail.body), Taken)
+    return mail
 
 
 def operator(found: dict[str, str]) -> Operator | None:

@@ -11,6 +11,7 @@ begins the next ones, in the order of the graph, so a fold always goes the same 
 from __future__ import annotations
 
 from collections import deque
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -18,10 +19,11 @@ import msgspec
 from actors.directed import Directed, told
 from actors.graph_again import WAITING
 from actors.graph_artifacts import keep
+from actors.graph_forking import Forkable
 from actors.graph_items import Item, failure_of
 from actors.graph_kinds import work_of
 from actors.graph_plan import Functions, GraphPlan, StepPlan
-from actors.graph_standing import DONE, RUNNING, Standing
+from actors.graph_standing import DONE, RUNNING
 from actors.graph_step import TEXT_CHARS_MAX, UNANSWERED, first_call, unanswered
 from protocols.conditions import ConditionError
 from protocols.definition import Workflow, WorkflowOptions
@@ -126,16 +128,16 @@ async def run_graph(ctx: Context, plan: GraphPlan, given: Any = None) -> Any:
     return await _Run(ctx, plan, given).run()
 
 
-class _Run(Standing):
+class _Run(Forkable):
     """One run of a graph: what its steps have come to, and which may begin."""
 
     async def run(self) -> Any:
         """Run from the first steps to the outputs."""
-        timeout_s = self._plan.timeout_s
-        if timeout_s:
-            with self._ctx.timeout(timeout_s):
-                await self._all()
-        else:
+        with ExitStack() as bounds:
+            if self._plan.timeout_s:
+                bounds.enter_context(self._ctx.timeout(self._plan.timeout_s))
+            if self._plan.warn_s:
+                bounds.enter_context(self._ctx.warn_after(self._plan.warn_s))
             await self._all()
         outputs = self._plan.outputs
         if outputs is None:
@@ -152,8 +154,10 @@ class _Run(Standing):
         return found
 
     async def _all(self) -> None:
+        self._ctx.forkable(self._fork)
         async with self._ctx.scope(name="steps") as self._scope:
-            self._begin(self._plan.first)
+            self._take_over()
+            self._begin(() if self._ctx.taken else self._plan.first)
 
     def _begin(self, names: Iterable[str]) -> None:
         """Begin steps that have what they need, as many as may run side by side."""
@@ -176,7 +180,7 @@ class _Run(Standing):
             self._passes[name] += 1
             self._steps[name] = RUNNING
             self._ctx.show({plan.shown: "running"})
-            self._scope.begin(self._step(plan), name)
+            self._scope.begin(self._watched(plan) if plan.warn_s else self._step(plan), name)
 
     def _skipped(self, plan: StepPlan) -> str:
         """Return why a step is not done; empty when it is."""
@@ -197,6 +201,11 @@ class _Run(Standing):
         except ConditionError as error:
             return error.message
         return "" if holds else f"{plan.when.text} is false"
+
+    async def _watched(self, plan: StepPlan) -> None:
+        """Do one step, and tell when it takes longer than it should."""
+        with self._ctx.warn_after(plan.warn_s, step=plan.name):
+            await self._step(plan)
 
     async def _step(self, plan: StepPlan) -> None:
         """Do one step, and let those begin that wait for it."""

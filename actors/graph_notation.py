@@ -43,7 +43,7 @@ FALLBACKS: Final = {
 """Types of fallbacks, each with the key that says more."""
 TRIGGER_WORDS: Final = {"schedule": "schedule", "webhook": "endpoint", "manual": "permission"}
 """Types of triggers, each with the key that says the rest."""
-_TIMES: Final = ("timeout", "deadline")
+_TIMES: Final = ("timeout", "deadline", "warn_after")
 _NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_-]+")
 """A dot as well: no service and no connector may have one in its name."""
 

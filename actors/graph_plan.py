@@ -58,6 +58,7 @@ class StepPlan:
         "tables",
         "waits",
         "wanted",
+        "warn_s",
         "when",
     )
 
@@ -85,6 +86,7 @@ class StepPlan:
         self.options: Final = options_of(graph, name)
         self.tables: Final = tables_of(graph, name)
         self.deadline_s: Final = 0.0 if step.deadline is None else float(step.deadline)
+        self.warn_s: Final = 0.0 if step.warn_after is None else float(step.warn_after)
         self.followers: Final = tuple(order.followers[name])
         self.waits: Final = len(order.needs[name])
         self.wanted: Final = {"all": 0, "any": 1}.get(str(step.join)) or _number(step.join)
@@ -137,6 +139,7 @@ class GraphPlan:
         "outputs",
         "steps",
         "timeout_s",
+        "warn_s",
     )
 
     def __init__(
@@ -150,6 +153,7 @@ class GraphPlan:
         self.last: Final = order.last
         self.outputs: Final = None if graph.outputs is None else Template(graph.outputs)
         self.timeout_s: Final = 0.0 if graph.timeout is None else float(graph.timeout)
+        self.warn_s: Final = 0.0 if graph.warn_after is None else float(graph.warn_after)
         self.concurrency: Final = graph.concurrency
         self.fallbacks: Final = graph.fallbacks
         self.free_gates: Final = kernel >= FREE_GATES

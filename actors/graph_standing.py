@@ -16,7 +16,7 @@ from actors.graph_budgets import RunGuards
 from actors.graph_step import TEXT_CHARS_MAX
 from protocols.errors import ConfigurationError
 from protocols.graph import SHOWN
-from protocols.moving import STAYS, Moving, graph_move, refused
+from protocols.moving import STAYS, STEPS_SHOWN, Moving, graph_move, refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -103,6 +103,8 @@ class Standing(Again):
         if any(status == "running" and name not in begun for name, status in standing.items()):
             return refused("a step is about to end, or to be done once more: try again soon")
         found = graph_move(self._plan.graph, plan.graph, standing, order.moves, order.accept)
+        if not order.whole:  # as those were folded that stand in mailboxes
+            found = msgspec.structs.replace(found, steps=found.steps[:STEPS_SHOWN])
         problems = (*found.problems, *self._other_ways_back(plan, order.moves))
         found = msgspec.structs.replace(found, problems=problems)
         if go and not problems:
@@ -153,6 +155,12 @@ class Standing(Again):
         # A new object: what is open goes on with the names that it began with.
         self._names = {**self._names, "steps": self._steps}
         self._running = sum(map(self._takes_place, self._begun))
+        self._recount()
+        self._begin(())
+
+    def _recount(self) -> None:
+        """Count anew what each step waits for; those are ready that need wait no longer."""
+        plan = self._plan
         self._ready.clear()
         ended = {name: each["status"] in STAYS for name, each in self._steps.items()}
         for name, step in plan.steps.items():
@@ -161,4 +169,3 @@ class Standing(Again):
             self._done[name] = sum(self._steps[each]["status"] == "done" for each in needs)
             if self._steps[name] is WAITING and self._has_begun(name, step.wanted):
                 self._ready.append(name)
-        self._begin(())

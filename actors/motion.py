@@ -18,7 +18,7 @@ import msgspec
 
 from actors.kernel.ledger import Later
 from actors.motion_asking import CUT_S
-from actors.motion_hearing import Hearing
+from actors.motion_forking import Forkable
 from actors.motion_record import (
     DIRECTIVE,
     INCIDENT,
@@ -47,14 +47,12 @@ from protocols.failure import TIMEOUT, Failure
 from protocols.graph_profile import Limits
 from protocols.machine import RESUME, REVIEW, STATE_TIMEOUT_S, Hook, Machine
 from protocols.machine_check import checked
-from protocols.moving import Moving, machine_move, refused
 from protocols.policy import StepOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actors.kernel.context import Context
-    from protocols.mail import SwitchOrder
 
 
 class MotionWorkflow(Workflow[Any]):
@@ -90,16 +88,17 @@ async def run_motion(ctx: Context, machine: Machine, given: Any = None) -> Any:
     return await _Motion(ctx, machine, given).run()
 
 
-class _Motion(Hearing):
+class _Motion(Forkable):
     """One motion: where it is, what came out of its states, and what it waits for."""
 
     async def run(self) -> Any:
         """Run from the first state to an end."""
         self.ctx.tell_late(STALE)
         self.ctx.movable(self._move)
+        self.ctx.forkable(self._fork)
         async with self.ctx.scope(name="states") as around:
             around.start(self._listen(), name="signals")
-            begin = submitted(self.machine, self.input)
+            begin = self._begin_with() or submitted(self.machine, self.input)
             await self._transition(begin)
             move = await self._stay(begin.answer)
             while move.to:
@@ -109,20 +108,6 @@ class _Motion(Hearing):
             self._show(next_action="", expected_completion=None)
             around.cancel()
         return self._end(move)
-
-    def _move(self, workflow: Workflow[Any], order: SwitchOrder, go: bool) -> Moving:  # noqa: FBT001
-        """Tell how the motion goes over to another machine where it stands; ``go``: do it."""
-        if not isinstance(workflow, MotionWorkflow):
-            return refused("the new definition is no state machine")
-        if self.block is None or self.cut is not None or self.word is not None:
-            return refused("the motion is between two states: try again soon")
-        machine, moves = workflow.machine, order.moves
-        found = machine_move(
-            self.machine, machine, self.state, self.data, moves=moves, accept=order.accept
-        )
-        if go and not found.problems:
-            self.go_over(machine, moves)
-        return found
 
     def _end(self, move: Move) -> Any:
         """Return the outcome, or raise it: what fails is undone by the kernel."""
@@ -151,8 +136,12 @@ class _Motion(Hearing):
             self.block = block
             while self.held and self.cut is None:
                 self._judge(*self.held.pop(0))
-            if self.cut is None:
+            warn_s = self.machine.states[self.state].warn_after
+            if self.cut is None and warn_s is None:
                 move = await self._attend(done)
+            elif self.cut is None:
+                with self.ctx.warn_after(float(warn_s or 0), state=self.state):
+                    move = await self._attend(done)
         self.block = self.pause = None
         self.wanted = ""
         if self.cut is None and move.answer is not None:

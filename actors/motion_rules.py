@@ -31,6 +31,7 @@ Cause = Literal[
     "resumed",
     "continued",
     "compensated",
+    "forked",
 ]
 STATEMENT_BYTES_MAX: Final = 16 * 1024
 """Of a witness: its statement is part of the event of a transition."""

@@ -22,11 +22,12 @@ from actors.blobs import BlobMissingError, Blobs
 from protocols.blobs import BLOB, LARGE, Blob, is_whole, reference
 from protocols.errors import UnavailableError
 from protocols.headers import JSON
-from protocols.mail import AnyMail, ChildEnded, Lacking, Reply, Signal, Snapshot, Start
+from protocols.mail import AnyMail, ChildEnded, Fork, Lacking, Reply, Signal, Snapshot, Start
 
 LOOKS_S: Final = (0.1, 0.4, 1.0)
 """Before a blob counts as missing: whoever named it may be a moment ahead of its chunks."""
-BODIED: Final = frozenset({Start, Signal, Reply, ChildEnded})
+BODIED: Final = frozenset({Start, Signal, Reply, ChildEnded, Fork})
+_Bodied = Start | Signal | Reply | ChildEnded | Fork
 
 Found = TypeVar("Found")
 
@@ -42,7 +43,7 @@ def with_value(mail: AnyMail, contents: Mapping[str, bytes]) -> AnyMail:
     """Return a message with its value, out of contents by digest; Lacking when it is not there."""
     if not refers(mail):
         return mail
-    assert isinstance(mail, Start | Signal | Reply | ChildEnded)
+    assert isinstance(mail, _Bodied)
     blob = reference(mail.body)
     body = contents.get(blob.digest)
     if body is None or not is_whole(blob, body):
@@ -52,7 +53,7 @@ def with_value(mail: AnyMail, contents: Mapping[str, bytes]) -> AnyMail:
 
 def lacking(mail: AnyMail, message: str, *, discarded: bool = False) -> Lacking:
     """Return what stands for a message whose value is not there, or was given up."""
-    assert isinstance(mail, Start | Signal | Reply | ChildEnded)
+    assert isinstance(mail, _Bodied)
     return Lacking(
         seq=mail.seq,
         at=mail.at,
@@ -63,7 +64,7 @@ def lacking(mail: AnyMail, message: str, *, discarded: bool = False) -> Lacking:
     )
 
 
-def _with(mail: Start | Signal | Reply | ChildEnded, blob: Blob, body: bytes) -> AnyMail:
+def _with(mail: _Bodied, blob: Blob, body: bytes) -> AnyMail:
     told = {"reference": mail.body} if type(mail) is Signal else {}
     content_type = (blob.content_type or JSON) + LARGE
     return msgspec.structs.replace(mail, body=body, content_type=content_type, **told)
@@ -79,7 +80,7 @@ class Resolving:
         """Return a message with its value, or Lacking. Raises UnavailableError."""
         if not refers(mail):
             return mail
-        assert isinstance(mail, Start | Signal | Reply | ChildEnded)
+        assert isinstance(mail, _Bodied)
         blob = reference(mail.body)
         try:
             body = await self._content(instance, blob)

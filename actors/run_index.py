@@ -23,6 +23,7 @@ from actors.queues import Queues
 from protocols import headers as h
 from protocols.archive import ArchiveRecord
 from protocols.errors import NotFoundError, RefusedError
+from protocols.events import RUNNING_LATE
 from protocols.mail import Start, Turn, TurnWord
 from protocols.tokens import KeyRing
 
@@ -47,12 +48,23 @@ class Row(msgspec.Struct, gc=False):
     """Whether it was blocked once; repaired code may have let it go on."""
     group: str = ""
     """By what it is counted among the active ones."""
+    late: str = ""
+    """What of it has told last that it takes longer than it should: ``/`` is the run."""
+    late_at: int = 0
 
 
 class _Migrated(msgspec.Struct):
     """The data of the event of a migration, as far as it is read here."""
 
     definition: str = ""
+
+
+class _Late(msgspec.Struct):
+    """The data of the event of a run that takes longer than it should."""
+
+    place: str = ""
+    since: int = 0
+    after_s: float = 0.0
 
 
 class RunIndex:
@@ -145,7 +157,23 @@ class RunIndex:
         async for batch in self._events.follow("movant.event.*.*.migrated", self._events_seq):
             for each in batch:
                 self._migrated(each)
+        async for batch in self._events.follow(
+            f"movant.event.*.*.{RUNNING_LATE}", self._events_seq
+        ):
+            for each in batch:
+                self._late(each)
         self._events_seq = max(self._events_seq, last)
+
+    def _late(self, event: Delivery) -> None:
+        """Take the news that something of a run takes too long."""
+        row = self.rows.get(event.subject.split(".")[3])
+        try:
+            told = msgspec.json.decode(event.payload, type=_Late)
+        except msgspec.DecodeError:
+            return  # somebody else's
+        if row is not None and told.place:
+            row.late = told.place
+            row.late_at = told.since + int(told.after_s * 1e9)
 
     def _migrated(self, event: Delivery) -> None:
         """Take the news that a run has another definition."""

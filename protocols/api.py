@@ -44,6 +44,8 @@ from protocols.api_errors import ErrorReply as ErrorReply  # noqa: PLC0414 -- pa
 from protocols.api_errors import error_headers as error_headers  # noqa: PLC0414 -- part of the API
 from protocols.api_errors import error_reply as error_reply  # noqa: PLC0414 -- part of the API
 from protocols.api_errors import to_error as to_error  # noqa: PLC0414 -- part of the API
+from protocols.api_forks import RunFork as RunFork  # noqa: PLC0414 -- part of the API
+from protocols.api_forks import RunForked as RunForked  # noqa: PLC0414 -- part of the API
 from protocols.api_gates import GateDecide as GateDecide  # noqa: PLC0414 -- part of the API
 from protocols.api_gates import GateDecided as GateDecided  # noqa: PLC0414 -- part of the API
 from protocols.api_gates import GateList as GateList  # noqa: PLC0414 -- part of the API
@@ -148,6 +150,7 @@ from protocols.api_workflows import WorkflowVersionsOf as WorkflowVersionsOf  # 
 from protocols.api_workflows import WorkflowView as WorkflowView  # noqa: PLC0414 -- part of the API
 from protocols.effects import Status, Waiting
 from protocols.failure import Failure
+from protocols.mail import Origin
 
 
 class RunStart(Message, frozen=True, kw_only=True):
@@ -231,6 +234,13 @@ class RunView(Message, frozen=True, kw_only=True):
         str,
         Meta(description="Digest of all that the mailbox determines: the same at every fold."),
     ] = ""
+    forked_from: Annotated[
+        Origin | None, Meta(description="The run that it began with, and at which step.")
+    ] = None
+    late: Annotated[
+        list[Waiting],
+        Meta(description="What takes longer than `warn_after`: the run, steps, states."),
+    ] = []
     progress: Annotated[
         Progress | None, Meta(description="How far it is, when it is a run of a graph.")
     ] = None
@@ -243,6 +253,7 @@ class RunList(Message, frozen=True, kw_only=True):
 
     status: Annotated[Status | None, Meta(description="Only these.")] = None
     workflow: Annotated[WorkflowName | None, Meta(description="Only these.")] = None
+    late: Annotated[bool, Meta(description="Only those that take too long.")] = False
     limit: Limit = 50
     after: After = ""
 
@@ -257,6 +268,13 @@ class RunRow(Message, frozen=True, kw_only=True):
     started_at: At = 0
     finished_at: At = 0
     waiting: Annotated[str, Meta(description="The first thing that it waits for.")] = ""
+    late: Annotated[
+        str,
+        Meta(
+            description="Why it takes too long: since when more than `warn_after`, or more than "
+            "19 of 20 runs like it; empty: it does not."
+        ),
+    ] = ""
 
 
 class RunPage(Message, frozen=True, kw_only=True):
@@ -382,6 +400,7 @@ VERBS: Final[dict[str, Verb]] = {
     "run.cancel": Verb("Cancel an instance", RunCancel, Accepted),
     "run.undo": Verb("Undo what an instance did", RunUndo, RunUndone),
     "run.review": Verb("Say whether a step was done", RunReview, Accepted),
+    "run.fork": Verb("Start at a step of another instance", RunFork, RunForked),
     "run.migrate": Verb("Go on with another definition", RunMigrate, RunMigrated),
     "run.supply": Verb("Put back a missing value", RunSupply, Accepted),
     "run.discard": Verb("Give up a missing value", RunDiscard, Accepted),

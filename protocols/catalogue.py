@@ -14,6 +14,7 @@ import msgspec
 from protocols import (
     api,
     api_blobs,
+    api_forks,
     api_gates,
     api_guardrails,
     api_holds,
@@ -93,6 +94,7 @@ HEADERS: Final[dict[str, tuple[str, str]]] = {
 _EXAMPLES: Final = {
     **EXAMPLES,
     **api_blobs.EXAMPLES,
+    **api_forks.EXAMPLES,
     **api_gates.EXAMPLES,
     **api_guardrails.EXAMPLES,
     **api_holds.EXAMPLES,
@@ -250,6 +252,22 @@ def _mailbox() -> dict[str, Message]:
             example_subject="movant.to.order-17.control.repair",
             example_headers={h.MESSAGE_ID: "5f14"},
             example={"message": 12, "how": "discarded"},
+        ),
+        "control.fork": Message(
+            title="Fork",
+            summary="What the run begins with that the start of the same id starts.",
+            by="movant",
+            subject="movant.to.{id}.control.fork",
+            payload=mail.Taken,
+            required=(h.MESSAGE_ID,),
+            optional=(h.CONTENT_TYPE,),
+            example_subject="movant.to.order-17b.control.fork",
+            example_headers={h.MESSAGE_ID: "5f14"},
+            example={
+                "origin": {"run": "order-17", "step": "ship", "through": 40},
+                "start": "77ab",
+                "standing": {"steps": {}, "barred": {}, "skips": {}},
+            },
         ),
         "control.switch": Message(
             title="Switch",

@@ -86,6 +86,8 @@ MAILBOX_LARGE: Final = "mailbox_large"
 """The mailbox of a generation nears its limit; data has the numbers."""
 ROUTED: Final = "routed"
 """Who serves an attempt was chosen; data has the candidates, their scores, and why."""
+RUNNING_LATE: Final = "running_late"
+"""A run, a step or a state takes longer than it should; data says which, since when."""
 LATE: Final = "late"
 """A service succeeded for an instance that had ended long ago; data says at which step."""
 TRIGGER_FIRED: Final = "trigger_fired"
@@ -136,6 +138,7 @@ LIFECYCLE: Final = (
     WITNESSED,
     TRANSITION,
     MAILBOX_LARGE,
+    RUNNING_LATE,
     COMPENSATING,
     COMPLETED,
     FAILED,

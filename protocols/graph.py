@@ -169,6 +169,13 @@ class GraphStep(_Part, frozen=True, kw_only=True):
             "services; waiting for an operator does not count."
         ),
     ] = None
+    warn_after: Annotated[
+        Seconds | None,
+        Meta(
+            description="How long the step may take before `running_late` tells that it takes "
+            "longer; it goes on."
+        ),
+    ] = None
     idempotent: Annotated[
         bool, Meta(description="Whether a call may be repeated when its outcome is not known.")
     ] = True
@@ -232,7 +239,7 @@ class GraphStep(_Part, frozen=True, kw_only=True):
             _set(self, "sleep", brief(self.sleep))
         if self.on_error:
             _set(self, "on_error", _directives(self.on_error))
-        _durations(self, "timeout", "deadline")
+        _durations(self, "timeout", "deadline", "warn_after")
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -348,6 +355,10 @@ class Graph(_Part, frozen=True, kw_only=True):
             "without it."
         ),
     ] = None
+    warn_after: Annotated[
+        Seconds | None,
+        Meta(description="How long a run may take before `running_late` tells that it is late."),
+    ] = None
     limits: Annotated[
         Limits | None, Meta(description="How many runs may be active, and who goes first.")
     ] = None
@@ -393,7 +404,7 @@ class Graph(_Part, frozen=True, kw_only=True):
             _set(self, "input", {name: _field(each) for name, each in self.input.items()})
         if self.returns is not None:
             _set(self, "returns", {name: _field(each) for name, each in self.returns.items()})
-        _durations(self, "timeout", "retention")
+        _durations(self, "timeout", "retention", "warn_after")
 
     @property
     def fields(self) -> dict[str, Field] | None:

@@ -140,6 +140,10 @@ class State(_Part, frozen=True, kw_only=True):
         float | str | None,
         msgspec.Meta(description="How long the owner has; as the machine says when absent."),
     ] = None
+    warn_after: Annotated[
+        float | str | None,
+        msgspec.Meta(description="How long a stay may last before `running_late` tells of it."),
+    ] = None
     idempotent: Annotated[
         bool,
         msgspec.Meta(description="Whether a call may be repeated when its outcome is not known."),
@@ -181,8 +185,9 @@ class State(_Part, frozen=True, kw_only=True):
         if isinstance(self.undo, str):
             _set(self, "undo", StateUndo(operation=self.undo))
         _set(self, "terminal", "completed" if self.terminal is True else self.terminal)
-        if self.timeout is not None:
-            _positive(self, "timeout")
+        for key in ("timeout", "warn_after"):
+            if getattr(self, key) is not None:
+                _positive(self, key)
 
     @property
     def nexts(self) -> tuple[Next, ...]:

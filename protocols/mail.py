@@ -8,9 +8,11 @@ decodes what it consumes.
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from hashlib import blake2b
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
+from msgspec import Meta
 
 from protocols.failure import Failure
 from protocols.gate_words import GateWord
@@ -181,7 +183,7 @@ class Lacking(Mail, frozen=True, kw_only=True, tag="lacking"):
     """
 
     message: str
-    of: Start | Signal | Reply | ChildEnded
+    of: Start | Signal | Reply | ChildEnded | Fork
     """What it stands for, with the reference instead of the value."""
     discarded: bool = False
     """A person has given the value up: it blocks no more, see ``Repaired``."""
@@ -254,6 +256,8 @@ class SwitchOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """Names of steps or states that have changed, old to new."""
     accept: tuple[str, ...] = ()
     """Steps whose effect is another one in the new definition, though they have run."""
+    whole: bool = False
+    """Whether every step keeps what it came to; without it the first 500 do, as it was once."""
 
 
 class Switch(Mail, frozen=True, kw_only=True, tag="control.switch"):
@@ -264,6 +268,49 @@ class Switch(Mail, frozen=True, kw_only=True, tag="control.switch"):
     """
 
     order: SwitchOrder
+    message_id: str = ""
+    by: Operator | None = None
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Which run another one was forked from, at which step, and how that stood then."""
+
+    run: Annotated[str, Meta(description="Id of the other run.")]
+    step: Annotated[str, Meta(description="The step or state at which this one began.")]
+    through: Annotated[
+        int, Meta(description="Sequence of the last message of the other run that was folded.")
+    ]
+    head: Annotated[
+        str, Meta(description="Hash of its latest statement then; empty: it had made none.")
+    ] = ""
+
+
+class Taken(msgspec.Struct, frozen=True, kw_only=True):
+    """What a fork takes over from its origin: the payload of the message.
+
+    ``standing`` is in the words of whoever interprets the definition, and ``start`` tells the one
+    start that it is for (``start_digest``).
+    """
+
+    origin: Origin
+    start: str
+    standing: dict[str, Any]
+
+
+def start_digest(workflow: str, definition: str, body: bytes) -> str:
+    """Return by what a fork knows its start again."""
+    content = b"\n".join((workflow.encode(), definition.encode(), body))
+    return blake2b(content, digest_size=16).hexdigest()
+
+
+class Fork(Mail, frozen=True, kw_only=True, tag="control.fork"):
+    """What the run begins with that the start of the same message id starts.
+
+    It stands before that start, and does nothing without it. ``body`` is an encoded ``Taken``.
+    """
+
+    body: bytes
+    content_type: str = ""
     message_id: str = ""
     by: Operator | None = None
 
@@ -359,5 +406,6 @@ AnyMail = (
     | Migrate
     | Switch
     | Repaired
+    | Fork
     | Continued
 )

@@ -25,6 +25,7 @@ ALL: Final = "all"
 STAYS: Final = frozenset({"done", "failed", "skipped"})
 RAN: Final = frozenset({"done", "failed", "running"})
 STEPS_SHOWN: Final = 500
+"""Of a move or a fork, in one answer; and in orders that do not say ``whole``."""
 
 What = Literal["kept", "open", "waiting", "new", "dropped"]
 
@@ -106,7 +107,7 @@ def graph_move(
             )
         note = "what it did stays; its undo too" if status == "done" else ""
         found.append(StepMove(was=name, status=status, what="dropped", note=note))
-    return Moving(steps=tuple(found[:STEPS_SHOWN]), problems=tuple(problems))
+    return Moving(steps=tuple(found), problems=tuple(problems))
 
 
 def machine_move(
@@ -150,7 +151,7 @@ def machine_move(
         for name in new.states
         if name not in known
     ]
-    return Moving(steps=tuple(found[:STEPS_SHOWN]), problems=tuple(problems))
+    return Moving(steps=tuple(found), problems=tuple(problems))
 
 
 def _wrong_names(

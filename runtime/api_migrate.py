@@ -95,7 +95,9 @@ class MigrateCommands:
     async def _switch(
         self, request: api.RunMigrate, digest: str, workflow: Workflow[Any]
     ) -> api.RunMigrated:
-        order = SwitchOrder(definition=digest, moves=request.moves, accept=request.accept)
+        order = SwitchOrder(
+            definition=digest, moves=request.moves, accept=request.accept, whole=True
+        )
         instance = await self._runs.fold(request.id)
         if instance.definition == digest:  # also a repeat, whose first answer was lost
             problems = ("it has this definition already",) if request.preview else ()
@@ -116,7 +118,7 @@ class MigrateCommands:
             definition=digest,
             status=instance.status,
             how="switch",
-            steps=moving.steps,
+            steps=moving.steps[:STEPS_SHOWN],
             problems=tuple(wrong),
         )
         if request.preview:

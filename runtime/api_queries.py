@@ -6,6 +6,8 @@ A query of an instance that is not in memory is a read-only fold: it dispatches 
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
@@ -14,6 +16,7 @@ from actors.direct_reader import DirectReader
 from actors.inbound import parse
 from actors.kernel.blocked import Blocked
 from actors.kernel.instance import Instance
+from actors.lateness import usual, why_late
 from actors.parking import Ticket
 from actors.run_index import Row
 from actors.workflow import WorkflowActor
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
     from runtime.daemon import Daemon
 
 CURSOR_CHARS_MAX: Final = 12
+LATEST_MAX: Final = 20_000
+"""Of the latest runs, among which those are looked for that tell how long a run takes."""
 
 
 class RunQueries:
@@ -109,6 +114,9 @@ class RunQueries:
         ]
         if request.status is not None:
             rows = [each for each in rows if each[1] == request.status]
+        late = self._late(row for row, _ in rows)
+        if request.late:
+            rows = [each for each in rows if each[0].id in late]
         first = offset(request.after)
         page = rows[first : first + request.limit]
         asked = StandingOf([row.id for row, _ in page])
@@ -132,6 +140,7 @@ class RunQueries:
                     waiting=self._turn(row.id)
                     or self._first_waiting(row.id)
                     or waiting.get(row.id, ""),
+                    late=late.get(row.id, ""),
                 )
             )
         following = first + request.limit
@@ -144,6 +153,17 @@ class RunQueries:
     def _turn(self, run: str) -> str:
         standing = self.index.queues.standing(run)
         return f"turn {standing.number} of {standing.waiting}" if standing is not None else ""
+
+    def _late(self, rows: Iterable[Row]) -> dict[str, str]:
+        """Return why those of some runs that have not ended take too long, by their ids."""
+        active = [row for row in rows if not row.status]
+        if not active:
+            return {}
+        latest = islice(reversed(self.index.rows.values()), LATEST_MAX)
+        like = usual(latest, {row.workflow for row in active})
+        now = self._daemon.clock.now_ns()
+        found = ((row.id, why_late(row, now, like)) for row in active)
+        return {run: why for run, why in found if why}
 
     def _status_of(self, row: Row, told: dict[str, str]) -> Any:
         if row.status:
@@ -246,6 +266,8 @@ class RunQueries:
             profile=start.profile if start else "",
             by=start.by if start else None,
             generation=instance.generation,
+            forked_from=instance.origin,
+            late=instance.late,
             input=_value(instance.input, start.content_type if start else ""),
             input_blob=_large(instance.input),
             result=_value(instance.result or b"", ""),

@@ -112,6 +112,36 @@ class RunCommands:
             )
         return False
 
+    async def start_behind(
+        self,
+        request: api.RunStart,
+        *,
+        definition: str,
+        value: Given,
+        order: Given,
+        message_id: str,
+    ) -> api.Accepted:
+        """Start a run of a definition behind ``control.fork`` in its mailbox, once for an id.
+
+        Raises AlreadyExistsError when another start was first.
+        """
+        self._check_ready()
+        assert request.id is not None
+        workflow = await self._parts.definitions.find(request.workflow, definition)
+        start = self._start_message(
+            workflow, definition, request.id, request, value, message_id=message_id
+        )
+        await self._is_beyond(workflow, {request.id: value.value})
+        lines = order.lines + self._lines(message_id, request.by)
+        seq = await self._write(
+            Outgoing(subjects.to_control(request.id, "fork"), order.body, lines)
+        )
+        if not await self._start_behind_signals(request.id, start):
+            raise AlreadyExistsError(
+                f"instance {request.id!r} exists already", hint=f"movant run show {request.id}"
+            )
+        return api.Accepted(id=request.id, seq=seq)
+
     async def start_many(self, request: api.RunStartMany) -> api.Message:
         """Start many instances; each item has an outcome of its own."""
         self._check_ready()
@@ -168,6 +198,8 @@ class RunCommands:
         instance: str,
         request: api.RunStart | api.StartItem,
         value: Given,
+        *,
+        message_id: str = "",
     ) -> Outgoing:
         subjects.check_id(instance)
         workflow.check_input(value.value)
@@ -175,7 +207,7 @@ class RunCommands:
         told = {
             h.DEFINITION: digest,
             h.KERNEL: str(KERNEL),
-            h.MESSAGE_ID: self._daemon.entropy.token(8),
+            h.MESSAGE_ID: message_id or self._daemon.entropy.token(8),
             h.PRIORITY: str(request.priority or workflow.options.priority or ""),
             h.GROUP: percent_encode(workflow.group_of(value.value)[: h.GROUP_CHARS_MAX]),
             h.PROFILE: self._profile(workflow, alone.profile if alone else ""),

@@ -87,9 +87,7 @@ class UndoCommands:
         await register(self._definitions)
         who = request.by.who if request.by is not None else ""
         order = order_of(instance, plan, who=who, why=request.reason)
-        keys = "\n".join(each.key for each in plan)
-        digest = hashlib.sha256(keys.encode()).hexdigest()[:8]
-        name = f"{instance[:_PREFIX_CHARS]}-undo-{digest}"
+        name = undo_run(instance, plan)
         for number in range(1, TRIES_MAX + 1):
             run = f"{name}-{number}"
             started = await self._commands.start(
@@ -101,3 +99,10 @@ class UndoCommands:
         raise RefusedError(
             f"{TRIES_MAX} runs have tried to undo {instance}", hint=f"movant run show {name}-1"
         )
+
+
+def undo_run(instance: str, plan: Sequence[PlannedUndo]) -> str:
+    """Return how the ids of the runs begin that undo what an instance left: behind is a number."""
+    keys = "\n".join(each.key for each in plan)
+    digest = hashlib.sha256(keys.encode()).hexdigest()[:8]
+    return f"{instance[:_PREFIX_CHARS]}-undo-{digest}"

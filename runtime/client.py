@@ -206,11 +206,17 @@ class Client(GateCalls, GuardrailCalls, StatsCalls, TriggerCalls, Undoes, Versio
         *,
         status: Status | None = None,
         workflow: str | None = None,
+        late: bool = False,
         limit: int = 50,
         after: str = "",
     ) -> api.RunPage:
-        """Return a page of runs, newest first; pass its ``next`` as ``after`` for more."""
-        request = api.RunList(status=status, workflow=workflow, limit=limit, after=after)
+        """Return a page of runs, newest first; pass its ``next`` as ``after`` for more.
+
+        ``late``: only those that have not ended and take longer than they should.
+        """
+        request = api.RunList(
+            status=status, workflow=workflow, late=late, limit=limit, after=after
+        )
         return await self._calls.call("run.ls", request, api.RunPage)
 
     async def pipeline(

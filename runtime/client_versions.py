@@ -5,14 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import trio
+from msgspec import UNSET
 
 from protocols import api
 from protocols.subjects import check_id
 from protocols.witness import Operator
 from runtime.client_calls import Calls, new_message_id
+
+ID_CHARS_KEPT: Final = 100
+"""Of the id of a run, in the id that a fork of it is given."""
 
 
 class VersionCalls:
@@ -103,6 +107,44 @@ class VersionCalls:
             template=template, parameters=dict(parameters), name=name, register=register, by=by
         )
         return await self._calls.call("template.instantiate", request, api.TemplateInstance)
+
+    async def fork(
+        self,
+        id: str,
+        step: str,
+        *,
+        new_id: str = "",
+        input: Any = UNSET,
+        changes: Mapping[str, Any] | None = None,
+        definition: str = "",
+        moves: Mapping[str, str] | None = None,
+        accept: Iterable[str] = (),
+        preview: bool = False,
+        permissions: Iterable[str] = (),
+        by: Operator | None = None,
+    ) -> api.RunForked:
+        """Start a run that begins at a step of one that has ended, with what that did before.
+
+        Without ``input`` it has that of the other run, with ``changes`` by dotted names;
+        ``definition`` is that of the other run, a hash, or ``latest``. ``preview`` writes nothing
+        and returns the problems. Raises RefusedError for what is not possible,
+        AlreadyExistsError for a ``new_id`` that is taken.
+        """
+        request = api.RunFork(
+            id=check_id(id),
+            step=step,
+            # Chosen here: a request that is repeated must not start another run.
+            new_id=check_id(new_id or f"{id[:ID_CHARS_KEPT]}-{new_message_id()[:8]}"),
+            input=input,
+            changes=dict(changes or {}),
+            definition=definition,
+            moves=dict(moves or {}),
+            accept=tuple(accept),
+            preview=preview,
+            permissions=tuple(permissions),
+            by=by,
+        )
+        return await self._calls.call("run.fork", request, api.RunForked)
 
     async def migrate(
         self,

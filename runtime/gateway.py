@@ -29,6 +29,7 @@ from protocols.errors import (
 from protocols.ports import Frame, Outgoing
 from runtime.api_blobs import BlobQueries
 from runtime.api_daemon import DaemonQueries
+from runtime.api_fork import ForkCommands
 from runtime.api_gates import GateCommands
 from runtime.api_guardrails import GuardrailCommands
 from runtime.api_holds import Held, HoldCommands
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     from supervisors.child import ChildStatus
 
 VALUED: Final = frozenset(
-    {"run.start", "run.start_many", "run.signal", "gate.decide", "trigger.add"}
+    {"run.start", "run.start_many", "run.fork", "run.signal", "gate.decide", "trigger.add"}
 )
 """Verbs that carry a value of the caller's: there a key twice would hide one of two values."""
 
@@ -119,6 +120,8 @@ class Gateway:
             self._nursery.start_soon(gates.run)
             holds = HoldCommands(self._daemon, peers)
             self._redaction = Redaction(self._daemon, queries)
+            triggers = TriggerCommands(self._daemon, queries)
+            forks = ForkCommands(self._daemon, commands, queries.runs, triggers.guarded)
             self._handlers = handlers(
                 commands,
                 queries,
@@ -131,7 +134,7 @@ class Gateway:
                 gates=gates,
                 guardrails=GuardrailCommands(self._daemon),
                 blobs=blobs,
-                triggers=TriggerCommands(self._daemon, queries),
+                triggers=triggers,
             )
             parts = self._daemon.parts
             store = parts.definition_store
@@ -141,6 +144,7 @@ class Gateway:
             versions = VersionCommands(self._daemon, queries.index, peers)
             self._handlers |= {
                 "stats": StatsQueries(queries).stats,
+                "run.fork": forks.fork,
                 "run.migrate": migrating.migrate,
                 "run.supply": repairs.supply,
                 "run.discard": repairs.discard,

@@ -22,6 +22,7 @@ from protocols.mail import (
     Continued,
     Decided,
     Fired,
+    Fork,
     Migrate,
     Pinned,
     Repaired,
@@ -31,6 +32,7 @@ from protocols.mail import (
     Signal,
     Start,
     Switch,
+    Taken,
     Turn,
     UndoAll,
     Woken,
@@ -140,6 +142,12 @@ def _facts(mail: Any) -> dict[str, Any]:  # noqa: C901, PLR0912  # one case per 
                 "summary": f"message {mail.order.message} {mail.order.how}",
                 "by": mail.by,
             }
+        case Fork():
+            return {
+                "kind": "control.fork",
+                "summary": _origin(mail),
+                "by": mail.by,
+            }
         case Reviewed():
             return {
                 "kind": "control.review",
@@ -163,6 +171,14 @@ def _facts(mail: Any) -> dict[str, Any]:  # noqa: C901, PLR0912  # one case per 
             return {"kind": "control.cancel", "summary": mail.reason, "by": mail.by}
         case _:
             return {"kind": "unknown"}
+
+
+def _origin(mail: Fork) -> str:
+    """Return where a run comes from; what it takes over stands in that run's history."""
+    if mail.content_type == BLOB:
+        return "begins with what another run has done: too much for a message"
+    origin = msgspec.json.decode(mail.body, type=Taken).origin
+    return f"begins at {origin.step} of {origin.run}, as that stood at {origin.through}"
 
 
 def _said(word: GateWord) -> Iterator[str]:

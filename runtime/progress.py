@@ -1,4 +1,4 @@
-"""Paces: how far runs of graphs are, by what former runs of the same workflow took.
+"""Paces: how far runs are; of graphs, by what former runs of the same workflow took.
 
 Read from the mailboxes of a few that have completed lately, and known for a while: a person who
 looks at a run again and again reads them once.
@@ -17,6 +17,8 @@ from actors.graph import GraphWorkflow
 from actors.graph_progress import Pace, durations, pace_of, progress
 from actors.inbound import parse
 from actors.letters import Letter
+from actors.motion import MotionWorkflow
+from actors.motion_progress import motion_progress
 from actors.run_index import Row, RunIndex
 from protocols import api, subjects
 from protocols.effects import FINAL
@@ -53,6 +55,10 @@ class Paces:
             return None
         try:
             workflow = await self._daemon.parts.definitions.find(view.workflow, view.definition)
+            final = view.status if view.status in FINAL else ""
+            if isinstance(workflow, MotionWorkflow):
+                state = view.state.get("state", "")
+                return motion_progress(workflow.machine, state, ended=final)
             if not isinstance(workflow, GraphWorkflow):
                 return None
             pace = await self._pace(workflow)
@@ -64,7 +70,7 @@ class Paces:
             view.waiting,
             pace,
             self._daemon.clock.now_ns(),
-            ended=view.status if view.status in FINAL else "",
+            ended=final,
         )
 
     async def _pace(self, workflow: GraphWorkflow) -> Pace:

@@ -160,9 +160,10 @@ class StoredRuns:
             if hear is not None:
                 hear(None, effects)
         for number, mail in enumerate(mails, 1):
-            effects = owner.guard.fold(instance, await resolving.mail(instance_id, mail))
+            resolved = await resolving.mail(instance_id, mail)
+            effects = owner.guard.fold(instance, resolved)
             if hear is not None:
-                hear(mail, effects)
+                hear(resolved, effects)
             if number % 200 == 0:
                 await trio.lowlevel.checkpoint()
         return instance

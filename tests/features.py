@@ -62,6 +62,9 @@ DURABILITY: Final[Shown] = {
     "a run goes over to another version, with preview and record": (
         "graphs/test_moving motions/test_moving daemon/test_migrate"
     ),
+    "a run begins at a step of one that has ended, with what that did before": (
+        "graphs/test_forks motions/test_forks kernel/test_forks daemon/test_forks"
+    ),
     "code that does not fit a history blocks that run alone, with the reason": (
         "kernel/test_mailbox_rules daemon/test_migrate"
     ),
@@ -277,7 +280,12 @@ SEEING: Final[Shown] = {
     "the pipeline of all motions": "actors/test_pipeline daemon/test_pipeline",
     "why a run does not move, in one sentence": "client/test_why",
     "the timeline of a run, with inputs, answers and decisions": "cli/test_commands",
-    "progress of a run in percent, with an estimate": "graphs/test_progress",
+    "progress of a run in percent, of a graph with an estimate": (
+        "graphs/test_progress motions/test_motion"
+    ),
+    "alerts before a time is over; runs that take longer than runs like them": (
+        "kernel/test_alarms daemon/test_late"
+    ),
     "totals, success rates, bottlenecks and failure patterns": (
         "actors/test_run_statistics daemon/test_stats"
     ),
@@ -305,19 +313,16 @@ MISSING: Final[Mapping[str, str]] = {
     "Python workflows without rules of determinism": (
         "they take time and randomness from `ctx`; graphs and motions have no such rule"
     ),
-    "a run continued from a chosen step with other input": "start another run",
     "starts beyond a limit that cancel the run before": (
         "they wait for their turn, or are refused"
     ),
     "fairness among tenants": "priorities, and a limit of active runs by key",
     "a rate limit over several daemons": "each daemon counts for itself",
     "work in a process pool": "a service in a process of its own",
-    "a flag for runs that take longer than runs like them": (
-        "`movant pipeline` has what is overdue, `movant why` what it waits for"
-    ),
     "gates in a web page": "command line, API, MCP and plain NATS",
-    "alerts before a time is over": "what is overdue",
     "delegation for a range of dates": "delegation of one gate",
+    "what a step has so far, while it is under way": "how many of its items are done",
+    "one action over many runs at once": "`movant run migrate`; others in a loop over `run ls`",
     "heartbeats of long steps": "timeouts, and a request that is asked for again",
     "working days, holidays, office hours": "-",
     "updates: a message to a run that is answered with a result": (

@@ -15,6 +15,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+import msgspec
+
 from actors.kernel.operations import UNREADABLE, Operation, T
 from actors.kernel.records import Record
 from actors.kernel.undoing import Undoing
@@ -65,6 +67,9 @@ class Child(Operation[T]):
         self.input = None
         self.path = task.frame.path(self.name)
         self.token = step_token(self.path)
+        if (known := ledger.outcome(self.token)) is not None:
+            ledger.decided[self.token] = 0 if "failure" in known else 1
+            return True
         identity = ledger.identity(self.path)
         self.child = self.child or child_id(ledger.instance_id, identity)
         ledger.children[self.token] = self
@@ -79,6 +84,15 @@ class Child(Operation[T]):
             )
         )
         return False
+
+    def at_once(self) -> T:
+        """Return what the child came to in another run, or raise its failure."""
+        known = self.ledger.outcome(self.token)
+        assert known is not None
+        if "failure" in known:
+            raise ChildFailedError(self.path, msgspec.convert(known["failure"], Failure))
+        typed: T = self.typed(known["value"])
+        return typed
 
     def ended(self, mail: ChildEnded) -> None:
         """Take the child's result, or raise its failure in the code."""
@@ -136,14 +150,15 @@ class UndoableChild(Child[T]):
             raise ledger.scheduler.misuse(
                 f"the child {self.name} is abandoned and undone: it has to end before its undo"
             )
-        at_once = super().begin(task)
+        if super().begin(task):
+            return True
         if ledger.undoing is None:
             ledger.undoing = Undoing()
         self.record = Record(self, HOW, STEP_DEFAULTS, child=self.child)
         self.record.asked(1, self.workflow)
         self.record.kept = ledger.undoing.pivoted
         ledger.undoing.records[self.token] = self.record
-        return at_once
+        return False
 
     def ended(self, mail: ChildEnded) -> None:  # noqa: D102 - as in Child
         self.record.child_ended(mail)

@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 from actors.kernel.again import asked_again
+from actors.kernel.alarms import Alarm
 from actors.kernel.artifacts import Artifacts
 from actors.kernel.branches import Joined, Scope, Winner, branches_of
 from actors.kernel.calling import Absent, call_name, call_options
@@ -39,7 +40,7 @@ from protocols.errors import GatherError, InvalidIdError
 from protocols.events import RESERVED
 from protocols.policy import STEP_DEFAULTS, Retry, StepOptions
 from protocols.rng import Rng
-from protocols.subjects import check_id, check_name, check_step_name
+from protocols.subjects import check_id, check_name, check_step_name, step_token
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -303,6 +304,14 @@ class Context(Interpreting, Telling, Artifacts):
         """Bound a block and go on after it; ``scope.expired`` tells whether it was cut short."""
         return Deadline(self._ledger, seconds, check_step_name(name), raises=False)
 
+    def warn_after(self, seconds: float, *, name: str = "late", **about: Any) -> Alarm:
+        """Tell when a block takes longer: ``with ctx.warn_after(3600): ...``; it goes on.
+
+        The event ``running_late`` is published once, with ``about`` in its data, and the run is
+        listed as late until the block has ended.
+        """
+        return Alarm(self._ledger, seconds, check_step_name(name), about)
+
     def shield(self) -> CancelScope:
         """Hide a block from cancellation outside of it: ``with ctx.shield(): await undo``."""
         return CancelScope(self._ledger.scheduler, shield=True)
@@ -328,6 +337,8 @@ class Context(Interpreting, Telling, Artifacts):
         """Send a signal to another instance; delivered once, not awaited."""
         ledger = self._ledger
         path = self._frame().path(f"send.{check_name(signal, 'signal name')}")
+        if ledger.outcome(step_token(path)) is not None:
+            return
         ledger.effects.append(
             Send(
                 cause=ledger.cause,
@@ -347,6 +358,8 @@ class Context(Interpreting, Telling, Artifacts):
             )
         ledger = self._ledger
         path = self._frame().path(f"emit.{check_name(kind, 'event kind')}")
+        if ledger.outcome(step_token(path)) is not None:
+            return
         ledger.effects.append(ledger.event(kind, data, path))
 
     def set_state(self, **facts: Any) -> None:

@@ -68,6 +68,12 @@ def digest(instance: View, ledger: Ledger, seen: Seen, *, cancel: bool) -> str:
     }
     if ledger.gates:
         facts["gates"] = [gate.facts() for gate in sorted(ledger.gates.values(), key=_path)]
+    if ledger.late:
+        facts["late"] = sorted(ledger.late)
+    if ledger.forks:
+        facts["forks"] = sorted(ledger.forks)
+    if ledger.taken is not None:
+        facts["taken"] = msgspec.to_builtins(ledger.taken)
     if ledger.undoing is not None:
         facts["undo"] = ledger.undoing.facts()
     return hashlib.sha256(msgspec.json.encode(facts, order="deterministic")).hexdigest()

@@ -100,6 +100,10 @@ class GateWait(Operation[GateDecision]):
             )
         self.path = path
         self.token = step_token(path)
+        known = ledger.outcome(self.token)
+        if known is not None:
+            ledger.gates_ended[self.token] = msgspec.convert(known["decision"], GateDecision)
+            return True
         if gate.mode == "auto":
             self._end(
                 GateDecision(

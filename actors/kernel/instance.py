@@ -22,6 +22,7 @@ What it returns are the effects that this mail made the code ask for. The rules 
     UndoAll           like Cancel: somebody asks for it by hand
     Decided           for a gate that is open, from whoever may decide there
     Reviewed          for an attempt about which a person is asked, or whose undo waits for that
+    Fork              for the start of the same message id: what that run begins with
     Switch            where the run can go on with another definition; else it does nothing
     Woken, Migrate    never: they only move the time; both speak to the host
     Continued         never: it says where a fold may begin; the owner wrote it
@@ -44,15 +45,15 @@ from urllib.parse import unquote
 
 import msgspec
 
+from actors.kernel.beginning import Beginning
 from actors.kernel.blocked import Blocked
 from actors.kernel.compensation import came_late
-from actors.kernel.execution import Execution
 from actors.kernel.generation import Seen, restore
 from actors.kernel.operations import ANY_SIGNAL
 from actors.kernel.outcome import cancelled_by
 from actors.kernel.witness import witness_messages
 from protocols.definition import MAILBOX_LIMIT_MAX
-from protocols.effects import FINAL, AnyEffect, Arm, Pin
+from protocols.effects import FINAL, AnyEffect, Arm
 from protocols.errors import InternalError
 from protocols.mail import (
     AttemptRefused,
@@ -62,6 +63,7 @@ from protocols.mail import (
     Continued,
     Decided,
     Fired,
+    Fork,
     Lacking,
     Mail,
     Migrate,
@@ -90,7 +92,7 @@ SHOWN_MAX: Final = 50
 """Steps listed in the diff of a mismatch: enough to see what moved."""
 
 
-class Instance(Execution):
+class Instance(Beginning):
     """One execution of a workflow: its status, and what it waits for."""
 
     __slots__ = ()
@@ -199,29 +201,6 @@ class Instance(Execution):
             self._broken = True
             raise
         return ledger.effects
-
-    def _on_start(self, mail: Start) -> None:
-        if self._start is not None or self._repeated("start", mail.message_id):
-            self._ledger.counters.duplicates += 1
-            return
-        self._start = mail
-        self.workflow = mail.workflow
-        self.definition = self._replaced[0] or mail.definition
-        self.started_at = self._ledger.now
-        if self._cancel is not None:
-            self._end(cancelled_by(self._cancel))
-        elif self.definition:
-            self._begin(mail)
-        else:
-            self._ledger.effects.append(Pin(cause=mail.seq, workflow=mail.workflow))
-
-    def _on_pinned(self, mail: Pinned) -> None:
-        if self._start is None or not self._wants_pin:
-            self._ledger.counters.stray += 1
-            return
-        self.definition = mail.definition
-        self._start = msgspec.structs.replace(self._start, kernel=mail.kernel)
-        self._begin(self._start)
 
     def _on_signal(self, mail: Signal) -> None:
         if self._repeated("signal", mail.message_id):
@@ -442,6 +421,7 @@ _RULES: Final[dict[type[Mail], Callable[[Instance, Any], None]]] = {
     Migrate: Instance._on_host,  # noqa: SLF001
     Switch: Instance._on_switch,  # noqa: SLF001
     Repaired: Instance._on_repaired,  # noqa: SLF001
+    Fork: Instance._on_fork,  # noqa: SLF001
     Continued: Instance._on_continued,  # noqa: SLF001
     AttemptTimedOut: Instance._on_timed_out,  # noqa: SLF001
     AttemptRefused: Instance._on_refused,  # noqa: SLF001

@@ -8,7 +8,8 @@ from actors.kernel.gates import Gates
 from protocols.subjects import check_name
 
 if TYPE_CHECKING:
-    from actors.kernel.ledger import Mover
+    from actors.kernel.ledger import Forker, Mover
+    from protocols.mail import Taken
 
 
 class Interpreting(Gates):
@@ -28,3 +29,13 @@ class Interpreting(Gates):
         """Say how the code goes on with another definition from where it stands."""
         self._ledger.scheduler.current()
         self._ledger.mover = mover
+
+    def forkable(self, forker: Forker) -> None:
+        """Say what another run may take over of this one, when it has ended."""
+        self._ledger.scheduler.current()
+        self._ledger.forker = forker
+
+    @property
+    def taken(self) -> Taken | None:
+        """What the code begins with that another run has done; None: it begins with nothing."""
+        return self._ledger.taken

@@ -13,21 +13,25 @@ from protocols.subjects import root_of
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from actors.kernel.alarms import Alarm
     from actors.kernel.children import Child
     from actors.kernel.gates import GateWait
     from actors.kernel.operations import Deadline, Listen, Operation, Sleep
     from actors.kernel.step import Step
     from actors.kernel.undoing import Undoing
     from protocols.definition import Workflow
+    from protocols.forking import Forking, ForkOrder
     from protocols.gate_words import GateDecision
-    from protocols.mail import Signal, SwitchOrder
+    from protocols.mail import Fork, Signal, SwitchOrder, Taken
     from protocols.moving import Moving
     from protocols.routes import Routes
 
     Mover = Callable[[Workflow[Any], SwitchOrder, bool], Moving]
     """Tells how a switch goes; does it when the last argument is true and nothing is wrong."""
+    Forker = Callable[[Workflow[Any], ForkOrder, Mapping[str, str]], Forking]
+    """Tells what a fork takes over; of steps that do not stand, it is told the fate by path."""
 
 LOG_LINES_MAX: Final = 1_000
 """Log lines kept until the host drains them; what comes after is dropped."""
@@ -69,11 +73,14 @@ class Ledger:
         "counters",
         "decided",
         "effects",
+        "forker",
+        "forks",
         "gates",
         "gates_ended",
         "generation",
         "instance_id",
         "kept_s",
+        "late",
         "late_event",
         "late_successes",
         "listeners",
@@ -88,6 +95,7 @@ class Ledger:
         "started_by",
         "state",
         "steps",
+        "taken",
         "timers",
         "unawaited",
         "undoing",
@@ -103,7 +111,9 @@ class Ledger:
         self.cause = 0
         self.effects: list[AnyEffect] = []
         self.steps: dict[str, Step[Any]] = {}
-        self.timers: dict[str, Sleep | Deadline | GateWait] = {}
+        self.timers: dict[str, Sleep | Deadline | GateWait | Alarm] = {}
+        self.late: dict[str, Alarm] = {}
+        """Blocks of code that take longer than they should."""
         self.children: dict[str, Child[Any]] = {}
         self.gates: dict[str, GateWait] = {}
         self.gates_ended: dict[str, GateDecision] = {}
@@ -127,6 +137,12 @@ class Ledger:
         """Who may serve what, in the table that the instance is pinned to."""
         self.mover: Mover | None = None
         """How the code goes on with another definition; None: it cannot."""
+        self.forker: Forker | None = None
+        """What another run can take over of the code; None: nothing."""
+        self.forks: dict[str, Fork] = {}
+        """By message id, until a start decides which one counts."""
+        self.taken: Taken | None = None
+        """What the code begins with that another run has done; of the first generation."""
         self.unawaited: dict[Operation[Any], None] = {}
         self.undoing: Undoing | None = None
         """What can be undone; None until the first step with an undo."""
@@ -148,6 +164,7 @@ class Ledger:
         self.scheduler.entries = entries
         self.steps = {}
         self.timers = {}
+        self.late = {}
         self.gates = {}
         self.gates_ended = {}
         self.children = {}
@@ -155,6 +172,8 @@ class Ledger:
         self.unawaited = {}
         self.undoing = None
         self.mover = None
+        self.forker = None
+        self.taken = None
         self.late_event = ""
 
     def close(self) -> None:
@@ -176,6 +195,13 @@ class Ledger:
                 record.entries.clear()
         self.effects = []
         self.undoing = self.mover = None
+
+    def outcome(self, token: str) -> dict[str, Any] | None:
+        """Return what something came to in the run that this one is a fork of; None: nothing."""
+        if self.taken is None:
+            return None
+        found: dict[str, Any] | None = self.taken.standing.get("outcomes", {}).get(token)
+        return found
 
     def encode(self, value: Any) -> bytes:
         """Return what the code hands on, encoded. Raises BadValueError, OversizedError."""

@@ -134,6 +134,8 @@ class Sleep(Operation[None]):
         elif self.due <= ledger.now:
             return True
         self.token = step_token(self.path)
+        if ledger.outcome(self.token) is not None:
+            return True
         ledger.timers[self.token] = self
         ledger.effects.append(Arm(cause=ledger.cause, name=self.token, due=self.due))
         return False

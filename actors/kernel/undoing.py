@@ -291,6 +291,11 @@ class Undoing:
             found = [found[at] for at in sorted(worst[:FATES_MAX])]
         return tuple(found)
 
+    def fallen(self) -> dict[str, str]:
+        """Return the paths of steps whose work does not stand for sure, and what became of it."""
+        fates = ((entry.record.path, entry.fate()) for entry in self.entries())
+        return {path: fate for path, fate in fates if fate is not None and fate != "done"}
+
     def facts(self) -> list[Any]:
         """Return all of it, for the digest of the fold."""
         return [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from actors.kernel.alarms import Alarm
 from actors.kernel.compensation import planned
 from actors.kernel.digest import digest
 from actors.kernel.generation import Seen
@@ -207,7 +208,7 @@ class View:
         listeners = [queue for name, queue in ledger.listeners.items() if name != ANY_SIGNAL]
         operations = [
             *ledger.steps.values(),
-            *ledger.timers.values(),
+            *(timer for timer in ledger.timers.values() if type(timer) is not Alarm),
             *ledger.children.values(),
             *(gate for token, gate in ledger.gates.items() if token not in ledger.timers),
             *(listener for queue in listeners for listener in queue),
@@ -222,6 +223,12 @@ class View:
         if self.status == "queued":
             found.append(Waiting(path="/", kind="turn", since=self.started_at))
         return sorted(found, key=lambda waiting: (waiting.since, waiting.path))
+
+    @property
+    def late(self) -> list[Waiting]:
+        """What takes longer than it should: the run, steps, states; nothing after the end."""
+        late = self._ledger.late if self.status not in FINAL else {}
+        return [each.waiting() for each in late.values()]
 
     def gates(self) -> list[GateState]:
         """Return the open gates, in the order in which they were opened."""
@@ -238,6 +245,11 @@ class View:
     def done(self) -> list[str]:
         """The step tokens of what has succeeded in this generation, in order."""
         return [token for token, attempt in self._ledger.decided.items() if attempt]
+
+    @property
+    def decided(self) -> dict[str, int]:
+        """By step token, the attempt that gave the value, or 0 when it failed or was cancelled."""
+        return self._ledger.decided
 
     def undo_plan(self) -> list[PlannedUndo]:
         """Return what an undo of the whole instance would undo now, in order."""

@@ -35,7 +35,7 @@ MANY_MAX: Final = 10_000
 """Runs of one command: each is folded once for the preview, and once when it goes over."""
 
 
-class _Chosen(click.ParamType[tuple[str, str]]):
+class Renamed(click.ParamType[tuple[str, str]]):
     """``old=new``: a step or a state that has another name now."""
 
     name = "old=new"
@@ -64,7 +64,7 @@ class _Chosen(click.ParamType[tuple[str, str]]):
 @click.option(
     "--map",
     "moves",
-    type=_Chosen(),
+    type=Renamed(),
     multiple=True,
     help="What a step or a state is called now. May be given several times.",
 )

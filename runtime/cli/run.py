@@ -17,6 +17,7 @@ run = LazyGroup(
             "review": Leaf("runtime.cli.run_undo:review", "Say whether a step was done."),
             "supply": Leaf("runtime.cli.run_repair:supply", "Put back a missing value."),
             "discard": Leaf("runtime.cli.run_repair:discard", "Give up a missing value."),
+            "fork": Leaf("runtime.cli.fork:fork", "Start at a step of a run that has ended."),
             "migrate": Leaf("runtime.cli.migrate:migrate", "Go on with another definition."),
             "wait": Leaf("runtime.cli.run_start:wait", "Wait until a run has ended."),
         },

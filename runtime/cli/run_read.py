@@ -41,16 +41,24 @@ _PAGE: Final = 500
     examples=(
         ("movant run ls", "the newest 50"),
         ("movant run ls --status failed --workflow orders", "what has failed"),
+        ("movant run ls --late", "what takes longer than it should"),
         ("movant run ls --all -o jsonl | jq -r .id", "every id"),
     ),
 )
 @click.option("--status", type=click.Choice(get_args(Status)), help="Only these.")
 @click.option("--workflow", metavar="NAME", help="Only runs of this workflow.")
+@click.option("--late", is_flag=True, help="Only those that take longer than they should.")
 @click.option("-n", "--limit", type=click.IntRange(1, api.PAGE_MAX), default=50, show_default=True)
 @click.option("--all", "wants_all", is_flag=True, help="All pages, not only the first.")
 @target
 def ls(
-    to: Target, *, status: str | None, workflow: str | None, limit: int, wants_all: bool
+    to: Target,
+    *,
+    status: str | None,
+    workflow: str | None,
+    late: bool,
+    limit: int,
+    wants_all: bool,
 ) -> int:
     """List runs, newest first."""
 
@@ -61,6 +69,7 @@ def ls(
             page = await client.list(
                 status=cast("Status | None", status),
                 workflow=workflow,
+                late=late,
                 limit=_PAGE if wants_all else limit,
                 after=after,
             )
@@ -77,7 +86,7 @@ def ls(
     else:
         now = time.time_ns()
         write_table(
-            ("RUN", "WORKFLOW", "STATUS", "AGE", "TOOK", "WAITING FOR"),
+            ("RUN", "WORKFLOW", "STATUS", "AGE", "TOOK", "LATE" if late else "WAITING FOR"),
             [
                 (
                     row.id,
@@ -85,7 +94,9 @@ def ls(
                     row.status,
                     between(row.started_at, now),
                     between(row.started_at, row.finished_at),
-                    row.waiting or ("asleep" if row.status == "running" else "-"),
+                    row.late
+                    if late
+                    else row.waiting or ("asleep" if row.status == "running" else "-"),
                 )
                 for row in page.runs
             ],
@@ -131,7 +142,8 @@ def show(run_id: str, to: Target, *, raw: bool) -> int:
     return OK
 
 
-def _facts(view: api.RunView) -> list[tuple[str, str]]:
+def _origin(view: api.RunView) -> list[tuple[str, str]]:
+    """Return which run it is, and what it began with."""
     facts = [
         ("run", view.id),
         ("workflow", view.workflow),
@@ -146,10 +158,19 @@ def _facts(view: api.RunView) -> list[tuple[str, str]]:
         facts.append(("started by", view.by.who))
     if view.profile:
         facts.append(("profile", view.profile))
+    if view.forked_from is not None:
+        facts.append(("forked from", f"{view.forked_from.run}, at {view.forked_from.step}"))
+    return facts
+
+
+def _facts(view: api.RunView) -> list[tuple[str, str]]:
+    facts = _origin(view)
     if view.generation > 1:
         facts.append(("generation", f"{view.generation:,}"))
     if view.progress is not None:
         facts.append(("progress", _progress(view.progress)))
+    if view.late:
+        facts.append(("late", "\n".join(map(_late, view.late))))
     stopped = {"paused": view.paused, "blocked": view.blocked}
     facts += [(name, why) for name, why in stopped.items() if why]
     facts.append(("input", pretty(view.input)))
@@ -170,6 +191,11 @@ def _facts(view: api.RunView) -> list[tuple[str, str]]:
     if counted:
         facts.append(("counters", "  ".join(counted)))
     return facts
+
+
+def _late(each: Waiting) -> str:
+    now = time.time_ns()
+    return f"{each.path}  since {clock_time(each.due)}, for {between(each.due, now)}"
 
 
 def _progress(found: api.Progress) -> str:

@@ -81,6 +81,13 @@ WAIT_S_MAX = 10 * 365 * 86_400.0
     metavar="NAME",
     help="Under which of its profiles it runs; default: as the daemon is set.",
 )
+@click.option(
+    "--traceparent",
+    default="",
+    envvar="TRACEPARENT",
+    metavar="TRACE",
+    help="W3C trace context that goes along with all requests; also in TRACEPARENT.",
+)
 @click.option("--as", "who", default="", metavar="NAME", help="Who starts it, if not the user.")
 @click.option("--ndjson", is_flag=True, help="FILE has one input per line; start a run for each.")
 @click.option(
@@ -106,6 +113,7 @@ def start(
     timeout_s: float,
     priority: int,
     profile: str,
+    traceparent: str,
     who: str,
     permissions: tuple[str, ...],
     ndjson: bool,
@@ -127,6 +135,7 @@ def start(
             priority=priority,
             permissions=permissions,
             profile=profile,
+            traceparent=traceparent,
             by=myself("", who),
         )
         if not wants_end:

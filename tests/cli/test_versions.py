@@ -10,6 +10,7 @@ import pytest
 from actors.definition_file import pack_data
 from protocols import api
 from protocols.effects import Status
+from protocols.forking import StepFork
 from protocols.moving import StepMove
 from protocols.witness import Operator
 from runtime.cli import failures
@@ -164,6 +165,29 @@ def test_a_preview_tells_what_becomes_of_each_step(ask: Cli, responder: Responde
     assert all(each.preview for verb, each in responder.asked if verb == "run.migrate")
     assert ask("run", "migrate").code == failures.USAGE
     assert ask("run", "migrate", "r1", "--map", "a").code == failures.USAGE
+
+
+def test_a_run_is_forked_from_a_step(ask: Cli, responder: Responder) -> None:
+    """The plan tells what is taken over; parts of the input are JSON, or text."""
+    steps = (
+        StepFork(step="a", was="a", status="done", what="taken"),
+        StepFork(step="b", was="b", status="failed", what="again", note="it was undone"),
+    )
+    told = {"origin": "r1", "step": "b", "workflow": "order", "definition": "9f2c"}
+    responder.answers["run.resolve"] = lambda request: api.RunResolved(id=request.prefix)
+    responder.answers["run.fork"] = lambda request: api.RunForked(
+        **told, steps=steps, problems=("step 'a' was undone",) if request.preview else ()
+    )
+
+    plan = ask("run", "fork", "r1", "--from", "b", "--plan")
+    done = ask("run", "fork", "r1", "--from", "b", "--set", "n.m=3", "--set", "to=Delft")
+
+    assert ("it was undone" in plan.out, plan.code) == (True, failures.RUN_FAILED)
+    assert "taken over: a" in done.err
+    asked = [each for verb, each in responder.asked if verb == "run.fork"]
+    assert [each.changes for each in asked] == [{}, {"n.m": 3, "to": "Delft"}]
+    assert asked[1].new_id.startswith("r1-")
+    assert ask("run", "fork", "r1", "--from", "b", "--set", "n").code == failures.USAGE
 
 
 def test_templates_are_stored_and_made_into_files(

@@ -10,6 +10,7 @@ import pytest
 from actors.control import control
 from actors.graph import GraphWorkflow
 from actors.kernel.instance import Instance
+from protocols.forking import ForkOrder
 from protocols.gate_words import GateWord
 from protocols.headers import MESSAGE_ID, WHO
 from protocols.mail import Decided, Migrate, Switch, SwitchOrder
@@ -386,3 +387,29 @@ def test_work_is_sent_back_under_its_new_name() -> None:
     box.reply("/steps/send/mail.send", "sent")
     assert box.result == {"send": "sent"}
     box.refold()
+
+
+def test_every_step_of_a_large_graph_keeps_what_it_came_to() -> None:
+    """Also behind the first 500, which is as many as one answer shows."""
+    lines = [f"s{n}: {{service: s, operation: go, critical: false}}" for n in range(600)]
+    graph = graph_of("name: order\nsteps:\n  " + "\n  ".join(lines))
+    box = running(graph)
+    box.others["new"] = GraphWorkflow(graph)
+    box.start()
+    for number in range(599):
+        box.reply(f"/steps/s{number}/s.go")
+
+    assert paths(box.switch("new")) == []
+    forked = running(graph)
+    box.cancel()
+    standing = box.instance.forking(box.code, ForkOrder(step="s599")).standing
+    assert paths(forked.fork("s599", standing)) == ["/steps/s599/s.go"]
+
+    old = running(graph)  # an order of before
+    old.others["new"] = GraphWorkflow(graph)
+    old.start()
+    for number in range(599):
+        old.reply(f"/steps/s{number}/s.go")
+    order = SwitchOrder(definition="new")
+    effects = old.fold(Switch(seq=len(old.mails) + 1, at=old.at, order=order))
+    assert len(paths(effects)) == 100

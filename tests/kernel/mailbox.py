@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from actors.kernel.instance import Instance
 from protocols import codec
 from protocols.blobs import BLOB_BYTES_MAX, LARGE
 from protocols.definition import Workflow
 from protocols.effects import AnyEffect, Ask, Emit, Finish
 from protocols.failure import Failure
+from protocols.gate_words import GateWord
 from protocols.headers import JSON
 from protocols.mail import (
     AttemptRefused,
     AttemptTimedOut,
     Cancel,
     ChildEnded,
+    Decided,
     Fired,
+    Fork,
     Mail,
+    Origin,
     Parent,
     Pinned,
     Reply,
@@ -25,7 +31,9 @@ from protocols.mail import (
     Start,
     Switch,
     SwitchOrder,
+    Taken,
     Woken,
+    start_digest,
 )
 from protocols.subjects import step_token
 from protocols.witness import leaf
@@ -172,8 +180,24 @@ class Mailbox:
         self, definition: str, *, message_id: str = "", accept: tuple[str, ...] = (), **moves: str
     ) -> list[AnyEffect]:
         """Go on with another definition from here; ``moves`` are names, old to new."""
-        order = SwitchOrder(definition=definition, moves=moves, accept=accept)
+        order = SwitchOrder(definition=definition, moves=moves, accept=accept, whole=True)
         return self.fold(Switch(**self._stamp(), order=order, message_id=message_id))
+
+    def decide(self, gate: str, do: str) -> list[AnyEffect]:
+        """Say a person's word at a gate."""
+        word = msgspec.convert({"gate": gate, "do": do}, GateWord)
+        return self.fold(Decided(**self._stamp(), word=word))
+
+    def fork(
+        self, step: str, standing: dict[str, Any], value: Any = None, *, message_id: str = "m"
+    ) -> list[AnyEffect]:
+        """Begin with what another run has done, and with an input; return the start's effects."""
+        told = start_digest(self.code.name, DEFINITION, codec.encode(value))
+        origin = Origin(run="i-0", step=step, through=9, head="7f")
+        taken = Taken(origin=origin, start=told, standing=standing)
+        body = codec.encode(msgspec.to_builtins(taken))
+        self.fold(Fork(**self._stamp(), body=body, message_id=message_id))
+        return self.start(value, message_id=message_id)
 
     def wake(self) -> list[AnyEffect]:
         """Wake the host."""

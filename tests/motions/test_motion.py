@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from actors.motion_progress import motion_progress
 from protocols.directives import HALT
 from protocols.effects import Arm
 from protocols.machine import Machine, State
@@ -131,3 +132,20 @@ def test_a_motion_shows_its_latest_transitions(history: int, shown: int) -> None
 
     assert [each["to"] for each in kept] == ["FILED", "REVIEWED", "BUILDING"][3 - shown :]
     assert all(each["at"].startswith("2027-01-15T08:00:00") for each in kept)
+
+
+def test_how_far_a_motion_is_follows_from_its_machine() -> None:
+    """States on the shortest way: behind it, and before the nearest end that is completed."""
+    found = {
+        state: motion_progress(PERMIT, state) for state in ("FILED", "REVIEWED", "TABLED", "DONE")
+    }
+
+    assert [(each.percent, each.done, each.total) for each in found.values()] == [
+        (0, 0, 5),
+        (20, 1, 5),
+        (28, 2, 7),
+        (80, 4, 5),
+    ]
+    assert motion_progress(PERMIT, "DONE", ended="completed").percent == 100
+    assert motion_progress(PERMIT, "DENIED", ended="failed").percent == 99
+    assert motion_progress(PERMIT, "nowhere").percent == 0

@@ -77,6 +77,7 @@ def test_every_kind_of_message_has_a_schema() -> None:
         "control.migrate",
         "control.repair",
         "control.switch",
+        "control.fork",
         "control.review",
         "service.request",
         "service.request.reply",
