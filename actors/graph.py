@@ -78,8 +78,10 @@ class GraphWorkflow(Workflow[Any]):
         options = WorkflowOptions(
             description=graph.description,
             active_max=limits.max_active,
+            refuses=limits.on_limit == "refuse",
             priority=limits.priority,
             profiles=tuple(graph.profiles),
+            kept_s=float(graph.retention or 0.0),
         )
         super().__init__(graph.name, function, options)
 

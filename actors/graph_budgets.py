@@ -34,6 +34,7 @@ SHOWN_MAX: Final = 20
 """Violations that a run shows: the latest. All of them are events."""
 GUARDRAILS: Final = "guardrails"
 BUDGETS: Final = "budgets"
+OF_STEPS: Final = "steps."
 """Facts that a run shows."""
 ACCOUNTS: Final = StepOptions(retry=Retry(attempts=10, max_delay_s=30.0), timeout_s=30.0)
 """How the service of budgets is asked: that it is away for a while fails no step."""
@@ -144,7 +145,8 @@ class Budgeted(Work):
     async def _reserve_each(
         self, wanted: Use, reserved: list[tuple[str, Budget, str]]
     ) -> Failure | None:
-        for name, (budget, key) in self._guards.budgets.items():
+        own = {} if self._plan.budget is None else {OF_STEPS + self._plan.name: self._plan.budget}
+        for name, (budget, key) in {**self._guards.budgets, **own}.items():
             why, account = await self._reserved(name, budget, key, wanted)
             if not why:
                 reserved.append((name, budget, account))
@@ -178,7 +180,7 @@ class Budgeted(Work):
         try:
             who = "" if key is None else as_text(key.fill(self.names))
             said = await self._account(
-                "reserve", f"budget.{name}", budget, who, wanted, force=force
+                "reserve", _called("budget", name), budget, who, wanted, force=force
             )
         except (StepFailedError, WrongReference) as error:
             self._release([])
@@ -192,7 +194,7 @@ class Budgeted(Work):
     ) -> dict[str, Any]:
         assert budget.window is not None
         request = {
-            "name": name.removeprefix("budget."),
+            "name": self._plan.account if name == "budget" else name.removeprefix("budget."),
             "key": key,
             "window_s": float(budget.window),
             "limits": budget.limits,
@@ -226,7 +228,11 @@ class Budgeted(Work):
         request = {"account": account, "used": used}
         try:
             said = await self.ctx.call(
-                budgets.SERVICE, "settle", request, name=f"settle.{name}", options=ACCOUNTS
+                budgets.SERVICE,
+                "settle",
+                request,
+                name=_called("settle", name),
+                options=ACCOUNTS,
             )
         except StepFailedError as error:
             self.ctx.emit("warning", {"step": self._where, "error": told(error.failure)})
@@ -249,6 +255,11 @@ class Budgeted(Work):
             # A refusal has no effect, so it costs nothing unless it says so.
             used[unit] = each * (attempts - 1) + said.get(unit, 0.0 if refused else each)
         return used
+
+
+def _called(what: str, budget: str) -> str:
+    """Return how a call about a budget is named: that of the step alone has no name there."""
+    return what if budget.startswith(OF_STEPS) else f"{what}.{budget}"
 
 
 def why_of(error: StepFailedError | WrongReference) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from protocols import codec
+from protocols.budgets import Budget
 from protocols.compensation import UNDO_RETRY, Undo
 from protocols.conditions import Condition
 from protocols.gates import FILLED, Gate
@@ -33,9 +34,11 @@ class StepPlan:
     __slots__ = (
         "_undo",
         "_undo_params",
+        "account",
         "again",
         "artifacts",
         "auto_when",
+        "budget",
         "conditional",
         "deadline_s",
         "fallbacks",
@@ -91,6 +94,9 @@ class StepPlan:
         self.guards: tuple[Guard, ...] = ()
         """The rules that it is held to."""
         self.functions: Functions = {}
+        self.account: Final = f"{graph.name}.steps.{name}"
+        """The name of its own budget among those that all runs share."""
+        self.budget: Final = None if step.budget is None else with_key(step.budget)
         self.guarded = False
         """Whether it is held to rules, or to budgets."""
         self.artifacts: Final = {
@@ -148,11 +154,8 @@ class GraphPlan:
         self.fallbacks: Final = graph.fallbacks
         self.free_gates: Final = kernel >= FREE_GATES
         """Whether a gate that waits leaves its place to other steps."""
-        self.budgets: Final = {
-            name: (each, Template(each.key) if each.key else None)
-            for name, each in graph.budgets.items()
-        }
-        if graph.guardrails or graph.budgets:
+        self.budgets: Final = {name: with_key(each) for name, each in graph.budgets.items()}
+        if graph.guardrails or graph.budgets or any(each.budget for each in graph.steps.values()):
             self._guard(graph, functions or {})
 
     @property
@@ -175,8 +178,13 @@ class GraphPlan:
                 if guard.rule.every or name in step.step.guardrails
             )
             step.functions = functions
-            step.guarded = bool(step.guards or graph.budgets)
+            step.guarded = bool(step.guards or graph.budgets or step.budget)
             step.plain = step.plain and not step.guarded
+
+
+def with_key(budget: Budget) -> tuple[Budget, Template | None]:
+    """Return a budget with what says whose it is."""
+    return budget, Template(budget.key) if budget.key else None
 
 
 def shown_at(gate: Gate) -> dict[str, Any]:

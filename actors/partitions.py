@@ -15,20 +15,30 @@ import trio
 from actors.checkpoint import Checkpoint, Epochs
 from actors.collection import is_fresh
 from actors.letters import Marker
-from protocols.mail import AnyMail, AttemptRefused, AttemptTimedOut, Continued, Pinned, Routed
+from protocols.mail import (
+    AnyMail,
+    AttemptRefused,
+    AttemptTimedOut,
+    Continued,
+    Pinned,
+    Routed,
+    Turn,
+)
 from protocols.subjects import is_number
 
 if TYPE_CHECKING:
     from actors.workflow import WorkflowActor
 
-BY_OWNER = frozenset({Pinned, Routed, AttemptTimedOut, AttemptRefused, Continued})
+BY_OWNER = frozenset({Pinned, Routed, Turn, AttemptTimedOut, AttemptRefused, Continued})
 """Decisions of an owner: void behind a marker with a higher epoch."""
 
 
 def is_void(epochs: Epochs, mail: AnyMail) -> bool:
     """Tell whether a message stands behind a marker with a higher epoch."""
     if type(mail) in BY_OWNER:
-        assert isinstance(mail, Pinned | Routed | AttemptTimedOut | AttemptRefused | Continued)
+        assert isinstance(
+            mail, Pinned | Routed | Turn | AttemptTimedOut | AttemptRefused | Continued
+        )
         return epochs.is_void(mail.seq, mail.epoch)
     return False
 

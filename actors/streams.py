@@ -46,6 +46,7 @@ BUCKETS: Final = (
     "movant_holds",
     "movant_budgets",
     "movant_triggers",
+    "movant_turns",
 )
 _AGE_NS_MAX: Final = {"movant_budgets": 2 * int(WINDOW_S_MAX) * 1_000_000_000}
 """How long a key stays that nobody writes any more: an account, until its window is long over."""

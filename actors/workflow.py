@@ -17,17 +17,20 @@ from actors.flow import SAMPLED
 from actors.fold_guard import FoldGuard
 from actors.kernel.instance import Instance
 from protocols.blobs import Blob
-from protocols.effects import FINAL, AnyEffect, Arm, Ask, Continue, Pin
+from protocols.effects import FINAL, AnyEffect, Arm, Ask, Continue, Enqueue, Pin
 from protocols.failure import TIMEOUT, Failure
 from protocols.mail import (
     AnyMail,
     AttemptTimedOut,
+    Cancel,
     Continued,
     Migrate,
     Pinned,
     Repaired,
     Reply,
     Switch,
+    Turn,
+    UndoAll,
     Woken,
 )
 
@@ -36,6 +39,9 @@ if TYPE_CHECKING:
     from actors.router import Route
 
 TIMED_OUT: Final = Failure(kind=TIMEOUT, message="no reply in time")
+
+_BEGIN_OR_END: Final = frozenset({Pinned, Turn, Cancel, UndoAll})
+"""What may end the wait of a run that has not begun."""
 
 log = structlog.get_logger()
 
@@ -216,7 +222,7 @@ class WorkflowActor(DrivenActor):
             causes += [
                 each.cause
                 for each in self.unsettled.values()
-                if not (self.pin_covered and type(each) is Pin)
+                if not (self.pin_covered and isinstance(each, Pin | Enqueue))
             ]
         if self.held:
             causes += [each.cause for each in self.held.values()]
@@ -250,6 +256,10 @@ class WorkflowActor(DrivenActor):
             self.wake_number = self.woken_number = 0
         if self.guards:
             self.close_guards()
+        if type(mail) in _BEGIN_OR_END:
+            for identity, each in list(self.unsettled.items()):
+                if isinstance(each, Pin | Enqueue) and not self.instance.is_open(each):
+                    del self.unsettled[identity]
         if type(mail) is Reply and self.instance.status != "blocked":
             identity = ("ask", mail.step, mail.attempt)
             state = self.asks.get(identity)
@@ -258,8 +268,6 @@ class WorkflowActor(DrivenActor):
                 self.drop_ask(identity)
             if self.asks and self.instance.undoes:
                 self.close_asks()  # what nobody waits for must not be sent again behind its undo
-        elif type(mail) is Pinned:
-            self.unsettled.pop(("pin", self.instance.workflow), None)
         elif type(mail) is Continued:
             self.close_continues()
         elif self.asks and type(mail) is not Woken:

@@ -179,6 +179,9 @@ def _mailbox() -> dict[str, Message]:
         "owner.routed": _owner(
             "routed", mail.Routed, epoch=3, step="charge", attempt=1, service="card-eu"
         ),
+        "owner.turn": _owner(
+            "turn", mail.Turn, epoch=3, word={"said": "queued", "limit": 50, "place": 1204}
+        ),
         "owner.child": _owner(
             "child", mail.ChildEnded, step="ship", child="order-17-ship", status="completed"
         ),

@@ -31,6 +31,8 @@ SOURCE_PREFIX: Final = "/movant/workflow/"
 SPEC_VERSION: Final = "1.0"
 
 STARTED: Final = "started"
+QUEUED: Final = "queued"
+"""A run waits for its turn: so many of its workflow are active; data has the limit."""
 COMPENSATING: Final = "compensating"
 """What can be undone is about to be; data has the paths of the steps, in order."""
 COMPENSATED: Final = "compensated"
@@ -125,6 +127,7 @@ STATED: Final = frozenset(
 )
 """Kinds whose data has a statement, as ``witness``."""
 LIFECYCLE: Final = (
+    QUEUED,
     STARTED,
     CONTINUED,
     MIGRATED,
@@ -159,7 +162,7 @@ LIFECYCLE: Final = (
     *TRIGGER_KINDS.values(),
 )
 """Kinds that movant publishes itself; an author's events have kinds of their own."""
-_FREE: Final = frozenset({RESUMED, INCIDENT, LATE, *TRIGGER_KINDS.values()})
+_FREE: Final = frozenset({QUEUED, RESUMED, INCIDENT, LATE, *TRIGGER_KINDS.values()})
 """An interpreter such as that of motions tells of some; others authors could have before."""
 RESERVED: Final = (*(kind for kind in LIFECYCLE if kind not in _FREE), DEPLOYED, ROLLED_BACK)
 """Kinds that ``ctx.emit`` refuses."""

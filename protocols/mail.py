@@ -19,7 +19,9 @@ from protocols.witness import Head, Operator
 
 LARGE_VALUES: Final = 2
 """The kernel from which on values may be as large as a blob."""
-KERNEL: Final = 2
+QUEUES: Final = 3
+"""The kernel from which on a run waits for its turn, where its workflow limits how many begin."""
+KERNEL: Final = 3
 """What new starts are folded with, and definitions that are packed now; all else as it was."""
 
 
@@ -137,6 +139,27 @@ class Routed(Mail, frozen=True, kw_only=True, tag="owner.routed"):
     service: str
     candidates: tuple[Scored, ...] = ()
     reason: str = ""
+
+
+class TurnWord(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a run may begin, by a limit of how many there are: it waits, may, or must not.
+
+    All else is for those who count: of which ``group`` the run is, its ``limit`` and
+    ``priority``, and the sequence of its start (``place``), by which it stands in the queue.
+    """
+
+    said: Literal["queued", "granted", "refused"]
+    group: str = ""
+    limit: int = 0
+    priority: int = 0
+    place: int = 0
+
+
+class Turn(Mail, frozen=True, kw_only=True, tag="owner.turn"):
+    """The owner says whether a run may begin; the first word but ``queued`` counts."""
+
+    epoch: int
+    word: TurnWord
 
 
 class ChildEnded(Mail, frozen=True, kw_only=True, tag="owner.child"):
@@ -326,6 +349,7 @@ AnyMail = (
     | AttemptTimedOut
     | AttemptRefused
     | Routed
+    | Turn
     | ChildEnded
     | Lacking
     | Cancel

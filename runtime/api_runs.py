@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 BY_CHARS_MAX: Final = 400
 """Of each part of who has done something: percent-encoded, all three fit a header block."""
-GROUP_CHARS_MAX: Final = 120
-"""Of what runs are counted by: percent-encoded, it has to fit a header block."""
 READY_STATES: Final = frozenset({"ready", "starting"})
 
 
@@ -61,12 +59,15 @@ class RunCommands:
         blobs = self._parts.values.blobs
         value = await given(blobs, instance, request.input, request.input_blob, begins=True)
         message = self._start_message(workflow, digest, instance, request, value)
-        await self._check_active(workflow, {instance: value.value})
+        beyond = await self._is_beyond(workflow, {instance: value.value})
         if not request.wait_s:
             created = await self._begin(request, instance, message)
             if created:
                 return api.RunStarted(
-                    id=instance, created=True, status="running", definition=digest
+                    id=instance,
+                    created=True,
+                    status="queued" if beyond else "running",
+                    definition=digest,
                 )
             view = await self._view(instance)
             return api.RunStarted(
@@ -118,7 +119,7 @@ class RunCommands:
         digest, workflow = await self._parts.definitions.latest(request.workflow)
         ids = [self._daemon.new_id() if item.id is None else item.id for item in request.items]
 
-        await self._check_active(
+        await self._is_beyond(
             workflow, {of: item.input for of, item in zip(ids, request.items, strict=True)}
         )
         ended = await self._stored.ended(item.id for item in request.items if item.id is not None)
@@ -176,7 +177,7 @@ class RunCommands:
             h.KERNEL: str(KERNEL),
             h.MESSAGE_ID: self._daemon.entropy.token(8),
             h.PRIORITY: str(request.priority or workflow.options.priority or ""),
-            h.GROUP: percent_encode(workflow.group_of(value.value)[:GROUP_CHARS_MAX]),
+            h.GROUP: percent_encode(workflow.group_of(value.value)[: h.GROUP_CHARS_MAX]),
             h.PROFILE: self._profile(workflow, alone.profile if alone else ""),
             h.TRACEPARENT: _trace(alone.traceparent if alone else ""),
             **_who(alone.by if alone else None),
@@ -197,33 +198,33 @@ class RunCommands:
         default = self._daemon.config.profile
         return asked or (default if default in known else "")
 
-    async def _check_active(self, workflow: Workflow[Any], inputs: Mapping[str, Any]) -> None:
-        """Raise OverloadedError when more runs would be active than a workflow allows.
+    async def _is_beyond(self, workflow: Workflow[Any], inputs: Mapping[str, Any]) -> bool:
+        """Tell whether more runs would be active than a workflow allows.
 
         ``inputs`` are those of the runs to start, by id; one that is there is not started again.
+        Raises OverloadedError where such a start does not wait.
         """
         limit = workflow.options.active_max
         if not limit:
-            return
+            return False
         index = self._queries.index
         await index.refresh(blocked=False)
-        active = Counter(
-            row.group
-            for (name, _), rows in index.active.items()
-            if name == workflow.name
-            for row in rows.values()
-        )
+        queues = index.queues
         new = [value for run, value in inputs.items() if run not in index.rows]
         for group, more in Counter(
-            workflow.group_of(value)[:GROUP_CHARS_MAX] for value in new
+            workflow.group_of(value)[: h.GROUP_CHARS_MAX] for value in new
         ).items():
-            if active[group] + more > limit:
+            key = (workflow.name, group)
+            active = queues.active[key] + len(queues.line(key))
+            if active + more > limit:
+                if not workflow.options.refuses:
+                    return True
                 of = f" with {group!r}" if group else ""
                 raise OverloadedError(
-                    f"{active[group]} runs of {workflow.name}{of} are active, and max_active is"
-                    f" {limit}",
+                    f"{active} runs of {workflow.name}{of} are active, and max_active is {limit}",
                     hint=f"start it when one has ended: movant run ls --workflow {workflow.name}",
                 )
+        return False
 
     async def _start_behind_signals(self, instance: str, message: Outgoing) -> bool:
         """Start an instance whose mailbox is not empty; False when another start was first.

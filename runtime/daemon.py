@@ -75,6 +75,7 @@ from runtime.server.configuration import Settings
 from runtime.server.embedded import EmbeddedServer
 from runtime.started import Looking, WhenUp
 from runtime.triggers.hosting import host_triggers
+from runtime.turns import give_turns
 from runtime.undoing import ChildUndos
 from runtime.version import VERSION
 from supervisors.child import ChildSpec, ChildStatus
@@ -380,6 +381,7 @@ class Daemon:
                 storing=values.storing,
             )
             owner.wire(parts.requests, outbox, Late(parts.writers, values.blobs))
+            await nursery.start(give_turns, self)
             dead = DeadLetters(parts.writers["DEAD"])
             intake = parts.intake = Intake(
                 owner,
@@ -404,13 +406,8 @@ class Daemon:
             )
             for path in config.workflows:
                 await self.register(path)
-            strays = Strays(
-                parts.transport,
-                self.entropy,
-                Kv(parts.transport, "movant_checkpoints"),
-                dead,
-                lambda: owner.acts_in(0),
-            )
+            kept = Kv(parts.transport, "movant_checkpoints")
+            strays = Strays(parts.transport, self.entropy, kept, dead, lambda: owner.acts_in(0))
             nursery.start_soon(strays.run)
             await nursery.start(self._host, owner)
             await nursery.start(parts.requests.run)

@@ -108,7 +108,7 @@ class Gateway:
         ):
             discovery = Discovery(transport)
             peers = Peers(self._daemon)
-            queries = RunQueries(self._daemon, mail, archive, events, peers)
+            queries = RunQueries(self._daemon, mail, peers)
             pipeline = PipelineQueries(self._daemon, queries, peers)
             self._nursery.start_soon(pipeline.run)
             commands = RunCommands(self._daemon, mail, queries)

@@ -31,6 +31,7 @@ from protocols.mail import (
     Signal,
     Start,
     Switch,
+    Turn,
     UndoAll,
     Woken,
 )
@@ -100,6 +101,10 @@ def _facts(mail: Any) -> dict[str, Any]:  # noqa: C901, PLR0912  # one case per 
                 "attempt": mail.attempt,
                 "summary": f"{mail.service}: {mail.reason}",
             }
+        case Turn():
+            word = mail.word
+            of = f" of {word.group}" if word.group else ""
+            return {"kind": "owner.turn", "summary": f"{word.said}: at most {word.limit}{of}"}
         case ChildEnded():
             return {
                 "kind": "owner.child",

@@ -24,7 +24,7 @@ class Why(msgspec.Struct, frozen=True, kw_only=True):
     """Why a run stands where it stands. Times are nanoseconds since 1970; 0: there is none.
 
     ``kind`` is what it waits for: ``step``, ``backoff``, ``parked``, ``timer``, ``signal``,
-    ``child``, ``pin`` and so on, or its status when it waits for nothing.
+    ``child``, ``pin``, ``turn`` and so on, or its status when it waits for nothing.
     """
 
     id: str
@@ -141,6 +141,13 @@ def _wait(view: RunView, each: Waiting, now: int) -> _Wait:
                 what=f"waits at {each.path} for its child {child}{of} to end",
                 wakes=f"the child's end wakes it, whatever it is (movant why {child})",
                 otherwise="it has no time limit and waits as long as the child takes",
+            )
+        case "turn":
+            return _Wait(
+                kind="turn",
+                what=f"waits for its turn ({each.detail or 'others of its workflow are active'})",
+                wakes="the end of a run that is active lets the next one begin",
+                otherwise="it has no time limit; a cancel takes it out of the queue",
             )
         case "pin":
             return _Wait(

@@ -11,18 +11,29 @@ from actors.kernel.blocked import Blocked, blocked_by
 from actors.kernel.compensation import compensate
 from actors.kernel.context import Context
 from actors.kernel.generation import ENTRIES_PER_GENERATION, Boundary, leave, snapshot_of
-from actors.kernel.outcome import Ended, cancelled_by, end_of_error, end_of_value, input_of
+from actors.kernel.outcome import (
+    Ended,
+    cancelled_by,
+    end_of_error,
+    end_of_value,
+    input_of,
+    invalid,
+    over,
+)
 from actors.kernel.tasks import ContinueAs, Frame, Scheduler, Task, steppable
 from actors.kernel.undoing import UNDOABLE, Undoing
 from actors.kernel.view import View
 from actors.kernel.witness import witness
+from protocols import codec
 from protocols.blobs import BLOB, BLOB_BYTES_MAX
 from protocols.compensation import FATES_MAX
-from protocols.effects import FINAL, Continue, Emit, Finish
-from protocols.errors import ConfigurationError, InternalError, NotFoundError
+from protocols.effects import FINAL, Continue, Emit, Enqueue, Finish
+from protocols.errors import ConfigurationError, InternalError, InvalidInputError, NotFoundError
 from protocols.failure import Failure
+from protocols.headers import GROUP_CHARS_MAX
 from protocols.mail import (
     LARGE_VALUES,
+    QUEUES,
     Cancel,
     ChildEnded,
     Continued,
@@ -34,6 +45,7 @@ from protocols.mail import (
     Signal,
     Start,
     Switch,
+    Turn,
     UndoAll,
     Woken,
 )
@@ -49,8 +61,8 @@ class Execution(View):
 
     __slots__ = ()
 
-    def _begin(self, start: Start) -> None:
-        """Load the code and start it with its input."""
+    def _begin(self, start: Start, *, granted: bool = False) -> None:
+        """Load the code and start it with its input, or wait for its turn."""
         if self._lacks_signal():
             return
         try:
@@ -62,11 +74,14 @@ class Execution(View):
         ledger.routes = workflow.routes
         if start.kernel >= LARGE_VALUES:
             ledger.value_bytes_max = BLOB_BYTES_MAX
+        ledger.kept_s = workflow.options.kept_s
         ledger.started_by = "" if start.by is None else start.by.who
         ledger.profile = start.profile
         self._limits = (workflow.options.mailbox_warn, workflow.options.mailbox_max)
         if self.messages > self._limits[1]:
             self._halt(self._full())
+            return
+        if not granted and start.kernel >= QUEUES and self._queues(workflow, start):
             return
         self.status = "running"
         self._watch = self._limits[0]
@@ -83,6 +98,51 @@ class Execution(View):
         ctx = Context(ledger, self.workflow, start.traceparent, workflow.options.steps)
         frame = Frame(ledger.root)
         ledger.scheduler.start(steppable(workflow.function(ctx, *given)), frame)
+
+    def _queues(self, workflow: Workflow[Any], start: Start) -> bool:
+        """Wait for a turn, if there has to be one: all that comes meanwhile is kept.
+
+        A run that was given other code goes on: it may have begun with the code of before.
+        """
+        options = workflow.options
+        if not options.active_max or self.generation > 1 or self._replaced[0]:
+            return False
+        given = input_of(workflow, start)
+        if isinstance(given, Ended | Blocked):
+            return False  # it ends at once
+        try:
+            group = workflow.group_of(codec.decode(start.body, start.content_type))
+        except InvalidInputError as error:
+            self.status = "running"
+            self._end(invalid(error.message, error.fields))
+            return True
+        self.status = "queued"
+        self._ledger.effects.append(
+            Enqueue(
+                cause=self._ledger.cause,
+                workflow=start.workflow,
+                group=group[:GROUP_CHARS_MAX],
+                limit=options.active_max,
+                priority=start.priority or options.priority,
+                place=start.seq,
+                refuse=options.refuses,
+            )
+        )
+        return True
+
+    def _on_turn(self, mail: Turn) -> None:
+        """Begin, end, or only tell that others are first."""
+        if self.status != "queued":
+            self._ledger.counters.stray += 1
+            return
+        assert self._start is not None
+        word = mail.word
+        if word.said == "granted":
+            self._begin(self._start, granted=True)
+        elif word.said == "queued":
+            self._emit("queued", {"group": word.group, "limit": word.limit})
+        else:
+            self._end(over(word.limit, word.group))
 
     def _on_switch(self, mail: Switch) -> None:
         """Go on with another definition from here, or tell why that is not possible."""
@@ -107,6 +167,7 @@ class Execution(View):
         self.definition = definition
         self.switched = mail.seq
         ledger.routes = workflow.routes
+        ledger.kept_s = workflow.options.kept_s
         self._limits = (workflow.options.mailbox_warn, workflow.options.mailbox_max)
         told = {"definition": definition, "moves": mail.order.moves, "from": mail.seq}
         self._witness("migrated", told, f"/{mail.seq}")

@@ -15,6 +15,7 @@ What it returns are the effects that this mail made the code ask for. The rules 
     Routed            the first one for the current attempt, if it has a route
     Fired             for a timer that somebody waits for, not before its due time
     Signal            kept until somebody waits for it
+    Turn              where others were first: the code runs, or it ends
     ChildEnded        for a child that is waited for
     Lacking           blocks: its value cannot be had; a Repaired puts it back or gives it up
     Cancel            the first one; the steps with an undo are undone before the end
@@ -72,6 +73,7 @@ from protocols.mail import (
     Signal,
     Start,
     Switch,
+    Turn,
     UndoAll,
     Woken,
 )
@@ -444,6 +446,7 @@ _RULES: Final[dict[type[Mail], Callable[[Instance, Any], None]]] = {
     AttemptTimedOut: Instance._on_timed_out,  # noqa: SLF001
     AttemptRefused: Instance._on_refused,  # noqa: SLF001
     Routed: Instance._on_routed,  # noqa: SLF001
+    Turn: Instance._on_turn,  # noqa: SLF001
     ChildEnded: Instance._on_child_ended,  # noqa: SLF001
     Lacking: Instance._on_lacking,  # noqa: SLF001
     Cancel: Instance._on_cancel,  # noqa: SLF001

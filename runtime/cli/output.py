@@ -41,6 +41,7 @@ _STYLES: Final = {
     "up": "green",
     "running": "cyan",
     "pending": "cyan",
+    "queued": "cyan",
     "failed": "red",
     "blocked": "bold red",
     "open": "red",

@@ -37,6 +37,7 @@ _MARKS = {
     "compensation_incomplete": ("✘", "red"),
     "cancelled": ("✘", "yellow"),
     "blocked": ("■", "red"),
+    "queued": ("…", "cyan"),
     "incident": ("!", "red"),
 }
 

@@ -61,11 +61,9 @@ async def host_triggers(daemon: Daemon, *, task_status: ChildStatus) -> None:
     transport, replicas = daemon.parts.transport, daemon.config.replicas
     async with (
         DirectReader(transport, "MAIL", replicas=replicas) as mail,
-        DirectReader(transport, "ARCHIVE", replicas=replicas) as archive,
-        DirectReader(transport, "EVENTS", replicas=replicas) as events,
         trio.open_nursery() as nursery,
     ):
-        queries = RunQueries(daemon, mail, archive, events, Peers(daemon))
+        queries = RunQueries(daemon, mail, Peers(daemon))
         commands = RunCommands(daemon, mail, queries)
         book = TriggerBook(daemon.parts)
         firing = Firing(daemon, commands)

@@ -69,6 +69,7 @@ def test_every_kind_of_message_has_a_schema() -> None:
         "owner.timeout",
         "owner.refused",
         "owner.routed",
+        "owner.turn",
         "owner.child",
         "control.cancel",
         "control.gate",

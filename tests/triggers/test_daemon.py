@@ -173,7 +173,9 @@ async def test_a_due_time_waits_while_too_many_runs_are_active_and_says_so(
     """What was told before it is told once, however long it waits."""
     path = tmp_path / "ticks.yaml"
     text = CALM.replace('"@yearly"', "{every: 1s, overlap: allow}")
-    path.write_text(text.replace("name: ticks", "name: ticks\nlimits: {max_active: 1}"))
+    path.write_text(
+        text.replace("name: ticks", "name: ticks\nlimits: {max_active: 1, on_limit: refuse}")
+    )
     async with Client.connect(nats_server.url) as client:
         async with daemon(nats_server.url, workflows=[path], partitions=1):
             (first,) = await ticked(client, "rare", 1)

@@ -42,3 +42,9 @@ async def family(ctx: Context, size: int) -> int:
 async def mirror(_ctx: Context, text: str) -> str:
     """Return the input."""
     return text
+
+
+@workflow("large.short", retention_s=0.1)
+async def short(_ctx: Context, value: int) -> str:
+    """Return a text that is kept for a moment."""
+    return "x" * value
