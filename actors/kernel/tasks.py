@@ -369,8 +369,7 @@ class Scheduler:
             wait = task.coroutine.send(value) if error is None else task.coroutine.throw(error)
         except StopIteration as stop:
             task.outcome, task.value = "value", stop.value
-            if task.nursery is not None:
-                task.nursery.task_ended(task)
+            self._ended(task)
         except DAEMON_FAILURES:
             raise
         except BaseException as problem:  # noqa: BLE001 - the code's own: its end tells
