@@ -16,8 +16,9 @@ from actors.guards import Guards
 from actors.outbox import Outbox
 from actors.partitions import Partitions
 from actors.requests import Requests
+from actors.turns import Turns
 from actors.workflow import WorkflowActor
-from protocols.effects import AnyEffect, Arm, Ask, Continue, Pin
+from protocols.effects import AnyEffect, Arm, Ask, Continue, Enqueue, Pin
 from protocols.mail import AnyMail, Woken
 
 
@@ -26,6 +27,7 @@ class Acting:
 
     requests: Requests
     outbox: Outbox
+    turns: Turns
 
     def __init__(
         self,
@@ -49,6 +51,8 @@ class Acting:
             actor.unsettled[effect.identity] = effect
             if type(effect) is Pin:
                 self._pin(actor, effect)
+            elif type(effect) is Enqueue:
+                self.turns.ask(actor, effect)
             elif type(effect) is Continue:
                 self._continued(actor)
             else:
@@ -81,7 +85,9 @@ class Acting:
         for effect in held.values():
             if not actor.instance.is_open(effect):
                 continue
-            if actor.instance.status == "blocked" and isinstance(effect, Ask | Arm | Pin):
+            if actor.instance.status == "blocked" and isinstance(
+                effect, Ask | Arm | Pin | Enqueue
+            ):
                 continue  # it waits for nothing until it is folded with repaired code
             if type(effect) is not Ask:
                 self.perform(actor, effect)

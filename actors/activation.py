@@ -41,6 +41,7 @@ from protocols.mail import (
     Continued,
     Migrate,
     Pinned,
+    Repaired,
     Reply,
     Snapshot,
     Start,
@@ -127,9 +128,7 @@ class Activation:
             return
         if not partition.settled.is_set():
             # What the tail brings would have to be read again for each of its instances.
-            self._prefetch.expect(partition, actor.id)
-            await partition.settled.wait()
-            prefetched = await self._prefetch.take(partition, actor.id)
+            prefetched = await self._prefetch.take(partition, actor.id, listed=not actor.needed)
             if prefetched is not None:
                 async with self._at_once:
                     if actor.gone or await self._once(actor, partition, prefetched):
@@ -160,7 +159,10 @@ class Activation:
         mails, snapshot = found.mails, found.snapshot
         if record is not None:
             return await self._home.tombstones.entomb(actor, record, mails)
-        if folded and not replaced_by(mails).items() <= {(instance.switched, instance.definition)}:
+        if folded and (
+            not replaced_by(mails).items() <= {(instance.switched, instance.definition)}
+            or any(type(each) is Repaired for each in mails)
+        ):
             self._home.remake(actor)
             return True
         parked = self._lower_threshold(actor, mails)

@@ -23,7 +23,7 @@ from actors.readers import Readers
 from protocols.errors import AlreadyExistsError, MovantError
 
 LOOK_S: Final = 0.25
-"""A silence begins up to one look late and is noticed up to one look late."""
+"""A silence begins up to one look late; its end is looked for when it has come."""
 FOLD_S: Final = 10.0
 """How long a hand-over waits for what was read to be folded; the checkpoint tells the rest."""
 
@@ -82,7 +82,7 @@ class Assignment:
                 if not started:
                     started = True
                     task_status.started()
-            with trio.move_on_after(LOOK_S):
+            with trio.move_on_after(self._leases.next_look_s(LOOK_S)):
                 await self._again.wait()
             self._again = trio.Event()
 
@@ -189,5 +189,6 @@ class Assignment:
         self._readers.follow()
         for number in sorted(stored):
             self._owner.begin(number, epochs[number], stored[number])
+            await trio.lowlevel.checkpoint()  # it may list thousands, and is read at once
         self._readers.follow()
         log.info("partition.taken", partitions=len(epochs), epoch=max(epochs.values()))

@@ -71,7 +71,10 @@ class Sweep:
         young_s: float,
         finished_s: int,
     ) -> None:
-        """``finished_s``: how long blobs of a finished run stay; 0: as long as its record."""
+        """``finished_s``: how long blobs of a finished run stay; 0: as long as its record.
+
+        It is for runs whose own definition does not say how long they are kept.
+        """
         self._transport = transport
         self._purging = Purging(transport)
         self._clock = clock
@@ -122,8 +125,9 @@ class Sweep:
         return {names[subject]: record for subject, record in found.items()}
 
     def _is_over(self, record: ArchiveRecord) -> bool:
+        kept_s = record.kept_s or self._finished_s
         age_s = (self._clock.now_ns() - record.finished_at) / 1e9
-        return bool(self._finished_s) and age_s > self._finished_s
+        return bool(kept_s) and age_s > kept_s
 
     async def _runs(self, partition: int) -> set[str]:
         """Return the runs of a partition that have blobs."""

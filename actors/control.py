@@ -15,6 +15,8 @@ from protocols.mail import (
     Decided,
     Migrate,
     MigrateOrder,
+    Repair,
+    Repaired,
     Reviewed,
     Switch,
     SwitchOrder,
@@ -24,12 +26,12 @@ from protocols.mail import (
 from protocols.subjects import is_name, step_token
 from protocols.witness import Operator
 
-VERBS: Final = ("cancel", "gate", "migrate", "review", "switch", "undo")
+VERBS: Final = ("cancel", "gate", "migrate", "repair", "review", "switch", "undo")
 
 
 def control(
     verb: str, seq: int, at: int, found: dict[str, str], payload: bytes
-) -> Cancel | Decided | Migrate | Reviewed | Switch | UndoAll | str:
+) -> Cancel | Decided | Migrate | Repaired | Reviewed | Switch | UndoAll | str:
     """Return the mail of a verb of ``VERBS``, or what is wrong with it.
 
     Raises BadValueError and ValidationError for a payload that is none.
@@ -53,6 +55,9 @@ def control(
             message_id=message_id,
             by=by,
         )
+    if verb == "repair":
+        repair = msgspec.convert(told, Repair)
+        return Repaired(seq=seq, at=at, order=repair, message_id=message_id, by=by)
     if verb == "undo":
         return UndoAll(seq=seq, at=at, message_id=message_id, reason=text, by=by)
     if verb == "cancel":

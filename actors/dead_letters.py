@@ -11,7 +11,7 @@ crash, another owner) is recognised; within two minutes the server drops the sec
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
@@ -22,10 +22,12 @@ from actors.letters import DeadLetter
 from actors.stream_writer import StreamWriter
 from protocols import headers as h
 from protocols.errors import MovantError, OverloadedError
-from protocols.ports import Outgoing
+from protocols.ports import Frame, Outgoing
 from protocols.subjects import TO, dead
 
 HEADERS_KEPT_BYTES_MAX: Final = 2_048
+TRIGGER: Final = "Movant-Trigger"
+"""Whose message it was, when a trigger has taken it."""
 
 log = structlog.get_logger()
 
@@ -56,17 +58,26 @@ class DeadLetters:
 def envelope(letter: DeadLetter) -> Outgoing:
     """Return the message that keeps a dead letter."""
     delivery = letter.delivery
+    frame = Frame(delivery.subject, "", delivery.headers, delivery.payload)
+    more = {"Movant-Sequence": str(delivery.seq)}
+    return sealed(letter.reason, frame, f"MAIL-{delivery.seq}", letter.detail, more)
+
+
+def sealed(
+    reason: str, frame: Frame, identity: str, detail: str, more: Mapping[str, str]
+) -> Outgoing:
+    """Return the message that keeps another one, with why, and with more headers."""
     lines = h.encode(
         {
-            h.MESSAGE_ID: f"MAIL-{delivery.seq}",
-            "Nats-Msg-Id": f"MAIL-{delivery.seq}",
-            "Movant-Subject": header_text(delivery.subject, 1_000),
-            "Movant-Sequence": str(delivery.seq),
-            "Movant-Detail": header_text(letter.detail),
-            "Movant-Headers": base64.b64encode(delivery.headers[:HEADERS_KEPT_BYTES_MAX]).decode(),
+            h.MESSAGE_ID: identity,
+            "Nats-Msg-Id": identity,
+            "Movant-Subject": header_text(frame.subject, 1_000),
+            "Movant-Detail": header_text(detail),
+            "Movant-Headers": base64.b64encode(frame.headers[:HEADERS_KEPT_BYTES_MAX]).decode(),
+            **more,
         }
     )
-    return Outgoing(dead(letter.reason), delivery.payload, lines)
+    return Outgoing(dead(reason), frame.payload, lines)
 
 
 def _told(seq: int, kept: Callable[[int], None], _: int, error: MovantError | None) -> None:

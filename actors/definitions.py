@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, Literal, Protocol
 
 import msgspec
 import trio
 
-from actors.bundle import Packed
+from actors.bundle import Packed, unpack
 from actors.loading import load
 from actors.motion import MotionWorkflow
 from actors.packing import open_pack
@@ -285,11 +286,18 @@ class Definitions:
             self._latest[name] = (digest, now)
         return digest, await self.find(name, digest)
 
-    async def with_rules(self, packed: Packed) -> Packed:
-        """Return a definition with the shared guardrails of its graphs put in."""
+    async def opened(self, packed: Packed) -> Packed:
+        """Return a definition with the shared guardrails of its graphs, checked and loaded.
+
+        It is loaded once, on a thread: a graph of thousands of steps takes its time. ``register``
+        finds it loaded. Raises what ``load`` raises.
+        """
         rules, _ = await self._store.rules()
-        data = with_rules(packed.data, rules)
-        return packed if data is packed.data else await trio.to_thread.run_sync(open_pack, data)
+
+        def opened() -> Packed:
+            return open_pack(with_rules(packed.data, rules), keep=True)
+
+        return await trio.to_thread.run_sync(opened)
 
     async def register(self, packed: Packed, told: Deployment = NOTHING_TOLD) -> None:
         """Check and load a definition, then store it: what cannot run is never deployed.
@@ -297,13 +305,14 @@ class Definitions:
         The list of its workflows is taken from the code, not from the caller. Raises
         ConfigurationError when a routing table in use knows nobody for what a machine asks.
         """
-        opened = open_pack(packed.data)
-        if opened.hash != packed.hash:
+        digest = unpack(packed.data).manifest.hash
+        if digest != packed.hash:
             raise BadValueError(
-                f"the definition has the hash {opened.hash}, not {packed.hash}",
+                f"the definition has the hash {digest}, not {packed.hash}",
                 hint="pack the workflow again; the bytes were changed on their way",
             )
-        workflows = load(packed.data, packed.hash)
+        opened = await trio.to_thread.run_sync(partial(open_pack, packed.data, keep=True))
+        workflows = load(packed.data, digest)  # it is loaded by now
         await self._check_owners(workflows)
         self._keep(packed.hash, workflows)
         await self._store.put(opened, told)

@@ -24,7 +24,7 @@ from protocols.mail import Mail
 from protocols.ports import Clock
 
 FOLD_S_MAX: Final = 3.0
-"""For one message. Longer than any honest decision, shorter than a lease."""
+"""For one message. Longer than any honest decision, shorter than what counts as stuck."""
 LOOK_S: Final = 0.25
 _ABSORB_STEPS: Final = 100_000
 

@@ -1,7 +1,8 @@
 """Forgetting: what ended long ago leaves ARCHIVE and EVENTS, from their beginning.
 
     EVENTS    older than ``events_s``
-    ARCHIVE   older than ``finished_s``, and nothing in MAIL needs a record any more
+    ARCHIVE   older than ``finished_s``, and nothing in MAIL needs a record any more; up to the
+              first run that its own definition keeps for longer
 
 A record tells a pass that an instance has ended. Packs that were written before that was known
 stand in MAIL for a while, so a record stays until everything is purged that stood in MAIL when
@@ -19,6 +20,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Final
 
+import msgspec
 import structlog
 import trio
 
@@ -34,8 +36,20 @@ WORTH: Final = 16
 """A purge costs the server time for all that stays (0.3 us each, measured with nats-server
 2.15.1), so it has to remove a sixteenth."""
 OPEN_MAX: Final = 1_000
+RECORDS: Final = "movant.done.*.*"
+BATCH: Final = 1_000
 
 log = structlog.get_logger()
+
+
+class _Kept(msgspec.Struct):
+    """What is looked at of a record."""
+
+    finished_at: int = 0
+    kept_s: float = 0.0
+
+
+_decoder: Final = msgspec.json.Decoder(_Kept)
 
 
 class Sweeps:
@@ -114,6 +128,24 @@ class Forgetting:
             end = oldest.seq
         if (end - state.first_seq) * WORTH < state.messages:
             return
+        if stream == "ARCHIVE":
+            end = await self._until_kept(state.first_seq, end)
+            if (end - state.first_seq) * WORTH < state.messages:
+                return
         purged = await self._purging.purge(stream, {"seq": end})
         self.counts[stream.lower()] += purged
         log.info("stream.forgotten", stream=stream, messages=purged, first=end)
+
+    async def _until_kept(self, first: int, end: int) -> int:
+        """Return the end of what may go: the first record that is kept for longer, or ``end``."""
+        now = self._clock.now_ns()
+        after = first - 1
+        while found := await self._readers["ARCHIVE"].batch(RECORDS, after, BATCH):
+            for each in found:
+                if each.seq >= end:
+                    return end
+                record = _decoder.decode(each.payload)
+                if record.kept_s and record.finished_at + record.kept_s * 1e9 > now:
+                    return each.seq
+            after = found[-1].seq
+        return end

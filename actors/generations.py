@@ -15,6 +15,7 @@ import structlog
 import trio
 
 from actors.direct_reader import DirectReader
+from actors.discards import discarded, kept, without
 from actors.kernel.instance import Instance
 from actors.letters import Delivery
 from actors.packs import Mailbox, expand
@@ -145,5 +146,7 @@ async def reading(
     box = expand(stored, mark=mark, after=after)
     for each in box.unreadable:
         log.error("pack.unreadable", subject=each.subject, seq=each.seq)
-    snapshot, mails = generation_start(await sifted(box.messages, valid))
-    return Reading(stored[-1].seq if stored else 0, box, snapshot, mails)
+    whole = await sifted(box.messages, valid)
+    gone = discarded(whole)
+    snapshot, mails = generation_start(without(whole, gone))
+    return Reading(stored[-1].seq if stored else 0, box, kept(snapshot, gone), mails)

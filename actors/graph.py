@@ -21,7 +21,8 @@ from actors.graph_artifacts import keep
 from actors.graph_items import Item, failure_of
 from actors.graph_kinds import work_of
 from actors.graph_plan import Functions, GraphPlan, StepPlan
-from actors.graph_standing import RUNNING, Standing
+from actors.graph_standing import DONE, RUNNING, Standing
+from actors.graph_step import TEXT_CHARS_MAX, UNANSWERED, first_call, unanswered
 from protocols.conditions import ConditionError
 from protocols.definition import Workflow, WorkflowOptions
 from protocols.error_kinds import OVER_LIMIT
@@ -33,7 +34,7 @@ from protocols.graph_input import input_type
 from protocols.graph_profile import Limits, under
 from protocols.graph_types import wrong_result
 from protocols.mail import KERNEL
-from protocols.references import Template, WrongReference, as_text
+from protocols.references import AtTheEnd, Template, WrongReference, as_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,6 +45,10 @@ ITEMS_MAX: Final = 10_000
 """Of one ``foreach``; each is a step with messages of its own."""
 GATES_MAX: Final = 1_000
 """Of one ``foreach``: all of them are open at the same time."""
+
+
+_Found = tuple[Failure | None, Any, list[dict[str, Any]] | None]
+"""The failure that a step goes on with, its result, and what became of each item."""
 
 
 class GraphWorkflow(Workflow[Any]):
@@ -73,8 +78,10 @@ class GraphWorkflow(Workflow[Any]):
         options = WorkflowOptions(
             description=graph.description,
             active_max=limits.max_active,
+            refuses=limits.on_limit == "refuse",
             priority=limits.priority,
             profiles=tuple(graph.profiles),
+            kept_s=float(graph.retention or 0.0),
         )
         super().__init__(graph.name, function, options)
 
@@ -135,7 +142,7 @@ class _Run(Standing):
             found = {name: self._steps[name]["result"] for name in self._plan.last}
         else:
             try:
-                found = outputs.fill(self._names)
+                found = outputs.fill(AtTheEnd(self._names))
             except WrongReference as error:
                 # All is done: only other code can tell the result. So it is blocked, not undone.
                 raise ConfigurationError(f"outputs: {error.message}") from error
@@ -150,28 +157,31 @@ class _Run(Standing):
 
     def _begin(self, names: Iterable[str]) -> None:
         """Begin steps that have what they need, as many as may run side by side."""
-        self._ready.extend(names)
-        most = self._plan.concurrency
-        while self._ready:
-            plan = self._plan.steps[self._ready[0]]
-            if most and self._running >= most and self._takes_place(plan):
+        ready = self._ready
+        ready.extend(names)
+        plans, most = self._plan.steps, self._plan.concurrency
+        while ready:
+            plan = plans[ready[0]]
+            takes_place = plan.plain or self._takes_place(plan)
+            if most and takes_place and self._running >= most:
                 break
-            name = self._ready.popleft()
-            skipped = self._skipped(plan)
-            if skipped:
+            name = ready.popleft()
+            if skipped := self._skipped(plan):
                 self._end(plan, {**WAITING, "status": "skipped"}, f"skipped: {skipped}")
                 continue
             self._begun[plan] = None
             self._renamed.pop(plan, None)
             self._paths.pop(name, None)
-            self._running += self._takes_place(plan)
+            self._running += takes_place
             self._passes[name] += 1
             self._steps[name] = RUNNING
-            self._show(name, "running")
-            self._scope.start(self._step(plan), name=name)
+            self._ctx.show({plan.shown: "running"})
+            self._scope.begin(self._step(plan), name)
 
     def _skipped(self, plan: StepPlan) -> str:
         """Return why a step is not done; empty when it is."""
+        if not (plan.conditional or self._skips or self._barred):
+            return ""
         if plan.name in self._skips:
             return self._skips[plan.name]
         for gate in self._barred and plan.step.needed:
@@ -190,19 +200,45 @@ class _Run(Standing):
 
     async def _step(self, plan: StepPlan) -> None:
         """Do one step, and let those begin that wait for it."""
-        where = self._path(plan.name)
         names = self._names  # a step goes on as it began, with the names of then
-        if plan.foreach is None:
-            failure, result, items = await self._once(plan, where)
+        where = self._path(plan.name)
+        found: _Found
+        if plan.foreach is not None:
+            found = await self._many(plan, where)
+        elif plan.plain and (call := first_call(self._ctx, plan, names)) is not None:
+            # Most steps are of this kind, and each call within a call is paid twice: when a step
+            # asks, and when it is answered.
+            try:
+                result = await call
+            except UNANSWERED as error:
+                asked = (call.path, unanswered(error))
+                found = await self._once(plan, where, names, asked)
+            else:
+                del self._begun[plan]
+                self._running -= 1
+                self._end(plan, {**DONE, "result": result}, "done")
+                self._begin(())
+                return
         else:
-            failure, result, items = await self._many(plan, where)
+            found = await self._once(plan, where, names)
+        await self._come_to(plan, names, *found)
+
+    async def _come_to(
+        self,
+        plan: StepPlan,
+        names: dict[str, Any],
+        failure: Failure | None,
+        result: Any,
+        items: list[dict[str, Any]] | None,
+    ) -> None:
+        """Keep what a step has come to, whatever that is, and let those begin that wait for it."""
         del self._begun[plan]
         self._running -= self._takes_place(plan)
         decision = _decision(plan, result)
         if decision == "retry":
             await self._again(plan, result)
             return
-        entry = {"status": "done", "result": result, "error": None, "items": items}
+        entry = {**DONE, "result": result, "items": items}
         text = "done"
         if failure is not None:
             entry |= {"status": "failed", "error": told(failure)}
@@ -221,11 +257,22 @@ class _Run(Standing):
         self._end(plan, entry, text)
         self._begin(())
 
-    async def _once(self, plan: StepPlan, where: str) -> tuple[Failure | None, Any, None]:
-        """Do a step that is done once; return the failure that it goes on with, and its result."""
-        names = self._names  # of then, as in ``_step``
+    async def _once(
+        self,
+        plan: StepPlan,
+        where: str,
+        names: dict[str, Any],
+        asked: tuple[str, Failure] | None = None,
+    ) -> _Found:
+        """Do a step that is done once; return the failure that it goes on with, and its result.
+
+        ``asked`` is the path of its first call, and what that came to.
+        """
         while True:
             work = work_of(self._ctx, plan, None, self._guards)
+            if asked is not None:
+                work.asked(*asked)
+                asked = None
             try:
                 found: Directed | None = await work.done(names)
             except StepFailedError as error:
@@ -234,9 +281,7 @@ class _Run(Standing):
                 self._skip(work.skips, plan.name)
                 return found.warning, found.value, None
 
-    async def _many(
-        self, plan: StepPlan, where: str
-    ) -> tuple[Failure | None, Any, list[dict[str, Any]] | None]:
+    async def _many(self, plan: StepPlan, where: str) -> _Found:
         """Do a step for each item of its list, as ``_once`` does."""
         try:
             return await self._items(plan, where)
@@ -248,17 +293,19 @@ class _Run(Standing):
     def _end(self, plan: StepPlan, entry: dict[str, Any], text: str) -> None:
         """Keep what a step has come to, and queue those that have what they need now."""
         called = self._renamed.pop(plan, plan.name)
-        self._steps[called] = entry
-        self._show(called, text)
+        steps, plans = self._steps, self._plan.steps
+        opened, reached = self._open, self._done
+        steps[called] = entry
+        of = plans[called]
+        self._ctx.show({of.shown: text[:TEXT_CHARS_MAX]})
         done = entry["status"] == "done"
-        for name in self._plan.steps[called].followers:
-            wanted = self._plan.steps[name].wanted
-            before = self._has_begun(name, wanted)
-            self._open[name] -= 1
-            self._done[name] += done
-            if before or self._steps[name] is not WAITING:  # it ran before it needed this
-                continue
-            if self._has_begun(name, wanted):
+        for name in of.followers:
+            wanted = plans[name].wanted
+            left, had = opened[name], reached[name]
+            opened[name], reached[name] = left - 1, had + done
+            if not left or (wanted and had >= wanted) or steps[name] is not WAITING:
+                continue  # it ran before it needed this
+            if left == 1 or (wanted and had + done >= wanted):
                 self._ready.append(name)
 
     # Steps that are done for each item of a list

@@ -69,7 +69,10 @@ class Again:
                     decisions = tuple(do for do in person.decisions if do != "retry")
                     person = msgspec.structs.replace(person, decisions=decisions)
                 held = ByHand(person, Template(shown_at(person)), error.failure)
-                return await by_hand(self._ctx, plan, None, self._names, held, where)
+                found = await by_hand(self._ctx, plan, None, self._names, held, where)
+                if found is None and plan.foreach is not None:
+                    raise error
+                return found
         raise error
 
     def _skip(self, names: Iterable[str], by: str) -> None:

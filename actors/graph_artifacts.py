@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from protocols.errors import ConfigurationError
-from protocols.references import Names, WrongReference
+from protocols.references import AtTheEnd, Names, WrongReference
 
 if TYPE_CHECKING:
     from actors.graph_plan import StepPlan
@@ -21,7 +21,7 @@ async def keep(ctx: Context, plan: StepPlan, names: Names, entry: dict[str, Any]
         return
     for name, content in plan.artifacts.items():
         try:
-            value = content.fill({**names, "result": entry["result"]})
+            value = content.fill(AtTheEnd(names, result=entry["result"]))
         except WrongReference as error:
             where = f"steps.{plan.name}.artifacts.{name}"
             raise ConfigurationError(f"{where}: {error.message}") from error

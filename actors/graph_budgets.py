@@ -15,9 +15,9 @@ import msgspec
 from actors.directed import Directed, told
 from actors.graph_step import TEXT_CHARS_MAX, Halted, Work
 from protocols import budgets
-from protocols.budgets import Budget, Unit, Use, usage_of
+from protocols.budgets import RELEASED, Budget, Unit, Use, usage_of
 from protocols.error_kinds import COMPLIANCE
-from protocols.errors import StepFailedError
+from protocols.errors import CancelledError, StepFailedError
 from protocols.events import BUDGET_EXHAUSTED, GUARDRAIL_VIOLATED
 from protocols.failure import REFUSED, Failure
 from protocols.guardrails import OVER_BUDGET
@@ -34,6 +34,7 @@ SHOWN_MAX: Final = 20
 """Violations that a run shows: the latest. All of them are events."""
 GUARDRAILS: Final = "guardrails"
 BUDGETS: Final = "budgets"
+OF_STEPS: Final = "steps."
 """Facts that a run shows."""
 ACCOUNTS: Final = StepOptions(retry=Retry(attempts=10, max_delay_s=30.0), timeout_s=30.0)
 """How the service of budgets is asked: that it is away for a while fails no step."""
@@ -112,6 +113,8 @@ class Budgeted(Work):
         self._passed: frozenset[str] = frozenset()
         """Rules and budgets that a person has let pass."""
         self._call: Operation[Any] | None = None
+        self._asking: tuple[Operation[Any], dict[str, Any]] | None = None
+        """A reservation that is asked for, and with what."""
 
     def step(self, service: str, of: str) -> Operation[Any]:
         """Return the call of a service, and remember it: it knows how often it was tried."""
@@ -133,7 +136,17 @@ class Budgeted(Work):
         """Reserve in all budgets, or in none of them."""
         if self._plan.step.kind == "signal":
             return None  # it asks nobody
-        for name, (budget, key) in self._guards.budgets.items():
+        try:
+            return await self._reserve_each(wanted, reserved)
+        except CancelledError:  # by its deadline: now it is never asked for
+            self._release([account for _, _, account in reserved if account])
+            raise
+
+    async def _reserve_each(
+        self, wanted: Use, reserved: list[tuple[str, Budget, str]]
+    ) -> Failure | None:
+        own = {} if self._plan.budget is None else {OF_STEPS + self._plan.name: self._plan.budget}
+        for name, (budget, key) in {**self._guards.budgets, **own}.items():
             why, account = await self._reserved(name, budget, key, wanted)
             if not why:
                 reserved.append((name, budget, account))
@@ -167,9 +180,10 @@ class Budgeted(Work):
         try:
             who = "" if key is None else as_text(key.fill(self.names))
             said = await self._account(
-                "reserve", f"budget.{name}", budget, who, wanted, force=force
+                "reserve", _called("budget", name), budget, who, wanted, force=force
             )
         except (StepFailedError, WrongReference) as error:
+            self._release([])
             return f"it cannot be asked: {why_of(error)}", _BROKEN
         if said.get("granted") is not True:
             return str(said.get("why") or "the answer makes no sense"), ""
@@ -180,24 +194,45 @@ class Budgeted(Work):
     ) -> dict[str, Any]:
         assert budget.window is not None
         request = {
-            "name": name.removeprefix("budget."),
+            "name": self._plan.account if name == "budget" else name.removeprefix("budget."),
             "key": key,
             "window_s": float(budget.window),
             "limits": budget.limits,
             "wanted": wanted or {"calls": 1.0},
             "force": force,
         }
-        said = await self.ctx.call(
-            budgets.SERVICE, operation, request, name=name, options=ACCOUNTS
-        )
+        call = self.ctx.call(budgets.SERVICE, operation, request, name=name, options=ACCOUNTS)
+        self._asking = (call, request) if operation == "reserve" else None
+        said = await call
+        self._asking = None
         return said if isinstance(said, dict) else {}
+
+    def _release(self, accounts: list[str]) -> None:
+        """Publish that reservations are not needed: who keeps the accounts hears it.
+
+        No step, as a run that was cut short waits for nobody. What is not heard stays reserved
+        until its window ends: too much may be counted, never too little.
+        """
+        found: dict[str, Any] = {"accounts": accounts, "asked": []}
+        if self._asking is not None and self._asking[0].path:
+            call, request = self._asking
+            where = {name: request[name] for name in ("name", "key", "window_s", "limits")}
+            step = f"{self.ctx.id}/{self.ctx.generation}{call.path}"
+            found["asked"] = [{"step": step, **where}]
+        self._asking = None
+        if accounts or found["asked"]:
+            self.ctx.emit(RELEASED, found)
 
     async def _settle(self, name: str, budget: Budget, account: str, used: Use) -> None:
         """Tell what was used; when that cannot be told, what was reserved counts as used."""
         request = {"account": account, "used": used}
         try:
             said = await self.ctx.call(
-                budgets.SERVICE, "settle", request, name=f"settle.{name}", options=ACCOUNTS
+                budgets.SERVICE,
+                "settle",
+                request,
+                name=_called("settle", name),
+                options=ACCOUNTS,
             )
         except StepFailedError as error:
             self.ctx.emit("warning", {"step": self._where, "error": told(error.failure)})
@@ -220,6 +255,11 @@ class Budgeted(Work):
             # A refusal has no effect, so it costs nothing unless it says so.
             used[unit] = each * (attempts - 1) + said.get(unit, 0.0 if refused else each)
         return used
+
+
+def _called(what: str, budget: str) -> str:
+    """Return how a call about a budget is named: that of the step alone has no name there."""
+    return what if budget.startswith(OF_STEPS) else f"{what}.{budget}"
 
 
 def why_of(error: StepFailedError | WrongReference) -> str:

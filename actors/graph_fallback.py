@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from actors.directed import Directed, told
+from actors.directed import Directed, halted, told
 from actors.graph_people import decided, filled
 from protocols.error_kinds import OVER_LIMIT, is_unknown_outcome, words
 from protocols.errors import BadValueError, OversizedError, StepFailedError
 from protocols.failure import VALIDATION, Failure
-from protocols.graph import SHOWN
+from protocols.gates import nobody_may
+from protocols.graph import RESUME, SHOWN
 from protocols.graph_fallback import MEANS, Fallback
 from protocols.references import Names, WrongReference
 
@@ -95,6 +96,11 @@ async def by_hand(  # noqa: PLR0917 - what a person is shown, in one piece
         gate = filled(held.gate, held.shown.fill(names), plan)
     except (WrongReference, BadValueError):
         gate = msgspec.structs.replace(held.gate, values=None, mode="")
+        if nobody_may(gate):  # whoever operates it stands in for people whom nobody can name
+            signal = f"{RESUME}{name}"
+            if index is None:
+                ctx.set_state(**{SHOWN + plan.name: f"halted, signal {signal}: nobody may decide"})
+            return await halted(ctx, path, signal, held.failure)
     why = f"{plan.name} has failed: {held.failure.kind}: {held.failure.message}"
     means = {key: each for key, each in MEANS.items() if key in gate.decisions}
     means |= held.gate.means

@@ -8,10 +8,11 @@ from typing import Any, Final
 import msgspec
 
 from protocols import codec
+from protocols.budgets import Budget
 from protocols.compensation import UNDO_RETRY, Undo
 from protocols.conditions import Condition
 from protocols.gates import FILLED, Gate
-from protocols.graph import SERVICE, Graph, GraphUndo
+from protocols.graph import SERVICE, SHOWN, Graph, GraphUndo
 from protocols.graph_kinds import done_with
 from protocols.graph_order import Order, again_at, options_of, tables_of
 from protocols.guarding import Guard
@@ -33,9 +34,12 @@ class StepPlan:
     __slots__ = (
         "_undo",
         "_undo_params",
+        "account",
         "again",
         "artifacts",
         "auto_when",
+        "budget",
+        "conditional",
         "deadline_s",
         "fallbacks",
         "followers",
@@ -48,6 +52,8 @@ class StepPlan:
         "name",
         "options",
         "params",
+        "plain",
+        "shown",
         "step",
         "tables",
         "waits",
@@ -83,9 +89,14 @@ class StepPlan:
         self.waits: Final = len(order.needs[name])
         self.wanted: Final = {"all": 0, "any": 1}.get(str(step.join)) or _number(step.join)
         """How many of its needs have to be done; 0: all have to have ended."""
+        self.conditional: Final = bool(self.wanted) or self.when is not None
+        """Whether it may be skipped for what it says itself."""
         self.guards: tuple[Guard, ...] = ()
         """The rules that it is held to."""
         self.functions: Functions = {}
+        self.account: Final = f"{graph.name}.steps.{name}"
+        """The name of its own budget among those that all runs share."""
+        self.budget: Final = None if step.budget is None else with_key(step.budget)
         self.guarded = False
         """Whether it is held to rules, or to budgets."""
         self.artifacts: Final = {
@@ -94,6 +105,14 @@ class StepPlan:
         self._undo: Final = step.undone_by
         undone = msgspec.UNSET if self._undo is None else self._undo.params
         self._undo_params: Final = None if undone is msgspec.UNSET else Template(undone)
+        self.shown: Final = SHOWN + name
+        """Under what a run shows what it has come to."""
+        self.plain = (
+            self.kind == SERVICE
+            and not (self.foreach or self.deadline_s or self._undo or self.artifacts)
+            and not step.pivot
+        )
+        """Whether all that it takes is one call, as long as that is answered."""
 
     def undo(self, names: Names) -> Undo | None:
         """Return how the step is undone. Raises WrongReference."""
@@ -135,11 +154,8 @@ class GraphPlan:
         self.fallbacks: Final = graph.fallbacks
         self.free_gates: Final = kernel >= FREE_GATES
         """Whether a gate that waits leaves its place to other steps."""
-        self.budgets: Final = {
-            name: (each, Template(each.key) if each.key else None)
-            for name, each in graph.budgets.items()
-        }
-        if graph.guardrails or graph.budgets:
+        self.budgets: Final = {name: with_key(each) for name, each in graph.budgets.items()}
+        if graph.guardrails or graph.budgets or any(each.budget for each in graph.steps.values()):
             self._guard(graph, functions or {})
 
     @property
@@ -162,7 +178,13 @@ class GraphPlan:
                 if guard.rule.every or name in step.step.guardrails
             )
             step.functions = functions
-            step.guarded = bool(step.guards or graph.budgets)
+            step.guarded = bool(step.guards or graph.budgets or step.budget)
+            step.plain = step.plain and not step.guarded
+
+
+def with_key(budget: Budget) -> tuple[Budget, Template | None]:
+    """Return a budget with what says whose it is."""
+    return budget, Template(budget.key) if budget.key else None
 
 
 def shown_at(gate: Gate) -> dict[str, Any]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from protocols.mail import SwitchOrder
 
 RUNNING: Final = {**WAITING, "status": "running"}
+DONE: Final = {**WAITING, "status": "done"}
 _TAKEN: Final = frozenset({"kept", "open"})
 """What a move makes of steps that have begun, and that the new definition has."""
 

@@ -29,6 +29,30 @@ ENDING: Final = frozenset({"continue", "compensate", "halt_and_alert"})
 """Directives that ask nobody: what is left when there is no time, or nothing to ask with."""
 
 
+UNANSWERED: Final = (StepFailedError, OversizedError, BadValueError)
+"""What a call raises that has no value to go on with."""
+
+
+def first_call(ctx: Context, plan: StepPlan, names: Names) -> Operation[Any] | None:
+    """Return the call of a plain step; None when its parameters cannot be filled in."""
+    try:
+        value = plan.params.fill(names)
+    except WrongReference:
+        return None
+    step = plan.step
+    return ctx.call(
+        step.service, step.operation, Known(value) if plan.known else value, options=plan.options
+    )
+
+
+def unanswered(error: StepFailedError | OversizedError | BadValueError) -> Failure:
+    """Return the failure of a call; what cannot be sent is one as well."""
+    if isinstance(error, StepFailedError):
+        return error.failure
+    kind = OVER_LIMIT if isinstance(error, OversizedError) else VALIDATION
+    return Failure(kind=kind, message=error.message, retryable=False)
+
+
 class Halted(Exception):
     """A step has to wait for an operator, outside of its deadline."""
 
@@ -53,6 +77,13 @@ class Work(Following):
         self._where = self.path = f"/steps/{plan.name}{item}"
         self.again = ""
         """Path of the first call: what is asked again has its key."""
+        self._failed: Failure | None = None
+        """What the first call came to, when it was made before all this."""
+
+    def asked(self, path: str, failure: Failure) -> None:
+        """Go on behind a first call that was made already; it was sent if it has a path."""
+        self.again = path
+        self._failed = failure
 
     async def done(self, names: Names) -> Directed:
         """Do the work. Raises StepFailedError when it fails the run."""
@@ -114,17 +145,15 @@ class Work(Following):
 
     async def ask(self, service: str, of: str = "") -> Directed | Failure:
         """Ask a service once, with all attempts; what cannot be sent is a failure."""
-        # Not through the method of the same name: every step comes here, and each of these
-        # calls within a call is paid twice, when it asks and when it is answered.
+        failure, self._failed = self._failed, None
+        if failure is not None:
+            self.path = self.again or self._where
+            return failure
         step = self.step(service, of)
         try:
             return Directed(await step, service)
-        except StepFailedError as error:
-            return error.failure
-        except OversizedError as error:
-            return Failure(kind=OVER_LIMIT, message=error.message, retryable=False)
-        except BadValueError as error:
-            return Failure(kind=VALIDATION, message=error.message, retryable=False)
+        except UNANSWERED as error:
+            return unanswered(error)
         finally:
             self.again = self.again or step.path
             self.path = step.path or self._where

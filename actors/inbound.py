@@ -36,6 +36,8 @@ from protocols.mail import (
     Signal,
     Snapshot,
     Start,
+    Turn,
+    TurnWord,
     Woken,
 )
 from protocols.routes import Scored
@@ -86,6 +88,7 @@ class _OwnerBody(msgspec.Struct):
     service: str = ""
     candidates: tuple[Scored, ...] = ()
     reason: str = ""
+    word: TurnWord = TurnWord(said="queued")
 
 
 class _ContinuedBody(msgspec.Struct):
@@ -398,6 +401,8 @@ def _owner(delivery: Delivery, tokens: list[str]) -> AnyMail | DeadLetter:
                 candidates=body.candidates,
                 reason=body.reason,
             )
+        case "turn":
+            return Turn(seq=seq, at=at, epoch=body.epoch, word=body.word)
         case "child":
             return ChildEnded(
                 seq=seq,

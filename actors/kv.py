@@ -52,6 +52,15 @@ class Entry(msgspec.Struct, frozen=True):
     at: int = 0
 
 
+def acknowledged(payload: bytes) -> bool:
+    """Tell whether an answer says that a value is stored."""
+    try:
+        ack = _ack_decoder.decode(payload)
+    except msgspec.DecodeError:
+        return False
+    return ack.error is None and ack.seq > 0
+
+
 class Kv:
     """One bucket. Every call raises UnavailableError or UnknownOutcomeError."""
 
@@ -59,6 +68,7 @@ class Kv:
         self.stream = f"KV_{bucket}"
         self._prefix = f"$KV.{bucket}."
         self._transport = transport
+        self._reader: DirectReader | None = None
 
     def subject(self, key: str) -> str:
         """Return the subject of a key."""
@@ -133,14 +143,17 @@ class Kv:
         assert found.message is not None, "neither an error nor a message"
         return found.message
 
-    async def last(self, pattern: str) -> list[Entry]:
-        """Return the keys that match a subject pattern, at most 1,000, in no order.
+    async def last(self, *patterns: str) -> list[Entry]:
+        """Return the keys that match subject patterns, at most 1,000, in no order.
 
-        Found by subject: ``all`` looks at each sequence, and in a bucket that is renewed all
-        the time there are many between two that are left.
+        One question. Found by subject: ``all`` looks at each sequence, and in a bucket that is
+        renewed all the time there are many between two that are left.
         """
-        async with DirectReader(self._transport, self.stream) as reader:
-            stored = await reader.last([self._prefix + pattern])
+        if self._reader is None:  # kept: to subscribe takes as long as to ask
+            reader = DirectReader(self._transport, self.stream)
+            await reader.__aenter__()
+            self._reader = reader
+        stored = await self._reader.last([self._prefix + each for each in patterns])
         start = len(self._prefix)
         return [
             Entry(each.subject[start:], each.payload, each.seq, each.at)

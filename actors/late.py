@@ -62,7 +62,8 @@ class Late:
         """Give a parent the result of its child; one that is lost blocks it, and says so."""
         while True:
             try:
-                await self._blobs.put(parent, await self._blobs.get(child, blob))
+                content = await self._blobs.get(child, blob)
+                await self._blobs.put(parent, content, limited=False)
             except UnavailableError as error:  # told now, the parent would find nothing
                 log.warning("blob.waiting", run=parent, reason=error.message)
                 await trio.sleep(RETRY_S)

@@ -1,29 +1,39 @@
 """Leases: this daemon's record among the members, and its claims on partitions.
 
-    member.<key>      renewed twice a second; who does not renew is taken for dead
+    member.<key>      renewed all the time; who does not renew is taken for dead
     partition.<p>     who owns it; the revision of the claim is the partition's epoch
 
 A lease that has lapsed is not trusted again by renewing it: somebody may have taken partitions
 over meanwhile. First the claims are looked at, then ``trust`` lets the daemon act again. The
 clock is the one that goes on while the machine is suspended.
+
+Renewals are sent by the thread of the connection, which asks ``beat`` for them. They go on while
+this thread has much to do, but not while it is stuck: see ``STUCK_S``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from math import inf
 from typing import Final
 
 import msgspec
 import structlog
 import trio
 
-from actors.kv import Entry, Kv
-from actors.membership import LEASE_S, RENEW_S, Claim, Member, MemberState, Sightings
-from protocols.errors import AlreadyExistsError, MovantError
-from protocols.ports import Clock
+from actors.kv import Entry, Kv, acknowledged
+from actors.membership import RENEW_S, Claim, Member, MemberState, Sightings
+from actors.term import UNHEARD_S, Term
+from protocols.errors import AlreadyExistsError
+from protocols.ports import Beat, Beating, Clock, Outgoing
 
 FORGET_S: Final = 3_600.0
 """Records of daemons that have been silent for so long are removed."""
+STUCK_S: Final = 5.0
+"""Who does nothing for so long on its trio thread does not renew either: it serves nobody."""
+LATE_S: Final = 0.01
+"""Somebody is looked at so long after his lease is over."""
 MEMBER: Final = "member."
 PARTITION: Final = "partition."
 
@@ -59,9 +69,9 @@ class Leases:
         self._is_dead = is_dead
         self._partitions = partitions
         self._sightings = Sightings()
-        self._renewed_at = float("-inf")
-        self._until = float("-inf")
-        self._left = False
+        self._term = Term(clock)
+        self._busy_at = float("-inf")
+        self._lapses_at = inf
         self._unread: set[str] = set()
         self.members: dict[str, Member] = {}
         """Who lived at the last look."""
@@ -71,7 +81,7 @@ class Leases:
     @property
     def held(self) -> bool:
         """Whether this daemon may act for its partitions now."""
-        return self._clock.boottime() < self._until
+        return self._term.held
 
     @property
     def state(self) -> MemberState:
@@ -82,15 +92,34 @@ class Leases:
         """Write our record for the first time. Raises UnavailableError, UnknownOutcomeError."""
         await self._renew()
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Renew until cancelled, or until ``leave``."""
-        task_status.started()
-        while not self._left:
-            await trio.sleep(RENEW_S)
-            try:
-                await self._renew()
-            except MovantError as error:
-                log.warning("lease.not_renewed", reason=str(error))
+    async def run(self, beating: Beating) -> None:
+        """Renew until cancelled: as long as this task gets its turns."""
+        stop = beating(RENEW_S, self.beat)
+        told = False
+        try:
+            while True:
+                now = self._busy_at = self._clock.boottime()
+                unheard_s = self._term.unheard_s(now)
+                if unheard_s <= UNHEARD_S:
+                    told = False
+                elif not (told or self._term.over):
+                    told = True
+                    log.warning("lease.not_renewed", unheard_s=round(unheard_s, 1))
+                await trio.sleep(RENEW_S)
+        finally:
+            stop()
+
+    def beat(self) -> Beat | None:
+        """Return the next renewal, or None. Called on the thread of the connection."""
+        began = self._clock.boottime()
+        if self._term.over or began - self._busy_at > STUCK_S:
+            return None
+        message = Outgoing(self._kv.subject(MEMBER + self.key), msgspec.json.encode(self._me))
+        return Beat(message, partial(self._answered, began))
+
+    def _answered(self, began: float, payload: bytes) -> None:
+        if acknowledged(payload):
+            self._term.renewed(began)
 
     async def be_up(self) -> None:
         """Tell the others that we take partitions from now on. Nothing once a drain began."""
@@ -110,31 +139,36 @@ class Leases:
 
     async def leave(self) -> None:
         """Tell the others that we are gone: they need not wait for the lease to lapse."""
-        self._left = True
+        self._term.end()
         self._me = msgspec.structs.replace(self._me, state="gone")
-        self._until = float("-inf")
         await self._renew()
 
     async def look(self) -> Sight:
         """Read all records. Raises UnavailableError when they cannot be read."""
         began = self._clock.boottime()
-        trusted = began < self._until
-        self._excuse(began)
-        found = await self._kv.last(f"{MEMBER}*")
-        stored = await self._kv.last(f"{PARTITION}*")
+        trusted = self._term.held
+        if self._term.was_silent(began):
+            self._sightings.excuse(began)
+        self._lapses_at = inf  # should this fail
+        found = await self._kv.last(f"{MEMBER}*", f"{PARTITION}*")
         now = self._clock.boottime()
         members: dict[str, Member] = {}
         revisions: dict[str, int] = {}
+        claims = [(Claim(), 0)] * self._partitions
         for each in found:
-            key = each.key.removeprefix(MEMBER)
-            members[key] = self._member(each)
-            revisions[key] = each.revision
+            kind, _, key = each.key.partition(".")
+            if kind == "member":
+                members[key] = self._member(each)
+                revisions[key] = each.revision
+            elif key.isdigit() and int(key) < self._partitions:
+                claims[int(key)] = (_claim(each), each.revision)
         gone = {
             key
             for key, member in members.items()
             if key != self.key and (member.state == "gone" or self._is_dead(key, member))
         }
-        living = self._sightings.living(revisions, now, surely_gone=gone)
+        living = self._sightings.living(revisions, began, now, surely_gone=gone)
+        self._lapses_at = self._sightings.lapses_at(living - {self.key})
         self.members = {key: members[key] for key in living if key in members}
         self.members[self.key] = self._me
         names = {each.name for each in self.members.values()}
@@ -143,18 +177,17 @@ class Leases:
             for key, each in members.items()
             if key not in gone and key not in self.members and each.name not in names
         }
-        claims = [(Claim(), 0)] * self._partitions
-        for each in stored:
-            number = each.key.removeprefix(PARTITION)
-            if number.isdigit() and int(number) < self._partitions:
-                claims[int(number)] = (_claim(each), each.revision)
         await self._forget(members, living, now)
         return Sight(dict(self.members), claims, trusted)
 
     def trust(self) -> None:
         """Act under the latest renewal: the claims were looked at after the lease had lapsed."""
-        if not self._left:
-            self._until = self._renewed_at + LEASE_S
+        self._term.trust()
+
+    def next_look_s(self, most_s: float) -> float:
+        """Return how long to wait for the next look: somebody may be dead by then."""
+        left_s = self._lapses_at - self._clock.boottime()
+        return min(most_s, max(left_s, 0.0) + LATE_S)
 
     async def claim(self, partition: int, revision: int) -> int:
         """Take a partition whose claim still has a revision; return the new epoch.
@@ -193,20 +226,8 @@ class Leases:
 
     async def _renew(self) -> None:
         began = self._clock.boottime()
-        lapsed = began >= self._until
         await self._kv.put(MEMBER + self.key, msgspec.json.encode(self._me))
-        self._excuse(began)
-        self._renewed_at = began
-        if not lapsed:
-            self._until = began + LEASE_S
-
-    def _excuse(self, now: float) -> None:
-        """Count no silence of others when we were silent: they may have been as unable to write.
-
-        Whoever comes first after a pause, the next renewal or the next look, sees it.
-        """
-        if now - self._renewed_at > LEASE_S / 2:
-            self._sightings.excuse(now)
+        self._term.renewed(began)
 
     async def _forget(self, members: dict[str, Member], living: set[str], now: float) -> None:
         """Remove the records of those that went long ago; one of us is enough to do it."""

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
+from math import inf
 from typing import Final, Literal
 
 import msgspec
 
-LEASE_S: Final = 3.5
+LEASE_S: Final = 2.0
 """A daemon that did not renew for so long is taken for dead, also by itself."""
-RENEW_S: Final = 0.5
+RENEW_S: Final = 0.4
+"""Five renewals in a lease: four may be lost or late."""
 
 MemberState = Literal["starting", "up", "draining", "gone"]
 """Only who is up gets partitions; what the others own stays theirs as long as they live."""
@@ -87,27 +89,48 @@ class Sightings:
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[int, float]] = {}
+        self._dead: set[str] = set()
+        """Whose lease was over at a look: so it stays until the record changes."""
 
     def living(
-        self, revisions: Mapping[str, int], now: float, *, surely_gone: Collection[str]
+        self,
+        revisions: Mapping[str, int],
+        asked: float,
+        told: float,
+        *,
+        surely_gone: Collection[str] = (),
     ) -> set[str]:
-        """Return the keys of those that live. ``revisions`` are those of their records."""
+        """Return the keys of those that live.
+
+        ``revisions`` are those of their records as they were somewhen from ``asked`` to
+        ``told``: what is new may have come as late as that, what is old says no more than that
+        it was as early as this.
+        """
         for key, revision in revisions.items():
             known = self._seen.get(key)
             if known is None or known[0] != revision:
-                self._seen[key] = (revision, now)
+                self._seen[key] = (revision, told)
+                self._dead.discard(key)
         for key in self._seen.keys() - revisions.keys():
             del self._seen[key]
-        return {
-            key
-            for key, (_, at) in self._seen.items()
-            if key not in surely_gone and now - at <= LEASE_S
-        }
+        self._dead &= self._seen.keys()
+        self._dead |= {key for key, (_, at) in self._seen.items() if asked - at > LEASE_S}
+        return self._seen.keys() - self._dead - set(surely_gone)
+
+    def lapses_at(self, keys: Collection[str]) -> float:
+        """Return when the first of some that live will be dead if it is not heard before."""
+        return min(
+            (at + LEASE_S for key, (_, at) in self._seen.items() if key in keys), default=inf
+        )
 
     def silent_for(self, key: str, now: float) -> float:
         """Return for how many seconds a record has not changed; 0 for one that is not known."""
         return now - self._seen[key][1] if key in self._seen else 0.0
 
     def excuse(self, now: float) -> None:
-        """Count no silence up to now: we could not hear anybody ourselves."""
-        self._seen = {key: (revision, now) for key, (revision, _) in self._seen.items()}
+        """Count no silence up to now: we could not hear anybody ourselves.
+
+        Who was dead before is: else his partitions would be handed over to him.
+        """
+        for key in self._seen.keys() - self._dead:
+            self._seen[key] = (self._seen[key][0], now)

@@ -44,6 +44,7 @@ from protocols.durations import shown
 from protocols.error_kinds import OVER_LIMIT, is_unknown_outcome
 from protocols.errors import FailError
 from protocols.failure import TIMEOUT, Failure
+from protocols.graph_profile import Limits
 from protocols.machine import RESUME, REVIEW, STATE_TIMEOUT_S, Hook, Machine
 from protocols.machine_check import checked
 from protocols.moving import Moving, machine_move, refused
@@ -70,7 +71,15 @@ class MotionWorkflow(Workflow[Any]):
 
         # The input is what it is in Python: the kernel module is not imported for its name.
         motion.__annotations__ = {"input": Any, "return": Any}
-        super().__init__(machine.name, motion, WorkflowOptions(description=machine.description))
+        limits = machine.limits or Limits()
+        options = WorkflowOptions(
+            description=machine.description,
+            active_max=limits.max_active,
+            refuses=limits.on_limit == "refuse",
+            priority=limits.priority,
+            kept_s=float(machine.retention or 0.0),
+        )
+        super().__init__(machine.name, motion, options)
 
 
 async def run_motion(ctx: Context, machine: Machine, given: Any = None) -> Any:

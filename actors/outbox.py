@@ -104,6 +104,8 @@ class Outbox:
         self._events = writers["EVENTS"]
         self._archive = writers["ARCHIVE"]
         self._settled = settled
+        self.ended: Callable[[str], None] = lambda _: None
+        """Told the workflow of each run whose record is written."""
 
     def perform(self, actor: WorkflowActor, effect: AnyEffect) -> None:
         """Write one effect; the actor's ``unsettled`` holds it until it is acknowledged."""
@@ -208,6 +210,7 @@ class Outbox:
 
         def archived(seq: int, error: MovantError | None) -> None:
             self._recording.pop(number, None)
+            self.ended(actor.instance.workflow)
             if isinstance(error, AlreadyExistsError):
                 error = None  # a repeat after a crash: the record stands already
             if error is None and effect.parent is not None:
@@ -268,6 +271,7 @@ def record_of(instance: Instance, effect: Finish, position: int) -> ArchiveRecor
         steps=effect.steps,
         statements=witness.number,
         head=witness.hash,
+        kept_s=instance.kept_s,
     )
 
 

@@ -276,6 +276,8 @@ class Owner:
         assert instance_id not in self.live, "who is made anew stands behind all others"
         actor.threshold = threshold
         self.live[instance_id] = actor
+        if not (owned := self.partitions.owned[partition]).begun:
+            owned.early.append(actor)
         return actor
 
     def hand(self, actor: WorkflowActor, mail: AnyMail) -> None:
@@ -400,9 +402,7 @@ class Owner:
 
     def begun(self, partition: Partition) -> None:
         """Act from here on: all that former owners wrote is read."""
-        partition.begun = True
-        partition.settled.set()
-        for actor in [each for each in self.live.values() if each.partition == partition.number]:
+        for actor in partition.begin():
             if not (actor.backlog or actor.activating or actor.behind):
                 self.acting.release(actor)
                 if actor.instance.finished_at:

@@ -59,13 +59,16 @@ def pack(source: Path | str, roots: Sequence[Path] = (), *, kernel: int = KERNEL
     )
 
 
-def open_pack(data: bytes) -> Packed:
-    """Return the Packed of a zip that came over the wire, verified and loaded once."""
+def open_pack(data: bytes, *, keep: bool = False) -> Packed:
+    """Return the Packed of a zip that came over the wire, verified and loaded once.
+
+    ``keep``: it stays loaded, for who is about to use it.
+    """
     manifest = unpack(data).manifest
     return Packed(
         hash=manifest.hash,
         data=data,
-        workflows=_workflows(data, manifest, {}),
+        workflows=_workflows(data, manifest, {}, keep=keep),
         modules=tuple(module.name for module in manifest.modules),
         libraries=manifest.libraries,
     )
@@ -128,9 +131,12 @@ def _entry(module: Source) -> ModuleEntry:
     return ModuleEntry(name=module.name, digest=digest, package=module.package)
 
 
-def _workflows(data: bytes, manifest: Manifest, files: Mapping[str, Path]) -> tuple[str, ...]:
-    """Load the definition for a moment and return what it offers."""
+def _workflows(
+    data: bytes, manifest: Manifest, files: Mapping[str, Path], *, keep: bool = False
+) -> tuple[str, ...]:
+    """Load the definition, for a moment or to keep it, and return what it offers."""
     known = loaded(manifest.hash)
+    names: tuple[str, ...] = ()
     try:
         names = tuple(sorted(load(data, manifest.hash)))
     except MovantError as error:
@@ -143,7 +149,7 @@ def _workflows(data: bytes, manifest: Manifest, files: Mapping[str, Path]) -> tu
         error.args = (shown,)
         raise
     finally:
-        if not known:
+        if not (known or (keep and names)):
             unload(manifest.hash)
     if not names:
         raise ConfigurationError(

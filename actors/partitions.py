@@ -7,6 +7,7 @@ Epochs decide which owner messages are void: the same answer for every reader, f
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import msgspec
 import trio
@@ -14,17 +15,30 @@ import trio
 from actors.checkpoint import Checkpoint, Epochs
 from actors.collection import is_fresh
 from actors.letters import Marker
-from protocols.mail import AnyMail, AttemptRefused, AttemptTimedOut, Continued, Pinned, Routed
+from protocols.mail import (
+    AnyMail,
+    AttemptRefused,
+    AttemptTimedOut,
+    Continued,
+    Pinned,
+    Routed,
+    Turn,
+)
 from protocols.subjects import is_number
 
-BY_OWNER = frozenset({Pinned, Routed, AttemptTimedOut, AttemptRefused, Continued})
+if TYPE_CHECKING:
+    from actors.workflow import WorkflowActor
+
+BY_OWNER = frozenset({Pinned, Routed, Turn, AttemptTimedOut, AttemptRefused, Continued})
 """Decisions of an owner: void behind a marker with a higher epoch."""
 
 
 def is_void(epochs: Epochs, mail: AnyMail) -> bool:
     """Tell whether a message stands behind a marker with a higher epoch."""
     if type(mail) in BY_OWNER:
-        assert isinstance(mail, Pinned | Routed | AttemptTimedOut | AttemptRefused | Continued)
+        assert isinstance(
+            mail, Pinned | Routed | Turn | AttemptTimedOut | AttemptRefused | Continued
+        )
         return epochs.is_void(mail.seq, mail.epoch)
     return False
 
@@ -35,6 +49,7 @@ class Partition:
     __slots__ = (
         "acts_from",
         "begun",
+        "early",
         "epoch",
         "epochs",
         "handed",
@@ -66,9 +81,18 @@ class Partition:
         """Whether our own marker was read: from then on effects are under way."""
         self.acts_from = 0
         """Our own marker: what stands at or below it, a former owner may have acted on."""
+        self.early: list[WorkflowActor] = []
+        """Actors that were made before our marker was read: they wait for it."""
         self.leaving = False
         self.settled = trio.Event()
         """Set when activations may begin: our marker was read, or none of this goes on."""
+
+    def begin(self) -> list[WorkflowActor]:
+        """Let effects be done from here on; return the actors that waited for it."""
+        self.begun = True
+        self.settled.set()
+        early, self.early = self.early, []
+        return [each for each in early if not each.gone]
 
     def is_void(self, mail: AnyMail) -> bool:
         """Tell whether a message stands behind a marker with a higher epoch."""

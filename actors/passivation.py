@@ -21,7 +21,7 @@ from actors.requests import Requests
 from actors.slices import in_slices
 from actors.workflow import WorkflowActor
 from protocols.archive import Wake
-from protocols.effects import Pin
+from protocols.effects import Enqueue, Pin
 from protocols.errors import MovantError
 from protocols.mail import Woken
 from protocols.ports import Clock
@@ -121,7 +121,7 @@ class Passivation:
             return False
         self.guards.arm(actor, self.outbox, before=inf)
         asks = list(actor.asks.values())
-        pins = [each for each in actor.unsettled.values() if type(each) is Pin]
+        pins = [x for x in actor.unsettled.values() if isinstance(x, Pin | Enqueue)]
         if actor.waking or not (asks or pins):
             return False
         now = self._clock.monotonic()

@@ -135,7 +135,7 @@ def place_of(instance: Instance, partition: int, *, whole: bool = False) -> Plac
         partition=partition,
         folded=instance.folded,
         started_at=instance.started_at,
-        state=_text(instance.shown("state")),
+        state="queued" if instance.status == "queued" else _text(instance.shown("state")),
         owner=_text(instance.shown("owner")),
         entered_at=_time(instance.shown("entered_at")) or instance.started_at,
         expected=_time(instance.shown("expected_completion")),

@@ -2,8 +2,11 @@
 
 A daemon that takes a partition over has to fold each instance that was at something. Read one by
 one that is two requests each; read together it is one for fifty of them, and one for the counts
-of the whole partition. (Reading the partition's messages in order is no way: the server held up
-everybody for seconds while it looked for them among those of the other partitions.)
+of the whole partition. What the checkpoint lists is read while the tail still comes: our own
+marker stands in the stream already, so the answers contain all up to it.
+
+(Reading the partition's messages in order is no way: the server held up everybody for seconds
+while it looked for them among those of the other partitions.)
 """
 
 from __future__ import annotations
@@ -22,6 +25,11 @@ from protocols.errors import MovantError
 LEAST: Final = 32
 """Fewer instances than this are read one by one: they do not pay for the partition's counts."""
 
+PARTITIONS: Final = 4
+"""Partitions that are read beside each other: the first of them shall be ready early."""
+HELD_MAX: Final = 20_000
+"""Mailboxes read ahead and not yet folded; above it the next partition waits for its marker."""
+
 log = structlog.get_logger()
 
 
@@ -36,6 +44,7 @@ class _Reading(msgspec.Struct):
     wanted: set[str]
     left: int = 0
     """Instances that have not come for theirs."""
+    held: int = 0
     mark: int = 0
     found: dict[str, list[Delivery]] = {}
     begun: bool = False
@@ -43,45 +52,60 @@ class _Reading(msgspec.Struct):
 
 
 class Prefetch:
-    """What was read of partitions whose instances are about to be folded."""
+    """What was read of partitions whose instances are about to be folded.
+
+    Of each partition there are two readings: of the instances that its checkpoint lists, and of
+    those that its tail brings.
+    """
 
     def __init__(self, mailboxes: DirectReader) -> None:
         self._mailboxes = mailboxes
-        self._readings: dict[Partition, _Reading] = {}
+        self._readings: dict[tuple[Partition, bool], _Reading] = {}
+        self._limit = trio.CapacityLimiter(PARTITIONS)
+        self._held = 0
 
-    def expect(self, partition: Partition, instance: str) -> None:
-        """Note that an instance will be folded once its partition has settled.
+    async def take(
+        self, partition: Partition, instance: str, *, listed: bool
+    ) -> Prefetched | None:
+        """Return the mailbox of an instance once its partition has settled.
 
-        Whoever expects has to ``take``, as often as it expected.
+        None when it has to be read by itself.
         """
-        reading = self._readings.get(partition)
+        key = (partition, listed)
+        reading = self._readings.get(key)
         if reading is None:
-            reading = self._readings[partition] = _Reading(set())
+            reading = self._readings[key] = _Reading(set())
         reading.wanted.add(instance)
         reading.left += 1
-
-    async def take(self, partition: Partition, instance: str) -> Prefetched | None:
-        """Return the mailbox of an expected instance; None when it has to be read by itself."""
-        reading = self._readings[partition]
         try:
+            if not listed:
+                await partition.settled.wait()
             if reading.begun:
                 await reading.ready.wait()
             else:
                 reading.begun = True
                 try:
-                    await self._read(partition, reading)
+                    async with self._limit:  # and all others have come to want theirs
+                        await self._read(partition, reading)
                 finally:
                     reading.ready.set()
+            await partition.settled.wait()
             stored = reading.found.pop(instance, None)
         finally:
             reading.left -= 1
             if not reading.left:
-                del self._readings[partition]
+                self._held -= reading.held
+                del self._readings[key]
         return None if stored is None else Prefetched(stored, reading.mark)
 
     async def _read(self, partition: Partition, reading: _Reading) -> None:
-        if len(reading.wanted) < LEAST or not partition.begun or partition.leaving:
+        if self._held >= HELD_MAX:
+            await partition.settled.wait()
+        over = partition.settled.is_set() and not partition.begun  # it is ours no more
+        if len(reading.wanted) < LEAST or partition.leaving or over:
             return
+        reading.held = len(reading.wanted)
+        self._held += reading.held
         reading.mark = partition.mark
         try:
             reading.found = await self._mailboxes.many(partition.number, reading.wanted)

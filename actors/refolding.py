@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import msgspec
 
+from actors.discards import discarded, kept, without
 from actors.generations import begun, counts, replaced_by
 from actors.kernel.instance import Instance
 from actors.outbox import event_payload, record_of
@@ -67,11 +68,13 @@ def eras(mails: Iterable[AnyMail], mark: int) -> list[Era]:
     ``mails`` are valid and in order. What a snapshot below the partition's ``mark`` stands for
     is left out: former generations are not kept when a mailbox is collected.
     """
+    mails = list(mails)
+    gone = discarded(mails)
     found: list[Era] = []
     part: list[AnyMail] = []
     newest: Continued | None = None
     migrated: Migrate | None = None
-    for mail in mails:
+    for mail in without(mails, gone):
         if type(mail) is Migrate:
             found.append(_era(part, newest))
             migrated = mail
@@ -85,7 +88,8 @@ def eras(mails: Iterable[AnyMail], mark: int) -> list[Era]:
             else:
                 found.append(_era([each for each in part if each.seq <= mail.through], newest))
             part = [each for each in part if each.seq > mail.through]
-            newest = mail
+            snapshot = kept(mail.snapshot, gone) or mail.snapshot
+            newest = msgspec.structs.replace(mail, snapshot=snapshot)
         part.append(mail)
     return [*found, _era(part, newest)]
 

@@ -46,13 +46,21 @@ def with_value(mail: AnyMail, contents: Mapping[str, bytes]) -> AnyMail:
     blob = reference(mail.body)
     body = contents.get(blob.digest)
     if body is None or not is_whole(blob, body):
-        return _lacking(mail, f"blob {blob.digest} is missing")
+        return lacking(mail, f"blob {blob.digest} is missing")
     return _with(mail, blob, body)
 
 
-def _lacking(mail: AnyMail, message: str) -> Lacking:
-    start = mail if type(mail) is Start else None
-    return Lacking(seq=mail.seq, at=mail.at, leaf=mail.leaf, message=message, start=start)
+def lacking(mail: AnyMail, message: str, *, discarded: bool = False) -> Lacking:
+    """Return what stands for a message whose value is not there, or was given up."""
+    assert isinstance(mail, Start | Signal | Reply | ChildEnded)
+    return Lacking(
+        seq=mail.seq,
+        at=mail.at,
+        leaf=mail.leaf,
+        message=message,
+        of=mail,
+        discarded=discarded,
+    )
 
 
 def _with(mail: Start | Signal | Reply | ChildEnded, blob: Blob, body: bytes) -> AnyMail:
@@ -77,14 +85,13 @@ class Resolving:
             body = await self._content(instance, blob)
         except BlobMissingError as error:
             log.error("blob.missing", run=instance, seq=mail.seq, digest=blob.digest)
-            hint = f"{error.message}: put it back, then movant run migrate {instance}"
-            return _lacking(mail, hint)
+            return lacking(mail, f"message {mail.seq}: {error.message}")
         return _with(mail, blob, body)
 
     async def snapshot(self, instance: str, snapshot: Snapshot | None) -> Snapshot | None:
         """Return a snapshot with the values of its signals. Raises as ``mail`` does.
 
-        One that cannot be had stays a reference: the fold cannot begin there.
+        One that cannot be had stays a reference: the fold is blocked there.
         """
         if snapshot is None or not any(map(refers, snapshot.signals)):
             return snapshot

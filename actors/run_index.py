@@ -19,10 +19,11 @@ from actors.direct_reader import DirectReader
 from actors.inbound import parse
 from actors.letters import Delivery, Letter
 from actors.pipeline import RecentEnds
+from actors.queues import Queues
 from protocols import headers as h
 from protocols.archive import ArchiveRecord
 from protocols.errors import NotFoundError, RefusedError
-from protocols.mail import Start
+from protocols.mail import Start, Turn, TurnWord
 from protocols.tokens import KeyRing
 
 log = structlog.get_logger()
@@ -75,6 +76,8 @@ class RunIndex:
         self.ends = 0
         """Grows whenever a run has ended."""
         self.recent = RecentEnds()
+        self.queues = Queues()
+        self._turn_seq = 0
 
     async def refresh(self, *, blocked: bool = True) -> None:
         """Read what has come since the last time; also, who was blocked."""
@@ -92,6 +95,16 @@ class RunIndex:
             if blocked:
                 await self._refresh_blocked()
 
+    @property
+    def starts_read(self) -> int:
+        """Up to here all starts are known."""
+        return self._mail_seq
+
+    @property
+    def turns_read(self) -> int:
+        """Up to here all words about turns are known."""
+        return self._turn_seq
+
     async def _refresh_started(self) -> None:
         first, last = await self._mail.extent()
         if first > self._mail_seq + 1:
@@ -105,7 +118,22 @@ class RunIndex:
                     self._started(parsed.instance, parsed.mail)
             self._mail_seq = batch[-1].seq
         # Else the server looks at all that is behind the last start again, each time.
-        self._mail_seq = max(self._mail_seq, last)
+        self._mail_seq = max(self._mail_seq, last, first - 1)
+        await self._refresh_turns()
+        self._turn_seq = max(self._turn_seq, last, first - 1)
+
+    async def _refresh_turns(self) -> None:
+        behind = False
+        async for batch in self._mail.follow("movant.mail.*.*.owner.turn", self._turn_seq):
+            for each in batch:
+                parsed = parse(each, self._keys)
+                if type(parsed) is Letter and type(parsed.mail) is Turn:
+                    # Another replica has told the starts, and this one is ahead of it.
+                    behind = behind or parsed.mail.word.place > self._mail_seq
+                    if not behind:
+                        self._turned(parsed.instance, parsed.mail.word)
+                if not behind:
+                    self._turn_seq = each.seq
 
     async def _refresh_blocked(self) -> None:
         _, last = await self._events.extent()
@@ -168,6 +196,9 @@ class RunIndex:
             row = Row(instance, found[h.WORKFLOW], definition, int(started))
             row.group = unquote(found.get(h.GROUP, ""))
             self._add(row)
+            if h.QUEUED in found:
+                word = msgspec.json.decode(unquote(found[h.QUEUED]), type=TurnWord)
+                self._turned(instance, word)
 
     def _add(self, row: Row) -> None:
         if row.id in self.rows:
@@ -177,7 +208,14 @@ class RunIndex:
         self.rows[row.id] = row
         self.active.setdefault((row.workflow, row.definition), {})[row.id] = row
         self._active += 1
+        self.queues.started(row.workflow, row.group)
         insort(self._ids, row.id)
+
+    def _turned(self, instance: str, word: TurnWord) -> None:
+        """Take what an owner says of a run that waits for its turn, or has it."""
+        row = self.rows.get(instance)
+        if row is not None and not row.status:
+            _, row.group = self.queues.turned(instance, (row.workflow, row.group), word)
 
     def _forget(self) -> None:
         """Forget the oldest that has ended; one that has not goes only when all are such."""
@@ -186,7 +224,10 @@ class RunIndex:
             while not self.rows[oldest].status:
                 self.rows[oldest] = self.rows.pop(oldest)
                 oldest = next(iter(self.rows))
-        self._over(self.rows.pop(oldest))
+        row = self.rows.pop(oldest)
+        if not row.status:
+            self.queues.ended(row.id, (row.workflow, row.group))
+        self._over(row)
         del self._ids[bisect_left(self._ids, oldest)]
 
     def _over(self, row: Row) -> None:
@@ -203,6 +244,7 @@ class RunIndex:
         row = self.rows[record.id]
         if not row.status:
             self.recent.add(record.workflow, record.status, record.finished_at)
+            self.queues.ended(row.id, (row.workflow, row.group))
         self._over(row)
         self.ends += 1
         row.status = record.status

@@ -25,7 +25,7 @@ import trio
 
 from actors.answers import Answer, Large, declared_answer, failure_answer, result_answer
 from actors.base import TrioActor
-from actors.blobs import BlobMissingError
+from actors.blobs import BlobForgedError, BlobMissingError
 from actors.handlers import HandlerThread, abort_from, go_on
 from actors.large_answers import LargeAnswers
 from actors.ref import ask
@@ -382,6 +382,8 @@ class ServiceActor(TrioActor):
             return failure_answer(
                 OVER_LIMIT, error.message, outcome="unknown", code=413, retryable=False
             )
+        if isinstance(error, BlobForgedError):  # it is done, and nobody can be told what
+            return failure_answer("blob", error.message, outcome="unknown", code=502)
         if isinstance(error, BlobMissingError):
             return failure_answer("blob", error.message, outcome="failed", code=502)
         if isinstance(error, UnavailableError):

@@ -51,10 +51,13 @@ class Storing:
             return
 
     async def surely(self, instance: str, content: bytes) -> Blob:
-        """Store a content, however long that takes: who asks has nobody to tell a refusal."""
+        """Store a content, however long that takes: who asks has nobody to tell a refusal.
+
+        The limit of this process is for inputs of steps, which fail then; this has to be kept.
+        """
         while True:
             try:
-                return await self._blobs.put(instance, content)
+                return await self._blobs.put(instance, content, limited=False)
             except MovantError as error:
                 log.error("blob.waiting", run=instance, reason=error.message)
             await trio.sleep(AGAIN_S)

@@ -46,6 +46,7 @@ BUCKETS: Final = (
     "movant_holds",
     "movant_budgets",
     "movant_triggers",
+    "movant_turns",
 )
 _AGE_NS_MAX: Final = {"movant_budgets": 2 * int(WINDOW_S_MAX) * 1_000_000_000}
 """How long a key stays that nobody writes any more: an account, until its window is long over."""
@@ -72,8 +73,11 @@ _BASE: Final[Configuration] = {
 }
 
 
-def wanted(*, partitions: int, replicas: int, mail_bytes_max: int = -1) -> list[Configuration]:
-    """Return the configurations of all streams, in the order in which they are created."""
+def wanted(*, partitions: int, replicas: int, blobs_bytes_max: int = -1) -> list[Configuration]:
+    """Return the configurations of all streams, in the order in which they are created.
+
+    ``blobs_bytes_max`` is for a BLOBS that is made; of one that exists it is its operator's.
+    """
     return [
         {
             **_BASE,
@@ -96,7 +100,6 @@ def wanted(*, partitions: int, replicas: int, mail_bytes_max: int = -1) -> list[
             "allow_atomic": True,
             "duplicate_window": 0,
             "max_msg_size": MAIL_MESSAGE_BYTES_MAX,
-            "max_bytes": mail_bytes_max,
             "num_replicas": replicas,
             "subject_transform": {
                 "src": "movant.to.*.>",
@@ -144,6 +147,7 @@ def wanted(*, partitions: int, replicas: int, mail_bytes_max: int = -1) -> list[
             "deny_delete": True,
             # The shortest there is: ids of strangers swallow chunks of others (hazard F2).
             "duplicate_window": DUPLICATES_NS_MIN,
+            "max_bytes": blobs_bytes_max,
             "max_msg_size": BLOB_MESSAGE_BYTES_MAX,
             "num_replicas": replicas,
             "subject_transform": {
@@ -275,6 +279,8 @@ def differences(want: Mapping[str, Any], have: Mapping[str, Any]) -> list[str]:
     problems = []
     for key, value in want.items():
         actual = have.get(key, _zero(value))
+        if key == "max_bytes" and want["name"] == "BLOBS":
+            continue
         if key == "max_msg_size" and value == MAIL_MESSAGE_BYTES_MAX and actual == -1:
             continue
         if not _same(value, actual):

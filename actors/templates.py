@@ -121,7 +121,7 @@ def parse(text: bytes) -> Document[Definition]:
         samples = {name: _sample(each) for name, each in head.fields.items()}
         return head.values({**samples, **head.example})
 
-    document = _parsed(text, sampled, used)
+    document = _parsed(text, sampled, used, sampled=True)
     if not heads:
         return document
     unused = [name for name in heads[0].fields if name not in used]
@@ -162,12 +162,17 @@ def instantiate(template: Template, given: Mapping[str, Any], name: str = "") ->
 
 
 def _parsed(
-    text: bytes, values: Callable[[Head], dict[str, Any]], used: set[str], name: str = ""
+    text: bytes,
+    values: Callable[[Head], dict[str, Any]],
+    used: set[str],
+    name: str = "",
+    *,
+    sampled: bool = False,
 ) -> Document[Definition]:
     """Read the text of a template with values filled in."""
 
     def built(top: Node, builder: Builder) -> Definition | None:
-        return _build(top, builder, values=values, used=used, name=name)
+        return _build(top, builder, values=values, used=used, name=name, sampled=sampled)
 
     return yaml_struct.parse_nodes(text, built, check)
 
@@ -197,13 +202,14 @@ def _build(
     values: Callable[[Head], dict[str, Any]],
     used: set[str],
     name: str,
+    sampled: bool,
 ) -> Definition | None:
     """Build a definition from a file with the values of its parameters filled in."""
     head = _head(top, builder)
     if head is None:
         return None
     try:
-        filling = _Filling(values(head), builder, used)
+        filling = _Filling(values(head), builder, used, sampled=sampled)
     except InvalidInputError as error:
         builder.wrong(top, error.message, error.hint)
         return None
@@ -224,7 +230,11 @@ _OWN: Final = frozenset({KEY, "parameters", "example"})
 class _Filling:
     """Fills values into nodes."""
 
-    def __init__(self, values: Mapping[str, Any], builder: Builder, used: set[str]) -> None:
+    def __init__(
+        self, values: Mapping[str, Any], builder: Builder, used: set[str], *, sampled: bool
+    ) -> None:
+        self._sampled = sampled
+        """Two parameters have the same sample, and may still make keys that differ."""
         self._values = values
         self._builder = builder
         self._used = used
@@ -237,6 +247,9 @@ class _Filling:
             for key, value in node.entries.values():
                 called = self._key(key)
                 in_condition = called.value == _CONDITION
+                if called.value in found.entries and not self._sampled:
+                    message = f"{called.value!r} stands twice with these parameters"
+                    self._builder.wrong(called, message, "keys have to differ")
                 found.entries[called.value] = (called, self.node(value, condition=in_condition))
             return found
         if node.items is not None:
@@ -265,7 +278,10 @@ class _Filling:
             return codec.encode(value).decode()
 
         text = _REFERENCE.sub(told, node.value)
-        if _BEGUN.search(text):
+        # Braces of a value must not make a reference with those beside it.
+        if text.count("{{") != _REFERENCE.sub("\0", node.value).count("{{"):
+            self._builder.wrong(node, "what is filled in would be read as a reference")
+        elif _BEGUN.search(text):
             message = "no reference to a parameter"
             self._builder.wrong(node, message, "write {{template.name}}, with parts or [number]")
         return text

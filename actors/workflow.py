@@ -17,16 +17,20 @@ from actors.flow import SAMPLED
 from actors.fold_guard import FoldGuard
 from actors.kernel.instance import Instance
 from protocols.blobs import Blob
-from protocols.effects import FINAL, AnyEffect, Arm, Ask, Continue, Pin
+from protocols.effects import FINAL, AnyEffect, Arm, Ask, Continue, Enqueue, Pin
 from protocols.failure import TIMEOUT, Failure
 from protocols.mail import (
     AnyMail,
     AttemptTimedOut,
+    Cancel,
     Continued,
     Migrate,
     Pinned,
+    Repaired,
     Reply,
     Switch,
+    Turn,
+    UndoAll,
     Woken,
 )
 
@@ -35,6 +39,9 @@ if TYPE_CHECKING:
     from actors.router import Route
 
 TIMED_OUT: Final = Failure(kind=TIMEOUT, message="no reply in time")
+
+_BEGIN_OR_END: Final = frozenset({Pinned, Turn, Cancel, UndoAll})
+"""What may end the wait of a run that has not begun."""
 
 log = structlog.get_logger()
 
@@ -209,25 +216,29 @@ class WorkflowActor(DrivenActor):
 
     def lowest_cause(self) -> int | None:
         """Return the lowest cause among unsettled effects; None when settled."""
-        causes = [
-            each.cause
-            for each in self.unsettled.values()
-            if not (self.pin_covered and type(each) is Pin)
-        ]
-        causes += [each.cause for each in self.held.values()]
-        causes += [each.cause for each, _ in self.guards.values()]
-        causes += [each.ask.cause for each in self.asks.values() if not each.covered]
-        return min(causes, default=None)
+        causes = [each.ask.cause for each in self.asks.values() if not each.covered]
+        # The rest is empty for nearly all, and all are looked at every second.
+        if self.unsettled:
+            causes += [
+                each.cause
+                for each in self.unsettled.values()
+                if not (self.pin_covered and isinstance(each, Pin | Enqueue))
+            ]
+        if self.held:
+            causes += [each.cause for each in self.held.values()]
+        if self.guards:
+            causes += [each.cause for each, _ in self.guards.values()]
+        return min(causes) if causes else None
 
     def again_from(self, mail: AnyMail) -> int | None:
         """Return the threshold when a message asks for a fold from the beginning, or None.
 
-        A migration does, a generation that this fold has not come to, and a wake that covers
-        requests of which only it knows whether they were ever sent.
+        A migration and a repair do, a generation that this fold has not come to, and a wake that
+        covers requests of which only it knows whether they were ever sent.
         """
         if self.final:
             return None
-        if type(mail) is Migrate:
+        if type(mail) is Migrate or type(mail) is Repaired:
             return 0
         if type(mail) is Switch and self.instance.status == "blocked":
             return 0  # its definition may be one that was not loaded yet
@@ -245,6 +256,10 @@ class WorkflowActor(DrivenActor):
             self.wake_number = self.woken_number = 0
         if self.guards:
             self.close_guards()
+        if type(mail) in _BEGIN_OR_END:
+            for identity, each in list(self.unsettled.items()):
+                if isinstance(each, Pin | Enqueue) and not self.instance.is_open(each):
+                    del self.unsettled[identity]
         if type(mail) is Reply and self.instance.status != "blocked":
             identity = ("ask", mail.step, mail.attempt)
             state = self.asks.get(identity)
@@ -253,8 +268,6 @@ class WorkflowActor(DrivenActor):
                 self.drop_ask(identity)
             if self.asks and self.instance.undoes:
                 self.close_asks()  # what nobody waits for must not be sent again behind its undo
-        elif type(mail) is Pinned:
-            self.unsettled.pop(("pin", self.instance.workflow), None)
         elif type(mail) is Continued:
             self.close_continues()
         elif self.asks and type(mail) is not Woken:

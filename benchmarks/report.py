@@ -261,7 +261,7 @@ SECTIONS: Final = (
         " `first_progress_s` until the first step that the survivor asked for is stored,"
         " `done_s` until each instance of the lost partitions has its next step stored or has"
         " ended; both contain one step. `detection lease`: the two believe to be on two hosts,"
-        " so a lease of 4 s has to lapse; `process`: the survivor sees that the process is gone."
+        " so a lease of 2 s has to lapse; `process`: the survivor sees that the process is gone."
         " `harmful`: requests that the frozen one sent after its return for what it had lost.",
     ),
     Section(

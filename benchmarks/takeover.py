@@ -55,7 +55,7 @@ PARTITIONS: Final = 64
 BEGIN: Final = 0.25
 """The signal comes when this part of the steps is done."""
 FROZEN_S: Final = 8.0
-"""The lease is 4 s; what is taken over then is under way again."""
+"""The lease is 2 s; what is taken over then is under way again."""
 RETURNED_S: Final = 3.0
 """How long a frozen one is watched at least after its return."""
 POLL_S: Final = 0.002

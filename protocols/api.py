@@ -22,7 +22,17 @@ from protocols.api_batches import SignalItem as SignalItem  # noqa: PLC0414 -- p
 from protocols.api_batches import SignalResult as SignalResult  # noqa: PLC0414 -- part of the API
 from protocols.api_batches import StartItem as StartItem  # noqa: PLC0414 -- part of the API
 from protocols.api_batches import StartResult as StartResult  # noqa: PLC0414 -- part of the API
-from protocols.api_blobs import ArtifactPage, LargeValue, RunArtifacts, RunBlob, RunChunk
+from protocols.api_blobs import (
+    ArtifactPage,
+    LargeValue,
+    RunArtifacts,
+    RunBlob,
+    RunChunk,
+    RunDiscard,
+    RunMend,
+    RunMended,
+    RunSupply,
+)
 from protocols.api_daemons import ActorNode as ActorNode  # noqa: PLC0414 -- part of the API
 from protocols.api_daemons import ActorTree as ActorTree  # noqa: PLC0414 -- part of the API
 from protocols.api_daemons import DaemonRow as DaemonRow  # noqa: PLC0414 -- part of the API
@@ -206,6 +216,10 @@ class RunView(Message, frozen=True, kw_only=True):
     blocked: Annotated[
         str, Meta(description="Why its mailbox cannot be folded; empty: it can.")
     ] = ""
+    blocked_at: Annotated[
+        int,
+        Meta(description="Sequence of the message whose value is missing; 0: not that."),
+    ] = 0
     steps: Fates = ()
     paused: Annotated[
         str, Meta(description="Who paused it, its workflow or everything, and why.")
@@ -369,10 +383,13 @@ VERBS: Final[dict[str, Verb]] = {
     "run.undo": Verb("Undo what an instance did", RunUndo, RunUndone),
     "run.review": Verb("Say whether a step was done", RunReview, Accepted),
     "run.migrate": Verb("Go on with another definition", RunMigrate, RunMigrated),
+    "run.supply": Verb("Put back a missing value", RunSupply, Accepted),
+    "run.discard": Verb("Give up a missing value", RunDiscard, Accepted),
     "run.wait": Verb("Wait for the end of an instance", RunWait, RunOutcome),
     "run.verify": Verb("Fold again and compare with the witness", RunVerify, RunVerified),
     "run.artifacts": Verb("List the artifacts of an instance", RunArtifacts, ArtifactPage),
     "run.blob": Verb("Read a chunk of a blob", RunBlob, RunChunk),
+    "run.mend": Verb("Make a blob whole", RunMend, RunMended),
     "run.resolve": Verb("Complete an id", RunResolve, RunResolved),
     "gate.ls": Verb("List open gates", GateList, GatePage),
     "gate.show": Verb("Show a gate", GateShow, GateView),

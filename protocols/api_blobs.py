@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 from msgspec import Meta
 
-from protocols.api_types import At, Id, Message
+from protocols.api_types import At, By, Id, Message, MessageId
 from protocols.blobs import Blob
 
 LargeValue = Annotated[
@@ -59,6 +59,49 @@ class RunChunk(Message, frozen=True, kw_only=True):
     data: Annotated[bytes, Meta(description="Its bytes; base64 in JSON.")]
 
 
+class RunMend(Message, frozen=True, kw_only=True):
+    """Look whether a blob of an instance is whole; with its content beside it make it so.
+
+    For whoever has put one and was told that chunks of it stand there already.
+    """
+
+    id: Id
+    digest: Digest
+    size: Size
+    staged: Annotated[
+        str,
+        Meta(
+            description="Name of chunks of the instance, 32 hexadecimal digits: they are its"
+            " content, replace what is wrong, and go then."
+        ),
+    ] = ""
+
+
+class RunMended(Message, frozen=True, kw_only=True):
+    """How the blob stands now."""
+
+    whole: Annotated[bool, Meta(description="All of it is there, and is what its digest says.")]
+
+
+class RunSupply(Message, frozen=True, kw_only=True):
+    """Let an instance go on whose missing value was put back."""
+
+    id: Id
+    digest: Digest
+    size: Size
+    message_id: MessageId = ""
+    by: By = None
+
+
+class RunDiscard(Message, frozen=True, kw_only=True):
+    """Give up the value of a message that blocks an instance: it goes on without it."""
+
+    id: Id
+    message: Annotated[int, Meta(description="Stream sequence of that message, from the view.")]
+    message_id: MessageId = ""
+    by: By = None
+
+
 _DIGEST: Final = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 EXAMPLES: Final[dict[str, tuple[Any, Any]]] = {
     "run.artifacts": (
@@ -77,6 +120,15 @@ EXAMPLES: Final[dict[str, tuple[Any, Any]]] = {
             ],
         },
     ),
+    "run.supply": (
+        {"id": "order-17", "digest": _DIGEST, "size": 48_213, "by": {"who": "ann"}},
+        {"id": "order-17", "seq": 23},
+    ),
+    "run.discard": (
+        {"id": "order-17", "message": 21, "by": {"who": "ann", "why": "the disk is lost"}},
+        {"id": "order-17", "seq": 23},
+    ),
+    "run.mend": ({"id": "order-17", "digest": _DIGEST, "size": 48_213}, {"whole": True}),
     "run.blob": ({"id": "order-17", "digest": _DIGEST}, {"data": "dGVzdA=="}),
 }
 """One example of each request and its answer, by verb."""

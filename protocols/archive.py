@@ -41,6 +41,8 @@ class ArchiveRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """How many statements the witness has of it; 0: written by an earlier version."""
     head: str = ""
     """The hash of the last of them."""
+    kept_s: float = 0.0
+    """How long it is kept, in seconds, as its definition says; 0: that says nothing."""
 
     @property
     def at(self) -> int:

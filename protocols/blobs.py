@@ -33,10 +33,13 @@ BLOB_BYTES_MAX: Final = 64 * 1024 * 1024
 """The largest value. A constant, as what a fold may ask for must be the same for every fold."""
 CHUNK_BYTES: Final = 256 * 1024
 """Every chunk but the last has so many bytes; far below any server's ``max_payload``."""
+STAGED_CHARS: Final = 32
+"""Of the name of chunks that are staged: half a digest, so that it can be none."""
 ARTIFACTS_MAX: Final = 64
 """Artifacts of one reply: their names stand in a header, whose block is bounded."""
 NAME_CHARS_MAX: Final = 120
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}\Z")
+_STAGED: Final = re.compile(rf"[0-9a-f]{{{STAGED_CHARS}}}\Z")
 _TYPE: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+/-]{0,99}(;[ -:<-~]{1,60})?\Z")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 
@@ -119,6 +122,13 @@ def checked(blob: Blob) -> Blob:
     if blob.content_type and _TYPE.match(blob.content_type) is None:
         raise BadValueError(f"{blob.content_type[:60]!r} is no content type")
     return blob
+
+
+def check_staged(name: str) -> str:
+    """Return a name under which chunks may be staged. Raises BadValueError."""
+    if _STAGED.match(name) is None:
+        raise BadValueError(f"staged chunks have a name of {STAGED_CHARS} hexadecimal digits")
+    return name
 
 
 def is_whole(blob: Blob, content: bytes) -> bool:

@@ -28,6 +28,8 @@ SERVICE: Final = "movant-budgets"
 BUCKET: Final = "movant_budgets"
 WINDOW_S_MAX: Final = 31 * 86_400.0
 """Longest window: what is kept of one is forgotten some time after it."""
+RELEASED: Final = "budget_released"
+"""The event of reservations of a step that was cut short before it was asked for."""
 OPEN_MAX: Final = 1_000
 """Reservations of one account that are not settled; more wait."""
 SETTLED_MAX: Final = 500
@@ -147,6 +149,24 @@ class Account(msgspec.Struct, kw_only=True):
     def spent(self, unit: Unit) -> float:
         """Return what is used and reserved."""
         return self.used.get(unit, 0.0) + sum(each.get(unit, 0.0) for each in self.open.values())
+
+
+class Asking(msgspec.Struct, frozen=True, kw_only=True):
+    """A reservation of which nobody knows whether it was granted: its step's key, and where."""
+
+    step: str
+    name: str
+    key: str = ""
+    window_s: float
+    limits: Use = {}
+
+
+class Released(msgspec.Struct, frozen=True, kw_only=True):
+    """Reservations that are not needed: the data of the event."""
+
+    accounts: tuple[str, ...] = ()
+    """Those that were granted, as the answers named them: account and step."""
+    asked: tuple[Asking, ...] = ()
 
 
 def mark_of(step: str) -> str:

@@ -179,6 +179,9 @@ def _mailbox() -> dict[str, Message]:
         "owner.routed": _owner(
             "routed", mail.Routed, epoch=3, step="charge", attempt=1, service="card-eu"
         ),
+        "owner.turn": _owner(
+            "turn", mail.Turn, epoch=3, word={"said": "queued", "limit": 50, "place": 1204}
+        ),
         "owner.child": _owner(
             "child", mail.ChildEnded, step="ship", child="order-17-ship", status="completed"
         ),
@@ -236,6 +239,17 @@ def _mailbox() -> dict[str, Message]:
             example_subject="movant.to.order-17.control.migrate",
             example_headers={h.MESSAGE_ID: "5f0f"},
             example="9f2c",
+        ),
+        "control.repair": Message(
+            title="Repair",
+            summary="Say of a message whose value was missing: supplied, or discarded.",
+            by="movant",
+            subject="movant.to.{id}.control.repair",
+            payload=mail.Repair,
+            optional=(h.CONTENT_TYPE, h.MESSAGE_ID),
+            example_subject="movant.to.order-17.control.repair",
+            example_headers={h.MESSAGE_ID: "5f14"},
+            example={"message": 12, "how": "discarded"},
         ),
         "control.switch": Message(
             title="Switch",

@@ -14,6 +14,7 @@ crm:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, Protocol
 from urllib.parse import urlsplit
@@ -34,6 +35,12 @@ RESPONSE_BYTES_DEFAULT: Final = 256 * 1024
 GENERIC: Final = "request"
 """The operation that takes method and address from the request."""
 RESULTS: Final = ("body", "status", "headers", "response")
+
+_HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
+_FRAMES: Final = frozenset(
+    {"connection", "content-length", "host", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+"""Headers that say where a request ends and whom it reaches: they are the connector's own."""
 
 Template = Annotated[Any, Meta(extra={MARK: "may"})]
 Status = Annotated[int, Meta(ge=100, le=599)]
@@ -195,6 +202,10 @@ class HttpOperation(Part, frozen=True, kw_only=True):
         """Yield what no type can say."""
         for key, template in self.templates().items():
             yield from self._template(key, template)
+        for name in self.headers:
+            if not is_header(name):
+                message = f"{name[:60]!r} is no header that may be chosen"
+                yield Finding(("headers", name), message, of_key=True)
         root = self.result.partition(".")[0]
         if root not in RESULTS:
             hint = did_you_mean(root, RESULTS)
@@ -276,6 +287,11 @@ class HttpConnector(Connector, frozen=True, kw_only=True, tag="http"):
                     each.hint,
                     of_key=each.of_key,
                 )
+
+
+def is_header(name: str) -> bool:
+    """Tell whether a request may have a header that is called so."""
+    return _HEADER.match(name) is not None and name.lower() not in _FRAMES
 
 
 def peer_findings(peer: HttpPeer) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ import inspect
 import typing
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
-from typing import Any, Final, Generic, TypeVar, overload
+from typing import Any, Final, Generic, Literal, TypeVar, overload
 
 import msgspec
 
@@ -27,6 +27,8 @@ _PARAMETERS_MAX: Final = 2
 _RULE: Final = "write 'async def name(ctx, input)'; the input may be left out"
 
 
+OnLimit = Literal["queue", "refuse"]
+"""What a start beyond ``max_active`` does."""
 MAILBOX_WARN: Final = 10_000
 MAILBOX_MAX: Final = 50_000
 """A fold of so many messages takes about a second, at every activation."""
@@ -46,7 +48,11 @@ class WorkflowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     mailbox_warn: int = MAILBOX_WARN
     mailbox_max: int = MAILBOX_MAX
     active_max: int = 0
-    """Runs that have not ended; a start beyond it is refused. 0: any."""
+    """Runs that have begun and not ended; others wait for their turn. 0: any."""
+    refuses: bool = False
+    """Whether a start beyond that is refused instead."""
+    kept_s: float = 0.0
+    """Seconds that an ended run is kept; 0: as the daemon says."""
     priority: int = 0
     """Of runs whose start says none."""
     profiles: tuple[str, ...] = ()
@@ -59,6 +65,8 @@ class WorkflowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
                 f"mailbox limits {self.mailbox_warn} and {self.mailbox_max} are not valid",
                 hint=f"1 <= mailbox_warn <= mailbox_max <= {MAILBOX_LIMIT_MAX}",
             )
+        if self.active_max < 0 or self.kept_s < 0:
+            raise ConfigurationError("neither max_active nor a retention can be negative")
 
 
 class Workflow(Generic[R]):
@@ -172,6 +180,9 @@ def workflow(
     steps: StepOptions = STEP_DEFAULTS,
     mailbox_warn: int | None = None,
     mailbox_max: int = MAILBOX_MAX,
+    max_active: int = 0,
+    on_limit: OnLimit = "queue",
+    retention_s: float = 0.0,
 ) -> Callable[[Callable[..., Awaitable[R]]], Workflow[R]]: ...
 def workflow(
     name: str | Callable[..., Awaitable[R]] | None = None,
@@ -180,12 +191,17 @@ def workflow(
     steps: StepOptions = STEP_DEFAULTS,
     mailbox_warn: int | None = None,
     mailbox_max: int = MAILBOX_MAX,
+    max_active: int = 0,
+    on_limit: OnLimit = "queue",
+    retention_s: float = 0.0,
 ) -> Workflow[R] | Callable[[Callable[..., Awaitable[R]]], Workflow[R]]:
     """Declare a workflow: ``@workflow`` takes the function's name, ``@workflow("x.y")`` its own.
 
     ``steps`` are the options of its calls that name none. A generation with ``mailbox_warn``
     messages (10,000, or the limit if that is lower) publishes the event ``mailbox_large``; one
-    with more than ``mailbox_max`` is blocked.
+    with more than ``mailbox_max`` is blocked. ``max_active`` runs may be active (0: any number);
+    others wait for their turn, or with ``on_limit="refuse"`` are refused. An ended run is kept
+    for ``retention_s`` seconds (0: as the daemon says).
     """
 
     def declare(function: Callable[..., Awaitable[R]]) -> Workflow[R]:
@@ -195,6 +211,9 @@ def workflow(
             steps=steps,
             mailbox_warn=min(MAILBOX_WARN, mailbox_max) if mailbox_warn is None else mailbox_warn,
             mailbox_max=mailbox_max,
+            active_max=max_active,
+            refuses=on_limit == "refuse",
+            kept_s=retention_s,
         )
         return Workflow(called, function, options)
 

@@ -21,6 +21,7 @@ from protocols.witness import Draft
 
 Status = Literal[
     "pending",
+    "queued",
     "running",
     "completed",
     "failed",
@@ -29,7 +30,8 @@ Status = Literal[
     "cancelled",
     "blocked",
 ]
-"""``pending``: no start yet. ``blocked``: the mailbox cannot be folded with this code.
+"""``pending``: no start yet. ``queued``: it waits for its turn.
+``blocked``: the mailbox cannot be folded with this code.
 
 ``compensated``: it failed or was cancelled (the failure tells), and all that it did and can undo
 is undone. ``compensation_incomplete``: some of that is not.
@@ -215,6 +217,26 @@ class Pin(Effect, frozen=True, kw_only=True):
         return ("pin", self.workflow)
 
 
+class Enqueue(Effect, frozen=True, kw_only=True):
+    """So many runs may be active: the owner has to say when this one begins. Open until then.
+
+    They are counted by ``workflow`` and ``group``. ``refuse``: it does not wait for a place.
+    """
+
+    workflow: str
+    group: str
+    limit: int
+    priority: int
+    place: int
+    """Sequence of the start: whose is lower is first, among those with the same priority."""
+    refuse: bool
+
+    @property
+    def identity(self) -> tuple[str]:
+        """There is one for each instance."""
+        return ("turn",)
+
+
 class Continue(Effect, frozen=True, kw_only=True):
     """A generation has begun: the owner has to record it. Open until that is folded.
 
@@ -246,7 +268,9 @@ class Finish(Effect, frozen=True, kw_only=True):
         return ("finish",)
 
 
-AnyEffect = Ask | Arm | Emit | Send | Spawn | CancelChild | UndoChild | Pin | Continue | Finish
+AnyEffect = (
+    Ask | Arm | Emit | Send | Spawn | CancelChild | UndoChild | Pin | Enqueue | Continue | Finish
+)
 
 
 class LogLine(msgspec.Struct, frozen=True):
@@ -261,7 +285,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that an instance waits for, for people and programs."""
 
     path: str
-    kind: Literal["step", "review", "gate", "timer", "signal", "child", "pin"]
+    kind: Literal["step", "review", "gate", "timer", "signal", "child", "pin", "turn"]
     since: int
     detail: str = ""
     attempt: int = 0

@@ -31,6 +31,8 @@ SOURCE_PREFIX: Final = "/movant/workflow/"
 SPEC_VERSION: Final = "1.0"
 
 STARTED: Final = "started"
+QUEUED: Final = "queued"
+"""A run waits for its turn: so many of its workflow are active; data has the limit."""
 COMPENSATING: Final = "compensating"
 """What can be undone is about to be; data has the paths of the steps, in order."""
 COMPENSATED: Final = "compensated"
@@ -74,6 +76,8 @@ CONTINUED: Final = "continued"
 """A new generation has begun; data has its number."""
 MIGRATED: Final = "migrated"
 """An operator has given the instance other code; data has its definition."""
+REPAIRED: Final = "value_repaired"
+"""A person has put back a value that was missing, or given it up; data has the message."""
 MIGRATION_REFUSED: Final = "migration_refused"
 """A run could not go over to another definition where it stood; data says why."""
 WITNESSED: Final = "witnessed"
@@ -112,6 +116,7 @@ STATED: Final = frozenset(
         STARTED,
         CONTINUED,
         MIGRATED,
+        REPAIRED,
         OUTCOME_DECIDED,
         GATE_DECIDED,
         *ATTESTED,
@@ -122,9 +127,11 @@ STATED: Final = frozenset(
 )
 """Kinds whose data has a statement, as ``witness``."""
 LIFECYCLE: Final = (
+    QUEUED,
     STARTED,
     CONTINUED,
     MIGRATED,
+    REPAIRED,
     MIGRATION_REFUSED,
     WITNESSED,
     TRANSITION,
@@ -155,7 +162,7 @@ LIFECYCLE: Final = (
     *TRIGGER_KINDS.values(),
 )
 """Kinds that movant publishes itself; an author's events have kinds of their own."""
-_FREE: Final = frozenset({RESUMED, INCIDENT, LATE, *TRIGGER_KINDS.values()})
+_FREE: Final = frozenset({QUEUED, RESUMED, INCIDENT, LATE, *TRIGGER_KINDS.values()})
 """An interpreter such as that of motions tells of some; others authors could have before."""
 RESERVED: Final = (*(kind for kind in LIFECYCLE if kind not in _FREE), DEPLOYED, ROLLED_BACK)
 """Kinds that ``ctx.emit`` refuses."""

@@ -205,6 +205,14 @@ class Gate(Part, frozen=True, kw_only=True):
         return self.means.get(choice) or MEANS[choice]
 
 
+def nobody_may(gate: Gate) -> bool:
+    """Tell whether a gate can never end: too few of its people have names, and no time ends it."""
+    if gate.roles or not gate.approvers or gate.expires is not None:
+        return False
+    people = {name for name in gate.approvers if not _open((name,))} - set(gate.excluded)
+    return len(people) < gate.quorum
+
+
 class Wrong(NamedTuple):
     """What is wrong with a gate, at which of its keys, and what to do."""
 

@@ -203,6 +203,10 @@ class GraphStep(_Part, frozen=True, kw_only=True):
             "undone any more."
         ),
     ] = False
+    budget: Annotated[
+        Budget | None,
+        Meta(description="How much this step alone may use, beside the budgets of the graph."),
+    ] = None
     artifacts: Annotated[
         dict[str, Any] | None,
         Meta(
@@ -337,6 +341,13 @@ class Graph(_Part, frozen=True, kw_only=True):
     timeout: Annotated[Seconds | None, Meta(description="How long a run may take as a whole.")] = (
         None
     )
+    retention: Annotated[
+        Seconds | None,
+        Meta(
+            description="How long an ended run is kept, and its artifacts; as the daemon says "
+            "without it."
+        ),
+    ] = None
     limits: Annotated[
         Limits | None, Meta(description="How many runs may be active, and who goes first.")
     ] = None
@@ -382,7 +393,7 @@ class Graph(_Part, frozen=True, kw_only=True):
             _set(self, "input", {name: _field(each) for name, each in self.input.items()})
         if self.returns is not None:
             _set(self, "returns", {name: _field(each) for name, each in self.returns.items()})
-        _durations(self, "timeout")
+        _durations(self, "timeout", "retention")
 
     @property
     def fields(self) -> dict[str, Field] | None:

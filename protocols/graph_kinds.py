@@ -35,6 +35,7 @@ _OF_KINDS: Final[Mapping[str, tuple[str, ...]]] = {
     "undo": (SERVICE, "child"),
     "guardrails": (SERVICE, "signal", "child"),
     "estimate": (SERVICE, "child"),
+    "budget": (SERVICE, "child"),
 }
 """Keys that not every kind of step takes. What all take: needs, join, when, critical, pivot."""
 _INSTEAD: Final[Mapping[tuple[str, str], str]] = {

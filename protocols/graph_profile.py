@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from protocols.definition import OnLimit
 from protocols.findings import Finding, Place, did_you_mean
 from protocols.flow import Priority
 from protocols.gates import MODES
@@ -51,8 +52,12 @@ class Limits(Part, frozen=True, kw_only=True):
 
     max_active: Annotated[
         Annotated[int, Meta(ge=0)],
-        Meta(description="Runs that have not ended; a start beyond it is refused. 0: any."),
+        Meta(description="Runs that have begun and not ended. 0: any number."),
     ] = 0
+    on_limit: Annotated[
+        OnLimit,
+        Meta(description="What a start beyond it does: it waits for its turn, or is refused."),
+    ] = "queue"
     per: Annotated[
         str,
         Meta(description="What they are counted by, such as `{{input.customer}}`; else all runs."),
@@ -130,9 +135,11 @@ def asked_by(graph: Graph) -> set[str]:
 def profiles(graph: Graph) -> Iterator[Finding]:
     """Return what is wrong with the profiles and limits of a graph."""
     limits = graph.limits
-    if limits is not None and limits.per and not limits.max_active:
-        message = "there is nothing to count by it"
-        yield Finding(("limits", "per"), message, "write 'max_active' as well")
+    if limits is not None and not limits.max_active:
+        for key in ("per", "on_limit"):
+            if getattr(limits, key) not in {"", "queue"}:
+                message = "there is nothing to count by it"
+                yield Finding(("limits", key), message, "write 'max_active' as well")
     known = asked_by(graph) if graph.profiles else set()
     for name, each in graph.profiles.items():
         at: Place = ("profiles", name)

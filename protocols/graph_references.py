@@ -13,6 +13,7 @@ from protocols.gates import FILLED
 from protocols.graph import ANYTHING, Field, Graph
 from protocols.graph_kinds import done_with, place_of
 from protocols.graph_order import Order
+from protocols.guardrail_check import budgets_of
 from protocols.references import Template, WrongReference, problems
 
 ROOTS: Final = ("input", "steps", "run")
@@ -66,8 +67,8 @@ def references(graph: Graph, order: Order) -> Iterator[Finding]:
 
 def _budgets(look: _Look, graph: Graph) -> Iterator[Finding]:
     who = _Where("", ("input", "run"))
-    for name, budget in graph.budgets.items():
-        yield from look.template(budget.key, ("budgets", name, "key"), who)
+    for at, budget in budgets_of(graph):
+        yield from look.template(budget.key, (*at, "key"), who)
 
 
 class _Look:

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from protocols.budgets import UNITS, WINDOW_S_MAX
+from protocols.budgets import UNITS, WINDOW_S_MAX, Budget
 from protocols.conditions import Condition, ConditionError
 from protocols.durations import shown
 from protocols.errors import ConfigurationError
@@ -179,24 +179,43 @@ def _step(
                 did_you_mean(getattr(step, key), words),
                 "error" if rule.severity == "critical" else "warning",
             )
-    if step.estimate is not None:
-        for called, budget in graph.budgets.items():
-            for unit in UNITS:
-                limit, want = budget.of(unit), step.estimate.of(unit)
-                if limit is not None and want is not None and want > limit:
-                    yield Finding(
-                        (*at, "estimate", unit),
-                        f"the budget {called} has only {limit:g}",
-                        "the step could never be done",
-                        "warning",
-                    )
+    yield from _estimates(graph, step, at)
+
+
+def _estimates(graph: Graph, step: GraphStep, at: Place) -> Iterator[Finding]:
+    """Warn where a step takes more than a budget has."""
+    if step.estimate is None:
+        return
+    budgets = dict(graph.budgets)
+    if step.budget is not None:
+        budgets["of the step"] = step.budget
+    for called, budget in budgets.items():
+        for unit in UNITS:
+            limit, want = budget.of(unit), step.estimate.of(unit)
+            if limit is not None and want is not None and want > limit:
+                yield Finding(
+                    (*at, "estimate", unit),
+                    f"the budget {called} has only {limit:g}",
+                    "the step could never be done",
+                    "warning",
+                )
+
+
+def budgets_of(graph: Graph) -> Iterator[tuple[Place, Budget]]:
+    """Return all budgets of a graph and of its steps, each with where it stands."""
+    for name, each in graph.budgets.items():
+        yield ("budgets", name), each
+    for name, step in graph.steps.items():
+        if step.budget is not None:
+            yield ("steps", name, "budget"), step.budget
 
 
 def _budgets(graph: Graph) -> Iterator[Finding]:
-    for name, budget in graph.budgets.items():
-        at: Place = ("budgets", name)
+    for name in graph.budgets:
         if not NAME.match(name) or len(name) > NAME_CHARS_MAX:
-            yield Finding(at, f"{name[:60]!r} is no name of a budget", _NAME, of_key=True)
+            message = f"{name[:60]!r} is no name of a budget"
+            yield Finding(("budgets", name), message, _NAME, of_key=True)
+    for at, budget in budgets_of(graph):
         if not budget.limits:
             words = ", ".join(repr(unit) for unit in UNITS)
             yield Finding(at, "it bounds nothing", f"write one of {words}", of_key=True)

@@ -30,6 +30,7 @@ import msgspec
 from protocols.compensation import UNDO_RETRY, Undo
 from protocols.directives import Directive, Do, Table
 from protocols.durations import seconds
+from protocols.graph_profile import Limits
 from protocols.policy import Retry
 
 STATE_TIMEOUT_S: Final = 86_400.0
@@ -259,6 +260,17 @@ class Machine(_Part, frozen=True, kw_only=True):
             description="Steps before each transition; without them it does not take effect."
         ),
     ] = ()
+    limits: Annotated[
+        Limits | None,
+        msgspec.Meta(description="How many motions may be active, and who goes first."),
+    ] = None
+    retention: Annotated[
+        float | str | None,
+        msgspec.Meta(
+            description="How long an ended motion is kept, and its artifacts; as the daemon says "
+            "without it."
+        ),
+    ] = None
     witness: Annotated[
         Hook | None,
         msgspec.Meta(description="The last of them; its answer is a part of the transition."),
@@ -271,6 +283,8 @@ class Machine(_Part, frozen=True, kw_only=True):
         """Bring short forms to the long ones."""
         _positive(self, "timeout")
         _set(self, "on_error", _directives(self.on_error))
+        if self.retention is not None:
+            _positive(self, "retention")
 
     @property
     def directives(self) -> Table:

@@ -82,6 +82,8 @@ def _heads(machine: Machine) -> Iterator[Finding]:
         yield Finding(("name",), f"{machine.name[:60]!r} is no name of a workflow", _NAME)
     if not 1 <= len(machine.states) <= STATES_MAX:
         yield Finding(("states",), f"{len(machine.states)} states", f"1 to {STATES_MAX} of them")
+    if machine.limits is not None and machine.limits.per:
+        yield Finding(("limits", "per"), "the motions of a machine are counted all together")
     yield from _begins(machine)
     if machine.reviewer and not is_name(machine.reviewer):
         yield Finding(("reviewer",), f"{machine.reviewer[:60]!r} is no name of a service", _NAME)

@@ -8,7 +8,7 @@ decodes what it consumes.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -19,7 +19,9 @@ from protocols.witness import Head, Operator
 
 LARGE_VALUES: Final = 2
 """The kernel from which on values may be as large as a blob."""
-KERNEL: Final = 2
+QUEUES: Final = 3
+"""The kernel from which on a run waits for its turn, where its workflow limits how many begin."""
+KERNEL: Final = 3
 """What new starts are folded with, and definitions that are packed now; all else as it was."""
 
 
@@ -139,6 +141,27 @@ class Routed(Mail, frozen=True, kw_only=True, tag="owner.routed"):
     reason: str = ""
 
 
+class TurnWord(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a run may begin, by a limit of how many there are: it waits, may, or must not.
+
+    All else is for those who count: of which ``group`` the run is, its ``limit`` and
+    ``priority``, and the sequence of its start (``place``), by which it stands in the queue.
+    """
+
+    said: Literal["queued", "granted", "refused"]
+    group: str = ""
+    limit: int = 0
+    priority: int = 0
+    place: int = 0
+
+
+class Turn(Mail, frozen=True, kw_only=True, tag="owner.turn"):
+    """The owner says whether a run may begin; the first word but ``queued`` counts."""
+
+    epoch: int
+    word: TurnWord
+
+
 class ChildEnded(Mail, frozen=True, kw_only=True, tag="owner.child"):
     """A child workflow has ended; written by the child's owner, identified by step."""
 
@@ -153,12 +176,15 @@ class ChildEnded(Mail, frozen=True, kw_only=True, tag="owner.child"):
 class Lacking(Mail, frozen=True, kw_only=True, tag="lacking"):
     """Stands for a message whose blob is missing or altered: no fold can go on behind it.
 
-    Nothing of it is recorded: with the blob back, the same mailbox folds to its end.
+    Nothing of it is recorded: with the blob back, the same mailbox folds to its end. Only that a
+    person has given it up is.
     """
 
     message: str
-    start: Start | None = None
-    """The start, if that is it: so that people see what is blocked, and may cancel it."""
+    of: Start | Signal | Reply | ChildEnded
+    """What it stands for, with the reference instead of the value."""
+    discarded: bool = False
+    """A person has given the value up: it blocks no more, see ``Repaired``."""
 
 
 class Cancel(Mail, frozen=True, kw_only=True, tag="control.cancel"):
@@ -249,6 +275,27 @@ class MigrateOrder(msgspec.Struct, frozen=True, kw_only=True):
     since: int
 
 
+class Repair(msgspec.Struct, frozen=True):
+    """What a person does about a message whose value is missing: the body of a repair."""
+
+    message: int
+    """Its sequence."""
+    how: Literal["supplied", "discarded"]
+
+
+class Repaired(Mail, frozen=True, kw_only=True, tag="control.repair"):
+    """A person has put back the value of a message, or gives it up.
+
+    One that is given up stays so, for every fold, should its value be there again some day: a
+    signal never came, an answer is one of which nobody knows what it was, and a run whose start
+    it was has failed. It counts from here on, not from where the message stands.
+    """
+
+    order: Repair
+    message_id: str = ""
+    by: Operator | None = None
+
+
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The whole state of an instance at the beginning of a generation, before its code runs.
 
@@ -302,6 +349,7 @@ AnyMail = (
     | AttemptTimedOut
     | AttemptRefused
     | Routed
+    | Turn
     | ChildEnded
     | Lacking
     | Cancel
@@ -310,5 +358,6 @@ AnyMail = (
     | Decided
     | Migrate
     | Switch
+    | Repaired
     | Continued
 )

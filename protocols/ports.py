@@ -74,6 +74,17 @@ class Outgoing(msgspec.Struct, gc=False):
     reply: str = ""
 
 
+class Beat(msgspec.Struct, frozen=True):
+    """A message that asks for an answer, and who is told its payload."""
+
+    message: Outgoing
+    answered: Callable[[bytes], None]
+
+
+Beating = Callable[[float, Callable[[], Beat | None]], Callable[[], None]]
+"""Send what a function returns every so many seconds; returns how to stop that."""
+
+
 class Transport(Protocol):
     """What actors know of NATS. All methods are called on the trio thread only."""
 

@@ -57,6 +57,14 @@ EVERY: Final = Every()
 Part = str | int | Every
 
 
+class AtTheEnd(dict[str, Any]):
+    """Names for what is told of work that is done: of items that were given up it tells null.
+
+    As a reference to a whole step without a result does everywhere. Params of steps that are yet
+    to be asked are no such thing: with a part of what they need missing, they fail.
+    """
+
+
 class WrongReference(ValueError):
     """A reference cannot be read, or finds nothing. ``column`` begins at 1; 0: no place."""
 
@@ -80,6 +88,8 @@ class Path(NamedTuple):
         """Return the value. Raises WrongReference when there is none."""
         if self.parts[0] == "steps" and _is_given_up(self.parts, names):
             return None
+        if type(names) is AtTheEnd and _is_of_items(self.parts, names):
+            return _of_items(names["steps"][self.parts[1]], self.parts)
         return _walk(names, self.parts, 0)
 
 
@@ -99,6 +109,8 @@ class Reference(NamedTuple):
         """Return the value. Raises WrongReference when there is none."""
         if self.last is _ABSENT and len(self.paths) == 1:
             return self.paths[0].read(names)
+        if type(names) is AtTheEnd:
+            names = dict(names)  # it says itself what stands for what is not there
         problem: WrongReference | None = None
         for path in self.paths:
             try:
@@ -171,10 +183,29 @@ class Template:
         pieces = parse(text)
         self.references.extend(Found(place, each) for each in pieces if not isinstance(each, str))
         if len(pieces) == 1 and not isinstance(pieces[0], str):
-            return pieces[0].read
+            whole = pieces[0].whole
+            return pieces[0].read if whole is None else _quick(whole)
         return lambda names: "".join(
             each if isinstance(each, str) else as_text(each.read(names)) for each in pieces
         )
+
+
+def _quick(path: Path) -> Callable[[Names], Any]:
+    """Return what reads a path like ``Path.read``, at less cost when it leads through objects."""
+    parts = path.parts
+    if not all(isinstance(each, str) for each in parts):
+        return path.read
+
+    def read(names: Names) -> Any:
+        value: Any = names
+        try:
+            for part in parts:
+                value = value[part]
+        except (KeyError, TypeError):  # it tells what is missing, and what that means
+            return path.read(names)
+        return value
+
+    return read
 
 
 def problems(value: Any) -> list[tuple[tuple[str | int, ...], WrongReference]]:
@@ -363,6 +394,32 @@ def _is_given_up(parts: Sequence[Part], names: Names) -> bool:
         return False
     step = names["steps"].get(parts[1])
     return step is not None and step["result"] is None and step["status"] != "done"
+
+
+def _is_of_items(parts: Sequence[Part], names: Names) -> bool:
+    """Tell whether a path leads into what items of a step have given: steps.NAME.result[…]…."""
+    if len(parts) < 5 or parts[2] != "result" or isinstance(parts[3], str):  # noqa: PLR2004
+        return False
+    step = names["steps"].get(parts[1])
+    return step is not None and bool(step.get("items")) and isinstance(step["result"], list)
+
+
+def _of_items(step: Mapping[str, Any], parts: Sequence[Part]) -> Any:
+    """Return what a path finds there; null for an item that has no result."""
+    results: list[Any] = step["result"]
+    lost = {
+        index
+        for index, (value, item) in enumerate(zip(results, step["items"], strict=False))
+        if value is None and item["status"] != "done"
+    }
+    if parts[3] in lost:
+        return None
+    if not isinstance(parts[3], Every) or not lost:
+        return _walk(results, parts, 3)
+    found = [None if at in lost else _walk(each, parts, 4) for at, each in enumerate(results)]
+    if EVERY in parts[4:]:
+        return [inner for each in found for inner in each or ()]
+    return found
 
 
 def _missing(value: Any, before: Sequence[Part], what: str) -> str:

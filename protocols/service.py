@@ -16,7 +16,7 @@ import inspect
 import re
 import typing
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
 
@@ -58,43 +58,39 @@ class Refused(Exception):
         self.details = details
 
 
-class Failed(Exception):
-    """The service could not do it now: no effect, asking again may help."""
+class _NotNow(Exception):
+    """Base of the answers after which a step may be asked again."""
+
+    default: ClassVar[str]
 
     def __init__(
         self,
-        kind: str = FAILED,
+        kind: str = "",
         message: str = "",
         *,
         details: Any = None,
         retry_after_s: float | None = None,
     ) -> None:
-        super().__init__(message or kind)
-        self.kind = kind
-        self.message = message or kind
+        self.kind = kind or self.default
+        self.message = message or self.kind
+        super().__init__(self.message)
         self.details = details
         self.retry_after_s = retry_after_s
 
 
-class Unknown(Exception):
+class Failed(_NotNow):
+    """The service could not do it now: no effect, asking again may help."""
+
+    default = FAILED
+
+
+class Unknown(_NotNow):
     """The service cannot say whether it was done: it asked somebody else and got no answer.
 
     The step is asked again with the same key, or compensated; its effect counts as possible.
     """
 
-    def __init__(
-        self,
-        kind: str = UNKNOWN,
-        message: str = "",
-        *,
-        details: Any = None,
-        retry_after_s: float | None = None,
-    ) -> None:
-        super().__init__(message or kind)
-        self.kind = kind
-        self.message = message or kind
-        self.details = details
-        self.retry_after_s = retry_after_s
+    default = UNKNOWN
 
 
 class Operation(msgspec.Struct, frozen=True):

@@ -277,6 +277,15 @@ class Armed(msgspec.Struct, frozen=True):
         """The digest of what it says: a state that belongs to other words does not count."""
         return hashlib.sha256(msgspec.json.encode(self.trigger)).hexdigest()[:12]
 
+    @property
+    def consumer_name(self) -> str:
+        """What its durable consumer is called, on whatever stream; empty: it listens to none."""
+        source = self.trigger.source
+        if source is None:
+            return ""
+        mark = hashlib.sha256(source.subject.encode()).hexdigest()[:6]
+        return f"movant-{self.key}-{mark}"
+
 
 class Last(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a trigger did last. Times in nanoseconds since 1970."""
@@ -302,6 +311,13 @@ class Paused(msgspec.Struct, frozen=True, omit_defaults=True):
         return f"by {self.by.who or 'somebody'}{why}"
 
 
+class Consumer(msgspec.Struct, frozen=True):
+    """A durable consumer that a trigger has made."""
+
+    stream: str
+    name: str
+
+
 class TriggerState(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is stored of a trigger beside its words. ``s.<key>`` in its bucket."""
 
@@ -316,6 +332,8 @@ class TriggerState(msgspec.Struct, frozen=True, omit_defaults=True):
     last: Last | None = None
     fired: int = 0
     skipped: int = 0
+    consumers: tuple[Consumer, ...] = ()
+    """All that were made for it and are not removed yet; written before one is made."""
 
 
 def named(workflow: str, triggers: Sequence[Trigger], *, stored: bool = False) -> list[Armed]:

@@ -3,17 +3,20 @@
     reserve -> account of the window that is now: enough left? -> open[step] -> granted
     settle  -> open[step] replaced by what was used
     use     -> both at once, for what only counts calls
+    released -> an event: nobody needs open[step], as its step was cut short before it was asked
 
 Every daemon hosts the service; an account is one value, so whoever writes second reads again. A
 request carries the key of its step, and an account remembers keys: a repeat after a lost answer,
 or after kill -9 between the write and the answer, reserves nothing more. What is reserved and
-never settled (the run was cancelled meanwhile, or the window has changed between a request and its
-repeat) counts as used until the window ends: too much may be counted, never too little.
+never settled (the run was cancelled while it was done, or the window has changed between a
+request and its repeat) counts as used until the window ends: too much may be counted, never too
+little.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -24,11 +27,15 @@ from actors.blobs import Blobs
 from actors.kv import Kv
 from actors.large_answers import LargeAnswers
 from actors.service import ServiceActor
+from protocols import subjects
 from protocols.budgets import (
     BUCKET,
+    RELEASED,
     SERVICE,
     WINDOW_S_MAX,
     Account,
+    Asking,
+    Released,
     Use,
     account_key,
     begins_at,
@@ -49,6 +56,8 @@ CACHED_MAX: Final = 1_000
 """Accounts with their revisions in memory: it saves a read as long as nobody else writes."""
 QUEUE_GROUP: Final = "movant"
 _BUSY: Final = "unavailable"
+_RUN: Final = 3
+"""Which token of an event's subject is its run."""
 
 log = structlog.get_logger()
 
@@ -142,6 +151,24 @@ class Accounts:
         await self._change(where, change)
         return found
 
+    async def release(self, run: str, released: Released) -> None:
+        """Free what a run has reserved and does not need, also what it may yet be granted.
+
+        Nothing of other runs. Raises Failed when the bucket does not answer.
+        """
+        for each in released.accounts:
+            where, _, step = each.partition("/")
+            if step.startswith(f"{run}/"):
+                await self._change(where, partial(_freed, step, None, 0))
+        for asked in released.asked:
+            if not asked.step.startswith(f"{run}/") or not 0 < asked.window_s <= WINDOW_S_MAX:
+                continue
+            now = begins_at(self._clock.now_ns() / 1e9, asked.window_s)
+            for begins in (now, now - int(asked.window_s)):
+                where = account_key(asked.name, asked.key, asked.window_s, begins)
+                new = asked if begins == now else None  # of before only what is there
+                await self._change(where, partial(_freed, asked.step, new, begins))
+
     async def all(self) -> list[Account]:
         """Return all accounts that are kept, in no order."""
         return [_decoder.decode(each.value) for each in await self._kv.all(">")]
@@ -198,7 +225,8 @@ class Accounts:
 async def serve_accounts(daemon: Daemon, *, task_status: ChildStatus) -> None:
     """Host the service of budgets until cancelled."""
     parts = daemon.parts
-    service = Accounts(parts.transport, daemon.clock).service()
+    accounts = Accounts(parts.transport, daemon.clock)
+    service = accounts.service()
     ref = parts.system.start(
         ServiceActor,
         service,
@@ -212,16 +240,43 @@ async def serve_accounts(daemon: Daemon, *, task_status: ChildStatus) -> None:
         for frame in frames:
             ref.tell(frame)
 
+    async def release(frame: Frame) -> None:
+        try:
+            released = msgspec.json.decode(frame.payload, type=Released)
+            await accounts.release(frame.subject.split(".")[_RUN], released)
+        except (msgspec.DecodeError, Failed) as error:
+            log.warning("budget.not_released", subject=frame.subject, reason=str(error))
+
+    def hear(frames: Sequence[Frame]) -> None:
+        for frame in frames:
+            nursery.start_soon(release, frame)
+
     subscriptions = [
         await parts.transport.subscribe(
             f"movant.svc.{SERVICE}.{operation}", take, queue=QUEUE_GROUP
         )
         for operation in service.operations
     ]
-    task_status.started()
     try:
-        await trio.sleep_forever()
+        async with trio.open_nursery() as nursery:
+            subscriptions.append(
+                await parts.transport.subscribe(
+                    subjects.event("*", "*", RELEASED), hear, queue=QUEUE_GROUP
+                )
+            )
+            task_status.started()
+            await trio.sleep_forever()
     finally:
         for each in subscriptions:
             each.unsubscribe()
         parts.system.kill(ref)
+
+
+def _freed(step: str, new: Asking | None, begins: int, account: Account) -> str:
+    """Settle a reservation with nothing; one that comes later finds that and counts nothing."""
+    if new is not None:
+        account.name, account.key, account.limits = new.name, new.key, new.limits
+        account.begins, account.window_s = begins, new.window_s
+    if account.name:
+        account.settle(step, {})
+    return ""

@@ -2,6 +2,7 @@
 
 run.artifacts   the successes in its mailbox that declare some
 run.blob        one chunk, straight from the stream
+run.mend        is a blob whole? With its content staged beside it: it is made so
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from actors.letters import Letter
 from protocols import api_blobs, subjects
 from protocols import headers as h
 from protocols.api_types import Message
-from protocols.blobs import Blob, artifacts, checked
+from protocols.blobs import Blob, artifacts, check_staged, checked
 from protocols.errors import BadValueError, NotFoundError
 from protocols.mail import Reply
 from runtime.history import path_of
@@ -26,7 +27,7 @@ _HEADER = h.ARTIFACTS.encode()
 
 
 class BlobQueries:
-    """Answers about blobs, for reading only."""
+    """Answers about blobs, and makes them whole."""
 
     def __init__(self, daemon: Daemon, runs: StoredRuns) -> None:
         self._parts = daemon.parts
@@ -75,3 +76,11 @@ class BlobQueries:
         return api_blobs.RunChunk(
             data=await blobs.chunk(request.id, request.digest, request.chunk)
         )
+
+    async def mend(self, request: api_blobs.RunMend) -> Message:
+        """Tell whether a blob is whole, or make it so. Raises BadValueError, UnavailableError."""
+        subjects.check_id(request.id)
+        blob = checked(Blob(digest=request.digest, size=request.size))
+        staged = request.staged and check_staged(request.staged)
+        blobs = self._parts.values.blobs
+        return api_blobs.RunMended(whole=await blobs.mend(request.id, blob, staged))

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 import structlog
-import trio
 
 from actors.bundle import Packed, unpack
 from actors.definitions import Deployment
 from actors.graph import GraphWorkflow
 from actors.motion import MotionWorkflow
 from actors.neighbours import refuse_neighbours
-from actors.packing import open_pack
 from actors.router import Presence
 from protocols import api, events
 from protocols.errors import MovantError, NotFoundError, UnavailableError
@@ -74,9 +72,11 @@ class DaemonQueries:
         else:
             matching = [each for each in listed if request.name in each.latest_of]
         if not matching:
-            raise NotFoundError(
-                f"no workflow {request.name or request.hash!r}", hint="movant workflow ls"
-            )
+            if not request.hash:
+                raise NotFoundError(f"no workflow {request.name!r}", hint="movant workflow ls")
+            versions = f"movant workflow versions {request.name}".rstrip()
+            hint = versions if request.name else "movant workflow ls"
+            raise NotFoundError(f"no definition {request.hash!r}", hint=hint)
         found = matching[-1]
         name = request.name or found.workflows[0]
         workflow = await self._parts.definitions.find(name, found.hash)
@@ -107,12 +107,10 @@ class DaemonQueries:
         # As it came: with the rules that all graphs share it has another hash.
         unpack(request.data, request.hash)
         came = Packed(hash=request.hash, data=request.data, workflows=(), modules=())
-        packed = await self._parts.definitions.with_rules(came)
-        if packed is came:
-            packed = await trio.to_thread.run_sync(open_pack, request.data)
         await refuse_neighbours(
             self._parts.transport, foreign_subjects(self._daemon.config.services)
         )
+        packed = await self._parts.definitions.opened(came)
         try:
             await self._parts.definition_store.get(packed.hash)
             created = False

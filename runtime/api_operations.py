@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from actors.dead_letters import HEADERS_KEPT_BYTES_MAX
+from actors.dead_letters import HEADERS_KEPT_BYTES_MAX, TRIGGER
 from actors.direct_reader import DirectReader
 from actors.inbound import parse
 from actors.kv import ANSWER_S
@@ -21,11 +21,12 @@ from protocols import headers as h
 from protocols.api_operations import SHOWN_BYTES_MAX
 from protocols.errors import MovantError, NotFoundError, RefusedError, UnavailableError
 from protocols.mail import Signal
-from protocols.ports import Outgoing
+from protocols.ports import Frame, Outgoing
 from protocols.routes import split, table_of
 from runtime.checks import check_server
 from runtime.server.accounts import foreign_subjects
 from runtime.stored import Stand, StoredRuns
+from runtime.triggers import messages
 
 if TYPE_CHECKING:
     from runtime.daemon import Daemon
@@ -179,6 +180,8 @@ class OperatorQueries:
     async def _send(self, letter: Delivery) -> str:
         """Publish a letter where it was addressed, and wait until it is stored."""
         found = h.decode(letter.headers) or {}
+        if letter.subject == subjects.dead(messages.REASON):
+            return await self._fire(letter, found)
         subject = _address(found.get("Movant-Subject", ""))
         lines = _sendable(_former_headers(letter))
         if _ID_HEADER not in lines:
@@ -199,6 +202,19 @@ class OperatorQueries:
             raise UnavailableError("the stream did not acknowledge the letter") from error
         if ack.error is not None:
             raise RefusedError(f"the stream refused it: {ack.error.description}")
+        return subject
+
+    async def _fire(self, letter: Delivery, found: Mapping[str, str]) -> str:
+        """Give a message to its trigger again, and to nobody else who listens there."""
+        key, subject = found.get(TRIGGER, ""), found.get("Movant-Subject", "")
+        triggers = getattr(self._parts, "triggers", None)
+        if triggers is None:
+            raise UnavailableError("triggers are not read yet", hint="try again soon")
+        if not key:
+            raise RefusedError("the letter does not say whose it was", hint="publish it yourself")
+        block = h.block(h.encode(_sendable(_former_headers(letter))))
+        token = found.get(_ID_HEADER, "").removeprefix(f"{key}-")
+        await triggers.messages.again(key, Frame(subject, "", block, letter.payload), token)
         return subject
 
     async def _counts_in_place(self, letter: Delivery) -> bool:

@@ -245,6 +245,9 @@ class PipelineQueries:
         waiting = place.waiting
         if actor is not None and not issues:
             waiting += self._turn(actor)
+        standing = self._queries.index.queues.standing(motion)
+        if standing is not None:
+            waiting = f"turn {standing.number} of {standing.waiting}"
         return row_of(motion, place, issues=issues, waiting=waiting, now=now)
 
     def _turn(self, actor: WorkflowActor) -> str:

@@ -15,7 +15,7 @@ from actors.inbound import parse
 from actors.kernel.blocked import Blocked
 from actors.kernel.instance import Instance
 from actors.parking import Ticket
-from actors.run_index import Row, RunIndex
+from actors.run_index import Row
 from actors.workflow import WorkflowActor
 from protocols import api, codec, subjects
 from protocols.archive import ArchiveRecord
@@ -29,6 +29,7 @@ from protocols.errors import (
     UnavailableError,
     UnknownOutcomeError,
 )
+from runtime.ending import outcome_of
 from runtime.history import entry
 from runtime.peers import Peers, Standing, StandingOf
 from runtime.progress import Paces
@@ -47,8 +48,6 @@ class RunQueries:
         self,
         daemon: Daemon,
         mail: DirectReader,
-        archive: DirectReader,
-        events: DirectReader,
         peers: Peers,
     ) -> None:
         self._daemon = daemon
@@ -56,7 +55,7 @@ class RunQueries:
         self._mail = mail
         self.runs = StoredRuns(daemon, mail)
         self._peers = peers
-        self.index = RunIndex(mail, archive, events, daemon.parts.keys)
+        self.index = daemon.parts.index
         self._paces = Paces(daemon, mail, self.index)
 
     async def show(self, request: api.RunShow) -> api.Message:
@@ -130,7 +129,9 @@ class RunQueries:
                     finished_at=row.finished_at
                     or self._finished_at(row.id)
                     or finished.get(row.id, 0),
-                    waiting=self._first_waiting(row.id) or waiting.get(row.id, ""),
+                    waiting=self._turn(row.id)
+                    or self._first_waiting(row.id)
+                    or waiting.get(row.id, ""),
                 )
             )
         following = first + request.limit
@@ -139,6 +140,10 @@ class RunQueries:
             total=len(rows),
             next=str(following) if following < len(rows) else "",
         )
+
+    def _turn(self, run: str) -> str:
+        standing = self.index.queues.standing(run)
+        return f"turn {standing.number} of {standing.waiting}" if standing is not None else ""
 
     def _status_of(self, row: Row, told: dict[str, str]) -> Any:
         if row.status:
@@ -150,7 +155,8 @@ class RunQueries:
         actor = self._parts.owner.live.get(row.id)
         if actor is None or actor.activating:
             blocked = self._parts.owner.blocked.get(row.id, (0, row.blocked))[1]
-            return "blocked" if blocked else "running"
+            queued = row.id in self.index.queues.waiting
+            return "blocked" if blocked else "queued" if queued else "running"
         return actor.instance.status
 
     async def history(self, request: api.RunHistory) -> api.Message:
@@ -194,6 +200,15 @@ class RunQueries:
                 pass  # it is about to end, or too busy: the streams tell nearly as much
         return await self._view(instance_id)
 
+    async def outcome(self, instance_id: str) -> api.RunOutcome:
+        """Return how one instance stands, or has ended; all else costs much, and is left out."""
+        actor = self._parts.owner.live.get(instance_id)
+        if actor is not None and not (actor.activating or actor.behind):
+            status = actor.instance.status
+            if status in {"pending", "running"} and instance_id not in self._parts.owner.crashes:
+                return api.RunOutcome(id=instance_id, status=status)
+        return outcome_of(await self.view(instance_id))
+
     async def _view(self, instance_id: str) -> api.RunView:
         actor = self._parts.owner.live.get(instance_id)
         if actor is not None and not actor.activating and not actor.behind:
@@ -204,10 +219,16 @@ class RunQueries:
             if isinstance(found, ArchiveRecord):
                 return _of_record(found)
             instance, parked = found, self._parked_away(found)
+        if instance.status == "queued":
+            await self.index.refresh(blocked=False)
+            standing = self.index.queues.standing(instance_id)
+            parked["/"] = "" if standing is None else standing.text()
         start = instance.start
         counters = instance.counters
         waiting = [
-            msgspec.structs.replace(each, detail=f"{each.detail}: {parked[each.path]}")
+            msgspec.structs.replace(
+                each, detail=": ".join(filter(None, (each.detail, parked[each.path])))
+            )
             if parked.get(each.path)
             else each
             for each in instance.waiting()
@@ -234,6 +255,7 @@ class RunQueries:
             waiting=waiting,
             steps=instance.steps,
             blocked=_why(blocked) if blocked else (f"daemon: {crash[2]}" if crash else ""),
+            blocked_at=blocked.seq if blocked else 0,
             paused=hold.text() if hold is not None and instance.status not in FINAL else "",
             counters={
                 "messages": instance.messages,
@@ -247,7 +269,9 @@ class RunQueries:
 
     def _parked(self, actor: WorkflowActor) -> dict[str, str]:
         """Return why each parked step of an instance in memory waits, by its path."""
-        return {
+        full = self._parts.values.blobs.full
+        found = {each.ask.path: full for each in actor.asks.values() if each.storing and full}
+        return found | {
             each.ask.path: self._why_parked(each.ticket)
             for each in actor.asks.values()
             if each.ticket is not None

@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 BY_CHARS_MAX: Final = 400
 """Of each part of who has done something: percent-encoded, all three fit a header block."""
-GROUP_CHARS_MAX: Final = 120
-"""Of what runs are counted by: percent-encoded, it has to fit a header block."""
 READY_STATES: Final = frozenset({"ready", "starting"})
 
 
@@ -58,14 +56,18 @@ class RunCommands:
         subjects.check_name(request.workflow, "workflow")
         digest, workflow = await self._parts.definitions.latest(request.workflow)
         instance = self._daemon.new_id() if request.id is None else request.id
-        value = await given(self._parts.values.blobs, instance, request.input, request.input_blob)
+        blobs = self._parts.values.blobs
+        value = await given(blobs, instance, request.input, request.input_blob, begins=True)
         message = self._start_message(workflow, digest, instance, request, value)
-        await self._check_active(workflow, {instance: value.value})
+        beyond = await self._is_beyond(workflow, {instance: value.value})
         if not request.wait_s:
             created = await self._begin(request, instance, message)
             if created:
                 return api.RunStarted(
-                    id=instance, created=True, status="running", definition=digest
+                    id=instance,
+                    created=True,
+                    status="queued" if beyond else "running",
+                    definition=digest,
                 )
             view = await self._view(instance)
             return api.RunStarted(
@@ -81,7 +83,7 @@ class RunCommands:
         async with Ending(self._parts.transport, instance) as ending:
             created = await self._begin(request, instance, message)
             outcome = await ending.wait(
-                partial(self._view, instance), request.wait_s, fresh=created
+                partial(self._queries.outcome, instance), request.wait_s, fresh=created
             )
         return api.RunStarted(
             id=instance,
@@ -117,7 +119,7 @@ class RunCommands:
         digest, workflow = await self._parts.definitions.latest(request.workflow)
         ids = [self._daemon.new_id() if item.id is None else item.id for item in request.items]
 
-        await self._check_active(
+        await self._is_beyond(
             workflow, {of: item.input for of, item in zip(ids, request.items, strict=True)}
         )
         ended = await self._stored.ended(item.id for item in request.items if item.id is not None)
@@ -175,7 +177,7 @@ class RunCommands:
             h.KERNEL: str(KERNEL),
             h.MESSAGE_ID: self._daemon.entropy.token(8),
             h.PRIORITY: str(request.priority or workflow.options.priority or ""),
-            h.GROUP: percent_encode(workflow.group_of(value.value)[:GROUP_CHARS_MAX]),
+            h.GROUP: percent_encode(workflow.group_of(value.value)[: h.GROUP_CHARS_MAX]),
             h.PROFILE: self._profile(workflow, alone.profile if alone else ""),
             h.TRACEPARENT: _trace(alone.traceparent if alone else ""),
             **_who(alone.by if alone else None),
@@ -196,33 +198,33 @@ class RunCommands:
         default = self._daemon.config.profile
         return asked or (default if default in known else "")
 
-    async def _check_active(self, workflow: Workflow[Any], inputs: Mapping[str, Any]) -> None:
-        """Raise OverloadedError when more runs would be active than a workflow allows.
+    async def _is_beyond(self, workflow: Workflow[Any], inputs: Mapping[str, Any]) -> bool:
+        """Tell whether more runs would be active than a workflow allows.
 
         ``inputs`` are those of the runs to start, by id; one that is there is not started again.
+        Raises OverloadedError where such a start does not wait.
         """
         limit = workflow.options.active_max
         if not limit:
-            return
+            return False
         index = self._queries.index
         await index.refresh(blocked=False)
-        active = Counter(
-            row.group
-            for (name, _), rows in index.active.items()
-            if name == workflow.name
-            for row in rows.values()
-        )
+        queues = index.queues
         new = [value for run, value in inputs.items() if run not in index.rows]
         for group, more in Counter(
-            workflow.group_of(value)[:GROUP_CHARS_MAX] for value in new
+            workflow.group_of(value)[: h.GROUP_CHARS_MAX] for value in new
         ).items():
-            if active[group] + more > limit:
+            key = (workflow.name, group)
+            active = queues.active[key] + len(queues.line(key))
+            if active + more > limit:
+                if not workflow.options.refuses:
+                    return True
                 of = f" with {group!r}" if group else ""
                 raise OverloadedError(
-                    f"{active[group]} runs of {workflow.name}{of} are active, and max_active is"
-                    f" {limit}",
+                    f"{active} runs of {workflow.name}{of} are active, and max_active is {limit}",
                     hint=f"start it when one has ended: movant run ls --workflow {workflow.name}",
                 )
+        return False
 
     async def _start_behind_signals(self, instance: str, message: Outgoing) -> bool:
         """Start an instance whose mailbox is not empty; False when another start was first.
@@ -296,15 +298,27 @@ class RunCommands:
         return api.Accepted(id=request.id, seq=seq)
 
     async def order(
-        self, instance: str, verb: str, value: Any, message_id: str, by: Operator | None
+        self,
+        instance: str,
+        verb: str,
+        value: Any,
+        message_id: str,
+        by: Operator | None,
+        *,
+        behind: int = 0,
     ) -> int:
-        """Write an operator's verb into a mailbox; return its sequence."""
+        """Write an operator's verb into a mailbox; return its sequence.
+
+        With ``behind`` only right behind that sequence: raises AlreadyExistsError when something
+        has come meanwhile.
+        """
+        lines = self._lines(message_id, by)
+        if behind:
+            partition = subjects.partition_of(instance, self._daemon.config.partitions)
+            address = subjects.mailbox(instance, partition)
+            lines += h.encode({h.EXPECTED_SEQUENCE: str(behind), h.EXPECTED_SUBJECT: address})
         return await self._write(
-            Outgoing(
-                subjects.to_control(instance, verb),
-                codec.encode(value),
-                self._lines(message_id, by),
-            )
+            Outgoing(subjects.to_control(instance, verb), codec.encode(value), lines)
         )
 
     async def wait(self, request: api.RunWait) -> api.Message:
@@ -312,7 +326,7 @@ class RunCommands:
         subjects.check_id(request.id)
         async with Ending(self._parts.transport, request.id) as ending:
             return await ending.wait(
-                partial(self._view, request.id), request.timeout_s, fresh=False
+                partial(self._queries.outcome, request.id), request.timeout_s, fresh=False
             )
 
     def _lines(self, message_id: str, by: Operator | None) -> bytes:

@@ -8,20 +8,37 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, cast
 
 import msgspec
 
-from actors import neighbours, streams
+from actors import blobs, neighbours, streams
+from actors.blobs import Blobs
 from protocols.api import Finding, Findings
 from protocols.errors import MovantError, UnavailableError
 from protocols.events import from_time
 from protocols.ports import Outgoing
 from runtime import permissions
 from runtime.bridge.transport import NatsTransport
+from runtime.config import DaemonConfig
 
 _ANSWER_S: Final = 5.0
 _GIB: Final = 1024**3
+
+
+def wanted_streams(config: DaemonConfig) -> list[streams.Configuration]:
+    """Return the streams that a daemon makes.
+
+    MAIL has to have room whatever is put: what steers runs stands there.
+    """
+    free = 0 if config.nats.url else config.server.file_store_bytes_max - streams.DEAD_BYTES_MAX
+    share = free // 2 if free > 0 else -1
+    return streams.wanted(
+        partitions=config.partitions,
+        replicas=config.replicas,
+        blobs_bytes_max=config.limits.blobs_bytes_max or share,
+    )
 
 
 async def check_server(
@@ -94,12 +111,20 @@ async def check_server(
         ("permissions", permitted),
         ("jetstream", jetstream),
         ("replicas", copies),
+        ("blobs", partial(room, transport)),
         ("captured", captured),
     ]
     if partitions is not None:
         checks.insert(2, ("streams", settings))
     found = [await _checked(name, check) for name, check in checks]
     return Findings(findings=found, server_time=await _server_time(transport))
+
+
+async def room(transport: NatsTransport) -> Finding:
+    """Look how much room is left for large values."""
+    found = await Blobs(transport).room()
+    told = f"large values and artifacts: {found}"
+    return finding("blobs", not found.is_scarce, told, blobs.ROOM)
 
 
 def finding(check: str, holds: bool, found: str, remedy: str = "") -> Finding:  # noqa: FBT001 - what was found

@@ -332,6 +332,12 @@ class Client(GateCalls, GuardrailCalls, StatsCalls, TriggerCalls, Undoes, Versio
             hint=f"movant run show {id}",
         )
 
+    async def supply(
+        self, id: str, content: bytes, *, message_id: str = "", by: Operator | None = None
+    ) -> api.Accepted:
+        """Put back the value that blocks a run, byte for byte. Raises RefusedError."""
+        return await self.large.supply(id, content, message_id=message_id, by=by)
+
     async def artifacts(self, id: str) -> Artifacts:
         """Return the artifacts of a run, by name. Raises NotFoundError."""
         return await self.large.artifacts(id)

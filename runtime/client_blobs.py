@@ -13,11 +13,12 @@ import trio
 
 from actors.blobs import BLOBS_AT_ONCE, BlobMissingError, Blobs
 from protocols import api, api_blobs, codec
-from protocols.blobs import BLOB_BYTES_MAX, INLINE_BYTES_MAX, LARGE, Blob, is_whole
+from protocols.blobs import BLOB_BYTES_MAX, INLINE_BYTES_MAX, LARGE, Blob, blob_of, is_whole
 from protocols.errors import NotFoundError
 from protocols.headers import JSON
 from protocols.subjects import check_id
-from runtime.client_calls import Calls
+from protocols.witness import Operator
+from runtime.client_calls import Calls, new_message_id
 
 CHUNKS_AT_ONCE: Final = 4
 LOOKS_S: Final = (0.05, 0.2, 0.5, 1.0, 2.0)
@@ -87,6 +88,29 @@ class LargeValues:
         if not await trio.to_thread.run_sync(is_whole, blob, content):
             raise BlobMissingError(f"blob {blob.digest} of {id} is not what it was")
         return content
+
+    async def supply(
+        self,
+        id: str,  # noqa: A002 - as the API says
+        content: bytes,
+        *,
+        message_id: str = "",
+        by: Operator | None = None,
+    ) -> api.Accepted:
+        """Put back the value that blocks a run, byte for byte, and let it go on.
+
+        Raises RefusedError when it is another one, or the run does not wait for one.
+        """
+        self._blobs.forget(check_id(id), blob_of(content))
+        blob = await self._blobs.put(id, content)
+        request = api_blobs.RunSupply(
+            id=id,
+            digest=blob.digest,
+            size=blob.size,
+            message_id=message_id or new_message_id(),
+            by=by,
+        )
+        return await self._calls.call("run.supply", request, api.Accepted)
 
     async def artifacts(self, id: str) -> list[api_blobs.ArtifactRow]:  # noqa: A002 - as the API says
         """Return the artifacts of a run, by name. Raises NotFoundError."""

@@ -13,6 +13,7 @@ import msgspec
 
 from actors.bundle import Packed
 from actors.checkpoint import Epochs
+from actors.discards import discarded, kept, without
 from actors.generations import begun, generation_start, replaced_by
 from actors.inbound import parse
 from actors.letters import DeadLetter, Delivery, Letter
@@ -212,9 +213,10 @@ def replay(recording: Recording, packed: Packed | None = None) -> Replayed:
     snapshot, mails = generation_start(whole)
     replaced = replaced_by(whole) if others else {}
     if snapshot is not None:
+        snapshot = kept(snapshot, discarded(whole)) or snapshot
         signals = (with_value(each, recording.blobs) for each in snapshot.signals)
-        kept = tuple(each for each in signals if isinstance(each, Signal))
-        snapshot = msgspec.structs.replace(snapshot, signals=kept)
+        told = tuple(each for each in signals if isinstance(each, Signal))
+        snapshot = msgspec.structs.replace(snapshot, signals=told)
         replaced = {0: digest}  # not the one that it names: what is tried is the code at hand
     instance = begun(recording.id, snapshot, find, replaced)
     instance.refolding = True
@@ -262,8 +264,9 @@ def mails_of(recording: Recording) -> list[AnyMail]:
         if isinstance(parsed, DeadLetter) or each.seq in dead or not isinstance(parsed, Letter):
             continue
         if not is_void(epochs, parsed.mail):
-            mails.append(with_value(parsed.mail, recording.blobs))
-    return mails
+            mails.append(parsed.mail)
+    whole = without(mails, discarded(mails))
+    return [with_value(each, recording.blobs) for each in whole]
 
 
 def _blob_in(message: StoredMessage) -> Blob | None:

@@ -1,11 +1,14 @@
-"""Undoes: the part of the Client about what was done: to undo it, or to say whether it was."""
+"""Undoes: the part of the Client about what was done: to undo it, or to say whether it was.
+
+And about values that are lost.
+"""
 # ruff: noqa: A002 - an id is called id, as in the API
 
 from __future__ import annotations
 
 from typing import Any
 
-from protocols import api
+from protocols import api, api_blobs
 from protocols.subjects import check_id
 from protocols.witness import Operator
 from runtime.client_calls import Calls, new_message_id
@@ -62,3 +65,16 @@ class Undoes:
             by=by,
         )
         return await self._calls.call("run.review", request, api.Accepted)
+
+    async def discard(
+        self, id: str, message: int, *, message_id: str = "", by: Operator | None = None
+    ) -> api.Accepted:
+        """Give up the value of the message that blocks a run, by its sequence: it goes on.
+
+        A signal never came then, an answer is one of which nobody knows what it was, and a run
+        whose input it was has failed. Raises RefusedError when that does not block the run.
+        """
+        request = api_blobs.RunDiscard(
+            id=check_id(id), message=message, message_id=message_id or new_message_id(), by=by
+        )
+        return await self._calls.call("run.discard", request, api.Accepted)

@@ -92,6 +92,8 @@ class LimitsConfig(Section, frozen=True, kw_only=True):
     """Instances in memory; more are passivated and read again when they are needed."""
     value_bytes_max: Annotated[int, Meta(ge=256 * 1024, le=64 * 1024**2)] = 64 * 1024**2
     """The largest input of a step that is stored; above it the step fails: ``over_limit``."""
+    blobs_bytes_max: Annotated[int, Meta(ge=0)] = 0
+    """Of BLOBS when it is made; 0: half of the embedded server's store, elsewhere no limit."""
     api_requests_max: Count = 10_000
     """Requests of clients under way; more are refused as overloaded."""
 
@@ -230,8 +232,7 @@ def nats_from_environment(
         if key in ALIASES or key.startswith(f"{PREFIX}NATS__")
     }
     _overlay(values, origins, _from_environment(ours))
-    if url:
-        values.setdefault("nats", {})["url"] = url
+    _overlay(values, origins, {"nats.url": (url, "flag")} if url else {})
     return _convert(values, origins).nats
 
 
@@ -381,10 +382,9 @@ def _secret(path: Path, variable: str) -> str:
 
 
 def _known(key: str, where: str) -> None:
-    if key in _KEYS or key.startswith("services."):
-        return
     if key.startswith(f"{FLOW}."):
         check_flow(key, where)
+    if key in _KEYS or key.startswith(("services.", f"{FLOW}.")):
         return
     close = difflib.get_close_matches(key, _KEYS if "." in key else _KEYS | _SECTIONS, 1)
     raise ConfigurationError(

@@ -56,6 +56,7 @@ from runtime import collector
 from runtime.accounts import serve_accounts
 from runtime.bridge.connection import connect
 from runtime.checkpoints import Checkpoints
+from runtime.checks import wanted_streams
 from runtime.client_discovery import login, own_login
 from runtime.clock import SystemClock, SystemEntropy
 from runtime.config import DaemonConfig, redacted
@@ -74,6 +75,7 @@ from runtime.server.configuration import Settings
 from runtime.server.embedded import EmbeddedServer
 from runtime.started import Looking, WhenUp
 from runtime.triggers.hosting import host_triggers
+from runtime.turns import give_turns
 from runtime.undoing import ChildUndos
 from runtime.version import VERSION
 from supervisors.child import ChildSpec, ChildStatus
@@ -258,10 +260,7 @@ class Daemon:
         parts, config, transport = self.parts, self.config, self.parts.transport
         try:
             await refuse_neighbours(transport, foreign_subjects(config.services))
-            await streams.ensure(
-                transport,
-                streams.wanted(partitions=config.partitions, replicas=config.replicas),
-            )
+            await streams.ensure(transport, wanted_streams(config))
             keys = Kv(transport, "movant_keys")
             parts.keys = await streams.patiently(lambda: load_keys(keys, self.entropy))
         except ConfigurationError as error:
@@ -293,7 +292,7 @@ class Daemon:
                 for writer in parts.writers.values():
                     await nursery.start(writer.run)
                 await streams.patiently(parts.leases.join)
-                nursery.start_soon(parts.leases.run)
+                nursery.start_soon(parts.leases.run, transport.beat)
                 nursery.start_soon(parts.holds.run)
                 task_status.started()
         finally:
@@ -382,6 +381,7 @@ class Daemon:
                 storing=values.storing,
             )
             owner.wire(parts.requests, outbox, Late(parts.writers, values.blobs))
+            await nursery.start(give_turns, self)
             dead = DeadLetters(parts.writers["DEAD"])
             intake = parts.intake = Intake(
                 owner,
@@ -406,13 +406,8 @@ class Daemon:
             )
             for path in config.workflows:
                 await self.register(path)
-            strays = Strays(
-                parts.transport,
-                self.entropy,
-                Kv(parts.transport, "movant_checkpoints"),
-                dead,
-                lambda: owner.acts_in(0),
-            )
+            kept = Kv(parts.transport, "movant_checkpoints")
+            strays = Strays(parts.transport, self.entropy, kept, dead, lambda: owner.acts_in(0))
             nursery.start_soon(strays.run)
             await nursery.start(self._host, owner)
             await nursery.start(parts.requests.run)

@@ -1,7 +1,8 @@
 """Ending: waits for the end of one instance, by its events and by looking.
 
 Subscribe first and look then, so that nothing is missed; an event that carries the outcome
-saves the second look. Events are not durable for a waiter, so it also looks once a second.
+saves the second look. Events are not durable for a waiter, so it also looks once a second; a look
+at what is under way has to be cheap, for there may be thousands who wait.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from protocols.ports import Frame, Subscription, Transport
 
 LOOK_S: Final = 1.0
 
-Look = Callable[[], Awaitable[api.RunView]]
+Look = Callable[[], Awaitable[api.RunOutcome]]
 
 _decoder: Final = msgspec.json.Decoder(LifecycleData)
 
@@ -52,14 +53,14 @@ class Ending:
         with trio.move_on_after(timeout_s):
             while self._told is None:
                 if not fresh:
-                    outcome = outcome_of(await look())
+                    outcome = await look()
                     if outcome.status in FINAL or outcome.status == "blocked":
                         return outcome
                 fresh = False
                 with trio.move_on_after(LOOK_S):
                     await self._changed.wait()
                 self._changed = trio.Event()
-        return self._told or outcome_of(await look())
+        return self._told or await look()
 
     def _take(self, frames: Sequence[Frame]) -> None:
         for frame in frames:

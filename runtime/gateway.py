@@ -36,6 +36,7 @@ from runtime.api_migrate import MigrateCommands
 from runtime.api_operations import OperatorQueries
 from runtime.api_pipeline import PipelineQueries
 from runtime.api_queries import RunQueries
+from runtime.api_repairs import RepairCommands
 from runtime.api_runs import RunCommands
 from runtime.api_stats import StatsQueries
 from runtime.api_templates import TemplateCommands
@@ -107,7 +108,7 @@ class Gateway:
         ):
             discovery = Discovery(transport)
             peers = Peers(self._daemon)
-            queries = RunQueries(self._daemon, mail, archive, events, peers)
+            queries = RunQueries(self._daemon, mail, peers)
             pipeline = PipelineQueries(self._daemon, queries, peers)
             self._nursery.start_soon(pipeline.run)
             commands = RunCommands(self._daemon, mail, queries)
@@ -135,11 +136,14 @@ class Gateway:
             parts = self._daemon.parts
             store = parts.definition_store
             migrating = MigrateCommands(parts.definitions, store, commands, queries, peers)
+            repairs = RepairCommands(self._daemon, commands, queries, mail)
             templates = TemplateCommands(store, about)
             versions = VersionCommands(self._daemon, queries.index, peers)
             self._handlers |= {
                 "stats": StatsQueries(queries).stats,
                 "run.migrate": migrating.migrate,
+                "run.supply": repairs.supply,
+                "run.discard": repairs.discard,
                 "workflow.versions": versions.versions,
                 "workflow.rollback": versions.rollback,
                 "template.register": templates.register,
@@ -298,6 +302,7 @@ def handlers(
         "run.verify": witness.verify,
         "run.artifacts": blobs.artifacts,
         "run.blob": blobs.chunk,
+        "run.mend": blobs.mend,
         "run.messages": operator.messages,
         "gate.ls": gates.list,
         "gate.show": gates.show,

@@ -20,18 +20,25 @@ class Given(NamedTuple):
     lines: bytes = b""
 
 
-async def given(blobs: Blobs, instance: str, value: Any, blob: Blob | None) -> Given:
+async def given(
+    blobs: Blobs, instance: str, value: Any, blob: Blob | None, *, begins: bool = False
+) -> Given:
     """Return what a client gives, or has stored before; a large one is stored here.
 
-    Raises NotFoundError for a blob that is not there.
+    ``begins``: a run begins with it; the last of the room is kept for those that have begun.
+    Raises NotFoundError for a blob that is not there, OverloadedError when there is no room.
     """
     if blob is not None:
+        if begins:
+            await blobs.check_room()
         content = await blobs.get(check_id(instance), checked(blob))
         value = codec.decode(content, (blob.content_type or JSON) + LARGE)
         return Given(value, encoded(blob), REFERENCE_LINES)
     body = codec.encode(value, limit=BLOB_BYTES_MAX)
     if len(body) <= INLINE_BYTES_MAX:
         return Given(value, body)
+    if begins:
+        await blobs.check_room()
     return Given(value, encoded(await blobs.put(check_id(instance), body)), REFERENCE_LINES)
 
 

@@ -24,12 +24,14 @@ from protocols.mail import (
     Fired,
     Migrate,
     Pinned,
+    Repaired,
     Reply,
     Reviewed,
     Routed,
     Signal,
     Start,
     Switch,
+    Turn,
     UndoAll,
     Woken,
 )
@@ -99,6 +101,10 @@ def _facts(mail: Any) -> dict[str, Any]:  # noqa: C901, PLR0912  # one case per 
                 "attempt": mail.attempt,
                 "summary": f"{mail.service}: {mail.reason}",
             }
+        case Turn():
+            word = mail.word
+            of = f" of {word.group}" if word.group else ""
+            return {"kind": "owner.turn", "summary": f"{word.said}: at most {word.limit}{of}"}
         case ChildEnded():
             return {
                 "kind": "owner.child",
@@ -126,6 +132,12 @@ def _facts(mail: Any) -> dict[str, Any]:  # noqa: C901, PLR0912  # one case per 
                 "kind": "control.switch",
                 "summary": f"definition {mail.order.definition} from here on"
                 + (f": {names}" if names else ""),
+                "by": mail.by,
+            }
+        case Repaired():
+            return {
+                "kind": "control.repair",
+                "summary": f"message {mail.order.message} {mail.order.how}",
                 "by": mail.by,
             }
         case Reviewed():

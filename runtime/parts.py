@@ -19,6 +19,7 @@ from actors.owner import Owner
 from actors.readers import Readers
 from actors.requests import Requests
 from actors.router import Router
+from actors.run_index import RunIndex
 from actors.stream_writer import StreamWriter
 from actors.system import ActorSystem
 from actors.values import Values
@@ -54,6 +55,7 @@ class Parts:
     mailboxes: DirectReader
     archive: Archive
     outbox: Outbox
+    index: RunIndex
     collector: Collector
     forgetting: Forgetting
     sweep: Sweep

@@ -33,6 +33,7 @@ PUBLISHED: Final[dict[str, str]] = {
     "$KV.movant_holds.>": "$KV.movant_holds.check",
     "$KV.movant_budgets.>": "$KV.movant_budgets.check",
     "$KV.movant_triggers.>": "$KV.movant_triggers.check",
+    "$KV.movant_turns.>": "$KV.movant_turns.check",
     "$JS.API.INFO": "$JS.API.INFO",
     "$JS.API.STREAM.NAMES": "$JS.API.STREAM.NAMES",
     "$JS.API.STREAM.INFO.*": "$JS.API.STREAM.INFO.MAIL",

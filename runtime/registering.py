@@ -22,7 +22,7 @@ log = structlog.get_logger()
 async def register_file(daemon: Daemon, path: Path) -> list[str]:
     """Pack and register the workflows of a file; return their names."""
     packed = await trio.to_thread.run_sync(pack, path)
-    ready = await daemon.parts.definitions.with_rules(packed)
+    ready = await daemon.parts.definitions.opened(packed)
     await register_packed(daemon, ready)
     return list(ready.workflows)
 

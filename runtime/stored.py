@@ -128,14 +128,18 @@ class StoredRuns:
         replaced: Mapping[int, str] | None = None,
         *,
         hear: Hear | None = None,
+        least: int = 0,
     ) -> Instance | ArchiveRecord:
         """Return the fold of an instance, or its record when nothing else is left.
 
         ``replaced`` goes before the definitions of its migrations; ``hear`` is told each message
-        with the effects of its fold.
+        with the effects of its fold. Raises UnavailableError when what was read does not reach
+        the sequence ``least``.
         """
         owner = self._parts.owner
         found, record = await self.generation(instance_id)
+        if found.newest < least:
+            raise UnavailableError("a replica of MAIL lags behind its leader", hint="try again")
         snapshot, mails = found.snapshot, found.mails
         if record is not None and snapshot is None and all(type(x) is not Start for x in mails):
             return record

@@ -24,7 +24,7 @@ class Why(msgspec.Struct, frozen=True, kw_only=True):
     """Why a run stands where it stands. Times are nanoseconds since 1970; 0: there is none.
 
     ``kind`` is what it waits for: ``step``, ``backoff``, ``parked``, ``timer``, ``signal``,
-    ``child``, ``pin`` and so on, or its status when it waits for nothing.
+    ``child``, ``pin``, ``turn`` and so on, or its status when it waits for nothing.
     """
 
     id: str
@@ -142,6 +142,13 @@ def _wait(view: RunView, each: Waiting, now: int) -> _Wait:
                 wakes=f"the child's end wakes it, whatever it is (movant why {child})",
                 otherwise="it has no time limit and waits as long as the child takes",
             )
+        case "turn":
+            return _Wait(
+                kind="turn",
+                what=f"waits for its turn ({each.detail or 'others of its workflow are active'})",
+                wakes="the end of a run that is active lets the next one begin",
+                otherwise="it has no time limit; a cancel takes it out of the queue",
+            )
         case "pin":
             return _Wait(
                 kind="pin",
@@ -200,6 +207,13 @@ def _blocked(view: RunView) -> Why:
         what = f"the daemon failed when it folded {view.id} ({view.blocked.removeprefix(_DAEMON)})"
         wakes = "its next message, or a restart of the daemon, tries again"
         otherwise = "it stays where it is"
+    elif view.blocked_at:
+        what = f"{view.id} is blocked ({view.blocked})"
+        wakes = (
+            f"whoever has the value wakes it (movant run supply {view.id} FILE), or"
+            f" who gives it up (movant run discard {view.id} {view.blocked_at})"
+        )
+        otherwise = f"it stays as it is until then, or until movant run cancel {view.id}"
     else:
         what = f"{view.id} is blocked ({view.blocked or 'no reason is known'})"
         wakes = f"repaired code wakes it (movant workflow register FILE, run migrate {view.id})"

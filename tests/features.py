@@ -67,6 +67,9 @@ DURABILITY: Final[Shown] = {
     ),
     "workflows that never end, in generations": "daemon/test_generations kernel/test_continue_as",
     "values up to 64 MiB by reference; larger ones fail their step": "daemon/test_payloads",
+    "a value that is lost is put back or given up, one that is forged is replaced": (
+        "daemon/test_repairs kernel/test_repairs store/test_blobs"
+    ),
     "artifacts are kept with a run, listed, read, and removed with it": (
         "daemon/test_payloads store/test_blobs"
     ),
@@ -88,8 +91,8 @@ CONCURRENCY: Final[Shown] = {
         "motions/test_motion examples/test_governance_flow"
     ),
     "thousands of motions in one daemon": "daemon/test_many_motions daemon/test_memory",
-    "a limit on active runs, also by key; a start beyond it is refused": (
-        "graphs/test_profiles daemon/test_gates"
+    "a limit on active runs, by key, over all daemons; others wait in order, or are refused": (
+        "kernel/test_turns actors/test_turns daemon/test_turns"
     ),
     "priorities: an emergency overtakes a batch": "actors/test_parking daemon/test_flow",
     "rate and concurrency of a service, shared by all runs of a daemon": (
@@ -303,8 +306,8 @@ MISSING: Final[Mapping[str, str]] = {
         "they take time and randomness from `ctx`; graphs and motions have no such rule"
     ),
     "a run continued from a chosen step with other input": "start another run",
-    "starts beyond a limit that wait in order, or cancel the run before": (
-        "they are refused; requests of runs that are active do wait in order"
+    "starts beyond a limit that cancel the run before": (
+        "they wait for their turn, or are refused"
     ),
     "fairness among tenants": "priorities, and a limit of active runs by key",
     "a rate limit over several daemons": "each daemon counts for itself",

@@ -30,6 +30,8 @@ class Blocked(msgspec.Struct, frozen=True, kw_only=True):
     """Name of the exception's type."""
     place: str = ""
     """``file:line in function`` of the workflow's code."""
+    seq: int = 0
+    """For a value that is missing: the sequence of the message that refers to it."""
     diff: dict[str, Any] | None = None
     """For a mismatch: the step that was recorded, and the steps that the code has."""
 

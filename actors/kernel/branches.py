@@ -53,13 +53,17 @@ class Scope:
 
     def start(self, work: Awaitable[T], *, name: str = "task") -> TaskHandle[T]:
         """Start a task. Its operations have paths below ``name``, counted per scope."""
+        return TaskHandle(self.begin(work, name))
+
+    def begin(self, work: Awaitable[Any], name: str) -> Task:
+        """Do as ``start`` does, for interpreters: nobody asks the task for its result."""
         nursery = self._nursery
         if nursery is None or self._ledger.scheduler.running is None:
             dispose([work])
             raise self._ledger.scheduler.misuse(
                 "scope.start was used outside of its 'async with' block"
             )
-        return TaskHandle(nursery.start(work, name))
+        return nursery.start(work, name)
 
     @property
     def over(self) -> bool:

@@ -84,7 +84,7 @@ class Child(Operation[T]):
         """Take the child's result, or raise its failure in the code."""
         self.decide(1)
         failure = mail.failure
-        if mail.status == "completed":
+        if mail.status == "completed" and failure is None:
             try:
                 self.succeed(codec.decode(mail.body, mail.content_type))
             except (BadValueError, OversizedError):

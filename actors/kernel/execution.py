@@ -11,24 +11,41 @@ from actors.kernel.blocked import Blocked, blocked_by
 from actors.kernel.compensation import compensate
 from actors.kernel.context import Context
 from actors.kernel.generation import ENTRIES_PER_GENERATION, Boundary, leave, snapshot_of
-from actors.kernel.outcome import Ended, cancelled_by, end_of_error, end_of_value, input_of
+from actors.kernel.outcome import (
+    Ended,
+    cancelled_by,
+    end_of_error,
+    end_of_value,
+    input_of,
+    invalid,
+    over,
+)
 from actors.kernel.tasks import ContinueAs, Frame, Scheduler, Task, steppable
 from actors.kernel.undoing import UNDOABLE, Undoing
 from actors.kernel.view import View
 from actors.kernel.witness import witness
-from protocols.blobs import BLOB_BYTES_MAX
+from protocols import codec
+from protocols.blobs import BLOB, BLOB_BYTES_MAX
 from protocols.compensation import FATES_MAX
-from protocols.effects import FINAL, Continue, Emit, Finish
-from protocols.errors import ConfigurationError, InternalError, NotFoundError
+from protocols.effects import FINAL, Continue, Emit, Enqueue, Finish
+from protocols.errors import ConfigurationError, InternalError, InvalidInputError, NotFoundError
+from protocols.failure import Failure
+from protocols.headers import GROUP_CHARS_MAX
 from protocols.mail import (
     LARGE_VALUES,
+    QUEUES,
     Cancel,
+    ChildEnded,
     Continued,
     Lacking,
     Mail,
     Migrate,
+    Repaired,
+    Reply,
+    Signal,
     Start,
     Switch,
+    Turn,
     UndoAll,
     Woken,
 )
@@ -44,8 +61,10 @@ class Execution(View):
 
     __slots__ = ()
 
-    def _begin(self, start: Start) -> None:
-        """Load the code and start it with its input."""
+    def _begin(self, start: Start, *, granted: bool = False) -> None:
+        """Load the code and start it with its input, or wait for its turn."""
+        if self._lacks_signal():
+            return
         try:
             workflow = self._load(start.workflow, self.definition)
         except (NotFoundError, ConfigurationError) as error:
@@ -55,11 +74,14 @@ class Execution(View):
         ledger.routes = workflow.routes
         if start.kernel >= LARGE_VALUES:
             ledger.value_bytes_max = BLOB_BYTES_MAX
+        ledger.kept_s = workflow.options.kept_s
         ledger.started_by = "" if start.by is None else start.by.who
         ledger.profile = start.profile
         self._limits = (workflow.options.mailbox_warn, workflow.options.mailbox_max)
         if self.messages > self._limits[1]:
             self._halt(self._full())
+            return
+        if not granted and start.kernel >= QUEUES and self._queues(workflow, start):
             return
         self.status = "running"
         self._watch = self._limits[0]
@@ -76,6 +98,51 @@ class Execution(View):
         ctx = Context(ledger, self.workflow, start.traceparent, workflow.options.steps)
         frame = Frame(ledger.root)
         ledger.scheduler.start(steppable(workflow.function(ctx, *given)), frame)
+
+    def _queues(self, workflow: Workflow[Any], start: Start) -> bool:
+        """Wait for a turn, if there has to be one: all that comes meanwhile is kept.
+
+        A run that was given other code goes on: it may have begun with the code of before.
+        """
+        options = workflow.options
+        if not options.active_max or self.generation > 1 or self._replaced[0]:
+            return False
+        given = input_of(workflow, start)
+        if isinstance(given, Ended | Blocked):
+            return False  # it ends at once
+        try:
+            group = workflow.group_of(codec.decode(start.body, start.content_type))
+        except InvalidInputError as error:
+            self.status = "running"
+            self._end(invalid(error.message, error.fields))
+            return True
+        self.status = "queued"
+        self._ledger.effects.append(
+            Enqueue(
+                cause=self._ledger.cause,
+                workflow=start.workflow,
+                group=group[:GROUP_CHARS_MAX],
+                limit=options.active_max,
+                priority=start.priority or options.priority,
+                place=start.seq,
+                refuse=options.refuses,
+            )
+        )
+        return True
+
+    def _on_turn(self, mail: Turn) -> None:
+        """Begin, end, or only tell that others are first."""
+        if self.status != "queued":
+            self._ledger.counters.stray += 1
+            return
+        assert self._start is not None
+        word = mail.word
+        if word.said == "granted":
+            self._begin(self._start, granted=True)
+        elif word.said == "queued":
+            self._emit("queued", {"group": word.group, "limit": word.limit})
+        else:
+            self._end(over(word.limit, word.group))
 
     def _on_switch(self, mail: Switch) -> None:
         """Go on with another definition from here, or tell why that is not possible."""
@@ -100,6 +167,7 @@ class Execution(View):
         self.definition = definition
         self.switched = mail.seq
         ledger.routes = workflow.routes
+        ledger.kept_s = workflow.options.kept_s
         self._limits = (workflow.options.mailbox_warn, workflow.options.mailbox_max)
         told = {"definition": definition, "moves": mail.order.moves, "from": mail.seq}
         self._witness("migrated", told, f"/{mail.seq}")
@@ -275,11 +343,65 @@ class Execution(View):
         self._emit("blocked", facts, f"/{ledger.cause}")
 
     def _on_lacking(self, mail: Lacking) -> None:
-        if self._start is None and mail.start is not None:
-            self._start = mail.start
-            self.workflow, self.definition = mail.start.workflow, mail.start.definition
+        """Block, unless nobody needs the value: then whoever gave it up says so further on."""
+        of = mail.of
+        if self.status in FINAL or (
+            type(of) is Signal and self._repeated("signal", of.message_id)
+        ):
+            self._ledger.counters.late += 1
+            return
+        if self._start is None and type(of) is Start:
+            self._start = of
+            self.workflow, self.definition = of.workflow, of.definition
             self.started_at = self._ledger.now
-        self._halt(Blocked(reason="blob", message=mail.message))
+            if self._cancel is not None:
+                self._end(cancelled_by(self._cancel))
+                return
+        if mail.discarded:
+            self._skipped[mail.seq] = mail
+        else:
+            self._halt(Blocked(reason="blob", message=mail.message, seq=mail.seq))
+
+    def _lacks_signal(self) -> bool:
+        """Block when a signal of the snapshot refers to a value that is not there."""
+        for queue in self._ledger.signals.values():
+            for each in queue:
+                if each.content_type == BLOB:
+                    message = f"message {each.seq}: its value is missing"
+                    self._halt(Blocked(reason="blob", message=message, seq=each.seq))
+                    return True
+        return False
+
+    def _given_up(self, mail: Repaired) -> Reply | ChildEnded | None:
+        """Witness what a person has done about a missing value; return what is folded for it.
+
+        One that was given up is so from here on: an answer becomes one of which nobody knows
+        what it was, a start has failed, and a signal never came.
+        """
+        if self._repeated("repair", mail.message_id):
+            return None
+        ledger, order = self._ledger, mail.order
+        ledger.chain.acted = (mail.seq, mail.by)
+        if self.status in FINAL or self._start is None:
+            ledger.counters.late += 1
+            return None
+        # Of every one: a fold that begins with a snapshot has not seen the message itself.
+        self._witness("value_repaired", msgspec.to_builtins(order), f"/{mail.seq}")
+        lost = self._skipped.pop(order.message, None)
+        if lost is None:
+            return None
+        if type(lost.of) is Start:
+            self._end(Ended("failed", failure=_lost(mail)))
+        elif type(lost.of) is Reply or type(lost.of) is ChildEnded:
+            return msgspec.structs.replace(
+                lost.of,
+                seq=mail.seq,
+                at=mail.at,
+                body=b"",
+                content_type="",
+                failure=_lost(mail, unknown=True),
+            )
+        return None
 
     def _emit(self, event: str, facts: dict[str, Any], suffix: str = "") -> None:
         ledger = self._ledger
@@ -331,3 +453,10 @@ class Execution(View):
             "migrate it to a definition with a larger mailbox_max that calls ctx.continue_as in "
             "time, or cancel it",
         )
+
+
+def _lost(mail: Repaired, *, unknown: bool = False) -> Failure:
+    """Return the failure that stands for a value which was given up."""
+    who = f" by {mail.by.who}" if mail.by is not None and mail.by.who else ""
+    message = f"the value of message {mail.order.message} is lost and was given up{who}"
+    return Failure(kind="blob", message=message, unknown=unknown)

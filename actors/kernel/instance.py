@@ -15,8 +15,9 @@ What it returns are the effects that this mail made the code ask for. The rules 
     Routed            the first one for the current attempt, if it has a route
     Fired             for a timer that somebody waits for, not before its due time
     Signal            kept until somebody waits for it
+    Turn              where others were first: the code runs, or it ends
     ChildEnded        for a child that is waited for
-    Lacking           blocks: the value of this message cannot be had
+    Lacking           blocks: its value cannot be had; a Repaired puts it back or gives it up
     Cancel            the first one; the steps with an undo are undone before the end
     UndoAll           like Cancel: somebody asks for it by hand
     Decided           for a gate that is open, from whoever may decide there
@@ -65,12 +66,14 @@ from protocols.mail import (
     Mail,
     Migrate,
     Pinned,
+    Repaired,
     Reply,
     Reviewed,
     Routed,
     Signal,
     Start,
     Switch,
+    Turn,
     UndoAll,
     Woken,
 )
@@ -82,7 +85,6 @@ if TYPE_CHECKING:
 
     from protocols.definition import Workflow
     from protocols.mail import Snapshot
-
 
 SHOWN_MAX: Final = 50
 """Steps listed in the diff of a mismatch: enough to see what moved."""
@@ -347,13 +349,16 @@ class Instance(Execution):
         if step is not None:
             path, counts = step.path, step.reviewed(mail)
         else:
-            path = ""
-            counts = ledger.undoing is not None and ledger.undoing.reviewed(mail)
+            path, counts = "", ledger.undoing is not None and ledger.undoing.reviewed(mail)
         if not counts:
             ledger.counters.late += 1
             return
         facts = {"step": path or unquote(mail.step), "attempt": mail.attempt, "done": mail.done}
         self._witness("outcome_decided", facts, f"/{mail.seq}")
+
+    def _on_repaired(self, mail: Repaired) -> None:
+        if (told := self._given_up(mail)) is not None:
+            _RULES[type(told)](self, told)
 
     def _on_decided(self, mail: Decided) -> None:
         """Take a person's word at a gate; the first decision stands."""
@@ -436,10 +441,12 @@ _RULES: Final[dict[type[Mail], Callable[[Instance, Any], None]]] = {
     Woken: Instance._on_host,  # noqa: SLF001
     Migrate: Instance._on_host,  # noqa: SLF001
     Switch: Instance._on_switch,  # noqa: SLF001
+    Repaired: Instance._on_repaired,  # noqa: SLF001
     Continued: Instance._on_continued,  # noqa: SLF001
     AttemptTimedOut: Instance._on_timed_out,  # noqa: SLF001
     AttemptRefused: Instance._on_refused,  # noqa: SLF001
     Routed: Instance._on_routed,  # noqa: SLF001
+    Turn: Instance._on_turn,  # noqa: SLF001
     ChildEnded: Instance._on_child_ended,  # noqa: SLF001
     Lacking: Instance._on_lacking,  # noqa: SLF001
     Cancel: Instance._on_cancel,  # noqa: SLF001

@@ -73,6 +73,7 @@ class Ledger:
         "gates_ended",
         "generation",
         "instance_id",
+        "kept_s",
         "late_event",
         "late_successes",
         "listeners",
@@ -129,6 +130,8 @@ class Ledger:
         self.unawaited: dict[Operation[Any], None] = {}
         self.undoing: Undoing | None = None
         """What can be undone; None until the first step with an undo."""
+        self.kept_s = 0.0
+        """How long the instance is kept when it has ended; 0: its definition does not say."""
         self.value_bytes_max = codec.PAYLOAD_BYTES_MAX
         """The largest value that the code may hand on: see ``protocols.mail.Start.kernel``."""
 

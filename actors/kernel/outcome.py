@@ -10,6 +10,7 @@ from actors.kernel.blocked import Blocked, blocked_by
 from actors.kernel.tasks import DAEMON_FAILURES
 from protocols import codec
 from protocols.effects import Status
+from protocols.error_kinds import OVER_LIMIT
 from protocols.errors import (
     BadValueError,
     CancelledError,
@@ -43,9 +44,9 @@ def input_of(workflow: Workflow[Any], start: Start) -> tuple[Any, ...] | Ended |
     try:
         value = workflow.check_input(codec.decode(start.body, start.content_type))
     except InvalidInputError as error:
-        return _invalid(error.message, error.fields)
+        return invalid(error.message, error.fields)
     except (BadValueError, OversizedError) as error:
-        return _invalid(error.message, {})
+        return invalid(error.message, {})
     except ConfigurationError as error:
         return Blocked(reason="definition", message=error.message)
     except DAEMON_FAILURES:
@@ -107,6 +108,14 @@ def failure_of(error: WorkflowError) -> Failure:
     return Failure(kind=CODE, message=f"{type(error).__name__}: {error}")
 
 
-def _invalid(message: str, fields: dict[str, str]) -> Ended:
+def over(limit: int, group: str) -> Ended:
+    """Return the end of an instance that may not wait for a place among those of its workflow."""
+    of = f" with {group!r}" if group else ""
+    message = f"max_active is {limit}, and so many runs{of} are active"
+    return Ended("failed", failure=Failure(kind=OVER_LIMIT, message=message))
+
+
+def invalid(message: str, fields: dict[str, str]) -> Ended:
+    """Return the end of an instance with an input that does not fit."""
     failure = Failure(kind=VALIDATION, message=message, retryable=False, details=fields)
     return Ended("failed", failure=failure)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from contextlib import suppress
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self, cast
 
 from protocols.errors import CancelledError, NotDurableError, UnresolvedError
@@ -368,7 +369,8 @@ class Scheduler:
             wait = task.coroutine.send(value) if error is None else task.coroutine.throw(error)
         except StopIteration as stop:
             task.outcome, task.value = "value", stop.value
-            self._ended(task)
+            if task.nursery is not None:
+                task.nursery.task_ended(task)
         except DAEMON_FAILURES:
             raise
         except BaseException as problem:  # noqa: BLE001 - the code's own: its end tells
@@ -418,6 +420,8 @@ def check_awaitable(work: object) -> None:
 
 def steppable(work: Awaitable[Any]) -> Steppable:
     """Return what a task can drive."""
+    if type(work) is CoroutineType:
+        return cast("Steppable", work)
     check_awaitable(work)
     return cast("Steppable", work if hasattr(work, "send") else work.__await__())
 

@@ -17,6 +17,7 @@ from protocols.effects import (
     Arm,
     Ask,
     Continue,
+    Enqueue,
     LogLine,
     Pin,
     Status,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from protocols.definition import Workflow
     from protocols.failure import Failure
     from protocols.gate_words import GateDecision, GateState
-    from protocols.mail import Cancel, Start
+    from protocols.mail import Cancel, Lacking, Start
     from protocols.witness import Head
 
 
@@ -49,6 +50,7 @@ class View:
         "_load",
         "_replaced",
         "_seen",
+        "_skipped",
         "_start",
         "_watch",
         "blocked",
@@ -82,6 +84,8 @@ class View:
         self._ledger = Ledger(instance_id, generation)
         self._load = load
         self._seen = Seen()
+        self._skipped: dict[int, Lacking] = {}
+        """Messages that a repair further on gives up, by sequence, until the fold comes to it."""
         self._start: Start | None = None
         self._cancel: Cancel | None = None
         self._broken = False
@@ -169,6 +173,11 @@ class View:
         self._ledger.refolding = value
 
     @property
+    def kept_s(self) -> float:
+        """How long it is kept when it has ended, in seconds; 0: its definition does not say."""
+        return self._ledger.kept_s
+
+    @property
     def witness(self) -> Head:
         """Where the chain of statements stands."""
         return self._ledger.chain.standing(self.id)
@@ -185,6 +194,8 @@ class View:
             return step_token(effect.parent.path) in self._ledger.children
         if isinstance(effect, Pin):
             return self._wants_pin
+        if isinstance(effect, Enqueue):
+            return self.status == "queued"
         if isinstance(effect, Continue):
             begun = effect.snapshot.generation
             return begun == self.generation > self.recorded and self.status not in FINAL
@@ -208,6 +219,8 @@ class View:
             found.append(
                 Waiting(path="/", kind="pin", since=self.started_at, detail=self.workflow)
             )
+        if self.status == "queued":
+            found.append(Waiting(path="/", kind="turn", since=self.started_at))
         return sorted(found, key=lambda waiting: (waiting.since, waiting.path))
 
     def gates(self) -> list[GateState]:

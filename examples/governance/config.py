@@ -21,7 +21,7 @@ from msgspec import Meta
 
 import movant
 from actors import yaml_struct
-from actors.machine_file import load_document
+from actors.definition_file import load_document
 from protocols.directives import Directive
 from protocols.findings import Finding
 
@@ -70,7 +70,9 @@ def read(path: Path) -> FlowOrchestrator:
 
 def load(path: Path) -> movant.Machine:
     """Return the machine of a file. Raises ConfigurationError with line and column."""
-    return yaml_struct.value_of(load_document(path), path, "movant workflow validate")
+    found = yaml_struct.value_of(load_document(path), path, "movant workflow validate")
+    assert isinstance(found, movant.Machine), "a file with states"
+    return found
 
 
 def _nothing(_: object) -> list[Finding]:

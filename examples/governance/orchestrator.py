@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 import movant
-from actors.machine_file import pack_machine
+from actors.definition_file import pack_data
 from actors.packing import pack
 from examples.governance.config import FlowOrchestrator as Settings
 from examples.governance.session import MOTION, Opening, Petition
@@ -67,7 +67,7 @@ class FlowOrchestrator:
 
     async def open(self, settings: Settings) -> None:
         """Deploy machine and session, and begin the session, unless it goes on already."""
-        for packed in (pack_machine(self._machine), pack(HERE / "session.py")):
+        for packed in (pack_data(self._machine), pack(HERE / "session.py")):
             await self._client.register(packed.data, packed.hash)
         opening = Opening(settings.max_concurrent_motions)
         await self._client.start("governance.session", opening, id=SESSION)

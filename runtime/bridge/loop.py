@@ -23,6 +23,8 @@ import msgspec
 import structlog
 
 from protocols.errors import ConfigurationError, DisconnectedError, InternalError
+from protocols.ports import Beat
+from runtime.bridge.beats import Beats
 from runtime.bridge.client import Login, drop, open_client, shown, user_of
 from runtime.bridge.handover import Down, Failed, Inbox, Outbox, Refused, Subscribed, Up
 from runtime.bridge.limits import BridgeLimits
@@ -33,6 +35,10 @@ from runtime.bridge.wire import Chunk, subscribe, unsubscribe
 
 PROBE_SID: Final = b"1"
 """The watchdog's own subscription; trio's begin at 2."""
+BEATS_SID: Final = b"0"
+"""Answers to beats."""
+PAYLOAD_BYTES_MAX: Final = 1_048_576
+"""The protocol's default."""
 _log = structlog.get_logger(__name__)
 _REFUSED_PUBLISH: Final = re.compile(r'Permissions Violation for Publish to "([^"]*)"')
 _REFUSED_SUBSCRIPTION: Final = re.compile(r'Permissions Violation for Subscription to "([^"]*)"')
@@ -56,6 +62,7 @@ class Loop:
         outbox: Outbox,
         inbox: Inbox,
         probe_subject: str,
+        beats_inbox: str,
         wake_trio: Callable[[], None],
     ) -> None:
         self.bad_frames = 0
@@ -70,6 +77,8 @@ class Loop:
         self._inbox = inbox
         self._probe_subject = probe_subject
         self._wake_trio = wake_trio
+        self._beats = Beats(beats_inbox)
+        self._next_beat: asyncio.TimerHandle | None = None
         self._wanted: dict[bytes, Subject] = {}
         self._epoch = 0
         self._servers = Servers(login.urls)
@@ -138,6 +147,19 @@ class Loop:
         if self._wanted.pop(sid, None) is not None and self._link is not None:
             self._link.write(unsubscribe(sid))
 
+    def beat(self, every_s: float, source: Callable[[], Beat | None]) -> None:
+        """Send what ``source`` returns every so often from now on; never when that is 0."""
+        self._beats.source, self._beats.every_s = source, every_s
+        if self._next_beat is not None:
+            self._next_beat.cancel()
+        self._next_beat = self._loop.call_later(every_s, self._beat) if every_s else None
+
+    def _beat(self) -> None:
+        self._next_beat = self._loop.call_later(self._beats.every_s, self._beat)
+        link = self._link
+        if link is not None and not link.lost.done():
+            link.write(self._beats.next(PAYLOAD_BYTES_MAX))
+
     def _run(self) -> None:
         try:
             with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
@@ -194,6 +216,7 @@ class Loop:
         """Subscribe what trio wants and wait until the server has it."""
         answered: asyncio.Future[str] = self._loop.create_future()
         lines = [subscribe(self._probe_subject, "", PROBE_SID)]
+        lines.append(subscribe(self._beats.subject, "", BEATS_SID))
         sids = tuple(self._wanted)
         lines += [subscribe(one.subject, one.queue, sid) for sid, one in self._wanted.items()]
         self._link = link  # from here on ``subscribe`` writes to this link itself
@@ -215,7 +238,7 @@ class Loop:
         self.reconnects = self._connections - 1
         payload_bytes_max = link.info.get("max_payload")
         if not isinstance(payload_bytes_max, int):
-            payload_bytes_max = 1_048_576  # the protocol's default
+            payload_bytes_max = PAYLOAD_BYTES_MAX
         self._tell(Up(self._epoch, shown(url), payload_bytes_max))
         _log.info("bridge.connected", server=shown(url), version=link.info.get("version"))
 
@@ -254,6 +277,8 @@ class Loop:
         for sid, frames in runs:
             if sid == PROBE_SID:
                 self._probed(frames[-1].payload)
+            elif sid == BEATS_SID:
+                self._beats.answered(frames)
         inbox = self._inbox
         inbox.put_chunk(chunk)
         if not inbox.wake_pending:

@@ -11,13 +11,9 @@ from typing import Final, assert_never
 import structlog
 import trio
 
-from protocols.errors import (
-    ConfigurationError,
-    DisconnectedError,
-    MovantError,
-)
+from protocols.errors import ConfigurationError, DisconnectedError, MovantError
 from protocols.headers import status
-from protocols.ports import Done, Frame, Outgoing, Sink
+from protocols.ports import Beat, Done, Frame, Outgoing, Sink
 from runtime.bridge import errors, wire
 from runtime.bridge.client import Login, user_of
 from runtime.bridge.handover import (
@@ -81,6 +77,7 @@ class NatsTransport:
             outbox=self._outbox,
             inbox=self._inbox,
             probe_subject=f"{own}.w",
+            beats_inbox=f"{own}.b",
             wake_trio=partial(wake, token, self._deliver),
         )
 
@@ -111,6 +108,14 @@ class NatsTransport:
     def keep_fresh(self, holds: Callable[[], bool]) -> None:
         """Write perishable messages only while ``holds()``; asked on the asyncio thread."""
         self._outbox.fresh = holds
+
+    def beat(self, every_s: float, source: Callable[[], Beat | None]) -> Callable[[], None]:
+        """Send what ``source`` returns every so often; returns how to stop that.
+
+        It and who is told the answer are called on the asyncio thread, whatever trio is doing.
+        """
+        self._loop.call_soon(partial(self._loop.beat, every_s, source))
+        return partial(self._loop.call_soon, partial(self._loop.beat, 0.0, source))
 
     def request_soon(
         self,

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from runtime.cli.failures import DEGRADED, OK, say
+from runtime.cli.failures import DEGRADED, OK, plain, say
 from runtime.cli.lazy import LazyGroup, Leaf
 from runtime.cli.options import Target, command, target
-from runtime.cli.output import clock_time, write_facts, write_json, write_rows, write_text
+from runtime.cli.output import (
+    clock_time,
+    write_bytes,
+    write_facts,
+    write_json,
+    write_rows,
+    write_text,
+)
 from runtime.cli.session import ask
 
 if TYPE_CHECKING:
@@ -85,7 +91,7 @@ def show(to: Target, letter: int, *, raw: bool) -> int:
     request = api.DeadShow(seq=letter)
     view: api.DeadView = ask(to, lambda client: _call(client, "dead.show", request, api.DeadView))
     if raw:
-        sys.stdout.buffer.write(view.payload)
+        write_bytes(view.payload)
     elif to.form != "table":
         write_json(view)
     else:
@@ -95,7 +101,7 @@ def show(to: Target, letter: int, *, raw: bool) -> int:
             ("at", clock_time(view.at)),
             ("reason", f"{view.reason}: {view.detail}"),
             ("subject", view.subject),
-            ("sequence", f"{view.source_seq} in MAIL"),
+            *((("sequence", f"{view.source_seq} in MAIL"),) if view.source_seq else ()),
             ("headers", _text(view.headers) or "none"),
             ("payload", f"{view.size} bytes{cut}"),
         )
@@ -117,8 +123,8 @@ def show(to: Target, letter: int, *, raw: bool) -> int:
 def replay(to: Target, letter: int | None, reason: str) -> int:
     """Send dead letters again to where they were addressed.
 
-    Only starts and signals; a letter that was sent is no longer a dead one. Exit 3 when
-    something was not sent.
+    Only starts and signals, and messages to their trigger; a letter that was sent is no longer
+    a dead one. Exit 3 when something was not sent.
     """
     from protocols import api  # noqa: PLC0415 - not for --help
 
@@ -180,7 +186,4 @@ async def _call(client: Client, verb: str, request: Any, result: Any) -> Any:
 
 def _text(data: bytes) -> str:
     """Return bytes for a terminal: what is not printable is escaped."""
-    text = data.decode("utf-8", "backslashreplace")
-    return "".join(
-        each if each.isprintable() or each == "\n" else repr(each)[1:-1] for each in text
-    )
+    return plain(data.decode("utf-8", "backslashreplace"))

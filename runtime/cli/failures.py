@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import traceback
 from typing import Final
@@ -40,6 +41,7 @@ EXIT_CODES: Final = (
     "4 unreachable, 5 not found, 6 refused, 70 a defect of movant, 124 wait timed out."
 )
 
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _SUPERVISION: Final = "supervision."
 _WHOLE: Final = "(input)"
 """Where a person reads what is wrong with an input as a whole."""
@@ -92,11 +94,19 @@ def tell_error(error: MovantError) -> None:
         hint = f"movant workflow show {name} has the schema of its input"
     if hint:
         lines.append(f"next:  {hint}")
-    sys.stderr.write("\n".join(lines) + "\n")
+    say("\n".join(lines))
 
 
-def repair(run: str) -> str:
-    """Return what to do about a blocked run: it keeps its code until it is given another."""
+def repair(run: str, missing: int = 0) -> str:
+    """Return what to do about a blocked run: it keeps its code until it is given another.
+
+    ``missing``: the message whose value is missing, by sequence.
+    """
+    if missing:
+        return (
+            f"next:  movant run supply {run} FILE puts the value back\n"
+            f"       movant run discard {run} {missing} gives it up"
+        )
     return (
         f"next:  mend its code, movant workflow register FILE, movant run migrate {run}\n"
         f"       or movant run cancel {run}"
@@ -105,7 +115,15 @@ def repair(run: str) -> str:
 
 def say(text: str) -> None:
     """Write a line of talk; data goes to standard output instead."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(plain(text) + "\n")
+
+
+def plain(text: str) -> str:
+    """Return a text for a terminal: control characters, which it would obey, are escaped.
+
+    Names, messages and results come from anybody. Line breaks and tabs stay.
+    """
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def _expected(error: BaseException | None) -> MovantError | None:

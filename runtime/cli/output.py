@@ -9,10 +9,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from runtime.cli.failures import plain
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from protocols.failure import Failure
     from protocols.witness import Operator
 
@@ -36,6 +41,7 @@ _STYLES: Final = {
     "up": "green",
     "running": "cyan",
     "pending": "cyan",
+    "queued": "cyan",
     "failed": "red",
     "blocked": "bold red",
     "open": "red",
@@ -78,6 +84,25 @@ def write_bytes(data: bytes) -> None:
     _write(data)
 
 
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file, whole or not at all. Raises ConfigurationError when that cannot be."""
+    from protocols.errors import ConfigurationError  # noqa: PLC0415 - as msgspec: when needed
+
+    # What is no file, such as /dev/stdout, is written to and not replaced.
+    part = path if path.exists() and not path.is_file() else path.with_name(f".{path.name}.part")
+    try:
+        part.write_bytes(data)
+        if part != path:
+            part.replace(path)
+    except OSError as error:
+        if part != path:
+            with suppress(OSError):
+                part.unlink()
+        raise ConfigurationError(
+            f"{path} cannot be written: {error.strerror}", hint="choose another file"
+        ) from error
+
+
 def write_rows(form: Format, rows: Sequence[Any], columns: Row, cells: Sequence[Row]) -> None:
     """Write rows in one of the three forms; ``cells`` are the texts of the table."""
     if form == "json":
@@ -90,6 +115,7 @@ def write_rows(form: Format, rows: Sequence[Any], columns: Row, cells: Sequence[
 
 def write_table(columns: Row, cells: Sequence[Row]) -> None:
     """Write a table: drawn on a terminal, aligned elsewhere."""
+    cells = [tuple(plain(cell).replace("\n", "\\n") for cell in row) for row in cells]
     if _is_terminal():
         _draw(columns, cells)
         return
@@ -113,7 +139,7 @@ def write_facts(facts: Sequence[tuple[str, str]]) -> None:
     width = max((len(name) for name, _ in facts), default=0)
     lines: list[str] = []
     for name, value in facts:
-        first, *rest = value.splitlines() or [""]
+        first, *rest = plain(value).splitlines() or [""]
         shown = _styled(first) if name.upper() in _STATES else first
         lines.append(f"{name.ljust(width)}  {shown}".rstrip())
         lines += [f"{'':{width}}  {line}" for line in rest]

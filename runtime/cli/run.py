@@ -15,6 +15,8 @@ run = LazyGroup(
             "decide": Leaf("runtime.cli.run_decide:decide", "Decide where a motion waits for it."),
             "undo": Leaf("runtime.cli.run_undo:undo", "Undo what a run did."),
             "review": Leaf("runtime.cli.run_undo:review", "Say whether a step was done."),
+            "supply": Leaf("runtime.cli.run_repair:supply", "Put back a missing value."),
+            "discard": Leaf("runtime.cli.run_repair:discard", "Give up a missing value."),
             "migrate": Leaf("runtime.cli.migrate:migrate", "Go on with another definition."),
             "wait": Leaf("runtime.cli.run_start:wait", "Wait until a run has ended."),
         },

@@ -9,7 +9,14 @@ import click
 
 from runtime.cli.failures import OK, say
 from runtime.cli.options import Target, command, target
-from runtime.cli.output import clock_time, write_bytes, write_json, write_jsonl, write_table
+from runtime.cli.output import (
+    clock_time,
+    write_bytes,
+    write_file,
+    write_json,
+    write_jsonl,
+    write_table,
+)
 
 if TYPE_CHECKING:
     from protocols.api_blobs import ArtifactRow
@@ -83,8 +90,6 @@ def artifact(run_id: str, name: str, to: Target, *, path: Path | None) -> int:
         return OK
     if path.is_dir():
         path /= name
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content)
-    part.replace(path)
+    write_file(path, content)
     say(f"{len(content):,} bytes in {path}")
     return OK

@@ -123,7 +123,7 @@ def show(run_id: str, to: Target, *, raw: bool) -> int:
     else:
         write_facts(_facts(view))
         if view.status == "blocked":
-            say(repair(view.id))
+            say(repair(view.id, view.blocked_at))
         elif view.status == "compensation_incomplete":
             say(f"next:  movant run undo --plan {view.id}")
         elif any(each.kind == "gate" for each in view.waiting):

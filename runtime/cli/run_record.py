@@ -11,7 +11,7 @@ import msgspec
 
 from runtime.cli.failures import OK, RUN_FAILED, say
 from runtime.cli.options import Target, command, output_option, read_text, target
-from runtime.cli.output import Format, pretty, write_facts, write_json, write_line
+from runtime.cli.output import Format, pretty, write_facts, write_file, write_json, write_line
 
 if TYPE_CHECKING:
     from runtime.client import Client
@@ -46,7 +46,7 @@ def export(run_id: str, to: Target, *, path: Path | None) -> int:
         else:
             write_json(found)
     else:
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
+        write_file(path, msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
     where = f" in {path}" if path else ""
     say(f"{len(found.messages)} messages of run {found.id}{where}")
     return OK

@@ -12,7 +12,7 @@ from protocols.effects import FINAL
 from protocols.events import LIFECYCLE, Event
 from protocols.failure import Failure
 from protocols.sensitive import Redactor
-from runtime.cli.failures import OK, RUN_FAILED, repair, say
+from runtime.cli.failures import OK, RUN_FAILED, plain, repair, say
 from runtime.cli.options import Target, command, target
 from runtime.cli.output import (
     clock_time,
@@ -37,6 +37,7 @@ _MARKS = {
     "compensation_incomplete": ("✘", "red"),
     "cancelled": ("✘", "yellow"),
     "blocked": ("■", "red"),
+    "queued": ("…", "cyan"),
     "incident": ("!", "red"),
 }
 
@@ -87,7 +88,7 @@ def _write_head(view: api.RunView) -> None:
     )
     if view.blocked:
         mark, color = _MARKS["blocked"]
-        write_text(_colored(f"  {mark} {view.blocked}", color))
+        write_text(_colored(f"  {mark} {plain(view.blocked)}", color))
     if view.status not in FINAL:
         for each in view.waiting:
             write_text(f"  · {each.kind} {each.path} {each.detail}".rstrip())
@@ -96,7 +97,7 @@ def _write_head(view: api.RunView) -> None:
 def _line(event: Event, started_at: int) -> str:
     after = duration((event.at - started_at) / _NS) if event.at and started_at else "-"
     mark, color = _MARKS.get(event.kind, ("·", ""))
-    said = _said(event)
+    said = plain(_said(event))
     text = f"  {mark} {after:>7}  {event.kind:<10}  {said}".rstrip()
     return _colored(text, color)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -9,7 +10,7 @@ import click
 from runtime.cli.failures import OK, say
 from runtime.cli.lazy import LazyGroup, Leaf
 from runtime.cli.options import command
-from runtime.cli.output import write_json
+from runtime.cli.output import write_file, write_json
 
 schema = LazyGroup(
     "schema",
@@ -59,10 +60,11 @@ def messages(name: str, folder: Path | None) -> int:
         return OK
     import msgspec  # noqa: PLC0415 - see above
 
-    folder.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):  # told when the first one is written
+        folder.mkdir(parents=True, exist_ok=True)
     for each, content in found.items():
         text = msgspec.json.format(msgspec.json.encode(content), indent=2)
-        (folder / f"{each}.schema.json").write_bytes(text + b"\n")
+        write_file(folder / f"{each}.schema.json", text + b"\n")
     say(f"{len(found)} schemas in {folder}")
     return OK
 

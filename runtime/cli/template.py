@@ -16,6 +16,7 @@ from runtime.cli.output import (
     aligned,
     compact,
     write_facts,
+    write_file,
     write_json,
     write_line,
     write_rows,
@@ -169,7 +170,7 @@ def instantiate(
 
     found = ask(to, question)
     if write:
-        Path(write).write_text(found.text, encoding="utf-8")
+        write_file(Path(write), found.text.encode())
     if to.form == "json":
         write_json(found)
     elif to.form == "jsonl":

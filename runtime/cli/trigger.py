@@ -9,6 +9,7 @@ import click
 
 from protocols.errors import BadValueError
 from protocols.events import from_time
+from protocols.triggers import KINDS
 from runtime.cli.failures import OK, RUN_FAILED, USAGE, say
 from runtime.cli.findings import as_text, report
 from runtime.cli.lazy import LazyGroup, Leaf
@@ -119,11 +120,11 @@ def _stands(row: said.TriggerRow) -> str:
     ),
 )
 @click.option("--workflow", metavar="NAME", help="Only those of this workflow.")
-@click.option("--kind", default="", help="Only schedule, webhook, message or manual.")
+@click.option("--kind", type=click.Choice(KINDS), help="Only triggers of this kind.")
 @target
-def ls(to: Target, *, workflow: str | None, kind: str) -> int:
+def ls(to: Target, *, workflow: str | None, kind: str | None) -> int:
     """List triggers: when they fire, what they did last, why they do nothing."""
-    return _list(to, workflow, kind)
+    return _list(to, workflow, kind or "")
 
 
 @command("ls", examples=(("movant schedule ls", "what is due next"),))

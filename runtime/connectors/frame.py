@@ -11,6 +11,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from importlib import import_module
 from math import inf
 from typing import Any, Final, NamedTuple, Protocol, cast
@@ -23,13 +24,15 @@ from actors.limits import Bucket
 from protocols.connector_kinds import kind_of
 from protocols.connectors import Connector
 from protocols.error_kinds import OVER_LIMIT, SYSTEM
-from protocols.errors import ConfigurationError
+from protocols.errors import ConfigurationError, MovantError
 from protocols.failure import TIMEOUT
 from protocols.service import Call, Failed, Operation, Refused, Service, Unknown
 from runtime.connectors.secrets import Secrets
 
 GRACE_S: Final = 1.0
 """How much longer than its time an operation may take: its own end of time says more."""
+CHECK_S: Final = 30.0
+"""How long a look at a system may take: one that never answers must not stay unnoticed."""
 EXTRAS: Final = {"mcp": "mcp", "psycopg": "postgres", "playwright": "browser"}
 """Optional libraries, and the extra of movant that installs each."""
 
@@ -81,7 +84,26 @@ async def opened(name: str, settings: Connector, secrets: Secrets) -> AsyncItera
     secrets.check(settings)
     async with module.opened(name, settings, secrets) as found:
         _guard(found.service, settings, secrets)
-        yield found
+        yield found._replace(check=partial(_checked, found.check, secrets))
+
+
+async def _checked(
+    check: Callable[[], Awaitable[Sequence[Check]]], secrets: Secrets
+) -> Sequence[Check]:
+    """Look as a kind does, not for longer than that may take, and show no secret."""
+    checks: Sequence[Check] = [Check(what="check", ok=False, detail=f"not in {CHECK_S:g} s")]
+    with trio.move_on_after(CHECK_S):
+        try:
+            checks = await check()
+        except (Refused, Failed, Unknown, MovantError) as error:
+            checks = [Check(what="check", ok=False, detail=error.message)]
+        except Exception as error:  # noqa: BLE001 - whatever its library raises is the finding
+            checks = [Check(what="check", ok=False, detail=f"{type(error).__name__}: {error}")]
+    hidden = secrets.hidden
+    return [
+        msgspec.structs.replace(each, what=hidden(each.what), detail=hidden(each.detail))
+        for each in checks
+    ]
 
 
 def _guard(service: Service, settings: Connector, secrets: Secrets) -> None:
@@ -148,7 +170,7 @@ class _Guarded:
                     **{**msgspec.structs.asdict(call), "timeout_s": until - trio.current_time()}
                 )
                 inner = (*arguments[:-1], left) if self._operation.takes_call else arguments[:-1]
-                return self._secrets.hidden(await self._in_time(inner, until))
+                return self._secrets.hidden(await self._in_time(inner, began, until))
         except (Refused, Failed, Unknown) as error:
             outcome = error.kind
             raise self._hidden(error) from None
@@ -170,10 +192,10 @@ class _Guarded:
                 took_s=round(trio.current_time() - began, 6),
             )
 
-    async def _in_time(self, arguments: tuple[Any, ...], until: float) -> Any:
+    async def _in_time(self, arguments: tuple[Any, ...], began: float, until: float) -> Any:
         with trio.move_on_at(until + GRACE_S):
             return await self._operation.function(*arguments)
-        raise Unknown(TIMEOUT, f"no result after {self._limits.timeout_s:g} s")
+        raise Unknown(TIMEOUT, f"no result after {until - began:g} s")
 
     def _hidden(self, error: Refused | Failed | Unknown) -> Refused | Failed | Unknown:
         error.message = self._secrets.hidden(error.message)

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from math import inf
 from typing import Any, Final, Generic, TypeVar
 
+import msgspec
 import trio
 
 from actors.ref import TrioRef
 from actors.system import ActorSystem, open_system
 from actors.threads import BlockingActor, BlockingHost
+from protocols.error_kinds import OVER_LIMIT
 from protocols.errors import ConfigurationError
-from protocols.service import Failed, Refused
+from protocols.service import Call, Failed, Refused
 from runtime.connectors.frame import Check
 
 T = TypeVar("T")
@@ -40,26 +43,47 @@ class Hands(Generic[T]):
         self._close = close
         self._idle: list[TrioRef[BlockingHost]] = []
 
+    async def answer(self, call: Call, work: Callable[[T, Call], R]) -> R:
+        """Let a hand answer a call, which has the time that is left when its turn comes.
+
+        Raises Failed when none comes in time, and what the work raises.
+        """
+        until = trio.current_time() + (call.timeout_s or inf)
+        with trio.move_on_at(until) as patience:
+            await self._places.acquire()
+        if patience.cancelled_caught:
+            raise Failed(OVER_LIMIT, "no connection is free in time", retry_after_s=1.0)
+        if call.timeout_s:
+            left_s = max(until - trio.current_time(), 0.001)
+            call = msgspec.structs.replace(call, timeout_s=left_s)
+        try:
+            return await self._by_hand(lambda tool: work(tool, call))
+        finally:
+            self._places.release()
+
     async def do(self, work: Callable[[T], R]) -> R:
         """Let a hand do some work, and return the result; raises what the work raises.
 
         Whoever is cancelled meanwhile leaves the hand to itself: it ends when the work does.
         """
         async with self._places:
-            hand = self._idle.pop() if self._idle else self._new()
-            done = False
-            try:
-                result: R = await hand.ask(work)
-                done = True
-            except Exception:
-                done = True
-                raise
-            finally:
-                if done and hand.is_alive():
-                    self._idle.append(hand)
-                else:
-                    self._system.kill(hand)
-            return result
+            return await self._by_hand(work)
+
+    async def _by_hand(self, work: Callable[[T], R]) -> R:
+        hand = self._idle.pop() if self._idle else self._new()
+        done = False
+        try:
+            result: R = await hand.ask(work)
+            done = True
+        except Exception:
+            done = True
+            raise
+        finally:
+            if done and hand.is_alive():
+                self._idle.append(hand)
+            else:
+                self._system.kill(hand)
+        return result
 
     async def check(self, what: str, look: Callable[[T], object]) -> list[Check]:
         """Let a hand look whether a system is there; a text that it returns is shown."""

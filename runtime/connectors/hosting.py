@@ -105,7 +105,7 @@ async def _host(
                 log.info("connector.open", connector=name, kind=kind_of(settings))
                 async with trio.open_nursery() as nursery:
                     if settings.probe is not None:
-                        nursery.start_soon(_probe, name, found, float(settings.probe), secrets)
+                        nursery.start_soon(_probe, name, found, float(settings.probe))
                     await offer(hosting, found.service, stop, drain_s=drain_s)
                     nursery.cancel_scope.cancel()
         except Exception as error:  # noqa: BLE001 - whatever a library raises: it is tried again
@@ -121,7 +121,7 @@ async def _host(
                 await stop.wait()
 
 
-async def _probe(name: str, found: Opened, every_s: float, secrets: Secrets) -> None:
+async def _probe(name: str, found: Opened, every_s: float) -> None:
     """Look now and then whether its system is there; tell of each change, and in statistics."""
     before: bool | None = None
     while True:
@@ -130,7 +130,7 @@ async def _probe(name: str, found: Opened, every_s: float, secrets: Secrets) -> 
         for operation in [*found.service.operations][:1]:  # statistics are added up
             found.service.counters.setdefault(operation, {})["healthy"] = float(healthy)
         if failed and before is not False:
-            reason = secrets.hidden("; ".join(f"{each.what}: {each.detail}" for each in failed))
+            reason = "; ".join(f"{each.what}: {each.detail}" for each in failed)
             log.warning("connector.health", connector=name, healthy=False, reason=reason)
         elif healthy and before is False:
             log.info("connector.health", connector=name, healthy=True, reason="")

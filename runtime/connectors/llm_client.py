@@ -23,6 +23,8 @@ CHARS_PER_TOKEN: Final = 4
 """For an estimate, where a provider does not count."""
 _DATA: Final = "data:"
 _DONE: Final = "[DONE]"
+_ENDLESS: Final = "\n"
+"""What no line is: it stands for one that is longer than an answer may be."""
 _JSON: Final = {"content-type": "application/json"}
 
 
@@ -132,16 +134,17 @@ def _whole(answered: Answered, one: Known, asked_bytes: int) -> Reply:
 
 async def _in_pieces(connection: Wire, asked: Asked, one: Known) -> Reply:
     """Take an answer as server-sent events; a pause that is too long ends it."""
-    pieces = _Pieces(one.provider.response_bytes_max)
+    most = one.provider.response_bytes_max
+    pieces = _Pieces(most)
     problem: Failed | None = None
     async with connection.stream(asked) as response:
         if not wire.is_success(response.status_code):
-            body = (await response.aread())[:100_000]
+            body = await connection.body(response, safe=True)
             headers = dict(response.headers)
             raise wire.failure_of(Answered(response.status_code, headers, body), safe=True)
         # Cancelled and not left: only so do all the generators below end where they stand.
         with trio.CancelScope() as enough:
-            async for event in _events(response, float(one.provider.stall)):
+            async for event in _events(response, float(one.provider.stall), most):
                 try:
                     pieces.take(event)
                 except Failed as error:
@@ -166,23 +169,28 @@ class _Pieces:
 
     def take(self, event: str) -> None:
         """Take the data of one event. Raises Failed."""
+        if event == _ENDLESS:
+            raise Failed(OVER_LIMIT, "an answer that is too long")
         if event == _DONE:
             self.finish = self.finish or "stop"
             return
         found = _decoded(event.encode())
         self.usage = found.get("usage") or self.usage
-        for choice in found.get("choices") or ():
-            piece = (choice.get("delta") or {}).get("content") or ""
-            self.text.append(piece)
-            self._left -= len(piece)
-            self.finish = choice.get("finish_reason") or self.finish
+        try:
+            for choice in found.get("choices") or ():
+                piece = str((choice.get("delta") or {}).get("content") or "")
+                self.text.append(piece)
+                self._left -= len(piece)
+                self.finish = str(choice.get("finish_reason") or self.finish)
+        except (TypeError, AttributeError):
+            raise Failed(SYSTEM, "a piece of an answer that is none") from None
         if self._left < 0:
             raise Failed(OVER_LIMIT, "an answer that is too long")
 
 
-async def _events(response: httpx2.Response, stall_s: float) -> AsyncIterator[str]:
+async def _events(response: httpx2.Response, stall_s: float, bytes_max: int) -> AsyncIterator[str]:
     """Yield the data of each event."""
-    lines = response.aiter_lines()
+    lines = _lines(response, bytes_max)
     while True:
         with trio.move_on_after(stall_s) as scope:
             try:
@@ -191,8 +199,27 @@ async def _events(response: httpx2.Response, stall_s: float) -> AsyncIterator[st
                 return
         if scope.cancelled_caught:
             raise Failed(NETWORK, f"the stream stood still for {stall_s:g} s")
+        if line == _ENDLESS:
+            yield line
         if line.startswith(_DATA):
             yield line[len(_DATA) :].strip()
+
+
+async def _lines(response: httpx2.Response, bytes_max: int) -> AsyncIterator[str]:
+    """Yield the lines of a response; ``_ENDLESS`` in place of one that is too long."""
+    begun = bytearray()
+    async for chunk in response.aiter_bytes():
+        *whole, rest = chunk.split(b"\n")
+        for each in whole:
+            begun += each
+            yield begun.decode(errors="replace").rstrip("\r")
+            begun.clear()
+        begun += rest
+        if len(begun) > bytes_max:
+            yield _ENDLESS  # not raised: see where the generators below are ended
+            begun.clear()
+    if begun:
+        yield begun.decode(errors="replace")
 
 
 def _decoded(body: bytes) -> dict[str, Any]:

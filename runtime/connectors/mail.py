@@ -33,7 +33,7 @@ from runtime.connectors.hands import hands
 from runtime.connectors.secrets import Secrets
 
 _PLACE: Final = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_.-]*)\s*\}\}")
-_PERMANENT: Final = 500
+_YES, _INTERMEDIATE, _TRANSIENT, _PERMANENT = 200, 300, 400, 500
 _AUTH: Final = frozenset({454, 530, 534, 535, 538})
 _FULL: Final = frozenset({452, 552})
 _GONE: Final = 421
@@ -48,32 +48,32 @@ async def opened(name: str, settings: MailConnector, secrets: Secrets) -> AsyncI
 
         async def send(request: Letter, call: Call) -> Sent:
             """Send a letter."""
-            return await threads.do(lambda post: post.send(request, call))
+            return await threads.answer(call, lambda post, left: post.send(request, left))
 
         service.operation("send")(send)
         yield Opened(service, partial(threads.check, "login", Post.probe))
 
 
 def compose(settings: MailConnector, letter: Letter, key: str) -> tuple[EmailMessage, list[str]]:
-    """Return the message and whom it goes to. Raises Refused."""
+    """Return the message and whom it goes to.
+
+    Raises Refused, and what the library raises for a line break in a header and such.
+    """
     to = [letter.to] if isinstance(letter.to, str) else list(letter.to)
     recipients = list(dict.fromkeys(_address(each) for each in (*to, *letter.cc, *letter.bcc)))
     _check_recipients(settings, recipients)
     template = _template(settings, letter)
     message = EmailMessage(policy=SMTP)
-    try:
-        message["Subject"] = filled(template.subject, letter.values)
-        message["From"] = settings.sender
-        message["To"] = ", ".join(to)
-        if letter.cc:
-            message["Cc"] = ", ".join(letter.cc)
-        if letter.reply_to:
-            message["Reply-To"] = _address(letter.reply_to)
-        message["Message-ID"] = message_id(key, parseaddr(settings.sender)[1].rpartition("@")[2])
-        message["Date"] = formatdate()
-        message["Auto-Submitted"] = "auto-generated"
-    except ValueError as error:  # a line break in a header
-        raise Refused(VALIDATION, f"a header cannot be written: {error}") from error
+    message["Subject"] = filled(template.subject, letter.values)
+    message["From"] = settings.sender
+    message["To"] = ", ".join(to)
+    if letter.cc:
+        message["Cc"] = ", ".join(letter.cc)
+    if letter.reply_to:
+        message["Reply-To"] = _address(letter.reply_to)
+    message["Message-ID"] = message_id(key, parseaddr(settings.sender)[1].rpartition("@")[2])
+    message["Date"] = formatdate()
+    message["Auto-Submitted"] = "auto-generated"
     text, markup = filled(template.text, letter.values), template.html
     if text or not markup:
         message.set_content(text)
@@ -120,14 +120,23 @@ class Post:
 
     def send(self, letter: Letter, call: Call) -> Sent:
         """Send a letter. Raises Refused, Failed and Unknown."""
-        message, recipients = compose(self._settings, letter, call.key)
+        try:
+            message, recipients = compose(self._settings, letter, call.key)
+            body = message.as_bytes()
+        except (ValueError, LookupError, AttributeError) as error:  # of the library
+            raise Refused(VALIDATION, f"the letter cannot be written: {error}") from error
         deadline = time.monotonic() + (call.timeout_s or self._settings.timeout_s)
         server = self._ready(deadline)
         try:
-            return self._deliver(server, message, recipients, deadline)
+            refused = self._deliver(server, body, recipients, deadline)
         except BaseException:
             self.close()
             raise
+        return Sent(
+            message_id=str(message["Message-ID"]),
+            accepted=tuple(each for each in recipients if each not in refused),
+            refused={each: _text(*answer) for each, answer in refused.items()},
+        )
 
     def close(self) -> None:
         """Hang up."""
@@ -181,10 +190,10 @@ class Post:
         return server
 
     def _deliver(
-        self, server: smtplib.SMTP, message: EmailMessage, recipients: list[str], deadline: float
-    ) -> Sent:
+        self, server: smtplib.SMTP, body: bytes, recipients: list[str], deadline: float
+    ) -> dict[str, tuple[int, bytes]]:
+        """Send a letter, and return what was said of each recipient that is refused."""
         sender = parseaddr(self._settings.sender)[1]
-        body = message.as_bytes()
         with _translated():
             _limit(server, deadline)
             code, said = server.mail(sender, [f"size={len(body)}"] if _has_size(server) else [])
@@ -206,11 +215,7 @@ class Post:
             if code != 354:  # noqa: PLR2004 - go on
                 raise smtplib.SMTPDataError(code, said)
         self._hand_over(server, body)
-        return Sent(
-            message_id=str(message["Message-ID"]),
-            accepted=tuple(each for each in recipients if each not in refused),
-            refused={each: _text(*answer) for each, answer in refused.items()},
-        )
+        return refused
 
     def _hand_over(self, server: smtplib.SMTP, body: bytes) -> None:
         """Send the letter itself. From its last line on nobody knows, until the server answers."""
@@ -225,8 +230,12 @@ class Post:
         except (OSError, smtplib.SMTPException) as error:
             kind = TIMEOUT if _is_late(error) else NETWORK
             raise Unknown(kind, f"no answer behind the letter's end: {error}") from error
-        if code != 250:  # noqa: PLR2004 - SMTP's yes
+        if code >= _TRANSIENT:
             raise _problem(smtplib.SMTPDataError(code, said))
+        if not _YES <= code < _INTERMEDIATE:
+            raise Unknown(
+                SYSTEM, f"no answer of SMTP behind the letter's end: {_text(code, said)}"
+            )
 
 
 def _left(deadline: float) -> float:

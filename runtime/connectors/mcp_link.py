@@ -21,7 +21,7 @@ import structlog
 import trio
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
-from mcp.shared._httpx_utils import create_mcp_http_client
+from mcp.shared._httpx_utils import MCP_DEFAULT_SSE_READ_TIMEOUT, MCP_DEFAULT_TIMEOUT
 
 from protocols.connector_mcp import McpConnector
 from protocols.error_kinds import NETWORK
@@ -113,9 +113,12 @@ class Link:
             return
         headers = {name: secrets.reveal(text).reveal() for name, text in settings.headers.items()}
         url = secrets.reveal(settings.url).reveal()
-        client = create_mcp_http_client(headers=headers)
-        client._transport = _Told(client._transport)  # noqa: SLF001 - its factory takes none
-        async with client:
+        # Not the library's own factory: that takes a proxy and logins from the environment.
+        timeout = httpx2.Timeout(MCP_DEFAULT_TIMEOUT, read=MCP_DEFAULT_SSE_READ_TIMEOUT)
+        transport = _Told(httpx2.AsyncHTTPTransport(trust_env=False))
+        async with httpx2.AsyncClient(
+            headers=headers, timeout=timeout, transport=transport, trust_env=False
+        ) as client:
             yield streamable_http_client(url, http_client=client)
 
     def _program(self) -> mcp.StdioServerParameters:

@@ -87,13 +87,15 @@ class Postgres:
                 application_name="movant",
             )
             try:
-                self._set_up(setup, keys_kept_days)
+                self._set_up(setup, keys_kept_days, connect_timeout_s)
             except BaseException:
                 self._connection.close()
                 raise
 
-    def _set_up(self, setup: Sequence[str], keys_kept_days: int) -> None:
+    def _set_up(self, setup: Sequence[str], keys_kept_days: int, lock_s: float) -> None:
         run = self._connection.execute
+        # Who holds the lock may have been stopped: nobody waits here for ever.
+        run(f"set lock_timeout = {max(1, round(lock_s * 1000))}".encode())
         # "create … if not exists" fails when two connections do it at once.
         run("select pg_advisory_lock(%s)", (_SETUP_LOCK,))
         run(_KEYS)
@@ -104,6 +106,7 @@ class Postgres:
         for statement in setup:
             run(statement.encode())
         run("select pg_advisory_unlock(%s)", (_SETUP_LOCK,))
+        run("reset lock_timeout")
 
     @property
     def usable(self) -> bool:

@@ -59,6 +59,7 @@ class Secrets:
         self.base: Final = base
         self._environment = os.environ if environment is None else environment
         self._values: dict[str, None] = {}
+        self._longest: list[str] = []
 
     def check(self, settings: msgspec.Struct) -> None:
         """Find every reference in some settings. Raises ConfigurationError for what is missing."""
@@ -84,12 +85,17 @@ class Secrets:
 
     def hide(self, value: str) -> None:
         """Hide one more value: what was made of a secret, such as a header."""
-        for each in {value, quote(value, safe="")}:
-            if len(each) >= HIDE_CHARS_MIN:
-                self._values.pop(each, None)
-                self._values[each] = None
+        forms = {each for each in (value, quote(value, safe="")) if len(each) >= HIDE_CHARS_MIN}
+        fresh = forms - self._values.keys()
+        for each in forms:
+            self._values.pop(each, None)
+            self._values[each] = None
+        if not fresh:
+            return
         while len(self._values) > VALUES_MAX:
-            del self._values[next(iter(self._values))]
+            self._values.pop(next(iter(self._values)), None)
+        # One may begin with another one, and its rest must not stay.
+        self._longest = sorted(self._values, key=len, reverse=True)
 
     def hidden(self, value: Any) -> Any:
         """Return a value without the secrets that stand in its texts; keys count as well."""
@@ -101,7 +107,7 @@ class Secrets:
 
     def _hidden(self, value: Any) -> Any:
         if isinstance(value, str):
-            for each in self._values:
+            for each in self._longest:
                 if each in value:
                     value = value.replace(each, HIDDEN)
             return value

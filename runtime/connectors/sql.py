@@ -120,6 +120,8 @@ def _connector(settings: SqlConnector, secrets: Secrets) -> Callable[[], _Connec
 
 def _operation(threads: Hands[Access], prepared: Prepared) -> Callable[..., Any]:
     async def operation(request: Any, call: Call) -> Any:
-        return await threads.do(lambda access: access.perform(prepared, request, call))
+        return await threads.answer(
+            call, lambda access, left: access.perform(prepared, request, left)
+        )
 
     return operation

@@ -116,10 +116,10 @@ class Session:
             text = _encoded(result)
             if operation.writes and call.key:
                 database.settle(call.key, "done", text)
-        except BaseException:
+            database.commit()
+        except BaseException:  # also of a commit: what stays open would last with the next one
             database.rollback()
             raise
-        database.commit()
         return msgspec.json.decode(text)
 
     def _result(self, operation: Prepared, values: Mapping[str, Any], call: Call) -> Any:

@@ -25,7 +25,7 @@ import trio
 from protocols import codec
 from protocols.connector_parameters import bind, params_type, request_type
 from protocols.connector_subprocess import Command, SubprocessConnector, argument
-from protocols.connector_template import Values
+from protocols.connector_template import Values, shown
 from protocols.error_kinds import OVER_LIMIT, SYSTEM, TIMED_OUT
 from protocols.errors import MovantError
 from protocols.failure import REFUSED, TIMEOUT, VALIDATION
@@ -243,7 +243,9 @@ def _told(command: Command, request: Any, call: Call) -> tuple[list[str], bytes]
         raise Refused(VALIDATION, str(error)) from error
     if command.stdin == "json":
         return arguments, msgspec.json.encode(request)
-    return arguments, str(values.get("input")).encode() if command.stdin == "text" else b""
+    given = values.get("input") if command.stdin == "text" else None
+    absent = given is None or given is msgspec.UNSET
+    return arguments, b"" if absent else shown(given).encode()
 
 
 def _environment(settings: SubprocessConnector, secrets: Secrets) -> dict[str, str]:

@@ -3,10 +3,13 @@
     nothing was sent (no connection, no such host)      Failed, network
     sent, and no whole answer                           Unknown; Failed when it changes nothing
     408, 5xx                                            Unknown, but 429 and 503: Failed
-    other 4xx, a redirect elsewhere                     Refused
+    301, 302, 303 to what may change something          Unknown: it was heard, and maybe done
+    other 4xx, another redirect                         Refused
 
-Credentials go to the origin of ``base_url`` alone. A proxy, a ``.netrc`` or certificates of the
-environment are not looked at: what a connector does stands in its file.
+Credentials go to the origin of ``base_url`` alone, and so does all that the settings of an
+operation say, for a secret may be in it: whoever is redirected elsewhere brings nothing along.
+A proxy, a ``.netrc`` or certificates of the environment are not looked at: what a connector
+does stands in its file.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from http.cookiejar import DefaultCookiePolicy
 from math import isfinite
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -26,7 +30,7 @@ import httpx2
 import msgspec
 import trio
 
-from protocols.connector_http import HttpPeer
+from protocols.connector_http import HttpPeer, is_header
 from protocols.error_kinds import COMPLIANCE, NETWORK, OVER_LIMIT, SYSTEM, kind_of_status
 from protocols.errors import ConfigurationError
 from protocols.failure import REFUSED, TIMEOUT, VALIDATION
@@ -44,6 +48,10 @@ SAID_CHARS_MAX: Final = 2_000
 NOT_DONE: Final = frozenset({425, 429, 503})
 """Statuses that say that nothing was done, and that it may be asked again."""
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_HEARD: Final = frozenset({301, 302, 303})
+"""Redirects behind which a form is mostly done already; 307 and 308 say that it was not."""
+_TRAVELS: Final = frozenset({"accept", TRACEPARENT})
+"""Headers that go along to another origin."""
 _REQUEST_ID: Final = ("x-request-id", "x-correlation-id", "x-amzn-requestid", "cf-ray")
 _OK, _REDIRECTED, _CLIENT, _SERVER = 200, 300, 400, 500
 
@@ -97,14 +105,15 @@ class Wire:
 
         Raises Failed, Unknown, and Refused for a host that may not be asked.
         """
-        url = asked.url
+        until = trio.current_time() + asked.timeout_s
         for _ in range(REDIRECTS_MAX + 1):
-            async with self.stream(asked._replace(url=url)) as response:
+            async with self.stream(asked) as response:
                 location = response.headers.get("location", "")
                 if response.status_code in REDIRECTS and location and asked.safe:
-                    url = str(httpx2.URL(url).join(location))
+                    there = httpx2.URL(asked.url).join(location)
+                    asked = _redirected(asked, str(there), until - trio.current_time())
                     continue
-                body = await self._body(response, safe=asked.safe)
+                body = await self.body(response, safe=asked.safe)
                 return Answered(response.status_code, dict(response.headers), body)
         raise Refused(REFUSED, f"more than {REDIRECTS_MAX} redirects")
 
@@ -148,6 +157,8 @@ class Wire:
                 COMPLIANCE, f"{where[1]}:{where[2]} is not among the hosts of this connector"
             )
         for name, each in asked.headers.items():
+            if not is_header(name):
+                raise Refused(VALIDATION, f"{name[:60]!r} is no header that may be chosen")
             if not (each.isascii() and each.isprintable()):
                 raise Refused(VALIDATION, f"no header can carry what {name} is to be")
             headers[name.lower()] = each
@@ -166,7 +177,8 @@ class Wire:
         secrets.hide(basic)
         return {"authorization": f"Basic {basic}"}
 
-    async def _body(self, response: httpx2.Response, *, safe: bool) -> bytes:
+    async def body(self, response: httpx2.Response, *, safe: bool) -> bytes:
+        """Return the body of a response that has not too much of it. Raises as ``send``."""
         limit = self._peer.response_bytes_max
         body = bytearray()
         # Cancelled and not left: only so do all the generators below end where they stand.
@@ -187,7 +199,9 @@ class Wire:
 async def opened(peer: HttpPeer, secrets: Secrets, *, concurrency_max: int) -> AsyncIterator[Wire]:
     """Open a pool of connections to a peer. Raises ConfigurationError for what it cannot use."""
     try:
-        verify = await trio.to_thread.run_sync(_trusted, peer.tls_ca)
+        verify = await trio.to_thread.run_sync(
+            _trusted, peer.tls_ca and secrets.base / peer.tls_ca
+        )
     except OSError as error:
         raise ConfigurationError(
             f"tls_ca {peer.tls_ca} cannot be read: {error}", hint="name a file in PEM form"
@@ -213,7 +227,7 @@ async def opened(peer: HttpPeer, secrets: Secrets, *, concurrency_max: int) -> A
 
 
 @lru_cache(maxsize=16)
-def _trusted(tls_ca: str) -> ssl.SSLContext:
+def _trusted(tls_ca: Path | str) -> ssl.SSLContext:
     """Return what a peer has to show; made once, since reading all certificates takes a while."""
     return ssl.create_default_context(cafile=tls_ca or None)
 
@@ -224,6 +238,28 @@ def origin(url: str) -> Origin:
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
         raise ValueError(f"{url[:60]!r} is no address of HTTP")
     return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _redirected(asked: Asked, url: str, left_s: float) -> Asked:
+    """Return a request that changes nothing, to where its answer has sent it.
+
+    Another origin gets neither the headers that the settings name nor a body. Raises Refused
+    for what needs its body.
+    """
+    asked = asked._replace(timeout_s=max(left_s, 0.001))
+    if _origin_or_none(url) == origin(asked.url):
+        return asked._replace(url=url)
+    if asked.content:
+        raise Refused(COMPLIANCE, "what is sent must not follow a redirect to another origin")
+    headers = {name: each for name, each in asked.headers.items() if name.lower() in _TRAVELS}
+    return asked._replace(url=url, headers=headers)
+
+
+def _origin_or_none(url: str) -> Origin | None:
+    try:
+        return origin(url)
+    except ValueError:
+        return None  # told when it is asked
 
 
 def from_call(call: Call) -> dict[str, str]:
@@ -252,6 +288,8 @@ def failure_of(
         return Unknown(kind, message, details=details, retry_after_s=after_s)
     if _REDIRECTED <= status < _CLIENT:
         message += f", to {answered.headers.get('location', 'nowhere')[:200]}"
+        if status in _HEARD and not safe:
+            return Unknown(own or SYSTEM, message, details=details)
     return Refused(kind, message, details=details)
 
 
@@ -269,7 +307,7 @@ def retry_after_s(text: str) -> float | None:
     except ValueError:
         try:
             then = parsedate_to_datetime(text).timestamp()
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         value = then - SystemClock().now_ns() / 1e9
     return min(max(value, 0.0), RETRY_AFTER_S_MAX) if isfinite(value) else None

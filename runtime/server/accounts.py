@@ -45,6 +45,7 @@ _TO_SERVICES: Final = (
     "movant.to.*.reply.>",
     "movant.put.>",
     "$JS.API.DIRECT.GET.BLOBS.>",
+    "movant.api.run.mend",
 )
 """Blobs are read by the subject that a request names. That keeps honest programs to what they
 were asked with; the server takes wildcards there, so it keeps nobody out (docs/operations.md)."""

@@ -11,6 +11,7 @@ replaces them all. Every daemon follows both buckets; a state is written against
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
@@ -19,7 +20,8 @@ import trio
 
 from actors.direct_reader import DirectReader
 from actors.graph import GraphWorkflow
-from actors.kv import Kv
+from actors.kv import ANSWER_S, Kv
+from actors.stream_writer import PubAck
 from actors.trigger_check import problem
 from protocols.errors import (
     AlreadyExistsError,
@@ -27,8 +29,19 @@ from protocols.errors import (
     NotFoundError,
     OverloadedError,
     UnavailableError,
+    UnknownOutcomeError,
 )
-from protocols.triggers import Armed, Last, TriggerFile, TriggerState, merged, named
+from protocols.ports import Outgoing
+from protocols.triggers import (
+    Armed,
+    Consumer,
+    Last,
+    TriggerFile,
+    TriggerState,
+    key_of,
+    merged,
+    named,
+)
 
 if TYPE_CHECKING:
     from runtime.parts import Parts
@@ -46,6 +59,7 @@ NOTED_MAX: Final = 10_000
 log = structlog.get_logger()
 
 _state_decoder: Final = msgspec.json.Decoder(TriggerState)
+_ack_decoder: Final = msgspec.json.Decoder(PubAck)
 _file_decoder: Final = msgspec.json.Decoder(TriggerFile)
 
 
@@ -74,6 +88,8 @@ class TriggerBook:
         self._known: dict[tuple[str, str], list[Armed]] = {}
         """The triggers of graphs, by name and hash."""
         self._noted: dict[str, _Noted] = {}
+        self.unread: set[str] = set()
+        """How the keys of triggers begin that cannot be read here, as those of a newer version."""
         self.armed: dict[str, Armed] = {}
         self.states: dict[str, Stored] = {}
         self.by_path: dict[str, Armed] = {}
@@ -91,6 +107,10 @@ class TriggerBook:
             raise NotFoundError(f"no trigger {name[:120]!r}", hint="movant trigger ls")
         return found
 
+    def is_gone(self, key: str) -> bool:
+        """Tell whether there is no trigger of this key, as far as all of them can be read."""
+        return key not in self.armed and not key.startswith(tuple(self.unread))
+
     def state(self, key: str) -> TriggerState:
         """Return what is stored of a trigger, and of one that was never written nothing."""
         return self.states.get(key, Stored()).state
@@ -100,8 +120,11 @@ class TriggerBook:
     async def load(self) -> None:
         """Read everything. Raises UnavailableError, UnknownOutcomeError."""
         armed: dict[str, Armed] = {}
+        self.unread.clear()
         for each in await self._of_graphs():
-            armed.setdefault(each.key, each)
+            if armed.setdefault(each.key, each) is not each:
+                reason = f"{armed[each.key].workflow} has one that is called so: {each.workflow}'s"
+                log.warning("trigger.unreadable", key=each.key, reason=f"{reason} does nothing")
         states: dict[str, Stored] = {}
         for entry in await self._kv.all():
             kind, _, key = entry.key.partition(".")
@@ -115,6 +138,7 @@ class TriggerBook:
                         other = armed.get(each.key)
                         armed[each.key] = each if other is None else _clash(other)
             except msgspec.MsgspecError as error:
+                self.unread.add(key_of(key, "") if kind == "t" else key)
                 log.error("trigger.unreadable", key=entry.key, reason=str(error))
         for key, known in self.states.items():  # what this daemon wrote itself may be newer
             if key in states and known.revision > states[key].revision:
@@ -140,24 +164,27 @@ class TriggerBook:
 
     async def _of_graphs(self) -> list[Armed]:
         """Return the triggers in the latest definitions of all graphs."""
-        found: list[Armed] = []
         known: dict[tuple[str, str], list[Armed]] = {}
         for row in await self._parts.definition_store.list():
             for name in () if row.modules else row.latest_of:
                 at = (name, row.hash)
-                known[at] = self._known[at] if at in self._known else await self._read(*at)
-                found += known[at]
+                triggers = self._known[at] if at in self._known else await self._read(*at)
+                if triggers is None:
+                    self.unread.add(key_of(name, ""))
+                else:
+                    known[at] = triggers
         self._known = known
-        return found
+        return [each for triggers in known.values() for each in triggers]
 
-    async def _read(self, name: str, digest: str) -> list[Armed]:
+    async def _read(self, name: str, digest: str) -> list[Armed] | None:
+        """Return the triggers of a definition; None: it cannot be read here."""
         try:
             workflow = await self._parts.definitions.find(name, digest)
-        except (UnavailableError, OverloadedError):
+        except (UnavailableError, UnknownOutcomeError):
             raise
         except MovantError as error:  # its runs are blocked as well, and say why
             log.warning("trigger.unreadable", key=name, reason=str(error))
-            return []
+            return None
         return named(name, workflow.graph.triggers) if isinstance(workflow, GraphWorkflow) else []
 
     async def run(self) -> None:
@@ -177,7 +204,7 @@ class TriggerBook:
                     seen = last
                     if looks > 0:
                         await self.load()
-                except MovantError as error:
+                except (MovantError, msgspec.MsgspecError) as error:
                     log.warning("triggers.waiting", reason=str(error))
 
     # Writing
@@ -210,9 +237,27 @@ class TriggerBook:
         return found
 
     async def forget(self, key: str) -> None:
-        """Remove the state of a trigger that there is no more."""
+        """Remove the state of a trigger that there is no more, but for consumers it has left."""
+        left = (await self.fresh(key)).state.consumers
+        if left:
+            await self.change(key, lambda _: TriggerState(consumers=left))
+            return
         await self._kv.purge(f"s.{key}")
         self.states.pop(key, None)
+
+    async def keep(self, key: str, consumer: Consumer) -> None:
+        """Note a consumer that is made for a trigger: before it is made, so that it goes."""
+        await self.change(key, partial(_consuming, {consumer}, set()))
+
+    async def drop(self, key: str, consumer: Consumer) -> None:
+        """Remove a consumer; one that is gone is none. Raises UnavailableError."""
+        subject = f"$JS.API.CONSUMER.DELETE.{consumer.stream}.{consumer.name}"
+        answer = await self._parts.transport.request(Outgoing(subject, b""), ANSWER_S)
+        error = _ack_decoder.decode(answer.payload).error
+        if error is not None and error.code != 404:  # noqa: PLR2004
+            raise UnavailableError(f"consumer {consumer.name} stays: {error.description}")
+        log.info("trigger.consumer_removed", trigger=key, consumer=consumer.name)
+        await self.change(key, partial(_consuming, set(), {consumer}))
 
     async def add(self, file: TriggerFile) -> list[Armed]:
         """Store triggers of a workflow; those of the same names are replaced in the same write."""
@@ -271,14 +316,29 @@ class TriggerBook:
             noted.skipped += 1
 
     async def _write_noted(self) -> None:
-        while self._noted:
-            key, noted = next(iter(self._noted.items()))
-            await self.change(key, lambda known, noted=noted: _with(known, noted))  # type: ignore[misc]
-            if self._noted.get(key) is noted:
-                del self._noted[key]
+        for key in [*self._noted]:  # what comes meanwhile is for the next time
+            noted = self._noted.pop(key)
+            try:
+                await self.change(key, partial(_with, noted))
+            except BaseException:
+                later = self._noted.setdefault(key, noted)
+                if later is not noted:  # what came meanwhile is counted in
+                    later.fired += noted.fired
+                    later.skipped += noted.skipped
+                raise
 
 
-def _with(known: Stored, noted: _Noted) -> TriggerState:
+def _consuming(added: set[Consumer], gone: set[Consumer], known: Stored) -> TriggerState:
+    state = known.state
+    consumers = dict.fromkeys((*state.consumers, *added))
+    return msgspec.structs.replace(
+        state,
+        position=state.position or known.at,  # this write has another time
+        consumers=tuple(each for each in consumers if each not in gone),
+    )
+
+
+def _with(noted: _Noted, known: Stored) -> TriggerState:
     state = known.state
     return msgspec.structs.replace(
         state,

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 REFUSALS_S: Final = 1.0
 """One event for the refusals of so long: a flood of forged requests is no flood of events."""
 
+SECRET_HEADERS: Final = frozenset(
+    {"authorization", "cookie", "proxy-authorization", "webhook-signature"}
+)
+"""Headers that no reference sees: what proves who somebody is stands in no history."""
+
 log = structlog.get_logger()
 
 

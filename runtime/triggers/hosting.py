@@ -16,6 +16,7 @@ from runtime.triggers.book import TriggerBook
 from runtime.triggers.firing import Firing
 from runtime.triggers.messages import Messages
 from runtime.triggers.schedules import Schedules
+from runtime.triggers.sweeping import Sweeping
 from runtime.triggers.webhooks import Webhooks
 
 if TYPE_CHECKING:
@@ -60,11 +61,9 @@ async def host_triggers(daemon: Daemon, *, task_status: ChildStatus) -> None:
     transport, replicas = daemon.parts.transport, daemon.config.replicas
     async with (
         DirectReader(transport, "MAIL", replicas=replicas) as mail,
-        DirectReader(transport, "ARCHIVE", replicas=replicas) as archive,
-        DirectReader(transport, "EVENTS", replicas=replicas) as events,
         trio.open_nursery() as nursery,
     ):
-        queries = RunQueries(daemon, mail, archive, events, Peers(daemon))
+        queries = RunQueries(daemon, mail, Peers(daemon))
         commands = RunCommands(daemon, mail, queries)
         book = TriggerBook(daemon.parts)
         firing = Firing(daemon, commands)
@@ -78,4 +77,5 @@ async def host_triggers(daemon: Daemon, *, task_status: ChildStatus) -> None:
         nursery.start_soon(book.run)
         nursery.start_soon(schedules.run)
         nursery.start_soon(messages.run)
+        nursery.start_soon(Sweeping(daemon, book).run)
         task_status.started()

@@ -5,24 +5,23 @@
 
 What a stream keeps comes at least once: the acknowledgement follows that of the start, and a
 repeat has the same run. Of a subject that no stream keeps, NATS tells each message once to one
-daemon that listens, or to none. What cannot be understood becomes a dead letter.
+daemon that listens, or to none. What cannot be understood becomes a dead letter, and is
+acknowledged when that is stored.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import structlog
 import trio
 
-from actors.answers import header_text
-from actors.dead_letters import HEADERS_KEPT_BYTES_MAX
+from actors.dead_letters import TRIGGER, sealed
 from actors.neighbours import streams_on
-from protocols import codec, subjects
+from protocols import codec
 from protocols import headers as h
 from protocols.errors import (
     BadValueError,
@@ -32,9 +31,9 @@ from protocols.errors import (
     UnknownOutcomeError,
 )
 from protocols.ports import Frame, Outgoing
-from protocols.triggers import Armed, Last, MessageSource, digest
+from protocols.triggers import Armed, Consumer, Last, MessageSource, digest
 from runtime.triggers.book import TriggerBook
-from runtime.triggers.firing import Firing
+from runtime.triggers.firing import SECRET_HEADERS, Firing
 
 if TYPE_CHECKING:
     from runtime.daemon import Daemon
@@ -49,7 +48,6 @@ ACK_WAIT_S: Final = 60.0
 """After this the server gives a message to somebody else."""
 AGAIN_S: Final = 2.0
 REASON: Final = "trigger"
-_SECRET_HEADERS: Final = frozenset({"authorization", "cookie"})
 _ACK_TOKENS: Final = 9
 
 log = structlog.get_logger()
@@ -169,12 +167,12 @@ class Messages:
             identity = found.get(h.MESSAGE_ID) or found.get("Nats-Msg-Id")
             token = digest(armed.key, identity) if identity else self._daemon.new_id()
             try:
-                await self._take(armed, frame, token)
+                try:
+                    await self._take(armed, frame, token)
+                except (UnavailableError, UnknownOutcomeError) as error:
+                    await self._bury(armed, frame, token, error.message)
             except (UnavailableError, UnknownOutcomeError) as error:
-                self._bury(armed, frame, token, error.message)
-            except Exception as error:  # what one message does stops no other
-                log.exception("trigger.failed", trigger=armed.key, reason=str(error))
-                self._bury(armed, frame, token, "a defect of movant: see the log")
+                log.error("letter.lost", reason=f"{armed.key}: {error.message}")
 
     # From a stream
 
@@ -183,8 +181,8 @@ class Messages:
         info = await self._ask(f"STREAM.INFO.{stream}", {})
         # A stream that is made anew begins to count anew: the time of its birth is part of ids.
         born = hashlib.sha256(f"{stream}|{info.created}".encode()).hexdigest()[:8]
-        mark = hashlib.sha256(source.subject.encode()).hexdigest()[:6]
-        name = f"movant-{armed.key}-{mark}"
+        name = armed.consumer_name
+        await self._book.keep(armed.key, Consumer(stream, name))
         await self._ask(
             f"CONSUMER.DURABLE.CREATE.{stream}.{name}",
             {
@@ -238,13 +236,7 @@ class Messages:
             tokens = tokens[2:]  # with domain and account hash there are two or three more
         token = f"{born}-{tokens[5]}"
         try:
-            try:
-                await self._take(armed, frame, token)
-            except (UnavailableError, UnknownOutcomeError):
-                raise
-            except Exception as error:  # what one message does stops no other
-                log.exception("trigger.failed", trigger=armed.key, reason=str(error))
-                self._bury(armed, frame, token, "a defect of movant: see the log")
+            await self._take(armed, frame, token)
             self._parts.transport.publish(Outgoing(frame.reply, b"+ACK"))
         except (UnavailableError, UnknownOutcomeError) as error:
             log.warning("trigger.waiting", trigger=armed.key, reason=str(error))
@@ -262,56 +254,77 @@ class Messages:
     # Both
 
     async def _take(self, armed: Armed, frame: Frame, token: str) -> None:
-        """Start the run of a message. Raises UnavailableError, UnknownOutcomeError."""
+        """Start the run of a message, or keep it. Raises UnavailableError, UnknownOutcomeError."""
+        try:
+            await self._start(armed, frame, token)
+        except (UnavailableError, UnknownOutcomeError):
+            raise
+        except RefusedError as error:
+            await self._bury(armed, frame, token, error.message)
+        except Exception as error:  # what one message does stops no other
+            log.exception("trigger.failed", trigger=armed.key, reason=str(error))
+            await self._bury(armed, frame, token, "a defect of movant: see the log")
+
+    async def again(self, key: str, frame: Frame, token: str) -> None:
+        """Take a message once more that was kept as a dead letter; it has the run it would have.
+
+        Raises RefusedError for what still does not fit, NotFoundError for a trigger that is gone,
+        UnavailableError, UnknownOutcomeError.
+        """
+        armed = self._book.find(key)
+        if armed.trigger.source is None or armed.problem:
+            raise RefusedError(f"{key} takes no messages: {armed.problem or armed.trigger.kind}")
+        await self._start(armed, frame, token)
+
+    async def _start(self, armed: Armed, frame: Frame, token: str) -> None:
+        """Start the run of a message. Raises as ``again``."""
         at = self._daemon.clock.now_ns()
         run = f"{armed.key}-{token}"
-        try:
-            headers = h.decode(frame.headers)
-            if headers is None:
-                raise BadValueError("its headers cannot be read")
-            payload = codec.decode(frame.payload, headers.get(h.CONTENT_TYPE, ""))
-            names = self._firing.names(
-                armed,
-                at,
-                payload=payload,
-                subject=frame.subject.split("."),
-                headers={
-                    name.lower(): text
-                    for name, text in headers.items()
-                    if name.lower() not in _SECRET_HEADERS
-                },
-            )
-            if not self._firing.wanted(armed, names):
-                self._book.note(armed.key, Last(at=at, outcome="skipped", reason="when: false"))
-                return
-            fired = await self._firing.fire(armed, run, names, message_id=run, given=payload)
-        except RefusedError as error:
-            self._bury(armed, frame, token, error.message)
+        headers = h.decode(frame.headers)
+        if headers is None:
+            raise BadValueError("its headers cannot be read")
+        payload = codec.decode(frame.payload, headers.get(h.CONTENT_TYPE, ""))
+        names = self._firing.names(
+            armed,
+            at,
+            payload=payload,
+            subject=frame.subject.split("."),
+            headers={name.lower(): text for name, text in _shown(headers).items()},
+        )
+        if not self._firing.wanted(armed, names):
+            self._book.note(armed.key, Last(at=at, outcome="skipped", reason="when: false"))
             return
+        fired = await self._firing.fire(armed, run, names, message_id=run, given=payload)
         last = Last(at=at, outcome="fired", run=fired.run)
         self._book.note(armed.key, last)
         if fired.created:
             self._firing.tell(armed, last, run, subject=frame.subject)
 
-    def _bury(self, armed: Armed, frame: Frame, token: str, why: str) -> None:
-        """Keep a message that starts nothing as a dead letter."""
+    async def _bury(self, armed: Armed, frame: Frame, token: str, why: str) -> None:
+        """Keep a message that starts nothing as a dead letter.
+
+        Raises UnavailableError, UnknownOutcomeError: it is not stored, and has to come again.
+        """
+        kept = Frame(frame.subject, "", _kept(frame.headers), frame.payload)
+        identity, detail = f"{armed.key}-{token}", f"{armed.key}: {why}"
+        letter = sealed(REASON, kept, identity, detail, {TRIGGER: armed.key})
+        stored = trio.Event()
+        problem: MovantError | None = None
+
+        def written(_: int, error: MovantError | None) -> None:
+            nonlocal problem
+            problem = error
+            stored.set()
+
+        self._parts.writers["DEAD"].write(letter, written)
+        await stored.wait()
+        if isinstance(problem, UnavailableError | UnknownOutcomeError):
+            raise problem
+        if problem is not None:  # it never will be, as one that is too large with its reasons
+            log.error("letter.refused", reason=str(problem))
         last = Last(at=self._daemon.clock.now_ns(), outcome="refused", reason=why)
         self._book.note(armed.key, last)
         self._firing.tell(armed, last, token)
-        identity = f"{armed.key}-{token}"
-        lines = h.encode(
-            {
-                h.MESSAGE_ID: identity,
-                "Nats-Msg-Id": identity,
-                "Movant-Subject": header_text(frame.subject, 1_000),
-                "Movant-Detail": header_text(f"{armed.key}: {why}"),
-                "Movant-Headers": base64.b64encode(
-                    frame.headers[:HEADERS_KEPT_BYTES_MAX]
-                ).decode(),
-            }
-        )
-        letter = Outgoing(subjects.dead(REASON), frame.payload, lines)
-        self._parts.writers["DEAD"].write(letter, _buried)
 
 
 class _Portion:
@@ -342,6 +355,14 @@ class _Portion:
             self.ended.set()
 
 
-def _buried(_: int, error: MovantError | None) -> None:
-    if error is not None:
-        log.error("letter.refused", reason=str(error))
+def _shown(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers that may stand in a history."""
+    return {name: text for name, text in headers.items() if name.lower() not in SECRET_HEADERS}
+
+
+def _kept(block: bytes) -> bytes:
+    """Return the header block of a message for a dead letter, whatever stands in it."""
+    lines = block.split(b"\r\n")
+    names = (each.partition(b":")[0].strip().lower().decode("latin-1") for each in lines)
+    kept = zip(lines, names, strict=True)
+    return b"\r\n".join(line for line, name in kept if name not in SECRET_HEADERS)

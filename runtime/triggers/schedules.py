@@ -36,6 +36,7 @@ from protocols.ports import Outgoing
 from protocols.triggers import Armed, Last, Schedule, TriggerState
 from runtime.triggers.book import Stored, TriggerBook
 from runtime.triggers.firing import Firing
+from runtime.triggers.sweeping import acts_for
 
 if TYPE_CHECKING:
     from runtime.api_queries import RunQueries
@@ -46,8 +47,6 @@ LOOK_S: Final = 0.5
 """How often firings are looked for: a start comes at most so much after its time."""
 AGAIN_S: Final = 30.0
 """A timer is armed again after this: what is armed already is replaced by the same."""
-GONE_S: Final = 60.0
-"""A state whose trigger is gone for so long is removed: nobody may have read an old replica."""
 READ_TOGETHER: Final = 500
 """Firings that are asked for at once; the server answers for 1,024 subjects at most."""
 DUE_TTL_S: Final = 3_600
@@ -88,7 +87,6 @@ class Schedules:
         self._timers: dict[str, tuple[int, float]] = {}
         """What is armed: the due time, and when that was done."""
         self._next: dict[str, tuple[Armed, int, int, int]] = {}
-        self._gone: dict[str, float] = {}
         self.problems: dict[str, str] = {}
         """Why a due time waits, by the key of its trigger."""
         self._changed = trio.Event()
@@ -115,9 +113,10 @@ class Schedules:
         mine = [
             (each, each.trigger.times)
             for each in self._book.armed.values()
-            if each.trigger.times is not None and not each.problem and self._acts_for(each.key)
+            if each.trigger.times is not None
+            and not each.problem
+            and acts_for(self._daemon, each.key)
         ]
-        await self._sweep()
         keys = {each.key for each, _ in mine}
         self.problems = {key: why for key, why in self.problems.items() if key in keys}
         if not mine:
@@ -132,10 +131,6 @@ class Schedules:
         async with trio.open_nursery() as nursery:
             for each, times in mine:
                 nursery.start_soon(self._one, each, times, fired.get(each.key, 0))
-
-    def _acts_for(self, key: str) -> bool:
-        partition = subjects.partition_of(key, self._daemon.config.partitions)
-        return self._daemon.state == "ready" and self._parts.owner.acts_in(partition)
 
     async def _one(self, armed: Armed, times: Schedule, fired: int) -> None:
         """Look at one schedule; what is wrong with it stops no other."""
@@ -309,15 +304,6 @@ class Schedules:
         except NotFoundError:
             return False  # it ended so long ago that its record is gone
         return view.status not in FINAL
-
-    async def _sweep(self) -> None:
-        """Remove states whose triggers are gone: one of the same name begins anew."""
-        now = self._daemon.clock.monotonic()
-        for key in self._gone.keys() - (self._book.states.keys() - self._book.armed.keys()):
-            del self._gone[key]
-        for key in self._book.states.keys() - self._book.armed.keys():
-            if now - self._gone.setdefault(key, now) > GONE_S and self._acts_for(key):
-                await self._book.forget(key)
 
 
 def run_of(key: str, due: int) -> str:

@@ -19,33 +19,33 @@ import base64
 import binascii
 import hashlib
 import hmac
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import parse_qsl
 
 import structlog
 import trio
 
+from actors.limits import Bucket
 from protocols import codec
 from protocols.api_errors import SERVICE_CODES
 from protocols.errors import (
     BadValueError,
+    ConfigurationError,
     MovantError,
     RefusedError,
     UnavailableError,
     UnknownOutcomeError,
 )
 from protocols.triggers import Armed, Last, Webhook, digest
+from runtime.connectors.secrets import Secrets
 from runtime.triggers.book import TriggerBook
-from runtime.triggers.firing import Firing
+from runtime.triggers.firing import SECRET_HEADERS, Firing
 
 if TYPE_CHECKING:
     from runtime.daemon import Daemon
 
 DEFAULT_TOKEN: Final = "env:MOVANT_WEBHOOK_TOKEN"  # noqa: S105 - where it is, not what it is
-SECRET_BYTES_MAX: Final = 64 * 1024
 DELIVERY_CHARS_MAX: Final = 256
 STORED_S_MAX: Final = 30.0
 """Who posts is told after this that nobody knows; the same delivery again has the same run."""
@@ -53,8 +53,6 @@ BURST_S: Final = 2.0
 """What may come at once: as many as in so long, and at least one."""
 FIELDS_MAX: Final = 200
 """Of a form or a query."""
-HIDDEN: Final = frozenset({"authorization", "cookie", "webhook-signature", "proxy-authorization"})
-"""Headers that no reference sees: what proves who somebody is stands in no history."""
 _STANDARD: Final = "whsec_"
 
 log = structlog.get_logger()
@@ -66,25 +64,6 @@ class Answer(NamedTuple):
     status: int
     body: dict[str, Any]
     headers: dict[str, str] = {}  # noqa: RUF012 - never changed
-
-
-class Bucket:
-    """A rate: so many per second in the long run, and a short burst at once."""
-
-    def __init__(self, rate: float, now: float) -> None:
-        self._rate = rate
-        self._most = max(1.0, rate * BURST_S)
-        self._left = self._most
-        self._at = now
-
-    def take(self, now: float) -> float:
-        """Take one; return 0, or in how many seconds there is one."""
-        self._left = min(self._most, self._left + (now - self._at) * self._rate)
-        self._at = now
-        if self._left < 1:
-            return (1 - self._left) / self._rate
-        self._left -= 1
-        return 0.0
 
 
 class Webhooks:
@@ -123,10 +102,12 @@ class Webhooks:
         wrong = unproven(hook, headers, body, secret=secret, now_s=at / 1e9)
         if wrong:
             return self._refuse(armed, at, told(401, "not proven", wrong))
-        wait_s = self._bucket(armed, hook).take(self._daemon.clock.monotonic())
+        bucket, now = self._bucket(armed, hook), self._daemon.clock.monotonic()
+        wait_s = bucket.wait_s(now)
         if wait_s:
             limit = f"{hook.rate:g} requests a second are taken"
             return self._refuse(armed, at, told(429, "too many", limit, again_s=wait_s))
+        bucket.take(now)
         try:
             return await self._start(armed, headers, query, body, at)
         except MovantError as error:
@@ -146,8 +127,8 @@ class Webhooks:
             armed,
             at,
             body=value,
-            query=dict(parse_qsl(query, max_num_fields=FIELDS_MAX)),
-            headers={name: text for name, text in headers.items() if name not in HIDDEN},
+            query=_fields(query, "the query"),
+            headers={name: text for name, text in headers.items() if name not in SECRET_HEADERS},
         )
         delivery = headers.get("webhook-id", "")
         token = digest(armed.key, delivery) if delivery else self._daemon.new_id()
@@ -172,7 +153,7 @@ class Webhooks:
     def _bucket(self, armed: Armed, hook: Webhook) -> Bucket:
         known = self._buckets.get(armed.key)
         if known is None or known[0] != armed.hash:
-            made = Bucket(hook.rate, self._daemon.clock.monotonic())
+            made = Bucket(hook.rate, hook.rate * BURST_S)
             known = self._buckets[armed.key] = (armed.hash, made)
         return known[1]
 
@@ -227,13 +208,20 @@ def read(body: bytes, content_type: str) -> Any:
         return codec.decode(body)
     try:
         text = body.decode()
-        if kind == "application/x-www-form-urlencoded":
-            return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=FIELDS_MAX))
-    except ValueError as error:  # no UTF-8, or too many fields
+    except UnicodeDecodeError as error:
         raise BadValueError(f"the body cannot be read: {error}") from error
+    if kind == "application/x-www-form-urlencoded":
+        return _fields(text, "the body")
     if kind == "text/plain":
         return text
     raise _UnreadTypeError(f"a body of type {kind[:60] or 'none'!r} is not read")
+
+
+def _fields(text: str, what: str) -> dict[str, str]:
+    try:
+        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=FIELDS_MAX))
+    except ValueError as error:  # too many fields
+        raise BadValueError(f"{what} cannot be read: {error}") from error
 
 
 class _UnreadTypeError(RefusedError):
@@ -268,17 +256,10 @@ def _where(hook: Webhook) -> str:
 
 def _secret_of(hook: Webhook) -> bytes:
     """Return a secret by its reference; empty when there is none. Read anew for each request."""
-    kind, _, where = _where(hook).partition(":")
-    text = ""
-    if kind == "env":
-        text = os.environ.get(where, "")
-    else:
-        try:
-            with Path(where).open("rb") as handle:
-                text = handle.read(SECRET_BYTES_MAX).decode()
-        except (OSError, UnicodeDecodeError):
-            return b""
-    text = text.strip()
+    try:
+        text = Secrets().reveal(f"${{{_where(hook)}}}").reveal().strip()
+    except ConfigurationError:
+        return b""
     if hook.secret and text.startswith(_STANDARD):
         try:
             return base64.b64decode(text.removeprefix(_STANDARD), validate=True)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+import pytest
+
 from actors.collection import CLOCK_MARGIN_NS
 from actors.forgetting import Forgetting, Sweeps
 from actors.letters import Delivery
@@ -109,3 +112,47 @@ async def test_a_replica_that_is_behind_makes_nobody_forget_what_is_new() -> Non
     assert behind == []
     assert knows == [8]
     assert all_old == [11]
+
+
+class Records:
+    """ARCHIVE: ten records of the tenth second and later, of which some are kept for longer."""
+
+    def __init__(self, **kept_s: float) -> None:
+        self.kept_s = kept_s
+
+    async def since(self, moment: int) -> Delivery | None:
+        """Return the first one that is young."""
+        return Delivery(9, moment, "movant.done.0.r9", b"", b"")
+
+    async def batch(self, _filter: str, after: int, _limit: int) -> list[Delivery]:
+        """Return three of them."""
+        return [
+            Delivery(
+                seq,
+                10 * S,
+                f"movant.done.0.r{seq}",
+                b"",
+                msgspec.json.encode(
+                    {"id": "r", "finished_at": 10 * S, "kept_s": self.kept_s.get(f"r{seq}", 0)}
+                ),
+            )
+            for seq in range(after + 1, min(after + 4, 11))
+        ]
+
+
+@pytest.mark.parametrize(
+    ("kept_s", "purged"), [({}, [9]), ({"r6": 95.0, "r4": 89.0}, [6]), ({"r1": 91.0}, [])]
+)
+async def test_a_run_that_its_definition_keeps_for_longer_stays_and_what_is_behind_it(
+    kept_s: dict[str, float], purged: list[int]
+) -> None:
+    """It ended 90 s ago; the daemon keeps records for 50 s."""
+    found = State(10, 1, 10, to_time(10 * S), to_time(95 * S))
+    leader: Any = Leader(found)
+    readers: Any = {"ARCHIVE": Records(**kept_s)}
+    clock: Any = Clock()
+    sweeps = Sweeps()
+    sweeps.at = 60 * S
+    await Forgetting(leader, clock, sweeps, readers, {"ARCHIVE": 50}).look()
+
+    assert leader.purged == purged

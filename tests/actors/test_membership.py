@@ -81,8 +81,33 @@ def test_who_leaves_is_replaced_and_nothing_else_moves() -> None:
 def test_silence_is_measured_from_the_last_change() -> None:
     """A record that changes lives on; one that does not is dead when the lease is over."""
     seen = Sightings()
-    assert seen.living({"a": 1, "b": 2}, 0.0, surely_gone=()) == {"a", "b"}
-    assert seen.living({"a": 3, "b": 2}, LEASE_S, surely_gone=()) == {"a", "b"}
-    assert seen.living({"a": 3, "b": 2}, LEASE_S + 0.1, surely_gone=()) == {"a"}
-    assert seen.living({"a": 3}, LEASE_S + 0.2, surely_gone=("a",)) == set()
+    over = LEASE_S + 0.1
+    assert seen.living({"a": 1, "b": 2}, 0.0, 0.0) == {"a", "b"}
+    assert seen.living({"a": 3, "b": 2}, LEASE_S, LEASE_S) == {"a", "b"}
+    assert seen.lapses_at(["a", "b"]) == LEASE_S
+    assert seen.lapses_at(["a"]) == 2 * LEASE_S
+    assert seen.living({"a": 3, "b": 2}, over, over) == {"a"}
+    assert seen.living({"a": 3}, over, over, surely_gone=("a",)) == set()
     assert seen.silent_for("b", 9.0) == 0.0
+
+
+def test_an_answer_that_was_long_under_way_makes_nobody_dead() -> None:
+    """What it says of silence is as old as the question; what it says of life may be new."""
+    seen = Sightings()
+    seen.living({"a": 1}, 0.0, 0.5)
+    assert seen.living({"a": 1}, 0.6, LEASE_S + 3) == {"a"}
+    assert seen.living({"a": 2}, LEASE_S + 0.4, LEASE_S + 1) == {"a"}
+    assert seen.living({"a": 2}, 2 * LEASE_S + 1, 2 * LEASE_S + 1) == {"a"}
+    assert seen.living({"a": 2}, 2 * LEASE_S + 1.1, 2 * LEASE_S + 1.1) == set()
+
+
+def test_who_was_found_dead_is_not_alive_again_because_we_were_silent() -> None:
+    """Only those of whom we could not know are excused."""
+    seen = Sightings()
+    over = LEASE_S + 0.1
+    seen.living({"a": 1, "dead": 1}, 0.0, 0.0)
+    assert seen.living({"a": 2, "dead": 1}, over, over) == {"a"}
+    seen.excuse(3 * LEASE_S)
+    assert seen.living({"a": 2, "dead": 1}, 3 * LEASE_S, 3 * LEASE_S) == {"a"}
+    assert seen.silent_for("dead", 3 * LEASE_S) == 3 * LEASE_S
+    assert seen.living({"a": 2, "dead": 2}, 3 * LEASE_S, 3 * LEASE_S) == {"a", "dead"}

@@ -186,7 +186,7 @@ class Rounds:
         await self._frozen(LEASE_S + self._chance.uniform(1.0, 3.0))
 
     async def _blink(self) -> None:
-        await self._frozen(self._chance.uniform(0.5, LEASE_S - 1.5))
+        await self._frozen(self._chance.uniform(0.1, 0.5) * LEASE_S)
 
     async def _frozen(self, seconds: float) -> None:
         daemon = self._one()

@@ -531,6 +531,22 @@ def test_a_person_says_whether_a_step_was_done(ask: Cli, responder: Responder) -
     assert silent.code == 2
 
 
+def test_a_lost_value_is_given_up_with_a_reason(ask: Cli, responder: Responder) -> None:
+    """By the sequence of its message; a file that is not there is a usage error."""
+    responder.answers["run.resolve"] = api.RunResolved(id="r1")
+    responder.answers["run.discard"] = api.Accepted(id="r1", seq=23)
+
+    ended = ask("run", "discard", "r1", "21", "--reason", "the disk is lost")
+    (_, request) = responder.asked[-1]
+    wrong = ask("run", "discard", "r1", "none")
+    absent = ask("run", "supply", "r1", "/nowhere/value.json")
+
+    assert (request.message, request.by.why) == (21, "the disk is lost")
+    assert ended.code == 0
+    assert "movant why r1" in ended.err
+    assert wrong.code == absent.code == 2
+
+
 def test_an_undo_says_who_asks_and_names_the_run_that_does_it(
     ask: Cli, responder: Responder
 ) -> None:

@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from runtime.cli.output import between, compact, duration
+from protocols.errors import RefusedError
+from runtime.cli.failures import say, tell_error
+from runtime.cli.output import (
+    between,
+    compact,
+    duration,
+    write_facts,
+    write_file,
+    write_table,
+)
 from runtime.cli.service import load_attribute
 from runtime.ranges import brief, ranges
 from tests.cli.conftest import Cli
@@ -261,3 +270,43 @@ def test_a_service_module_that_cannot_be_imported_is_told_with_its_line(
     assert ended.code == 2
     assert f"{path}{says}" in ended.err
     assert "Traceback" not in ended.err
+
+
+def test_a_file_that_cannot_be_written_is_told_and_left_as_it_was(
+    cli: Cli, tmp_path: Path
+) -> None:
+    """The path is the caller's, and no defect; what stood there stays, with nothing beside it."""
+    folder = tmp_path / "schemas"
+    folder.mkdir()
+    (folder / "start.schema.json").mkdir()
+    for where in (folder, Path("/dev/null/x")):
+        ended = cli("schema", "messages", "start", "--to", str(where))
+        assert (ended.code, "cannot be written" in ended.err) == (2, True), where
+        assert "defect" not in ended.err
+
+    kept = tmp_path / "kept"
+    kept.write_bytes(b"whole")
+    write_file(kept, b"new")
+    assert kept.read_bytes() == b"new"
+    assert [each.name for each in folder.iterdir()] == ["start.schema.json"]
+    write_file(Path("/dev/null"), b"x")
+    assert Path("/dev/null").is_char_device()
+
+
+def test_a_terminal_obeys_nothing_that_others_wrote(capfd: pytest.CaptureFixture[str]) -> None:
+    """Control characters in names and messages are escaped; a cell stays in its line."""
+    nasty = "a\x1b[2Jb\nc\x9b1mé"
+    write_table(("NAME", "WHY"), [("x", nasty)])
+    write_facts([("why", nasty)])
+    say(nasty)
+    tell_error(RefusedError(nasty, hint=nasty))
+    out, err = capfd.readouterr()
+
+    assert out.splitlines() == [
+        "NAME  WHY",
+        r"x     a\x1b[2Jb\nc\x9b1mé",
+        r"why  a\x1b[2Jb",
+        r"     c\x9b1mé",
+    ]
+    assert "\x1b" not in err
+    assert "\x9b" not in err

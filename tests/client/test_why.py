@@ -116,6 +116,11 @@ def timeout(in_s: float) -> Waiting:
             ["is blocked (mismatch:", "run migrate r1", "movant run cancel r1"],
         ),
         (
+            told(status="blocked", blocked="blob: message 21: chunk 0 is missing", blocked_at=21),
+            "blocked",
+            ["chunk 0 is missing", "run supply r1 FILE", "run discard r1 21", "run cancel r1"],
+        ),
+        (
             told(blocked="daemon: MemoryError: "),
             "blocked",
             ["the daemon failed", "restart of the daemon"],

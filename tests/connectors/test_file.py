@@ -77,7 +77,7 @@ connectors:
     base_url: https://ann:pw@shop
     hosts: ["http://other"]
     operations:
-      look: {path: "/{id", result: bdy, errors: {"200": x}}
+      look: {path: "/{id", result: bdy, errors: {"200": x}, headers: {Host: x}}
       find: {path: "/{idd}", params: {id: string}}
   none: {kind: http, base_url: "https://shop"}
   models: {kind: llm, providers: {}}
@@ -99,6 +99,7 @@ def test_what_no_type_can_say_is_told_as_well() -> None:
         (14, "a single '{' at character 2: write it twice, or a name in braces"),
         (14, "'bdy' is no part of an answer"),
         (14, "'200' is no status of a failure"),
+        (14, "'Host' is no header that may be chosen"),
         (15, "'idd' is not in params"),
         (16, "there is no operation"),
         (17, "there is no provider"),
@@ -177,6 +178,15 @@ def test_secrets_are_found_where_they_are_and_anew_each_time(tmp_path: Path) -> 
         with pytest.raises(ConfigurationError) as raised:
             secrets.reveal(missing)
         assert missing in raised.value.message
+
+
+def test_a_secret_that_begins_with_another_one_is_hidden_whole() -> None:
+    """As after a change of the secret: what was added to it must not stay."""
+    secrets = Secrets(Path(), {"OLD": "sesame", "NEW": "sesame-open"})
+    for each in ("OLD", "NEW"):
+        secrets.reveal(f"${{env:{each}}}")
+
+    assert secrets.hidden("sesame-open sesame") == "*** ***"
 
 
 def test_a_secret_shows_nothing_of_itself() -> None:

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from actors.connector_file import parse
+from protocols.connector_http import HttpConnector
+from protocols.errors import ConfigurationError
 from protocols.service import Call, Failed, Refused, Service, Unknown
 from runtime.connectors.frame import Check, opened
 from runtime.connectors.secrets import Secrets
@@ -119,6 +121,8 @@ STATUSES = [
     ("GET", 504, Failed, "network"),
     ("POST", 429, Failed, "over_limit"),
     ("POST", 503, Failed, "network"),
+    ("POST", 302, Unknown, "system"),
+    ("POST", 307, Refused, "refused"),
     ("POST", 408, Unknown, "timeout"),
     ("POST", 500, Unknown, "system"),
     ("POST", 504, Unknown, "timeout"),
@@ -224,6 +228,80 @@ operations:
     assert "set-cookie" not in asked["headers"]
     assert (forbidden.kind, refused.kind) == ("compliance", "compliance")
     assert isinstance(loop, Refused | Failed)
+
+
+async def test_a_redirect_elsewhere_takes_nothing_along(web: Web) -> None:
+    """Neither the headers of an operation nor its body: a secret may be in both."""
+    other = web.url.replace("127.0.0.1", "localhost")
+    text = f"""
+hosts: ["localhost:{web.url.rpartition(":")[2]}"]
+operations:
+  look: {{path: /away, query: {{to: "{{to}}"}}, headers: {{X-Key: "${{env:SHOP_TOKEN}}"}}}}
+  find:
+    {{method: POST, safe: true, path: /away, query: {{to: "{{to}}"}},
+     body: {{k: "${{env:SHOP_TOKEN}}"}}}}
+"""
+    async with shop(web.url, text) as ask:
+        home = await ask("look", {"to": "/echo/home"})
+        there = await ask("look", {"to": f"{other}/echo/elsewhere"})
+        found = await ask("find", {"to": "/echo/found"})
+        refused = await ask.fails("find", {"to": f"{other}/echo/never"})
+
+    assert home["headers"]["x-key"] == "***"
+    assert "x-key" not in there["headers"]
+    assert there["headers"]["traceparent"] == TRACE
+    assert found["body"] == '{"k":"***"}'
+    assert (type(refused), refused.kind) == (Refused, "compliance")
+    assert web.seen("/echo/never") == []
+
+
+async def test_redirects_have_one_time_together(web: Web) -> None:
+    """Who is sent round and round has as much time as who is answered at once."""
+    async with shop(web.url, "operations: {look: {path: /round}}") as ask:
+        error = await ask.fails("look", timeout_s=0.5)
+
+    assert (type(error), error.kind) == (Failed, "network")
+    assert error.message.startswith("no answer in 0.")
+
+
+async def test_a_request_chooses_no_header_that_frames_it(web: Web) -> None:
+    """A wrong length would cut the body off, and nobody could say what was done."""
+    names = ("Content-Length", "transfer-encoding", "Host", "Connection", "é", "a b", "x\r\ny")
+    async with shop(web.url, "request: true") as ask:
+        generic = ask.service.operations["request"].request_type
+        before = len(web.seen())
+        found = [
+            await ask.fails(
+                "request", generic(url="/echo", method="POST", body="12345", headers={name: "0"})
+            )
+            for name in names
+        ]
+
+    assert {(type(each), each.kind) for each in found} == {(Refused, "validation")}
+    assert len(web.seen()) == before
+
+
+async def test_a_look_that_cannot_be_taken_is_told(web: Web, tmp_path: Path) -> None:
+    """Its secret is gone: that is what is wrong, and nobody else is disturbed."""
+    token = tmp_path / "token"
+    token.write_text(TOKEN)
+    async with shop(web.url, f"auth: {{bearer: '${{file:{token}}}'}}\nrequest: true") as ask:
+        token.unlink()
+        (found,) = await ask.checked()
+
+    assert not found.ok
+    assert "cannot be read" in found.detail
+
+
+async def test_certificates_are_named_from_the_file(tmp_path: Path) -> None:
+    """A relative path begins where the file of the connectors is, as that of every kind."""
+    settings = HttpConnector(base_url="https://127.0.0.1:9", request=True, tls_ca="ca.pem")
+    for known, why in ((False, "No such file"), (True, "(?i)certificate")):
+        if known:
+            (tmp_path / "ca.pem").write_text("none")
+        with pytest.raises(ConfigurationError, match=why):
+            async with opened("shop", settings, Secrets(tmp_path)):
+                pass
 
 
 async def test_a_value_cannot_leave_its_place_in_the_path(web: Web) -> None:

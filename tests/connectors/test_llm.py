@@ -229,6 +229,15 @@ async def test_an_answer_in_pieces_is_the_same(web: Web) -> None:
     assert raised.value.kind == "network"
 
 
+async def test_an_answer_without_an_end_is_not_kept(web: Web) -> None:
+    """Neither that of an error nor a line of a stream that does not end."""
+    for stream in ("true", "false"):
+        async with models(one(web.url, "endless", f"stream: {stream}")) as ask:
+            with pytest.raises((Failed, Refused)) as raised:
+                await ask(prompt="Hi there", s=20.0)
+        assert "over_limit" in repr(vars(raised.value))
+
+
 async def test_json_is_parsed_and_checked(web: Web) -> None:
     """Also out of a fence; what is none, or of another form, may be asked again, and has cost."""
     async with models(one(web.url, "json")) as ask:

@@ -100,6 +100,12 @@ async def test_what_must_not_be_sent_is_refused_before_anybody_is_asked() -> Non
                 {
                     "to": "a@guest.example",
                     "template": "welcome",
+                    "values": VALUES,
+                    "attachments": [{"name": "a\r\nBcc: x", "text": "b"}],
+                },
+                {
+                    "to": "a@guest.example",
+                    "template": "welcome",
                     "values": {**VALUES, "name": "x\r\nBcc: eve@elsewhere.example"},
                 },
                 {
@@ -113,7 +119,7 @@ async def test_what_must_not_be_sent_is_refused_before_anybody_is_asked() -> Non
                     await send("k", **letter)
                 kinds.append(refused.value.kind)
 
-    assert kinds == ["compliance", "compliance", *["validation"] * 4, "over_limit"]
+    assert kinds == ["compliance", "compliance", *["validation"] * 5, "over_limit"]
     assert server.letters == []
 
 
@@ -151,10 +157,13 @@ async def test_a_missing_answer_behind_the_letter_is_unknown() -> None:
             server.at_the_end = ""
             with pytest.raises(Unknown) as cut:
                 await send("k1", **letter)
+            server.at_the_end = "nonsense"
+            with pytest.raises(Unknown) as garbled:
+                await send("k2", **letter)
             server.at_the_end = "250 OK"
             await send("k1", **letter)
 
-    assert cut.value.kind == "network"
+    assert (cut.value.kind, garbled.value.kind) == ("network", "system")
     assert [each["message-id"] for each in server.letters] == [server.letters[0]["message-id"]] * 2
 
 

@@ -142,8 +142,10 @@ async def _gone(pid: int) -> None:
             await trio.sleep(0.01)
 
 
-async def test_tools_are_operations_over_http() -> None:
+async def test_tools_are_operations_over_http(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a token; a server that went away fails, and one that is back serves."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):  # of the environment: not looked at
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
     with http_server() as (process, how):
         port = int(how["url"].split(":")[2].split("/")[0])
         async with desk(**how, tools=TOOLS) as ask:

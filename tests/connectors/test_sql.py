@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 import msgspec
 import pytest
 import trio
+import trio.testing
 
 from actors.connector_file import parse
 from protocols.error_kinds import classify, is_unknown_outcome
@@ -104,6 +105,28 @@ async def test_a_step_is_done_once_and_answered_as_often_as_asked(bank: Bank) ->
     assert {row["id"]: row["balance"] for row in rows["rows"]} == {"ann": 15, "bob": 4, "cyd": 0}
 
 
+async def test_who_finds_no_connection_in_time_has_done_nothing(tmp_path: Path) -> None:
+    """It is a failure and nothing unknown; and no statement begins when nobody waits any more."""
+    bank = Bank("sqlite:bank.db", tmp_path)
+    bank.extra["connections"] = 1
+    async with bank.open() as ask:
+        await ask("accounts")  # the file is there
+        async with trio.open_nursery() as nursery:
+
+            async def hold() -> None:
+                with pytest.raises(Failed):
+                    await ask("endless")
+
+            nursery.start_soon(hold)
+            await trio.testing.wait_all_tasks_blocked()
+            with pytest.raises(Failed) as raised:
+                await ask("book", "k", timeout_s=0.05, seats=2)
+        rows = await ask("bookings")
+
+    assert raised.value.kind == "over_limit"
+    assert rows["rows"] == []
+
+
 async def test_many_askers_of_one_step_get_one_effect(bank: Bank) -> None:
     """Over several connections at once: one does it, the others wait and get its result."""
     async with bank.open() as ask, trio.open_nursery() as nursery:
@@ -184,6 +207,33 @@ async def test_what_takes_too_long_is_stopped_and_has_no_effect(bank: Bank) -> N
     assert took_s < 10
 
 
+@pytest.mark.parametrize("bank", ["postgres"], indirect=True)
+async def test_what_came_too_late_for_its_commit_is_not_committed_later(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its time ends just before the commit: the next one takes nothing along."""
+    from runtime.connectors.postgres import Postgres  # noqa: PLC0415 - an extra
+
+    bank.extra["connections"] = 1
+    settle = Postgres.settle
+
+    def late(self: Postgres, key: str, state: str, result: str | None) -> None:
+        settle(self, key, state, result)
+        if key == "k1":
+            monkeypatch.setattr(self, "_deadline", 0.0)
+
+    monkeypatch.setattr(Postgres, "settle", late)
+    async with bank.open() as ask:
+        with pytest.raises(Failed) as raised:
+            await ask("book", "k1", seats=1)
+        await ask("book", "k2", seats=2)
+    async with bank.open() as ask:
+        rows = await ask("bookings", "")
+
+    assert raised.value.kind == "timeout_error"
+    assert rows["rows"] == [{"key": "k2", "seats": 2}]
+
+
 async def test_nothing_is_done_twice_when_it_dies_between_commit_and_answer(bank: Bank) -> None:
     """Kill -9 at that very place; the request that comes again is answered."""
     async with bank.open() as ask:
@@ -244,6 +294,23 @@ async def test_a_connection_that_is_lost_in_the_commit_leaves_it_unknown(
 
     assert late.value.kind == "network"
     assert early.value.kind == "network"
+
+
+@pytest.mark.parametrize("bank", ["postgres"], indirect=True)
+async def test_a_connection_that_cannot_be_set_up_is_a_failure(
+    bank: Bank, postgres_server: PostgresServer
+) -> None:
+    """Another process holds the lock of the set-up and goes no further: nothing was begun."""
+    psycopg = pytest.importorskip("psycopg")
+    bank.extra["timeout"] = 0.3
+    async with bank.open() as ask:
+        with psycopg.connect(postgres_server.url, password=postgres.PASSWORD) as holder:
+            holder.execute("select pg_advisory_lock(7236801)")
+            with pytest.raises(Failed) as raised:
+                await ask("accounts")
+        assert await ask("accounts", timeout_s=5.0) == {"rows": [], "count": 0}
+
+    assert raised.value.kind == "overloaded"
 
 
 async def test_a_connection_that_was_lost_is_made_anew(postgres_server: PostgresServer) -> None:

@@ -93,6 +93,26 @@ async def test_a_program_gets_its_arguments_as_they_are(
     assert not await trio.Path(shown["directory"]).exists()
 
 
+async def test_a_program_reads_its_input_and_nothing_else() -> None:
+    """A text as it is, another value as JSON, and no word in place of one that is not given."""
+    commands = {
+        kind: {
+            "run": ["cat"],
+            "stdin": "text",
+            "params": {"input": {"type": kind, "optional": True}},
+        }
+        for kind in ("string", "object")
+    }
+    async with programs(commands=commands) as ask:
+        found = [
+            (await ask("string", input="{a}"))["output"],
+            (await ask("string"))["output"],
+            (await ask("object", input={"a": True}))["output"],
+        ]
+
+    assert found == ["{a}", "", '{"a":true}']
+
+
 async def test_a_value_is_no_option_and_no_program() -> None:
     """A dash at the beginning, a null character, and a program that is not there: no effect."""
     async with programs() as ask:

@@ -181,7 +181,7 @@ name: letter
 approval_mode: "{{input.mode ?? ''}}"
 input: {mode: {type: string, optional: true}}
 profiles: {dev: {services: {office: office-dev}}}
-limits: {max_active: 4}
+limits: {max_active: 4, on_limit: refuse}
 steps:
   draft: {service: office, operation: draft, undo: shred}
   allow:

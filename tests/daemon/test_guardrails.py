@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 
 from actors.definition_file import load_document
 from actors.yaml_struct import load, parse
-from protocols.budgets import BUCKET
+from protocols.budgets import BUCKET, RELEASED, Asking, Released
 from protocols.errors import ConfigurationError
 from protocols.guardrail_check import RuleSet, check_set
+from protocols.ports import Outgoing
 from protocols.service import Service
+from protocols.subjects import event
 from protocols.witness import Operator
 from runtime.accounts import Accounts, Settled, Wanted
 from runtime.bridge import connect
@@ -180,6 +183,30 @@ async def test_two_daemons_never_grant_more_than_there_is(nats_server: NatsServe
     assert account.spent("calls") == 25.0
     assert len(account.open) == 24
     assert BUCKET == "movant_budgets"
+
+
+async def test_what_a_deadline_cuts_is_not_counted(nats_server: NatsServer) -> None:
+    """An event of the run frees it, also when the reservation comes behind it; nobody else's."""
+    wanted = Wanted(name="b", window_s=30 * 86_400.0, limits={"calls": 1.0}, wanted={"calls": 1.0})
+    asked = Asking(step="r/1/b", name="b", window_s=wanted.window_s, limits=wanted.limits)
+    async with daemon(nats_server.url) as movant:
+        accounts = Accounts(movant.transport, SystemClock())
+        await accounts.release("r", Released(asked=(asked,)))
+        late = await accounts.reserve(wanted, "r/1/b", at_once=False)
+        granted = await accounts.reserve(wanted, "q/1/b", at_once=False)
+        await accounts.release("r", Released(accounts=(granted["account"],)))
+        full = await accounts.reserve(wanted, "p/1/b", at_once=False)
+        body = msgspec.json.encode(Released(accounts=(granted["account"],)))
+        await movant.transport.request(Outgoing(event("cut", "q", RELEASED), body), 3.0)
+        with trio.fail_after(10):
+            while not (await accounts.reserve(wanted, "p/1/b", at_once=False))["granted"]:
+                await trio.sleep(0.02)
+        (account,) = await accounts.all()
+
+    assert late["granted"] is True
+    assert full["granted"] is False
+    assert account.spent("calls") == 1.0
+    assert account.limits == {"calls": 1.0}
 
 
 def test_the_examples_have_no_mistakes() -> None:

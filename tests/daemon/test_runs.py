@@ -258,6 +258,24 @@ async def test_an_instance_leaves_memory_and_comes_back_the_same(nats_server: Na
     assert ended["result"] == [1, 2, 3]
 
 
+async def test_who_waits_is_told_the_same_wherever_a_run_is(nats_server: NatsServer) -> None:
+    """Of one in memory only the standing is looked at; of one that is not, what its fold tells."""
+    async with daemon(nats_server.url) as movant:
+        owner = movant.daemon.parts.owner
+        await movant("run.start", workflow="probe.signals", input=1, id="a")
+        await movant.waits("a", "signal")
+        live = await movant("run.wait", id="a", timeout_s=0.1)
+        owner.live["a"].touched = float("-inf")
+        await until(lambda: "a" not in owner.live)
+        dormant = await movant("run.wait", id="a", timeout_s=0.1)
+        await movant("run.signal", id="a", name="go", data=5)
+        ended = await movant("run.wait", id="a", timeout_s=10.0)
+
+    assert live == dormant
+    assert live["status"] == "running"
+    assert (ended["status"], ended["result"]) == ("completed", [5])
+
+
 async def test_a_list_of_10_000_reads_what_is_new_and_keeps_the_rest(
     nats_server: NatsServer,
 ) -> None:

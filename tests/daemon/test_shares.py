@@ -162,7 +162,7 @@ async def test_a_drain_waits_for_a_server_that_comes_back(nats_server: NatsServe
         await until(lambda: first.daemon.state == "stopped")
         assert owned(first) == set()
         async with daemon(nats_server.url, name="b") as second:
-            await until(lambda: len(owned(second)) == 64, wait_s=LEASE_S - 1)
+            await until(lambda: len(owned(second)) == 64, wait_s=LEASE_S - 0.5)
             await finish(second)
 
 

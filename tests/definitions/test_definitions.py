@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import msgspec
 import pytest
 
@@ -10,6 +12,9 @@ from actors.loading import load
 from actors.packing import pack
 from protocols.errors import BadValueError, ConfigurationError, NotFoundError, OverloadedError
 from tests.definitions.conftest import FLOW, WriteProject
+
+LOADS: list[int] = []
+"""Threads on which a definition of these tests was loaded."""
 
 
 async def test_a_registered_workflow_is_found_by_name_and_hash(project: WriteProject) -> None:
@@ -102,6 +107,24 @@ async def test_what_cannot_run_is_never_stored(project: WriteProject) -> None:
         await definitions.register(msgspec.structs.replace(packed, data=b"zip"))
 
     assert await store.list() == []
+
+
+async def test_what_is_registered_is_loaded_once_and_not_by_whoever_hosts_runs(
+    project: WriteProject,
+) -> None:
+    """To open, to register and to use a definition is one load of its code, on a thread."""
+    code = "import threading\nfrom tests.definitions import test_definitions as here\n"
+    code += "here.LOADS.append(threading.get_ident())\n"
+    packed = pack(project({"flow.py": code + FLOW}) / "flow.py")
+    definitions = Definitions(MemoryDefinitionStore())
+    LOADS.clear()
+
+    opened = await definitions.opened(packed)
+    await definitions.register(opened)
+
+    assert definitions.workflow("greet", packed.hash).name == "greet"
+    assert len(LOADS) == 1
+    assert threading.get_ident() not in LOADS
 
 
 async def test_a_claimed_list_of_workflows_does_not_count(project: WriteProject) -> None:

@@ -133,6 +133,20 @@ def test_mistakes_are_told_at_load(old: str, new: str, at: tuple[int, int], mess
     assert message in errors[0].message
 
 
+def test_what_is_filled_in_makes_no_reference_and_takes_no_place() -> None:
+    """A brace beside a brace would read something else; a key that is there would be lost."""
+    text = "template: t\nparameters: {a: string, b: string}\nsteps:\n"
+    step = "{service: s, operation: o, params: {p: 1}}"
+    braces = text + f"  x: {step}\n".replace("1", '"{{template.a}}{{template.b}}input.card }}"')
+    keys = text + f'  "{{{{template.a}}}}": {step}\n  "{{{{template.b}}}}": {step}\n'
+
+    with pytest.raises(ConfigurationError, match="read as a reference"):
+        made(braces, a="{", b="{ ")
+    with pytest.raises(ConfigurationError, match="stands twice"):
+        made(keys, a="x", b="x")
+    assert made(keys, a="x", b="y").steps.keys() == {"x", "y"}
+
+
 def test_a_parameter_that_nobody_reads_is_a_warning() -> None:
     """The file works, and says more than it does."""
     document = parse(BUILD.replace("{{template.limit}}", "5m").encode())

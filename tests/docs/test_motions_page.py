@@ -8,7 +8,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from actors.machine_file import load_document
+from actors.definition_file import load_document
 from actors.motion_asking import CUT_S
 from actors.motion_hearing import HELD_MAX
 from actors.motion_record import DATA_BYTES_MAX, WARNINGS_MAX

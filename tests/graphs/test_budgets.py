@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from actors.definition_file import parse
-from protocols.budgets import Account, usage_of
+from protocols.budgets import RELEASED, Account, usage_of
 from protocols.gate_words import GateWord
 from protocols.mail import Decided
 from protocols.witness import Operator
@@ -204,6 +204,34 @@ def test_usage_is_read_as_models_tell_it() -> None:
     assert usage_of("text") == {}
 
 
+def test_a_step_has_a_budget_of_its_own() -> None:
+    """The other steps do not use it, and the items of a step share it."""
+    box = run("{calls: 9}", more="foreach: [1, 2], concurrency: 1, budget: {calls: 2}, retry: 2")
+    first = "/steps/one/items/0/llm.ask"
+    box.fail(first)
+    box.reply(first, attempt=2)
+
+    assert paths(box.effects) == [first, first]
+    assert box.instance.state["budgets.steps.one"] == {"calls": "2 of 2"}
+    assert box.instance.state["budgets.money"] == {"calls": "2 of 9"}
+    assert box.instance.failure is not None
+    assert "budget steps.one: 2 of 2 calls" in box.instance.failure.message
+    box.refold()
+
+
+def test_a_budget_of_a_step_that_all_runs_share_is_that_of_its_workflow() -> None:
+    """A step of the same name elsewhere has another one."""
+    box = run("{calls: 9}", more="budget: {cost: 2, window: 1d, key: '{{input.who}}'}")
+    box.reply("/steps/one/budget", {"granted": True, "account": "a.1/k"})
+    box.reply(ONE, {"usage": {"cost": 0.5}})
+    box.reply("/steps/one/settle", {"used": {"cost": 0.5}})
+
+    request = body(box, "/steps/one/budget")
+    assert (request["name"], request["key"]) == ("spend.steps.one", "acme")
+    assert box.instance.state["budgets.steps.one"] == {"cost": "0.5 of 2"}
+    box.refold()
+
+
 def test_what_is_wrong_with_a_budget_is_told_at_its_place() -> None:
     """Limits, keys, references."""
     text = """\
@@ -216,6 +244,7 @@ budgets:
 steps:
   one: {service: s, operation: o, estimate: {calls: 4}}
   two: {sleep: 1s, estimate: {cost: 1}}
+  three: {service: s, operation: o, estimate: {calls: 2}, budget: {calls: 1, roles: boss}}
 """
     found = [(each.line, each.message, each.severity) for each in parse(text.encode()).problems]
 
@@ -224,3 +253,33 @@ steps:
     assert (6, "input has no field 'whom'", "error") in found
     assert (8, "the budget own has only 3", "warning") in found
     assert (9, "a step with 'sleep' takes no 'estimate'", "error") in found
+    assert (10, "the budget of the step has only 1", "warning") in found
+    assert (10, "nobody is asked", "error") in found
+
+
+def test_a_deadline_that_cuts_a_reservation_releases_it() -> None:
+    """One that is granted by its account, one that is under way by the key of its step."""
+    box = running(
+        graph_of("""
+            name: cut
+            budgets:
+              first: {calls: 5, window: 1d}
+              second: {calls: 5, window: 1d, key: all}
+            steps:
+              one: {service: llm, operation: ask, deadline: 1m, critical: false}
+        """)
+    )
+    box.start({})
+    box.reply("/steps/one/budget.first", {"granted": True, "account": "acc.1/i-1/1/first"})
+    box.pass_time(60)
+
+    box.fire("/steps/one/deadline")
+
+    (released,) = told(box.effects, RELEASED)
+    assert released["accounts"] == ["acc.1/i-1/1/first"]
+    assert [(each["step"], each["name"], each["key"]) for each in released["asked"]] == [
+        ("i-1/1/steps/one/budget.second", "second", "all")
+    ]
+    assert "/steps/one/llm.ask" not in paths(box.effects)
+    assert box.instance.status == "completed"
+    box.refold()

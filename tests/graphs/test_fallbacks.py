@@ -11,6 +11,7 @@ from actors.definition_file import parse
 from actors.graph import GraphWorkflow
 from protocols import codec
 from protocols.blobs import BLOB_BYTES_MAX, LARGE
+from protocols.gates import Gate, nobody_may
 from protocols.graph_text import as_text, plan
 from protocols.headers import JSON
 from protocols.mail import Start
@@ -277,3 +278,41 @@ def test_fallbacks_are_part_of_texts_and_plans() -> None:
 
     assert "else: other, then with other limit, then without it, skip report" in as_text(graph)
     assert search.worst_s > 6 * 60
+
+
+@pytest.mark.parametrize(
+    ("word", "asked", "status"),
+    [("retry", ["/steps/search/scraper.search#3"], "running"), ("halt", [], "failed")],
+)
+def test_a_gate_whose_people_nobody_can_name_is_left_to_operators(
+    word: str, asked: list[str], status: str
+) -> None:
+    """It could never be decided: the step is halted, and a signal ends that."""
+    who = "{title: Who?, approvers: ['{{steps.first.result.boss}}']}"
+    text = MANUAL.replace("gate: Who searches by hand?", f"gate: {who}")
+    text = text.replace("  search:\n", "  first: {service: hr, operation: ask}\n  search:\n", 1)
+    text = text.replace("operation: search\n", "operation: search\n    needs: first\n", 1)
+    box = started(graph_of(text))
+    box.reply("/steps/first/hr.ask", {})
+    failing(box, FIRST, 2)
+    failing(box, OTHER, 2)
+    failing(box, AGAIN, 2)
+    gates, shown = box.instance.gates(), steps(box)["search"]
+
+    said = box.signal("resume.search", word)
+
+    assert gates == []
+    assert shown == "halted, signal resume.search: nobody may decide"
+    assert paths(said) == asked
+    assert box.instance.status == status
+    box.refold()
+
+
+def test_a_gate_whose_people_nobody_can_name_ends_when_its_time_is_over() -> None:
+    """Where the gate itself says what comes then, that is what comes."""
+    unnamed = Gate(title="Who?", approvers=("{{steps.first.result.boss}}",))
+
+    assert nobody_may(unnamed)
+    assert not nobody_may(msgspec.structs.replace(unnamed, expires=60.0))
+    assert not nobody_may(msgspec.structs.replace(unnamed, roles=("boss",)))
+    assert not nobody_may(msgspec.structs.replace(unnamed, approvers=("ann", "{{x}}")))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.references import Template, WrongReference, problems
+from protocols.references import Template, WrongReference, as_text, problems
 
 NAMES: dict[str, Any] = {
     "input": {
@@ -56,6 +56,29 @@ NAMES: dict[str, Any] = {
 def test_a_reference_reads_what_it_names(text: str, value: Any) -> None:
     """A whole text keeps the type; inside of a text all is text."""
     assert Template(text).fill(NAMES) == value
+
+
+@given(
+    st.lists(
+        st.sampled_from(["input", "steps", "search-homes", "skipped", "empty"])
+        | st.sampled_from(["result", "status", "name", "none", "list", "url", "houses", "gone"]),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_a_whole_reference_reads_what_the_same_one_inside_of_a_text_reads(
+    parts: list[str],
+) -> None:
+    """There are two ways to read; what is missing is the same mistake in both."""
+    reference = "{{" + ".".join(parts) + "}}"
+
+    def read(text: str) -> str:
+        try:
+            return as_text(Template(text).fill(NAMES))
+        except WrongReference as error:
+            return error.message
+
+    assert read(f"{reference}{{{{''}}}}") == read(reference)
 
 
 def test_references_stand_anywhere_in_a_value() -> None:

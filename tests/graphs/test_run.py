@@ -591,3 +591,33 @@ def test_kinds_of_the_nearer_table_go_first() -> None:
         "halt_and_alert",
     ]
     assert [each["reason"] for each in told(box.effects, "incident")] == ["halted"]
+
+
+def test_outputs_tell_null_of_items_that_were_given_up() -> None:
+    """As of a whole step without a result; what an item lacks that is done still blocks."""
+    graph = Graph(
+        name="x",
+        steps={
+            "a": GraphStep(
+                service="s", operation="a", foreach=("p", "q"), critical=False, retry=1
+            ),
+        },
+        outputs={
+            "ids": "{{steps.a.result[*].id}}",
+            "last": "{{steps.a.result[1].id}}",
+            "flat": "{{steps.a.result[*].rows[*].n}}",
+            "said": "{{steps.a.result[*].id ?? 'none'}}",
+        },
+    )
+    box, other = running(graph), running(graph)
+    box.start()
+    other.start()
+    box.reply("/steps/a/items/0/s.a", {"id": 1, "rows": [{"n": 2}, {"n": 3}]})
+    box.fail("/steps/a/items/1/s.a", retryable=False)
+    other.reply("/steps/a/items/0/s.a", {"id": 1, "rows": []})
+    other.reply("/steps/a/items/1/s.a", {"rows": []})
+
+    assert box.result == {"ids": [1, None], "last": None, "flat": [2, 3], "said": "none"}
+    assert other.instance.blocked is not None
+    assert "has no field 'id'" in other.instance.blocked.message
+    box.refold()

@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 import trio
 
+from actors.blobs import Blobs
+from protocols.blobs import blob_of, put_subject
+from protocols.ports import Outgoing
 from protocols.subjects import partition_of
 from runtime.bridge import connect
 from runtime.client import Client
@@ -25,6 +28,8 @@ from tests.support.shop import Shop
 
 pytestmark = pytest.mark.server
 
+CONTENT = b"z" * 300_000
+HEALED = blob_of(CONTENT)
 VICTIM = "victim"
 PARTITION = partition_of(VICTIM, 64)
 POWERFUL = (
@@ -225,7 +230,7 @@ async def test_every_user_can_do_what_he_is_for(tmp_path: Path) -> None:
     assert [each["name"] for each in listed["services"] if each["state"] == "up"] == ["shop"]
     assert kept > 0
     assert start is not None
-    assert [each["verdict"] for each in checked["findings"]] == ["ok"] * 5
+    assert [each["verdict"] for each in checked["findings"]] == ["ok"] * 6
 
 
 def test_each_user_is_in_one_account_and_has_his_password() -> None:
@@ -273,6 +278,11 @@ async def test_large_values_pass_between_the_accounts(tmp_path: Path) -> None:
             await client.signal("given", "more", "y" * 300_000)
             given = await client.wait("given", timeout_s=20)
             chain = await client.start("large.chain", 700_000, wait_s=20)
+            async with connect(movant.login("service"), name="service") as service:
+                forged = Outgoing(put_subject("given", HEALED.digest, 0), b"forged")
+                await service.request(forged, 3.0)
+                await Blobs(service, alone=True).put("given", CONTENT)
+            healed = await client.large.content("given", HEALED)
         with Raw(movant.login("service")) as raw:
             raw.publish(b"$JS.API.DIRECT.GET.BLOBS", b'{"last_by_subj":"movant.blob.>"}')
             raw.publish(b"$JS.API.STREAM.MSG.GET.BLOBS", b'{"last_by_subj":"movant.blob.>"}')
@@ -281,3 +291,4 @@ async def test_large_values_pass_between_the_accounts(tmp_path: Path) -> None:
     assert given.result == {"given": 700_000, "said": 300_000}
     assert chain.result == {"text": "ab" * 350_000}
     assert len(refused) == 2
+    assert healed == CONTENT

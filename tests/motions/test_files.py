@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from actors import yaml_nodes
 from actors.bundle import unpack
+from actors.definition_file import load_document, pack_document, parse
 from actors.definitions import Definitions, MemoryDefinitionStore
 from actors.loading import load
-from actors.machine_file import load_document, pack_document, parse
 from actors.motion import MotionWorkflow
 from actors.packing import open_pack, pack
 from actors.validation import validate
@@ -59,7 +59,7 @@ def played(box: Mailbox) -> Mailbox:
 def test_the_same_machine_in_yaml_and_in_python_is_the_same() -> None:
     """Equal as data, and equal in every effect of a run: the trace of events too."""
     document = load_document(PERMIT_FILE)
-    assert document.value is not None
+    assert isinstance(document.value, Machine)
 
     yaml, python = played(motion(document.value)), played(motion(PERMIT))
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import msgspec
 import pytest
 import trio
 
 from actors import blobs
-from actors.blobs import BlobMissingError, Blobs
+from actors.blobs import BlobForgedError, BlobMissingError, Blobs
 from actors.late import Late
+from actors.purging import Purging
 from actors.stream_writer import StreamWriter
 from protocols import blobs as b
 from protocols import subjects
 from protocols.archive import ArchiveRecord
-from protocols.errors import BadValueError, OversizedError, RefusedError, UnavailableError
+from protocols.errors import BadValueError, OversizedError, UnavailableError
 from protocols.mail import Parent, Start
 from protocols.ports import Frame, Outgoing
 from runtime.bridge import NatsTransport
@@ -77,17 +79,56 @@ async def test_nobody_replaces_a_chunk(transport: NatsTransport) -> None:
     assert await reader.get("order-1", blob) == CONTENT
 
 
-async def test_a_chunk_under_a_wrong_digest_is_noticed(transport: NatsTransport) -> None:
-    """Who puts the real content is told, and who reads gets nothing rather than a wrong value."""
+async def test_a_chunk_under_a_wrong_digest_is_replaced(transport: NatsTransport) -> None:
+    """Who reads gets nothing rather than a wrong value; who has the real one puts it there."""
     blob = b.blob_of(CONTENT)
     await _publish(transport, b.put_subject("order-1", blob.digest, 3), b"forged")
-
-    with pytest.raises(RefusedError, match="another one"):
-        await Blobs(transport).put("order-1", CONTENT)
     for number, chunk in enumerate(b.chunks(CONTENT)):
         await _publish(transport, b.put_subject("order-1", blob.digest, number), chunk)
     with pytest.raises(BlobMissingError, match="not what it was"):
         await Blobs(transport).get("order-1", blob)
+    # A reference may lie about the size: what it makes of a blob proves nothing against that.
+    lie = msgspec.structs.replace(blob, size=b.CHUNK_BYTES)
+    with pytest.raises(BlobMissingError, match="not what it was"):
+        await Blobs(transport).get("order-1", lie)
+
+    await Blobs(transport).put("order-1", CONTENT)
+
+    assert await Blobs(transport).get("order-1", blob) == CONTENT
+    assert await _messages(transport) == 12
+
+
+async def test_two_who_replace_one_chunk_do_each_other_no_harm(transport: NatsTransport) -> None:
+    """Each removes the very message that it has seen, never the right one of the other."""
+    blob = b.blob_of(CONTENT)
+    for number in range(blob.chunks):
+        await _publish(transport, b.put_subject("order-1", blob.digest, number), b"forged")
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(Blobs(transport).put, "order-1", CONTENT)
+
+    assert await Blobs(transport).get("order-1", blob) == CONTENT
+    assert await _messages(transport) == 12
+
+
+async def test_a_put_does_not_run_after_whoever_forges_again_and_again(
+    transport: NatsTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends with an error that says so; nothing waits for ever."""
+    blob = b.blob_of(CONTENT)
+    where = b.put_subject("order-1", blob.digest, 3)
+    await _publish(transport, where, b"forged")
+    purge = Purging.purge
+
+    async def forged(purging: Purging, stream: str, request: Any) -> int:
+        purged = await purge(purging, stream, request)
+        await _publish(transport, where, b"forged")
+        return purged
+
+    monkeypatch.setattr(Purging, "purge", forged)
+    with pytest.raises(BlobForgedError, match=r"chunk 3 .* again and again"):
+        await Blobs(transport).put("order-1", CONTENT)
 
 
 async def test_a_put_goes_on_where_one_was_cut_off(transport: NatsTransport) -> None:

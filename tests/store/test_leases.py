@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+import trio
+import trio.testing
 
 from actors import streams
 from actors.kv import Kv
-from actors.leases import Leases, Sight
-from actors.membership import LEASE_S, Member, Plan, plan
+from actors.leases import STUCK_S, Leases, Sight
+from actors.membership import LEASE_S, RENEW_S, Member, Plan, plan
 from protocols.errors import AlreadyExistsError
 from runtime.bridge import NatsTransport, connect
 from runtime.clock import SystemClock
@@ -30,6 +32,14 @@ class Clock(SystemClock):
         return self.at
 
 
+class Quick(SystemClock):
+    """A clock that goes twice as fast."""
+
+    def boottime(self) -> float:
+        """Return two seconds for each one."""
+        return 2 * super().boottime()
+
+
 @pytest.fixture
 async def transport(nats_server: NatsServer) -> AsyncIterator[NatsTransport]:
     """Connect to a server with movant's streams."""
@@ -38,7 +48,7 @@ async def transport(nats_server: NatsServer) -> AsyncIterator[NatsTransport]:
         yield found
 
 
-def leases(transport: NatsTransport, key: str, clock: Clock, *dead: str) -> Leases:
+def leases(transport: NatsTransport, key: str, clock: SystemClock, *dead: str) -> Leases:
     """Return the leases of a daemon that knows some others to be dead."""
     return Leases(
         Kv(transport, "movant_leases"),
@@ -205,3 +215,62 @@ async def test_a_lapsed_lease_is_not_held_again_before_somebody_looked(
     mine.trust()
 
     assert (lapsed, sight.trusted, renewed, mine.held) == (False, False, False, True)
+
+
+async def test_a_busy_thread_costs_no_lease(transport: NatsTransport) -> None:
+    """The connection's own thread renews while this one computes and yields to nobody."""
+    clock = Quick()
+    mine = leases(transport, "a", clock)
+    async with trio.open_nursery() as nursery:
+        await mine.join()
+        mine.trust()
+        nursery.start_soon(mine.run, lambda every_s, beat: transport.beat(every_s / 2, beat))
+        await trio.sleep(RENEW_S)
+        end = clock.boottime() + 1.2 * LEASE_S
+        while clock.boottime() < end:
+            pass
+        held = mine.held
+        trusted = (await mine.look()).trusted
+        nursery.cancel_scope.cancel()
+
+    assert held
+    assert trusted
+
+
+async def test_a_stuck_thread_costs_the_lease(transport: NatsTransport) -> None:
+    """Whoever serves nobody any more shall not keep others from it."""
+    clock = Clock()
+    mine = leases(transport, "a", clock)
+    never = mine.beat()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(mine.run, transport.beat)
+        await trio.testing.wait_all_tasks_blocked()
+        clock.at = STUCK_S
+        busy = mine.beat()
+        clock.at += 0.1
+        stuck = mine.beat()
+        nursery.cancel_scope.cancel()
+
+    assert (never, stuck) == (None, None)
+    assert busy is not None
+    assert busy.message.subject == "$KV.movant_leases.member.a"
+
+
+async def test_nothing_is_renewed_after_a_good_bye(transport: NatsTransport) -> None:
+    """A renewal that is due just then would make the others wait for a lease."""
+    mine = leases(transport, "a", Quick())
+    async with trio.open_nursery() as nursery:
+        await mine.join()
+        mine.trust()
+        nursery.start_soon(mine.run, lambda _, beat: transport.beat(0.002, beat))
+        await trio.sleep(0.05)
+        await mine.leave()
+        last = await Kv(transport, "movant_leases").leader("member.a")
+        await trio.sleep(0.05)
+        after = await Kv(transport, "movant_leases").leader("member.a")
+        nursery.cancel_scope.cancel()
+
+    assert last is not None
+    assert b'"gone"' in last.value
+    assert after == last
+    assert not mine.held

@@ -105,9 +105,15 @@ class Bank:
 
 
 async def _ask(
-    found: Opened, operation: str, key: str = "", /, undoes: str = "", **values: Any
+    found: Opened,
+    operation: str,
+    key: str = "",
+    /,
+    undoes: str = "",
+    timeout_s: float = 0.0,
+    **values: Any,
 ) -> Any:
-    call = Call("bank", operation, key=key, undoes=undoes)
+    call = Call("bank", operation, key=key, undoes=undoes, timeout_s=timeout_s)
     return await found.service.operations[operation].function(values, call)
 
 

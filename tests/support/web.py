@@ -81,6 +81,13 @@ async def away(request: Request) -> Response:
     return RedirectResponse(request.query_params["to"], status_code=302)
 
 
+async def round_and_round(request: Request) -> Response:
+    """Redirect to itself, after a while."""
+    await _note(request)
+    await trio.sleep(0.3)
+    return RedirectResponse("/round", status_code=302)
+
+
 async def charge(request: Request) -> Response:
     """Do something once per idempotency key; the first answer may be late."""
     seen = await _note(request)
@@ -128,6 +135,8 @@ async def chat(request: Request) -> Response:
         "prose": "I would rather not give you JSON.",
     }.get(model, f"You said: {asked['messages'][-1]['content']}")
     usage = {"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 17}
+    if model == "endless":
+        return StreamingResponse(_endless(), 200 if asked.get("stream") else 500)
     if asked.get("stream"):
         return StreamingResponse(_pieces(model, text, usage), media_type="text/event-stream")
     return JSONResponse(
@@ -155,6 +164,12 @@ async def _pieces(model: str, text: str, usage: dict[str, int]) -> AsyncIterator
     yield "data: [DONE]\n\n"
 
 
+async def _endless() -> AsyncIterator[bytes]:
+    """Say something without an end, and without a line."""
+    while True:
+        yield b"x" * 65_536
+
+
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 APP = Starlette(
     routes=[
@@ -166,6 +181,7 @@ APP = Starlette(
         Route("/huge", huge, methods=METHODS),
         Route("/garbled", garbled, methods=METHODS),
         Route("/away", away, methods=METHODS),
+        Route("/round", round_and_round),
         Route("/charges", charge, methods=["POST"]),
         Route("/customers", charge, methods=["POST"]),
         Route("/customers", status_of_absent, methods=["DELETE"]),

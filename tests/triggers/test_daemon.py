@@ -26,11 +26,12 @@ from protocols.errors import (
 )
 from protocols.events import from_time
 from protocols.ports import Outgoing, Transport
+from protocols.triggers import MessageSource
 from protocols.witness import Operator
 from runtime.client import Client
 from runtime.config import HttpConfig
 from runtime.server.accounts import heard_subjects
-from runtime.triggers import book, messages
+from runtime.triggers import book, messages, sweeping
 from runtime.triggers.schedules import run_of
 from runtime.triggers.webhooks import sign
 from tests.docs.tables import DOCS
@@ -70,6 +71,8 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look at what was deployed more often than a daemon has to."""
     monkeypatch.setattr(book, "LOOK_S", 0.1)
     monkeypatch.setattr(messages, "AGAIN_S", 0.2)
+    monkeypatch.setattr(sweeping, "LOOK_S", 0.1)
+    monkeypatch.setattr(sweeping, "GONE_S", 0.0)
 
 
 async def runs_of(client: Client, workflow: str, count: int) -> list[Any]:
@@ -170,7 +173,9 @@ async def test_a_due_time_waits_while_too_many_runs_are_active_and_says_so(
     """What was told before it is told once, however long it waits."""
     path = tmp_path / "ticks.yaml"
     text = CALM.replace('"@yearly"', "{every: 1s, overlap: allow}")
-    path.write_text(text.replace("name: ticks", "name: ticks\nlimits: {max_active: 1}"))
+    path.write_text(
+        text.replace("name: ticks", "name: ticks\nlimits: {max_active: 1, on_limit: refuse}")
+    )
     async with Client.connect(nats_server.url) as client:
         async with daemon(nats_server.url, workflows=[path], partitions=1):
             (first,) = await ticked(client, "rare", 1)
@@ -281,6 +286,15 @@ async def test_a_webhook_starts_the_run_of_its_delivery_when_it_is_proven(
         view = await client.wait("report-monday", timeout_s=5)
         assert view.result == "monday"
 
+        many = await web.post(
+            "/reports?" + "&".join(["a=1"] * 300),
+            content=body,
+            headers={
+                **sign(SECRET, "d-2", int(time.time()), body),
+                "content-type": "application/json",
+            },
+        )
+        assert (many.status_code, "the query" in many.json()["detail"]) == (400, True)
         wrong = {
             401: await post(body, secret=b"guessed"),
             400: await post(b'{"day": 1, "day": 2}'),
@@ -320,13 +334,30 @@ async def stream(transport: Transport, name: str, subject: str) -> None:
     assert b'"error"' not in answer.payload
 
 
-async def listens(transport: Transport) -> None:
-    """Wait until there is a consumer of payments: what was published before is not asked for."""
+async def jetstream(transport: Transport, verb: str, body: Any = None) -> Any:
+    """Ask JetStream."""
+    payload = b"" if body is None else msgspec.json.encode(body)
+    answer = await transport.request(Outgoing(f"$JS.API.{verb}", payload), 5.0)
+    return msgspec.json.decode(answer.payload)
+
+
+async def listens(transport: Transport, count: int = 1) -> list[str]:
+    """Wait until there are so many consumers of payments, and return their names."""
     with trio.fail_after(10):
         while True:
-            message = Outgoing("$JS.API.CONSUMER.NAMES.PAYMENTS", b"")
-            if b'"movant-order-paid-' in (await transport.request(message, 5.0)).payload:
-                return
+            found = (await jetstream(transport, "CONSUMER.NAMES.PAYMENTS"))["consumers"] or []
+            if len(found) == count:
+                return [str(each) for each in found]
+            await trio.sleep(0.02)
+
+
+async def letters(client: Client, count: int) -> list[Any]:
+    """Return the dead letters when there are so many."""
+    with trio.fail_after(5):
+        while True:
+            page = await client.calls.call("dead.ls", api.DeadList(), api.DeadPage)
+            if len(page.letters) == count:
+                return page.letters
             await trio.sleep(0.02)
 
 
@@ -352,12 +383,9 @@ async def test_messages_start_and_signal_runs_and_hostile_ones_are_kept(
             await runs_of(client, "order", 1)
             view = await client.wait("order-1", timeout_s=10)
             assert view.result == {"order": 1, "amount": 5}
-            dead: Any = None
-            with trio.fail_after(5):
-                while dead is None or not dead.letters:
-                    dead = await client.calls.call("dead.ls", api.DeadList(), api.DeadPage)
-            assert dead.reasons == {"trigger": 1}
-            assert "not a valid payload" in dead.letters[0].detail
+            (letter,) = await letters(client, 1)
+            assert letter.reason == "trigger"
+            assert "not a valid payload" in letter.detail
 
             lines = h.encode({h.MESSAGE_ID: "m"})
             for _ in range(2):
@@ -372,6 +400,93 @@ async def test_messages_start_and_signal_runs_and_hostile_ones_are_kept(
             assert (await client.list(workflow="report")).total == 1
             await client.remove_trigger("order-paid")
             assert "order-paid" not in {x.name for x in (await client.triggers()).triggers}
+
+
+async def _unreadable(*_: Any) -> Any:
+    raise ConfigurationError("of a newer version")
+
+
+async def test_what_cannot_be_read_here_is_not_gone(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A newer daemon may have written it: its state and its consumer stay."""
+    async with daemon(nats_server.url, workflows=[REPORT], partitions=1) as running:
+        triggers = running.daemon.parts.triggers.book
+        with trio.fail_after(10):
+            while "report-nightly" not in triggers.states:
+                await trio.sleep(0.02)
+        with monkeypatch.context() as patch:
+            patch.setattr(running.daemon.parts.definitions, "find", _unreadable)
+            triggers._known.clear()
+            await triggers.load()
+            assert "report-nightly" not in triggers.armed
+            await trio.sleep(0.5)
+            assert "report-nightly" in triggers.states
+        await triggers.load()
+        assert "report-nightly" in triggers.armed
+
+
+async def test_a_letter_goes_to_its_trigger_again_and_a_consumer_goes_with_it(
+    nats_server: NatsServer,
+) -> None:
+    """Of a message nothing is lost while its letter cannot be stored."""
+    file = load_triggers(EXAMPLES / "payments.yaml")
+    (first,) = file.triggers
+    other = msgspec.structs.replace(
+        first,
+        id="order-{{payload.nr}}",
+        input={"order": "{{payload.nr}}", "amount": "{{payload.amount}}"},
+    )
+    headers = {"Authorization": "Bearer sesame", "X-Of": "bank"}
+    async with (
+        Client.connect(nats_server.url) as client,
+        daemon(nats_server.url, workflows=[EXAMPLES / "payments.py"], partitions=2) as running,
+    ):
+        transport, triggers = running.transport, running.daemon.parts.triggers.book
+        await stream(transport, "PAYMENTS", "payments.>")
+        await client.add_triggers(file)
+        (name,) = await listens(transport)
+
+        # Nobody can store the letter: the message stays where it is.
+        config = (await jetstream(transport, "STREAM.INFO.DEAD"))["config"]
+        await jetstream(transport, "STREAM.DELETE.DEAD")
+        body = b'{"nr": 9, "amount": 1}'
+        transport.publish(Outgoing("payments.card", body, h.encode(headers)))
+        waits: list[int] = []
+        with trio.fail_after(10):
+            while len(waits) < 10:
+                info = await jetstream(transport, f"CONSUMER.INFO.PAYMENTS.{name}")
+                if info["delivered"]["consumer_seq"]:
+                    waits.append(info["num_ack_pending"])
+                await trio.sleep(0.03)
+        await jetstream(transport, "STREAM.CREATE.DEAD", config)
+        transport.publish(Outgoing("payments.card", b"{"))
+        kept = await letters(client, 2)
+        shown = await client.calls.call("dead.show", api.DeadShow(seq=kept[0].seq), api.DeadView)
+        assert waits == [1] * 10
+        assert b"X-Of: bank" in shown.headers
+        assert b"sesame" not in shown.headers
+
+        await client.add_triggers(msgspec.structs.replace(file, triggers=(other,)))
+        replay = api.DeadReplay(reason="trigger")
+        told = (await client.calls.call("dead.replay", replay, api.DeadReplays)).letters
+        assert sorted(each.subject for each in told) == ["", "payments.card"]
+        assert len(await letters(client, 1)) == 1
+        view = await client.wait("order-9", timeout_s=10)
+        assert view.result == {"order": 9, "amount": 1}
+
+        # The subject is another one, then the trigger is gone: its consumers go as well.
+        source = MessageSource(subject="payments.card", stream="PAYMENTS")
+        elsewhere = msgspec.structs.replace(other, message=source)
+        await client.add_triggers(msgspec.structs.replace(file, triggers=(elsewhere,)))
+        with trio.fail_after(10):
+            while await listens(transport) == [name]:
+                await trio.sleep(0.02)
+        await client.remove_trigger("order-paid")
+        assert await listens(transport, 0) == []
+        with trio.fail_after(10):
+            while "order-paid" in triggers.states:
+                await trio.sleep(0.02)
 
 
 async def test_clients_of_the_embedded_server_publish_what_triggers_listen_to(

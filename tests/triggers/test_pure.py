@@ -12,7 +12,7 @@ from actors.trigger_check import wrong_subject
 from protocols.errors import BadValueError, RefusedError
 from protocols.triggers import Trigger, Webhook, merged, named
 from runtime.triggers.schedules import run_of
-from runtime.triggers.webhooks import Bucket, problem, read, sign, unproven
+from runtime.triggers.webhooks import problem, read, sign, unproven
 
 KEY = b"0123456789abcdef"
 BODY = b'{"day": "monday"}'
@@ -66,18 +66,6 @@ def test_a_token_is_compared_as_a_whole() -> None:
     assert proven({"authorization": f"Bearer {KEY.decode()}"}, hook=BEARER)
     for wrong in ("Bearer x", f"Basic {KEY.decode()}", f"Bearer {KEY.decode()}x", "", "Bearer é"):
         assert not proven({"authorization": wrong}, hook=BEARER)
-
-
-def test_a_rate_lets_a_burst_pass_and_then_so_many_a_second() -> None:
-    """Two seconds' worth at once, and it says how long to wait."""
-    bucket = Bucket(10, now=0.0)
-
-    taken = [bucket.take(0.0) for _ in range(20)]
-
-    assert set(taken) == {0.0}
-    assert bucket.take(0.0) == pytest.approx(0.1)
-    assert bucket.take(0.1) == 0.0
-    assert bucket.take(0.1) > 0
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,12 @@ async def chain(ctx: Context, size: int) -> Any:
     return await ctx.call("press", "turn", turned)
 
 
+@workflow("large.made")
+async def made(ctx: Context, size: int) -> Any:
+    """Ask for something with a large value of its own."""
+    return await ctx.call("press", "turn", {"text": "ab" * (size // 2)})
+
+
 @workflow("large.given")
 async def given(ctx: Context, text: str) -> dict[str, Any]:
     """Take a large input and a large signal; tell their lengths."""
@@ -36,3 +42,9 @@ async def family(ctx: Context, size: int) -> int:
 async def mirror(_ctx: Context, text: str) -> str:
     """Return the input."""
     return text
+
+
+@workflow("large.short", retention_s=0.1)
+async def short(_ctx: Context, value: int) -> str:
+    """Return a text that is kept for a moment."""
+    return "x" * value
