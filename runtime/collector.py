@@ -26,7 +26,7 @@ FEW: Final = 100
 """Instances in memory beside which a whole collection takes some milliseconds."""
 RARE: Final = (50_000, 20, 50)
 """Thresholds of a process that hosts services: strangers' code may leave cycles behind."""
-YOUNG: Final = (20_000, 1_000_000_000, 1_000_000_000)
+YOUNG: Final = (10_000, 1_000_000_000, 1_000_000_000)
 """And of a daemon: the youngest are looked at in some 4 ms, the others by ``tidy``."""
 SHARE: Final = 2_000
 """A whole collection beside many instances waits for so many times what the last one took."""

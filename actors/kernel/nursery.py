@@ -72,6 +72,7 @@ class Nursery:
     def task_ended(self, task: Task) -> None:
         """Note the end of a task, cancel its siblings when that is due, wake the owner."""
         del self.tasks[task]
+        task.nursery = None  # it may stay here as the first one
         error = task.error
         if isinstance(error, CancelledError):
             self.cut = True

@@ -385,8 +385,7 @@ class Scheduler:
         if isinstance(task.error, NotDurableError):
             self.defect = self.defect or task.error
         elif task.nursery is not None:
-            nursery, task.nursery = task.nursery, None  # which may keep the task as its first
-            nursery.task_ended(task)
+            task.nursery.task_ended(task)
 
     def _refuse(self, task: Task, foreign: object) -> None:
         """Throw into the code at the place where it awaited something that is not ours."""
