@@ -15,6 +15,7 @@ from protocols.effects import FINAL
 from protocols.failure import Failure
 from protocols.mail import (
     ChildEnded,
+    Fork,
     Lacking,
     Repaired,
     Reply,
