@@ -182,6 +182,7 @@ class Ledger:
         waits: tuple[dict[Any, Any], ...] = (
             self.steps,
             self.timers,
+            self.late,
             self.children,
             self.gates,
             self.listeners,
@@ -194,7 +195,7 @@ class Ledger:
             for record in self.undoing.records.values():
                 record.entries.clear()
         self.effects = []
-        self.undoing = self.mover = None
+        self.undoing = self.mover = self.forker = self.taken = None
 
     def outcome(self, token: str) -> dict[str, Any] | None:
         """Return what something came to in the run that this one is a fork of; None: nothing."""
