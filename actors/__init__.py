@@ -1,11 +1,15 @@
 """Who acts: the kernel, the owner of instances, readers and writers, services.
 
-    kernel/            the fold: a coroutine over its mailbox, pure
-    owner, workflow    host instances, and act for them
-    activation, passivation, partitions, checkpoint    into memory, out of it, and recovery
-    requests, router, outbox, decisions                what folds ask for, on its way
-    stream_reader, stream_writer, direct_reader, kv    JetStream, by the Transport port
-    base, dispatcher, registry, system, threads        actors on trio, by pykka's hooks
+    kernel/         the fold: a coroutine over its mailbox, pure
+    graphs/, motions/    the interpreters of graphs and of machines, on the kernel
+    definitions/, files/    what runs: packed and loaded; what people write, with every mistake
+    owning/         hosts instances and acts for them: into memory, out of it, and recovery
+    routing/        which service is asked, when, and what becomes of the request
+    services/       services that movant hosts
+    store/          JetStream, by the Transport port
+    retention/      packs, archive, purge
+    views/          what is known of all instances without asking each
+    core/           actors on trio, by pykka's hooks
 
 Nothing here knows nats-py: the world is reached through ``protocols.ports``.
 """

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from actors.motion_rules import Decision, read_decision
+from actors.motions.rules import Decision, read_decision
 from protocols.directives import Directive, Do, choose, retries_of
 from protocols.error_kinds import KINDS, classify, is_unknown_outcome
 from protocols.errors import ConfigurationError, StepFailedError

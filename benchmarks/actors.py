@@ -25,9 +25,9 @@ from typing import Any, Final
 
 import trio
 
-from actors.base import DrivenActor, TrioActor
-from actors.ref import TrioRef
-from actors.system import ActorSystem, open_system
+from actors.core.base import DrivenActor, TrioActor
+from actors.core.ref import TrioRef
+from actors.core.system import ActorSystem, open_system
 from benchmarks.stage import machine, report
 from supervisors.actor import actor_child
 from supervisors.child import ChildSpec

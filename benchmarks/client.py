@@ -9,13 +9,13 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from actors.direct_reader import DirectReader
-from actors.letters import Delivery
+from actors.owning.letters import Delivery
+from actors.store.direct_reader import DirectReader
 from protocols.archive import ArchiveRecord
 from protocols.errors import MovantError
 from protocols.ports import Frame, Outgoing
 from runtime.bridge.transport import NatsTransport
-from runtime.client import Client
+from runtime.client.client import Client
 
 POLL_S: Final = 0.01
 ANSWER_S: Final = 5.0

@@ -27,7 +27,7 @@ from benchmarks.client import is_right, records, round_trips_per_s, stored, unti
 from benchmarks.stage import Stage, fdatasync_per_s, machine, percentile, report, stage
 from benchmarks.workflows import PAYLOAD, STEPS
 from runtime.bridge.connection import connect
-from runtime.client import Client
+from runtime.client.client import Client
 
 POLL_S: Final = 0.001
 LIMIT_S: Final = 120.0

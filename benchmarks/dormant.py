@@ -47,7 +47,7 @@ from benchmarks.stage import (
 )
 from runtime.bridge.connection import connect
 from runtime.bridge.transport import NatsTransport
-from runtime.client import Client
+from runtime.client.client import Client
 
 LEVELS: Final = "0.1,0.25,0.5,1"
 """Parts of all instances at which memory is read."""

@@ -42,7 +42,7 @@ from protocols.errors import MovantError
 from protocols.ports import Outgoing
 from runtime.bridge.connection import connect
 from runtime.bridge.transport import NatsTransport
-from runtime.client import Client
+from runtime.client.client import Client
 from runtime.config import DaemonConfig
 
 EVENTS: Final = "movant.event.bench-w8.*.completed"

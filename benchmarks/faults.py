@@ -31,11 +31,11 @@ from benchmarks.flow import NAME, is_right, submission, transitions
 from benchmarks.motions import verified
 from benchmarks.stage import Process, Stage, fdatasync_per_s, machine, report, stage
 from benchmarks.workflows import PAYLOAD, STEPS
-from protocols import api
+from protocols.api import runs as api
 from protocols.archive import ArchiveRecord
 from protocols.errors import MovantError
 from runtime.bridge.connection import connect
-from runtime.client import Client
+from runtime.client.client import Client
 
 SERVICES: Final[Mapping[str, tuple[str, ...]]] = {
     "bench": ("hosted",),

@@ -33,11 +33,11 @@ from benchmarks.stage import (
     stage,
     timed,
 )
-from protocols.api import GatePage
+from protocols.api.runs import GatePage
 from protocols.ports import Outgoing
 from protocols.witness import Operator
 from runtime.bridge.connection import connect
-from runtime.client import Client
+from runtime.client.client import Client
 
 LIMIT_S: Final = 240.0
 POLL_S: Final = 0.1

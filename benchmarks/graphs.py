@@ -24,9 +24,9 @@ import msgspec
 import structlog
 import trio
 
-from actors.definition_file import parse
-from actors.graph import GraphWorkflow
-from actors.graph_plan import GraphPlan
+from actors.files.definitions import parse
+from actors.graphs.interpreter import GraphWorkflow
+from actors.graphs.plan import GraphPlan
 from actors.kernel.context import Context
 from actors.kernel.instance import Instance
 from benchmarks.kernel import PAYLOAD
@@ -35,13 +35,13 @@ from protocols import codec
 from protocols.conditions import Condition
 from protocols.definition import Workflow, workflow
 from protocols.effects import Ask
-from protocols.graph import Graph, GraphStep
-from protocols.graph_check import check
-from protocols.graph_text import plan
+from protocols.graphs.check import check
+from protocols.graphs.graph import Graph, GraphStep
+from protocols.graphs.text import plan
 from protocols.mail import Mail, Reply, Start
 from protocols.references import Template
 from protocols.subjects import step_token
-from runtime.client import Client
+from runtime.client.client import Client
 
 AT: Final = 1_800_000_000_000_000_000
 CHAIN: Final = 8

@@ -16,16 +16,16 @@ from typing import Any, Final
 
 import msgspec
 
-from actors.graph import GraphWorkflow
+from actors.graphs.interpreter import GraphWorkflow
 from actors.kernel.instance import Instance
 from benchmarks.stage import machine, report
 from protocols import codec
-from protocols.graph import Graph, GraphStep
-from protocols.graph_field import Field
-from protocols.guarding import Guard
-from protocols.guardrails import Allowed, Guardrail
+from protocols.graphs.field import Field
+from protocols.graphs.graph import Graph, GraphStep
+from protocols.guardrails.evaluation import Guard
+from protocols.guardrails.guardrail import Allowed, Guardrail
+from protocols.guardrails.sensitive import Redactor
 from protocols.mail import Mail, Reply, Start
-from protocols.sensitive import Redactor
 from protocols.subjects import step_token
 
 AT: Final = 1_800_000_000_000_000_000

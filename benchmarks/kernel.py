@@ -19,8 +19,8 @@ from typing import Any, Final
 
 from actors.kernel.context import Context
 from actors.kernel.instance import Instance
-from actors.motion import MotionWorkflow
-from actors.outbox import event_payload
+from actors.motions.interpreter import MotionWorkflow
+from actors.owning.outbox import event_payload
 from benchmarks.flow import NAME, submission
 from benchmarks.stage import machine, report
 from benchmarks.workflows import flow

@@ -22,7 +22,7 @@ import msgspec
 import structlog
 import trio
 
-from actors.letters import Delivery
+from actors.owning.letters import Delivery
 from benchmarks.client import Finished, records, round_trips_per_s, stored, until_archived
 from benchmarks.flow import NAME, OFFICES, is_right, submission, transitions
 from benchmarks.stage import (
@@ -38,7 +38,7 @@ from benchmarks.stage import (
 from protocols.archive import ArchiveRecord
 from runtime.bridge.connection import connect
 from runtime.bridge.transport import NatsTransport
-from runtime.client import Client
+from runtime.client.client import Client
 
 LIMIT_S: Final = 240.0
 ALONE_RUNS: Final = 30

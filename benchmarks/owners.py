@@ -21,7 +21,7 @@ from benchmarks.stage import Stage, fdatasync_per_s, machine, report, stage
 from benchmarks.w8 import at_once
 from benchmarks.workflows import PAYLOAD
 from runtime.bridge.connection import connect
-from runtime.client import Client
+from runtime.client.client import Client
 
 PARTITIONS: Final = 64
 FIRST: Final = "daemon"

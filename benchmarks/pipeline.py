@@ -37,9 +37,9 @@ from benchmarks.stage import (
     stage,
     timed,
 )
-from protocols.api import PipelineStatus
+from protocols.api.runs import PipelineStatus
 from runtime.bridge.connection import connect
-from runtime.client import Client
+from runtime.client.client import Client
 
 LIMIT_S: Final = 240.0
 POLL_S: Final = 0.1

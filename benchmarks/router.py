@@ -16,13 +16,13 @@ from statistics import median
 from time import perf_counter
 from typing import Any, Final, cast
 
-from actors.flow import Flow
 from actors.kernel.context import Context
 from actors.kernel.instance import Instance
-from actors.parking import Parking
-from actors.ranking import Option, best, first, options_of, told
-from actors.router import Presence, Route
-from actors.workflow import Host, OpenAsk, WorkflowActor
+from actors.owning.workflow import Host, OpenAsk, WorkflowActor
+from actors.routing.flow import Flow
+from actors.routing.parking import Parking
+from actors.routing.ranking import Option, best, first, options_of, told
+from actors.routing.router import Presence, Route
 from benchmarks.stage import machine, report
 from protocols.definition import workflow
 from protocols.effects import Ask

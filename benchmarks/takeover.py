@@ -47,7 +47,7 @@ from protocols.ports import Frame
 from protocols.subjects import partition_of
 from runtime.bridge.connection import connect
 from runtime.bridge.transport import NatsTransport
-from runtime.client import Client
+from runtime.client.client import Client
 
 VICTIM: Final = "second"
 SURVIVOR: Final = "daemon"

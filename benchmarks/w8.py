@@ -32,7 +32,7 @@ from benchmarks.stage import (
 from benchmarks.workflows import PAYLOAD, STEPS
 from runtime.bridge.connection import connect
 from runtime.bridge.transport import NatsTransport
-from runtime.client import Client
+from runtime.client.client import Client
 
 LIMIT_S: Final = 240.0
 IDLE_RUNS: Final = 100

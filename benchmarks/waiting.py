@@ -23,7 +23,7 @@ from benchmarks.client import Finished, is_right, records, round_trips_per_s, un
 from benchmarks.stage import Stage, fdatasync_per_s, machine, percentile, report, rss_bytes, stage
 from runtime.bridge.connection import connect
 from runtime.bridge.transport import NatsTransport
-from runtime.client import Client
+from runtime.client.client import Client
 
 LIMIT_S: Final = 120.0
 ARCHIVED_S: Final = 0.2

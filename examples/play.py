@@ -20,9 +20,9 @@ import trio
 
 from examples.stage import Stage, until
 from movant import Client
-from protocols import api
+from protocols.api import runs as api
 from protocols.effects import FINAL
-from protocols.gates import Choice
+from protocols.gates.gate import Choice
 from protocols.witness import Operator
 
 END_S_MAX: Final = 90.0

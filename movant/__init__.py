@@ -24,17 +24,17 @@ from protocols.errors import (
     WorkflowError,
 )
 from protocols.failure import Failure
-from protocols.gate_words import GateDecision
-from protocols.gates import Escalation, Gate, Notify
-from protocols.graph import Defaults, Field, Graph, GraphStep, GraphUndo
-from protocols.graph_fallback import Fallback
-from protocols.graph_profile import Limits, Profile
-from protocols.graph_sleep import GraphSleep
-from protocols.machine import Hook, Machine, Next, State, StateUndo
+from protocols.gates.gate import Escalation, Gate, Notify
+from protocols.gates.words import GateDecision
+from protocols.graphs.fallback import Fallback
+from protocols.graphs.graph import Defaults, Field, Graph, GraphStep, GraphUndo
+from protocols.graphs.profile import Limits, Profile
+from protocols.graphs.sleep import GraphSleep
+from protocols.machines.machine import Hook, Machine, Next, State, StateUndo
 from protocols.policy import NO_RETRY, Retry, StepOptions
 from protocols.service import Call, Failed, Refused, Service, Unknown
 from protocols.witness import Operator
-from runtime.client import Client, WaitTimeoutError
+from runtime.client.client import Client, WaitTimeoutError
 from runtime.service_host import run_service
 from runtime.version import VERSION
 

@@ -11,22 +11,19 @@ from typing import Any, Final
 
 import msgspec
 
-from protocols import (
-    api,
-    api_blobs,
-    api_forks,
-    api_gates,
-    api_guardrails,
-    api_holds,
-    api_pipeline,
-    api_stats,
-    api_triggers,
-    events,
-    mail,
-)
+from protocols import events, mail
 from protocols import headers as h
+from protocols.api import blobs as api_blobs
+from protocols.api import forks as api_forks
+from protocols.api import gates as api_gates
+from protocols.api import guardrails as api_guardrails
+from protocols.api import holds as api_holds
+from protocols.api import pipeline as api_pipeline
+from protocols.api import runs as api
+from protocols.api import stats as api_stats
+from protocols.api import triggers as api_triggers
 from protocols.catalogue_examples import EXAMPLES
-from protocols.gate_words import GateWord
+from protocols.gates.words import GateWord
 
 ID: Final = "[A-Za-z0-9][A-Za-z0-9_-]{0,127}"
 NAME: Final = r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*"

@@ -14,8 +14,8 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from protocols.graph import Graph
-from protocols.machine import Machine
+from protocols.graphs.graph import Graph
+from protocols.machines.machine import Machine
 
 PARTS: Final = {"steps": "step", "states": "state", "input": "input"}
 """What is compared part by part, and what one of them is called."""

@@ -153,7 +153,7 @@ class InternalError(MovantError):
 
 
 class UnresolvedError(InternalError):
-    """A reference to a blob was folded or decoded, and not its content: see ``actors.blobs``."""
+    """A reference to a blob was folded or decoded, and not its content: ``actors.store.blobs``."""
 
 
 class WorkflowError(Exception):

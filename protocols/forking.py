@@ -15,9 +15,9 @@ import msgspec
 from msgspec import Meta
 
 from protocols.findings import did_you_mean
-from protocols.graph import Graph
-from protocols.graph_order import Order
-from protocols.machine import Machine
+from protocols.graphs.graph import Graph
+from protocols.graphs.order import Order
+from protocols.machines.machine import Machine
 from protocols.moving import ALL, graph_move, machine_move
 
 What = Literal["taken", "again", "waiting"]

@@ -1,6 +1,6 @@
 """What stands in a workflow's mailbox: the messages that a fold sees.
 
-On the wire a message is a subject, headers and a payload; ``actors.inbound`` makes these
+On the wire a message is a subject, headers and a payload; ``actors.owning.inbound`` makes these
 Structs from them. Every one carries ``seq`` (its stream sequence) and ``at`` (the server's
 timestamp, nanoseconds since 1970, UTC). Foreign kinds keep their payload as bytes: the fold
 decodes what it consumes.
@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from protocols.failure import Failure
-from protocols.gate_words import GateWord
+from protocols.gates.words import GateWord
 from protocols.routes import Scored
 from protocols.witness import Head, Operator
 

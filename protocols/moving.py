@@ -17,8 +17,8 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from protocols.graph import SERVICE, Graph, GraphStep
-from protocols.machine import Machine
+from protocols.graphs.graph import SERVICE, Graph, GraphStep
+from protocols.machines.machine import Machine
 
 ALL: Final = "all"
 """Accepts every changed effect."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from protocols.drawing import Box, Line, svg
 from protocols.durations import shown
-from protocols.graph import Graph, GraphStep
-from protocols.graph_kinds import does
-from protocols.machine import Machine, State, StateUndo
+from protocols.graphs.graph import Graph, GraphStep
+from protocols.graphs.kinds import does
+from protocols.machines.machine import Machine, State, StateUndo
 
 
 def graph_svg(graph: Graph) -> str:

@@ -8,7 +8,7 @@
 
 In a graph they stand under ``triggers``; for any other workflow in a file of their own
 (``TriggerFile``). When a schedule is due is told by ``actors.schedule``; whether a trigger makes
-sense by ``actors.trigger_check``.
+sense by ``actors.files.trigger_check``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Meta
 
 from protocols.durations import seconds
-from protocols.graph_field import Part, Seconds, durations, put
+from protocols.graphs.field import Part, Seconds, durations, put
 from protocols.witness import Operator
 
 KINDS: Final = ("schedule", "webhook", "message", "manual")

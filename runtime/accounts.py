@@ -23,12 +23,14 @@ import msgspec
 import structlog
 import trio
 
-from actors.blobs import Blobs
-from actors.kv import Kv
-from actors.large_answers import LargeAnswers
-from actors.service import ServiceActor
+from actors.services.large_answers import LargeAnswers
+from actors.services.service import ServiceActor
+from actors.store.blobs import Blobs
+from actors.store.kv import Kv
 from protocols import subjects
-from protocols.budgets import (
+from protocols.errors import AlreadyExistsError, UnavailableError, UnknownOutcomeError
+from protocols.failure import VALIDATION
+from protocols.guardrails.budgets import (
     BUCKET,
     RELEASED,
     SERVICE,
@@ -40,8 +42,6 @@ from protocols.budgets import (
     account_key,
     begins_at,
 )
-from protocols.errors import AlreadyExistsError, UnavailableError, UnknownOutcomeError
-from protocols.failure import VALIDATION
 from protocols.service import Call, Failed, Refused, Service
 
 if TYPE_CHECKING:

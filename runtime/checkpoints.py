@@ -14,9 +14,9 @@ import msgspec
 import structlog
 import trio
 
-from actors.checkpoint import Checkpoint
-from actors.kv import Kv
-from actors.stream_writer import StreamWriter, Written
+from actors.store.checkpoint import Checkpoint
+from actors.store.kv import Kv
+from actors.store.stream_writer import StreamWriter, Written
 from protocols import headers as h
 from protocols.errors import AlreadyExistsError, MovantError
 from protocols.ports import Outgoing

@@ -13,9 +13,9 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from actors import blobs, neighbours, streams
-from actors.blobs import Blobs
-from protocols.api import Finding, Findings
+from actors.store import blobs, neighbours, streams
+from actors.store.blobs import Blobs
+from protocols.api.runs import Finding, Findings
 from protocols.errors import MovantError, UnavailableError
 from protocols.events import from_time
 from protocols.ports import Outgoing

@@ -24,7 +24,7 @@ from msgspec import Meta
 
 from protocols.errors import ConfigurationError
 from protocols.flow import FlowSettings
-from protocols.sensitive import Sort
+from protocols.guardrails.sensitive import Sort
 from runtime.config_maps import FLOW, MAPS, check_flow, flow_key, from_variable, spread, steps
 
 PREFIX: Final = "MOVANT_"

@@ -24,45 +24,45 @@ from typing import Any, cast
 import structlog
 import trio
 
-from actors import streams
-from actors.archive import Archive
-from actors.assignment import Assignment
-from actors.dead_letters import DeadLetters
-from actors.definitions import Definitions
-from actors.direct_reader import DirectReader
-from actors.ferry import Ferry
-from actors.fold_guard import FoldGuard
-from actors.intake import Intake
-from actors.kv import Kv
-from actors.kv_definitions import KvDefinitionStore
-from actors.late import Late
-from actors.leases import Leases
-from actors.local import LocalService, RunLocal
-from actors.markers import mark
-from actors.neighbours import refuse_neighbours
-from actors.outbox import Outbox
-from actors.owner import Owner
-from actors.pings import Pings
-from actors.readers import Readers
-from actors.requests import Requests
-from actors.router import Router
-from actors.spawning import Spawning
-from actors.strays import Strays
-from actors.stream_writer import StreamWriter
-from actors.system import open_system
-from actors.values import Values
+from actors.core.system import open_system
+from actors.definitions.registry import Definitions
+from actors.definitions.stored import KvDefinitionStore
+from actors.owning.assignment import Assignment
+from actors.owning.fold_guard import FoldGuard
+from actors.owning.intake import Intake
+from actors.owning.late import Late
+from actors.owning.markers import mark
+from actors.owning.outbox import Outbox
+from actors.owning.owner import Owner
+from actors.owning.spawning import Spawning
+from actors.routing.pings import Pings
+from actors.routing.requests import Requests
+from actors.routing.router import Router
+from actors.services.local import LocalService, RunLocal
+from actors.store import streams
+from actors.store.archive import Archive
+from actors.store.dead_letters import DeadLetters
+from actors.store.direct_reader import DirectReader
+from actors.store.ferry import Ferry
+from actors.store.kv import Kv
+from actors.store.leases import Leases
+from actors.store.neighbours import refuse_neighbours
+from actors.store.readers import Readers
+from actors.store.strays import Strays
+from actors.store.stream_writer import StreamWriter
+from actors.store.values import Values
 from protocols.errors import ConfigurationError, MovantError
 from runtime import collector
 from runtime.accounts import serve_accounts
+from runtime.api.gateway import serve_api
 from runtime.bridge.connection import connect
 from runtime.checkpoints import Checkpoints
 from runtime.checks import wanted_streams
-from runtime.client_discovery import login, own_login
+from runtime.client.discovery import login, own_login
 from runtime.clock import SystemClock, SystemEntropy
 from runtime.config import DaemonConfig, redacted
 from runtime.connectors.hosting import hosted
 from runtime.draining import STREAMS, drain
-from runtime.gateway import serve_api
 from runtime.holds import StoredHolds
 from runtime.identity import ALIVE, is_dead, own_member
 from runtime.parts import Parts

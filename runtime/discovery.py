@@ -8,8 +8,8 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from actors.router import RouteView
-from protocols import api
+from actors.routing.router import RouteView
+from protocols.api import runs as api
 from protocols.errors import MovantError
 from protocols.events import to_time
 from protocols.ports import Frame, Outgoing, Subscription, Transport

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 import trio
 
-from actors import streams
+from actors.store import streams
 from protocols.errors import MovantError
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import Final
 
 import msgspec
 
-from actors.flow import Flow
-from protocols import api
+from actors.routing.flow import Flow
+from protocols.api import runs as api
 
 SHOWN_MAX: Final = 200
 """Services of one daemon beside its tree: all daemons have to fit into one answer."""

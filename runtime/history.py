@@ -8,12 +8,12 @@ from urllib.parse import unquote
 
 import msgspec
 
-from actors.letters import DeadLetter, Delivery, Letter, Parsed
+from actors.owning.letters import DeadLetter, Delivery, Letter, Parsed
 from protocols import codec
-from protocols.api import HistoryEntry
+from protocols.api.runs import HistoryEntry
 from protocols.blobs import BLOB
 from protocols.errors import MovantError
-from protocols.gate_words import GateWord
+from protocols.gates.words import GateWord
 from protocols.mail import (
     AttemptRefused,
     AttemptTimedOut,

@@ -15,8 +15,8 @@ import msgspec
 import structlog
 import trio
 
-from actors.holds import HELD_MAX, Holds
-from actors.kv import Entry, Kv
+from actors.routing.holds import HELD_MAX, Holds
+from actors.store.kv import Entry, Kv
 from protocols.errors import AlreadyExistsError, MovantError, OverloadedError, UnavailableError
 from protocols.flow import Hold
 

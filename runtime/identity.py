@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from typing import Final
 
-from actors.membership import Member
+from actors.owning.membership import Member
 
 ALIVE: Final[set[str]] = set()
 """Keys of the members that live in this process: its id alone does not tell them apart."""

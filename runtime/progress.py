@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from actors.direct_reader import DirectReader
-from actors.graph import GraphWorkflow
-from actors.graph_progress import Pace, durations, pace_of, progress
-from actors.inbound import parse
-from actors.letters import Letter
-from actors.motion import MotionWorkflow
-from actors.motion_progress import motion_progress
-from actors.run_index import Row, RunIndex
-from protocols import api, subjects
+from actors.graphs.interpreter import GraphWorkflow
+from actors.graphs.progress import Pace, durations, pace_of, progress
+from actors.motions.interpreter import MotionWorkflow
+from actors.motions.progress import motion_progress
+from actors.owning.inbound import parse
+from actors.owning.letters import Letter
+from actors.store.direct_reader import DirectReader
+from actors.views.run_index import Row, RunIndex
+from protocols import subjects
+from protocols.api import runs as api
 from protocols.effects import FINAL
 from protocols.errors import MovantError
 from protocols.mail import AnyMail, Start

@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import structlog
 
-from actors.graph import GraphWorkflow
-from protocols import api
+from actors.graphs.interpreter import GraphWorkflow
+from protocols.api import runs as api
 from protocols.errors import MovantError, RefusedError
 from protocols.failure import Failure
-from protocols.hidden import covered, hides, values_of
-from protocols.sensitive import SORTS, Redactor
+from protocols.guardrails.hidden import covered, hides, values_of
+from protocols.guardrails.sensitive import SORTS, Redactor
 
 if TYPE_CHECKING:
-    from protocols.graph_field import Field
+    from protocols.graphs.field import Field
     from protocols.witness import Operator
-    from runtime.api_queries import RunQueries
+    from runtime.api.queries import RunQueries
     from runtime.daemon import Daemon
 
 REDACTED: Final = frozenset({"run.show", "run.history", "gate.ls", "gate.show"})

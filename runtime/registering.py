@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from actors.packing import pack
-from runtime.peers import Peers, Registered
+from actors.definitions.packing import pack
+from runtime.api.peers import Peers, Registered
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from actors.bundle import Packed
+    from actors.definitions.bundle import Packed
     from runtime.daemon import Daemon
 
 log = structlog.get_logger()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Final
 
-from actors.kv import Kv
+from actors.store.kv import Kv
 from protocols.errors import AlreadyExistsError
 from protocols.ports import Entropy
 from protocols.tokens import KeyRing

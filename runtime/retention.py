@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from actors import strays
-from actors.blob_sweep import Sweep
-from actors.checkpoint import Checkpoint
-from actors.collection import Settings
-from actors.collector import Collector
-from actors.dead_letters import envelope
-from actors.direct_reader import DirectReader
-from actors.forgetting import Forgetting, Sweeps
-from actors.kv import Kv
-from actors.letters import DeadLetter
-from actors.markers import mark
-from actors.partitions import Partition
-from actors.purging import Purging
-from actors.stream_writer import StreamWriter
-from actors.territory import Floor
+from actors.owning.letters import DeadLetter
+from actors.owning.markers import mark
+from actors.owning.partitions import Partition
+from actors.retention.blob_sweep import Sweep
+from actors.retention.collection import Settings
+from actors.retention.collector import Collector
+from actors.retention.forgetting import Forgetting, Sweeps
+from actors.retention.purging import Purging
+from actors.retention.territory import Floor
+from actors.store import strays
+from actors.store.checkpoint import Checkpoint
+from actors.store.dead_letters import envelope
+from actors.store.direct_reader import DirectReader
+from actors.store.kv import Kv
+from actors.store.stream_writer import StreamWriter
 from protocols.errors import MovantError, UnavailableError
 from protocols.ports import Outgoing
 
@@ -37,7 +37,7 @@ _NONE: Final = Checkpoint()
 
 
 class OwnerTerritory:
-    """``actors.territory.Territory`` of a daemon."""
+    """``actors.retention.territory.Territory`` of a daemon."""
 
     def __init__(self, daemon: Daemon, purging: Purging) -> None:
         self._daemon = daemon

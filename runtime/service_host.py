@@ -18,18 +18,18 @@ from typing import Final, NamedTuple, Protocol
 import structlog
 import trio
 
-from actors.blobs import Blobs
-from actors.large_answers import LargeAnswers
-from actors.ref import TrioRef
-from actors.service import ServiceActor
-from actors.stream_writer import StreamWriter
-from actors.system import ActorSystem, open_system
+from actors.core.ref import TrioRef
+from actors.core.system import ActorSystem, open_system
+from actors.services.large_answers import LargeAnswers
+from actors.services.service import ServiceActor
+from actors.store.blobs import Blobs
+from actors.store.stream_writer import StreamWriter
 from protocols.errors import ConfigurationError, OverloadedError
 from protocols.ports import Frame, Subscription, Transport
 from protocols.service import Service
 from runtime import collector, telemetry
 from runtime.bridge.connection import connect
-from runtime.client_discovery import login, with_login
+from runtime.client.discovery import login, with_login
 from runtime.clock import SystemClock, SystemEntropy
 from runtime.config import nats_from_environment, redacted
 from runtime.discovery import QUEUE_GROUP, Discovery

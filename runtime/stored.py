@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import trio
 
-from actors import packs
-from actors.checkpoint import Checkpoint, Epochs
-from actors.collection import is_fresh
-from actors.direct_reader import DirectReader
-from actors.generations import Reading, begun, read_generation, reading, replaced_by
-from actors.inbound import parse
 from actors.kernel.instance import Instance
-from actors.letters import Delivery, Letter, Marker
-from actors.partitions import is_void
-from actors.spawning import first_start
+from actors.owning.generations import Reading, begun, read_generation, reading, replaced_by
+from actors.owning.inbound import parse
+from actors.owning.letters import Delivery, Letter, Marker
+from actors.owning.partitions import is_void
+from actors.owning.spawning import first_start
+from actors.retention import packs
+from actors.retention.collection import is_fresh
+from actors.store.checkpoint import Checkpoint, Epochs
+from actors.store.direct_reader import DirectReader
 from protocols import subjects
 from protocols.archive import ArchiveRecord
 from protocols.effects import AnyEffect

@@ -18,7 +18,7 @@ import msgspec
 import structlog
 import structlog.tracebacks
 
-from protocols.sensitive import Redactor
+from protocols.guardrails.sensitive import Redactor
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "json", "human"]
@@ -147,9 +147,9 @@ EVENTS: Final[dict[str, str]] = {
     "trigger.told": "A trigger was late, was skipped, or refused something.",
     "trigger.unreadable": "Triggers that are stored cannot be read; they do nothing.",
     "trigger.waiting": "A trigger cannot listen or start runs now; it is tried again.",
+    "triggers.waiting": "Triggers cannot be read or fired now; it is tried again.",
     "turn.refused": "It was not stored whether a run may begin; it is said again.",
     "turns.waiting": "Whose turn it is cannot be read now; it is looked at again.",
-    "triggers.waiting": "Triggers cannot be read or fired now; it is tried again.",
     "webhook.no_secret": "The secret of a webhook is not where its trigger says.",
     "workflow.blocked": "A run's mailbox cannot be folded with its code; movant run show tells.",
     "workflow.crashed": "The daemon failed while it folded an instance.",

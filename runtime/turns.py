@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from actors.direct_reader import DirectReader
-from actors.kv import Kv
-from actors.run_index import RunIndex
-from actors.turns import BUCKET, Turns
+from actors.owning.turns import BUCKET, Turns
+from actors.store.direct_reader import DirectReader
+from actors.store.kv import Kv
+from actors.views.run_index import RunIndex
 from protocols.subjects import partition_of
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import msgspec
 import structlog
 import trio
 
-from actors.packing import pack
+from actors.definitions.packing import pack
 from protocols import codec, subjects
 from protocols.compensation import UNDO_WORKFLOW, PlannedUndo, UndoRequest
 from protocols.effects import FINAL, Spawn, UndoChild
@@ -30,9 +30,9 @@ from protocols.ports import Outgoing
 from runtime.stored import StoredRuns
 
 if TYPE_CHECKING:
-    from actors.definitions import Definitions
-    from actors.spawning import Spawning
-    from actors.stream_writer import Written
+    from actors.definitions.registry import Definitions
+    from actors.owning.spawning import Spawning
+    from actors.store.stream_writer import Written
     from runtime.daemon import Daemon
 
 SOURCE: Final = Path(__file__).parent / "definitions" / "undo.py"

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from protocols.api import RunView
+from protocols.api.runs import RunView
 from protocols.effects import Waiting
 from runtime.cli.output import between, clock_time, duration, told
 

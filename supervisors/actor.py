@@ -7,10 +7,10 @@ from typing import Any
 
 import trio
 
-from actors.base import TrioActor
-from actors.ref import TrioRef
-from actors.system import ActorSystem
-from actors.threads import BlockingActor
+from actors.core.base import TrioActor
+from actors.core.ref import TrioRef
+from actors.core.system import ActorSystem
+from actors.core.threads import BlockingActor
 from supervisors.child import ChildKilledError, ChildStatus, Start
 
 SHUTDOWN = "shutdown"

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, NoReturn
 import structlog
 import trio
 
-from actors.future import TrioFuture
+from actors.core.future import TrioFuture
 from protocols.errors import (
     AlreadyExistsError,
     MovantError,

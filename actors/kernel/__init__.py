@@ -3,7 +3,9 @@
 Reading order:
 
     instance    what each mail does: the rules of the fold      (view: what others read)
-    execution   how the code runs: begin, generations, end      (generation: what goes along)
+    beginning   when the code begins, with what, and the next generation    (generation)
+    repairing   what becomes of values that are missing
+    execution   how the code runs, ends, and blocks
     context     what authors of workflows see                   (branches: gather, race, scope)
     step        one unit of work at a service, with its retries
     undoing     what can be undone, in which order      (compensation: the steps that undo it;

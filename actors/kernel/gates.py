@@ -28,7 +28,15 @@ from protocols import codec
 from protocols.effects import Arm, Emit, Waiting
 from protocols.errors import ConfigurationError, OversizedError, StepFailedError
 from protocols.failure import Failure
-from protocols.gate_words import (
+from protocols.gates.gate import (
+    GATE_BYTES_MAX,
+    REJECTED,
+    REMINDERS_MAX,
+    TITLE_CHARS_MAX,
+    Gate,
+    problems,
+)
+from protocols.gates.words import (
     Delegation,
     GateDecision,
     GateState,
@@ -37,14 +45,6 @@ from protocols.gate_words import (
     merged,
     on_expiry,
     refusal,
-)
-from protocols.gates import (
-    GATE_BYTES_MAX,
-    REJECTED,
-    REMINDERS_MAX,
-    TITLE_CHARS_MAX,
-    Gate,
-    problems,
 )
 from protocols.subjects import check_step_name, step_token
 from protocols.witness import Operator

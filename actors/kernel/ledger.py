@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from actors.kernel.undoing import Undoing
     from protocols.definition import Workflow
     from protocols.forking import Forking, ForkOrder
-    from protocols.gate_words import GateDecision
+    from protocols.gates.words import GateDecision
     from protocols.mail import Fork, Signal, SwitchOrder, Taken
     from protocols.moving import Moving
     from protocols.routes import Routes

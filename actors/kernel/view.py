@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from protocols.compensation import PlannedUndo, StepFate
     from protocols.definition import Workflow
     from protocols.failure import Failure
-    from protocols.gate_words import GateDecision, GateState
+    from protocols.gates.words import GateDecision, GateState
     from protocols.mail import Cancel, Lacking, Start
     from protocols.witness import Head
 

@@ -26,7 +26,7 @@ import trio
 from examples.cluster.orders import expected
 from examples.cluster.stage import NAMES, REASK_S, Stage
 from movant import Client
-from protocols import api
+from protocols.api import runs as api
 from protocols.errors import MovantError
 from protocols.ports import Outgoing, Transport
 from protocols.subjects import partition_of

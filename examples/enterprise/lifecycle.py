@@ -25,7 +25,7 @@ import structlog
 import trio
 
 from movant import Client, Failure
-from protocols import api
+from protocols.api import runs as api
 
 MODES: Final = {
     "timeout": "SYSTEM_TIMEOUT",

@@ -11,7 +11,7 @@ from examples.enterprise.services import SERVICES
 from examples.enterprise.systems import Memory
 from examples.play import Scene, Word
 from examples.stage import MOVANT, Stage, free_port
-from protocols import api
+from protocols.api import runs as api
 
 HERE: Final = Path(__file__).parent
 WORKFLOWS: Final = ("onboarding", "incident", "pipeline", "invoice", "audit", "lead")

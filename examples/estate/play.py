@@ -10,13 +10,13 @@ from typing import Any, Final
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from actors.rule_file import load_rules
+from actors.files.rules import load_rules
 from examples.estate.world import HERE, World, components
 from examples.play import Scene, Word
 from examples.stage import Stage
 from movant import RefusedError
-from protocols import api
-from protocols.guardrails import Guardrail
+from protocols.api import runs as api
+from protocols.guardrails.guardrail import Guardrail
 
 LEADS: Final = "real-estate-lead-generation"
 MARKET: Final = "market-analysis"

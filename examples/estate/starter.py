@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import movant
-from actors.rule_file import load_rules
+from actors.files.rules import load_rules
 from examples.estate.world import HERE, SERVERS, Component, World, components
 from examples.stage import Processes
 

@@ -24,16 +24,16 @@ import msgspec
 import structlog
 import trio
 
-from actors.connector_file import load_document
-from actors.rule_file import load_rules
+from actors.files.connectors import load_document
+from actors.files.rules import load_rules
 from examples.estate.play import CASES, LEADS, MAY, begin, leads, ready
 from examples.estate.world import HERE, World
 from examples.play import Scene
 from examples.stage import ROOT, on_stage
-from protocols.connector_llm import LlmConnector, LlmRequest
-from protocols.guarding import Guard
-from protocols.guardrails import Guardrail
-from protocols.sensitive import PERSONAL, SECRETS, found
+from protocols.connectors.llm import LlmConnector, LlmRequest
+from protocols.guardrails.evaluation import Guard
+from protocols.guardrails.guardrail import Guardrail
+from protocols.guardrails.sensitive import PERSONAL, SECRETS, found
 from runtime.connectors.llm_choice import Experience, known, ranked
 
 PAGE: Final = ROOT / "docs" / "estate-targets.md"

@@ -25,7 +25,7 @@ import movant
 from examples.forge.services import GROUPS
 from examples.play import Scene, Word
 from examples.stage import Stage
-from protocols import api
+from protocols.api import runs as api
 
 HERE: Final = Path(__file__).parent
 JAVA: Final = "java-springboot"

@@ -14,7 +14,7 @@ import msgspec
 
 import movant
 from examples.governance.tables import MOTION_ROUTED, ORCHESTRATOR_ERROR, Told
-from protocols import api
+from protocols.api import runs as api
 from protocols.directives import DIRECTIVES
 from protocols.error_kinds import KINDS, classify
 from protocols.failure import TIMEOUT

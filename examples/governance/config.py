@@ -20,8 +20,8 @@ import msgspec
 from msgspec import Meta
 
 import movant
-from actors import yaml_struct
-from actors.definition_file import load_document
+from actors.files import yaml_struct
+from actors.files.definitions import load_document
 from protocols.directives import Directive
 from protocols.findings import Finding
 

@@ -18,15 +18,16 @@ from typing import Any, Final, Protocol
 import msgspec
 
 import movant
-from actors.definition_file import pack_data
-from actors.packing import pack
+from actors.definitions.packing import pack
+from actors.files.definitions import pack_data
 from examples.governance.config import FlowOrchestrator as Settings
 from examples.governance.session import MOTION, Opening, Petition
 from examples.governance.tables import Told, told
-from protocols import api, headers
+from protocols import headers
+from protocols.api import runs as api
 from protocols.errors import BadValueError
 from protocols.events import from_wire
-from protocols.machine import RESUME, TRANSITION
+from protocols.machines.machine import RESUME, TRANSITION
 from protocols.ports import Frame, Subscription
 
 HERE: Final = Path(__file__).parent

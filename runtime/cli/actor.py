@@ -24,8 +24,8 @@ from runtime.cli.output import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from protocols import api
-    from runtime.client import Client
+    from protocols.api import runs as api
+    from runtime.client.client import Client
 
 INTERVAL_S: Final = 2.0
 INTERVAL_S_MIN: Final = 0.1

@@ -13,8 +13,8 @@ from runtime.cli.output import clock_time, duration, write_rows
 from runtime.cli.session import ask
 
 if TYPE_CHECKING:
-    from protocols import api
-    from runtime.client import Client
+    from protocols.api import runs as api
+    from runtime.client.client import Client
 
 budget = LazyGroup(
     "budget",

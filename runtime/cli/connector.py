@@ -16,7 +16,7 @@ from runtime.cli.output import Format, write_json, write_jsonl, write_rows, writ
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from protocols.connectors import Connector
+    from protocols.connectors.connector import Connector
     from runtime.connectors.frame import Check
 
 connector = LazyGroup(
@@ -56,7 +56,7 @@ connector = LazyGroup(
 )
 def run(file: str, names: tuple[str, ...], url: str | None, store: Path | None) -> int:
     """Host the connectors in FILE, or those with a NAME; SIGTERM drains them."""
-    from runtime.client_discovery import find  # noqa: PLC0415 - not for --help
+    from runtime.client.discovery import find  # noqa: PLC0415 - not for --help
     from runtime.connectors.hosting import chosen, run_connectors  # noqa: PLC0415
     from runtime.telemetry import configure  # noqa: PLC0415
 
@@ -98,8 +98,8 @@ def ls(file: str, form: Format) -> int:
 
 
 def _facts(name: str, settings: Connector, base: Path) -> dict[str, object]:
-    from protocols.connector_kinds import kind_of  # noqa: PLC0415 - see ls
-    from protocols.connectors import references  # noqa: PLC0415
+    from protocols.connectors.connector import references  # noqa: PLC0415
+    from protocols.connectors.kinds import kind_of  # noqa: PLC0415 - see ls
     from protocols.errors import ConfigurationError  # noqa: PLC0415
     from runtime.connectors.secrets import Secrets  # noqa: PLC0415
 
@@ -177,8 +177,8 @@ async def _checked(name: str, settings: Connector, base: Path) -> Sequence[Check
 @output_option
 def validate(files: tuple[str, ...], form: Format) -> int:
     """Check files of connectors: kinds, keys, values, no secret written out. Nobody is asked."""
-    from actors.connector_file import load_document  # noqa: PLC0415 - not for --help
-    from actors.validation import problems_of  # noqa: PLC0415
+    from actors.definitions.validation import problems_of  # noqa: PLC0415
+    from actors.files.connectors import load_document  # noqa: PLC0415 - not for --help
 
     return report([each for file in files for each in problems_of(file, load_document)], form)
 
@@ -191,7 +191,7 @@ def schema() -> int:
     """Print the JSON Schema of a file of connectors."""
     import msgspec  # noqa: PLC0415 - not for --help
 
-    from protocols.connector_kinds import ConnectorFile  # noqa: PLC0415
+    from protocols.connectors.kinds import ConnectorFile  # noqa: PLC0415
 
     write_json(msgspec.json.schema(ConnectorFile))
     return OK

@@ -20,8 +20,8 @@ from runtime.cli.output import (
 from runtime.cli.session import ask
 
 if TYPE_CHECKING:
-    from protocols import api
-    from runtime.client import Client
+    from protocols.api import runs as api
+    from runtime.client.client import Client
 
 dead = LazyGroup(
     "dead",
@@ -56,7 +56,7 @@ _reason = click.option("--reason", default="", help="Only letters of this reason
 @target
 def ls(to: Target, reason: str, limit: int, after: int) -> int:
     """List dead letters, the oldest first."""
-    from protocols import api  # noqa: PLC0415 - not for --help
+    from protocols.api import runs as api  # noqa: PLC0415 - not for --help
 
     request = api.DeadList(reason=reason, after=after, limit=limit)
     page: api.DeadPage = ask(to, lambda client: _call(client, "dead.ls", request, api.DeadPage))
@@ -86,7 +86,7 @@ def ls(to: Target, reason: str, limit: int, after: int) -> int:
 @target
 def show(to: Target, letter: int, *, raw: bool) -> int:
     """Show one dead letter: why it is one, its headers and its payload."""
-    from protocols import api  # noqa: PLC0415 - not for --help
+    from protocols.api import runs as api  # noqa: PLC0415 - not for --help
 
     request = api.DeadShow(seq=letter)
     view: api.DeadView = ask(to, lambda client: _call(client, "dead.show", request, api.DeadView))
@@ -126,7 +126,7 @@ def replay(to: Target, letter: int | None, reason: str) -> int:
     Only starts and signals, and messages to their trigger; a letter that was sent is no longer
     a dead one. Exit 3 when something was not sent.
     """
-    from protocols import api  # noqa: PLC0415 - not for --help
+    from protocols.api import runs as api  # noqa: PLC0415 - not for --help
 
     if (letter is None) == (not reason):
         raise click.UsageError("Name one letter, or --reason.")
@@ -165,7 +165,7 @@ def replay(to: Target, letter: int | None, reason: str) -> int:
 @target
 def purge(to: Target, letter: int | None, reason: str, *, everything: bool) -> int:
     """Remove dead letters for good."""
-    from protocols import api  # noqa: PLC0415 - not for --help
+    from protocols.api import runs as api  # noqa: PLC0415 - not for --help
 
     if sum((letter is not None, bool(reason), everything)) != 1:
         raise click.UsageError("Name one letter, --reason or --all.")

@@ -13,15 +13,15 @@ from typing import Final
 
 import trio
 
-from protocols.api import Empty, Finding, Findings
+from protocols.api.runs import Empty, Finding, Findings
 from protocols.errors import MovantError, NoRespondersError
 from runtime.bridge import NatsTransport
 from runtime.checks import check_server, finding
 from runtime.cli.failures import DEGRADED, OK
 from runtime.cli.options import Target, command, target
 from runtime.cli.output import write_json, write_jsonl, write_table, write_text
-from runtime.client import Client
-from runtime.client_discovery import find
+from runtime.client.client import Client
+from runtime.client.discovery import find
 from runtime.config import default_store, redacted
 from runtime.server.binary import find as find_server
 from runtime.server.configuration import FREE_BYTES_MIN

@@ -10,7 +10,7 @@ from runtime.cli.failures import OK, RUN_FAILED, say
 from runtime.cli.output import Format, write_json, write_jsonl, write_text
 
 if TYPE_CHECKING:
-    from actors.validation import Problem
+    from actors.definitions.validation import Problem
 
 
 def report(problems: Sequence[Problem], form: Format, *, strict: bool = False) -> int:

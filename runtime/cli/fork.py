@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 from msgspec import UNSET
 
-from protocols import api
+from protocols.api import runs as api
 from runtime.cli.failures import OK, RUN_FAILED, say
 from runtime.cli.migrate import Renamed
 from runtime.cli.options import Target, command, read_value, target
@@ -15,7 +15,7 @@ from runtime.cli.output import write_facts, write_json, write_line, write_table
 from runtime.cli.session import ask, full_id, myself
 
 if TYPE_CHECKING:
-    from runtime.client import Client
+    from runtime.client.client import Client
 
 
 @command(

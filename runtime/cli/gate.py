@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from protocols import api
-from protocols.gate_words import Said
+from protocols.api import runs as api
+from protocols.gates.words import Said
 from runtime.cli.failures import OK, say
 from runtime.cli.gate_batch import approve_all
 from runtime.cli.lazy import LazyGroup, Leaf
@@ -27,7 +27,7 @@ from runtime.cli.session import ask, full_id, myself
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runtime.client import Client
+    from runtime.client.client import Client
 
 _PAGE = 500
 _DONE_MAX = 10

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from protocols import api
+from protocols.api import runs as api
 from protocols.errors import MovantError
 from runtime.cli.failures import OK, RUN_FAILED, say
 from runtime.cli.output import write_rows
@@ -15,7 +15,7 @@ from runtime.cli.session import ask, myself
 if TYPE_CHECKING:
     from protocols.witness import Operator
     from runtime.cli.options import Target
-    from runtime.client import Client
+    from runtime.client.client import Client
 
 _PAGE = 500
 _SHOWN = 10

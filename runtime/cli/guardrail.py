@@ -16,10 +16,10 @@ from runtime.cli.output import Format, clock_time, write_rows
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from protocols import api
-    from protocols.guarding import When
-    from protocols.guardrails import Guardrail
-    from runtime.client import Client
+    from protocols.api import runs as api
+    from protocols.guardrails.evaluation import When
+    from protocols.guardrails.guardrail import Guardrail
+    from runtime.client.client import Client
 
 guardrail = LazyGroup(
     "guardrail",
@@ -104,7 +104,7 @@ def test(
     Exit 1 when one of them blocks. Rules that depend on other runs, or on a function, are left
     out.
     """
-    from protocols.guarding import Guard  # noqa: PLC0415 - not for --help
+    from protocols.guardrails.evaluation import Guard  # noqa: PLC0415 - not for --help
 
     rules = _of_file(file)
     unknown = [each for each in only if each not in rules]
@@ -151,8 +151,8 @@ def test(
 @output_option
 def validate(files: tuple[str, ...], form: Format) -> int:
     """Check files of shared guardrails; those of a graph are checked with it."""
-    from actors.rule_file import load_document  # noqa: PLC0415 - not for --help
-    from actors.validation import problems_of  # noqa: PLC0415
+    from actors.definitions.validation import problems_of  # noqa: PLC0415
+    from actors.files.rules import load_document  # noqa: PLC0415 - not for --help
 
     return report([each for file in files for each in problems_of(file, load_document)], form)
 
@@ -169,8 +169,8 @@ def register(file: str, to: Target) -> int:
     They take the place of those that were shared before. Definitions that are registered already
     keep theirs, and so do their runs.
     """
-    from actors.rule_file import load_document, load_rules  # noqa: PLC0415 - not for --help
-    from actors.validation import problems_of  # noqa: PLC0415
+    from actors.definitions.validation import problems_of  # noqa: PLC0415
+    from actors.files.rules import load_document, load_rules  # noqa: PLC0415 - not for --help
     from runtime.cli.session import ask, myself  # noqa: PLC0415
 
     problems = problems_of(file, load_document)
@@ -193,11 +193,11 @@ def register(file: str, to: Target) -> int:
 
 def _of_file(file: str) -> Mapping[str, Guardrail]:
     """Return the guardrails of a graph, or of a set. Raises ConfigurationError."""
-    from actors.definition_file import graph_of  # noqa: PLC0415 - not for --help
-    from actors.definition_file import load_document as load_graph  # noqa: PLC0415
-    from actors.rule_file import load_rules  # noqa: PLC0415
-    from actors.yaml_struct import value_of  # noqa: PLC0415
-    from protocols.guardrail_check import rules_of  # noqa: PLC0415
+    from actors.files.definitions import graph_of  # noqa: PLC0415 - not for --help
+    from actors.files.definitions import load_document as load_graph  # noqa: PLC0415
+    from actors.files.rules import load_rules  # noqa: PLC0415
+    from actors.files.yaml_struct import value_of  # noqa: PLC0415
+    from protocols.guardrails.check import rules_of  # noqa: PLC0415
 
     if Path(file).is_file() and "steps:" not in Path(file).read_text(errors="replace"):
         return load_rules(file).guardrails

@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 import trio
 
-from runtime.client_discovery import Notice, announced
+from runtime.client.discovery import Notice, announced
 from runtime.config import DaemonConfig
 from runtime.daemon import Daemon
 from runtime.notify import keep_notified, notify

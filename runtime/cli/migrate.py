@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from protocols import api
+from protocols.api import runs as api
 from protocols.effects import FINAL
 from protocols.errors import MovantError
 from runtime.cli.failures import OK, RUN_FAILED, say
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
     from typing import Protocol
 
-    from runtime.client import Client
+    from runtime.client.client import Client
 
     class _One(Protocol):
         """Asks for one run."""

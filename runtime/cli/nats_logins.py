@@ -18,7 +18,7 @@ from runtime.cli.options import Target, command, target
 from runtime.cli.output import write_json, write_rows, write_text
 
 if TYPE_CHECKING:
-    from runtime.client_discovery import Server
+    from runtime.client.discovery import Server
 
 USERS: Final = ("client", "service", "monitor", "admin", "daemon")
 HIDDEN: Final = "***"
@@ -135,7 +135,7 @@ def credentials(to: Target, user: str | None, *, show_secret: bool) -> int:
 
 
 def _server(to: Target) -> Server:
-    from runtime.client_discovery import own_server  # noqa: PLC0415 - not for --help
+    from runtime.client.discovery import own_server  # noqa: PLC0415 - not for --help
 
     find: Callable[..., Server] = own_server
     return find(to.url or "", to.store)

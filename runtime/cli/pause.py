@@ -11,8 +11,8 @@ from runtime.cli.options import Target, command, target
 from runtime.cli.output import write_json, write_line, write_text
 
 if TYPE_CHECKING:
-    from protocols import api
-    from runtime.client import Client, HoldKind
+    from protocols.api import runs as api
+    from runtime.client.client import Client, HoldKind
 
 KINDS: Final = ("service", "workflow", "run", "all")
 _what = click.argument("what", type=click.Choice(KINDS))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from protocols import api
+from protocols.api import runs as api
 from runtime.cli.failures import OK, say
 from runtime.cli.options import Target, command, target
 from runtime.cli.output import (
@@ -21,7 +21,7 @@ from runtime.cli.output import (
 from runtime.cli.session import ask
 
 if TYPE_CHECKING:
-    from runtime.client import Client
+    from runtime.client.client import Client
 
 _PAGE: Final = 500
 _COUNTS_MAX: Final = 20

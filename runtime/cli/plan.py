@@ -25,13 +25,13 @@ def plan(source: str, form: Format, *, profile: str) -> int:
 
     Its times are those of services that are there and use all the time they have.
     """
-    from actors.definition_file import graph_of, load_document  # noqa: PLC0415 - not for --help
-    from actors.packing import DOCUMENTS  # noqa: PLC0415
-    from actors.validation import validate as check  # noqa: PLC0415
-    from protocols import graph_text  # noqa: PLC0415
+    from actors.definitions.packing import DOCUMENTS  # noqa: PLC0415
+    from actors.definitions.validation import validate as check  # noqa: PLC0415
+    from actors.files.definitions import graph_of, load_document  # noqa: PLC0415 - not for --help
     from protocols.errors import ConfigurationError  # noqa: PLC0415
     from protocols.findings import did_you_mean  # noqa: PLC0415
-    from protocols.graph_profile import under  # noqa: PLC0415
+    from protocols.graphs import text as graph_text  # noqa: PLC0415
+    from protocols.graphs.profile import under  # noqa: PLC0415
     from runtime.cli.findings import as_text  # noqa: PLC0415
 
     if source.endswith(DOCUMENTS):

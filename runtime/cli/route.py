@@ -20,9 +20,9 @@ from runtime.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from protocols import api
+    from protocols.api import runs as api
     from protocols.routes import RoutingTable
-    from runtime.client import Client
+    from runtime.client.client import Client
 
 route = LazyGroup(
     "route",
@@ -59,8 +59,8 @@ def register(file: str, workflows: tuple[str, ...], to: Target) -> int:
     Runs that have started keep theirs; ``movant run migrate`` moves one. The table stays when
     a workflow is registered anew. All daemons use it within half a second.
     """
-    from actors.route_file import load_document, load_table  # noqa: PLC0415 - not for --help
-    from actors.validation import problems_of  # noqa: PLC0415
+    from actors.definitions.validation import problems_of  # noqa: PLC0415
+    from actors.files.routes import load_document, load_table  # noqa: PLC0415 - not for --help
 
     problems = problems_of(file, load_document)
     for each in problems:
@@ -117,8 +117,8 @@ def validate(files: tuple[str, ...], form: Format) -> int:
     Whether a machine asks for something that the table does not know is checked at
     ``movant route register``, since a table does not say whose it is.
     """
-    from actors.route_file import load_document  # noqa: PLC0415 - not for --help
-    from actors.validation import problems_of  # noqa: PLC0415
+    from actors.definitions.validation import problems_of  # noqa: PLC0415
+    from actors.files.routes import load_document  # noqa: PLC0415 - not for --help
 
     return report([each for file in files for each in problems_of(file, load_document)], form)
 
@@ -152,7 +152,7 @@ def show(name: str, to: Target) -> int:
     """Show the routing table of WORKFLOW; a run's definition (with a ``_``) is taken as well."""
     import msgspec  # noqa: PLC0415 - not for --help
 
-    from actors.route_file import as_yaml  # noqa: PLC0415
+    from actors.files.routes import as_yaml  # noqa: PLC0415
     from protocols.errors import NotFoundError  # noqa: PLC0415
     from protocols.routes import RoutingTable, split  # noqa: PLC0415
     from runtime.cli.session import ask  # noqa: PLC0415

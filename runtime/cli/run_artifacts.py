@@ -19,8 +19,8 @@ from runtime.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from protocols.api_blobs import ArtifactRow
-    from runtime.client import Client
+    from protocols.api.blobs import ArtifactRow
+    from runtime.client.client import Client
 
 
 @command(

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from protocols import api
+from protocols.api import runs as api
 from protocols.errors import RefusedError
-from protocols.machine import RESUME, REVIEW
+from protocols.machines.machine import RESUME, REVIEW
 from runtime.cli.failures import OK, say
 from runtime.cli.options import Target, command, read_value, target
 from runtime.cli.output import write_facts, write_json, write_line
 from runtime.cli.session import ask, full_id, myself
 
 if TYPE_CHECKING:
-    from runtime.client import Client
+    from runtime.client.client import Client
 
 WORDS = {"retry": "retry", "back": "return_to_previous", "halt": "halt"}
 

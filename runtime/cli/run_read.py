@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final, cast, get_args
 
 import click
 
-from protocols import api
+from protocols.api import runs as api
 from protocols.compensation import StepFate
 from protocols.effects import Status, Waiting
-from protocols.graph import SHOWN
+from protocols.graphs.graph import SHOWN
 from runtime.cli.failures import OK, repair, say
 from runtime.cli.options import Target, command, raw_option, target
 from runtime.cli.output import (
@@ -30,7 +30,7 @@ from runtime.cli.output import (
 from runtime.cli.session import ask, full_id, myself
 
 if TYPE_CHECKING:
-    from runtime.client import Client
+    from runtime.client.client import Client
 
 _SUMMARY_CHARS: Final = 100
 _PAGE: Final = 500

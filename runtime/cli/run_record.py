@@ -14,8 +14,8 @@ from runtime.cli.options import Target, command, output_option, read_text, targe
 from runtime.cli.output import Format, pretty, write_facts, write_file, write_json, write_line
 
 if TYPE_CHECKING:
-    from runtime.client import Client
-    from runtime.client_recording import Recording, Replayed
+    from runtime.client.client import Client
+    from runtime.client.recording import Recording, Replayed
 
 
 @command(
@@ -34,7 +34,7 @@ def export(run_id: str, to: Target, *, path: Path | None) -> int:
     It holds inputs and results as they are: treat it like the data of the run.
     """
     from runtime.cli.session import ask, full_id  # noqa: PLC0415 - not for --help
-    from runtime.client_recording import record  # noqa: PLC0415
+    from runtime.client.recording import record  # noqa: PLC0415
 
     async def question(client: Client) -> Recording:
         return await record(client, await full_id(client, run_id), time.time_ns())
@@ -68,9 +68,9 @@ def replay(file: str, form: Format, *, source: str | None) -> int:
 
     The workflow's code runs on this machine, with your rights.
     """
-    from actors.packing import pack  # noqa: PLC0415 - not for --help
-    from runtime.client_recording import read  # noqa: PLC0415
-    from runtime.client_recording import replay as fold  # noqa: PLC0415
+    from actors.definitions.packing import pack  # noqa: PLC0415 - not for --help
+    from runtime.client.recording import read  # noqa: PLC0415
+    from runtime.client.recording import replay as fold  # noqa: PLC0415
 
     recording = read(read_text(file))
     found = fold(recording, pack(source) if source else None)

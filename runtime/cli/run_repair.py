@@ -12,8 +12,8 @@ from runtime.cli.options import Target, command, target
 from runtime.cli.output import write_facts, write_json, write_line
 
 if TYPE_CHECKING:
-    from protocols import api
-    from runtime.client import Client
+    from protocols.api import runs as api
+    from runtime.client.client import Client
 
 
 @command(

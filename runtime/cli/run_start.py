@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from protocols import api
+from protocols.api import runs as api
 from protocols.errors import NotFoundError
 from runtime.cli.failures import OK, RUN_FAILED, repair, say
 from runtime.cli.options import Target, command, decoded, read_text, read_value, target
@@ -22,8 +22,8 @@ from runtime.cli.output import (
 from runtime.cli.session import ask, full_id, myself, outcome_of
 
 if TYPE_CHECKING:
-    from protocols.api_errors import ErrorReply
-    from runtime.client import Client
+    from protocols.api.errors import ErrorReply
+    from runtime.client.client import Client
 
 WAIT_S_MAX = 10 * 365 * 86_400.0
 

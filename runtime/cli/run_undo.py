@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from protocols import api
+from protocols.api import runs as api
 from runtime.cli.failures import OK, say
 from runtime.cli.options import Target, command, read_value, target
 from runtime.cli.output import write_facts, write_json, write_line, write_table
 from runtime.cli.session import ask, full_id, myself
 
 if TYPE_CHECKING:
-    from runtime.client import Client
+    from runtime.client.client import Client
 
 
 @command(

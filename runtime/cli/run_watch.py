@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
-from protocols import api
+from protocols.api import runs as api
 from protocols.effects import FINAL
 from protocols.events import LIFECYCLE, Event
 from protocols.failure import Failure
-from protocols.sensitive import Redactor
+from protocols.guardrails.sensitive import Redactor
 from runtime.cli.failures import OK, RUN_FAILED, plain, repair, say
 from runtime.cli.options import Target, command, target
 from runtime.cli.output import (
@@ -26,7 +26,7 @@ from runtime.cli.output import (
 from runtime.cli.session import ask, full_id
 
 if TYPE_CHECKING:
-    from runtime.client import Client
+    from runtime.client.client import Client
 
 _NS: Final = 1_000_000_000
 _SAID_CHARS: Final = 120

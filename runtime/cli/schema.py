@@ -86,7 +86,7 @@ def machine() -> int:
     """Print the JSON Schema of a state machine's YAML file."""
     import msgspec  # noqa: PLC0415 - not for --help
 
-    from protocols.machine import Machine  # noqa: PLC0415
+    from protocols.machines.machine import Machine  # noqa: PLC0415
 
     write_json(msgspec.json.schema(Machine))
     return OK
@@ -97,7 +97,7 @@ def graph() -> int:
     """Print the JSON Schema of a graph's YAML file."""
     import msgspec  # noqa: PLC0415 - not for --help
 
-    from protocols.graph import Graph  # noqa: PLC0415
+    from protocols.graphs.graph import Graph  # noqa: PLC0415
 
     write_json(msgspec.json.schema(Graph))
     return OK

@@ -16,9 +16,9 @@ from runtime.cli.options import Target, command, target
 from runtime.cli.output import pretty, write_facts, write_json, write_line, write_rows
 
 if TYPE_CHECKING:
-    from protocols import api
+    from protocols.api import runs as api
     from protocols.service import Service
-    from runtime.client import Client
+    from runtime.client.client import Client
 
 service = LazyGroup(
     "service",
@@ -142,7 +142,7 @@ def force(name: str, state: Literal["open", "closed", "auto"], reason: str, to: 
 )
 def run(where: str, url: str | None, store: Path | None) -> int:
     """Run the service at MODULE:ATTRIBUTE until it is told to stop."""
-    from runtime.client_discovery import find  # noqa: PLC0415 - not for --help
+    from runtime.client.discovery import find  # noqa: PLC0415 - not for --help
     from runtime.service_host import run_service  # noqa: PLC0415
     from runtime.telemetry import configure  # noqa: PLC0415
 

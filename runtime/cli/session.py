@@ -10,9 +10,9 @@ from runtime.cli.failures import say
 from runtime.cli.options import Target
 
 if TYPE_CHECKING:
-    from protocols.api import RunOutcome
+    from protocols.api.runs import RunOutcome
     from protocols.witness import Operator
-    from runtime.client import Client
+    from runtime.client.client import Client
 
 PATIENCE_S: Final = 2.0
 """A person waits this long for a daemon that restarts, then is told that there is none."""
@@ -30,7 +30,7 @@ def ask(to: Target, question: Callable[[Client], Awaitable[R]]) -> R:
     """Connect, run ``question`` with a client, and return its answer."""
     import trio  # noqa: PLC0415 - 150 ms with NATS, which help and usage errors do not pay
 
-    from runtime.client import Client  # noqa: PLC0415
+    from runtime.client.client import Client  # noqa: PLC0415
     from runtime.telemetry import configure  # noqa: PLC0415
 
     async def main() -> R:
@@ -56,7 +56,7 @@ async def outcome_of(client: Client, run: str, timeout_s: float) -> RunOutcome:
     import trio  # noqa: PLC0415 - see ask
 
     from protocols.errors import UnavailableError, UnknownOutcomeError  # noqa: PLC0415
-    from runtime.client import WaitTimeoutError  # noqa: PLC0415
+    from runtime.client.client import WaitTimeoutError  # noqa: PLC0415
 
     deadline = trio.current_time() + timeout_s
     gone_at: float | None = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from protocols import api
+from protocols.api import runs as api
 from protocols.durations import seconds
 from runtime.cli.failures import OK, say
 from runtime.cli.options import Target, command, target
@@ -25,8 +25,8 @@ from runtime.cli.session import ask
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from protocols.api_stats import Spread
-    from runtime.client import Client
+    from protocols.api.stats import Spread
+    from runtime.client.client import Client
 
 _NS: Final = 1_000_000_000
 

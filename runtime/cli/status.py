@@ -18,8 +18,8 @@ from runtime.cli.output import (
 from runtime.ranges import brief
 
 if TYPE_CHECKING:
-    from protocols import api
-    from runtime.client import Client
+    from protocols.api import runs as api
+    from runtime.client.client import Client
 
 DAEMONS: Final = ("DAEMON", "STATE", "PARTITIONS", "IN MEMORY", "LAG", "WHERE")
 

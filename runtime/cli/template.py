@@ -25,9 +25,9 @@ from runtime.cli.output import (
 from runtime.cli.session import ask, myself
 
 if TYPE_CHECKING:
-    from actors.validation import Problem
-    from protocols import api
-    from runtime.client import Client
+    from actors.definitions.validation import Problem
+    from protocols.api import runs as api
+    from runtime.client.client import Client
 
 template = LazyGroup(
     "template",
@@ -208,8 +208,8 @@ def _parameters(schema: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _problems(files: tuple[str, ...]) -> list[Problem]:
-    from actors.templates import load_template  # noqa: PLC0415 - not for --help
-    from actors.validation import problems_of  # noqa: PLC0415
+    from actors.definitions.templates import load_template  # noqa: PLC0415 - not for --help
+    from actors.definitions.validation import problems_of  # noqa: PLC0415
 
     return [each for file in files for each in problems_of(file, load_template)]
 

@@ -29,8 +29,8 @@ from runtime.cli.output import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from protocols import api_triggers as said
-    from runtime.client import Client
+    from protocols.api import triggers as said
+    from runtime.client.client import Client
 
 _HERE = "runtime.cli.trigger"
 
@@ -167,8 +167,8 @@ def add(file: str, to: Target) -> int:
     They last until they are removed. A graph may have triggers of its own, which come and go
     with its definition.
     """
-    from actors.trigger_file import load_document, load_triggers  # noqa: PLC0415 - not for --help
-    from actors.validation import problems_of  # noqa: PLC0415
+    from actors.definitions.validation import problems_of  # noqa: PLC0415
+    from actors.files.triggers import load_document, load_triggers  # noqa: PLC0415 - not for --help
 
     problems = problems_of(file, load_document)
     for each in problems:
@@ -228,8 +228,8 @@ def resume(name: str, to: Target, *, reason: str) -> int:
 @output_option
 def validate(files: tuple[str, ...], form: Format) -> int:
     """Check files of triggers. Those in graphs are checked by ``movant workflow validate``."""
-    from actors.trigger_file import load_document  # noqa: PLC0415 - not for --help
-    from actors.validation import problems_of  # noqa: PLC0415
+    from actors.definitions.validation import problems_of  # noqa: PLC0415
+    from actors.files.triggers import load_document  # noqa: PLC0415 - not for --help
 
     return report([each for file in files for each in problems_of(file, load_document)], form)
 

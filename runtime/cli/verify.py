@@ -14,8 +14,8 @@ from runtime.cli.output import write_facts, write_json, write_line, write_table
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from protocols import api
-    from runtime.client import Client
+    from protocols.api import runs as api
+    from runtime.client.client import Client
 
 AT_ONCE: Final = 4
 """A daemon folds on one thread; more would only wait there, and hold up others."""

@@ -22,11 +22,11 @@ from runtime.cli.output import (
 from runtime.cli.session import ask, myself
 
 if TYPE_CHECKING:
-    from actors.bundle import Unpacked
-    from protocols import api
-    from protocols.graph import Graph
-    from protocols.machine import Machine
-    from runtime.client import Client
+    from actors.definitions.bundle import Unpacked
+    from protocols.api import runs as api
+    from protocols.graphs.graph import Graph
+    from protocols.machines.machine import Machine
+    from runtime.client.client import Client
 
 _HASH_CHARS: Final = 12
 """As many as a person compares; commands take a beginning, and JSON has the whole."""
@@ -129,10 +129,10 @@ def diff(name: str, first: str, second: str | None, to: Target) -> int:
     A file is compared with the latest definition, a hash with another hash or with the latest.
     Exit 1 when there is a difference.
     """
-    from actors.bundle import unpack  # noqa: PLC0415 - not for --help
+    from actors.definitions.bundle import unpack  # noqa: PLC0415 - not for --help
 
     if Path(first).exists() and second is None:
-        from actors.packing import pack  # noqa: PLC0415
+        from actors.definitions.packing import pack  # noqa: PLC0415
 
         packed = pack(first)
         new_hash, new = packed.hash, unpack(packed.data)
@@ -160,7 +160,7 @@ def diff(name: str, first: str, second: str | None, to: Target) -> int:
 @target
 def source(name: str, to: Target) -> int:
     """Write the source of a definition: modules of code, or YAML."""
-    from actors.bundle import unpack  # noqa: PLC0415 - not for --help
+    from actors.definitions.bundle import unpack  # noqa: PLC0415 - not for --help
 
     called, _, digest = name.partition("@")
     _, data = ask(to, lambda client: _fetched(client, called, digest))
@@ -183,14 +183,14 @@ async def _fetched(client: Client, name: str, digest: str) -> tuple[str, bytes]:
 
 
 def _documents(unpacked: Unpacked) -> dict[str, Graph | Machine]:
-    from actors.loading import of_json  # noqa: PLC0415 - not for --help
+    from actors.definitions.loading import of_json  # noqa: PLC0415 - not for --help
 
     return {name: of_json(text) for name, text in unpacked.documents.items()}
 
 
 def _texts(unpacked: Unpacked) -> dict[str, str]:
     """Return the texts of a definition by their paths; data as YAML."""
-    from actors.definition_file import as_yaml  # noqa: PLC0415 - not for --help
+    from actors.files.definitions import as_yaml  # noqa: PLC0415 - not for --help
 
     found = {
         module.path.removeprefix("src/"): unpacked.sources[module.name]

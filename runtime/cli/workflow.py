@@ -24,10 +24,10 @@ from runtime.cli.output import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from protocols import api
-    from protocols.graph import Graph
-    from protocols.machine import Machine
-    from runtime.client import Client
+    from protocols.api import runs as api
+    from protocols.graphs.graph import Graph
+    from protocols.machines.machine import Machine
+    from runtime.client.client import Client
 
 workflow = LazyGroup(
     "workflow",
@@ -75,8 +75,8 @@ def register(sources: tuple[str, ...], to: Target, *, reason: str) -> int:
     takes a deployment back.
     What ``movant workflow validate`` calls an error is not deployed.
     """
-    from actors.packing import DOCUMENTS, pack  # noqa: PLC0415 - not for --help
-    from actors.validation import validate as check  # noqa: PLC0415
+    from actors.definitions.packing import DOCUMENTS, pack  # noqa: PLC0415 - not for --help
+    from actors.definitions.validation import validate as check  # noqa: PLC0415
     from runtime.cli.session import ask, myself  # noqa: PLC0415
 
     # A file of data says all that is wrong with it; code has to be found first.
@@ -117,7 +117,7 @@ def register(sources: tuple[str, ...], to: Target, *, reason: str) -> int:
 @output_option
 def validate(sources: tuple[str, ...], form: Format, *, strict: bool) -> int:
     """Check SOURCES for what would stop a deployment or give another result at the next fold."""
-    from actors.validation import validate as check  # noqa: PLC0415 - not for --help
+    from actors.definitions.validation import validate as check  # noqa: PLC0415 - not for --help
 
     return report(
         [problem for source in sources for problem in check(source)], form, strict=strict
@@ -200,10 +200,12 @@ def _drawn(view: api.WorkflowView, drawn: str) -> str:
     """Return a definition as text or as a diagram. Raises ConfigurationError for code."""
     import msgspec  # noqa: PLC0415 - not for --help
 
-    from protocols import graph_text, machine_text, pictures  # noqa: PLC0415
+    from protocols import pictures  # noqa: PLC0415
     from protocols.errors import ConfigurationError  # noqa: PLC0415
-    from protocols.graph import Graph  # noqa: PLC0415
-    from protocols.machine import Machine  # noqa: PLC0415
+    from protocols.graphs import text as graph_text  # noqa: PLC0415
+    from protocols.graphs.graph import Graph  # noqa: PLC0415
+    from protocols.machines import text as machine_text  # noqa: PLC0415
+    from protocols.machines.machine import Machine  # noqa: PLC0415
 
     if view.graph is not None:
         graph = msgspec.convert(view.graph, Graph)
@@ -229,7 +231,7 @@ def _formed(drawn: str, definition: D, forms: dict[str, Callable[[D], str]]) -> 
     """Return a definition in one of the forms, or as data."""
     import msgspec  # noqa: PLC0415 - not for --help
 
-    from actors.definition_file import as_yaml  # noqa: PLC0415
+    from actors.files.definitions import as_yaml  # noqa: PLC0415
 
     if drawn in forms:
         return forms[drawn](definition)

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 import trio
 
-from protocols.connector_browser import (
+from protocols.connectors.browser import (
     BrowserConnector,
     Interact,
     Pdf,

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from playwright import sync_api
 
-from protocols.connector_browser import (
+from protocols.connectors.browser import (
     Action,
     BrowserConnector,
     Interact,
@@ -25,7 +25,7 @@ from protocols.connector_browser import (
     Visit,
     is_allowed,
 )
-from protocols.connectors import RESULT_BYTES_MAX
+from protocols.connectors.connector import RESULT_BYTES_MAX
 from protocols.error_kinds import (
     COMPLIANCE,
     NETWORK,

@@ -20,9 +20,9 @@ import msgspec
 import structlog
 import trio
 
-from actors.limits import Bucket
-from protocols.connector_kinds import kind_of
-from protocols.connectors import Connector
+from actors.routing.limits import Bucket
+from protocols.connectors.connector import Connector
+from protocols.connectors.kinds import kind_of
 from protocols.error_kinds import OVER_LIMIT, SYSTEM
 from protocols.errors import ConfigurationError, MovantError
 from protocols.failure import TIMEOUT

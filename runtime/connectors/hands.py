@@ -16,9 +16,9 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 import trio
 
-from actors.ref import TrioRef
-from actors.system import ActorSystem, open_system
-from actors.threads import BlockingActor, BlockingHost
+from actors.core.ref import TrioRef
+from actors.core.system import ActorSystem, open_system
+from actors.core.threads import BlockingActor, BlockingHost
 from protocols.error_kinds import OVER_LIMIT
 from protocols.errors import ConfigurationError
 from protocols.service import Call, Failed, Refused

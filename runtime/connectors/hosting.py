@@ -14,9 +14,9 @@ from typing import Final
 import structlog
 import trio
 
-from actors.connector_file import load_connectors
-from protocols.connector_kinds import kind_of
-from protocols.connectors import Connector
+from actors.files.connectors import load_connectors
+from protocols.connectors.connector import Connector
+from protocols.connectors.kinds import kind_of
 from protocols.errors import ConfigurationError, NotFoundError
 from protocols.findings import did_you_mean
 from runtime.connectors.frame import Opened, opened

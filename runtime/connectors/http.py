@@ -11,16 +11,16 @@ from urllib.parse import quote, urlencode
 import msgspec
 import trio
 
-from protocols.connector_http import (
+from protocols.connectors.http import (
     GENERIC,
     SAFE,
     HttpConnector,
     HttpOperation,
     Method,
 )
-from protocols.connector_template import MissingValueError, Values, pick, shown
+from protocols.connectors.template import MissingValueError, Values, pick, shown
 from protocols.failure import VALIDATION
-from protocols.graph_input import input_type
+from protocols.graphs.input import input_type
 from protocols.service import Call, Failed, Refused, Service, Unknown
 from runtime.connectors import wire
 from runtime.connectors.frame import Check, Opened

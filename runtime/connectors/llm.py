@@ -19,7 +19,7 @@ import structlog
 import trio
 
 from protocols.codec import convert
-from protocols.connector_llm import (
+from protocols.connectors.llm import (
     BAD_OUTPUT,
     NO_MODEL,
     Candidate,

@@ -15,8 +15,8 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from actors.breaker import Breaker
-from protocols.connector_llm import Candidate, LlmModel, LlmProvider, LlmRequest
+from actors.routing.breaker import Breaker
+from protocols.connectors.llm import Candidate, LlmModel, LlmProvider, LlmRequest
 from protocols.flow import FlowSettings
 
 WEIGHTS: Final = {

@@ -10,10 +10,10 @@ import httpx2
 import msgspec
 import trio
 
-from protocols.connector_llm import LlmProvider, LlmRequest, Usage
+from protocols.connectors.llm import LlmProvider, LlmRequest, Usage
 from protocols.error_kinds import NETWORK, OVER_LIMIT, SYSTEM
-from protocols.graph_field import field_of
-from protocols.graph_input import input_type
+from protocols.graphs.field import field_of
+from protocols.graphs.input import input_type
 from protocols.service import Failed
 from runtime.connectors import wire
 from runtime.connectors.llm_choice import Known

@@ -24,7 +24,7 @@ from email.utils import formatdate, make_msgid, parseaddr
 from functools import partial
 from typing import Any, Final
 
-from protocols.connector_mail import Attachment, Letter, MailConnector, MailTemplate, Sent
+from protocols.connectors.mail import Attachment, Letter, MailConnector, MailTemplate, Sent
 from protocols.error_kinds import COMPLIANCE, NETWORK, OVER_LIMIT, PERMISSION, SYSTEM, TIMED_OUT
 from protocols.failure import REFUSED, TIMEOUT, VALIDATION
 from protocols.service import Call, Failed, Refused, Service, Unknown

@@ -27,7 +27,7 @@ from mcp_types import (
 )
 from referencing import Registry
 
-from protocols.connector_mcp import McpConnector, McpTool
+from protocols.connectors.mcp import McpConnector, McpTool
 from protocols.error_kinds import NETWORK, OVER_LIMIT, SYSTEM, TIMED_OUT, kind_of_status
 from protocols.failure import TIMEOUT, VALIDATION
 from protocols.service import Call, Failed, Refused, Service, Unknown

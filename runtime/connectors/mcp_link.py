@@ -23,7 +23,7 @@ from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import MCP_DEFAULT_SSE_READ_TIMEOUT, MCP_DEFAULT_TIMEOUT
 
-from protocols.connector_mcp import McpConnector
+from protocols.connectors.mcp import McpConnector
 from protocols.error_kinds import NETWORK
 from protocols.errors import ConfigurationError
 from protocols.service import Failed

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
+from protocols.connectors.sql_text import SqlText
 from protocols.error_kinds import NETWORK, OVER_LIMIT, PERMISSION, SYSTEM, TIMED_OUT
 from protocols.errors import ConfigurationError
 from protocols.failure import REFUSED, VALIDATION
 from protocols.service import Failed, Refused, Unknown
-from protocols.sql_text import SqlText
 from runtime.connectors.sql_session import Conflict, Lost, Rows
 
 try:

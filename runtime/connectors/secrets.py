@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from protocols.connectors import Reference, references, split
+from protocols.connectors.connector import Reference, references, split
 from protocols.errors import ConfigurationError
 
 HIDDEN: Final = "***"

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from protocols.connector_parameters import request_type
-from protocols.connector_sql import SQLITE, Prepared, SqlConnector, prepare
+from protocols.connectors.parameters import request_type
+from protocols.connectors.sql import SQLITE, Prepared, SqlConnector, prepare
 from protocols.service import Call, Failed, Service
 from runtime.connectors import sqlite
 from runtime.connectors.frame import Opened

@@ -22,8 +22,8 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from protocols.connector_sql import Prepared, SqlStatement
-from protocols.connectors import RESULT_BYTES_MAX
+from protocols.connectors.connector import RESULT_BYTES_MAX
+from protocols.connectors.sql import Prepared, SqlStatement
 from protocols.error_kinds import OVER_LIMIT
 from protocols.failure import REFUSED, VALIDATION
 from protocols.service import Call, Failed, Refused

@@ -9,11 +9,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
+from protocols.connectors.sql_text import SqlText
 from protocols.error_kinds import OVER_LIMIT, PERMISSION, SYSTEM, TIMED_OUT
 from protocols.errors import ConfigurationError
 from protocols.failure import REFUSED, VALIDATION
 from protocols.service import Failed, Refused, Unknown
-from protocols.sql_text import SqlText
 from runtime.connectors.sql_session import Rows
 
 INSTRUCTIONS: Final = 10_000

@@ -23,9 +23,9 @@ import msgspec
 import trio
 
 from protocols import codec
-from protocols.connector_parameters import bind, params_type, request_type
-from protocols.connector_subprocess import Command, SubprocessConnector, argument
-from protocols.connector_template import Values, shown
+from protocols.connectors.parameters import bind, params_type, request_type
+from protocols.connectors.subprocess import Command, SubprocessConnector, argument
+from protocols.connectors.template import Values, shown
 from protocols.error_kinds import OVER_LIMIT, SYSTEM, TIMED_OUT
 from protocols.errors import MovantError
 from protocols.failure import REFUSED, TIMEOUT, VALIDATION

@@ -30,7 +30,7 @@ import httpx2
 import msgspec
 import trio
 
-from protocols.connector_http import HttpPeer, is_header
+from protocols.connectors.http import HttpPeer, is_header
 from protocols.error_kinds import COMPLIANCE, NETWORK, OVER_LIMIT, SYSTEM, kind_of_status
 from protocols.errors import ConfigurationError
 from protocols.failure import REFUSED, TIMEOUT, VALIDATION

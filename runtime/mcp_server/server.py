@@ -11,7 +11,7 @@ from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 
 from protocols.errors import MovantError
-from runtime.client import Client
+from runtime.client.client import Client
 from runtime.mcp_server.tools import TOOLS, Desk, Tool, schema
 from runtime.version import VERSION
 

@@ -8,12 +8,12 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from protocols import api
+from protocols.api import runs as api
 from protocols.effects import Status
 from protocols.errors import NotFoundError, RefusedError
-from protocols.graph import SHOWN
+from protocols.graphs.graph import SHOWN
 from protocols.witness import Operator
-from runtime.client import Client, new_id
+from runtime.client.client import Client, new_id
 
 WHERE: Final = "mcp"
 BEFORE: Final = "-approval"
@@ -296,7 +296,7 @@ async def cancel(desk: Desk, given: Cancel) -> Mapping[str, Any]:
 
 async def validate(_: Desk, given: Validate) -> Mapping[str, Any]:
     """Check a graph or a state machine: each mistake with line, column and advice."""
-    from actors.definition_file import parse  # noqa: PLC0415 - most clients never check one
+    from actors.files.definitions import parse  # noqa: PLC0415 - most clients never check one
 
     document = parse(given.definition.encode())
     problems = [

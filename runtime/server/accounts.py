@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import msgspec
 
-from actors.trigger_check import wrong_subject
+from actors.files.trigger_check import wrong_subject
 from protocols.errors import ConfigurationError
 
 MAIN: Final = "MOVANT"

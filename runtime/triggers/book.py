@@ -18,11 +18,11 @@ import msgspec
 import structlog
 import trio
 
-from actors.direct_reader import DirectReader
-from actors.graph import GraphWorkflow
-from actors.kv import ANSWER_S, Kv
-from actors.stream_writer import PubAck
-from actors.trigger_check import problem
+from actors.files.trigger_check import problem
+from actors.graphs.interpreter import GraphWorkflow
+from actors.store.direct_reader import DirectReader
+from actors.store.kv import ANSWER_S, Kv
+from actors.store.stream_writer import PubAck
 from protocols.errors import (
     AlreadyExistsError,
     MovantError,

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 import structlog
 
-from protocols import api, events, subjects
+from protocols import events, subjects
 from protocols import headers as h
+from protocols.api import runs as api
 from protocols.conditions import Condition, ConditionError
 from protocols.errors import BadValueError, MovantError, OverloadedError
 from protocols.events import Event, to_time
@@ -18,7 +19,7 @@ from protocols.triggers import Armed, Last, Names
 from protocols.witness import Operator
 
 if TYPE_CHECKING:
-    from runtime.api_runs import RunCommands
+    from runtime.api.runs import RunCommands
     from runtime.daemon import Daemon
 
 REFUSALS_S: Final = 1.0

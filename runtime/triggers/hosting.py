@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from actors import streams
-from actors.direct_reader import DirectReader
+from actors.store import streams
+from actors.store.direct_reader import DirectReader
 from protocols.triggers import Armed
-from runtime.api_queries import RunQueries
-from runtime.api_runs import RunCommands
-from runtime.peers import Peers
+from runtime.api.peers import Peers
+from runtime.api.queries import RunQueries
+from runtime.api.runs import RunCommands
 from runtime.triggers.book import TriggerBook
 from runtime.triggers.firing import Firing
 from runtime.triggers.messages import Messages

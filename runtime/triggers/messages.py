@@ -19,8 +19,8 @@ import msgspec
 import structlog
 import trio
 
-from actors.dead_letters import TRIGGER, sealed
-from actors.neighbours import streams_on
+from actors.store.dead_letters import TRIGGER, sealed
+from actors.store.neighbours import streams_on
 from protocols import codec
 from protocols import headers as h
 from protocols.errors import (

@@ -21,8 +21,9 @@ import structlog
 import trio
 
 from actors import schedule
-from actors.direct_reader import DirectReader
-from protocols import api, subjects
+from actors.store.direct_reader import DirectReader
+from protocols import subjects
+from protocols.api import runs as api
 from protocols.effects import FINAL
 from protocols.errors import (
     MovantError,
@@ -39,8 +40,8 @@ from runtime.triggers.firing import Firing
 from runtime.triggers.sweeping import acts_for
 
 if TYPE_CHECKING:
-    from runtime.api_queries import RunQueries
-    from runtime.api_runs import RunCommands
+    from runtime.api.queries import RunQueries
+    from runtime.api.runs import RunCommands
     from runtime.daemon import Daemon
 
 LOOK_S: Final = 0.5

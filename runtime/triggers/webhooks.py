@@ -26,9 +26,9 @@ from urllib.parse import parse_qsl
 import structlog
 import trio
 
-from actors.limits import Bucket
+from actors.routing.limits import Bucket
 from protocols import codec
-from protocols.api_errors import SERVICE_CODES
+from protocols.api.errors import SERVICE_CODES
 from protocols.errors import (
     BadValueError,
     ConfigurationError,

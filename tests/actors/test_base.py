@@ -11,12 +11,12 @@ import pytest
 import trio
 import trio.testing
 
-from actors.base import DrivenActor, TrioActor
-from actors.dispatcher import Dispatcher
-from actors.future import TrioFuture
-from actors.inbox import DeadActorError, DiedHandlingError, MailboxFullError
-from actors.ref import AskTimeoutError, Terminated, TrioRef, ask
-from actors.system import ActorSystem, open_system
+from actors.core.base import DrivenActor, TrioActor
+from actors.core.dispatcher import Dispatcher
+from actors.core.future import TrioFuture
+from actors.core.inbox import DeadActorError, DiedHandlingError, MailboxFullError
+from actors.core.ref import AskTimeoutError, Terminated, TrioRef, ask
+from actors.core.system import ActorSystem, open_system
 from protocols.errors import (
     AlreadyExistsError,
     InternalError,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from actors.breaker import FORGET_S, Breaker, says_ill
+from actors.routing.breaker import FORGET_S, Breaker, says_ill
 from protocols.error_kinds import ALIASES, KINDS, classify
 from protocols.failure import TIMEOUT, Failure
 from protocols.flow import FlowSettings

@@ -8,12 +8,12 @@ from typing import Any, Final
 import pytest
 import trio
 
-from actors import slices
-from actors.checkpoint import Checkpoint
-from actors.checkpointing import Checkpointing
+from actors.core import slices
 from actors.kernel.instance import Instance
-from actors.partitions import Partition, Partitions
-from actors.workflow import WorkflowActor
+from actors.owning.checkpointing import Checkpointing
+from actors.owning.partitions import Partition, Partitions
+from actors.owning.workflow import WorkflowActor
+from actors.store.checkpoint import Checkpoint
 from protocols.effects import Emit
 
 INSTANCES: Final = 4

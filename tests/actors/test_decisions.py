@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from actors.decisions import Decisions
 from actors.kernel.context import Context
-from actors.outbox import Outbox
-from actors.stream_writer import Written
-from actors.workflow import WorkflowActor
+from actors.owning.decisions import Decisions
+from actors.owning.outbox import Outbox
+from actors.owning.workflow import WorkflowActor
+from actors.store.stream_writer import Written
 from protocols.effects import FINAL, Continue, Emit
 from protocols.errors import UnavailableError
 from tests.kernel.mailbox import Mailbox

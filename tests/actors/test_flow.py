@@ -7,8 +7,8 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.flow import RETRY_AFTER_S_MAX, Flow
-from actors.limits import Bucket, Ramp
+from actors.routing.flow import RETRY_AFTER_S_MAX, Flow
+from actors.routing.limits import Bucket, Ramp
 from protocols.failure import Failure
 from protocols.flow import FlowSettings, Hold
 

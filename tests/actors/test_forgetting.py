@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.collection import CLOCK_MARGIN_NS
-from actors.forgetting import Forgetting, Sweeps
-from actors.letters import Delivery
-from actors.purging import State
+from actors.owning.letters import Delivery
+from actors.retention.collection import CLOCK_MARGIN_NS
+from actors.retention.forgetting import Forgetting, Sweeps
+from actors.retention.purging import State
 from protocols.events import to_time
 
 S = 1_000_000_000

@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors import gate_index
-from actors.gate_index import GateRows
-from actors.letters import Delivery
-from actors.run_index import Row
+from actors.owning.letters import Delivery
+from actors.views import gate_index
+from actors.views.gate_index import GateRows
+from actors.views.run_index import Row
 
 PATH = "/gate.payout"
 

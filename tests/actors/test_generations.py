@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from actors.generations import generation_start, replaced_by
-from actors.inbound import parse
-from actors.letters import DeadLetter, Delivery, Letter
+from actors.owning.generations import generation_start, replaced_by
+from actors.owning.inbound import parse
+from actors.owning.letters import DeadLetter, Delivery, Letter
 from protocols.mail import AnyMail, Continued, Migrate, Signal, Snapshot, Start
 from protocols.tokens import KeyRing
 

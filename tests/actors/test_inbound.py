@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from actors.inbound import parse
-from actors.letters import DeadLetter, Delivery
+from actors.owning.inbound import parse
+from actors.owning.letters import DeadLetter, Delivery
 from protocols import headers as h
 from protocols.blobs import LARGE
 from protocols.codec import PAYLOAD_BYTES_MAX

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.membership import LEASE_S, MemberState, Sightings, plan
+from actors.owning.membership import LEASE_S, MemberState, Sightings, plan
 
 KEYS = st.sampled_from([f"d{number}" for number in range(6)])
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 import trio
 
-from actors.inbound import parse
 from actors.kernel.instance import Instance
-from actors.letters import Delivery, Letter
-from actors.outbox import Outbox, event_payload, first_of, is_first, lifecycle, schedule
-from actors.workflow import WorkflowActor
+from actors.owning.inbound import parse
+from actors.owning.letters import Delivery, Letter
+from actors.owning.outbox import Outbox, event_payload, first_of, is_first, lifecycle, schedule
+from actors.owning.workflow import WorkflowActor
 from protocols import headers as h
 from protocols.definition import workflow
 from protocols.effects import Emit

@@ -6,12 +6,12 @@ import random
 
 import pytest
 
-from actors import collection, packs
-from actors.archive import bundles_of, candidates
-from actors.collection import Fate, Settings
-from actors.leaves import plain_headers
-from actors.letters import Delivery
-from actors.packs import Copy
+from actors.owning.letters import Delivery
+from actors.retention import collection, packs
+from actors.retention.collection import Fate, Settings
+from actors.retention.packs import Copy
+from actors.store.archive import bundles_of, candidates
+from actors.views.leaves import plain_headers
 from protocols import subjects
 
 S = 1_000_000_000

@@ -9,12 +9,12 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.flow import Flow
 from actors.kernel.context import Context
 from actors.kernel.instance import Instance
-from actors.parking import Parking
-from actors.router import Presence, Route
-from actors.workflow import Host, OpenAsk, WorkflowActor
+from actors.owning.workflow import Host, OpenAsk, WorkflowActor
+from actors.routing.flow import Flow
+from actors.routing.parking import Parking
+from actors.routing.router import Presence, Route
 from protocols.definition import workflow
 from protocols.effects import Ask
 from protocols.flow import FlowSettings, Hold

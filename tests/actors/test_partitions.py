@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from actors.checkpoint import Checkpoint
-from actors.partitions import Partitions
+from actors.owning.partitions import Partitions
+from actors.store.checkpoint import Checkpoint
 
 
 @pytest.mark.parametrize(

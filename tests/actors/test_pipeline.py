@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.definitions import Definitions, MemoryDefinitionStore
-from actors.motion import MotionWorkflow
-from actors.pipeline import Part, RecentEnds, Tally, merged, row_of
-from actors.places import Place, Places, place_of
-from actors.workflow import WorkflowActor
-from protocols.api_pipeline import MotionPipelineState, Pipeline, PipelineStatus
+from actors.definitions.registry import Definitions, MemoryDefinitionStore
+from actors.motions.interpreter import MotionWorkflow
+from actors.motions.places import Place, Places, place_of
+from actors.owning.workflow import WorkflowActor
+from actors.views.pipeline import Part, RecentEnds, Tally, merged, row_of
+from protocols.api.pipeline import MotionPipelineState, Pipeline, PipelineStatus
 from protocols.definition import workflow
 from protocols.errors import BadValueError
-from protocols.machine import Hook, Machine, State
+from protocols.machines.machine import Hook, Machine, State
 from tests.kernel.mailbox import BEGIN, DEFINITION, SECOND, Mailbox
 from tests.motions.machines import PERMIT, in_building, motion
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from actors.router import PROBES_PER_S, probe_interval_s
+from actors.routing.router import PROBES_PER_S, probe_interval_s
 
 
 @pytest.mark.parametrize(

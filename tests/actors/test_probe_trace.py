@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from actors.probe_trace import Trace, Traced
+from actors.routing.probe_trace import Trace, Traced
 
 
 def _event(server: str, *events: dict[str, Any], hop: str = "") -> bytes:

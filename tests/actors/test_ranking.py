@@ -6,9 +6,9 @@ from time import perf_counter
 
 import pytest
 
-from actors.flow import STALE_S, Flow
-from actors.ranking import Option, best, first, options_of, told
-from actors.router import Presence, Route
+from actors.routing.flow import STALE_S, Flow
+from actors.routing.ranking import Option, best, first, options_of, told
+from actors.routing.router import Presence, Route
 from protocols.failure import Failure
 from protocols.flow import Hold
 from protocols.routes import Candidate, Choices

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from actors.run_statistics import OTHERS, ROWS_MAX, Durations, Listener, Tally, step_name
-from protocols.api_stats import RunStats
+from actors.views.run_statistics import OTHERS, ROWS_MAX, Durations, Listener, Tally, step_name
+from protocols.api.stats import RunStats
 from protocols.effects import Ask
 from protocols.failure import Failure
 from protocols.mail import AttemptTimedOut, Reply, Start

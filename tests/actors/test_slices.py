@@ -6,11 +6,11 @@ import pytest
 import trio
 import trio.testing
 
-from actors import dispatcher, slices
-from actors.base import DrivenActor
-from actors.dispatcher import Dispatcher
-from actors.slices import in_slices
-from actors.system import ActorSystem
+from actors.core import dispatcher, slices
+from actors.core.base import DrivenActor
+from actors.core.dispatcher import Dispatcher
+from actors.core.slices import in_slices
+from actors.core.system import ActorSystem
 from tests.support.steps import counting
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from actors.membership import LEASE_S, RENEW_S
-from actors.term import Term
+from actors.owning.membership import LEASE_S, RENEW_S
+from actors.owning.term import Term
 from runtime.clock import SystemClock
 
 

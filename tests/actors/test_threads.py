@@ -11,12 +11,12 @@ import trio
 import trio.lowlevel
 import trio.testing
 
-from actors import threads
-from actors.base import TrioActor
-from actors.inbox import DeadActorError, DiedHandlingError, MailboxFullError
-from actors.ref import ask
-from actors.system import ActorSystem, open_system
-from actors.threads import BlockingActor
+from actors.core import threads
+from actors.core.base import TrioActor
+from actors.core.inbox import DeadActorError, DiedHandlingError, MailboxFullError
+from actors.core.ref import ask
+from actors.core.system import ActorSystem, open_system
+from actors.core.threads import BlockingActor
 from protocols.errors import OverloadedError
 
 

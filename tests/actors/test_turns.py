@@ -13,13 +13,13 @@ import msgspec
 import pytest
 import trio
 
-from actors.kv import Entry
-from actors.letters import Delivery
-from actors.packs import Copy
-from actors.queues import InLine, Queues, next_ones
-from actors.run_index import RunIndex
-from actors.sealing import packed
-from actors.turns import Turns
+from actors.owning.letters import Delivery
+from actors.owning.turns import Turns
+from actors.retention.packs import Copy
+from actors.retention.sealing import packed
+from actors.store.kv import Entry
+from actors.views.queues import InLine, Queues, next_ones
+from actors.views.run_index import RunIndex
 from protocols import headers as h
 from protocols.effects import Enqueue
 from protocols.errors import AlreadyExistsError, UnavailableError

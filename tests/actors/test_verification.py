@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import movant
-from actors.letters import Delivery
-from actors.verification import Compared
+from actors.owning.letters import Delivery
+from actors.views.verification import Compared
 from protocols.definition import workflow
 from protocols.witness import LEAVES_MAX
 from tests.support.ledger import SECOND, Books, doctored

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.letters import Delivery
-from actors.motion import MotionWorkflow
+from actors.motions.interpreter import MotionWorkflow
+from actors.owning.letters import Delivery
 from benchmarks import faults, motions
 from benchmarks.flow import PATH, is_right, submission, transitions, way
 from benchmarks.workflows import PAYLOAD, flow

@@ -15,10 +15,10 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from actors.direct_reader import DirectReader
-from actors.inbound import parse
 from actors.kernel.instance import Instance
-from actors.letters import Delivery, Letter
+from actors.owning.inbound import parse
+from actors.owning.letters import Delivery, Letter
+from actors.store.direct_reader import DirectReader
 from protocols import headers as h
 from protocols.archive import ArchiveRecord
 from protocols.definition import Workflow

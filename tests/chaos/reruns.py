@@ -15,9 +15,9 @@ from typing import Any, Final
 
 import msgspec
 
-from actors.inbound import parse
 from actors.kernel.instance import Instance
-from actors.letters import Letter
+from actors.owning.inbound import parse
+from actors.owning.letters import Letter
 from protocols.effects import Ask
 from protocols.mail import Woken
 from tests.chaos.services import Record

@@ -25,7 +25,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from actors.membership import LEASE_S
+from actors.owning.membership import LEASE_S
 from protocols.errors import MovantError
 from runtime.bridge import connect
 from tests.chaos.campaign import COLLECTING, FLOWS, READY_S, drive, slowest, until_ended

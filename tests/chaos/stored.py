@@ -26,11 +26,11 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from actors.direct_reader import DirectReader
-from actors.kv import Kv
-from actors.kv_definitions import KvDefinitionStore
-from actors.letters import Delivery
-from actors.loading import load
+from actors.definitions.loading import load
+from actors.definitions.stored import KvDefinitionStore
+from actors.owning.letters import Delivery
+from actors.store.direct_reader import DirectReader
+from actors.store.kv import Kv
 from protocols.definition import Workflow
 from protocols.errors import MovantError
 from protocols.tokens import KeyRing

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from actors import passivation
-from actors.requests import REASK_S
-from actors.router import Presence
-from actors.workflow import WorkflowActor
+from actors.owning import passivation
+from actors.owning.workflow import WorkflowActor
+from actors.routing.requests import REASK_S
+from actors.routing.router import Presence
 from protocols.ports import Frame, Outgoing
 from tests.chaos.campaign import FLOWS
 from tests.support.daemon import Api, Running, asking, daemon, until

@@ -25,9 +25,9 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from actors.inbound import parse
 from actors.kernel.instance import Instance
-from actors.letters import Delivery, Letter
+from actors.owning.inbound import parse
+from actors.owning.letters import Delivery, Letter
 from protocols.effects import FINAL
 from protocols.errors import MovantError
 from protocols.mail import AnyMail, Continued, Pinned, Start

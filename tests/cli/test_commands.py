@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from protocols import api, errors
+from protocols import errors
+from protocols.api import runs as api
 from protocols.compensation import PlannedUndo, StepFate
 from protocols.effects import Waiting
 from protocols.failure import Failure

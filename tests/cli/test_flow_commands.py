@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from actors.route_file import parse
-from protocols import api
+from actors.files.routes import parse
+from protocols.api import runs as api
 from protocols.routes import table_of, to_builtins
 from protocols.witness import Operator
 from tests.cli.conftest import Cli

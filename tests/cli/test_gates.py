@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from protocols import api
+from protocols.api import runs as api
 from protocols.errors import AlreadyDecidedError
-from protocols.gate_words import Change, GateDecision, Vote
+from protocols.gates.words import Change, GateDecision, Vote
 from protocols.witness import Operator
 from tests.cli.conftest import Cli
 from tests.client.responder import Responder

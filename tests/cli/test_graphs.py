@@ -8,7 +8,7 @@ import jsonschema
 import msgspec
 import pytest
 
-from protocols import api
+from protocols.api import runs as api
 from runtime.cli import failures
 from tests.cli.conftest import Cli
 from tests.cli.test_commands import _view

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from protocols import api
-from protocols.api import error_reply
+from protocols.api import runs as api
+from protocols.api.runs import error_reply
 from protocols.errors import RefusedError
 from runtime.cli.nats_logins import HIDDEN
-from runtime.client_discovery import Notice, announced
+from runtime.client.discovery import Notice, announced
 from runtime.server.credentials import ensure
 from tests.cli.conftest import Cli
 from tests.client.responder import Responder

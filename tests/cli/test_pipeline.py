@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from protocols import api
+from protocols.api import runs as api
 from runtime.cli.actor import with_rates
 from tests.cli.conftest import Cli
 from tests.cli.test_end_to_end import READY_S, ROOT, Movant

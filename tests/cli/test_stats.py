@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from protocols import api
-from protocols.api_stats import EXAMPLES
+from protocols.api import runs as api
+from protocols.api.stats import EXAMPLES
 from tests.cli.conftest import Cli
 from tests.client.responder import Responder
 

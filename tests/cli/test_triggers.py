@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from protocols import api
-from protocols import api_triggers as said
+from protocols.api import runs as api
+from protocols.api import triggers as said
 from protocols.triggers import Last, Trigger
 from tests.cli.conftest import Cli
 from tests.client.responder import Responder

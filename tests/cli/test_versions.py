@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from actors.definition_file import pack_data
-from protocols import api
+from actors.files.definitions import pack_data
+from protocols.api import runs as api
 from protocols.effects import Status
 from protocols.forking import StepFork
 from protocols.moving import StepMove

@@ -7,7 +7,8 @@ import socket
 
 import pytest
 
-from protocols import api, errors
+from protocols import errors
+from protocols.api import runs as api
 from protocols.effects import Waiting
 from protocols.witness import Operator
 from tests.cli.conftest import Cli

@@ -15,7 +15,8 @@ from typing import Any, Self
 import msgspec
 import trio
 
-from protocols import api, headers
+from protocols import headers
+from protocols.api import runs as api
 from protocols.errors import MovantError
 from protocols.ports import Frame, Outgoing, Transport
 from runtime.bridge import connect

@@ -7,9 +7,9 @@ from itertools import count
 import msgspec
 import pytest
 
-from protocols import api
+from protocols.api import runs as api
 from protocols.errors import BadValueError, ConfigurationError, InvalidIdError
-from runtime.client_batches import starts
+from runtime.client.batches import starts
 
 ROOM = 1_048_576
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import trio
 
-from protocols import api, errors, events
+from protocols import errors, events
+from protocols.api import runs as api
 from protocols.effects import Status
-from runtime.client import Client, WaitTimeoutError
+from runtime.client.client import Client, WaitTimeoutError
 from tests.client.responder import Responder
 from tests.support.nats import NatsServer
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from protocols.errors import ConfigurationError
-from runtime.client_discovery import (
+from runtime.client.discovery import (
     NOTICE,
     NoDaemonError,
     Notice,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from protocols.api import RunView
+from protocols.api.runs import RunView
 from protocols.effects import Waiting
 from protocols.failure import Failure
 from runtime.why import Why, why

@@ -18,7 +18,7 @@ import msgspec
 import trio
 
 from protocols.errors import MovantError
-from runtime.client import Client
+from runtime.client.client import Client
 from tests.cluster.flows import expected
 from tests.support.cluster import NatsCluster, revived
 from tests.support.daemon import Process, asking

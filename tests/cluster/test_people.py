@@ -7,11 +7,11 @@ from contextlib import suppress
 import pytest
 import trio
 
-from protocols.api import Finding
+from protocols.api.runs import Finding
 from protocols.errors import MovantError
 from runtime.bridge import NatsTransport
 from runtime.checks import check_server
-from runtime.client import Client
+from runtime.client.client import Client
 from tests.support.cluster import NatsCluster
 from tests.support.daemon import WAIT_S, daemon, until
 from tests.support.raw import Raw

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import trio
 
-from actors.activation import Activation
-from actors.direct_reader import DirectReader
-from actors.letters import Delivery
-from actors.partitions import Partition
-from actors.workflow import WorkflowActor
+from actors.owning.activation import Activation
+from actors.owning.letters import Delivery
+from actors.owning.partitions import Partition
+from actors.owning.workflow import WorkflowActor
+from actors.store.direct_reader import DirectReader
 from protocols.subjects import partition_of
 from runtime.config import LimitsConfig
 from tests.support.cluster import NatsCluster

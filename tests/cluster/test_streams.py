@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from actors import streams
-from actors.kv import Kv
-from actors.stream_writer import StreamWriter
+from actors.store import streams
+from actors.store.kv import Kv
+from actors.store.stream_writer import StreamWriter
 from protocols.errors import AlreadyExistsError, ConfigurationError, MovantError
 from protocols.ports import Outgoing
 from runtime.bridge import NatsTransport, connect

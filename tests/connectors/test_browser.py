@@ -16,8 +16,8 @@ import msgspec
 import pytest
 import trio
 
-from actors.connector_file import parse
-from protocols.connector_browser import Interact, Pdf, Scrape, Screenshot, Visit, is_allowed
+from actors.files.connectors import parse
+from protocols.connectors.browser import Interact, Pdf, Scrape, Screenshot, Visit, is_allowed
 from protocols.service import Call, Failed, Refused, Unknown
 from runtime.connectors.frame import opened
 from runtime.connectors.secrets import Secrets

@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.connector_file import load_connectors, parse
-from protocols.connector_kinds import KINDS, ConnectorFile, kind_of
-from protocols.connector_template import MissingValueError, Values, names, pick
-from protocols.connector_template import parse as parts
-from protocols.connectors import Reference, references
+from actors.files.connectors import load_connectors, parse
+from protocols.connectors.connector import Reference, references
+from protocols.connectors.kinds import KINDS, ConnectorFile, kind_of
+from protocols.connectors.template import MissingValueError, Values, names, pick
+from protocols.connectors.template import parse as parts
 from protocols.errors import ConfigurationError, NotFoundError
 from protocols.service import Call, Failed, Service, Unknown
 from runtime.connectors.frame import _guard, opened

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from actors.connector_file import parse
-from protocols.connector_http import HttpConnector
+from actors.files.connectors import parse
+from protocols.connectors.http import HttpConnector
 from protocols.errors import ConfigurationError
 from protocols.service import Call, Failed, Refused, Service, Unknown
 from runtime.connectors.frame import Check, opened

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.connector_file import parse
-from protocols.connector_llm import NO_MODEL, LlmModel, LlmProvider, LlmRequest
+from actors.files.connectors import parse
+from protocols.connectors.llm import NO_MODEL, LlmModel, LlmProvider, LlmRequest
 from protocols.service import Call, Failed, Refused
 from runtime.connectors.frame import Opened, opened
 from runtime.connectors.llm_choice import WEIGHTS, Experience, known, parts, ranked

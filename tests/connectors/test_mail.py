@@ -13,8 +13,8 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from actors.connector_file import parse
-from protocols.connector_mail import Letter
+from actors.files.connectors import parse
+from protocols.connectors.mail import Letter
 from protocols.service import Call, Failed, Refused, Unknown
 from runtime.connectors.frame import opened
 from runtime.connectors.secrets import Secrets

@@ -18,7 +18,7 @@ import pytest
 import structlog.testing
 import trio
 
-from actors.connector_file import parse
+from actors.files.connectors import parse
 from protocols.service import Call, Failed, Refused, Unknown
 from runtime.connectors.frame import opened
 from runtime.connectors.secrets import Secrets

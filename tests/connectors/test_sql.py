@@ -16,7 +16,7 @@ import pytest
 import trio
 import trio.testing
 
-from actors.connector_file import parse
+from actors.files.connectors import parse
 from protocols.error_kinds import classify, is_unknown_outcome
 from protocols.failure import Failure
 from protocols.service import Failed, Refused, Unknown

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from protocols.connectors.sql_text import parse
 from protocols.errors import ConfigurationError
-from protocols.sql_text import parse
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 import trio
 
-from actors.connector_file import parse
+from actors.files.connectors import parse
 from protocols.service import Call, Failed, Refused, Unknown
 from runtime.connectors.frame import opened
 from runtime.connectors.secrets import Secrets

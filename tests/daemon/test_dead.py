@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import trio
 
-from actors import streams
-from actors.dead_letters import DeadLetters
-from actors.kv import Kv
-from actors.strays import KEY, Strays
-from actors.stream_writer import StreamWriter
+from actors.store import streams
+from actors.store.dead_letters import DeadLetters
+from actors.store.kv import Kv
+from actors.store.strays import KEY, Strays
+from actors.store.stream_writer import StreamWriter
 from protocols import headers
 from protocols.errors import NotFoundError, RefusedError
 from runtime.bridge import NatsTransport, connect

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import trio
 
-from actors import passivation, pings
+from actors.owning import passivation
+from actors.routing import pings
 from protocols.flow import FlowSettings
 from protocols.service import Call, Failed, Service
 from tests.support.daemon import (

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.fold_guard import FoldGuard
 from actors.kernel.instance import Instance
+from actors.owning.fold_guard import FoldGuard
 from protocols.definition import workflow
 from protocols.mail import Start
 from runtime.clock import SystemClock

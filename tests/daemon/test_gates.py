@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import trio
 
-from actors import passivation
+from actors.owning import passivation
 from protocols import headers as h
 from protocols import subjects
 from protocols.errors import (
@@ -22,7 +22,7 @@ from protocols.ports import Outgoing
 from protocols.service import Service
 from protocols.witness import Operator
 from runtime.cli.service import load_attribute
-from runtime.client import Client
+from runtime.client.client import Client
 from tests.docs.tables import DOCS
 from tests.support.daemon import daemon, until
 from tests.support.nats import NatsServer

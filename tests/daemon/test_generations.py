@@ -8,8 +8,8 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from actors.direct_reader import DirectReader
-from actors.letters import Delivery
+from actors.owning.letters import Delivery
+from actors.store.direct_reader import DirectReader
 from protocols.errors import RefusedError
 from tests.support.daemon import WORKFLOWS, Running, daemon, until
 from tests.support.nats import NatsServer

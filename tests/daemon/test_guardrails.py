@@ -9,11 +9,11 @@ import msgspec
 import pytest
 import trio
 
-from actors.definition_file import load_document
-from actors.yaml_struct import load, parse
-from protocols.budgets import BUCKET, RELEASED, Asking, Released
+from actors.files.definitions import load_document
+from actors.files.yaml_struct import load, parse
 from protocols.errors import ConfigurationError
-from protocols.guardrail_check import RuleSet, check_set
+from protocols.guardrails.budgets import BUCKET, RELEASED, Asking, Released
+from protocols.guardrails.check import RuleSet, check_set
 from protocols.ports import Outgoing
 from protocols.service import Service
 from protocols.subjects import event
@@ -21,7 +21,7 @@ from protocols.witness import Operator
 from runtime.accounts import Accounts, Settled, Wanted
 from runtime.bridge import connect
 from runtime.cli.service import load_attribute
-from runtime.client import Client
+from runtime.client.client import Client
 from runtime.clock import SystemClock
 from tests.docs.tables import DOCS
 from tests.support.daemon import daemon

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import trio
 
-from actors import passivation
-from actors.guards import FAR_S, GUARD_S, Guards
 from actors.kernel.instance import Instance
-from actors.workflow import WorkflowActor
+from actors.owning import passivation
+from actors.owning.guards import FAR_S, GUARD_S, Guards
+from actors.owning.workflow import WorkflowActor
 from protocols.definition import workflow
 from protocols.effects import AnyEffect, Arm
 from protocols.mail import Reply, Start

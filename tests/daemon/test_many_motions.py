@@ -17,7 +17,7 @@ import msgspec
 import pytest
 import trio
 
-from actors.direct_reader import DirectReader
+from actors.store.direct_reader import DirectReader
 from protocols import events
 from protocols import headers as h
 from protocols.ports import Frame

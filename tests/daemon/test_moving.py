@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import trio
 
-from actors.collection import Fate
-from actors.collector import Collector
-from actors.fates import Fates, Key
-from actors.partitions import Partition
-from actors.scan import Chunk
+from actors.owning.partitions import Partition
+from actors.retention.collection import Fate
+from actors.retention.collector import Collector
+from actors.retention.fates import Fates, Key
+from actors.retention.scan import Chunk
 from protocols import subjects
 from protocols.errors import UnavailableError
 from protocols.subjects import partition_of
@@ -191,8 +191,8 @@ async def test_status_tells_who_holds_the_floor_down(
     nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A daemon that does not collect keeps all of MAIL, whatever the others do."""
-    monkeypatch.setattr("actors.collector.STUCK_S", 0.5)
-    monkeypatch.setattr("actors.collector.PURGE_S", 0.1)
+    monkeypatch.setattr("actors.retention.collector.STUCK_S", 0.5)
+    monkeypatch.setattr("actors.retention.collector.PURGE_S", 0.1)
     lazy = {**SMALL, "retention": RetentionConfig(enabled=False)}
     load = Load(Shop())
     url = nats_server.url

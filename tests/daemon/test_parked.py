@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from actors import passivation
+from actors.owning import passivation
 from tests.support.daemon import daemon, offered, until
 from tests.support.nats import NatsServer
 from tests.support.shop import Shop

@@ -10,17 +10,17 @@ import msgspec
 import pytest
 import trio
 
-from actors.blobs import Blobs
-from actors.detours import Reference
-from actors.outbox import Outbox
+from actors.owning.detours import Reference
+from actors.owning.outbox import Outbox
+from actors.store.blobs import Blobs
 from protocols import blobs as b
 from protocols import headers as h
 from protocols.errors import NotFoundError
 from protocols.events import from_wire
 from protocols.ports import Outgoing
 from protocols.service import Service
-from runtime import client_recording
-from runtime.client import Client
+from runtime.client import recording as client_recording
+from runtime.client.client import Client
 from runtime.config import LimitsConfig
 from tests.daemon.test_retention import by_hand, collected, passivate
 from tests.docs.tables import DOCS

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import trio
 
-from actors import passivation, run_index
+from actors.owning import passivation
+from actors.views import run_index
 from protocols.errors import BadValueError
 from protocols.service import Refused
 from protocols.witness import Operator
-from runtime.client import Client
+from runtime.client.client import Client
 from tests.daemon.test_motions import PERMIT_FILE, Offices
 from tests.daemon.test_several import shared
 from tests.support.daemon import PROBE, WAIT_S, Running, daemon, until

@@ -7,9 +7,9 @@ from collections.abc import Collection
 import pytest
 import trio
 
-from actors.direct_reader import DirectReader
-from actors.letters import Delivery
-from actors.prefetch import LEAST
+from actors.owning.letters import Delivery
+from actors.owning.prefetch import LEAST
+from actors.store.direct_reader import DirectReader
 from protocols.subjects import partition_of
 from runtime.checkpoints import EVERY_S
 from tests.support.daemon import daemon, until

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from protocols.errors import RefusedError
-from protocols.sensitive import HIDDEN
+from protocols.guardrails.sensitive import HIDDEN
 from protocols.service import Service
 from protocols.witness import Operator
-from runtime.client import Client
+from runtime.client.client import Client
 from runtime.config import RedactionConfig
 from tests.support.daemon import daemon
 from tests.support.nats import NatsServer

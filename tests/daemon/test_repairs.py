@@ -8,14 +8,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors import blobs, resolving, storing
-from actors.blobs import Blobs
+from actors.owning import resolving
+from actors.store import blobs, storing
+from actors.store.blobs import Blobs
 from protocols import blobs as b
 from protocols import headers as h
 from protocols.errors import NotFoundError, OverloadedError, RefusedError
 from protocols.ports import Outgoing
 from protocols.witness import Operator
-from runtime.client import Client
+from runtime.client.client import Client
 from runtime.config import LimitsConfig
 from runtime.why import why
 from tests.daemon.test_payloads import LARGE, press

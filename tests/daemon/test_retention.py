@@ -10,17 +10,18 @@ import msgspec
 import pytest
 import trio
 
-from actors import packs, strays
-from actors.collector import Collector
-from actors.direct_reader import DirectReader
-from actors.generations import replaced_by
-from actors.inbound import parse
 from actors.kernel.instance import Instance
-from actors.kv import Kv
-from actors.late import Late
-from actors.letters import Delivery, Letter
-from actors.outbox import Outbox, first_of
-from actors.writing import Writing
+from actors.owning.generations import replaced_by
+from actors.owning.inbound import parse
+from actors.owning.late import Late
+from actors.owning.letters import Delivery, Letter
+from actors.owning.outbox import Outbox, first_of
+from actors.retention import packs
+from actors.retention.collector import Collector
+from actors.store import strays
+from actors.store.direct_reader import DirectReader
+from actors.store.kv import Kv
+from actors.store.writing import Writing
 from protocols.errors import AlreadyExistsError, MovantError
 from protocols.subjects import mailbox, partition_of
 from runtime.config import RetentionConfig
@@ -842,7 +843,7 @@ async def test_partitions_are_collected_one_by_one_too(
         await fill(movant, 80)
         wanted = {each: await fold(movant, each) for each in ids}
         for mine in ([0], [1, 2], [3]):
-            monkeypatch.setattr("actors.scan.READ", 4)
+            monkeypatch.setattr("actors.retention.scan.READ", 4)
             owned = movant.daemon.parts.owner.partitions.owned
             chosen = [owned[number] for number in mine]
             monkeypatch.setattr(OwnerTerritory, "owned", lambda _, chosen=chosen: chosen)

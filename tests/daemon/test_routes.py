@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import trio
 
-from actors.definitions import LATEST_S
+from actors.definitions.registry import LATEST_S
 from protocols.errors import ConfigurationError, NotFoundError, RefusedError
 from protocols.service import Failed, Service
 from tests.support.daemon import WORKFLOWS, Running, daemon, daemon_process, offered, until

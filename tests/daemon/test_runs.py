@@ -8,9 +8,9 @@ import msgspec
 import pytest
 import trio
 
-from actors.inbound import parse
 from actors.kernel.instance import Instance
-from actors.letters import Letter
+from actors.owning.inbound import parse
+from actors.owning.letters import Letter
 from protocols.ports import Outgoing
 from protocols.subjects import mailbox, partition_of
 from tests.support.daemon import Running, daemon, plainly, until

@@ -7,7 +7,7 @@ import signal
 import pytest
 import trio
 
-from runtime.client import Client
+from runtime.client.client import Client
 from tests.support.daemon import (
     WORKFLOWS,
     Api,

@@ -9,11 +9,11 @@ import msgspec
 import pytest
 import trio
 
-from actors import streams
-from actors.checkpoint import Checkpoint
-from actors.kv import Kv
-from actors.membership import LEASE_S
-from actors.stream_writer import StreamWriter
+from actors.owning.membership import LEASE_S
+from actors.store import streams
+from actors.store.checkpoint import Checkpoint
+from actors.store.kv import Kv
+from actors.store.stream_writer import StreamWriter
 from protocols.errors import ConfigurationError, MovantError, UnavailableError, UnknownOutcomeError
 from runtime.bridge import connect
 from runtime.checkpoints import Checkpoints

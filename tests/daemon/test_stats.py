@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from protocols import api
+from protocols.api import runs as api
 from protocols.errors import BadValueError
 from protocols.service import Refused, Service
-from runtime import api_stats
-from runtime.client import Client
+from runtime.api import stats as api_stats
+from runtime.client.client import Client
 from tests.support.daemon import daemon
 from tests.support.nats import NatsServer
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 import pytest
 import trio
 
-from actors import passivation
-from runtime.client import Client
+from actors.owning import passivation
+from runtime.client.client import Client
 from runtime.why import why
 from tests.support.daemon import Api, daemon, plainly, until
 from tests.support.nats import NatsServer

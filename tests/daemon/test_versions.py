@@ -9,13 +9,13 @@ import msgspec
 import pytest
 import trio
 
-from actors.packing import pack
+from actors.definitions.packing import pack
 from protocols import subjects
 from protocols.errors import MovantError, NotFoundError, RefusedError
 from protocols.ports import Outgoing
 from protocols.routes import split
-from runtime.client import Client
-from runtime.client_recording import record, replay
+from runtime.client.client import Client
+from runtime.client.recording import record, replay
 from tests.docs.tables import DOCS
 from tests.support.daemon import Running, daemon, offered
 from tests.support.nats import NatsServer

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from actors import loading
+from actors.definitions import loading
 
 FLOW = """
 from protocols.definition import workflow

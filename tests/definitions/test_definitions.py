@@ -7,9 +7,9 @@ import threading
 import msgspec
 import pytest
 
-from actors.definitions import Definitions, MemoryDefinitionStore
-from actors.loading import load
-from actors.packing import pack
+from actors.definitions.loading import load
+from actors.definitions.packing import pack
+from actors.definitions.registry import Definitions, MemoryDefinitionStore
 from protocols.errors import BadValueError, ConfigurationError, NotFoundError, OverloadedError
 from tests.definitions.conftest import FLOW, WriteProject
 

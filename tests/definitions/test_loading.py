@@ -14,8 +14,8 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from actors.loading import PREFIX, load, loaded, unload
-from actors.packing import pack
+from actors.definitions.loading import PREFIX, load, loaded, unload
+from actors.definitions.packing import pack
 from protocols.definition import Workflow
 from protocols.errors import BadValueError, ConfigurationError, NotFoundError
 from tests.definitions.conftest import FLOW, WriteProject

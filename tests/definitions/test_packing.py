@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from actors.bundle import Manifest, unpack, write
-from actors.imports import closure
-from actors.packing import open_pack, pack
+from actors.definitions.bundle import Manifest, unpack, write
+from actors.definitions.imports import closure
+from actors.definitions.packing import open_pack, pack
 from protocols.errors import BadValueError, ConfigurationError, NotFoundError, OversizedError
 from protocols.mail import KERNEL
 from tests.definitions.conftest import FLOW, WriteProject
@@ -125,8 +125,9 @@ def test_the_hash_is_the_same_in_every_process(project: WriteProject) -> None:
     """Neither the seed of Python's hashes nor the process changes hash or bytes."""
     root = project({"flow.py": WITH_HELPER + "import msgspec, trio\n", "helper.py": ""})
     code = (
-        "import sys, hashlib; from pathlib import Path; from actors.packing import pack; "
-        "p = pack(Path(sys.argv[1])); print(p.hash, hashlib.sha256(p.data).hexdigest())"
+        "import sys, hashlib; from pathlib import Path;"
+        " from actors.definitions.packing import pack;"
+        " p = pack(Path(sys.argv[1])); print(p.hash, hashlib.sha256(p.data).hexdigest())"
     )
 
     seen = {
@@ -177,7 +178,7 @@ def test_third_party_versions_are_recorded_and_do_not_count(project: WriteProjec
 
 def test_movants_own_packages_are_never_packed(project: WriteProject) -> None:
     """They are the kernel: versioned as such, not with the workflow."""
-    root = project({"flow.py": FLOW + "import actors.definitions\n"})
+    root = project({"flow.py": FLOW + "import actors.definitions.registry\n"})
 
     packed = pack(root / "flow.py", [Path(__file__).parents[2]])
 
@@ -296,7 +297,7 @@ def test_a_definition_over_its_limit_is_refused(
         pack(big / "flow.py")
     with pytest.raises(OversizedError, match="limit is 4000000"):
         pack(huge / "flow.py")
-    monkeypatch.setattr("actors.packing.MODULES_MAX", 1)
+    monkeypatch.setattr("actors.definitions.packing.MODULES_MAX", 1)
     with pytest.raises(OversizedError, match="2 modules"):
         pack(many / "flow.py")
 

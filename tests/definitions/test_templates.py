@@ -6,12 +6,12 @@ from typing import Any, Final
 
 import pytest
 
-from actors.definition_file import as_yaml, pack_data
-from actors.definition_file import parse as parse_definition
-from actors.templates import instantiate, parse, template_of
+from actors.definitions.templates import instantiate, parse, template_of
+from actors.files.definitions import as_yaml, pack_data
+from actors.files.definitions import parse as parse_definition
 from protocols.errors import ConfigurationError, InvalidInputError
-from protocols.graph import Graph
-from protocols.machine import Machine
+from protocols.graphs.graph import Graph
+from protocols.machines.machine import Machine
 
 BUILD: Final = """\
 template: build

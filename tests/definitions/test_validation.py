@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from actors.loading import load, loaded
-from actors.packing import pack
-from actors.validation import Problem, validate
+from actors.definitions.loading import load, loaded
+from actors.definitions.packing import pack
+from actors.definitions.validation import Problem, validate
 from tests.definitions.conftest import FLOW, WriteProject
 
 HEAD = "from protocols.definition import workflow\n"

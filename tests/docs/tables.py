@@ -15,29 +15,26 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import msgspec
 
-from actors.templates import Head
-from protocols import (
-    api,
-    connector_browser,
-    connector_http,
-    connector_llm,
-    connector_mail,
-    connector_mcp,
-    connector_sql,
-    connector_subprocess,
-    connectors,
-    directives,
-    error_kinds,
-)
-from protocols.budgets import Amounts, Budget
-from protocols.gates import Escalation, Gate, Notify
-from protocols.graph import Defaults, Field, Graph, GraphStep, GraphUndo
-from protocols.graph_fallback import Fallback
-from protocols.graph_profile import Limits, Profile
-from protocols.graph_sleep import GraphSleep
-from protocols.guardrail_check import RuleSet
-from protocols.guardrails import Allowed, Guardrail
-from protocols.machine import Hook, Machine, Next, State
+from actors.definitions.templates import Head
+from protocols import directives, error_kinds
+from protocols.api import runs as api
+from protocols.connectors import browser as connector_browser
+from protocols.connectors import connector as connectors
+from protocols.connectors import http as connector_http
+from protocols.connectors import llm as connector_llm
+from protocols.connectors import mail as connector_mail
+from protocols.connectors import mcp as connector_mcp
+from protocols.connectors import sql as connector_sql
+from protocols.connectors import subprocess as connector_subprocess
+from protocols.gates.gate import Escalation, Gate, Notify
+from protocols.graphs.fallback import Fallback
+from protocols.graphs.graph import Defaults, Field, Graph, GraphStep, GraphUndo
+from protocols.graphs.profile import Limits, Profile
+from protocols.graphs.sleep import GraphSleep
+from protocols.guardrails.budgets import Amounts, Budget
+from protocols.guardrails.check import RuleSet
+from protocols.guardrails.guardrail import Allowed, Guardrail
+from protocols.machines.machine import Hook, Machine, Next, State
 from protocols.policy import Retry
 from protocols.routes import RouteSpec, RoutingTable, ServiceFacts
 from protocols.triggers import (

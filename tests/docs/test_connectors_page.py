@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from typing import get_args, get_type_hints
 
-from actors.connector_file import load_document, parse
-from actors.definition_file import load_document as load_definition
-from protocols import connector_browser, connector_sql
-from protocols.connector_http import SAFE
-from protocols.connector_kinds import KINDS
-from protocols.connector_llm import NO_MODEL, SUITS, LlmResult
-from protocols.connectors import SOURCES
+from actors.files.connectors import load_document, parse
+from actors.files.definitions import load_document as load_definition
+from protocols.connectors import browser as connector_browser
+from protocols.connectors import sql as connector_sql
+from protocols.connectors.connector import SOURCES
+from protocols.connectors.http import SAFE
+from protocols.connectors.kinds import KINDS
+from protocols.connectors.llm import NO_MODEL, SUITS, LlmResult
 from runtime.connectors import llm_choice, sql_session, wire
 from runtime.connectors.hosting import AGAIN, DAEMON_DRAIN_S
 from runtime.connectors.secrets import HIDDEN, HIDE_CHARS_MIN

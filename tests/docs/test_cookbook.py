@@ -10,7 +10,8 @@ from typing import Any, Final
 import pytest
 
 import movant
-from actors import connector_file, definition_file
+from actors.files import connectors as connector_file
+from actors.files import definitions as definition_file
 from tests.docs.tables import DOCS
 from tests.support.daemon import Running, daemon
 from tests.support.nats import NatsServer

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from typing import get_args
 
-from actors.definition_file import load_document
-from actors.gate_index import GATES_MAX
-from actors.graph_gate import result_of
+from actors.files.definitions import load_document
+from actors.graphs.gate import result_of
 from actors.kernel.gates import ENDED_MAX
+from actors.views.gate_index import GATES_MAX
 from protocols import events
-from protocols.gate_words import GateDecision
-from protocols.gates import FILLED, GATE_BYTES_MAX, Choice, OnExpiry
+from protocols.gates.gate import FILLED, GATE_BYTES_MAX, Choice, OnExpiry
+from protocols.gates.words import GateDecision
 from tests.docs.tables import DOCS
 
 EXAMPLES = DOCS / "examples"

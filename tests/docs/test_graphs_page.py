@@ -6,12 +6,12 @@ import re
 
 import pytest
 
-from actors.definition_file import graph_of, load_document, parse
-from actors.graph import ITEMS_MAX, GraphWorkflow
-from actors.yaml_nodes import BYTES_MAX
-from protocols.graph import KINDS, SERVICE
-from protocols.graph_check import AVAILABLE, STEPS_MAX
-from protocols.graph_references import RUN_FIELDS, STEP_FIELDS
+from actors.files.definitions import graph_of, load_document, parse
+from actors.files.yaml_nodes import BYTES_MAX
+from actors.graphs.interpreter import ITEMS_MAX, GraphWorkflow
+from protocols.graphs.check import AVAILABLE, STEPS_MAX
+from protocols.graphs.graph import KINDS, SERVICE
+from protocols.graphs.references import RUN_FIELDS, STEP_FIELDS
 from protocols.references import Template
 from runtime.cli.service import load_attribute
 from tests.docs.tables import DOCS

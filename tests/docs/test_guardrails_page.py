@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import get_args
 
-from protocols.guardrails import ACTIONS, Kind
-from protocols.sensitive import SORTS
+from protocols.guardrails.guardrail import ACTIONS, Kind
+from protocols.guardrails.sensitive import SORTS
 from runtime.redacting import REDACTED
 from tests.docs.tables import DOCS
 from tests.protocols.test_sensitive import samples

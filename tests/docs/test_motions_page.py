@@ -8,14 +8,14 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from actors.definition_file import load_document
-from actors.motion_asking import CUT_S
-from actors.motion_hearing import HELD_MAX
-from actors.motion_record import DATA_BYTES_MAX, WARNINGS_MAX
-from actors.motion_rules import Cause, read_decision
+from actors.files.definitions import load_document
+from actors.motions.asking import CUT_S
+from actors.motions.hearing import HELD_MAX
+from actors.motions.record import DATA_BYTES_MAX, WARNINGS_MAX
+from actors.motions.rules import Cause, read_decision
 from protocols.directives import DIRECTIVES, RETRIES
 from protocols.effects import Emit
-from protocols.machine import HISTORY_MAX, STATE_TIMEOUT_S, StateUndo
+from protocols.machines.machine import HISTORY_MAX, STATE_TIMEOUT_S, StateUndo
 from runtime.cli.service import load_attribute
 from tests.docs.tables import DOCS
 from tests.kernel.mailbox import asks

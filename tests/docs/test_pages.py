@@ -14,17 +14,21 @@ import click
 import msgspec
 import pytest
 
-from actors import collector, dead_letters, inbound, outbox, requests, streams
-from actors.bundle import PACKED_BYTES_MAX
+from actors.definitions.bundle import PACKED_BYTES_MAX
+from actors.definitions.templates import Head
+from actors.files.routes import load_table
 from actors.kernel.step import RETRY_AFTER_S_MAX
-from actors.route_file import load_table
-from actors.templates import Head
-from protocols import api, codec, headers, subjects
-from protocols.connector_kinds import KINDS
+from actors.owning import inbound, outbox
+from actors.retention import collector
+from actors.routing import requests
+from actors.store import dead_letters, streams
+from protocols import codec, headers, subjects
+from protocols.api import runs as api
+from protocols.connectors.kinds import KINDS
 from protocols.flow import FlowSettings
-from protocols.graph import Graph
-from protocols.guardrail_check import RuleSet
-from protocols.machine import Machine
+from protocols.graphs.graph import Graph
+from protocols.guardrails.check import RuleSet
+from protocols.machines.machine import Machine
 from protocols.routes import RoutingTable, checked
 from protocols.triggers import TriggerFile
 from runtime.cli import cli

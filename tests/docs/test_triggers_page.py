@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from actors.definition_file import load_document
-from actors.trigger_check import ROOTS
-from actors.trigger_file import load_document as load_triggers
+from actors.files.definitions import load_document
+from actors.files.trigger_check import ROOTS
+from actors.files.triggers import load_document as load_triggers
 from protocols import events
-from protocols.api_triggers import BACKFILL_MAX
+from protocols.api.triggers import BACKFILL_MAX
 from runtime.triggers.webhooks import DEFAULT_TOKEN
 from tests.docs.tables import DOCS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import get_args
 
-from actors.templates import load_template, template_of
+from actors.definitions.templates import load_template, template_of
 from protocols import events
 from protocols.changes import About
 from protocols.moving import What

@@ -9,15 +9,15 @@ from typing import Any, Final
 
 import msgspec
 
-from actors.definition_file import load_document
-from actors.graph import GraphWorkflow
+from actors.files.definitions import load_document
+from actors.graphs.interpreter import GraphWorkflow
 from actors.kernel.instance import Instance
 from examples import civic
 from examples.civic.offices import WITHDRAW, rules
 from examples.civic.ruling import Case, Refusal
 from protocols.effects import Ask
 from protocols.failure import Failure
-from protocols.graph import Graph
+from protocols.graphs.graph import Graph
 from protocols.mail import Mail, Reply, Start
 
 FOLDER: Final = Path(civic.__file__).parent

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
-from actors.definition_file import load_document
-from actors.graph import GraphWorkflow
-from actors.rule_file import load_rules
+from actors.files.definitions import load_document
+from actors.files.rules import load_rules
+from actors.graphs.interpreter import GraphWorkflow
 from examples.estate import analysis, scraping
 from examples.estate.servers import Site
 from examples.estate.world import HERE
 from protocols.effects import Ask
 from protocols.failure import Failure
-from protocols.gate_words import GateWord
-from protocols.gates import Choice
-from protocols.graph import Graph
-from protocols.guardrail_check import resolved
+from protocols.gates.gate import Choice
+from protocols.gates.words import GateWord
+from protocols.graphs.graph import Graph
+from protocols.guardrails.check import resolved
 from protocols.mail import Decided, Reply
 from protocols.witness import Operator
 from tests.kernel.mailbox import Mailbox, asks

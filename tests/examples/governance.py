@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from actors.motion import MotionWorkflow
+from actors.motions.interpreter import MotionWorkflow
 from examples.governance.config import CONFIG, MACHINE, configured, load, read
 from examples.governance.tables import MOTION_ROUTED, Told, told
 from protocols.effects import Ask, Emit

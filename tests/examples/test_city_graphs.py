@@ -11,7 +11,7 @@ import pytest
 from examples.civic.offices import WITHDRAW, rules
 from examples.civic.services import development, emergency
 from protocols.effects import Ask
-from protocols.graph import GraphUndo
+from protocols.graphs.graph import GraphUndo
 from tests.examples.city import Run, filed, graph, step_of
 
 PHASES = [

@@ -10,15 +10,15 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from actors.definition_file import load_document
-from actors.graph import GraphWorkflow
+from actors.files.definitions import load_document
+from actors.graphs.interpreter import GraphWorkflow
 from examples import enterprise
 from examples.enterprise.folder import prepare
 from examples.enterprise.play import WORKFLOWS, cases
 from examples.enterprise.services import SERVICES
 from movant import Refused, Result
 from protocols.effects import FINAL, Arm, Ask
-from protocols.graph import Graph
+from protocols.graphs.graph import Graph
 from tests.kernel.mailbox import SECOND, Mailbox
 from tests.kernel.test_gates import say
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import trio
 
-from actors.rule_file import load_rules
+from actors.files.rules import load_rules
 from examples.estate import analysis, scraping, targets
 from examples.estate.play import LEADS, MAY, START
 from examples.estate.servers import Gateway, Models, Scraper, Site

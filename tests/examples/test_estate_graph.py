@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from actors.definition_file import load_document
-from actors.rule_file import load_rules
+from actors.files.definitions import load_document
+from actors.files.rules import load_rules
 from examples.estate.world import HERE, components
 from protocols.effects import Ask
-from protocols.graph import Graph
+from protocols.graphs.graph import Graph
 from tests.examples.estate import Play, graph
 from tests.graphs.orders import told
 

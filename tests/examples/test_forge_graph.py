@@ -10,13 +10,13 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from actors.definition_file import load_document
-from actors.graph import GraphWorkflow
-from actors.templates import instantiate, load_template, template_of
+from actors.definitions.templates import instantiate, load_template, template_of
+from actors.files.definitions import load_document
+from actors.graphs.interpreter import GraphWorkflow
 from examples import forge
 from examples.forge.services import GROUPS
-from protocols.gate_words import GateWord
-from protocols.graph import Graph
+from protocols.gates.words import GateWord
+from protocols.graphs.graph import Graph
 from protocols.mail import Decided
 from protocols.witness import Operator
 from tests.graphs.orders import steps

@@ -18,7 +18,7 @@ from examples.governance.orchestrator import SESSION, BranchResult, FlowOrchestr
 from examples.governance.records import Records
 from examples.governance.serve import NAMES, branch
 from examples.governance.tables import BRANCH_COMPLETED, MOTION_ROUTED, Told
-from runtime.client import Client
+from runtime.client.client import Client
 from tests.examples.governance import STATE_SERVICE_MAP
 from tests.support.daemon import daemon, offered
 from tests.support.nats import NatsServer

@@ -10,14 +10,14 @@ from typing import Any, Final
 import pytest
 import trio
 
-from actors.definition_file import load_document
-from actors.graph import GraphWorkflow
+from actors.files.definitions import load_document
+from actors.graphs.interpreter import GraphWorkflow
 from examples import civic
 from examples.civic.demo import HOSTED, PLAIN
 from examples.civic.offices import OPENING as OFFICES
 from examples.civic.records import Records
 from examples.civic.restaurant import restaurant
-from protocols.graph import Graph
+from protocols.graphs.graph import Graph
 from tests.support.daemon import Process, daemon_process
 from tests.support.nats import NatsServer
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from actors.definition_file import parse
-from actors.graph import GraphWorkflow
+from actors.files.definitions import parse
+from actors.graphs.interpreter import GraphWorkflow
 from protocols.directives import Directive
 from protocols.effects import AnyEffect, Emit
-from protocols.graph import Defaults, Field, Graph, GraphStep, GraphUndo
+from protocols.graphs.graph import Defaults, Field, Graph, GraphStep, GraphUndo
 from protocols.policy import Retry
 from tests.kernel.mailbox import Mailbox
 

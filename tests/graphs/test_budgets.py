@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from actors.definition_file import parse
-from protocols.budgets import RELEASED, Account, usage_of
-from protocols.gate_words import GateWord
+from actors.files.definitions import parse
+from protocols.gates.words import GateWord
+from protocols.guardrails.budgets import RELEASED, Account, usage_of
 from protocols.mail import Decided
 from protocols.witness import Operator
 from tests.graphs.orders import graph_of, running, told

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from actors.graph import GraphWorkflow
+from actors.graphs.interpreter import GraphWorkflow
 from actors.kernel.context import Context
 from protocols.definition import Workflow
 from protocols.effects import Arm, Ask, CancelChild, Emit, Finish, Spawn, UndoChild

@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.definition_file import parse
-from actors.graph import GraphWorkflow
+from actors.files.definitions import parse
+from actors.graphs.interpreter import GraphWorkflow
 from protocols import codec
 from protocols.blobs import BLOB_BYTES_MAX, LARGE
-from protocols.gates import Gate, nobody_may
-from protocols.graph_text import as_text, plan
+from protocols.gates.gate import Gate, nobody_may
+from protocols.graphs.text import as_text, plan
 from protocols.headers import JSON
 from protocols.mail import Start
 from tests.graphs.orders import graph_of, steps

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.definition_file import load_document, pack_document, parse
-from actors.graph import GraphWorkflow
-from actors.loading import load
-from actors.packing import open_pack, pack
-from actors.validation import validate
+from actors.definitions.loading import load
+from actors.definitions.packing import open_pack, pack
+from actors.definitions.validation import validate
+from actors.files.definitions import load_document, pack_document, parse
+from actors.graphs.interpreter import GraphWorkflow
 from protocols.errors import ConfigurationError
-from protocols.graph import Graph
+from protocols.graphs.graph import Graph
 from tests.graphs.orders import ORDER, ORDER_FILE
 
 SMALL: Final = """\

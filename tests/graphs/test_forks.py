@@ -6,9 +6,9 @@ from typing import Any, Final
 
 import pytest
 
-from actors.graph import GraphWorkflow
+from actors.graphs.interpreter import GraphWorkflow
 from protocols.forking import Forking, ForkOrder
-from protocols.graph import Graph
+from protocols.graphs.graph import Graph
 from tests.graphs.orders import graph_of, running, steps, told
 from tests.kernel.mailbox import DEFINITION, Mailbox, asks, paths
 

@@ -7,13 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.definition_file import parse
-from actors.graph import GraphWorkflow
+from actors.files.definitions import parse
+from actors.graphs.interpreter import GraphWorkflow
 from protocols.effects import Arm
-from protocols.gate_words import GateWord
-from protocols.gates import Escalation, Gate
-from protocols.graph import Field, Graph, GraphStep
-from protocols.graph_text import as_mermaid, as_text, plan, plan_text
+from protocols.gates.gate import Escalation, Gate
+from protocols.gates.words import GateWord
+from protocols.graphs.graph import Field, Graph, GraphStep
+from protocols.graphs.text import as_mermaid, as_text, plan, plan_text
 from protocols.mail import Decided
 from protocols.witness import Operator
 from tests.graphs.orders import steps

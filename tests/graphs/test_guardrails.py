@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.definition_file import parse
-from actors.graph import GraphWorkflow
+from actors.files.definitions import parse
+from actors.graphs.interpreter import GraphWorkflow
 from protocols import codec
 from protocols.errors import ConfigurationError
-from protocols.gate_words import GateWord
-from protocols.graph import Graph
+from protocols.gates.words import GateWord
+from protocols.graphs.graph import Graph
 from protocols.mail import Decided, Start
 from protocols.witness import Operator
 from tests.graphs.orders import graph_of, running, steps, told

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.definition_file import parse
+from actors.files.definitions import parse
 from protocols.effects import Arm, CancelChild, Spawn, UndoChild, Waiting
 from protocols.failure import Failure
-from protocols.gate_words import GateWord
-from protocols.gates import Choice
-from protocols.graph import KINDS, Graph
-from protocols.graph_text import as_mermaid, as_text, plan, plan_text
+from protocols.gates.gate import Choice
+from protocols.gates.words import GateWord
+from protocols.graphs.graph import KINDS, Graph
+from protocols.graphs.text import as_mermaid, as_text, plan, plan_text
 from protocols.mail import Decided
 from tests.graphs.orders import graph_of, running, steps, told
 from tests.kernel.mailbox import BEGIN, SECOND, Mailbox, asks, paths

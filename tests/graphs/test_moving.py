@@ -7,11 +7,11 @@ from typing import Final
 import msgspec
 import pytest
 
-from actors.control import control
-from actors.graph import GraphWorkflow
+from actors.graphs.interpreter import GraphWorkflow
 from actors.kernel.instance import Instance
+from actors.owning.control import control
 from protocols.forking import ForkOrder
-from protocols.gate_words import GateWord
+from protocols.gates.words import GateWord
 from protocols.headers import MESSAGE_ID, WHO
 from protocols.mail import Decided, Migrate, Switch, SwitchOrder
 from protocols.moving import graph_move

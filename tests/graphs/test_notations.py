@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from actors.definition_file import parse
-from protocols.graph import Graph
-from protocols.graph_text import as_text
+from actors.files.definitions import parse
+from protocols.graphs.graph import Graph
+from protocols.graphs.text import as_text
 from tests.graphs.orders import graph_of, running
 from tests.kernel.mailbox import asks, paths
 

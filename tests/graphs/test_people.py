@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.definition_file import parse
-from actors.graph import GraphWorkflow
+from actors.files.definitions import parse
+from actors.graphs.interpreter import GraphWorkflow
 from protocols.effects import Emit
-from protocols.gate_words import GateWord
-from protocols.graph import Graph
-from protocols.graph_text import as_text, plan, plan_text
+from protocols.gates.words import GateWord
+from protocols.graphs.graph import Graph
+from protocols.graphs.text import as_text, plan, plan_text
 from protocols.mail import Decided
 from protocols.witness import Operator
 from tests.graphs.orders import graph_of, steps

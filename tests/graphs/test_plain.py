@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from actors.graph import GraphWorkflow
+from actors.graphs.interpreter import GraphWorkflow
 from protocols.rng import Rng
 from tests.graphs.orders import graph_of
 from tests.kernel.mailbox import Mailbox

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from protocols.graph import Graph, GraphStep
-from protocols.graph_order import Order
-from protocols.graph_text import as_mermaid, as_text, plan, plan_text
+from protocols.graphs.graph import Graph, GraphStep
+from protocols.graphs.order import Order
+from protocols.graphs.text import as_mermaid, as_text, plan, plan_text
 from tests.graphs.orders import ORDER, graph_of
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from actors.definition_file import parse
-from actors.graph import GraphWorkflow
+from actors.files.definitions import parse
+from actors.graphs.interpreter import GraphWorkflow
 from protocols.errors import InvalidInputError
-from protocols.graph_text import as_text
+from protocols.graphs.text import as_text
 from protocols.mail import Start
 from tests.graphs.orders import graph_of
 from tests.kernel.mailbox import Mailbox, paths

@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.graph_progress import Pace, durations, pace_of, progress, step_at
-from protocols.api import Progress
+from actors.graphs.progress import Pace, durations, pace_of, progress, step_at
+from protocols.api.runs import Progress
 from protocols.effects import Waiting
-from protocols.gate_words import GateWord
-from protocols.graph import SHOWN
-from protocols.graph_order import Order
+from protocols.gates.words import GateWord
+from protocols.graphs.graph import SHOWN
+from protocols.graphs.order import Order
 from protocols.mail import Decided, Fired, Reply, Signal, Start
 from protocols.subjects import step_token
 from runtime.cli.run_read import _progress

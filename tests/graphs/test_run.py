@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from protocols.effects import Arm
-from protocols.graph import Field, Graph, GraphStep
+from protocols.graphs.graph import Field, Graph, GraphStep
 from tests.graphs.orders import INPUT, ITEMS, ORDER, graph_of, order, running, steps, told
 from tests.kernel.mailbox import SECOND, Mailbox, asks, events, finish, paths
 

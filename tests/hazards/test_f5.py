@@ -7,7 +7,7 @@ from typing import get_args
 import msgspec
 import pytest
 
-from actors.partitions import BY_OWNER
+from actors.owning.partitions import BY_OWNER
 from protocols.mail import AnyMail
 from protocols.subjects import partition_of
 from tests.support.daemon import daemon, until

@@ -7,9 +7,9 @@ import json
 import pytest
 import trio
 
-from actors import passivation
-from actors.checkpoint import Checkpoint
-from actors.partitions import Partitions
+from actors.owning import passivation
+from actors.owning.partitions import Partitions
+from actors.store.checkpoint import Checkpoint
 from protocols.subjects import partition_of
 from tests.support.daemon import Api, Process, asking, daemon, daemon_process, offered
 from tests.support.nats import NatsServer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from actors.outbox import first_of
+from actors.owning.outbox import first_of
 from tests.support.daemon import daemon, until
 from tests.support.nats import NatsServer
 from tests.support.raw import Raw

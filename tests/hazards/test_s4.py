@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trio
 
-from actors.packing import pack
+from actors.definitions.packing import pack
 from protocols.errors import ConfigurationError
 from runtime.config import DaemonConfig, NatsConfig
 from runtime.daemon import Daemon

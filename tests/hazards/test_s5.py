@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.lowlevel
 
-from actors.stream_writer import ALARM_REFUSALS
+from actors.store.stream_writer import ALARM_REFUSALS
 from protocols.ports import Outgoing
 from tests.support.daemon import daemon
 from tests.support.nats import NatsServer

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from actors.direct_reader import DirectReader
-from actors.letters import Delivery
+from actors.owning.letters import Delivery
+from actors.store.direct_reader import DirectReader
 from tests.support.daemon import daemon, until
 from tests.support.nats import NatsServer
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import trio
 
-from actors.blobs import Blobs
+from actors.store.blobs import Blobs
 from protocols.blobs import blob_of, put_subject
 from protocols.ports import Outgoing
 from protocols.subjects import partition_of
 from runtime.bridge import connect
-from runtime.client import Client
+from runtime.client.client import Client
 from runtime.server.accounts import accounts, users
 from tests.bridge.support import Collector
 from tests.daemon.test_payloads import LARGE, press

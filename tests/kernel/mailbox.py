@@ -12,7 +12,7 @@ from protocols.blobs import BLOB_BYTES_MAX, LARGE
 from protocols.definition import Workflow
 from protocols.effects import AnyEffect, Ask, Emit, Finish
 from protocols.failure import Failure
-from protocols.gate_words import GateWord
+from protocols.gates.words import GateWord
 from protocols.headers import JSON
 from protocols.mail import (
     AttemptRefused,

@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.graph import GraphWorkflow
+from actors.graphs.interpreter import GraphWorkflow
 from actors.kernel.context import Context
-from actors.lateness import LIKE_MIN, usual, why_late
-from actors.run_index import Row
+from actors.views.lateness import LIKE_MIN, usual, why_late
+from actors.views.run_index import Row
 from protocols.effects import AnyEffect, Arm
-from protocols.machine import State
+from protocols.machines.machine import State
 from tests.graphs.orders import graph_of, told
 from tests.kernel.mailbox import BEGIN, SECOND, Mailbox, events
 from tests.motions.machines import PERMIT, motion

@@ -10,11 +10,11 @@ import pytest
 
 from actors.kernel.context import Context
 from actors.kernel.instance import Instance
-from actors.motion import MotionWorkflow
+from actors.motions.interpreter import MotionWorkflow
 from benchmarks.kernel import answered
 from benchmarks.workflows import flow
 from protocols.compensation import Undo
-from protocols.gates import Gate
+from protocols.gates.gate import Gate
 from tests.kernel.mailbox import Mailbox
 
 ANSWERED: Final = answered()

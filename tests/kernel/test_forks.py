@@ -9,7 +9,7 @@ from actors.kernel.context import Context
 from actors.kernel.instance import Instance
 from protocols.errors import StepFailedError
 from protocols.forking import Forking, ForkOrder
-from protocols.gates import Gate
+from protocols.gates.gate import Gate
 from tests.kernel.mailbox import Mailbox, asks, events, paths
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from actors.kernel.context import Context
 from protocols.effects import Arm, Emit
-from protocols.gate_words import GateDecision, GateWord
-from protocols.gates import REMINDERS_MAX, Escalation, Gate, problems
+from protocols.gates.gate import REMINDERS_MAX, Escalation, Gate, problems
+from protocols.gates.words import GateDecision, GateWord
 from protocols.mail import Decided, Start
 from protocols.witness import Operator
 from tests.kernel.mailbox import SECOND, Mailbox, events, paths

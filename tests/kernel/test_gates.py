@@ -11,9 +11,9 @@ from actors.kernel.context import Context
 from protocols.compensation import Undo
 from protocols.effects import Arm, Emit
 from protocols.errors import StepFailedError
-from protocols.gate_words import Change, GateDecision, GateWord
-from protocols.gates import GATE_BYTES_MAX, Escalation, Gate
-from protocols.graph_field import Field
+from protocols.gates.gate import GATE_BYTES_MAX, Escalation, Gate
+from protocols.gates.words import Change, GateDecision, GateWord
+from protocols.graphs.field import Field
 from protocols.mail import Decided
 from protocols.witness import Operator
 from tests.kernel.mailbox import SECOND, Mailbox, asks, events, finish, paths

@@ -14,10 +14,10 @@ from typing import Any, Final
 import msgspec
 import pytest
 
+from actors.definitions.loading import load
 from actors.kernel.instance import Instance
-from actors.loading import load
 from protocols.routes import split
-from runtime.client_recording import Recording, mails_of
+from runtime.client.recording import Recording, mails_of
 
 RECORDED: Final = Path(__file__).with_name("recorded.json")
 RUNS: Final[dict[str, Any]] = msgspec.json.decode(RECORDED.read_bytes())

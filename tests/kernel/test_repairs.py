@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from actors.discards import discarded, kept, without
 from actors.kernel.context import Context
 from actors.kernel.instance import Instance
-from actors.resolving import lacking
+from actors.owning.discards import discarded, kept, without
+from actors.owning.resolving import lacking
 from protocols.blobs import BLOB, blob_of, encoded
 from protocols.effects import Ask, Finish
 from protocols.errors import ChildFailedError

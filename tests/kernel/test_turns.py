@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from actors.graph import GraphWorkflow
-from actors.motion import MotionWorkflow
-from actors.outbox import record_of
+from actors.graphs.interpreter import GraphWorkflow
+from actors.motions.interpreter import MotionWorkflow
+from actors.owning.outbox import record_of
 from protocols.definition import Workflow, WorkflowOptions, workflow
 from protocols.effects import Enqueue
 from protocols.errors import ConfigurationError
-from protocols.graph_profile import Limits
-from protocols.machine import Machine, State
+from protocols.graphs.profile import Limits
+from protocols.machines.machine import Machine, State
 from protocols.mail import QUEUES, Pinned, Start, Turn, TurnWord
 from tests.graphs.orders import graph_of
 from tests.kernel.mailbox import DEFINITION, Mailbox, events, finish, paths

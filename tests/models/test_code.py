@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import trio
 
-from actors import passivation
-from actors.activation import Activation
 from actors.kernel.instance import Instance
-from actors.outbox import Outbox
-from actors.passivation import Passivation, woken
-from actors.stream_writer import Written
-from actors.workflow import OpenAsk, WorkflowActor
+from actors.owning import passivation
+from actors.owning.activation import Activation
+from actors.owning.outbox import Outbox
+from actors.owning.passivation import Passivation, woken
+from actors.owning.workflow import OpenAsk, WorkflowActor
+from actors.store.stream_writer import Written
 from protocols.archive import Wake
 from protocols.definition import workflow
 from protocols.effects import Ask

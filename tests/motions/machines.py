@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from actors.motion import MotionWorkflow
+from actors.motions.interpreter import MotionWorkflow
 from protocols.directives import Directive
 from protocols.effects import AnyEffect, Emit
-from protocols.machine import Hook, Machine, Next, State
+from protocols.machines.machine import Hook, Machine, Next, State
 from protocols.policy import Retry
 from tests.kernel.mailbox import Mailbox, events
 

@@ -9,8 +9,8 @@ import pytest
 
 from protocols.compensation import NEVER_SEEN
 from protocols.directives import Directive, Do
-from protocols.machine import Hook, Machine, State, StateUndo
-from protocols.machine_text import as_mermaid, as_text
+from protocols.machines.machine import Hook, Machine, State, StateUndo
+from protocols.machines.text import as_mermaid, as_text
 from protocols.policy import NO_RETRY
 from tests.kernel.mailbox import Mailbox, asks, events, paths
 from tests.motions.machines import PERMIT, motion, of_motion, told, went

@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.motion_rules import ILLEGAL
+from actors.motions.rules import ILLEGAL
 from protocols.directives import Directive
 from protocols.failure import NO_RESPONDERS
-from protocols.machine import Machine, Next, State
+from protocols.machines.machine import Machine, Next, State
 from tests.kernel.mailbox import SECOND, asks, paths
 from tests.motions.machines import PERMIT, in_building, motion, of_motion, told, went
 

@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors import yaml_nodes
-from actors.bundle import unpack
-from actors.definition_file import load_document, pack_document, parse
-from actors.definitions import Definitions, MemoryDefinitionStore
-from actors.loading import load
-from actors.motion import MotionWorkflow
-from actors.packing import open_pack, pack
-from actors.validation import validate
-from actors.yaml_struct import Document
+from actors.definitions.bundle import unpack
+from actors.definitions.loading import load
+from actors.definitions.packing import open_pack, pack
+from actors.definitions.registry import Definitions, MemoryDefinitionStore
+from actors.definitions.validation import validate
+from actors.files import yaml_nodes
+from actors.files.definitions import load_document, pack_document, parse
+from actors.files.yaml_struct import Document
+from actors.motions.interpreter import MotionWorkflow
 from protocols.errors import BadValueError, ConfigurationError, NotFoundError
-from protocols.machine import Machine
+from protocols.machines.machine import Machine
 from tests.kernel.mailbox import Mailbox
 from tests.motions.machines import PERMIT, motion
 

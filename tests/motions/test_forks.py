@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from actors.motion import MotionWorkflow
+from actors.motions.interpreter import MotionWorkflow
 from protocols.forking import Forking, ForkOrder
-from protocols.machine import Machine, Next, State
+from protocols.machines.machine import Machine, Next, State
 from tests.kernel.mailbox import Mailbox, asks
 from tests.motions.machines import PERMIT, in_building, motion, went
 

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from protocols.effects import AnyEffect, Arm, Ask, Emit, Finish
-from protocols.machine import Machine
+from protocols.machines.machine import Machine
 from protocols.rng import Rng
 from tests.kernel.mailbox import Mailbox
 from tests.motions.machines import PERMIT, motion

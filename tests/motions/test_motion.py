@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.motion_progress import motion_progress
+from actors.motions.progress import motion_progress
 from protocols.directives import HALT
 from protocols.effects import Arm
-from protocols.machine import Machine, State
+from protocols.machines.machine import Machine, State
 from tests.kernel.mailbox import BEGIN, SECOND, asks, paths
 from tests.motions.machines import PERMIT, in_building, motion, of_motion, told, went
 

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.motion import MotionWorkflow
-from protocols.machine import Machine, Next, State
+from actors.motions.interpreter import MotionWorkflow
+from protocols.machines.machine import Machine, Next, State
 from protocols.moving import machine_move
 from tests.kernel.mailbox import Mailbox, events, paths
 from tests.motions.machines import PERMIT, in_building, motion, told, went

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from protocols.directives import Directive
 from protocols.effects import FINAL, Arm, Ask, Emit
 from protocols.error_kinds import KINDS
-from protocols.machine import Hook, Machine, Next, State
-from protocols.machine_check import check as findings
-from protocols.machine_check import targets
+from protocols.machines.check import check as findings
+from protocols.machines.check import targets
+from protocols.machines.machine import Hook, Machine, Next, State
 from protocols.mail import Reply
 from tests.kernel.mailbox import Mailbox, is_event
 from tests.motions.machines import PERMIT, motion, told

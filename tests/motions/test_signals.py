@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from actors.motion_hearing import HELD_MAX
-from protocols.machine import Hook, Machine, State
+from actors.motions.hearing import HELD_MAX
+from protocols.machines.machine import Hook, Machine, State
 from tests.kernel.mailbox import asks, paths
 from tests.motions.machines import in_building, motion, of_motion, told, went
 

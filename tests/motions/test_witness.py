@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.motion_rules import STATEMENT_BYTES_MAX
+from actors.motions.rules import STATEMENT_BYTES_MAX
 from protocols import codec
-from protocols.machine import Hook, Machine, State
-from protocols.machine_check import check
-from protocols.machine_text import as_text
+from protocols.machines.check import check
+from protocols.machines.machine import Hook, Machine, State
+from protocols.machines.text import as_text
 from tests.kernel.mailbox import asks, paths
 from tests.motions.machines import motion, told, went
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols import api, errors, headers
+from protocols import errors, headers
+from protocols.api import runs as api
 from protocols.catalogue import catalogue
 from protocols.codec import convert, encode
 

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from protocols.changes import Change, as_lines, changes
-from protocols.graph import Graph, GraphStep
-from protocols.machine import Machine, State
+from protocols.graphs.graph import Graph, GraphStep
+from protocols.machines.machine import Machine, State
 from protocols.pictures import graph_svg, machine_svg
 from tests.graphs.orders import ORDER
 from tests.motions.machines import PERMIT

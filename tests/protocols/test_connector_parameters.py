@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from protocols import codec
-from protocols.connector_parameters import bind, params_type, request_type
+from protocols.connectors.parameters import bind, params_type, request_type
 from protocols.service import Refused
 
 

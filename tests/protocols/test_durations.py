@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.durations import DURATION_S_MAX, seconds, shown
-from protocols.graph import CALL_TIMEOUT_S, Graph, GraphStep
+from protocols.graphs.graph import CALL_TIMEOUT_S, Graph, GraphStep
 
 
 @pytest.mark.parametrize(

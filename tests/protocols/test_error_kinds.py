@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from actors.answers import declared_answer
-from actors.inbound import parse
-from actors.letters import Delivery, Letter
+from actors.owning.inbound import parse
+from actors.owning.letters import Delivery, Letter
+from actors.services.answers import declared_answer
 from protocols import headers as h
 from protocols.directives import BY_KIND, HALT, Directive, choose, retries_of
 from protocols.error_kinds import ALIASES, KINDS, classify, kind_of_status

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 
-from protocols import api, headers, subjects
+from protocols import headers, subjects
+from protocols.api import runs as api
 from protocols.archive import ArchiveRecord
 from protocols.catalogue import HEADERS, PARAMETERS, catalogue
 from protocols.schema import DIALECT, asyncapi, messages

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.graph import Field
-from protocols.hidden import covered, hides, values_of
-from protocols.sensitive import (
+from protocols.graphs.graph import Field
+from protocols.guardrails.hidden import covered, hides, values_of
+from protocols.guardrails.sensitive import (
     HIDDEN,
     TEXT_CHARS_MAX,
     Redactor,

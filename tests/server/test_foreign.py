@@ -18,15 +18,15 @@ import msgspec
 import pytest
 import trio
 
-from protocols.api import Empty, Findings
+from protocols.api.runs import Empty, Findings
 from protocols.errors import ConfigurationError, DisconnectedError, NotPermittedError
 from protocols.ports import Outgoing
 from protocols.subjects import partition_of
 from runtime import permissions
 from runtime.bridge import BridgeLimits, connect
 from runtime.bridge.nkeys import public_text, seed_text
-from runtime.client import Client
-from runtime.client_discovery import login
+from runtime.client.client import Client
+from runtime.client.discovery import login
 from runtime.config import DaemonConfig, NatsConfig
 from runtime.daemon import Daemon
 from runtime.service_host import serve

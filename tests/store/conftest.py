@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from actors import streams
+from actors.store import streams
 from runtime.bridge import NatsTransport, connect
 from runtime.clock import SystemEntropy
 from tests.bridge.support import QUICK

@@ -9,11 +9,11 @@ import msgspec
 import pytest
 import trio
 
-from actors import blobs
-from actors.blobs import BlobForgedError, BlobMissingError, Blobs
-from actors.late import Late
-from actors.purging import Purging
-from actors.stream_writer import StreamWriter
+from actors.owning.late import Late
+from actors.retention.purging import Purging
+from actors.store import blobs
+from actors.store.blobs import BlobForgedError, BlobMissingError, Blobs
+from actors.store.stream_writer import StreamWriter
 from protocols import blobs as b
 from protocols import subjects
 from protocols.archive import ArchiveRecord

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 import trio
 
-from actors import streams
-from actors.checkpoint import Checkpoint
-from actors.kv import Kv
-from actors.stream_writer import StreamWriter
+from actors.store import streams
+from actors.store.checkpoint import Checkpoint
+from actors.store.kv import Kv
+from actors.store.stream_writer import StreamWriter
 from runtime.bridge import NatsTransport, connect
 from runtime.checkpoints import Checkpoints
 from runtime.clock import SystemEntropy

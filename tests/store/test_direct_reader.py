@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from actors.direct_reader import BATCH, TOGETHER, DirectReader
-from actors.kv import Kv
-from actors.letters import Delivery
+from actors.owning.letters import Delivery
+from actors.store.direct_reader import BATCH, TOGETHER, DirectReader
+from actors.store.kv import Kv
 from protocols.errors import AlreadyExistsError
 from protocols.subjects import mailbox, partition_of
 from runtime.bridge import NatsTransport

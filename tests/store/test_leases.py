@@ -8,10 +8,10 @@ import pytest
 import trio
 import trio.testing
 
-from actors import streams
-from actors.kv import Kv
-from actors.leases import STUCK_S, Leases, Sight
-from actors.membership import LEASE_S, RENEW_S, Member, Plan, plan
+from actors.owning.membership import LEASE_S, RENEW_S, Member, Plan, plan
+from actors.store import streams
+from actors.store.kv import Kv
+from actors.store.leases import STUCK_S, Leases, Sight
 from protocols.errors import AlreadyExistsError
 from runtime.bridge import NatsTransport, connect
 from runtime.clock import SystemClock

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 import trio
 
-from actors.letters import Delivery
-from actors.stream_reader import StreamReader
+from actors.owning.letters import Delivery
+from actors.store.stream_reader import StreamReader
 from protocols.ports import Outgoing
 from runtime.bridge import NatsTransport
 from runtime.clock import SystemEntropy

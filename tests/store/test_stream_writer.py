@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from actors.direct_reader import DirectReader
-from actors.outbox import first_of
-from actors.stream_writer import BATCH_MESSAGES_MAX, QUEUE_MAX, TOLD, StreamWriter
+from actors.owning.outbox import first_of
+from actors.store.direct_reader import DirectReader
+from actors.store.stream_writer import BATCH_MESSAGES_MAX, QUEUE_MAX, TOLD, StreamWriter
 from protocols.errors import AlreadyExistsError, MovantError, OverloadedError, RefusedError
 from protocols.ports import Outgoing
 from runtime.bridge import NatsTransport

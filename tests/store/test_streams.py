@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import trio
 
-from actors import streams
-from actors.direct_reader import DirectReader
-from actors.outbox import schedule
-from actors.stream_writer import StreamWriter
+from actors.owning.outbox import schedule
+from actors.store import streams
+from actors.store.direct_reader import DirectReader
+from actors.store.stream_writer import StreamWriter
 from protocols.errors import ConfigurationError
 from protocols.subjects import partition_of
 from runtime.bridge import NatsTransport, connect

@@ -9,9 +9,9 @@ import pytest
 import trio
 import trio.testing
 
-from actors.base import DrivenActor, TrioActor
-from actors.ref import Terminated, ask
-from actors.system import ActorSystem, open_system
+from actors.core.base import DrivenActor, TrioActor
+from actors.core.ref import Terminated, ask
+from actors.core.system import ActorSystem, open_system
 from supervisors.actor import actor_child
 from supervisors.backoff import NO_BACKOFF
 from supervisors.child import ChildSpec, StartFailedError

@@ -17,8 +17,8 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from actors.connector_file import parse
-from protocols.connector_sql import SqlConnector
+from actors.files.connectors import parse
+from protocols.connectors.sql import SqlConnector
 from protocols.service import Call
 from runtime.connectors import sqlite
 from runtime.connectors.frame import Opened, opened

@@ -23,8 +23,9 @@ import msgspec
 import nats  # noqa: TID251 - what any other program would use
 import trio
 
-from protocols import api, effects
+from protocols import effects
 from protocols import headers as h
+from protocols.api import runs as api
 from protocols.errors import MovantError
 from protocols.ports import Outgoing
 from protocols.service import Service

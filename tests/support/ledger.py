@@ -7,13 +7,13 @@ from typing import Any, Final
 
 import msgspec
 
-from actors.generations import replaced_by
-from actors.inbound import parse
 from actors.kernel.instance import Instance
-from actors.letters import Delivery, Letter
-from actors.outbox import event_payload, record_of
-from actors.refolding import Refolded, eras, refold
-from actors.verification import Compared, Stand, compare
+from actors.owning.generations import replaced_by
+from actors.owning.inbound import parse
+from actors.owning.letters import Delivery, Letter
+from actors.owning.outbox import event_payload, record_of
+from actors.views.refolding import Refolded, eras, refold
+from actors.views.verification import Compared, Stand, compare
 from protocols import headers as h
 from protocols.definition import Workflow
 from protocols.effects import AnyEffect, Ask, Continue, Emit, Finish

@@ -13,10 +13,10 @@ import pytest
 import trio
 
 from actors import schedule
-from actors.direct_reader import DirectReader
-from actors.trigger_file import load_triggers
-from protocols import api
+from actors.files.triggers import load_triggers
+from actors.store.direct_reader import DirectReader
 from protocols import headers as h
+from protocols.api import runs as api
 from protocols.errors import (
     AlreadyExistsError,
     ConfigurationError,
@@ -28,7 +28,7 @@ from protocols.events import from_time
 from protocols.ports import Outgoing, Transport
 from protocols.triggers import MessageSource
 from protocols.witness import Operator
-from runtime.client import Client
+from runtime.client.client import Client
 from runtime.config import HttpConfig
 from runtime.server.accounts import heard_subjects
 from runtime.triggers import book, messages, sweeping

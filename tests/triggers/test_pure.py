@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from actors import trigger_file
-from actors.definition_file import graph_of, parse
-from actors.trigger_check import wrong_subject
+from actors.files import triggers as trigger_file
+from actors.files.definitions import graph_of, parse
+from actors.files.trigger_check import wrong_subject
 from protocols.errors import BadValueError, RefusedError
 from protocols.triggers import Trigger, Webhook, merged, named
 from runtime.triggers.schedules import run_of

@@ -1,0 +1,1 @@
+"""Actors on trio: addresses, inboxes, death watch, and threads that are actors."""

@@ -1,0 +1,1 @@
+"""Definitions: packed, stored by their content, loaded, checked and made from templates."""

@@ -1,0 +1,1 @@
+"""Graphs: one interpreter for all of them, on the kernel's public operations."""

@@ -1,0 +1,1 @@
+"""Motions: one interpreter for every machine, on the kernel's public operations."""

@@ -1,0 +1,1 @@
+"""The owner of partitions: hosts instances, and acts for them."""

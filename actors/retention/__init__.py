@@ -1,0 +1,1 @@
+"""Retention: what is packed, archived, purged and forgotten, and when."""

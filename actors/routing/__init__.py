@@ -1,0 +1,1 @@
+"""Routing: which service is asked, when, and what becomes of the request."""

@@ -1,0 +1,1 @@
+"""Services that movant hosts: requests in, answers out."""

@@ -1,0 +1,1 @@
+"""JetStream by the Transport port: streams, buckets, readers and writers."""

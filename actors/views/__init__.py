@@ -1,0 +1,1 @@
+"""What is known of all instances without asking each, and whether it is true."""

@@ -1,0 +1,1 @@
+"""The API: what clients ask the daemon, verb by verb."""

@@ -1,0 +1,1 @@
+"""Connectors as data: their settings, and what they may be asked for."""

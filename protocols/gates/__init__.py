@@ -1,0 +1,1 @@
+"""Gates as data: what may be decided, by whom, and what is said there."""

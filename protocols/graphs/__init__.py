@@ -1,0 +1,1 @@
+"""Graphs as data: steps, what they need, and what is wrong with them."""

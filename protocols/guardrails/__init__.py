@@ -1,0 +1,1 @@
+"""Guardrails and budgets as data, their evaluation, and what is sensitive."""

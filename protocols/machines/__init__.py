@@ -1,0 +1,1 @@
+"""Machines as data: states, who works in each, and what is wrong with them."""

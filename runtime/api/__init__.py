@@ -1,0 +1,1 @@
+"""The API of the daemon: the micro service ``movant`` and its verbs."""

@@ -1,0 +1,1 @@
+"""The client: a library for any trio program."""
