@@ -135,7 +135,8 @@ def test_completion_knows_commands_that_are_not_imported_yet() -> None:
         check=False,
     )
 
-    assert ended.stdout.split() == ["plain,start", "plain,signal", "plain,show"]
+    found = ["plain,start", "plain,signal", "plain,supply", "plain,show"]
+    assert ended.stdout.split() == found
 
 
 def test_the_doctor_without_a_daemon_checks_this_machine(cli: Cli, nats_binary: str) -> None:
