@@ -40,7 +40,7 @@ async def steps(ctx: movant.Context, loop: Loop) -> int:
     return total
 
 
-@movant.workflow("loops.waits")
+@movant.workflow("loops.waits", mailbox_max=12_000)
 async def waits(ctx: movant.Context, _: Any = None) -> None:
-    """Wait for ever, with the usual limits."""
+    """Wait for ever, with a limit that is soon reached."""
     await ctx.signal("never")
