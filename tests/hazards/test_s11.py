@@ -17,7 +17,7 @@ pytestmark = pytest.mark.server
 
 SIGNALS: Final = 16_000
 ROUND: Final = 8_000
-OTHERS_SHARE_MAX: Final = 1 / 3
+OTHERS_SHARE_MAX: Final = 1 / 2
 """What another run may take of the time that the flood takes; a queue behind it would take all."""
 
 FLOODED_S_MAX: Final = 120.0
