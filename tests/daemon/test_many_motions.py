@@ -31,8 +31,14 @@ BILL: Final = Path(__file__).parent.parent / "motions" / "bill.yaml"
 SEED: Final = 7
 MOTIONS: Final = int(os.environ.get("MOVANT_TEST_MOTIONS", "80"))
 ALL_S: Final = 150.0
-PATIENT: Final = "reask_s = 600\n"
-"""A fate counts calls: on a busy machine an answer may be under way for longer than 30 s."""
+PATIENT: Final = """
+reask_s = 600
+[flow."*"]
+breaker_open_s = 0.5
+breaker_open_max_s = 2
+"""
+"""A fate counts calls: on a busy machine an answer may be under way for longer than 30 s. Where
+calls of ill fate follow each other a breaker opens: 10, 20 and 40 s would be most of the test."""
 
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(300)]
 
