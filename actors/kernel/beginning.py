@@ -19,7 +19,7 @@ from actors.kernel.outcome import (
 )
 from actors.kernel.tasks import ContinueAs, Frame, steppable
 from protocols import codec
-from protocols.blobs import BLOB_BYTES_MAX, LARGE
+from protocols.blobs import BLOB, BLOB_BYTES_MAX, LARGE
 from protocols.effects import FINAL, Continue, Enqueue, Pin
 from protocols.errors import (
     ConfigurationError,
@@ -33,6 +33,7 @@ from protocols.mail import (
     LARGE_VALUES,
     QUEUES,
     Fork,
+    Lacking,
     Pinned,
     Signal,
     Start,
@@ -168,6 +169,13 @@ class Beginning(Repairing):
         else:
             self._end(over(word.limit, word.group))
 
+    def _on_lacking(self, mail: Lacking) -> None:
+        """Block; where a fork is missing the start that needs it does, given up or not."""
+        if type(mail.of) is Fork:
+            self._on_fork(mail.of)
+        else:
+            super()._on_lacking(mail)
+
     def _on_fork(self, mail: Fork) -> None:
         """Keep what a start may begin with: which one that is, is known when it comes."""
         if self._repeated("fork", mail.message_id):
@@ -185,6 +193,10 @@ class Beginning(Repairing):
         ledger.forks.clear()
         if fork is None:
             return True
+        if fork.content_type == BLOB:  # without it all would be done again
+            message = f"message {fork.seq}: what it takes over is missing"
+            self._halt(Blocked(reason="blob", message=message, seq=fork.seq))
+            return False
         try:
             taken = msgspec.convert(codec.decode(fork.body, fork.content_type), Taken)
         except (MovantError, msgspec.ValidationError) as error:

@@ -15,7 +15,6 @@ from protocols.effects import FINAL
 from protocols.failure import Failure
 from protocols.mail import (
     ChildEnded,
-    Fork,
     Lacking,
     Repaired,
     Reply,
@@ -44,7 +43,7 @@ class Repairing(Execution):
             if self._cancel is not None:
                 self._end(cancelled_by(self._cancel))
                 return
-        if mail.discarded and type(of) is not Fork:  # without it all would be done again
+        if mail.discarded:
             self._skipped[mail.seq] = mail
         else:
             self._halt(Blocked(reason="blob", message=mail.message, seq=mail.seq))

@@ -18,7 +18,7 @@ from protocols.api import runs as api
 from protocols.archive import ArchiveRecord
 from protocols.blobs import Blob, checked
 from protocols.errors import AlreadyExistsError, NotFoundError, RefusedError
-from protocols.mail import Repair
+from protocols.mail import AnyMail, Fork, Lacking, Repair
 from runtime.api.queries import RunQueries
 from runtime.api.runs import RunCommands
 
@@ -59,10 +59,18 @@ class RepairCommands:
             subjects.mailbox(request.id, self._runs.partition_of(subjects.check_id(request.id)))
         )
         # Folded here, from what is stored: its owner may not have learnt that it is back.
-        found = await self._runs.folded(request.id, least=newest)
+        lost: list[AnyMail | None] = []
+        found = await self._runs.folded(
+            request.id, least=newest, hear=lambda mail, _: lost.append(mail)
+        )
         seq = 0 if isinstance(found, ArchiveRecord) or not found.blocked else found.blocked.seq
         if not seq or seq != request.message:
             raise _not_blocked(request.id, f"message {request.message}", seq)
+        if any(type(x) is Lacking and x.seq == seq and type(x.of) is Fork for x in lost):
+            raise RefusedError(
+                f"message {seq} is what {request.id} takes over: all would be done again",
+                hint=f"movant run supply, or movant run cancel {request.id}",
+            )
         order = Repair(message=seq, how="discarded")
         try:
             return await self._order(request, order, behind=newest)

@@ -18,6 +18,7 @@ from protocols.mail import (
     AnyMail,
     Cancel,
     ChildEnded,
+    Fork,
     Repair,
     Repaired,
     Reply,
@@ -221,3 +222,28 @@ def test_a_snapshot_forgets_the_signals_that_are_given_up_behind_it() -> None:
     assert found is not None
     assert [each.seq for each in found.signals] == [3]
     assert msgspec.structs.replace(found, signals=signals) == snapshot
+
+
+def test_a_fork_that_is_lost_begins_nothing_and_can_be_cancelled() -> None:
+    """Without what it takes over all would be done again, also when somebody gives that up."""
+    asked = []
+
+    async def code(ctx: Context, _: int) -> Any:
+        asked.append(1)
+        return await ctx.call("press", "make")
+
+    box = Mailbox(code)
+    fork = Fork(**at(1), body=LOST, content_type=BLOB, message_id="f")
+    start = msgspec.structs.replace(begin(2), message_id="f")
+    mails: list[AnyMail] = [fork, start]
+
+    blocked = folded(box, mails)
+    given_up = folded(box, [*mails, give_up(3, 1)])
+    ended = folded(box, [*mails, Cancel(**at(3), message_id="c")])
+    other = folded(box, [fork, begin(2)])
+
+    for each in (blocked, given_up):
+        assert each.blocked is not None
+        assert (each.blocked.reason, each.blocked.seq) == ("blob", 1)
+    assert ended.status == "cancelled"
+    assert (other.status, asked) == ("running", [1])
