@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import crash, endless, report, takeover
+from benchmarks import crash, endless, report, takeover, targets
 from benchmarks.calls import Called, count, digest, noter, read
 from protocols.subjects import partition_of
 
@@ -172,7 +172,7 @@ def test_a_timeline_has_no_holes() -> None:
 
 def test_a_run_that_never_ended_misses_its_target() -> None:
     """No figure is no success."""
-    target = report.Target("crash", "done_s", 2.0)
+    target = targets.Target("crash", "done_s", 2.0)
 
     assert not target.met(None)
     assert target.met(2.0)
