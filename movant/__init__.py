@@ -2,6 +2,7 @@
 
 from actors.directed import Directed, directed
 from actors.kernel.context import Context
+from actors.kernel.updates import Update
 from protocols.blobs import File, Result
 from protocols.compensation import NEVER_SEEN, StepFate, Undo, UndoRequest
 from protocols.definition import Workflow, workflow
@@ -93,6 +94,7 @@ __all__ = [
     "UndoRequest",
     "Unknown",
     "UnknownOutcomeError",
+    "Update",
     "WaitTimeoutError",
     "Workflow",
     "WorkflowError",

@@ -22,6 +22,7 @@ from protocols.api import pipeline as api_pipeline
 from protocols.api import runs as api
 from protocols.api import stats as api_stats
 from protocols.api import triggers as api_triggers
+from protocols.api import updates as api_updates
 from protocols.catalogue_examples import EXAMPLES
 from protocols.gates.words import GateWord
 
@@ -98,6 +99,7 @@ _EXAMPLES: Final = {
     **api_pipeline.EXAMPLES,
     **api_stats.EXAMPLES,
     **api_triggers.EXAMPLES,
+    **api_updates.EXAMPLES,
 }
 _TRACE: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

@@ -17,6 +17,7 @@ from msgspec import Meta
 from protocols.failure import Failure
 from protocols.gates.words import GateWord
 from protocols.routes import Scored
+from protocols.updates import Answer
 from protocols.witness import Head, Operator
 
 LARGE_VALUES: Final = 2
@@ -371,6 +372,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Statistics: duplicates, early, late, stray."""
     witness: Head | None = None
     """Where the chain of statements stood; snapshots of earlier versions do not say."""
+    answered: tuple[Answer, ...] = ()
+    """The latest updates that were answered, the newest last."""
 
 
 class Continued(Mail, frozen=True, kw_only=True, tag="owner.continued"):

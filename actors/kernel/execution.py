@@ -15,6 +15,7 @@ from actors.kernel.outcome import (
 )
 from actors.kernel.tasks import ContinueAs, Frame, Scheduler, Task
 from actors.kernel.undoing import UNDOABLE, Undoing
+from actors.kernel.updates import give_up
 from actors.kernel.view import View
 from actors.kernel.witness import witness
 from protocols.compensation import FATES_MAX
@@ -145,6 +146,7 @@ class Execution(View):
             self._halt(end)
             return
         ledger = self._ledger
+        give_up(ledger, f"the run has ended as {end.status} and has not answered")
         undoing = ledger.undoing
         self.status = end.status
         if undoing is not None:

@@ -11,6 +11,7 @@ from actors.kernel.digest import digest
 from actors.kernel.generation import Seen
 from actors.kernel.ledger import Counters, Ledger
 from actors.kernel.operations import ANY_SIGNAL
+from actors.kernel.updates import find
 from protocols import codec
 from protocols.effects import (
     FINAL,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from protocols.failure import Failure
     from protocols.gates.words import GateDecision, GateState
     from protocols.mail import Cancel, Lacking, Start
+    from protocols.updates import Answer
     from protocols.witness import Head
 
 
@@ -240,6 +242,11 @@ class View:
     def gates_ended(self) -> dict[str, GateDecision]:
         """How the latest gates of this generation were decided, by step token."""
         return self._ledger.gates_ended
+
+    def answer(self, message_id: str) -> Answer | None:
+        """Return what has become of an update; None: no such message was folded."""
+        ended, blocked = self.status in FINAL, self.blocked is not None
+        return find(self._ledger, self._seen, message_id, ended=ended, blocked=blocked)
 
     @property
     def done(self) -> list[str]:
