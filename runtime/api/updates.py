@@ -124,7 +124,7 @@ class UpdateCommands:
     async def _wait(self, waits: Listening, timeout_s: float, seq: int) -> RunUpdated:
         """Return how it stands when nothing more is waited for, or after ``timeout_s``.
 
-        ``seq`` is that of the message that was written just now, or 0: then it may be over already.
+        ``seq`` is that of the message that was written just now; 0: it may be over already.
         """
         pause_s, looks = LOOK_S, not seq
         with trio.move_on_after(timeout_s):
