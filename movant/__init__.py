@@ -1,8 +1,8 @@
 """movant: durable workflows as actors over NATS. The public face; it holds no logic."""
 
 from actors.directed import Directed, directed
+from actors.kernel.answers import Update
 from actors.kernel.context import Context
-from actors.kernel.updates import Update
 from protocols.blobs import File, Result
 from protocols.compensation import NEVER_SEEN, StepFate, Undo, UndoRequest
 from protocols.definition import Workflow, workflow

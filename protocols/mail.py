@@ -75,6 +75,8 @@ class Signal(Mail, frozen=True, kw_only=True, tag="signal"):
     by: Operator | None = None
     reference: bytes = b""
     """What stands in the mailbox when ``body`` was fetched from a blob; snapshots have that."""
+    asks: bool = False
+    """Its sender waits to be told what becomes of it: who takes it answers."""
 
 
 class Reply(Mail, frozen=True, kw_only=True, tag="reply"):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 from actors.kernel.again import asked_again
 from actors.kernel.alarms import Alarm
+from actors.kernel.answers import Update
 from actors.kernel.artifacts import Artifacts
 from actors.kernel.branches import Joined, Scope, Winner, branches_of
 from actors.kernel.calling import Absent, call_name, call_options
@@ -32,7 +33,7 @@ from actors.kernel.step import Step
 from actors.kernel.tasks import CancelScope, ContinueAs, Frame, dispose
 from actors.kernel.telling import Telling
 from actors.kernel.undoing import UNDOABLE, Undoing
-from actors.kernel.updates import Update, UpdateWait
+from actors.kernel.updates import UpdateWait
 from protocols import codec
 from protocols.compensation import Undo, UndoRequest
 from protocols.definition import Workflow

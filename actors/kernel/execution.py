@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from actors.kernel.answers import give_up
 from actors.kernel.blocked import Blocked, blocked_by
 from actors.kernel.compensation import compensate
 from actors.kernel.outcome import (
@@ -15,7 +16,6 @@ from actors.kernel.outcome import (
 )
 from actors.kernel.tasks import ContinueAs, Frame, Scheduler, Task
 from actors.kernel.undoing import UNDOABLE, Undoing
-from actors.kernel.updates import give_up
 from actors.kernel.view import View
 from actors.kernel.witness import witness
 from protocols.compensation import FATES_MAX

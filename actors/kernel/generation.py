@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from actors.kernel.answers import Updates, give_up
 from actors.kernel.blocked import Blocked
-from actors.kernel.updates import Updates, give_up
 from protocols.blobs import BLOB
 from protocols.mail import Snapshot
 

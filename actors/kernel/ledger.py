@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from actors.kernel.alarms import Alarm
+    from actors.kernel.answers import Updates
     from actors.kernel.children import Child
     from actors.kernel.gates import GateWait
     from actors.kernel.operations import Deadline, Listen, Operation, Sleep
     from actors.kernel.step import Step
     from actors.kernel.undoing import Undoing
-    from actors.kernel.updates import Updates
     from protocols.definition import Workflow
     from protocols.forking import Forking, ForkOrder
     from protocols.gates.words import GateDecision

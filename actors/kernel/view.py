@@ -6,12 +6,12 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from actors.kernel.alarms import Alarm
+from actors.kernel.answers import find
 from actors.kernel.compensation import planned
 from actors.kernel.digest import digest
 from actors.kernel.generation import Seen
 from actors.kernel.ledger import Counters, Ledger
 from actors.kernel.operations import ANY_SIGNAL
-from actors.kernel.updates import find
 from protocols import codec
 from protocols.effects import (
     FINAL,

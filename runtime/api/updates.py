@@ -109,8 +109,7 @@ class UpdateCommands:
             by=request.by,
         )
         async with self._listening(signal.id, signal.message_id, request.until) as waits:
-            sent = await self._commands.signal(signal)
-            return await self._wait(waits, request.timeout_s, sent.seq)
+            return await self._wait(waits, request.timeout_s, await self._commands.ask(signal))
 
     async def answer(self, request: RunAnswer) -> RunUpdated:
         """Wait for what becomes of an update that was sent before. Raises NotFoundError."""

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.kernel import updates
+from actors.kernel import answers
 from actors.kernel.context import Context
 from actors.kernel.instance import Instance
 from protocols import codec
@@ -154,8 +154,8 @@ def test_answers_go_along_into_the_next_generation_and_open_ones_are_failed() ->
 
 def test_of_many_answers_the_latest_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who asks for another one is told that nobody knows any more."""
-    monkeypatch.setattr(updates, "ANSWERED_MAX", 2)
-    monkeypatch.setattr(updates, "ANSWERED_BYTES_MAX", 1)
+    monkeypatch.setattr(answers, "ANSWERED_MAX", 2)
+    monkeypatch.setattr(answers, "ANSWERED_BYTES_MAX", 1)
 
     async def echo(ctx: Context, rounds: int) -> None:
         for _ in range(3):
@@ -203,6 +203,29 @@ def test_a_second_answer_blocks_and_nothing_is_told_of_that_message(how: str) ->
     assert "answer each update once" in box.instance.blocked.message
     assert told(effects) == []
     assert stands(box.instance, "m-1") == ("pending", None)
+
+
+async def plain(ctx: Context, count: int) -> list[Any]:
+    """Take signals by name and of any name, and do not know who waits."""
+    named = [await ctx.signal("go", returns=int) for _ in range(count)]
+    return [*named, await ctx.any_signal()]
+
+
+def test_a_plain_signal_whose_sender_asks_is_answered_when_it_is_taken() -> None:
+    """Data that do not fit are rejected, and the code is told as ever; others hear nothing."""
+    box = Mailbox(plain)
+    box.signal("go", 1, message_id="m-1", asks=True)
+    box.signal("go", 2, message_id="m-2")
+
+    assert told(box.start(2)) == [("m-1", "completed", None)]
+    assert told(box.signal("on", message_id="m-3", asks=True)) == [("m-3", "completed", None)]
+
+    assert box.result == [1, 2, ["on", None]]
+    box = Mailbox(plain)
+    box.start(2)
+    effects = box.signal("go", "x", message_id="m-1", asks=True)
+    assert told(effects) == [("m-1", "rejected", "validation")]
+    assert box.refold().status == "failed"
 
 
 async def strays(ctx: Context, how: str) -> Any:
