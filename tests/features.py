@@ -328,7 +328,9 @@ MISSING: Final[Mapping[str, str]] = {
     "one action over many runs at once": "`movant run migrate`; others in a loop over `run ls`",
     "heartbeats of long steps": "timeouts, and a request that is asked for again",
     "working days, holidays, office hours": "-",
-    "updates of graphs and motions, which are answered": "signals; updates of Python workflows",
+    "a step of a graph that answers an update with a result": (
+        "its sender is told that a step has it; motions and Python workflows answer"
+    ),
     "steps on mobile devices": "-",
     "search by attributes of one's own": "by status and workflow; ids may be chosen",
     "metrics of Prometheus, traces of OpenTelemetry": (
