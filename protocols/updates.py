@@ -27,6 +27,7 @@ REJECTED: Final = "rejected"
 """The workflow did not take it, and says why."""
 UNANSWERED: Final = "unanswered"
 """Nobody will answer it any more."""
+OVER: Final = "the run has ended, and has not answered it"
 
 UpdateStatus = Literal["pending", "accepted", "rejected", "completed", "failed"]
 Until = Literal["accepted", "answered"]

@@ -21,6 +21,7 @@ from protocols.updates import (
     ANSWERED_BYTES_MAX,
     ANSWERED_MAX,
     ENDED,
+    OVER,
     REASON_CHARS_MAX,
     REJECTED,
     UNANSWERED,
@@ -203,8 +204,9 @@ def find(
                 )
     if not seen.knows("signal", message_id):
         return None
-    why = "the run has ended" if ended else "it was taken as a signal"
-    why += " and has not answered it, or so long ago that it is forgotten"
+    why = OVER if ended else "the run has taken it as a signal, without an answer"
+    if ledger.generation > 1 or (ledger.updates and len(ledger.updates.answered) == ANSWERED_MAX):
+        why += "; or so long ago that it is forgotten"
     failure = _failure(UNANSWERED, why)
     return Answer(
         seq=0, cause=0, name="", message_id=message_id, status="rejected", failure=failure

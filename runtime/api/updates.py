@@ -24,7 +24,7 @@ from protocols.errors import NotFoundError
 from protocols.events import BLOCKED, UPDATE_ANSWERED
 from protocols.failure import Failure
 from protocols.ports import Frame, Subscription, Transport
-from protocols.updates import UNANSWERED, Until, UpdateStatus, is_over
+from protocols.updates import OVER, UNANSWERED, Until, UpdateStatus, is_over
 from runtime.api.ending import LOOK_S
 
 if TYPE_CHECKING:
@@ -187,6 +187,6 @@ def _over(waits: Listening, status: str) -> RunUpdated:
         id=waits.run,
         message_id=waits.message_id,
         status="rejected",
-        failure=Failure(kind=UNANSWERED, message=f"the run has ended: {status}", retryable=False),
+        failure=Failure(kind=UNANSWERED, message=OVER, retryable=False),
         run=msgspec.convert(status, Status),
     )

@@ -10,6 +10,7 @@ import trio
 from protocols.api.updates import RunUpdated
 from protocols.errors import NotFoundError
 from protocols.service import Service
+from protocols.updates import OVER
 from runtime.client.client import Client
 from tests.docs.tables import DOCS
 from tests.support.daemon import daemon_process, offered, plainly
@@ -72,7 +73,4 @@ async def test_an_accepted_update_is_answered_though_the_daemon_was_killed(
         ("rejected", "nut is in the basket already"),
         ("rejected", "Object missing required field `name`"),
     ]
-    assert (late["status"], late["failure"]["message"]) == (
-        "rejected",
-        "the run has ended: completed",
-    )
+    assert (late["status"], late["failure"]["message"]) == ("rejected", OVER)
