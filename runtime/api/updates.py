@@ -10,6 +10,7 @@ rarely: a look at a run that is out of memory folds it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
@@ -54,7 +55,7 @@ class Listening:
 
     def __init__(self, transport: Transport, run: str, message_id: str, until: Until) -> None:
         self.run: Final = run
-        self.message_id: Final = message_id
+        self.message_id: Final = message_id.strip()  # as a header keeps it
         self.heard: RunUpdated | None = None
         """What is waited for, once an event has told it."""
         self.changed = trio.Event()
@@ -129,9 +130,10 @@ class UpdateCommands:
         with trio.move_on_after(timeout_s):
             while waits.heard is None:
                 if looks:
-                    found = await self._look(waits, seq)
-                    if is_over(found.status, waits.until) or found.blocked:
-                        return found
+                    with suppress(NotFoundError):  # of a replica that lags: told at the end
+                        found = await self._look(waits, seq)
+                        if is_over(found.status, waits.until) or found.blocked:
+                            return found
                 looks = True
                 with trio.move_on_after(pause_s) as pause:
                     await waits.changed.wait()
@@ -145,7 +147,12 @@ class UpdateCommands:
         actor = self._daemon.parts.owner.live.get(waits.run)
         if actor is not None and not (actor.activating or actor.behind):
             return _told(actor.instance, waits, seq)
-        found = await self._runs.folded(waits.run)
+        try:
+            found = await self._runs.folded(waits.run)
+        except NotFoundError:
+            if seq:  # that message stands there
+                return RunUpdated(id=waits.run, message_id=waits.message_id, status="pending")
+            raise
         if isinstance(found, ArchiveRecord):
             return _over(waits, found.status)
         try:
