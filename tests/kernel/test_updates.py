@@ -13,7 +13,8 @@ from actors.kernel.instance import Instance
 from protocols import codec
 from protocols.effects import AnyEffect, Continue, Emit
 from protocols.mail import Snapshot
-from tests.kernel.mailbox import Mailbox
+from protocols.rng import Rng
+from tests.kernel.mailbox import Mailbox, asks
 
 
 class Item(msgspec.Struct):
@@ -154,30 +155,25 @@ def test_answers_go_along_into_the_next_generation_and_open_ones_are_failed() ->
 
 def test_of_many_answers_the_latest_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who asks for another one is told that nobody knows any more."""
-    monkeypatch.setattr(answers, "ANSWERED_MAX", 2)
+    monkeypatch.setattr(answers, "ANSWERED_MAX", 3)
     monkeypatch.setattr(answers, "ANSWERED_BYTES_MAX", 1)
 
     async def echo(ctx: Context, rounds: int) -> None:
-        for _ in range(3):
+        for _ in range(4):
             update = await ctx.update("say")
             update.answer(update.data)
         ctx.continue_as(rounds)
 
     box = Mailbox(echo)
     box.start(1)
-    box.signal("say", 1, message_id="m-1")
-    box.signal("say", 2, message_id="m-2")
-    assert stands(box.instance, "m-1") == ("completed", 1)
-    box.signal("say", 3, message_id="m-3")
-    box.signal("say", 4, message_id="m-4")
+    remembered = []
+    for number in range(1, 6):
+        box.signal("say", number, message_id=f"m-{number}")
+        found = [stands(box.refold(), f"m-{each}") for each in range(1, number + 1)]
+        remembered.append([value for status, value in found if status == "completed"])
 
-    remembered = [stands(box.refold(), f"m-{number}") for number in range(1, 5)]
-    assert remembered == [
-        ("rejected", "unanswered"),
-        ("rejected", "unanswered"),
-        ("completed", 3),
-        ("completed", 4),
-    ]
+    assert remembered == [[1], [1, 2], [1, 2, 3], [4], [4, 5]]
+    assert stands(box.instance, "m-3") == ("rejected", "unanswered")
 
 
 async def twice(ctx: Context, how: str) -> None:
@@ -258,3 +254,74 @@ def test_what_the_code_does_not_answer(
 
     assert box.instance.status == status
     assert stands(box.refold(), "m-1") == answer
+
+
+async def market(ctx: Context, rounds: int) -> None:
+    """Take updates in two branches and within a time, answer some, and go on for ever."""
+    for _ in range(2):
+        with ctx.move_on_after(3):
+            won = await ctx.race(item=ctx.update("add", takes=Item), any=ctx.update("go"))
+            update = won.value
+            match ctx.randint(0, 4):
+                case 0:
+                    update.reject("no")
+                case 1:
+                    update.accept()
+                    update.answer(await ctx.call("a", "b"))
+                case 2:
+                    update.fail("broken")
+                case 3:
+                    update.accept()
+    await ctx.signal("go")
+    ctx.continue_as(rounds + 1)
+
+
+def act(box: Mailbox, rng: Rng) -> None:
+    """Write a mail: mostly a signal, whose id may be one of before, and whose data may not fit."""
+    box.pass_time(rng.integer(0, 2))
+    chosen = rng.integer(0, 9)
+    if chosen < 7:
+        name, data = ("add", {"name": "x"}) if chosen < 3 else ("go", chosen)
+        box.signal(
+            name,
+            data if rng.integer(0, 5) else 7,
+            message_id=f"m-{rng.integer(0, 40)}",
+            asks=chosen % 2 == 0,
+        )
+    elif chosen < 9 and (open_steps := asks(box.effects)):
+        box.reply(open_steps[-1].path, 1)
+    else:
+        box.pass_time(4)
+        for each in box.instance.waiting():
+            if each.kind == "timer":
+                box.fire(each.path)
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_an_answer_never_changes_whatever_comes(seed: int) -> None:
+    """Not at a repeat, a refold, in a new generation or at a cancel; and it is told once."""
+    rng = Rng(f"updates/{seed}")
+    box = Mailbox(market, f"i-{seed}")
+    ended: dict[str, Any] = {}
+    for number in range(60):
+        if number == 3:
+            box.start(1)
+        elif number == 58 and seed % 3 == 0:
+            box.cancel()
+        else:
+            act(box, rng)
+        assert {each: stands(box.instance, each) for each in ended} == ended
+        for message_id, status, _ in told(box.effects):
+            if status != "accepted":
+                ended[message_id] = stands(box.instance, message_id)
+
+    told_once = [each[0] for each in told(box.effects) if each[1] != "accepted"]
+    assert sorted(told_once) == sorted(ended)
+    assert box.instance.blocked is None
+    *_, begun = [each for each in box.effects if isinstance(each, Continue)]
+    again = Instance.from_snapshot(box.instance.id, begun.snapshot, box.load)
+    again.begin()
+    for mail in box.mails[begun.cause :]:
+        again.fold(mail)
+    assert again.state_hash() == box.refold().state_hash()
+    assert {each: stands(again, each) for each in ended} == ended
