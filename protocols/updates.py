@@ -40,11 +40,11 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     seq: int
     """Sequence of its message."""
-    cause: int
-    """Sequence of the message at which this was said."""
     name: str
     message_id: str = ""
     status: UpdateStatus = "pending"
+    accepted: int = 0
+    """Sequence of the message at which the code accepted it; 0: it has not."""
     result: bytes = b""
     """Encoded, when it is completed."""
     failure: Failure | None = None

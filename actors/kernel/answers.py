@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from actors.kernel.generation import Seen
     from actors.kernel.ledger import Ledger
+    from protocols.effects import Emit
     from protocols.mail import Signal
     from protocols.witness import Operator
 
@@ -140,10 +141,7 @@ def opened(ledger: Ledger, signal: Signal) -> Answer:
     """Note that the code takes a signal whose sender is told what becomes of it."""
     if ledger.updates is None:
         ledger.updates = Updates()
-    update = Answer(
-        seq=signal.seq, cause=ledger.cause, name=signal.name, message_id=signal.message_id
-    )
-    ledger.updates.open[signal.seq] = update
+    update = ledger.updates.open[signal.seq] = _pending(signal)
     return update
 
 
@@ -164,11 +162,11 @@ def tell(
     facts = {"name": update.name, "message_id": update.message_id, "message": update.seq}
     facts |= {"status": status, "result": codec.decode(result) if result else None}
     facts["failure"] = msgspec.to_builtins(failure)
-    event = ledger.event(UPDATE_ANSWERED, facts, f"{ledger.root}/update/{update.seq}/{status}")
+    accepted = ledger.cause if status == "accepted" else update.accepted
     answer = msgspec.structs.replace(
-        update, cause=ledger.cause, status=status, result=result, failure=failure
+        update, status=status, accepted=accepted, result=result, failure=failure
     )
-    ledger.effects.append(event)
+    ledger.effects.append(ledger.event(UPDATE_ANSWERED, facts, _place(ledger, answer)))
     updates = ledger.updates
     assert updates is not None
     if status not in ENDED:
@@ -187,30 +185,50 @@ def give_up(ledger: Ledger, why: str) -> None:
             tell(ledger, each, "failed", failure=_failure(UNANSWERED, why))
 
 
-def find(
-    ledger: Ledger, seen: Seen, message_id: str, *, ended: bool, blocked: bool
-) -> Answer | None:
+def take_back(ledger: Ledger, dropped: Iterable[Emit]) -> None:
+    """Unsay what a fold has said that blocks: repaired code may say otherwise."""
+    updates = ledger.updates
+    ids = {each.id for each in dropped}
+    if updates is None or not ids:
+        return
+    for each in (*updates.open.values(), *updates.answered.values()):
+        if ledger.identity(_place(ledger, each)) in ids:
+            updates.answered.pop(each.seq, None)
+            before = each.accepted not in {0, ledger.cause}
+            updates.open[each.seq] = msgspec.structs.replace(
+                each,
+                status="accepted" if before else "pending",
+                accepted=each.accepted if before else 0,
+                result=b"",
+                failure=None,
+            )
+
+
+def find(ledger: Ledger, seen: Seen, message_id: str, *, ended: bool) -> Answer | None:
     """Return what became of an update, by its message id; None: no such message was folded."""
     found = None if ledger.updates is None else ledger.updates.of(message_id)
     if found is not None:
-        if blocked and found.cause == ledger.cause:  # repaired code may say otherwise
-            return msgspec.structs.replace(found, status="pending", result=b"", failure=None)
         return found
     for queue in ledger.signals.values():
         for signal in queue:
             if signal.message_id == message_id:
-                return Answer(
-                    seq=signal.seq, cause=signal.seq, name=signal.name, message_id=message_id
-                )
+                return _pending(signal)
     if not seen.knows("signal", message_id):
         return None
     why = OVER if ended else "the run has taken it as a signal, without an answer"
     if ledger.generation > 1 or (ledger.updates and len(ledger.updates.answered) == ANSWERED_MAX):
         why += "; or so long ago that it is forgotten"
     failure = _failure(UNANSWERED, why)
-    return Answer(
-        seq=0, cause=0, name="", message_id=message_id, status="rejected", failure=failure
-    )
+    return Answer(seq=0, name="", message_id=message_id, status="rejected", failure=failure)
+
+
+def _pending(signal: Signal) -> Answer:
+    return Answer(seq=signal.seq, name=signal.name, message_id=signal.message_id)
+
+
+def _place(ledger: Ledger, update: Answer) -> str:
+    """Return the path of what is said of an update: by it, that is published once."""
+    return f"{ledger.root}/update/{update.seq}/{update.status}"
 
 
 def _failure(kind: str, why: str) -> Failure:

@@ -245,8 +245,7 @@ class View:
 
     def answer(self, message_id: str) -> Answer | None:
         """Return what has become of an update; None: no such message was folded."""
-        ended, blocked = self.status in FINAL, self.blocked is not None
-        return find(self._ledger, self._seen, message_id, ended=ended, blocked=blocked)
+        return find(self._ledger, self._seen, message_id, ended=self.status in FINAL)
 
     @property
     def done(self) -> list[str]:

@@ -179,6 +179,9 @@ def test_of_many_answers_the_latest_are_remembered(monkeypatch: pytest.MonkeyPat
 async def twice(ctx: Context, how: str) -> None:
     """Answer an update in ways that are none."""
     update = await ctx.update("go")
+    if how == "again":
+        update.accept()
+        await ctx.signal("on")
     update.answer(1)
     if how == "again":
         update.answer(2)
@@ -189,16 +192,18 @@ async def twice(ctx: Context, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["again", "reject"])
 def test_a_second_answer_blocks_and_nothing_is_told_of_that_message(how: str) -> None:
-    """Repaired code may answer otherwise: until then it is pending."""
+    """Repaired code may answer otherwise; a cancel ends the wait."""
     box = Mailbox(twice)
     box.start(how)
-
-    effects = box.signal("go", message_id="m-1")
+    box.signal("go", message_id="m-1")
+    box.signal("on")
 
     assert box.instance.blocked is not None
     assert "answer each update once" in box.instance.blocked.message
-    assert told(effects) == []
-    assert stands(box.instance, "m-1") == ("pending", None)
+    before = [("m-1", "accepted", None)] if how == "again" else []
+    assert told(box.effects) == before
+    assert stands(box.refold(), "m-1") == ("accepted" if before else "pending", None)
+    assert told(box.cancel()) == [("m-1", "failed", "unanswered")]
 
 
 async def plain(ctx: Context, count: int) -> list[Any]:
