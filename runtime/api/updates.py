@@ -26,7 +26,6 @@ from protocols.events import BLOCKED, UPDATE_ANSWERED
 from protocols.failure import Failure
 from protocols.ports import Frame, Subscription, Transport
 from protocols.updates import OVER, UNANSWERED, Until, UpdateStatus, is_over
-from runtime.api.ending import LOOK_S
 
 if TYPE_CHECKING:
     from actors.kernel.instance import Instance
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
     from runtime.api.runs import RunCommands
     from runtime.daemon import Daemon
 
+LOOK_S: Final = 0.25
+"""Who is not told by then may have sent what was answered before, or to a run that has ended."""
 LOOK_S_MAX: Final = 15.0
 
 

@@ -277,6 +277,8 @@ async def market(ctx: Context, rounds: int) -> None:
                     update.fail("broken")
                 case 3:
                     update.accept()
+                case _:
+                    pass
     await ctx.signal("go")
     ctx.continue_as(rounds + 1)
 
