@@ -4,6 +4,7 @@ from actors.directed import Directed, directed
 from actors.kernel.answers import Update
 from actors.kernel.context import Context
 from protocols.blobs import File, Result
+from protocols.calendars import Calendar
 from protocols.compensation import NEVER_SEEN, StepFate, Undo, UndoRequest
 from protocols.definition import Workflow, workflow
 from protocols.directives import Directive
@@ -45,6 +46,7 @@ __all__ = [
     "NEVER_SEEN",
     "NO_RETRY",
     "AlreadyExistsError",
+    "Calendar",
     "Call",
     "CancelledError",
     "ChildFailedError",

@@ -203,6 +203,9 @@ TIME: Final[Shown] = {
     "timeouts of a call, a step, a state, a whole run, a gate": (
         "graphs/test_run motions/test_motion daemon/test_guards"
     ),
+    "working days, office hours and holidays in sleeps, expiry, reminders, escalations": (
+        "protocols/test_calendars graphs/test_working_time"
+    ),
     "cron with time zone; both nights in which clocks change": "triggers/test_schedule",
     "overlap, catch-up, backfill, pause, trigger now": "triggers/test_daemon",
     "a clock that jumps loses nothing and does nothing twice": (
@@ -327,7 +330,7 @@ MISSING: Final[Mapping[str, str]] = {
     "what a step has so far, while it is under way": "how many of its items are done",
     "one action over many runs at once": "`movant run migrate`; others in a loop over `run ls`",
     "heartbeats of long steps": "timeouts, and a request that is asked for again",
-    "working days, holidays, office hours": "-",
+    "working time as a timeout of calls, steps, states and runs": "sleeps and gates count it",
     "a step of a graph that answers an update with a result": (
         "its sender is told that a step has it; motions and Python workflows answer"
     ),

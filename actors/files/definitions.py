@@ -20,6 +20,7 @@ from actors.definitions.bundle import DocumentEntry, Manifest, ModuleEntry, Pack
 from actors.definitions.imports import closure, find
 from actors.definitions.packing import open_pack
 from actors.files import trigger_check, yaml_struct
+from actors.files.calendars import pinned
 from actors.files.graph_notation import normalise
 from actors.files.yaml_nodes import Node
 from actors.files.yaml_struct import Builder, Document
@@ -162,4 +163,6 @@ def build(top: Node, builder: Builder) -> Definition | None:
     if kind is Graph:
         normalise(top, builder)
     value = builder.build(top, kind)
+    if isinstance(value, Graph) and value.calendars:
+        return msgspec.structs.replace(value, calendars=pinned(value.calendars))
     return value if isinstance(value, kind) else None

@@ -95,7 +95,7 @@ async def by_hand(  # noqa: PLR0917 - what a person is shown, in one piece
     try:
         gate = filled(held.gate, held.shown.fill(names), plan)
     except (WrongReference, BadValueError):
-        gate = msgspec.structs.replace(held.gate, values=None, mode="")
+        gate = msgspec.structs.replace(plan.dated(held.gate), values=None, mode="")
         if nobody_may(gate):  # whoever operates it stands in for people whom nobody can name
             signal = f"{RESUME}{name}"
             if index is None:

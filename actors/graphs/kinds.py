@@ -84,7 +84,13 @@ class Waited(Work):
         """Let the time pass that a duration or a moment asks for. Raises ValueError."""
         if not value["until"]:
             wait_s = pause(value["duration"], "sleep")
-            return await self._wait_for(self.ctx.sleep(wait_s), f"sleeps {shown(wait_s)}")
+            if not isinstance(wait_s, str):
+                return await self._wait_for(self.ctx.sleep(wait_s), f"sleeps {shown(wait_s)}")
+            calendar = self._plan.calendar
+            if calendar is None:
+                raise ValueError(f"{wait_s}: of which calendar?")
+            wait = self.ctx.sleep(wait_s, calendar=calendar)
+            return await self._wait_for(wait, f"sleeps {wait_s}")
         when = moment(value["until"], "until")
         if (when - self.ctx.now()).total_seconds() > DURATION_S_MAX:
             raise ValueError("until is more than 100 years away")

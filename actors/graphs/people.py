@@ -63,7 +63,7 @@ def filled(gate: Gate, given: dict[str, Any], plan: StepPlan) -> Gate:
             for each, (_, *rest) in plan.again.items()
         )
     return msgspec.structs.replace(
-        gate,
+        plan.dated(gate),
         title=as_text(given["title"])[:TITLE_CHARS_MAX],
         text=as_text(given["text"]),
         values=given["values"],

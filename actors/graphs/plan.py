@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from protocols import codec
+from protocols.calendars import named
 from protocols.compensation import UNDO_RETRY, Undo
 from protocols.conditions import Condition
 from protocols.gates.gate import FILLED, Gate
@@ -39,6 +40,8 @@ class StepPlan:
         "artifacts",
         "auto_when",
         "budget",
+        "calendar",
+        "calendars",
         "conditional",
         "deadline_s",
         "fallbacks",
@@ -87,6 +90,9 @@ class StepPlan:
         self.tables: Final = tables_of(graph, name)
         self.deadline_s: Final = 0.0 if step.deadline is None else float(step.deadline)
         self.warn_s: Final = 0.0 if step.warn_after is None else float(step.warn_after)
+        self.calendars: Final = graph.calendars
+        of = "" if step.sleep_as is None else step.sleep_as.calendar
+        self.calendar: Final = named(graph.calendars, of)
         self.followers: Final = tuple(order.followers[name])
         self.waits: Final = len(order.needs[name])
         self.wanted: Final = {"all": 0, "any": 1}.get(str(step.join)) or _number(step.join)
@@ -115,6 +121,13 @@ class StepPlan:
             and not step.pivot
         )
         """Whether all that it takes is one call, as long as that is answered."""
+
+    def dated(self, gate: Gate) -> Gate:
+        """Return a gate with the calendar that it names."""
+        if not gate.works or not isinstance(gate.calendar, str):
+            return gate
+        calendar = named(self.calendars, gate.calendar)
+        return msgspec.structs.replace(gate, calendar=calendar or gate.calendar)
 
     def undo(self, names: Names) -> Undo | None:
         """Return how the step is undone. Raises WrongReference."""

@@ -7,6 +7,9 @@ from functools import lru_cache
 from math import isfinite
 from typing import Final
 
+from protocols.calendars import Calendar, Working, after, before, working
+from protocols.errors import ConfigurationError
+
 NS: Final = 1_000_000_000
 DELAY_S_MAX: Final = 100 * 366 * 86_400.0
 """Longest delay of a timer; beyond it the due time would leave 64-bit nanoseconds."""
@@ -19,6 +22,43 @@ def nanoseconds(seconds: float) -> int:
     if not isfinite(seconds) or not 0 <= seconds <= DELAY_S_MAX:
         raise ValueError(f"{seconds!r} is no delay: give seconds from 0 to {DELAY_S_MAX:.0f}")
     return round(seconds * NS)
+
+
+def later(now: int, span: float | str, calendar: Calendar | str | None) -> int:
+    """Return when a duration, or working time, that begins ``now`` ends, in nanoseconds."""
+    if not isinstance(span, str):
+        return now + nanoseconds(float(span))
+    found, amount = worked(span, calendar)
+    return after(found, now, amount)
+
+
+def earlier(due: int, span: float | str, calendar: Calendar | str | None) -> int:
+    """Return when what leads up to ``due`` begins: ``later`` mirrored."""
+    if not isinstance(span, str):
+        return due - nanoseconds(float(span))
+    found, amount = worked(span, calendar)
+    return before(found, due, amount)
+
+
+def worked(span: str, calendar: Calendar | str | None) -> tuple[Calendar, Working]:
+    """Return what working time means. Raises ValueError, and ConfigurationError as ``pinned``."""
+    found = working(span)
+    if found is None:
+        raise ValueError(f"{span[:40]!r} is no working time: such as 3 working days")
+    return pinned(calendar), found
+
+
+def pinned(calendar: Calendar | str | None) -> Calendar:
+    """Return a calendar that says all itself. Raises ConfigurationError."""
+    if not isinstance(calendar, Calendar):
+        raise ConfigurationError("working time needs a calendar", hint="say which: calendar")
+    if not calendar.pinned:
+        raise ConfigurationError(
+            f"the calendar of {calendar.zone} has no offsets: what time it was there must not "
+            "depend on where the workflow is run",
+            hint=f"movant calendar {calendar.zone} prints them",
+        )
+    return calendar
 
 
 @lru_cache(maxsize=256)

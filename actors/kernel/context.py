@@ -22,7 +22,7 @@ from actors.kernel.artifacts import Artifacts
 from actors.kernel.branches import Joined, Scope, Winner, branches_of
 from actors.kernel.calling import Absent, call_name, call_options
 from actors.kernel.children import Child, UndoableChild
-from actors.kernel.clock import moment, since_epoch
+from actors.kernel.clock import moment, since_epoch, worked
 from actors.kernel.compensation import Saga, UndoableStep, UndoStep, undo_of
 from actors.kernel.interpreting import Interpreting
 from actors.kernel.ledger import Ledger
@@ -47,6 +47,8 @@ from protocols.subjects import check_id, check_name, check_step_name, step_token
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
+
+    from protocols.calendars import Calendar
 
 ANY: Final[Any] = Any
 LOCAL: Final = "_local"
@@ -184,9 +186,18 @@ class Context(Interpreting, Telling, Artifacts):
             return step.undone_by(Undo(getattr(undo, "__qualname__", "undo")), undo)
         return Step(ledger, LOCAL, operation, None, called, returns, options, local)
 
-    def sleep(self, seconds: float, *, name: str = "sleep") -> Operation[None]:
-        """Wait for ``seconds``; a restart of the daemon does not matter."""
-        return Sleep(self._ledger, check_step_name(name), seconds=seconds)
+    def sleep(
+        self, seconds: float | str, *, name: str = "sleep", calendar: Calendar | None = None
+    ) -> Operation[None]:
+        """Wait for ``seconds``; a restart of the daemon does not matter.
+
+        With a calendar they may be working time: ``3 working days``, ``6 office hours``. Raises
+        ConfigurationError for working time without one, or one without offsets, and ValueError
+        for a text that is none.
+        """
+        if isinstance(seconds, str):
+            worked(seconds, calendar)
+        return Sleep(self._ledger, check_step_name(name), seconds=seconds, calendar=calendar)
 
     def until(self, when: datetime, *, name: str = "until") -> Operation[None]:
         """Wait until ``when``, an aware datetime; returns at once when it is past."""

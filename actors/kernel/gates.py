@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from actors.kernel.attesting import Attesting
-from actors.kernel.clock import nanoseconds
+from actors.kernel.clock import earlier, later, nanoseconds, pinned
 from actors.kernel.compensation import compensate
 from actors.kernel.gate_news import News
 from actors.kernel.operations import Operation
@@ -89,9 +89,9 @@ class GateWait(Operation[GateDecision]):
             path=path, name=self.name, gate=gate, opened_at=ledger.now, barred=barred
         )
         if gate.expires is not None:
-            self.state.due = ledger.now + nanoseconds(float(gate.expires))
+            self.state.due = later(ledger.now, gate.expires, gate.calendar)
         if gate.remind_every is not None:
-            self.every = ledger.now + nanoseconds(float(gate.remind_every))
+            self.every = later(ledger.now, gate.remind_every, gate.calendar)
         facts = self.state.facts()
         if len(codec.encode(facts)) > GATE_BYTES_MAX:
             raise OversizedError(
@@ -197,7 +197,7 @@ class GateWait(Operation[GateDecision]):
                 expires = self.gate.levels[state.level].expires
                 state.level += 1
                 if expires is not None:
-                    state.due = ledger.now + nanoseconds(float(expires))
+                    state.due = later(ledger.now, expires, self.gate.calendar)
                 self._plan()
                 suffix = f"/{state.level}" if state.level > 1 else ""
                 self._emit("gate_escalated", state.facts(), suffix)
@@ -276,16 +276,20 @@ class GateWait(Operation[GateDecision]):
         """Plan the reminders before its time is over, and arm the timer for what comes first."""
         due, remind = self.state.due, self.gate.remind
         before = remind if due and isinstance(remind, tuple) else ()
-        self.reminders = sorted(due - nanoseconds(float(each)) for each in before)
+        calendar = self.gate.calendar
+        self.reminders = sorted(earlier(due, each, calendar) for each in before)
         self._arm()
 
     def _arm(self) -> None:
         ledger = self.ledger
         now, due = ledger.now, self.state.due
         self.reminders = [each for each in self.reminders if each > now]
-        if self.every and self.gate.remind_every is not None:
-            each = nanoseconds(float(self.gate.remind_every))
-            if self.every <= now:  # those that were missed come as one
+        again = self.gate.remind_every
+        if 0 < self.every <= now and again is not None:  # those that were missed come as one
+            if isinstance(again, str):
+                self.every = later(now, again, self.gate.calendar)
+            else:
+                each = nanoseconds(float(again))
                 self.every += ((now - self.every) // each + 1) * each
         moments = [*self.reminders[:1], *([self.every] if self.every else [])]
         if self.state.reminded >= REMINDERS_MAX:
@@ -341,6 +345,8 @@ class Gates(Attesting):
         wrong = next(problems(gate), None)
         if wrong is not None:
             raise ConfigurationError(f"gate {name}: {wrong.message}", hint=wrong.hint)
+        if gate.works:
+            pinned(gate.calendar)
         if len(gate.title) > TITLE_CHARS_MAX:
             raise ConfigurationError(
                 f"gate {name}: a title has at most {TITLE_CHARS_MAX} characters",

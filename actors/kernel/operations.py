@@ -17,7 +17,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Generic, Self
 
 from actors.kernel.answers import Update, opened, reject, tell
-from actors.kernel.clock import nanoseconds
+from actors.kernel.clock import later, nanoseconds
 from actors.kernel.tasks import DAEMON_FAILURES, CancelScope, Task, Wait
 from protocols import codec
 from protocols.effects import Arm, Waiting
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
     from actors.kernel.ledger import Ledger
+    from protocols.calendars import Calendar
     from protocols.updates import Answer
 
     T = TypeVar("T", default=Any)
@@ -120,19 +121,28 @@ class Operation(Wait, Generic[T]):
 class Sleep(Operation[None]):
     """Wait until a point in time."""
 
-    __slots__ = ("due", "name", "seconds", "token")
+    __slots__ = ("calendar", "due", "name", "seconds", "token")
 
-    def __init__(self, ledger: Ledger, name: str, *, seconds: float = 0.0, due: int = 0) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        name: str,
+        *,
+        seconds: float | str = 0.0,
+        due: int = 0,
+        calendar: Calendar | None = None,
+    ) -> None:
         super().__init__(ledger)
         self.name = name
         self.seconds = seconds
+        self.calendar = calendar
         self.due = due
 
     def begin(self, task: Task) -> bool:  # noqa: D102 - as in Operation
         ledger = self.ledger
         self.path = task.frame.path(self.name)
         if not self.due:
-            self.due = ledger.now + nanoseconds(self.seconds)
+            self.due = later(ledger.now, self.seconds, self.calendar)
         elif self.due <= ledger.now:
             return True
         self.token = step_token(self.path)

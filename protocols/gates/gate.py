@@ -22,8 +22,9 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, get_args
 import msgspec
 from msgspec import Meta
 
+from protocols.calendars import Calendar, working
 from protocols.durations import seconds
-from protocols.graphs.field import Field, FieldType, Part, Seconds, durations, field_of, put
+from protocols.graphs.field import Field, FieldType, Part, Seconds, field_of, put, spans
 from protocols.graphs.input import problem
 from protocols.subjects import is_name, is_step_name
 
@@ -69,7 +70,7 @@ class Escalation(Part, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Bring short forms to the long ones."""
         _names(self, "approvers", "roles")
-        durations(self, "expires")
+        spans(self, "expires")
 
 
 class Notify(Part, frozen=True, kw_only=True):
@@ -134,6 +135,13 @@ class Gate(Part, frozen=True, kw_only=True):
     remind_every: Annotated[
         Seconds | None, Meta(description="How often people are reminded, from its opening on.")
     ] = None
+    calendar: Annotated[
+        str | Calendar,
+        Meta(
+            description="Whose working time `expires`, `remind` and `remind_every` may be; the "
+            "graph's only one without it."
+        ),
+    ] = ""
     notify: Annotated[
         str | Notify | None,
         Meta(
@@ -168,9 +176,9 @@ class Gate(Part, frozen=True, kw_only=True):
         if self.fields is not None:
             put(self, "fields", {name: field_of(each) for name, each in self.fields.items()})
         _names(self, "approvers", "roles", "excluded", "retry")
-        durations(self, "expires", "remind_every")
+        spans(self, "expires", "remind_every")
         given = self.remind if isinstance(self.remind, tuple) else (self.remind,)
-        put(self, "remind", tuple(seconds(each, "remind") for each in given))
+        put(self, "remind", tuple(_reminder(each) for each in given))
         if isinstance(self.notify, str):
             put(self, "notify", Notify(service=self.notify))
 
@@ -192,6 +200,13 @@ class Gate(Part, frozen=True, kw_only=True):
         return {
             name: each for name, each in (self.fields or {}).items() if isinstance(each, Field)
         }
+
+    @property
+    def works(self) -> bool:
+        """Whether one of its times is working time."""
+        remind = self.remind if isinstance(self.remind, tuple) else ()
+        times = (self.expires, self.remind_every, *remind, *(x.expires for x in self.levels))
+        return any(isinstance(each, str) for each in times)
 
     @property
     def named(self) -> bool:
@@ -293,16 +308,17 @@ def _times(gate: Gate) -> Iterator[Wrong]:
 
 
 def _reminders(gate: Gate) -> Iterator[Wrong]:
-    times = [float(each) for each in gate.remind] if isinstance(gate.remind, tuple) else []
-    if times and gate.expires is None:
+    given = gate.remind if isinstance(gate.remind, tuple) else ()
+    times = [each for each in given if isinstance(each, float)]
+    if given and gate.expires is None:
         hint = "write 'expires', or 'remind_every'"
         yield Wrong("remind", "nothing expires without 'expires'", hint)
-    elif times and max(times) >= max(_spans(gate)):
+    elif times and not gate.works and max(times) >= max(_spans(gate)):
         yield Wrong(
             "remind", "that is before the gate opens", "remind later, or let it wait longer"
         )
-    if len(times) > REMINDERS_MAX:
-        yield Wrong("remind", f"{len(times)} reminders", f"at most {REMINDERS_MAX}")
+    if len(given) > REMINDERS_MAX:
+        yield Wrong("remind", f"{len(given)} reminders", f"at most {REMINDERS_MAX}")
     told = gate.told
     if told is not None and not (
         is_name(told.service) and is_step_name(f"{told.service}.{told.operation}")
@@ -323,15 +339,21 @@ def _mode(gate: Gate) -> Iterator[Wrong]:
 
 
 def waits_s(gate: Gate) -> float:
-    """Return how long a gate waits at most, in seconds; 0: for ever."""
+    """Return how long a gate waits at most, in seconds; 0: nobody can tell, or for ever."""
     last = gate.levels[-1].on_expiry if gate.levels else gate.on_expiry
     spans = _spans(gate)
     return 0.0 if last == "wait" or 0.0 in spans else sum(spans)
 
 
 def _spans(gate: Gate) -> list[float]:
-    """Return how long it waits at first and at each level, in seconds; 0: for ever."""
-    return [float(each or 0.0) for each in (gate.expires, *(x.expires for x in gate.levels))]
+    """Return how long it waits at first and at each level, in seconds; 0: nobody can tell."""
+    times = (gate.expires, *(x.expires for x in gate.levels))
+    return [each if isinstance(each, float) else 0.0 for each in times]
+
+
+def _reminder(given: Seconds) -> Seconds:
+    worked = working(given) if isinstance(given, str) else None
+    return seconds(given, "remind") if worked is None else worked.text
 
 
 def _open(names: Names) -> bool:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from protocols.calendars import working
 from protocols.durations import seconds
 
 FieldType = Literal["string", "number", "integer", "boolean", "array", "object", "any"]
@@ -61,9 +62,7 @@ class Field(Part, frozen=True, kw_only=True):
     @property
     def inner(self) -> dict[str, Field] | None:
         """The fields of an object; None: any."""
-        if self.fields is None:
-            return None
-        return {name: each for name, each in self.fields.items() if isinstance(each, Field)}
+        return fields_of(self.fields)
 
 
 _OF_TYPES: Final = {
@@ -81,6 +80,13 @@ def field_of(given: Field | FieldType) -> Field:
     return given if isinstance(given, Field) else Field(type=given)
 
 
+def fields_of(given: dict[str, Field | FieldType] | None) -> dict[str, Field] | None:
+    """Return fields that are in their long form by now; None: any."""
+    if given is None:
+        return None
+    return {name: each for name, each in given.items() if isinstance(each, Field)}
+
+
 def durations(part: msgspec.Struct, *fields: str) -> None:
     """Bring durations to seconds. Raises ValueError for 0, and for what is no duration."""
     for field in fields:
@@ -91,6 +97,17 @@ def durations(part: msgspec.Struct, *fields: str) -> None:
         if not value:
             raise ValueError(f"{field} is 0: nothing could be done in time")
         put(part, field, value)
+
+
+def spans(part: msgspec.Struct, *fields: str) -> None:
+    """Do the same where working time may stand: it stays text, in its one form."""
+    for field in fields:
+        given = getattr(part, field)
+        found = working(given) if isinstance(given, str) else None
+        if found is None:
+            durations(part, field)
+        else:
+            put(part, field, found.text)
 
 
 def put(part: msgspec.Struct, field: str, value: object) -> None:

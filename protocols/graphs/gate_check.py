@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
+from protocols.calendars import Calendar, named
 from protocols.findings import Finding, Place, did_you_mean
-from protocols.gates.gate import MODES, problems
+from protocols.gates.gate import MODES, Gate, problems
 from protocols.graphs.fallback import FALLBACKS_MAX, Fallback
 from protocols.graphs.graph import Graph, GraphStep
 from protocols.graphs.order import Order, again_at
+from protocols.graphs.sleep import has_references
 from protocols.references import Template, WrongReference
 from protocols.subjects import is_name, is_step_name
 
@@ -19,6 +21,7 @@ _ROOTS: Final = ("input", "run")
 def people(graph: Graph, order: Order) -> Iterator[Finding]:
     """Return what is wrong with gates and fallbacks, as far as other steps matter."""
     yield from _mode(graph.approval_mode)
+    yield from _calendars(graph)
     yield from _fallbacks(graph, order, graph.fallbacks, ("fallbacks",), None)
     for name, step in graph.steps.items():
         at: Place = ("steps", name)
@@ -44,6 +47,49 @@ def _mode(mode: str) -> Iterator[Finding]:
             if path.parts[0] not in _ROOTS:
                 message = f"{path}: the mode of all gates is known when the run begins"
                 yield Finding(at, message, "refer to the input")
+
+
+def _calendars(graph: Graph) -> Iterator[Finding]:
+    """Look for calendars that nobody can read, and for working time that has none."""
+    known = graph.calendars
+    for name, calendar in known.items():
+        if not calendar.pinned:
+            message = f"what clocks show in {calendar.zone[:60]!r} is not known"
+            hint = "a zone such as Europe/Zurich, or 'offsets' as movant calendar prints them"
+            yield Finding(("calendars", name, "zone"), message, hint)
+    gates = _persons(graph.fallbacks, ("fallbacks",))
+    for name, step in graph.steps.items():
+        at: Place = ("steps", name)
+        wait = step.sleep_as
+        if wait is not None:
+            works = isinstance(wait.duration, str) and not has_references(wait.duration)
+            yield from _calendar(known, wait.calendar, (*at, "sleep"), works=works)
+        gates += [(step.gate, (*at, "gate"))] if step.gate is not None else []
+        gates += _persons(step.fallbacks, (*at, "fallbacks"))
+    for gate, at in gates:
+        if isinstance(gate.calendar, str):
+            yield from _calendar(known, gate.calendar, at, works=gate.works)
+        elif not gate.calendar.pinned:
+            yield Finding((*at, "calendar"), "it has no offsets", "name one of the graph's")
+
+
+def _persons(fallbacks: tuple[Fallback, ...], at: Place) -> list[tuple[Gate, Place]]:
+    return [
+        (each.person, (*at, index, "gate"))
+        for index, each in enumerate(fallbacks)
+        if each.person is not None
+    ]
+
+
+def _calendar(
+    known: Mapping[str, Calendar], name: str, at: Place, *, works: bool
+) -> Iterator[Finding]:
+    if name and name not in known:
+        message = f"there is no calendar {name[:60]!r}"
+        yield Finding((*at, "calendar"), message, did_you_mean(name, known))
+    elif works and named(known, name) is None:
+        hint = "write 'calendar', and its hours under 'calendars' of the graph"
+        yield Finding(at, "working time, and no calendar says whose", hint)
 
 
 def _again(graph: Graph, order: Order, name: str, step: GraphStep) -> Iterator[Finding]:

@@ -26,6 +26,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from protocols.calendars import Calendar
 from protocols.directives import Directive, Do, Table
 from protocols.durations import seconds
 from protocols.gates.gate import Gate
@@ -34,7 +35,7 @@ from protocols.graphs.field import ANYTHING as ANYTHING  # noqa: PLC0414 - part 
 from protocols.graphs.field import Field as Field  # noqa: PLC0414 - part of a graph
 from protocols.graphs.field import FieldType as FieldType  # noqa: PLC0414 - part of a graph
 from protocols.graphs.field import Part as _Part
-from protocols.graphs.field import Seconds
+from protocols.graphs.field import Seconds, fields_of
 from protocols.graphs.field import durations as _durations
 from protocols.graphs.field import field_of as _field
 from protocols.graphs.field import put as _set
@@ -387,6 +388,9 @@ class Graph(_Part, frozen=True, kw_only=True):
         tuple[Fallback, ...],
         Meta(description="What is tried before a step fails the run: `skip` or `gate`."),
     ] = ()
+    calendars: Annotated[
+        dict[str, Calendar], Meta(description="When offices are open, for working time; by name.")
+    ] = {}
     approval_mode: Annotated[
         str,
         Meta(
@@ -409,12 +413,12 @@ class Graph(_Part, frozen=True, kw_only=True):
     @property
     def fields(self) -> dict[str, Field] | None:
         """The fields of the input; None: anything is taken."""
-        return _fields(self.input)
+        return fields_of(self.input)
 
     @property
     def result_fields(self) -> dict[str, Field] | None:
         """The fields of the result; None: anything is one."""
-        return _fields(self.returns)
+        return fields_of(self.returns)
 
     def timeout_s(self, step: str) -> float:
         """Return how long one call of a step may take, in seconds, within its deadline."""
@@ -429,12 +433,6 @@ class Graph(_Part, frozen=True, kw_only=True):
         of = self.steps[step]
         found = self.defaults.retry if of.retry is None else of.retry
         return found if isinstance(found, Retry) else None
-
-
-def _fields(given: dict[str, Field | FieldType] | None) -> dict[str, Field] | None:
-    if given is None:
-        return None
-    return {name: each for name, each in given.items() if isinstance(each, Field)}
 
 
 def _directives(given: Do | dict[str, Directive | Do]) -> dict[str, Directive]:

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from protocols.calendars import working
 from protocols.durations import seconds
 
 OPEN: Final = "{{"
@@ -25,6 +26,9 @@ class GraphSleep(
     duration: Annotated[
         float | str | None, Meta(description="How long; a reference may give it.")
     ] = None
+    calendar: Annotated[
+        str, Meta(description="Whose working time it is; the graph's only one without it.")
+    ] = ""
     until: Annotated[
         str,
         Meta(
@@ -48,12 +52,15 @@ def brief(given: float | str) -> GraphSleep:
     return GraphSleep(duration=given if has_references(given) else pause(given, "sleep"))
 
 
-def pause(given: object, what: str) -> float:
-    """Return seconds above 0. Raises ValueError for what are none."""
+def pause(given: object, what: str) -> float | str:
+    """Return seconds above 0, or working time. Raises ValueError for what are none."""
     if isinstance(given, bool) or not isinstance(given, int | float | str):
         raise ValueError(  # noqa: TRY004 - a value of a run, not a type of the code
             f"{what} is no duration: give seconds, or text such as 90s, 1h30m, 7d"
         )
+    worked = working(given) if isinstance(given, str) else None
+    if worked is not None:
+        return worked.text
     value = seconds(given, what)
     if not value:
         raise ValueError(f"{what} is 0: there is nothing to wait for")

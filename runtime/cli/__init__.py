@@ -85,6 +85,7 @@ cli = LazyGroup(
         "Tools": {
             "nats": Leaf("runtime.cli.nats:nats", "NATS server, its users and their logins."),
             "schema": Leaf("runtime.cli.schema:schema", "Print schemas of all messages."),
+            "calendar": Leaf("runtime.cli.calendar:calendar", "When clocks of a zone change."),
             "completion": Leaf("runtime.cli.completion:completion", "Print a completion script."),
             "version": Leaf("runtime.cli.version:version", "Show the version."),
         },

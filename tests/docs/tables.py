@@ -18,6 +18,7 @@ import msgspec
 from actors.definitions.templates import Head
 from protocols import directives, error_kinds
 from protocols.api import runs as api
+from protocols.calendars import Calendar
 from protocols.connectors import browser as connector_browser
 from protocols.connectors import connector as connectors
 from protocols.connectors import http as connector_http
@@ -227,6 +228,7 @@ PARTS: Final[dict[str, type[Any]]] = {
     "profile": Profile,
     "limits": Limits,
     "sleep": GraphSleep,
+    "calendar": Calendar,
     "connector": connectors.Connector,
     "http": connector_http.HttpConnector,
     "http_operation": connector_http.HttpOperation,

@@ -76,7 +76,7 @@ def test_every_graph_of_the_page_can_be_read() -> None:
 
     found = [parse(each.encode()) for each in blocks]
 
-    assert len(found) == 4
+    assert len(found) == 5
     assert [each.problems for each in found] == [[]] * len(found)
 
 
