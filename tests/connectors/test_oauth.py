@@ -1,0 +1,143 @@
+"""OAuth 2.0 of connectors that speak HTTP: a real token endpoint, a real interface behind it."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from typing import Any
+
+import pytest
+import structlog.testing
+import trio
+
+from actors.files.connectors import parse
+from protocols.service import Failed, Refused
+from tests.connectors.test_http import shop
+from tests.support.web import Web
+
+SECRET = "se/cret 4711"  # noqa: S105 - a secret for this test alone
+OPERATIONS = """
+operations:
+  look: {path: /guarded, result: body.headers.authorization}
+  post: {method: POST, path: /guarded, body: {n: 1}, result: body.body}
+"""
+
+
+def client(web: Web, query: str = "", more: str = "") -> str:
+    """Return a connector's lines: a client of the token endpoint."""
+    return (
+        f"auth: {{oauth2: {{token_url: '{web.url}/token?{query}', client_id: shop,"
+        f" client_secret: '${{env:CLIENT_SECRET}}'{more}}}}}{OPERATIONS}"
+    )
+
+
+async def test_one_token_serves_all_until_it_is_nearly_over(web: Web) -> None:
+    """However many wait for it; it is shown nowhere, and another one comes in its place in time."""
+    granted: list[Any] = []
+
+    async def look(ask: Any) -> None:
+        granted.append(await ask("look"))
+
+    before = len(web.seen("/token"))
+    environment = {"CLIENT_SECRET": SECRET}
+    with structlog.testing.capture_logs() as logs:
+        async with shop(
+            web.url, client(web, "s=0.2", ", scope: a b, audience: shop"), environment
+        ) as ask:
+            async with trio.open_nursery() as nursery:
+                for _ in range(20):
+                    nursery.start_soon(look, ask)
+            await look(ask)
+            first = web.seen("/token")[before:]
+        async with shop(web.url, client(web, "life=0.5", ", login: body"), environment) as ask:
+            await ask("look")
+            await ask("look")
+            await trio.sleep(0.5)
+            await ask("look")
+    later = web.seen("/token")[before + 1 :]
+
+    assert granted == ["Bearer ***"] * 21
+    (asked,) = first
+    basic = b64encode(b"shop:se%2Fcret%204711").decode()
+    assert asked["headers"]["authorization"] == f"Basic {basic}"
+    assert asked["body"] == "grant_type=client_credentials&scope=a+b&audience=shop"
+    assert len(later) == 2
+    assert later[0]["body"].endswith("client_id=shop&client_secret=se%2Fcret+4711")
+    assert "authorization" not in later[0]["headers"]
+    assert not any(each in repr(logs) for each in (SECRET, basic, "granted-token"))
+
+
+async def test_a_token_that_is_refused_is_fetched_again_once(web: Web) -> None:
+    """A revoked one is replaced, and the whole request goes out again; a second 401 stands."""
+    async with shop(
+        web.url, "operations: {revoke: {path: /revoke}}"
+    ) as admin, shop(web.url, client(web), {"CLIENT_SECRET": SECRET}) as ask:
+        await ask("look")
+        await admin("revoke")
+        before = len(web.seen("/token"))
+        posted = await ask("post")
+        fetched = len(web.seen("/token")) - before
+        stranger = f"auth: {{bearer: '${{env:SHOP_TOKEN}}'}}{OPERATIONS}"
+        async with shop(web.url, stranger) as other:
+            turned_away = await other.fails("post")
+    last = [each["headers"]["idempotency-key"] for each in web.seen("/guarded")[-3:-1]]
+
+    assert posted == '{"n":1}'
+    assert fetched == 1
+    assert len(set(last)) == 1
+    assert (type(turned_away), turned_away.kind) == (Refused, "permission")
+
+
+@pytest.mark.parametrize(
+    ("query", "outcome", "kind"),
+    [
+        ("status=401", Refused, "permission"),
+        ("status=400", Refused, "permission"),
+        ("status=503", Failed, "network"),
+        ("status=429", Failed, "over_limit"),
+        ("garbled=1", Failed, "system"),
+        ("s=5", Failed, "network"),
+    ],
+)
+async def test_without_a_token_nothing_is_sent(
+    web: Web, query: str, outcome: type[Exception], kind: str
+) -> None:
+    """So that no outcome is unknown, and all who wait for one fetch share its failure."""
+    errors: list[Any] = []
+
+    async def post(ask: Any) -> None:
+        errors.append(await ask.fails("post", timeout_s=0.3))
+
+    before = len(web.seen("/guarded")), len(web.seen("/token"))
+    async with (
+        shop(web.url, client(web, query), {"CLIENT_SECRET": SECRET}) as ask,
+        trio.open_nursery() as nursery,
+    ):
+        for _ in range(3):
+            nursery.start_soon(post, ask)
+
+    assert {(type(each), each.kind) for each in errors} == {(outcome, kind)}
+    assert all(each.message.startswith("no token") for each in errors)
+    assert len(web.seen("/guarded")) == before[0]
+    assert len(web.seen("/token")) == before[1] + 1
+
+
+def test_mistakes_are_found_when_the_file_is_read() -> None:
+    """A secret in the file, two ways at once, and an address that is none."""
+    text = """
+connectors:
+  plain:
+    kind: http
+    base_url: http://x
+    request: true
+    auth: {oauth2: {token_url: "ftp://x", client_id: a, client_secret: in-the-file}}
+  both:
+    kind: http
+    base_url: http://x
+    request: true
+    auth:
+      bearer: "${env:A}"
+      oauth2: {token_url: "http://x", client_id: a, client_secret: "${env:A}"}
+"""
+    said = [each.message for each in parse(text.encode()).problems]
+
+    print(said)
