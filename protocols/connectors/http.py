@@ -100,7 +100,7 @@ class HttpAuth(Part, frozen=True, kw_only=True):
 
 BaseUrl = Annotated[Open, Meta(description="Where paths begin: `https://host/api`.")]
 Auth = Annotated[
-    HttpAuth | None, Meta(description="Sent to the host of `base_url` and to no other.")
+    HttpAuth | None, Meta(description="Sent to the host of its address and to no other.")
 ]
 Headers = Annotated[dict[str, Open], Meta(description="Sent with each request.")]
 Hosts = Annotated[

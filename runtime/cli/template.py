@@ -220,7 +220,12 @@ def _write_all(rows: list[api.TemplateRow], to: Target) -> int:
         rows,
         ("TEMPLATE", "HASH", "PARAMETERS", "WHAT IT IS FOR"),
         [
-            (row.name, row.hash[:12], ", ".join(row.parameters) or "-", row.description or "-")
+            (
+                row.name,
+                row.hash[:12],
+                ", ".join(row.parameters) or "-",
+                f"unusable: {row.error}" if row.error else row.description or "-",
+            )
             for row in rows
         ],
     )

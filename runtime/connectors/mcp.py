@@ -33,6 +33,7 @@ from protocols.failure import TIMEOUT, VALIDATION
 from protocols.service import Call, Failed, Refused, Service, Unknown
 from runtime.connectors.frame import Check, Opened
 from runtime.connectors.mcp_link import BROKEN, NOT_SENT, STATUS, Link
+from runtime.connectors.mcp_program import TOO_LONG
 from runtime.connectors.secrets import Secrets
 
 CHECK_S: Final = 15.0
@@ -96,7 +97,8 @@ def _operation(
                 meta=_meta(call),
             )
         except mcp.MCPError as error:
-            if error.code == CONNECTION_CLOSED or _is_forgotten(error):
+            closed = error.code == CONNECTION_CLOSED and not _is_too_long(error)
+            if closed or _is_forgotten(error):
                 link.lost()
             raise _problem(error, tool) from error
         return _result(result, tool)
@@ -161,7 +163,9 @@ def _problem(error: mcp.MCPError, tool: McpTool) -> Exception:
     if _is_forgotten(error):
         return Failed(NETWORK, "the server was restarted and knows the session no more")
     if code == NOT_SENT:
-        return Failed(NETWORK, f"the server cannot be reached: {message}")
+        return _not_sent(error.data, message)
+    if _is_too_long(error):
+        return (Refused if tool.reads_only else Unknown)(OVER_LIMIT, message)
     if code == REQUEST_TIMEOUT:
         return _unclear(tool, TIMEOUT, "no answer in time")
     if code in {BROKEN, CONNECTION_CLOSED}:
@@ -178,6 +182,20 @@ def _problem(error: mcp.MCPError, tool: McpTool) -> Exception:
 def _is_forgotten(error: mcp.MCPError) -> bool:
     """Tell whether the server does not know the session: it did not look at the request."""
     return error.code == INVALID_REQUEST and error.message == "Session terminated"
+
+
+def _is_too_long(error: mcp.MCPError) -> bool:
+    """Tell whether an answer was longer than it may be; of an event the library says so itself."""
+    return error.code == TOO_LONG or "event exceeded the" in error.message
+
+
+def _not_sent(data: Any, message: str) -> Exception:
+    """Return the answer for a request that did not reach the server: nothing was done."""
+    why = data if isinstance(data, dict) else {}
+    kind = str(why.get("kind", NETWORK))
+    if why.get("refused"):
+        return Refused(kind, message)
+    return Failed(kind, message, retry_after_s=why.get("after_s"))
 
 
 def _of_status(data: dict[str, Any], message: str, tool: McpTool) -> Exception:

@@ -165,19 +165,25 @@ class Wire:
     async def body(self, response: httpx2.Response, *, safe: bool) -> bytes:
         """Return the body of a response that has not too much of it. Raises as ``send``."""
         limit = self._peer.response_bytes_max
-        body = bytearray()
-        # Cancelled and not left: only so do all the generators below end where they stand.
-        with trio.CancelScope() as enough:
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > limit:
-                    enough.cancel()
-        if len(body) > limit:
-            said = f"an answer of more than {limit} bytes"
-            if safe:
-                raise Refused(OVER_LIMIT, said)
-            raise Unknown(OVER_LIMIT, said, details={"status": response.status_code})
-        return bytes(body)
+        body = await read(response, limit)
+        if body is not None:
+            return body
+        said = f"an answer of more than {limit} bytes"
+        if safe:
+            raise Refused(OVER_LIMIT, said)
+        raise Unknown(OVER_LIMIT, said, details={"status": response.status_code})
+
+
+async def read(response: httpx2.Response, bytes_max: int) -> bytes | None:
+    """Return the body of a response, unpacked; None when there is more of it."""
+    body = bytearray()
+    # Cancelled and not left: only so do all the generators below end where they stand.
+    with trio.CancelScope() as enough:
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > bytes_max:
+                enough.cancel()
+    return bytes(body) if len(body) <= bytes_max else None
 
 
 def origin(url: str) -> Origin:

@@ -22,6 +22,7 @@ from actors.files.connectors import parse
 from protocols.service import Call, Failed, Refused, Unknown
 from runtime.connectors.frame import opened
 from runtime.connectors.secrets import Secrets
+from tests.support.web import Web
 
 pytest.importorskip("mcp", reason="the extra 'mcp' is not installed")
 
@@ -38,6 +39,7 @@ TOOLS: Final[dict[str, Any]] = {
     "die": {},
     "absent": {},
 }
+LONG: Final[dict[str, Any]] = {"recite": {"reads_only": True}, "write": {"tool": "recite"}}
 STDIO: Final[dict[str, Any]] = {
     "command": SERVER,
     "environment": ["PATH"],
@@ -46,12 +48,12 @@ STDIO: Final[dict[str, Any]] = {
 
 
 @asynccontextmanager
-async def desk(**how: Any) -> AsyncIterator[Any]:
+async def desk(base: Path = ROOT, /, **how: Any) -> AsyncIterator[Any]:
     """Open the connector; call what it yields with operation, key and arguments."""
     read = parse(msgspec.json.encode({"connectors": {"desk": {"kind": "mcp", **how}}}))
     assert read.problems == []
     assert read.value is not None
-    secrets = Secrets(ROOT, {"TOKEN": TOKEN})
+    secrets = Secrets(base, {"TOKEN": TOKEN})
     async with opened("desk", read.value.connectors["desk"], secrets) as found:
 
         async def ask(operation: str, key: str = "", /, **values: Any) -> Any:
@@ -64,12 +66,14 @@ async def desk(**how: Any) -> AsyncIterator[Any]:
 
 
 @contextmanager
-def http_server(port: int = 0) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, Any]]]:
+def http_server(
+    port: int = 0, *more: str
+) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, Any]]]:
     """Run the server over HTTP; yield its process, and the settings to reach it."""
     if not port:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-    process = subprocess.Popen([*SERVER, str(port)], cwd=ROOT)
+    process = subprocess.Popen([*SERVER, str(port), *more], cwd=ROOT)
     try:
         while True:
             try:
@@ -166,11 +170,60 @@ async def test_tools_are_operations_over_http(monkeypatch: pytest.MonkeyPatch) -
     assert "401" in locked_out.value.message
 
 
+async def test_an_answer_has_a_limit() -> None:
+    """Over stdio, as an event and as JSON: that call fails, the session stays, and memory too."""
+    found: dict[str, list[Any]] = {}
+
+    async def recited(way: str, how: dict[str, Any]) -> None:
+        async with desk(**how, tools=LONG, response_bytes_max=100_000) as ask:
+            with pytest.raises(Refused) as read:
+                await ask("recite", size=400_000)
+            with pytest.raises(Unknown) as wrote:
+                await ask("write", size=400_000)
+            short = await ask("recite", size=90_000)
+        found[way] = [read.value.kind, wrote.value.kind, len(short)]
+
+    await recited("stdio", STDIO)
+    for way in ("events", "json"):
+        with http_server(0, way) as (_, how):
+            await recited(way, how)
+
+    ends = ["over_limit", "over_limit", 90_000]
+    assert found == {"stdio": ends, "events": ends, "json": ends}
+
+
+async def test_a_server_is_told_who_asks_with_tokens(web: Web, tmp_path: Path) -> None:
+    """Each request has one; where none is to be had, nothing was sent."""
+    (tmp_path / "secret").write_text("client-secret")
+    client = {"client_id": "desk", "client_secret": "${file:secret}"}
+
+    def auth(query: str) -> dict[str, Any]:
+        return {"oauth2": {"token_url": f"{web.url}/token?{query}", **client}}
+
+    with http_server() as (_, how):
+        del how["headers"]
+        async with desk(tmp_path, **how, auth=auth("life=0"), tools=TOOLS) as ask:
+            assert await ask("sum", a=2, b=3) == {"result": 5}
+            (tmp_path / "secret").unlink()
+            with pytest.raises(Failed) as gone:
+                await ask("book", seats=1)
+        (tmp_path / "secret").write_text("client-secret")
+        async with desk(
+            tmp_path, **how, auth=auth("status=401"), tools=TOOLS, timeout="500ms"
+        ) as ask:
+            with pytest.raises(Failed) as unknown:
+                await ask("book", seats=1)
+
+    assert "cannot be read" in gone.value.message
+    assert "no token: HTTP 401" in unknown.value.message
+
+
 def test_mistakes_are_found_when_the_file_is_read() -> None:
     """A server has a program or an address, and tools that may be called."""
     given = {
         "both": {"kind": "mcp", "command": ["x"], "url": "http://x", "tools": {"a": {}}},
         "none": {"kind": "mcp", "url": "ftp://x", "tools": {}},
+        "told": {"kind": "mcp", "command": ["x"], "tools": {"a": {}}, "proxy": "http://x"},
     }
 
     read = parse(msgspec.json.encode({"connectors": given}))
@@ -179,4 +232,5 @@ def test_mistakes_are_found_when_the_file_is_read() -> None:
         "it has exactly one of 'command' and 'url'",
         "'ftp://x' is no address of http or https",
         "no tool may be called",
+        "a program over stdio gets no proxy",
     ]

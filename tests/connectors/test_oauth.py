@@ -31,7 +31,7 @@ def client(web: Web, query: str = "", more: str = "") -> str:
 
 
 async def test_one_token_serves_all_until_it_is_nearly_over(web: Web) -> None:
-    """However many wait for it; it is shown nowhere, and another one comes in its place in time."""
+    """However many wait for it; it is shown nowhere, and is replaced in time."""
     granted: list[Any] = []
 
     async def look(ask: Any) -> None:
@@ -68,9 +68,10 @@ async def test_one_token_serves_all_until_it_is_nearly_over(web: Web) -> None:
 
 async def test_a_token_that_is_refused_is_fetched_again_once(web: Web) -> None:
     """A revoked one is replaced, and the whole request goes out again; a second 401 stands."""
-    async with shop(
-        web.url, "operations: {revoke: {path: /revoke}}"
-    ) as admin, shop(web.url, client(web), {"CLIENT_SECRET": SECRET}) as ask:
+    async with (
+        shop(web.url, "operations: {revoke: {path: /revoke}}") as admin,
+        shop(web.url, client(web), {"CLIENT_SECRET": SECRET}) as ask,
+    ):
         await ask("look")
         await admin("revoke")
         before = len(web.seen("/token"))
