@@ -197,16 +197,19 @@ class Page:
                     raise Unknown(TIMEOUT, message) from error
                 raise Failed(TIMED_OUT, message) from error
 
-    def download(self, request: Download, secrets: Mapping[str, Secret]) -> Result:
+    def download(self, request: Download, secrets: Mapping[str, Secret]) -> Any:
         """Return a file that the browser was given, to be kept with the run."""
+        limit = self._settings.artifact_bytes_max
+        files: list[sync_api.Download] = []
         too_much = False
 
         def look(progress: dict[str, Any]) -> None:
             nonlocal too_much
-            if progress["receivedBytes"] > self._settings.artifact_bytes_max and not too_much:
+            if progress["receivedBytes"] > limit and files and not too_much:
                 too_much = True
-                watch.send("Browser.cancelDownload", {"guid": progress["guid"]})
+                files[0].cancel()
 
+        self._page.on("download", lambda file: files.append(file))  # noqa: PLW0108 - it is marked
         watch = self._page.context.new_cdp_session(self._page)
         watch.on("Page.downloadProgress", look)
         watch.send("Page.enable")
@@ -218,12 +221,10 @@ class Page:
                 self._go(request.url)
         file = begun.value
         problem = file.failure()
-        too_much = too_much or (
-            not problem and file.path().stat().st_size > self._settings.artifact_bytes_max
-        )
+        too_much = too_much or (not problem and file.path().stat().st_size > limit)
         if too_much:
-            kind, said = OVER_LIMIT, f"more than {self._settings.artifact_bytes_max} bytes"
-            raise (Unknown if self.acted else Refused)(kind, said)
+            said = f"a file of more than {limit} bytes"
+            raise (Unknown if self.acted else Refused)(OVER_LIMIT, said)
         if problem:
             raise (Unknown if self.acted else Failed)(NETWORK, f"the download ended: {problem}")
         kind = guess_type(request.artifact)[0] or "application/octet-stream"

@@ -137,8 +137,8 @@ def _message(line: bytes, bytes_max: int) -> SessionMessage | Exception:
     request = _ID.match(line)
     if request is None:
         raise Failed(OVER_LIMIT, too_long(bytes_max))
-    error = ErrorData(code=TOO_LONG, message=too_long(bytes_max))
-    return SessionMessage(JSONRPCError(jsonrpc="2.0", id=int(request[1]), error=error))
+    told = ErrorData(code=TOO_LONG, message=too_long(bytes_max))
+    return SessionMessage(JSONRPCError(jsonrpc="2.0", id=int(request[1]), error=told))
 
 
 def too_long(bytes_max: int) -> str:

@@ -112,7 +112,7 @@ class Authorized(httpx2.AsyncBaseTransport):
         self._origin = origin(secrets.plain(peer.base_url))
         self._auth = auth
         self._secrets = secrets
-        self._tokens = auth.oauth2 and Tokens(auth.oauth2, inner, secrets)
+        self._tokens = None if auth.oauth2 is None else Tokens(auth.oauth2, inner, secrets)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request. Raises Refused, Failed when there is no token: it was not sent."""

@@ -250,7 +250,7 @@ def _pending(row: api.GateRow) -> dict[str, Any]:
 
 async def templates(desk: Desk, _: Nothing) -> Mapping[str, Any]:
     """List templates with the JSON Schema of what each takes."""
-    found = []
+    found: list[dict[str, Any]] = []
     for row in (await desk.client.templates()).templates:
         if row.error:
             found.append({"name": row.name, "error": row.error})

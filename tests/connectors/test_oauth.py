@@ -119,26 +119,20 @@ async def test_without_a_token_nothing_is_sent(
     assert {(type(each), each.kind) for each in errors} == {(outcome, kind)}
     assert all(each.message.startswith("no token") for each in errors)
     assert len(web.seen("/guarded")) == before[0]
-    assert len(web.seen("/token")) == before[1] + 1
+    if query != "s=5":  # there each one's time ends for itself
+        assert len(web.seen("/token")) == before[1] + 1
 
 
 def test_mistakes_are_found_when_the_file_is_read() -> None:
-    """A secret in the file, two ways at once, and an address that is none."""
-    text = """
-connectors:
-  plain:
-    kind: http
-    base_url: http://x
-    request: true
-    auth: {oauth2: {token_url: "ftp://x", client_id: a, client_secret: in-the-file}}
-  both:
-    kind: http
-    base_url: http://x
-    request: true
-    auth:
-      bearer: "${env:A}"
-      oauth2: {token_url: "http://x", client_id: a, client_secret: "${env:A}"}
-"""
-    said = [each.message for each in parse(text.encode()).problems]
+    """Two ways at once; an address that is none, and a secret that stands in the file."""
+    lines = "connectors: {x: {kind: http, base_url: 'http://x', request: true, auth: {"
+    client = "oauth2: {token_url: 'ftp://x', client_id: a, client_secret: in-the-file}"
 
-    print(said)
+    both = parse(f"{lines}bearer: '${{env:A}}', {client}}}}}}}".encode()).problems
+    one = parse(f"{lines}{client}}}}}}}".encode()).problems
+
+    assert [each.message[:14] for each in both] == ["one of bearer,"]
+    assert sorted(each.message for each in one) == [
+        "'ftp://x' is no address",
+        "a secret must not stand here",
+    ]
