@@ -38,12 +38,15 @@ TOOLS: Final[dict[str, Any]] = {
     "who": {},
     "die": {},
     "absent": {},
+    "recite": {"reads_only": True},
+    "write": {"tool": "recite"},
 }
-LONG: Final[dict[str, Any]] = {"recite": {"reads_only": True}, "write": {"tool": "recite"}}
+BYTES_MAX: Final = 100_000
 STDIO: Final[dict[str, Any]] = {
     "command": SERVER,
     "environment": ["PATH"],
     "variables": {"GREETING": "Welcome.", "PYTHONPATH": str(ROOT)},
+    "response_bytes_max": BYTES_MAX,
 }
 
 
@@ -87,6 +90,7 @@ def http_server(
             {
                 "url": f"http://127.0.0.1:{port}/mcp",
                 "headers": {"authorization": "Bearer ${env:TOKEN}"},
+                "response_bytes_max": BYTES_MAX,
             },
         )
     finally:
@@ -102,6 +106,7 @@ async def test_tools_are_operations_over_stdio() -> None:
         assert await ask("greet", name="Ann") == "Hello, Ann! Welcome."
         with pytest.raises(Refused) as wrong:
             await ask("sum", a="two", b=3)
+        await limited(ask)
         with pytest.raises(Refused) as absent:
             await ask("absent")
         with pytest.raises(Unknown) as failed:
@@ -118,7 +123,7 @@ async def test_tools_are_operations_over_stdio() -> None:
 
     assert checks == {
         "session": True,
-        **dict.fromkeys(("add", "greet", "book", "slow", "who", "die"), True),
+        **dict.fromkeys(("add", "greet", "book", "slow", "who", "die", "recite"), True),
         "absent": False,
     }
     assert wrong.value.kind == "validation"
@@ -154,6 +159,7 @@ async def test_tools_are_operations_over_http(monkeypatch: pytest.MonkeyPatch) -
         port = int(how["url"].split(":")[2].split("/")[0])
         async with desk(**how, tools=TOOLS) as ask:
             assert await ask("sum", a=2, b=3) == {"result": 5}
+            await limited(ask)  # as an event
             process.kill()
             process.wait()
             with pytest.raises(Failed) as away:
@@ -170,26 +176,14 @@ async def test_tools_are_operations_over_http(monkeypatch: pytest.MonkeyPatch) -
     assert "401" in locked_out.value.message
 
 
-async def test_an_answer_has_a_limit() -> None:
-    """Over stdio, as an event and as JSON: that call fails, the session stays, and memory too."""
-    found: dict[str, list[Any]] = {}
-
-    async def recited(way: str, how: dict[str, Any]) -> None:
-        async with desk(**how, tools=LONG, response_bytes_max=100_000) as ask:
-            with pytest.raises(Refused) as read:
-                await ask("recite", size=400_000)
-            with pytest.raises(Unknown) as wrote:
-                await ask("write", size=400_000)
-            short = await ask("recite", size=90_000)
-        found[way] = [read.value.kind, wrote.value.kind, len(short)]
-
-    await recited("stdio", STDIO)
-    for way in ("events", "json"):
-        with http_server(0, way) as (_, how):
-            await recited(way, how)
-
-    ends = ["over_limit", "over_limit", 90_000]
-    assert found == {"stdio": ends, "events": ends, "json": ends}
+async def limited(ask: Any) -> None:
+    """See that an answer that is too long fails its call, and that the session goes on."""
+    with pytest.raises(Refused) as read:
+        await ask("recite", size=BYTES_MAX * 4)
+    with pytest.raises(Unknown) as wrote:
+        await ask("write", size=BYTES_MAX * 4)
+    assert read.value.kind == wrote.value.kind == "over_limit"
+    assert len(await ask("recite", size=BYTES_MAX - 1_000)) == BYTES_MAX - 1_000
 
 
 async def test_a_server_is_told_who_asks_with_tokens(web: Web, tmp_path: Path) -> None:
@@ -200,10 +194,10 @@ async def test_a_server_is_told_who_asks_with_tokens(web: Web, tmp_path: Path) -
     def auth(query: str) -> dict[str, Any]:
         return {"oauth2": {"token_url": f"{web.url}/token?{query}", **client}}
 
-    with http_server() as (_, how):
+    with http_server(0, "json") as (_, how):
         del how["headers"]
         async with desk(tmp_path, **how, auth=auth("life=0"), tools=TOOLS) as ask:
-            assert await ask("sum", a=2, b=3) == {"result": 5}
+            await limited(ask)
             (tmp_path / "secret").unlink()
             with pytest.raises(Failed) as gone:
                 await ask("book", seats=1)

@@ -264,7 +264,7 @@ async def test_a_template_makes_workflows(nats_server: NatsServer) -> None:
     assert [each["name"] for each in listed["templates"]] == ["release"]
     odd, release = both["templates"]
     assert (odd["name"], release) == ("odd", listed["templates"][0])
-    assert "new" in odd["error"]
+    assert "'steps' is missing" in odd["error"]
     assert shown["text"] == text
     assert (seen["definition"], seen["registered"]) == (made["definition"], False)
     assert versions["versions"][0]["source"] == f"template release@{stored['hash'][:8]}"
