@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import structlog.testing
 import trio
 
 from actors.files.connectors import parse
-from protocols.service import Failed, Refused
+from protocols.service import Call, Failed, Refused
+from runtime.connectors.frame import opened
+from runtime.connectors.secrets import Secrets
 from tests.connectors.test_http import shop
 from tests.support.web import Web
 
@@ -86,6 +90,30 @@ async def test_a_token_that_is_refused_is_fetched_again_once(web: Web) -> None:
     assert fetched == 1
     assert len(set(last)) == 1
     assert (type(turned_away), turned_away.kind) == (Refused, "permission")
+
+
+async def test_language_models_are_asked_with_tokens(web: Web) -> None:
+    """Each provider has tokens of its own."""
+    provider = {
+        "base_url": f"{web.url}/guarded",
+        "models": {"good": {}},
+        "auth": {
+            "oauth2": {
+                "token_url": f"{web.url}/token",
+                "client_id": "reader",
+                "client_secret": "${env:CLIENT_SECRET}",
+            }
+        },
+    }
+    given = {"connectors": {"models": {"kind": "llm", "providers": {"cloud": provider}}}}
+    settings = parse(msgspec.json.encode(given)).value
+    assert settings is not None
+    secrets = Secrets(Path(), {"CLIENT_SECRET": SECRET})
+    async with opened("models", settings.connectors["models"], secrets) as found:
+        call = Call("models", "complete", timeout_s=5.0)
+        result = await found.service.operations["complete"].function({"prompt": "Hello"}, call)
+
+    assert result["output"] == "You said: Hello"
 
 
 @pytest.mark.parametrize(

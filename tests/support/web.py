@@ -124,10 +124,10 @@ async def token(request: Request) -> Response:
 
 async def guarded(request: Request) -> Response:
     """Let the latest token in, and tell what was asked."""
-    seen = await _note(request)
-    if GIVEN and seen["headers"].get("authorization") == f"Bearer {GIVEN[-1]}":
-        return JSONResponse(seen)
-    return JSONResponse({"error": "invalid_token"}, 401)
+    if not GIVEN or request.headers.get("authorization") != f"Bearer {GIVEN[-1]}":
+        await _note(request)
+        return JSONResponse({"error": "invalid_token"}, 401)
+    return await (chat if "chat" in request.url.path else echo)(request)
 
 
 async def revoke(_: Request) -> Response:
@@ -218,7 +218,7 @@ APP = Starlette(
         Route("/seen", seen),
         Route("/token", token, methods=["POST"]),
         Route("/guarded", guarded, methods=METHODS),
-        Route("/guarded/chat/completions", guarded, methods=METHODS),
+        Route("/guarded/chat/completions", guarded, methods=["POST"]),
         Route("/revoke", revoke),
         Route("/v1/models", models),
         Route("/v1/chat/completions", chat, methods=["POST"]),
