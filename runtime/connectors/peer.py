@@ -30,12 +30,10 @@ from protocols.error_kinds import NETWORK, PERMISSION, SYSTEM
 from protocols.errors import ConfigurationError
 from protocols.service import Failed, Refused
 from runtime.connectors.secrets import Secrets
-from runtime.connectors.wire import Asked, Wire, failure_of, is_success, origin
+from runtime.connectors.wire import WAITS, Asked, Wire, failure_of, is_success, origin
 
 TOKEN_S_MAX: Final = 10.0
 """How long a token may be waited for."""
-TOKEN_SHARE: Final = 0.9
-"""Of the time that a request has: one that gets no token in time was not sent, and says so."""
 TOKEN_BYTES_MAX: Final = 64 * 1024
 LIFE_S_DEFAULT: Final = 300.0
 """Of a token of which nothing is said."""
@@ -123,13 +121,12 @@ class Authorized(httpx2.AsyncBaseTransport):
             return await self._inner.handle_async_request(request)
         if "authorization" in request.headers:
             return await self._inner.handle_async_request(request)
-        token = await self._tokens.current()
-        request.headers["authorization"] = f"Bearer {token}"
+        token = await _prove(request, self._tokens)
         response = await self._inner.handle_async_request(request)
         if response.status_code != _UNPROVEN:
             return response
         await response.aclose()
-        request.headers["authorization"] = f"Bearer {await self._tokens.current(refused=token)}"
+        await _prove(request, self._tokens, refused=token)
         return await self._inner.handle_async_request(request)
 
     async def aclose(self) -> None:
@@ -145,6 +142,15 @@ class Authorized(httpx2.AsyncBaseTransport):
             return auth.header.lower(), secrets.reveal(auth.value).reveal()
         password = secrets.reveal(auth.password or "").reveal()
         return "authorization", _basic(secrets.plain(auth.user), password, secrets)
+
+
+async def _prove(request: httpx2.Request, tokens: Tokens, refused: str = "") -> str:
+    """Put a token into a request, which tells meanwhile that it waits; return the token."""
+    request.extensions[WAITS] = True
+    token = await tokens.current(refused)
+    request.headers["authorization"] = f"Bearer {token}"
+    request.extensions[WAITS] = False
+    return token
 
 
 class _Granted(msgspec.Struct, frozen=True):
@@ -192,8 +198,7 @@ class Tokens:
         ConfigurationError when a secret is gone.
         """
         seen = self._failures
-        left_s = max(trio.current_effective_deadline() - trio.current_time(), 0.0)
-        with trio.move_on_after(min(TOKEN_S_MAX, left_s * TOKEN_SHARE)):
+        with trio.move_on_after(TOKEN_S_MAX):
             async with self._alone:
                 if self._token != refused and trio.current_time() < self._until:
                     return self._token
@@ -206,7 +211,7 @@ class Tokens:
                     self._failures += 1
                     self._failure = error
                     raise
-        raise Failed(NETWORK, "no token in time")
+        raise Failed(NETWORK, f"no token in {TOKEN_S_MAX:g} s")
 
     async def _fetched(self) -> str:
         began = trio.current_time()

@@ -46,6 +46,8 @@ NOT_DONE: Final = frozenset({425, 429})
 TURNED_AWAY: Final = 503
 """With a time at which to come again it says that too; without one a proxy may have passed the
 request on, and lost the answer."""
+WAITS: Final = "movant.waits"
+"""Extension of a request that has not been sent, for it waits for a token."""
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _HEARD: Final = frozenset({301, 302, 303})
 """Redirects behind which a form is mostly done already; 307 and 308 say that it was not."""
@@ -121,6 +123,7 @@ class Wire:
         """Send a request and yield its response before its body is read. Raises as ``send``."""
         headers = self._headers(asked)
         connect_s = min(CONNECT_S_MAX, asked.timeout_s * 0.9)
+        request: httpx2.Request | None = None
         with trio.move_on_after(asked.timeout_s) as scope, _translated(safe=asked.safe):
             request = self._client.build_request(
                 asked.method,
@@ -136,6 +139,8 @@ class Wire:
                 with trio.CancelScope(shield=True), trio.move_on_after(1.0):
                     await response.aclose()
         if scope.cancelled_caught:
+            if request is not None and request.extensions.get(WAITS):
+                raise Failed(NETWORK, f"no token in {asked.timeout_s:g} s")
             raise _unanswered(f"no answer in {asked.timeout_s:g} s", safe=asked.safe)
 
     def _headers(self, asked: Asked) -> dict[str, str]:
