@@ -8,7 +8,7 @@ step goes along in the request's ``_meta``, for servers that can use it.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import jsonschema
@@ -35,9 +35,9 @@ from runtime.connectors.frame import Check, Opened
 from runtime.connectors.mcp_link import BROKEN, NOT_SENT, STATUS, Link
 from runtime.connectors.mcp_program import TOO_LONG
 from runtime.connectors.secrets import Secrets
+from runtime.connectors.wire import NOT_DONE, TURNED_AWAY, retry_after_s
 
 CHECK_S: Final = 15.0
-_BUSY: Final = 429
 _SERVER_ERRORS: Final = 500
 
 log = structlog.get_logger()
@@ -200,12 +200,10 @@ def _not_sent(data: Any, message: str) -> Exception:
 
 def _of_status(data: dict[str, Any], message: str, tool: McpTool) -> Exception:
     status = int(data["status"])
-    if status == _BUSY:
-        retry_after_s = None
-        with suppress(ValueError):
-            retry_after_s = float(data["retry_after"])
-        return Failed(OVER_LIMIT, message, retry_after_s=retry_after_s)
     kind = kind_of_status(status)
+    after_s = retry_after_s(str(data["retry_after"]))
+    if status in NOT_DONE or (status == TURNED_AWAY and after_s is not None):
+        return Failed(kind, message, retry_after_s=after_s)
     if status < _SERVER_ERRORS:
         return Refused(kind, message)
     return _unclear(tool, kind, message)

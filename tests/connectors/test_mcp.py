@@ -40,6 +40,8 @@ TOOLS: Final[dict[str, Any]] = {
     "absent": {},
     "recite": {"reads_only": True},
     "write": {"tool": "recite"},
+    "lost": {},
+    "later": {},
 }
 BYTES_MAX: Final = 100_000
 STDIO: Final[dict[str, Any]] = {
@@ -123,7 +125,9 @@ async def test_tools_are_operations_over_stdio() -> None:
 
     assert checks == {
         "session": True,
-        **dict.fromkeys(("add", "greet", "book", "slow", "who", "die", "recite"), True),
+        **dict.fromkeys(
+            ("add", "greet", "book", "slow", "who", "die", "recite", "lost", "later"), True
+        ),
         "absent": False,
     }
     assert wrong.value.kind == "validation"
@@ -160,6 +164,10 @@ async def test_tools_are_operations_over_http(monkeypatch: pytest.MonkeyPatch) -
         async with desk(**how, tools=TOOLS) as ask:
             assert await ask("sum", a=2, b=3) == {"result": 5}
             await limited(ask)  # as an event
+            with pytest.raises(Unknown) as lost:
+                await ask("lost")
+            with pytest.raises(Failed) as later:
+                await ask("later")
             process.kill()
             process.wait()
             with pytest.raises(Failed) as away:
@@ -171,7 +179,8 @@ async def test_tools_are_operations_over_http(monkeypatch: pytest.MonkeyPatch) -
                     with pytest.raises(Failed) as locked_out:
                         await stranger("sum", a=2, b=3)
 
-    assert away.value.kind == "network"
+    assert lost.value.kind == later.value.kind == away.value.kind == "network"
+    assert later.value.retry_after_s == 9.0
     assert booked == {"seats": 1}
     assert "401" in locked_out.value.message
 

@@ -71,15 +71,29 @@ def recite(size: int) -> str:
     return "x" * size
 
 
+@server.tool()
+def lost() -> None:
+    """Answer nothing: somebody between says 503 for it."""
+
+
+@server.tool()
+def later() -> None:
+    """Answer nothing: it is turned away, until later."""
+
+
 async def serve(port: int, *, as_json: bool) -> None:
     """Serve HTTP."""
     inner = server.streamable_http_app(json_response=as_json)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        given = dict(scope.get("headers", ())).get(b"authorization", b"")
+        headers = dict(scope.get("headers", ()))
+        given, tool = headers.get(b"authorization", b""), headers.get(b"mcp-name")
         known = given.startswith((f"Bearer {TOKEN}".encode(), b"Bearer granted-token-"))
         if scope["type"] == "http" and not known:
             await PlainTextResponse("who are you?", 401)(scope, receive, send)
+        elif tool in {b"lost", b"later"}:
+            after = {"retry-after": "9"} if tool == b"later" else {}
+            await PlainTextResponse("no", 503, after)(scope, receive, send)
         else:
             await inner(scope, receive, send)
 
