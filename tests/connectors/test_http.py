@@ -171,11 +171,11 @@ async def test_no_answer_is_unknown_where_it_may_have_been_done(web: Web) -> Non
     text = """
 operations:
   get: {path: /slow}
-  post: {method: POST, path: /slow, timeout: 100ms}
-  search: {method: POST, path: /slow, timeout: 100ms, safe: true}
+  post: {method: POST, path: /slow, timeout: 300ms}
+  search: {method: POST, path: /slow, timeout: 300ms, safe: true}
 """
     async with shop(web.url, text) as ask:
-        got = await ask.fails("get", timeout_s=0.1)
+        got = await ask.fails("get", timeout_s=0.3)
         posted = await ask.fails("post")
         searched = await ask.fails("search")
 
