@@ -18,7 +18,7 @@ longer than what it reads. What is not there is an error, never an empty text.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -31,6 +31,7 @@ DEPTH_MAX: Final = 64
 """Of the parameters that references stand in; the same as for every value."""
 
 Names = Mapping[str, Any]
+Place = tuple[str | int, ...]
 _OPEN: Final = "{{"
 _TOKEN: Final = re.compile(
     r"""\s*(?:
@@ -136,58 +137,56 @@ class Reference(NamedTuple):
 class Found(NamedTuple):
     """A reference at its place in parameters."""
 
-    place: tuple[str | int, ...]
+    place: Place
     reference: Reference
 
 
 class Template:
     """A value in which references stand, read once and filled in many times."""
 
-    __slots__ = ("_fill", "references", "value")
+    __slots__ = ("_fill", "value")
 
     def __init__(self, value: Any) -> None:
         """Read all references. Raises WrongReference; ``problems`` tells all of them."""
         self.value: Final = value
-        self.references: Final[list[Found]] = []
-        self._fill: Final = self._read(value, ())
+        self._fill: Final = _filling(value, 0)
 
     def fill(self, names: Names) -> Any:
         """Return the value with everything filled in. Raises WrongReference."""
         return self.value if self._fill is None else self._fill(names)
 
-    def _read(self, value: Any, place: tuple[str | int, ...]) -> Callable[[Names], Any] | None:
-        """Return what fills a value in; None for one without references."""
-        if len(place) > DEPTH_MAX:
-            raise WrongReference(f"more than {DEPTH_MAX} levels deep")
-        if isinstance(value, str):
-            return self._text(value, place)
-        if isinstance(value, dict):
-            made = {key: self._read(each, (*place, key)) for key, each in value.items()}
-            if not any(made.values()):
-                return None
-            return lambda names: {
-                key: value[key] if fill is None else fill(names) for key, fill in made.items()
-            }
-        if isinstance(value, list | tuple):
-            items = [self._read(each, (*place, index)) for index, each in enumerate(value)]
-            if not any(items):
-                return None
-            return lambda names: [
-                value[index] if fill is None else fill(names) for index, fill in enumerate(items)
-            ]
-        return None
 
-    def _text(self, text: str, place: tuple[str | int, ...]) -> Callable[[Names], Any] | None:
-        if _OPEN not in text:
+def _filling(value: Any, depth: int) -> Callable[[Names], Any] | None:
+    """Return what fills a value in; None for one without references."""
+    if depth > DEPTH_MAX:
+        raise _too_deep()
+    if isinstance(value, str):
+        return _filling_text(value) if _OPEN in value else None
+    if isinstance(value, dict):
+        made = {key: _filling(each, depth + 1) for key, each in value.items()}
+        if not any(made.values()):
             return None
-        pieces = parse(text)
-        self.references.extend(Found(place, each) for each in pieces if not isinstance(each, str))
-        if len(pieces) == 1 and not isinstance(pieces[0], str):
-            whole = pieces[0].whole
-            return pieces[0].read if whole is None else _quick(whole)
-        return lambda names: "".join(
-            each if isinstance(each, str) else as_text(each.read(names)) for each in pieces
-        )
+        return lambda names: {
+            key: value[key] if fill is None else fill(names) for key, fill in made.items()
+        }
+    if isinstance(value, list | tuple):
+        items = [_filling(each, depth + 1) for each in value]
+        if not any(items):
+            return None
+        return lambda names: [
+            value[index] if fill is None else fill(names) for index, fill in enumerate(items)
+        ]
+    return None
+
+
+def _filling_text(text: str) -> Callable[[Names], Any]:
+    pieces = parse(text)
+    if len(pieces) == 1 and not isinstance(pieces[0], str):
+        whole = pieces[0].whole
+        return pieces[0].read if whole is None else _quick(whole)
+    return lambda names: "".join(
+        each if isinstance(each, str) else as_text(each.read(names)) for each in pieces
+    )
 
 
 def _quick(path: Path) -> Callable[[Names], Any]:
@@ -208,22 +207,53 @@ def _quick(path: Path) -> Callable[[Names], Any]:
     return read
 
 
-def problems(value: Any) -> list[tuple[tuple[str | int, ...], WrongReference]]:
+def found_in(value: Any) -> list[Found]:
+    """Return the references in a value, in order. Raises as ``Template`` does."""
+    return [
+        Found(place, each)
+        for place, text in _texts(value)
+        for each in parse(text)
+        if not isinstance(each, str)
+    ]
+
+
+def problems(value: Any) -> list[tuple[Place, WrongReference]]:
     """Return every text of a value whose references cannot be read, with its place."""
-    found: list[tuple[tuple[str | int, ...], WrongReference]] = []
-    waiting: list[tuple[tuple[str | int, ...], Any]] = [((), value)]
-    while waiting:
-        place, each = waiting.pop(0)
-        if isinstance(each, str) and _OPEN in each:
+    found: list[tuple[Place, WrongReference]] = []
+    try:
+        for place, text in _texts(value):
             try:
-                parse(each)
+                parse(text)
             except WrongReference as error:
                 found.append((place, error))
-        elif isinstance(each, dict) and len(place) <= DEPTH_MAX:
-            waiting += [((*place, key), item) for key, item in each.items()]
-        elif isinstance(each, list | tuple) and len(place) <= DEPTH_MAX:
-            waiting += [((*place, index), item) for index, item in enumerate(each)]
+    except WrongReference as error:  # it ends here
+        found.append(((), error))
     return found
+
+
+def _texts(value: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
+    """Yield the texts with references of a value, in order. Raises WrongReference."""
+    if isinstance(value, str):
+        if _OPEN in value:
+            yield place, value
+        return
+    inner: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, dict):
+        inner = value.items()
+    elif isinstance(value, list | tuple):
+        inner = enumerate(value)
+    for key, each in inner:
+        if len(place) >= DEPTH_MAX:
+            raise _too_deep()
+        if isinstance(each, str):
+            if _OPEN in each:
+                yield (*place, key), each
+        elif isinstance(each, dict | list | tuple):
+            yield from _texts(each, (*place, key))
+
+
+def _too_deep() -> WrongReference:
+    return WrongReference(f"more than {DEPTH_MAX} levels deep")
 
 
 def as_text(value: Any) -> str:

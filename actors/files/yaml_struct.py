@@ -18,11 +18,13 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from actors.files.yaml_nodes import Node, Rewritten, YamlProblem, read
+from actors.files.yaml_nodes import BYTES_MAX, Node, Rewritten, YamlProblem, read
 from protocols.errors import ConfigurationError, NotFoundError
-from protocols.findings import Finding, did_you_mean
+from protocols.findings import ERRORS_MAX, Finding, did_you_mean
 
 T = TypeVar("T")
+EXCERPT_CHARS: Final = 100
+"""To the left of what is meant, and to its right: a file may be one line."""
 _EXPECTED: Final = re.compile(r"Expected `(?P<kind>[^`]+)`(?: (?P<limit>[<>]=? [\d.]+))?")
 _SCALARS: Final = (str, int, float, bool)
 _WORDS: Final = {
@@ -55,14 +57,23 @@ class Document(NamedTuple, Generic[T]):
     problems: list[Located]
 
     def excerpt(self, problem: Located) -> str:
-        """Return the line of a problem, and below it a caret."""
-        lines = self.text.split("\n")
+        """Return the line of a problem, and below it a caret; of a long line a part."""
+        lines = _lines(self.text)
         if not 1 <= problem.line <= len(lines):
             return ""
-        line = lines[problem.line - 1].replace("\t", " ")
+        begin = max(0, problem.column - EXCERPT_CHARS // 2) if problem.column > EXCERPT_CHARS else 0
+        line = lines[problem.line - 1][begin : begin + 2 * EXCERPT_CHARS]
+        line = "".join(each if each.isprintable() else " " for each in line)
+        column = problem.column - begin
+        room = max(1, min(problem.width, len(line) - column + 1))
         number = f"{problem.line:>6} | "
-        room = max(1, min(problem.width, len(line) - problem.column + 1))
-        return f"{number}{line}\n{'':>6} | {' ' * (problem.column - 1)}{'^' * room}"
+        return f"{number}{line}\n{'':>6} | {' ' * (column - 1)}{'^' * room}"
+
+
+@lru_cache(maxsize=1)
+def _lines(text: str) -> list[str]:
+    """Return lines as YAML counts them: what else breaks lines here is not allowed there."""
+    return text.splitlines()
 
 
 def parse(text: bytes, kind: type[T], check: Callable[[T], Sequence[Finding]]) -> Document[T]:
@@ -80,20 +91,34 @@ def parse_nodes(
 
     ``reader`` makes nodes of the text; it raises YamlProblem.
     """
-    shown = text.decode("utf-8", "replace")
+    shown = text[: BYTES_MAX + 1].decode("utf-8-sig", "replace")
     try:
         top = reader(text)
     except YamlProblem as problem:
         wrong = Located(problem.line, problem.column, problem.message, problem.hint)
         return Document(shown, None, [wrong])
     builder = Builder()
-    value = build(top, builder)
+    try:
+        value = build(top, builder)
+    except _EnoughError:
+        value = None
     problems = builder.problems
-    if problems or value is None:
-        return Document(shown, None, sorted(problems))
-    problems = [_located(top, finding) for finding in check(value)]
-    problems.sort(key=lambda each: (each.severity, each.line, each.column))
-    return Document(shown, value, problems)
+    if not problems and value is not None:
+        problems = [_located(top, finding) for finding in check(value)]
+    else:
+        value = None
+    return Document(shown, value, _told(problems))
+
+
+def _told(problems: list[Located]) -> list[Located]:
+    """Return the problems that are told, errors first, each in the order of the file."""
+    found = sorted(problems, key=lambda each: (each.severity, each.line, each.column))
+    errors = sum(each.severity == "error" for each in found)
+    if errors <= ERRORS_MAX:
+        return found
+    at = found[ERRORS_MAX]
+    more = Located(at.line, at.column, "more errors follow", "correct those above", "warning")
+    return [*found[:ERRORS_MAX], more]
 
 
 def load(source: Path | str, parser: Callable[[bytes], Document[T]]) -> Document[T]:
@@ -101,7 +126,11 @@ def load(source: Path | str, parser: Callable[[bytes], Document[T]]) -> Document
     path = Path(source)
     if not path.is_file():
         raise NotFoundError(f"{path} does not exist", hint="name a file that is there")
-    return parser(path.read_bytes())
+    try:
+        with path.open("rb") as file:
+            return parser(file.read(BYTES_MAX + 1))
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def value_of(document: Document[T], source: Path | str, checker: str) -> T:
@@ -120,12 +149,18 @@ def value_of(document: Document[T], source: Path | str, checker: str) -> T:
     return document.value
 
 
+class _EnoughError(Exception):
+    """There are more mistakes than are told."""
+
+
 class _Shape(NamedTuple):
     """What a node has to be, to be of a kind; a union has one of each form, or none."""
 
     form: typing.Literal["any", "union", "struct", "mapping", "list", "scalar"]
     kind: Any
     members: tuple[Any, ...] = ()
+    as_they_are: frozenset[type] = frozenset()
+    """Types of values that nothing has to be done with."""
 
 
 class Builder:
@@ -136,7 +171,11 @@ class Builder:
 
     def build(self, node: Node, kind: Any) -> Any:
         """Return a node's value as ``kind``; None when something in it is wrong."""
-        shape = _shape(kind)
+        return self._build(node, _shape(kind))
+
+    def _build(self, node: Node, shape: _Shape) -> Any:
+        if type(node.value) in shape.as_they_are:
+            return node.value
         if shape.form == "scalar":
             return self._scalar(node, shape.kind)
         if shape.form == "union":
@@ -152,6 +191,8 @@ class Builder:
     def wrong(self, node: Node, message: str, hint: str = "") -> None:
         """Keep what is wrong at a node."""
         self.problems.append(Located(node.line, node.column, message, hint, width=node.width))
+        if len(self.problems) > ERRORS_MAX:
+            raise _EnoughError
 
     def _one_of(self, node: Node, shape: _Shape) -> Any:
         """Choose among the members of a union by what the node is."""
@@ -180,13 +221,15 @@ class Builder:
         before = len(self.problems)
         values: dict[str, Any] = {}
         for name, (key, value) in node.entries.items():
-            if name not in fields:
+            field = fields.get(name)
+            if field is None:
                 self.wrong(key, f"{name[:60]!r} is not known here", did_you_mean(name, fields))
-                continue
-            values[fields[name].name] = self.build(value, fields[name].type)
-        missing = [name for name in _required(kind) if name not in node.entries]
-        for name in missing:
-            self.wrong(node, f"{name!r} is missing", f"write '{name}: …'")
+            else:
+                attribute, shape = field
+                values[attribute] = self._build(value, shape)
+        for name in _required(kind):
+            if name not in node.entries:
+                self.wrong(node, f"{name!r} is missing", f"write '{name}: …'")
         if len(self.problems) > before:
             return None
         try:
@@ -201,13 +244,15 @@ class Builder:
         if node.entries is None:
             self.wrong(node, f"a mapping is expected here, not {node.kind}")
             return None
-        return {name: self.build(value, kind) for name, (_, value) in node.entries.items()}
+        shape = _shape(kind)
+        return {name: self._build(value, shape) for name, (_, value) in node.entries.items()}
 
     def _list(self, node: Node, kind: Any) -> Any:
         if node.items is None:
             self.wrong(node, f"a list is expected here, not {node.kind}", "write '- ' before it")
             return None
-        return tuple(self.build(each, kind) for each in node.items)
+        shape = _shape(kind)
+        return tuple([self._build(each, shape) for each in node.items])
 
     def _scalar(self, node: Node, kind: Any) -> Any:
         if node.entries is not None or node.items is not None:
@@ -237,14 +282,17 @@ class Builder:
 
 
 @lru_cache
-def _fields(kind: type[msgspec.Struct]) -> dict[str, Any]:
-    """Return the fields of a part by the names that files have."""
-    return {field.encode_name: field for field in msgspec.structs.fields(kind)}
+def _fields(kind: type[msgspec.Struct]) -> dict[str, tuple[str, _Shape]]:
+    """Return the attributes of a part, and what they have to be, by the names that files have."""
+    return {
+        field.encode_name: (field.name, _shape(field.type))
+        for field in msgspec.structs.fields(kind)
+    }
 
 
 @lru_cache
 def _required(kind: type[msgspec.Struct]) -> tuple[str, ...]:
-    return tuple(name for name, field in _fields(kind).items() if field.required)
+    return tuple(x.encode_name for x in msgspec.structs.fields(kind) if x.required)
 
 
 _shapes: Final[dict[int, tuple[Any, _Shape]]] = {}
@@ -271,14 +319,19 @@ def _shape_of(kind: Any) -> _Shape:
         items = next(filter(_is_list, arguments), None)
         scalars = tuple(filter(_is_scalar, arguments))
         scalar = typing.Union[scalars] if scalars else None  # noqa: UP007 - made at run time
-        return _Shape("union", kind, (mapping, items, scalar))
+        return _Shape("union", kind, (mapping, items, scalar), _plain(scalars))
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return _Shape("struct", kind)
     if origin is dict:
         return _Shape("mapping", kind, arguments)
     if origin is tuple:
         return _Shape("list", kind, arguments)
-    return _Shape("scalar", kind)
+    return _Shape("scalar", kind, as_they_are=_plain((kind,)))
+
+
+def _plain(kinds: Sequence[Any]) -> frozenset[type]:
+    """Return those of some kinds that every value of theirs fits: no limits, no words."""
+    return frozenset(each for each in _SCALARS if any(each is x for x in kinds))
 
 
 def _is_mapping(kind: Any) -> bool:

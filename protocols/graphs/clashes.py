@@ -14,7 +14,7 @@ import msgspec
 from protocols.findings import Finding, Place, did_you_mean
 from protocols.graphs.graph import Field, Graph
 from protocols.graphs.input import input_type
-from protocols.references import Template, WrongReference
+from protocols.references import WrongReference, found_in
 
 _FITS: Final = {("integer", "number")}
 """Types that fit others beside themselves."""
@@ -81,7 +81,7 @@ def _kind(graph: Graph, given: Any) -> str:
     if not isinstance(given, str):
         return ""
     try:
-        references = Template(given).references
+        references = found_in(given)
     except WrongReference:
         return ""
     if not references:
