@@ -154,7 +154,11 @@ def graph_of(document: Document[Definition]) -> Graph | None:
 
 def build(top: Node, builder: Builder) -> Definition | None:
     """Build what a file holds; without a sign of a state machine it is meant to be a graph."""
-    keys = set(top.entries or {})
+    if top.entries is None:
+        hint = "begin with 'name: …', and write 'steps:' or 'states:' below it"
+        builder.wrong(top, f"a mapping is expected here, not {top.kind}", hint)
+        return None
+    keys = set(top.entries)
     if "template" in keys and "parameters" in keys:
         builder.wrong(top, "this is a template", "movant template register registers it")
         return None

@@ -25,7 +25,7 @@ Spot = tuple[int, int, int]
 def read(text: bytes) -> Node:
     """Return the top node of a document. Raises YamlProblem, as the reader of YAML does."""
     if len(text) > BYTES_MAX:
-        raise YamlProblem(f"a file of {len(text)} bytes; the limit is {BYTES_MAX}", 1, 1)
+        raise YamlProblem(f"more than {BYTES_MAX} bytes", 1, 1, "make several files of it")
     try:
         plain = text.decode()
         document = tomllib.loads(plain)

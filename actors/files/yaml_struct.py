@@ -26,7 +26,15 @@ T = TypeVar("T")
 EXCERPT_CHARS: Final = 100
 """To the left of what is meant, and to its right: a file may be one line."""
 _EXPECTED: Final = re.compile(r"Expected `(?P<kind>[^`]+)`(?: (?P<limit>[<>]=? [\d.]+))?")
+_LIMITS: Final = ("ge", "gt", "le", "lt", "max_length", "min_length", "multiple_of", "pattern")
 _SCALARS: Final = (str, int, float, bool)
+_OF_NOTHING: Final = "write it behind the key, or indented below it"
+_AS_TEXT: Final = {
+    "bool": "write true or false, without quotes",
+    "int": "such as 3: without quotes, a unit, or a 0 before it",
+    "float": "such as 1.5: without quotes or a unit",
+}
+"""Advice where a text stands in place of another value."""
 _WORDS: Final = {
     "str": "a text",
     "int": "a whole number",
@@ -202,7 +210,7 @@ class Builder:
         elif node.items is not None:
             chosen = items
         elif scalar is not None and (scalar is not type(None) or node.value is None):
-            return self._scalar(node, scalar)
+            return self._scalar(node, scalar, listed=items is not None)
         else:
             chosen = None
         if chosen is None:
@@ -215,7 +223,7 @@ class Builder:
 
     def _struct(self, node: Node, kind: type[msgspec.Struct]) -> Any:
         if node.entries is None:
-            self.wrong(node, f"a mapping is expected here, not {node.kind}")
+            self._no_mapping(node)
             return None
         fields = _fields(kind)
         before = len(self.problems)
@@ -242,10 +250,18 @@ class Builder:
 
     def _mapping(self, node: Node, kind: Any) -> Any:
         if node.entries is None:
-            self.wrong(node, f"a mapping is expected here, not {node.kind}")
+            self._no_mapping(node)
             return None
         shape = _shape(kind)
         return {name: self._build(value, shape) for name, (_, value) in node.entries.items()}
+
+    def _no_mapping(self, node: Node) -> None:
+        hint = "write 'KEY: VALUE', with a blank behind the colon"
+        if node.items is not None:
+            hint = "write 'KEY: …' in place of '- …'"
+        elif node.value is None:
+            hint = _OF_NOTHING
+        self.wrong(node, f"a mapping is expected here, not {node.kind}", hint)
 
     def _list(self, node: Node, kind: Any) -> Any:
         if node.items is None:
@@ -254,17 +270,18 @@ class Builder:
         shape = _shape(kind)
         return tuple([self._build(each, shape) for each in node.items])
 
-    def _scalar(self, node: Node, kind: Any) -> Any:
+    def _scalar(self, node: Node, kind: Any, *, listed: bool = False) -> Any:
         if node.entries is not None or node.items is not None:
             self.wrong(node, f"{_word(kind)} is expected here, not {node.kind}")
             return None
         try:
             return msgspec.convert(node.value, kind)
         except msgspec.ValidationError as error:
-            self._no_scalar(node, kind, str(error))
+            self._no_scalar(node, kind, str(error), listed=listed)
             return None
 
-    def _no_scalar(self, node: Node, kind: Any, said: str) -> None:
+    def _no_scalar(self, node: Node, kind: Any, said: str, *, listed: bool) -> None:
+        """Tell what a scalar is not; with ``listed`` a list would do as well."""
         choices = _choices(kind)
         if choices and isinstance(node.value, str):
             known = did_you_mean(node.value, choices)
@@ -274,10 +291,16 @@ class Builder:
         if found is None:
             self.wrong(node, said)
             return
-        wanted = " or ".join(_WORDS.get(each, each) for each in found["kind"].split(" | "))
+        wanted = ("a list or " if listed else "") + " or ".join(_WORDS.get(each, each) for each in found["kind"].split(" | "))
         limit = f" {found['limit']}" if found["limit"] else ""
         got = "" if limit else f", not {node.kind}"
-        hint = "put it into quotes" if found["kind"] == "str" and node.value is not None else ""
+        hint = ""
+        if node.value is None:
+            hint = _OF_NOTHING
+        elif found["kind"] == "str" and not listed:
+            hint = "put it into quotes"
+        elif isinstance(node.value, str):
+            hint = next((_AS_TEXT[each] for each in _AS_TEXT if each in found["kind"]), "")
         self.wrong(node, f"{wanted}{limit} is expected here{got}", hint)
 
 
@@ -309,7 +332,7 @@ def _shape(kind: Any) -> _Shape:
 def _shape_of(kind: Any) -> _Shape:
     if typing.get_origin(kind) is typing.Annotated:
         inner = typing.get_args(kind)[0]
-        if inner not in _SCALARS:  # a scalar keeps its limits
+        if inner not in _SCALARS or not any(map(_limits, typing.get_args(kind)[1:])):
             return _shape_of(inner)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
@@ -327,6 +350,11 @@ def _shape_of(kind: Any) -> _Shape:
     if origin is tuple:
         return _Shape("list", kind, arguments)
     return _Shape("scalar", kind, as_they_are=_plain((kind,)))
+
+
+def _limits(meta: Any) -> bool:
+    """Tell whether what stands beside a type says more than what it is for."""
+    return any(getattr(meta, each, None) is not None for each in _LIMITS)
 
 
 def _plain(kinds: Sequence[Any]) -> frozenset[type]:
@@ -350,6 +378,8 @@ def _is_scalar(kind: Any) -> bool:
 
 def _word(kind: Any) -> str:
     """Return what a kind of value is called."""
+    if typing.get_origin(kind) is typing.Annotated:
+        return _word(typing.get_args(kind)[0])
     if _is_mapping(kind):
         return "a mapping"
     if _is_list(kind):

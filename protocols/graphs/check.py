@@ -143,7 +143,7 @@ def _needs(graph: Graph, name: str, step: GraphStep) -> Iterator[Finding]:
         elif each in seen:
             yield Finding((*at, index), f"{each} stands twice", "take one of the two away")
         seen.add(each)
-    if isinstance(step.join, int) and step.join > len(seen):
+    if seen and isinstance(step.join, int) and step.join > len(seen):
         yield Finding(
             ("steps", name, "join"),
             f"{step.join} of {len(seen)} needs can never be done",
