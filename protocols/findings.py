@@ -17,7 +17,7 @@ _CHARS_MAX: Final = 128
 """Of a word: longer than every name."""
 ERRORS_MAX: Final = 100
 """Of one definition that are told: nobody reads on, and advice for each takes time."""
-_NEIGHBOURS: Final = 50
+_NEIGHBOURS: Final = 20
 """Words to each side of an unknown one that it is compared with, where there are many."""
 
 

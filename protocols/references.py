@@ -18,7 +18,7 @@ longer than what it reads. What is not there is an error, never an empty text.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -31,8 +31,7 @@ DEPTH_MAX: Final = 64
 """Of the parameters that references stand in; the same as for every value."""
 
 Names = Mapping[str, Any]
-Place = tuple[str | int, ...]
-_OPEN: Final = "{{"
+OPEN: Final = "{{"
 _TOKEN: Final = re.compile(
     r"""\s*(?:
       (?P<close>\}\})
@@ -134,20 +133,13 @@ class Reference(NamedTuple):
         return self.paths[0] if len(self.paths) == 1 and self.last is _ABSENT else None
 
 
-class Found(NamedTuple):
-    """A reference at its place in parameters."""
-
-    place: Place
-    reference: Reference
-
-
 class Template:
     """A value in which references stand, read once and filled in many times."""
 
     __slots__ = ("_fill", "value")
 
     def __init__(self, value: Any) -> None:
-        """Read all references. Raises WrongReference; ``problems`` tells all of them."""
+        """Read all references. Raises WrongReference; ``found_references.problems`` tells all of them."""
         self.value: Final = value
         self._fill: Final = _filling(value, 0)
 
@@ -159,9 +151,9 @@ class Template:
 def _filling(value: Any, depth: int) -> Callable[[Names], Any] | None:
     """Return what fills a value in; None for one without references."""
     if depth > DEPTH_MAX:
-        raise _too_deep()
+        raise too_deep()
     if isinstance(value, str):
-        return _filling_text(value) if _OPEN in value else None
+        return _filling_text(value) if OPEN in value else None
     if isinstance(value, dict):
         made = {key: _filling(each, depth + 1) for key, each in value.items()}
         if not any(made.values()):
@@ -207,52 +199,8 @@ def _quick(path: Path) -> Callable[[Names], Any]:
     return read
 
 
-def found_in(value: Any) -> list[Found]:
-    """Return the references in a value, in order. Raises as ``Template`` does."""
-    return [
-        Found(place, each)
-        for place, text in _texts(value)
-        for each in parse(text)
-        if not isinstance(each, str)
-    ]
-
-
-def problems(value: Any) -> list[tuple[Place, WrongReference]]:
-    """Return every text of a value whose references cannot be read, with its place."""
-    found: list[tuple[Place, WrongReference]] = []
-    try:
-        for place, text in _texts(value):
-            try:
-                parse(text)
-            except WrongReference as error:
-                found.append((place, error))
-    except WrongReference as error:  # it ends here
-        found.append(((), error))
-    return found
-
-
-def _texts(value: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
-    """Yield the texts with references of a value, in order. Raises WrongReference."""
-    if isinstance(value, str):
-        if _OPEN in value:
-            yield place, value
-        return
-    inner: Iterable[tuple[Any, Any]] = ()
-    if isinstance(value, dict):
-        inner = value.items()
-    elif isinstance(value, list | tuple):
-        inner = enumerate(value)
-    for key, each in inner:
-        if len(place) >= DEPTH_MAX:
-            raise _too_deep()
-        if isinstance(each, str):
-            if _OPEN in each:
-                yield (*place, key), each
-        elif isinstance(each, dict | list | tuple):
-            yield from _texts(each, (*place, key))
-
-
-def _too_deep() -> WrongReference:
+def too_deep() -> WrongReference:
+    """Return what is raised for a value that is nested too deep."""
     return WrongReference(f"more than {DEPTH_MAX} levels deep")
 
 
@@ -266,10 +214,10 @@ def parse(text: str) -> tuple[str | Reference, ...]:
     """Return a text as plain pieces and references. Raises WrongReference with the column."""
     pieces: list[str | Reference] = []
     at = 0
-    while (begin := text.find(_OPEN, at)) >= 0:
+    while (begin := text.find(OPEN, at)) >= 0:
         if begin > at:
             pieces.append(text[at:begin])
-        parser = _Parser(text, begin + len(_OPEN))
+        parser = _Parser(text, begin + len(OPEN))
         pieces.append(parser.reference())
         at = parser.at
     if at < len(text):

@@ -67,8 +67,6 @@ def _connector(node: Node, builder: Builder) -> Any:
         builder.wrong(kind, f"a text is expected here, not {kind.kind}")
         return None
     if kind.value not in KINDS:
-        builder.wrong(
-            kind, f"{kind.value[:60]!r} is no kind", did_you_mean(kind.value, KINDS)
-        )
+        builder.wrong(kind, f"{kind.value[:60]!r} is no kind", did_you_mean(kind.value, KINDS))
         return None
     return builder.build(node, KINDS[kind.value])

@@ -26,6 +26,7 @@ from actors.files.yaml_struct import Builder, Document
 from protocols.errors import NotFoundError
 from protocols.findings import Finding
 from protocols.graphs import check as graph_check
+from protocols.graphs.clashes import never
 from protocols.graphs.graph import Graph
 from protocols.guardrails.check import rules_of
 from protocols.machines import check as machine_check
@@ -143,8 +144,9 @@ def check(definition: Definition) -> list[Finding]:
     """Return everything that is wrong with a definition as a whole."""
     if isinstance(definition, Graph):
         found = graph_check.check(definition)
-        return [*found, *trigger_check.check(definition.name, definition.triggers)]
-    return machine_check.check(definition)
+        triggers = trigger_check.check(definition.name, definition.triggers)
+        return [*found, *never(definition), *triggers]
+    return [*machine_check.check(definition), *machine_check.never(definition)]
 
 
 def graph_of(document: Document[Definition]) -> Graph | None:

@@ -11,7 +11,8 @@ import msgspec
 from actors.schedule import crontab, until, zone_of
 from protocols.conditions import Condition, ConditionError
 from protocols.findings import Finding, Place, did_you_mean
-from protocols.references import WrongReference, found_in, problems
+from protocols.found_references import found_in, problems
+from protocols.references import WrongReference
 from protocols.subjects import is_id, is_name
 from protocols.triggers import (
     KEY_CHARS_MAX,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import types
 import typing
+import unicodedata
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -69,13 +70,21 @@ class Document(NamedTuple, Generic[T]):
         lines = _lines(self.text)
         if not 1 <= problem.line <= len(lines):
             return ""
-        begin = max(0, problem.column - EXCERPT_CHARS // 2) if problem.column > EXCERPT_CHARS else 0
+        begin = (
+            max(0, problem.column - EXCERPT_CHARS // 2) if problem.column > EXCERPT_CHARS else 0
+        )
         line = lines[problem.line - 1][begin : begin + 2 * EXCERPT_CHARS]
         line = "".join(each if each.isprintable() else " " for each in line)
         column = problem.column - begin
         room = max(1, min(problem.width, len(line) - column + 1))
         number = f"{problem.line:>6} | "
-        return f"{number}{line}\n{'':>6} | {' ' * (column - 1)}{'^' * room}"
+        blank = " " * sum(map(_cells, line[: column - 1]))
+        return f"{number}{line}\n{'':>6} | {blank}{'^' * room}"
+
+
+def _cells(char: str) -> int:
+    """Return how wide a character is on a terminal."""
+    return 0 if unicodedata.combining(char) else 1 + (unicodedata.east_asian_width(char) in "WF")
 
 
 @lru_cache(maxsize=1)
@@ -133,7 +142,8 @@ def load(source: Path | str, parser: Callable[[bytes], Document[T]]) -> Document
     """Read a file. Raises NotFoundError when there is none."""
     path = Path(source)
     if not path.is_file():
-        raise NotFoundError(f"{path} does not exist", hint="name a file that is there")
+        wrong = "is no file" if path.exists() else "does not exist"
+        raise NotFoundError(f"{path} {wrong}", hint="name a file that is there")
     try:
         with path.open("rb") as file:
             return parser(file.read(BYTES_MAX + 1))
@@ -291,7 +301,9 @@ class Builder:
         if found is None:
             self.wrong(node, said)
             return
-        wanted = ("a list or " if listed else "") + " or ".join(_WORDS.get(each, each) for each in found["kind"].split(" | "))
+        wanted = ("a list or " if listed else "") + " or ".join(
+            _WORDS.get(each, each) for each in found["kind"].split(" | ")
+        )
         limit = f" {found['limit']}" if found["limit"] else ""
         got = "" if limit else f", not {node.kind}"
         hint = ""

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from protocols.findings import Finding, Place, did_you_mean
+from protocols.found_references import found_in
 from protocols.gates.gate import MODES, problems
 from protocols.graphs.fallback import FALLBACKS_MAX, Fallback
 from protocols.graphs.graph import Graph, GraphStep
 from protocols.graphs.order import Order, again_at
-from protocols.references import WrongReference, found_in
+from protocols.references import WrongReference
 from protocols.subjects import is_name, is_step_name
 
 _ROOTS: Final = ("input", "run")

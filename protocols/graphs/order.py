@@ -177,8 +177,8 @@ def unbounded(step: GraphStep) -> bool:
 def worst_s(graph: Graph, step: str, options: StepOptions) -> float:
     """Return how long a step may take when everything goes wrong, in seconds; one item of it.
 
-    ``options`` are how it is tried. As long as somebody serves what it asks for: an absent service is waited for, without a bound
-    but the deadline's.
+    ``options`` are how it is tried. As long as somebody serves what it asks for: an absent
+    service is waited for, without a bound but the deadline's.
     """
     of = graph.steps[step]
     if of.kind != SERVICE:

@@ -10,12 +10,13 @@ from protocols.conditions import Condition, ConditionError
 from protocols.conditions import Path as Looked
 from protocols.errors import BadValueError
 from protocols.findings import Finding, Place, did_you_mean
+from protocols.found_references import found_in, problems
 from protocols.gates.gate import FILLED
 from protocols.graphs.graph import ANYTHING, Field, Graph
 from protocols.graphs.kinds import done_with, place_of
 from protocols.graphs.order import Order
 from protocols.guardrails.check import budgets_of
-from protocols.references import Path, WrongReference, found_in, problems
+from protocols.references import Path, WrongReference
 
 ROOTS: Final = ("input", "steps", "run")
 ITEM_ROOTS: Final = ("item", "index")
@@ -59,8 +60,7 @@ def references(graph: Graph, order: Order) -> Iterator[Finding]:
         undo = step.undone_by
         if undo is not None:
             yield from look.template(undo.params, (*at, "undo", "params"), inside)
-        if step.artifacts:
-            yield from look.files(step.artifacts, (*at, "artifacts"), name)
+        yield from look.files(step.artifacts or {}, (*at, "artifacts"), name)
         if step.each:
             yield from look.items(step.foreach, (*at, "foreach"), plain)
     yield from look.template(graph.outputs, ("outputs",), _Where("", ROOTS))
@@ -97,6 +97,8 @@ class _Look:
 
     def files(self, files: Mapping[str, Any], at: Place, step: str) -> Iterator[Finding]:
         """Check what a step keeps: names, and contents that may refer to its own result."""
+        if not files:
+            return
         yield from self.template(files, at, _Where(step, (*ROOTS, "result")))
         for name in files:
             try:

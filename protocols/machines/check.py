@@ -44,6 +44,24 @@ def checked(machine: Machine) -> Machine:
     return machine
 
 
+def never(machine: Machine) -> Iterator[Finding]:
+    """Return conditions that cannot be decided in whatever motion.
+
+    Asked where a file is read, and not of what is stored: motions may be on their way with it.
+    """
+    for name, state in machine.states.items():
+        at: Place = ("states", name)
+        found = [((*at, "next", index), each) for index, each in enumerate(state.nexts)]
+        found += [((*at, "signals", key), each) for key, each in state.signalled.items()]
+        for place, each in found:
+            try:
+                why = Condition(each.when).undecidable() if each.when else ""
+            except ConditionError:
+                continue  # told already
+            if why:
+                yield Finding((*place, "when"), why, _CONDITION)
+
+
 def asked(machine: Machine) -> dict[str, str]:
     """Return the services that a machine asks, each with the first place that names it."""
     found: dict[str, str] = {}

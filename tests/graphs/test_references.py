@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.references import Template, WrongReference, as_text, found_in, problems
+from protocols.found_references import found_in, problems
+from protocols.references import Template, WrongReference, as_text
 
 NAMES: dict[str, Any] = {
     "input": {
