@@ -139,7 +139,7 @@ class Template:
     __slots__ = ("_fill", "value")
 
     def __init__(self, value: Any) -> None:
-        """Read all references. Raises WrongReference; ``found_references.problems`` tells all of them."""
+        """Read all references. Raises WrongReference for the first that cannot be read."""
         self.value: Final = value
         self._fill: Final = _filling(value, 0)
 

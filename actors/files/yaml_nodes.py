@@ -101,6 +101,19 @@ class Rewritten(Node):
 
 def read(text: bytes) -> Node:
     """Return the top node of a document. Raises YamlProblem."""
+    node: Node = _read(text, _Composer)
+    return node
+
+
+def read_plain(text: bytes) -> Any:
+    """Return what a document says, at half the cost of its nodes. Raises YamlProblem.
+
+    Not to be shown: it tells that something is wrong, and ``read`` tells what it is.
+    """
+    return _read(text, _Plain)
+
+
+def _read(text: bytes, composer: type[_Composer]) -> Any:
     if len(text) > BYTES_MAX:
         raise YamlProblem(f"more than {BYTES_MAX} bytes", 1, 1, "make several files of it")
     try:
@@ -111,7 +124,7 @@ def read(text: bytes) -> Node:
     try:
         loader = _LOADER(plain)
         try:
-            return _Composer(loader.get_event).document()
+            return composer(loader.get_event).document()
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
@@ -147,18 +160,18 @@ class _Composer:
         self._next = following
         self._nodes = 0
 
-    def document(self) -> Node:
-        found: Node | None = None
+    def document(self) -> Any:
+        found: list[Any] = []
         while not isinstance(event := self._next(), yaml.StreamEndEvent):
             if isinstance(event, yaml.DocumentStartEvent):
-                if found is not None:
+                if found:
                     raise _at(event, "a second document", "one file holds one definition")
-                found = self._node(self._next(), 0)
-        if found is None:
+                found.append(self._node(self._next(), 0))
+        if not found:
             raise YamlProblem("the file is empty", 1, 1, "one file holds one definition")
-        return found
+        return found[0]
 
-    def _node(self, event: Any, depth: int) -> Node:
+    def _node(self, event: Any, depth: int) -> Any:
         if event.anchor or depth > DEPTH_MAX or event.tag:
             self._check(event, depth)
         if type(event) is _SCALAR:
@@ -169,18 +182,21 @@ class _Composer:
             node.items = self._items(depth + 1)
         else:
             node.entries = self._entries(depth + 1)
-        self._nodes += 1 + (len(node.items or ()) or 2 * len(node.entries or ()))
-        if self._nodes > NODES_MAX:
-            raise _at(event, f"more than {NODES_MAX} values")
+        self._count(event, len(node.items or ()) + 2 * len(node.entries or ()))
         return node
 
-    def _items(self, depth: int) -> list[Node]:
+    def _count(self, event: Any, inner: int) -> None:
+        self._nodes += inner
+        if self._nodes > NODES_MAX:
+            raise _at(event, f"more than {NODES_MAX} values")
+
+    def _items(self, depth: int) -> list[Any]:
         following, items = self._next, []
         while type(event := following()) is not _ITEMS_END:
             items.append(self._node(event, depth))
         return items
 
-    def _entries(self, depth: int) -> dict[str, tuple[Node, Node]]:
+    def _entries(self, depth: int) -> dict[str, Any]:
         following = self._next
         entries: dict[str, tuple[Node, Node]] = {}
         while type(event := following()) is not _ENTRIES_END:
@@ -206,22 +222,45 @@ class _Composer:
             raise _at(event, f"more than {DEPTH_MAX} levels deep", "make it flatter")
 
 
+class _Plain(_Composer):
+    """Makes values, of the same texts."""
+
+    def _node(self, event: Any, depth: int) -> Any:
+        if event.anchor or depth > DEPTH_MAX or event.tag:
+            self._check(event, depth)
+        if type(event) is _SCALAR:
+            text = event.value
+            return text if event.style else _resolved(text, event)
+        inner = self._items(depth + 1) if type(event) is _ITEMS else self._entries(depth + 1)
+        self._count(event, len(inner) if type(inner) is list else 2 * len(inner))
+        return inner
+
+    def _entries(self, depth: int) -> dict[str, Any]:
+        following = self._next
+        entries: dict[str, Any] = {}
+        while type(event := following()) is not _ENTRIES_END:
+            if type(event) is not _SCALAR or event.anchor or event.tag or event.value in entries:
+                raise _at(event, "no plain key")
+            entries[event.value] = self._node(following(), depth)
+        return entries
+
+
 def _scalar(event: Any) -> Node:
     text = event.value
     begin, end = event.start_mark, event.end_mark
     line, column = begin.line, begin.column
     width = end.column - column if end.line == line else 1
-    node = Node(text, line + 1, column + 1, width if width > 0 else 1)
-    if not event.style:  # in quotes, or as a block, it is text whatever it looks like
-        if text in _WORDS:
-            node.value = _WORDS[text]
-        elif text[0] in _NUMERIC:
-            node.value = _number(text, event)
-    return node
+    # In quotes, or as a block, it is text whatever it looks like.
+    value = text if event.style else _resolved(text, event)
+    return Node(value, line + 1, column + 1, width if width > 0 else 1)
 
 
-def _number(text: str, event: Any) -> Any:
-    """Return what a text that begins like a number is. Raises YamlProblem."""
+def _resolved(text: str, event: Any) -> Any:
+    """Return what a text without quotes stands for. Raises YamlProblem."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if text[0] not in _NUMERIC:
+        return text
     if _INTEGER.match(text):
         value = int(text) if len(text) <= _DIGITS_MAX else INTEGER_MAX + 1
         if not INTEGER_MIN <= value <= INTEGER_MAX:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import pytest
 
 from actors.files import connectors, toml_nodes
-from actors.files.definitions import load_document, parse
+from actors.files.definitions import build, check, load_document, parse
 from actors.files.yaml_nodes import DEPTH_MAX, YamlProblem
+from actors.files.yaml_struct import parse_nodes
 from protocols.drawing import POINTS_MAX
 from protocols.errors import NotFoundError
 from protocols.findings import ERRORS_MAX, did_you_mean
@@ -17,6 +19,7 @@ from protocols.graphs.graph import Graph, GraphStep
 from protocols.graphs.text import plan, plan_text
 from protocols.pictures import graph_svg
 
+ROOT: Final = Path(__file__).parents[2]
 GRAPH: Final = "name: w\nsteps:\n  a: {service: s, operation: o}\n"
 MACHINE: Final = "name: m\ninitial: A\nstates:\n  A: {owner: o, next: B}\n  B: {terminal: true}\n"
 LATER: Final = "a list or a text is expected here, not "
@@ -102,6 +105,17 @@ def test_a_malformed_file_is_told_with_its_place_and_what_to_do(
     shown = document.excerpt(first)
     assert len(shown) < 600
     assert shown.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.glob("examples/**/*.yaml")), ids=lambda x: x.stem)
+def test_a_file_that_is_right_is_the_same_without_places(file: Path) -> None:
+    """To the byte: its hash is that of what it says, however it was read."""
+    text = file.read_bytes()
+
+    quick, slow = parse(text), parse_nodes(text, build, check)
+
+    assert quick == slow
+    assert msgspec.json.encode(quick.value) == msgspec.json.encode(slow.value)
 
 
 def test_numbers_of_64_bits_are_whole() -> None:
