@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from actors.files import connectors, toml_nodes
-from actors.files.definitions import build, check, load_document, parse
+from actors.files.definitions import Definition, build, check, load_document, parse
 from actors.files.yaml_nodes import DEPTH_MAX, YamlProblem
-from actors.files.yaml_struct import parse_nodes
+from actors.files.yaml_struct import Document, parse_nodes
 from protocols.drawing import POINTS_MAX
 from protocols.errors import NotFoundError
 from protocols.findings import ERRORS_MAX, did_you_mean
@@ -112,7 +112,8 @@ def test_a_file_that_is_right_is_the_same_without_places(file: Path) -> None:
     """To the byte: its hash is that of what it says, however it was read."""
     text = file.read_bytes()
 
-    quick, slow = parse(text), parse_nodes(text, build, check)
+    quick = parse(text)
+    slow: Document[Definition] = parse_nodes(text, build, check)
 
     assert quick == slow
     assert msgspec.json.encode(quick.value) == msgspec.json.encode(slow.value)

@@ -13,8 +13,15 @@ from hypothesis import strategies as st
 from actors.definitions.loading import load
 from actors.definitions.packing import open_pack, pack
 from actors.definitions.validation import validate
-from actors.files.definitions import build, check, load_document, pack_document, parse
-from actors.files.yaml_struct import parse_nodes
+from actors.files.definitions import (
+    Definition,
+    build,
+    check,
+    load_document,
+    pack_document,
+    parse,
+)
+from actors.files.yaml_struct import Document, parse_nodes
 from actors.graphs.interpreter import GraphWorkflow
 from protocols.errors import ConfigurationError
 from protocols.graphs.graph import Graph
@@ -330,7 +337,8 @@ def test_any_line_of_a_graph_may_be_broken(data: Any) -> None:
 
     document = parse(broken)
 
-    assert document == parse_nodes(broken, build, check)
+    slow: Document[Definition] = parse_nodes(broken, build, check)
+    assert document == slow
     assert document.value is not None or document.problems
     for each in document.problems:
         assert 1 <= each.line <= text.count("\n") + 3
