@@ -13,9 +13,10 @@ from urllib.parse import unquote
 import structlog
 import trio
 
+from actors.core.slices import WIDE, in_slices
 from actors.graphs.interpreter import GraphWorkflow
 from actors.kernel.instance import Instance
-from actors.views.gate_index import GateIndex
+from actors.views.gate_index import GateFacts, GateIndex
 from protocols import subjects
 from protocols.api import runs as api
 from protocols.api.blobs import ArtifactPage, RunArtifacts
@@ -116,12 +117,20 @@ class GateCommands:
             return "" if row is None else row.workflow
 
         found = self._index.open(rows, index.ends)
-        if request.run is not None:
-            found = [each for each in found if each[0] == request.run]
-        if request.name:
-            found = [each for each in found if each[1].name == request.name]
-        if request.workflow is not None:
-            found = [each for each in found if workflow_of(each[0]) == request.workflow]
+        if request.run is not None or request.name or request.workflow is not None:
+            wanted = list[tuple[str, GateFacts]]()
+
+            def look(each: tuple[str, GateFacts]) -> None:
+                run, gate = each
+                if (
+                    request.run in {None, run}
+                    and request.name in {"", gate.name}
+                    and request.workflow in {None, workflow_of(run)}
+                ):
+                    wanted.append(each)
+
+            await in_slices([*found], look, looks=WIDE)
+            found = wanted
         following = first + request.limit
         return api.GatePage(
             gates=[
