@@ -125,6 +125,8 @@ class RunIndex:
 
     async def _refresh_started(self) -> None:
         first, last = await self._mail.extent()
+        if last and last == self._mail_seq == self._turn_seq:
+            return
         if first > self._mail_seq + 1:
             async for batch in self._mail.follow("movant.mail.*.*.pack.>", self._mail_seq):
                 for each in batch:
@@ -155,6 +157,8 @@ class RunIndex:
 
     async def _refresh_blocked(self) -> None:
         _, last = await self._events.extent()
+        if last and last == self._events_seq:
+            return
         async for batch in self._events.follow("movant.event.*.*.blocked", self._events_seq):
             for each in batch:
                 row = self.rows.get(each.subject.split(".")[3])

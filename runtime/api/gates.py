@@ -7,6 +7,7 @@ gate.decide   folded, checked, written, folded again: whose word counts is what 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
@@ -14,6 +15,7 @@ import structlog
 import trio
 
 from actors.core.slices import WIDE, in_slices
+from actors.core.together import together
 from actors.graphs.interpreter import GraphWorkflow
 from actors.kernel.instance import Instance
 from actors.views.gate_index import GateFacts, GateIndex
@@ -106,9 +108,8 @@ class GateCommands:
     async def list(self, request: api.GateList) -> api.Message:
         """List the open gates."""
         first = offset(request.after)
-        await self._index.refresh()
         index = self._queries.index
-        await index.refresh(blocked=False)
+        await together(self._index.refresh, partial(index.refresh, blocked=False))
         unread = await self._learn()
         rows = index.rows
 
