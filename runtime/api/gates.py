@@ -7,6 +7,8 @@ gate.decide   folded, checked, written, folded again: whose word counts is what 
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
@@ -173,25 +175,25 @@ class GateCommands:
 
     async def show(self, request: api.GateShow) -> api.Message:
         """Show a gate. Raises NotFoundError."""
-        instance = await self._fold(request.id)
-        found = find(instance, request.gate)
-        done = [f"/{unquote(each)}" for each in instance.done[-DONE_MAX:]]
-        told: dict[str, Any] = {"status": instance.status, "workflow": instance.workflow}
-        if isinstance(found, GateDecision):
-            return api.GateView(
-                id=request.id,
-                gate=found.gate,
-                name=name_of(found.gate),
-                open=False,
-                done=done,
-                decision=found,
-                votes=[*found.votes],
-                **told,
-            )
-        facts = found.facts() | {"votes": found.votes, "delegations": found.delegations}
-        facts.pop("level", None)
-        around = await self._around(instance, found)
-        return api.GateView(id=request.id, open=True, done=done, **facts, **told, **around)
+        async with self._folded(request.id) as instance:
+            found = find(instance, request.gate)
+            done = [f"/{unquote(each)}" for each in instance.done[-DONE_MAX:]]
+            told: dict[str, Any] = {"status": instance.status, "workflow": instance.workflow}
+            if isinstance(found, GateDecision):
+                return api.GateView(
+                    id=request.id,
+                    gate=found.gate,
+                    name=name_of(found.gate),
+                    open=False,
+                    done=done,
+                    decision=found,
+                    votes=[*found.votes],
+                    **told,
+                )
+            facts = found.facts() | {"votes": found.votes, "delegations": found.delegations}
+            facts.pop("level", None)
+            around = await self._around(instance, found)
+            return api.GateView(id=request.id, open=True, done=done, **facts, **told, **around)
 
     async def _around(self, instance: Instance, found: GateState) -> dict[str, Any]:
         """Return what stands before and behind a gate, and what would be undone."""
@@ -222,37 +224,37 @@ class GateCommands:
         Raises RefusedError for a word that does not count, AlreadyDecidedError when another one
         was first, NotFoundError when there is no such gate.
         """
-        instance = await self._fold(request.id)
-        found = find(instance, request.gate)
-        message_id = request.message_id or self._daemon.new_id()
-        path = found.gate if isinstance(found, GateDecision) else found.path
-        said = told_of(instance, path, message_id)
-        if said is not None:  # asked again, because the answer was lost
-            return said
-        if isinstance(found, GateDecision):
-            raise already(request.id, found)
-        if instance.blocked is not None:
-            raise RefusedError(
-                f"run {request.id} is blocked: {instance.blocked.message}",
-                hint=f"movant why {request.id}",
+        async with self._folded(request.id) as instance:
+            found = find(instance, request.gate)
+            message_id = request.message_id or self._daemon.new_id()
+            path = found.gate if isinstance(found, GateDecision) else found.path
+            said = told_of(instance, path, message_id)
+            if said is not None:  # asked again, because the answer was lost
+                return said
+            if isinstance(found, GateDecision):
+                raise already(request.id, found)
+            if instance.blocked is not None:
+                raise RefusedError(
+                    f"run {request.id} is blocked: {instance.blocked.message}",
+                    hint=f"movant why {request.id}",
+                )
+            word = GateWord(
+                gate=path,
+                do=request.do,
+                values=request.values,
+                role=request.role,
+                to=request.to,
+                step=request.step,
             )
-        word = GateWord(
-            gate=path,
-            do=request.do,
-            values=request.values,
-            role=request.role,
-            to=request.to,
-            step=request.step,
-        )
-        wrong = refusal(found, word, request.by)
-        if wrong:
-            raise RefusedError(wrong, hint=f"movant gate show {request.id} {found.name}")
+            wrong = refusal(found, word, request.by)
+            if wrong:
+                raise RefusedError(wrong, hint=f"movant gate show {request.id} {found.name}")
         seq = await self._commands.order(request.id, "gate", word, message_id, request.by)
-        instance = await self._fold(request.id, least=seq)
-        said = told_of(instance, path, message_id)
-        if said is not None:
-            return said
-        decision = instance.gates_ended.get(step_token(path))
+        async with self._folded(request.id, least=seq) as instance:
+            said = told_of(instance, path, message_id)
+            if said is not None:
+                return said
+            decision = instance.gates_ended.get(step_token(path))
         if decision is not None:
             raise already(request.id, decision)
         raise RefusedError(
@@ -260,15 +262,20 @@ class GateCommands:
             hint=f"movant gate show {request.id}",
         )
 
-    async def _fold(self, instance: str, least: int = 0) -> Instance:
+    @asynccontextmanager
+    async def _folded(self, run: str, least: int = 0) -> AsyncIterator[Instance]:
         """Fold a run that contains the sequence ``least``. Raises UnavailableError."""
-        subjects.check_id(instance)
+        subjects.check_id(run)
         for number in range(TRIES_MAX):
             if number:
                 await trio.sleep(TRY_S)
-            found = await self._queries.runs.fold(instance)
-            if found.folded >= least:
-                return found
+            instance = await self._queries.runs.fold(run)
+            try:
+                if instance.folded >= least:
+                    yield instance
+                    return
+            finally:
+                instance.close()
         raise UnavailableError("a replica of MAIL lags behind its leader", hint="try again")
 
 
