@@ -93,7 +93,14 @@ class Owner:
         """What became known of blocked instances, with their partition: blocked, or no longer."""
         self.places = Places(definitions)
         self.activation = Activation(
-            self, mailboxes, archive, definitions, keys, resolving=resolving, clock=clock
+            self,
+            mailboxes,
+            archive,
+            definitions,
+            keys,
+            resolving=resolving,
+            clock=clock,
+            start_soon=self._start_soon,
         )
         self.passivation = Passivation(
             clock,
@@ -306,7 +313,7 @@ class Owner:
             actor.threshold = min(actor.threshold, listed.pop(actor.id, actor.threshold))
         else:
             actor.threshold = actor.fresh_from = actor.instance.folded + 1
-        self._start_soon(self.activation.run, actor)
+        self.activation.begin(actor)
 
     def adopt(self, actor: WorkflowActor, effects: Iterable[AnyEffect], parked: set[str]) -> None:
         """Take the effects of a refold; they are done as soon as the actor is up to date."""
