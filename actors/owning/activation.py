@@ -66,6 +66,10 @@ class Home(Protocol):
     partitions: Partitions
     tombstones: Tombstones
 
+    def recall(self, partition: Partition, instance: str) -> None:
+        """Bring an instance into memory that the checkpoint of a partition lists."""
+        ...
+
     def adopt(self, actor: WorkflowActor, effects: Iterable[AnyEffect], parked: set[str]) -> None:
         """Take what a refold asked for."""
         ...
@@ -106,7 +110,7 @@ class Activation:
         self._definitions = definitions
         self._keys = keys
         self._start_soon = start_soon
-        self._prefetch = Prefetch(mailboxes, start_soon, self._together)
+        self._prefetch = Prefetch(mailboxes, start_soon, home.recall, self._together)
         self.count = 0
 
     def fetches(self, mail: AnyMail) -> bool:
@@ -122,10 +126,13 @@ class Activation:
         """Bring an actor up to date: fold what is stored until nothing is missing."""
         self.count += 1
         partition = self._home.partitions.owned[actor.partition]
-        if partition.settled.is_set():
+        # Before our marker was read, what the tail brings would have to be read again for each.
+        if not self._prefetch.join(actor, partition):
             self._start_soon(self._alone, actor, partition)
-        else:  # what the tail brings would have to be read again for each of its instances
-            self._prefetch.join(actor, partition)
+
+    def open(self, partition: Partition) -> None:
+        """Gather what a former owner of a partition left; when it has settled, fold that."""
+        self._prefetch.open(partition)
 
     async def _together(
         self, actor: WorkflowActor, partition: Partition, prefetched: Prefetched | None

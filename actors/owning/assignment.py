@@ -103,7 +103,9 @@ class Assignment:
         """Look once, and do what there is to do."""
         async with self._lock:
             self._readers.follow()
-            await self._leases.be_behind(any(each.behind for each in self._owner.partitions))
+            await self._leases.be_behind(
+                behind=any(each.behind for each in self._owner.partitions)
+            )
             sight = await self._leases.look()
             await self._compare(sight)
             self._leases.trust()
@@ -193,7 +195,7 @@ class Assignment:
             log.warning("partition.not_released", partition=partition, reason=str(error))
 
     async def _take(self, revisions: dict[int, int]) -> None:
-        await self._leases.be_behind(True)  # before anybody can see the claims
+        await self._leases.be_behind(behind=True)  # before anybody sees the claims
         epochs: dict[int, int] = {}
 
         async def claim(number: int, revision: int) -> None:

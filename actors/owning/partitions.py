@@ -70,7 +70,8 @@ class Partition:
         self.start = self.handed = stored.position
         """Where reading began, and how far it has come: all at or below was handed on."""
         self.listed = dict(stored.entries)
-        """Instances with effects that a former owner left unsettled, with the lowest cause."""
+        """Instances with effects that a former owner left unsettled, with the lowest cause;
+        those that were not in memory since."""
         self.mark = stored.mark
         """What is needed from below it stands in packs or in ARCHIVE."""
         self.marked_at = stored.marked_at
@@ -82,7 +83,7 @@ class Partition:
         self.acts_from = 0
         """Our own marker: what stands at or below it, a former owner may have acted on."""
         self.early: list[WorkflowActor] = []
-        """Actors that were made before our marker was read, until they are up to date."""
+        """Actors of what a former owner left, until they are up to date."""
         self.leaving = False
         self.settled = trio.Event()
         """Set when activations may begin: our marker was read, or none of this goes on."""
@@ -96,7 +97,7 @@ class Partition:
     @property
     def behind(self) -> bool:
         """Whether something that a former owner left is not folded yet."""
-        if not self.begun:
+        if not self.begun or self.listed:
             return True
         if self.early:  # who is up to date once is looked at no more
             self.early = [each for each in self.early if each.activating and not each.gone]

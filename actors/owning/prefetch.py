@@ -3,7 +3,8 @@
 A daemon that takes a partition over has to fold each instance that was at something: those that
 its checkpoint lists, and those that its tail brings. Read one by one that is two requests each;
 read together it is one for fifty of them, and one for the counts of the whole partition. That
-begins when our own marker was read: what is read before delays the first step of all.
+begins when our own marker was read, and those that are listed come into memory only then: what
+is done before delays the first step of all.
 
 (Reading the partition's messages in order is no way: the server held up everybody for seconds
 while it looked for them among those of the other partitions.)
@@ -31,12 +32,14 @@ from protocols.errors import MovantError
 LEAST: Final = 32
 """Fewer instances than this are read one by one: they do not pay for the partition's counts."""
 
-PARTITIONS: Final = 4
-"""Partitions that are read beside each other: the first of them shall be ready early."""
+PARTITIONS: Final = 16
+"""Partitions that are read beside each other: in a busy daemon an answer takes long."""
+RECALLS: Final = 50
+"""Instances that come into memory between two checkpoints of the loop, some 5 ms."""
 HELD_MAX: Final = 5_000
 """Mailboxes that were read and are not folded; above it the next partition waits."""
 HELD_LOOK_S: Final = 0.02
-FOLDS_AT_ONCE: Final = 32
+FOLDS_AT_ONCE: Final = 64
 """Mailboxes that are folded beside each other: all at once they would keep the loop from
 everything else."""
 
@@ -53,38 +56,49 @@ class Prefetched(msgspec.Struct, frozen=True):
 class Prefetch:
     """The instances of partitions that have been taken and have not settled.
 
-    ``fold`` is called for each when its partition has settled; with None it has to be read by
-    itself.
+    When one has, ``recall`` makes an actor of an instance that it lists, and ``fold`` is called
+    for each actor; with None it has to be read by itself.
     """
 
     def __init__(
         self,
         mailboxes: DirectReader,
         start_soon: Callable[..., Any],
+        recall: Callable[[Partition, str], None],
         fold: Callable[[WorkflowActor, Partition, Prefetched | None], Awaitable[None]],
     ) -> None:
         self._mailboxes = mailboxes
         self._start_soon = start_soon
+        self._recall = recall
         self._fold = fold
         self._crowds: dict[Partition, list[WorkflowActor]] = {}
         self._limit = trio.CapacityLimiter(PARTITIONS)
         self._ready: deque[tuple[WorkflowActor, Partition, Prefetched | None]] = deque()
         self._folding = 0
 
-    def join(self, actor: WorkflowActor, partition: Partition) -> None:
-        """Read and fold an actor's mailbox together with others of its partition."""
+    def open(self, partition: Partition) -> None:
+        """Begin to gather the instances of a partition that was taken."""
+        self._crowds[partition] = []
+        self._start_soon(self._together, partition)
+
+    def join(self, actor: WorkflowActor, partition: Partition) -> bool:
+        """Read and fold an actor's mailbox with others of its partition; False: too late."""
         crowd = self._crowds.get(partition)
         if crowd is None:
-            crowd = self._crowds[partition] = []
-            self._start_soon(self._together, partition)
+            return False
         crowd.append(actor)
+        return True
 
     async def _together(self, partition: Partition) -> None:
         await partition.settled.wait()
-        crowd = self._crowds.pop(partition)
         async with self._limit:
             while len(self._ready) >= HELD_MAX:  # noqa: ASYNC110  # seldom, and not for long
                 await trio.sleep(HELD_LOOK_S)
+            for number, instance in enumerate(list(partition.listed), 1):
+                self._recall(partition, instance)
+                if number % RECALLS == 0:
+                    await trio.lowlevel.checkpoint()
+            crowd = self._crowds.pop(partition)
             mark = partition.mark
             found = await self._read(partition, crowd)
         crowd.sort(key=lambda actor: not actor.needed)  # who was answered meanwhile goes on first

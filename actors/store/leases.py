@@ -127,7 +127,7 @@ class Leases:
             self._me = msgspec.structs.replace(self._me, state="up")
             await self._renew()
 
-    async def be_behind(self, behind: bool) -> None:  # noqa: FBT001  # a state, set as it is
+    async def be_behind(self, *, behind: bool) -> None:
         """Tell the others whether we fold what we took over: meanwhile nothing moves to us."""
         if behind != self._me.behind:
             self._me = msgspec.structs.replace(self._me, behind=behind)

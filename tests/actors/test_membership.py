@@ -87,7 +87,13 @@ def test_who_leaves_is_replaced_and_nothing_else_moves() -> None:
 
 @pytest.mark.parametrize(
     ("owners", "behind", "calm"),
-    [("ab", "", True), ("aa", "", True), ("ab", "a", False), ("aa", "b", False), ("ac", "", False)],
+    [
+        ("ab", "", True),
+        ("aa", "", True),
+        ("ab", "a", False),
+        ("aa", "b", False),
+        ("ac", "", False),
+    ],
 )
 def test_nothing_moves_for_evenness_unless_all_is_calm(
     owners: str, behind: str, *, calm: bool
