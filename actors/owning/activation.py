@@ -186,7 +186,11 @@ class Activation:
         if not folded:
             replaced = replaced_by(mails)
             snapshot = await self._resolving.snapshot_patiently(actor.id, snapshot)
-            actor.instance = begun(actor.id, snapshot, self._definitions.workflow, replaced)
+            load = self._definitions.workflow
+            is_new = snapshot is None and not replaced  # as it was made
+            actor.instance = (
+                actor.instance if is_new else begun(actor.id, snapshot, load, replaced)
+            )
         return await self._fold(actor, [None, *mails] if begin else mails, parked)
 
     async def _read(
