@@ -16,7 +16,7 @@ import trio
 from actors.owning.letters import Delivery
 from actors.retention.packs import is_pack
 from protocols import headers as h
-from protocols.errors import OversizedError, UnavailableError, UnknownOutcomeError
+from protocols.errors import MovantError, OversizedError, UnavailableError, UnknownOutcomeError
 from protocols.events import from_time, to_time
 from protocols.ports import Frame, Outgoing, Subscription, Transport
 
@@ -193,11 +193,22 @@ class DirectReader:
         address = f"movant.mail.{partition}."
         least = await self.newest(f"{address}>")
         found: dict[str, list[Delivery]] = {}
-        for part in _parts(list(instances)):
-            filters = [f"{address}{each}.>" for each in part]
-            messages = await self.whole(filters, least)
+        errors: list[MovantError] = []
+
+        async def read(part: Sequence[str]) -> None:
+            try:
+                messages = await self.whole([f"{address}{each}.>" for each in part], least)
+            except MovantError as error:
+                errors.append(error)  # as it is: out of a nursery it would come in a group
+                return
             for each in messages or ():
                 found.setdefault(each.subject.split(".", 4)[3], []).append(each)
+
+        async with trio.open_nursery() as nursery:
+            for part in _parts(list(instances)):
+                nursery.start_soon(read, part)
+        if errors:
+            raise errors[0]
         counts: dict[str, dict[str, int]] = {}
         for subject, count in (await self._counts(f"{address}>")).items():
             counts.setdefault(subject.split(".", 4)[3], {})[subject] = count
