@@ -20,6 +20,7 @@ from protocols.api.base import SERVICE as SERVICE  # noqa: PLC0414 -- part of th
 from protocols.api.base import WAIT_S_MAX as WAIT_S_MAX  # noqa: PLC0414 -- part of the API
 from protocols.api.base import (
     After,
+    AfterSeq,
     At,
     By,
     Cursor,
@@ -289,7 +290,7 @@ class RunHistory(Message, frozen=True, kw_only=True):
     """Read the mailbox of one instance."""
 
     id: Id
-    after: Annotated[int, Meta(description="Only messages with a higher stream sequence.")] = 0
+    after: AfterSeq = 0
     limit: Limit = 100
     raw: Raw = False
     by: By = None

@@ -252,7 +252,13 @@ def _waiting(each: Waiting) -> str:
     ),
 )
 @click.argument("run_id", metavar="RUN")
-@click.option("--after", type=int, default=0, metavar="SEQ", help="Only messages behind this one.")
+@click.option(
+    "--after",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="SEQ",
+    help="Only messages behind this one.",
+)
 @click.option("--full", is_flag=True, help="Show bodies and failures whole.")
 @raw_option
 @target
