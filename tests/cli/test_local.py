@@ -311,3 +311,19 @@ def test_a_terminal_obeys_nothing_that_others_wrote(capfd: pytest.CaptureFixture
     ]
     assert "\x1b" not in err
     assert "\x9b" not in err
+
+
+def test_a_terminal_that_is_too_narrow_cuts_the_last_column_alone(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What the next command needs stands in front: numbers and ids are there in full."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr("runtime.cli.output._is_terminal", lambda: True)
+
+    write_table(("SEQ", "RUN", "WHAT", "SAYS"), [("17", "r" * 30, "w" * 38, "s" * 90)])
+    write_table(("SEQ", "SAYS"), [("17", "s" * 90)])
+    wide, narrow = capfd.readouterr().out.split("\nSEQ")
+
+    assert wide.splitlines()[1] == f"17   {'r' * 30}  {'w' * 38}  {'s' * 19}…"
+    assert narrow.splitlines()[1] == f"17   {'s' * 74}…"
