@@ -81,7 +81,7 @@ async def _is_known(client: Client, what: HoldKind, name: str) -> bool:
     try:
         if what == "service":
             found = await client.service(name)
-            return found.state != "unknown" or found.parked > 0  # a pause alone makes a row
+            return bool(found.operations) or found.parked > 0  # a pause alone makes a row
         if what == "workflow":
             await client.workflow(name)
     except NotFoundError:

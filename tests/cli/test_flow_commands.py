@@ -32,7 +32,7 @@ def told(request: Any, *, paused: bool) -> api.HoldTold:
 def test_a_pause_says_who_and_from_where(ask: Cli, responder: Responder) -> None:
     """Nobody has to type it; who may not know of it yet is named, and that it may be a typo."""
     responder.answers["pause"] = lambda request: told(request, paused=True)
-    responder.answers["service.show"] = api.ServiceView(name="billing", state="unknown")
+    responder.answers["service.show"] = api.ServiceView(name="billing", state="paused")
 
     ended = ask("pause", "service", "billing", "--reason", "upgrade")
 
