@@ -63,6 +63,7 @@ def _settings(function: F) -> F:
             click.option(
                 "--connectors",
                 metavar="FILE",
+                type=click.Path(),
                 help="Host the connectors of this file (YAML or TOML).",
             ),
             click.option(

@@ -124,18 +124,28 @@ def test_a_completion_script_is_printed(cli: Cli, shell: str) -> None:
     assert "_MOVANT_COMPLETE" in ended.out
 
 
-def test_completion_knows_commands_that_are_not_imported_yet() -> None:
-    """The tree is lazy, completion is whole."""
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("movant run s", ["plain,start", "plain,signal", "plain,supply", "plain,show"]),
+        ("movant workflow validate w", ["file,w"]),
+    ],
+)
+def test_completion_knows_commands_that_are_not_imported_yet(words: str, found: list[str]) -> None:
+    """The tree is lazy, completion is whole; where a file belongs the shell offers files."""
     ended = subprocess.run(
         [sys.executable, "-m", "runtime"],
         cwd=Path(__file__).resolve().parents[2],
-        env={"_MOVANT_COMPLETE": "bash_complete", "COMP_WORDS": "movant run s", "COMP_CWORD": "2"},
+        env={
+            "_MOVANT_COMPLETE": "bash_complete",
+            "COMP_WORDS": words,
+            "COMP_CWORD": f"{words.count(' ')}",
+        },
         capture_output=True,
         text=True,
         check=False,
     )
 
-    found = ["plain,start", "plain,signal", "plain,supply", "plain,show"]
     assert ended.stdout.split() == found
 
 
