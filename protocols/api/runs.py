@@ -302,10 +302,7 @@ class HistoryEntry(Message, frozen=True, kw_only=True):
 
     seq: Annotated[int, Meta(description="Stream sequence.")]
     at: At
-    kind: Annotated[
-        str,
-        Meta(description="Kind of message: start, signal, reply, timer, owner.timeout and so on."),
-    ]
+    kind: Annotated[str, Meta(description="Kind of message: start, reply, timer and so on.")]
     name: Annotated[str, Meta(description="Workflow, signal or timer name.")] = ""
     path: Annotated[str, Meta(description="Path of the step, or its token.")] = ""
     attempt: Annotated[int, Meta(description="Attempt of the step; 0: none.")] = 0
