@@ -335,8 +335,8 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, tuple[Any, st
         if key.removesuffix("_file") in SECRETS and key.endswith("_file"):
             found[key.removesuffix("_file")] = (secret(Path(text), variable), variable)
             continue
-        if "." not in key and key not in _KEYS:
-            continue  # some other program's variable
+        if "." not in key and key not in {each.replace(".", "_") for each in _KEYS}:
+            continue  # some other program's variable, and no setting with one underscore of two
         if key in MAPS:
             found |= from_variable(key, text, variable)
             continue

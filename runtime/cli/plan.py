@@ -17,7 +17,7 @@ from runtime.cli.output import Format, write_json, write_line, write_text
         ("movant workflow plan order.yaml --profile dev", "as it is under a profile"),
     ),
 )
-@click.argument("source")
+@click.argument("source", type=click.Path())
 @click.option("--profile", default="", metavar="NAME", help="As it is under this profile.")
 @output_option
 def plan(source: str, form: Format, *, profile: str) -> int:

@@ -121,6 +121,13 @@ def test_a_secret_comes_from_a_file_and_is_never_shown(tmp_path: Path) -> None:
     assert shown["nats.url"] == "nats://ann:***@host:4222"
 
 
+def test_a_variable_with_one_underscore_for_the_dot_is_refused() -> None:
+    """Nobody would see that it counts for nothing; what is no setting is some other program's."""
+    with pytest.raises(ConfigurationError, match="'http_address' is no setting"):
+        load(environment={"MOVANT_HTTP_ADDRESS": ":8700"})
+    assert load(environment={"MOVANT_WEBHOOK_TOKEN": "x"}).config == load(environment={}).config
+
+
 @pytest.mark.parametrize(
     ("url", "shown"),
     [

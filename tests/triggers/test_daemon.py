@@ -208,6 +208,7 @@ async def test_people_pause_resume_start_and_make_up_for_schedules(
         times = await client.due("report-nightly", count=2)
         assert times.times[0].due > time.time_ns()
         assert "02:30" in times.text
+        assert "http.address" in (await client.trigger("report-asked")).row.problem
 
         begin, end = from_time("2026-03-28T00:00:00Z"), from_time("2026-03-31T00:00:00Z")
         filled = [await client.backfill("report-nightly", begin, end, by=ANN) for _ in range(2)]
