@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 import pytest
 
 from actors.files.definitions import graph_of, load_document, parse
 from actors.files.yaml_nodes import BYTES_MAX
 from actors.graphs.interpreter import ITEMS_MAX, GraphWorkflow
+from protocols.found_references import found_in
 from protocols.graphs.check import AVAILABLE, STEPS_MAX
 from protocols.graphs.graph import KINDS, SERVICE
 from protocols.graphs.references import RUN_FIELDS, STEP_FIELDS
-from protocols.references import Template
 from runtime.cli.service import load_attribute
 from tests.docs.tables import DOCS
 from tests.kernel.mailbox import Mailbox
@@ -55,7 +56,7 @@ def test_every_reference_of_the_page_can_be_read() -> None:
     table = PAGE.split("## References\n\n")[1].split("\n\n")[0]
     found = re.findall(r"`(\{\{.+?\}\})`", table)
 
-    paths = [str(Template(each).references[0].reference.paths[0]) for each in found]
+    paths = [str(found_in(each)[0].reference.paths[0]) for each in found]
 
     assert {each.split(".")[2].split("[")[0] for each in paths if each.startswith("steps.")} == {
         *STEP_FIELDS
@@ -132,3 +133,15 @@ def test_the_rental_of_the_page_goes_from_a_signal_to_its_last_sleep() -> None:
 
     assert (ready["rooms"], ready["paid_by"]) == (["clean"], "card")
     assert box.result == {"air": None}
+
+
+def test_the_permit_of_the_page_waits_for_working_days() -> None:
+    """From Thursday on, over a weekend and Christmas."""
+    graph = graph_of(load_document(EXAMPLES / "permit-office.yaml"))
+    assert graph
+    box = Mailbox(GraphWorkflow(graph))
+    box.at = round(datetime(2026, 12, 17, 9, tzinfo=UTC).timestamp()) * 1_000_000_000
+    box.start()
+    (wait,) = box.instance.waiting()
+
+    assert wait.due == round(datetime(2027, 1, 1, 16, tzinfo=UTC).timestamp()) * 1_000_000_000
