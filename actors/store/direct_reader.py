@@ -15,9 +15,10 @@ import trio
 
 from actors.owning.letters import Delivery
 from actors.retention.packs import is_pack
+from actors.store.frames import delivery_of
 from protocols import headers as h
 from protocols.errors import MovantError, OversizedError, UnavailableError, UnknownOutcomeError
-from protocols.events import from_time, to_time
+from protocols.events import to_time
 from protocols.ports import Frame, Outgoing, Subscription, Transport
 
 READ_S: Final = 5.0
@@ -414,7 +415,7 @@ class DirectReader:
                 read.done.set()
             else:
                 # Here and not at the end: a large batch comes in portions.
-                read.found.append(_delivery(frame))
+                read.found.append(delivery_of(frame))
 
 
 def seq_of(answer: bytes, asked: str) -> int:
@@ -439,20 +440,3 @@ def _packs_not_in(found: Sequence[Delivery], counts: dict[str, int]) -> set[str]
 def _parts(instances: Sequence[str]) -> Iterator[Sequence[str]]:
     for start in range(0, len(instances), TOGETHER):
         yield instances[start : start + TOGETHER]
-
-
-def _delivery(frame: Frame) -> Delivery:
-    raw = frame.headers
-    return Delivery(
-        int(_own(raw, b"\r\nNats-Sequence: ")),
-        from_time(_own(raw, b"\r\nNats-Time-Stamp: ").decode()),
-        _own(raw, b"\r\nNats-Subject: ").decode("utf-8", "backslashreplace"),
-        raw,
-        frame.payload,
-    )
-
-
-def _own(raw: bytes, name: bytes) -> bytes:
-    """Return what the server says: its lines are behind those that were stored, which may lie."""
-    start = raw.rindex(name) + len(name)
-    return raw[start : raw.index(b"\r\n", start)]

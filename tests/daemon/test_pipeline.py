@@ -102,8 +102,7 @@ async def test_the_pipeline_tells_where_everybody_is(
     assert held.motions[0].blocking_issues == ["run is paused by ann: holiday"]
     assert set(held.blocked_motions) == {"halted", "tabled"}
     assert everybody.blocked == everybody.active_motions == 2
-    assert again.recent_completions == 1
-    assert end.recent_completions == 1
+    assert again.recent_completions == end.recent_completions == 1
 
 
 async def test_each_daemon_answers_for_all(
