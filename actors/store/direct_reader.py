@@ -15,6 +15,7 @@ import trio
 
 from actors.owning.letters import Delivery
 from actors.retention.packs import is_pack
+from actors.retention.purging import seq_of
 from actors.store.frames import delivery_of
 from protocols import headers as h
 from protocols.errors import MovantError, OversizedError, UnavailableError, UnknownOutcomeError
@@ -52,20 +53,6 @@ class _Counts(msgspec.Struct):
     state: State = msgspec.field(default_factory=State)
 
 
-class _Got(msgspec.Struct):
-    """What STREAM.MSG.GET tells about the message that was asked for."""
-
-    class Message(msgspec.Struct):
-        seq: int
-
-    class Error(msgspec.Struct):
-        code: int = 0
-
-    message: Message | None = None
-    error: Error | None = None
-
-
-_got_decoder: Final = msgspec.json.Decoder(_Got)
 _counts_decoder: Final = msgspec.json.Decoder(_Counts)
 
 
@@ -416,19 +403,6 @@ class DirectReader:
             else:
                 # Here and not at the end: a large batch comes in portions.
                 read.found.append(delivery_of(frame))
-
-
-def seq_of(answer: bytes, asked: str) -> int:
-    """Return the sequence of the message that an answer of STREAM.MSG.GET has; 0: there is none.
-
-    Raises UnavailableError when it says neither.
-    """
-    found = _got_decoder.decode(answer)
-    if found.message is not None:
-        return found.message.seq
-    if found.error is None or found.error.code != 404:  # noqa: PLR2004 - nothing there
-        raise UnavailableError(f"{asked} does not answer")
-    return 0
 
 
 def _packs_not_in(found: Sequence[Delivery], counts: dict[str, int]) -> set[str]:
