@@ -6,7 +6,7 @@ answer of a service, a person's question and the renewal of the lease waiting fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, TypeVar
 
 import trio
@@ -16,7 +16,16 @@ LOOKS: Final = 1_000
 ACT: Final = 25
 """So many looks are worth one at which something was done: some 50 us."""
 
+PART: Final = 10_000
+"""Items that may be passed over between two checkpoints, some 50 ns each."""
+
 T = TypeVar("T")
+
+
+def parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield the items in parts, for who passes over most of them; checkpoint behind each."""
+    for begin in range(0, len(items), PART):
+        yield items[begin : begin + PART]
 
 
 async def in_slices(items: Iterable[T], look: Callable[[T], object], *, act: int = ACT) -> None:

@@ -118,7 +118,7 @@ class Ledger:
         self.gates: dict[str, GateWait] = {}
         self.gates_ended: dict[str, GateDecision] = {}
         """How the latest gates of this generation were decided, by step token."""
-        self.listeners: dict[str, deque[Listen[Any]]] = {}
+        self.listeners: dict[str, list[Listen[Any]]] = {}
         self.signals: dict[str, deque[Signal]] = {}
         self.decided: dict[str, int] = {}
         """Step token -> attempt that gave the value; 0 when it failed or was cancelled."""

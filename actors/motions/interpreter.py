@@ -204,8 +204,7 @@ class _Motion(Forkable):
             blocked=None,
             expected_completion=self._in(timeout_s),
         )
-        request = self._request()
-        return await self.asking.work(self.state, owner, operation, request, again=again)
+        return await self.asking.work(self.state, owner, operation, self._request(), again=again)
 
     def _completion(self, answer: Answer) -> Move | Failure:
         """Judge a completion. What may not follow is refused, and a failure of the owner."""
@@ -376,7 +375,7 @@ class _Motion(Forkable):
         self.entries[move.to] = self.entries.get(move.to, 0) + 1
         self._state(facts)
         now = self.ctx.now()
-        self.history.append((facts["from"], move.to, move.cause, now))
+        self._log((facts["from"], move.to, move.cause, now))
         self._show(
             state=self.state,
             owner=self.machine.states[self.state].owner,
@@ -387,7 +386,7 @@ class _Motion(Forkable):
             expected_completion=None,
             previous=self.came_from.get(self.state, ""),
             transitions=self.transitions,
-            history=Later(told_history, tuple(self.history)),
+            history=Later(told_history, self.history),
             warnings=tuple(self.warnings),
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -54,7 +53,7 @@ class Record:
         self.came_from: dict[str, str] = {}
         """The state whose work led to each; going back and signals do not count as work."""
         self.transitions = 0
-        self.history: deque[tuple[str, str, str, datetime]] = deque(maxlen=machine.history)
+        self.history: tuple[tuple[str, str, str, datetime], ...] = ()
         """From, to, cause and time of the latest transitions."""
         self.warnings: list[dict[str, Any]] = []
         self.times: dict[tuple[str, str], int] = {}
@@ -73,7 +72,7 @@ class Record:
         self.data, self.sizes = _renamed(self.data, moves), _renamed(self.sizes, moves)
         came_from = {to: moves.get(by, by) for to, by in _renamed(self.came_from, moves).items()}
         self.came_from = {to: by if by in machine.states else "" for to, by in came_from.items()}
-        self.history = deque(self.history, maxlen=machine.history)
+        self._log()
         self.times = {(moves.get(at, at), do): n for (at, do), n in self.times.items()}
         self._show(
             state=self.state,
@@ -89,8 +88,8 @@ class Record:
 
     def _too_large(self, answer: Answer) -> str:
         """Return why an output cannot be kept beside the others; empty when it can."""
-        others = (size for state, size in self.sizes.items() if state != self.state)
-        total = answer.size + sum(others)
+        others = sum(self.sizes.values()) - self.sizes.get(self.state, 0)
+        total = answer.size + others
         if total <= DATA_BYTES_MAX:
             return ""
         return f"the outputs of all states take {total} bytes, the limit is {DATA_BYTES_MAX}"
@@ -122,6 +121,11 @@ class Record:
             "by": move.by,
             "why": move.why,
         }
+
+    def _log(self, *transition: tuple[str, str, str, datetime]) -> None:
+        """Keep a transition among the latest ones."""
+        kept = (*self.history, *transition)
+        self.history = kept[max(0, len(kept) - self.machine.history) :]
 
     # What is shown and told
 

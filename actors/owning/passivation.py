@@ -14,7 +14,7 @@ from typing import Final
 
 import trio
 
-from actors.core.slices import in_slices
+from actors.core.slices import in_slices, parts
 from actors.motions.places import Places
 from actors.owning.guards import GUARD_S, Guards
 from actors.owning.outbox import Outbox
@@ -81,7 +81,14 @@ class Passivation:
             # ever end. Whoever only waits has to leave sooner.
             crowded = len(self._live) > self._live_max
             look = partial(self._look, now=now, crowded=crowded)
-            await in_slices(list(self._live.values()), look)
+            for part in parts(list(self._live.values())):
+                due = [
+                    actor
+                    for actor in part
+                    if actor.idle_until <= now or actor.idle_since != actor.touched or crowded
+                ]
+                await in_slices(due, look)
+                await trio.lowlevel.checkpoint()
 
     def _look(self, actor: WorkflowActor, *, now: float, crowded: bool) -> bool:
         """Drop an actor, or arm what lets it be dropped soon; tell whether there was something."""
@@ -92,13 +99,10 @@ class Passivation:
             waits = idle_s >= settled_s and not actor.asks
             self.guards.arm(actor, self.outbox, before=now if waits else now - GUARD_S)
         armed = len(actor.guards) < kept
-        long = not crowded and actor.instance.messages > LONG_MESSAGES
-        if (
-            idle_s < (LONG_IDLE_S if long else settled_s)
-            or actor.backlog
-            or actor.activating
-            or actor.gone
-        ):
+        if not crowded and actor.instance.messages > LONG_MESSAGES:
+            settled_s = LONG_IDLE_S
+        if idle_s < settled_s or actor.backlog or actor.activating or actor.gone:
+            self._rest(actor, settled_s)
             return armed
         actor.close_asks()
         if actor.settled and not actor.needed_here:
@@ -108,8 +112,19 @@ class Passivation:
             self._drop(actor)
             return True
         if idle_s <= open_s:
+            if not (actor.unsettled or actor.held or actor.settled):
+                self._rest(actor, open_s)
             return armed
         return self.cover(actor) or armed
+
+    @staticmethod
+    def _rest(actor: WorkflowActor, idle_s: float) -> None:
+        """Let an actor be until it was idle for so long, a guard is due, or it folds something."""
+        actor.idle_since = actor.touched
+        actor.idle_until = actor.touched + idle_s
+        if actor.guards:
+            kept = min(since for _, since in actor.guards.values())
+            actor.idle_until = min(actor.idle_until, kept + GUARD_S)
 
     def cover(self, actor: WorkflowActor) -> bool:
         """Arm a wake for what is open, so that the actor may leave memory; tell whether it was.

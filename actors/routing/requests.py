@@ -20,7 +20,7 @@ from typing import Any, Final
 import structlog
 import trio
 
-from actors.core.slices import in_slices
+from actors.core.slices import in_slices, parts
 from actors.owning.workflow import OpenAsk, WorkflowActor
 from actors.routing.admission import Admission
 from actors.routing.choosing import Choosing, Routed
@@ -178,7 +178,10 @@ class Requests:
             if now >= sweep_at:
                 sweep_at = now + SWEEP_S
                 self.choosing.look(now)
-                await in_slices(list(self._live()), partial(self.attend, now=now))
+                for part in parts(list(self._live())):
+                    due = [actor for actor in part if actor.attend_at <= now]
+                    await in_slices(due, partial(self.attend, now=now))
+                    await trio.lowlevel.checkpoint()
 
     def attend(self, actor: WorkflowActor, now: float) -> bool:
         """Look at every open attempt of an actor, if its time has come; tell whether it has."""
