@@ -26,6 +26,7 @@ from actors.motions.record import (
     WARNING,
     WARNINGS_MAX,
     told_history,
+    told_time,
 )
 from actors.motions.rules import (
     Answer,
@@ -374,12 +375,11 @@ class _Motion(Forkable):
         self.cut = None
         self.entries[move.to] = self.entries.get(move.to, 0) + 1
         self._state(facts)
-        now = self.ctx.now()
-        self._log((facts["from"], move.to, move.cause, now))
+        self._log((facts["from"], move.to, move.cause, self.ctx.at))
         self._show(
             state=self.state,
             owner=self.machine.states[self.state].owner,
-            entered_at=Later(now.isoformat),
+            entered_at=Later(told_time, self.ctx.at),
             entry=self.entries[self.state],
             blocked=None,
             next_action="",

@@ -85,7 +85,9 @@ class Passivation:
                 due = [
                     actor
                     for actor in part
-                    if actor.idle_until <= now or actor.idle_since != actor.touched or crowded
+                    if actor.idle_until <= now
+                    or (actor.touched <= now - IDLE_S and actor.touched != actor.idle_since)
+                    or crowded
                 ]
                 await in_slices(due, look)
                 await trio.lowlevel.checkpoint()
@@ -102,7 +104,7 @@ class Passivation:
         if not crowded and actor.instance.messages > LONG_MESSAGES:
             settled_s = LONG_IDLE_S
         if idle_s < settled_s or actor.backlog or actor.activating or actor.gone:
-            self._rest(actor, settled_s)
+            self._rest(actor, settled_s, now)
             return armed
         actor.close_asks()
         if actor.settled and not actor.needed_here:
@@ -113,18 +115,19 @@ class Passivation:
             return True
         if idle_s <= open_s:
             if not (actor.unsettled or actor.held or actor.settled):
-                self._rest(actor, open_s)
+                self._rest(actor, open_s, now)
             return armed
         return self.cover(actor) or armed
 
     @staticmethod
-    def _rest(actor: WorkflowActor, idle_s: float) -> None:
-        """Let an actor be until it was idle for so long, a guard is due, or it folds something."""
+    def _rest(actor: WorkflowActor, idle_s: float, now: float) -> None:
+        """Let an actor be until it was idle for so long, unless a guard is due before that.
+
+        Not for longer than that takes: one who folds something every second gets new guards.
+        """
         actor.idle_since = actor.touched
-        actor.idle_until = actor.touched + idle_s
-        if actor.guards:
-            kept = min(since for _, since in actor.guards.values())
-            actor.idle_until = min(actor.idle_until, kept + GUARD_S)
+        since = min((each for _, each in actor.guards.values()), default=now)
+        actor.idle_until = min(actor.touched + idle_s, since + GUARD_S)
 
     def cover(self, actor: WorkflowActor) -> bool:
         """Arm a wake for what is open, so that the actor may leave memory; tell whether it was.

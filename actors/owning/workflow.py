@@ -264,7 +264,7 @@ class WorkflowActor(DrivenActor):
                 for each in self.unsettled.values()
                 if not (self.pin_covered and isinstance(each, Pin | Enqueue))
             ]
-            lowest = min(lowest, *causes)
+            lowest = min([lowest, *causes])
         return None if lowest == inf else int(lowest)
 
     def again_from(self, mail: AnyMail) -> int | None:
