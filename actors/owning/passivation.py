@@ -97,14 +97,17 @@ class Passivation:
         settled_s, open_s = (0.0, CROWDED_S) if crowded else (IDLE_S, COVER_AFTER_S)
         idle_s = now - actor.touched
         kept = len(actor.guards)
+        since = now
         if kept:
-            waits = idle_s >= settled_s and not actor.asks
-            self.guards.arm(actor, self.outbox, before=now if waits else now - GUARD_S)
+            since = min([each for _, each in actor.guards.values()])
+            before = now if idle_s >= settled_s and not actor.asks else now - GUARD_S
+            if since <= before:
+                self.guards.arm(actor, self.outbox, before=before)
         armed = len(actor.guards) < kept
         if not crowded and actor.instance.messages > LONG_MESSAGES:
             settled_s = LONG_IDLE_S
         if idle_s < settled_s or actor.backlog or actor.activating or actor.gone:
-            self._rest(actor, settled_s, now)
+            _rest(actor, settled_s, since)
             return armed
         actor.close_asks()
         if actor.settled and not actor.needed_here:
@@ -115,19 +118,9 @@ class Passivation:
             return True
         if idle_s <= open_s:
             if not (actor.unsettled or actor.held or actor.settled):
-                self._rest(actor, open_s, now)
+                _rest(actor, open_s, since)
             return armed
         return self.cover(actor) or armed
-
-    @staticmethod
-    def _rest(actor: WorkflowActor, idle_s: float, now: float) -> None:
-        """Let an actor be until it was idle for so long, unless a guard is due before that.
-
-        Not for longer than that takes: one who folds something every second gets new guards.
-        """
-        actor.idle_since = actor.touched
-        since = min((each for _, each in actor.guards.values()), default=now)
-        actor.idle_until = min(actor.touched + idle_s, since + GUARD_S)
 
     def cover(self, actor: WorkflowActor) -> bool:
         """Arm a wake for what is open, so that the actor may leave memory; tell whether it was.
@@ -170,6 +163,15 @@ class Passivation:
 
         self.outbox.wake(actor, wake, self._clock.now_ns() + int(delay_s * 1e9), written)
         return True
+
+
+def _rest(actor: WorkflowActor, idle_s: float, since: float) -> None:
+    """Let an actor be until it was idle for so long, or what is kept ``since`` then is due.
+
+    Not for longer than that takes: one who folds something every second gets new guards.
+    """
+    actor.idle_since = actor.touched
+    actor.idle_until = min(actor.touched + idle_s, since + GUARD_S)
 
 
 def woken(actor: WorkflowActor, mail: Woken) -> None:

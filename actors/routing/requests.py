@@ -439,11 +439,8 @@ def request_headers(ask: Ask, left_s: float, trace: str = "") -> bytes:
 
     ``trace`` is the trace context of the run's start; what is none is left out.
     """
-    lines = b"Movant-Key: %b\r\nMovant-Attempt: %d\r\nMovant-Timeout: %.10g\r\n" % (
-        ask.key.encode(),
-        ask.attempt,
-        round(left_s, 3),
-    )
+    told = f"Movant-Key: {ask.key}\r\nMovant-Attempt: {ask.attempt}\r\n"
+    lines = f"{told}Movant-Timeout: {round(left_s, 3):.10g}\r\n".encode()
     if trace and h.is_traceparent(trace):
         lines += b"traceparent: %b\r\n" % trace.encode()
     if ask.undoes:
