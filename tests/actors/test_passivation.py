@@ -55,12 +55,12 @@ class World:
         self.written: dict[str, float] = {}
         self.actor = Looked(nothing, Instance("a", lambda _name, _hash: code), 0)
         self.actor.holding = False
-        live: dict[str, WorkflowActor] = {"a": self.actor}
+        self.live: dict[str, WorkflowActor] = {"a": self.actor}
         places: Any = self
         self.passivation = Passivation(
             self.clock,
-            live,
-            lambda actor: live.pop(actor.id) and self.note("dropped"),
+            self.live,
+            self.drop,
             lambda _: 1,
             lambda _: True,
             places=places,
@@ -82,6 +82,11 @@ class World:
                 self.actor.asks[each.identity] = OpenAsk(each)
             elif not self.passivation.guards.keep(self.actor, each):
                 assert each.identity[0] == "emit"
+
+    def drop(self, actor: WorkflowActor) -> None:
+        """Take an instance out of memory."""
+        del self.live[actor.id]
+        self.note("dropped")
 
     def note(self, what: str) -> None:
         """Take note of the time at which something was done."""
