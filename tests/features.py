@@ -218,6 +218,9 @@ MESSAGES: Final[Shown] = {
     "a signal before the start is kept; order is that of publishing": (
         "kernel/test_mailbox_rules hazards/test_s8"
     ),
+    "a signal is accepted or rejected and answered, also for who asks later": (
+        "kernel/test_updates daemon/test_updates"
+    ),
     "signal or start": (
         "triggers/test_daemon::test_messages_start_and_signal_runs_and_hostile_ones_are_kept"
     ),
@@ -234,12 +237,13 @@ MESSAGES: Final[Shown] = {
 
 SERVICES: Final[Shown] = {
     "HTTP interfaces": "connectors/test_http",
+    "tokens of OAuth 2.0, one fetch for all who wait": "connectors/test_oauth",
     "language models, with tokens and cost": "connectors/test_llm",
     "SQLite and PostgreSQL, once for each step": "connectors/test_sql connectors/test_sql_text",
     "mail": "connectors/test_mail",
     "programs": "connectors/test_subprocess",
     "tools of MCP servers, with schema, allowlist and timeout": "connectors/test_mcp",
-    "a browser": "connectors/test_browser",
+    "a browser, with pictures and downloads as artifacts": "connectors/test_browser",
     "a killed connector does nothing twice": (
         "connectors/test_hosting::test_a_killed_connector_does_nothing_twice"
     ),
@@ -325,8 +329,8 @@ MISSING: Final[Mapping[str, str]] = {
     "one action over many runs at once": "`movant run migrate`; others in a loop over `run ls`",
     "heartbeats of long steps": "timeouts, and a request that is asked for again",
     "working days, holidays, office hours": "-",
-    "updates: a message to a run that is answered with a result": (
-        "signals, and gates that are answered"
+    "a step of a graph that answers an update with a result": (
+        "its sender is told that a step has it; motions and Python workflows answer"
     ),
     "steps on mobile devices": "-",
     "search by attributes of one's own": "by status and workflow; ids may be chosen",

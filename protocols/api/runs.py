@@ -20,6 +20,7 @@ from protocols.api.base import SERVICE as SERVICE  # noqa: PLC0414 -- part of th
 from protocols.api.base import WAIT_S_MAX as WAIT_S_MAX  # noqa: PLC0414 -- part of the API
 from protocols.api.base import (
     After,
+    AfterSeq,
     At,
     By,
     Cursor,
@@ -132,6 +133,7 @@ from protocols.api.triggers import TRIGGERS
 from protocols.api.undo import RunReview as RunReview  # noqa: PLC0414 -- part of the API
 from protocols.api.undo import RunUndo as RunUndo  # noqa: PLC0414 -- part of the API
 from protocols.api.undo import RunUndone as RunUndone  # noqa: PLC0414 -- part of the API
+from protocols.api.updates import UPDATES
 from protocols.api.witness import Discrepancy as Discrepancy  # noqa: PLC0414 -- part of the API
 from protocols.api.witness import RunVerified as RunVerified  # noqa: PLC0414 -- part of the API
 from protocols.api.witness import RunVerify as RunVerify  # noqa: PLC0414 -- part of the API
@@ -289,7 +291,7 @@ class RunHistory(Message, frozen=True, kw_only=True):
     """Read the mailbox of one instance."""
 
     id: Id
-    after: Annotated[int, Meta(description="Only messages with a higher stream sequence.")] = 0
+    after: AfterSeq = 0
     limit: Limit = 100
     raw: Raw = False
     by: By = None
@@ -300,10 +302,7 @@ class HistoryEntry(Message, frozen=True, kw_only=True):
 
     seq: Annotated[int, Meta(description="Stream sequence.")]
     at: At
-    kind: Annotated[
-        str,
-        Meta(description="Kind of message: start, signal, reply, timer, owner.timeout and so on."),
-    ]
+    kind: Annotated[str, Meta(description="Kind of message: start, reply, timer and so on.")]
     name: Annotated[str, Meta(description="Workflow, signal or timer name.")] = ""
     path: Annotated[str, Meta(description="Path of the step, or its token.")] = ""
     attempt: Annotated[int, Meta(description="Attempt of the step; 0: none.")] = 0
@@ -445,5 +444,5 @@ VERBS: Final[dict[str, Verb]] = {
     "dead.show": Verb("Show a dead letter", DeadShow, DeadView),
     "dead.replay": Verb("Send dead letters again", DeadReplay, DeadReplays),
     "dead.purge": Verb("Remove dead letters", DeadPurge, DeadPurged),
-    **{name: Verb(*each) for name, each in TRIGGERS.items()},
+    **{name: Verb(*each) for name, each in (UPDATES | TRIGGERS).items()},
 }

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 BY_CHARS_MAX: Final = 400
 """Of each part of who has done something: percent-encoded, all three fit a header block."""
+SLICE: Final = 200
+"""Messages made between two checkpoints, in some 10 ms."""
 READY_STATES: Final = frozenset({"ready", "starting"})
 
 
@@ -288,13 +290,19 @@ class RunCommands:
         value = await given(self._parts.values.blobs, request.id, request.data, request.data_blob)
         return await self._accept(request.id, self._signal_message(request, value))
 
-    def _signal_message(self, request: api.RunSignal, value: Given) -> Outgoing:
+    async def ask(self, request: api.RunSignal) -> int:
+        """Write a signal whose sender waits to be told what becomes of it."""
+        self._check_ready()
+        value = await given(self._parts.values.blobs, request.id, request.data, request.data_blob)
+        return await self._write(self._signal_message(request, value, h.encode({h.ASKS: "1"})))
+
+    def _signal_message(self, request: api.RunSignal, value: Given, more: bytes = b"") -> Outgoing:
         subjects.check_id(request.id)
         subjects.check_name(request.name, "signal")
         return Outgoing(
             subjects.to_signal(request.id, request.name),
             value.body,
-            value.lines + self._lines(request.message_id, request.by),
+            value.lines + self._lines(request.message_id, request.by) + more,
         )
 
     async def signal_many(self, request: api.RunSignalMany) -> api.Message:
@@ -396,10 +404,17 @@ class RunCommands:
             if not left:
                 done.set()
 
-        writer = self._parts.writers["MAIL"]
+        made: list[tuple[int, Outgoing]] = []
         for number in range(count):
             try:
-                writer.write(message(number), partial(told, number))
+                made.append((number, message(number)))
+            except MovantError as error:
+                told(number, 0, error)
+            if number % SLICE == SLICE - 1:
+                await trio.lowlevel.checkpoint()
+        for number, each in made:  # at once, so that one commit has them
+            try:
+                self._parts.writers["MAIL"].write(each, partial(told, number))
             except MovantError as error:
                 told(number, 0, error)
         if count:
