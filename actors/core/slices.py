@@ -33,7 +33,8 @@ async def in_slices(
 ) -> None:
     """Look at each item; others run after ``looks`` of them, or of what they are worth.
 
-    Without ``looks`` it is ``LOOKS``. ``look`` returns something true when it has done something, which counts for ``act`` looks.
+    Without ``looks`` it is ``LOOKS``. ``look`` returns something true when it has done something,
+    which counts for ``act`` looks.
     What it is shown may be out of date: others have run since ``items`` was made.
     """
     looks = looks or LOOKS  # as it is now: tests make it smaller
