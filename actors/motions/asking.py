@@ -58,9 +58,11 @@ class Asking:
             self._stay, self._first = stay, {}
         options, bound_s, undo = _options_of(_Keyed(self._machine), state)
         of = self._first.get(service, "") if again else ""
-        answer = await self.step(
+        asked = self.step(
             service, operation, request, options=options, bound_s=bound_s, of=of, undo=undo
         )
+        del request  # as long as there is no answer, the encoded one is enough
+        answer = await asked
         if self.path:
             self._first.setdefault(service, self.path)
         return answer
@@ -86,11 +88,12 @@ class Asking:
             body = codec.Encoded(codec.encode(codec.Known(request)))
         except OversizedError as error:
             return Failure(kind=OVER_LIMIT, message=error.message, retryable=False)
-        self.digest = hashlib.sha256(body).hexdigest()
+        self.digest = hashlib.sha256(body.body).hexdigest()
         if of:
             step = ctx.again(of, service, operation, body, options=options)
         else:
             step = ctx.call(service, operation, body, options=options, undo=undo)
+        del request, body
         try:
             if not bound_s:
                 value = await step

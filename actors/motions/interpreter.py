@@ -26,6 +26,7 @@ from actors.motions.record import (
     WARNING,
     WARNINGS_MAX,
     told_history,
+    told_time,
 )
 from actors.motions.rules import (
     Answer,
@@ -204,8 +205,7 @@ class _Motion(Forkable):
             blocked=None,
             expected_completion=self._in(timeout_s),
         )
-        request = self._request()
-        return await self.asking.work(self.state, owner, operation, request, again=again)
+        return await self.asking.work(self.state, owner, operation, self._request(), again=again)
 
     def _completion(self, answer: Answer) -> Move | Failure:
         """Judge a completion. What may not follow is refused, and a failure of the owner."""
@@ -377,19 +377,18 @@ class _Motion(Forkable):
         self._state(facts)
         if move.asked is not None:
             move.asked.answer({key: facts[key] for key in ("from", "to", "number")})
-        now = self.ctx.now()
-        self.history.append((facts["from"], move.to, move.cause, now))
+        self._log((facts["from"], move.to, move.cause, self.ctx.at))
         self._show(
             state=self.state,
             owner=self.machine.states[self.state].owner,
-            entered_at=Later(now.isoformat),
+            entered_at=Later(told_time, self.ctx.at),
             entry=self.entries[self.state],
             blocked=None,
             next_action="",
             expected_completion=None,
             previous=self.came_from.get(self.state, ""),
             transitions=self.transitions,
-            history=Later(told_history, tuple(self.history)),
+            history=Later(told_history, self.history),
             warnings=tuple(self.warnings),
         )
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from actors.kernel.clock import moment
 from actors.kernel.ledger import Later
 from actors.motions.asking import Asking
 from actors.motions.rules import Answer, Move, Refusal
@@ -54,7 +54,7 @@ class Record:
         self.came_from: dict[str, str] = {}
         """The state whose work led to each; going back and signals do not count as work."""
         self.transitions = 0
-        self.history: deque[tuple[str, str, str, datetime]] = deque(maxlen=machine.history)
+        self.history: tuple[tuple[str, str, str, int], ...] = ()
         """From, to, cause and time of the latest transitions."""
         self.warnings: list[dict[str, Any]] = []
         self.times: dict[tuple[str, str], int] = {}
@@ -73,7 +73,7 @@ class Record:
         self.data, self.sizes = _renamed(self.data, moves), _renamed(self.sizes, moves)
         came_from = {to: moves.get(by, by) for to, by in _renamed(self.came_from, moves).items()}
         self.came_from = {to: by if by in machine.states else "" for to, by in came_from.items()}
-        self.history = deque(self.history, maxlen=machine.history)
+        self._log()
         self.times = {(moves.get(at, at), do): n for (at, do), n in self.times.items()}
         self._show(
             state=self.state,
@@ -89,8 +89,8 @@ class Record:
 
     def _too_large(self, answer: Answer) -> str:
         """Return why an output cannot be kept beside the others; empty when it can."""
-        others = (size for state, size in self.sizes.items() if state != self.state)
-        total = answer.size + sum(others)
+        others = sum(self.sizes.values()) - self.sizes.get(self.state, 0)
+        total = answer.size + others
         if total <= DATA_BYTES_MAX:
             return ""
         return f"the outputs of all states take {total} bytes, the limit is {DATA_BYTES_MAX}"
@@ -122,6 +122,11 @@ class Record:
             "by": move.by,
             "why": move.why,
         }
+
+    def _log(self, *transition: tuple[str, str, str, int]) -> None:
+        """Keep a transition among the latest ones."""
+        kept = (*self.history, *transition)
+        self.history = kept[max(0, len(kept) - self.machine.history) :]
 
     # What is shown and told
 
@@ -199,17 +204,18 @@ class Record:
         self.ctx.show(facts)
 
     def _in(self, seconds: float) -> Later | None:
-        return Later(_after, self.ctx.now(), seconds) if seconds else None
+        return Later(told_time, self.ctx.at, seconds) if seconds else None
 
 
-def _after(now: datetime, seconds: float) -> str:
-    return (now + timedelta(seconds=seconds)).isoformat()
+def told_time(at: int, seconds: float = 0.0) -> str:
+    """Return how a motion shows a time, or what comes so many seconds later."""
+    return (moment(at) + timedelta(seconds=seconds)).isoformat()
 
 
-def told_history(kept: Iterable[tuple[str, str, str, datetime]]) -> list[dict[str, str]]:
+def told_history(kept: Iterable[tuple[str, str, str, int]]) -> list[dict[str, str]]:
     """Return the transitions that a motion shows."""
     return [
-        {"from": begin, "to": end, "cause": cause, "at": at.isoformat()}
+        {"from": begin, "to": end, "cause": cause, "at": told_time(at)}
         for begin, end, cause, at in kept
     ]
 

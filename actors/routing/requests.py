@@ -20,7 +20,7 @@ from typing import Any, Final
 import structlog
 import trio
 
-from actors.core.slices import in_slices
+from actors.core.slices import in_slices, parts
 from actors.owning.workflow import OpenAsk, WorkflowActor
 from actors.routing.admission import Admission
 from actors.routing.choosing import Choosing, Routed
@@ -178,7 +178,10 @@ class Requests:
             if now >= sweep_at:
                 sweep_at = now + SWEEP_S
                 self.choosing.look(now)
-                await in_slices(list(self._live()), partial(self.attend, now=now))
+                for part in parts(list(self._live())):
+                    due = [actor for actor in part if actor.attend_at <= now]
+                    await in_slices(due, partial(self.attend, now=now))
+                    await trio.lowlevel.checkpoint()
 
     def attend(self, actor: WorkflowActor, now: float) -> bool:
         """Look at every open attempt of an actor, if its time has come; tell whether it has."""
@@ -436,11 +439,8 @@ def request_headers(ask: Ask, left_s: float, trace: str = "") -> bytes:
 
     ``trace`` is the trace context of the run's start; what is none is left out.
     """
-    lines = b"Movant-Key: %b\r\nMovant-Attempt: %d\r\nMovant-Timeout: %.10g\r\n" % (
-        ask.key.encode(),
-        ask.attempt,
-        round(left_s, 3),
-    )
+    told = f"Movant-Key: {ask.key}\r\nMovant-Attempt: {ask.attempt}\r\n"
+    lines = f"{told}Movant-Timeout: {round(left_s, 3):.10g}\r\n".encode()
     if trace and h.is_traceparent(trace):
         lines += b"traceparent: %b\r\n" % trace.encode()
     if ask.undoes:
