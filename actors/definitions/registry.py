@@ -19,7 +19,7 @@ import trio
 from actors.definitions.bundle import Packed, unpack
 from actors.definitions.loading import load
 from actors.definitions.packing import open_pack
-from actors.definitions.shared_rules import with_rules
+from actors.definitions.shared_rules import check_names, with_rules
 from actors.motions.interpreter import MotionWorkflow
 from protocols.definition import Workflow
 from protocols.errors import BadValueError, NotFoundError, OverloadedError
@@ -305,7 +305,8 @@ class Definitions:
         The list of its workflows is taken from the code, not from the caller. Raises
         ConfigurationError when a routing table in use knows nobody for what a machine asks.
         """
-        digest = unpack(packed.data).manifest.hash
+        content = unpack(packed.data)
+        digest = content.manifest.hash
         if digest != packed.hash:
             raise BadValueError(
                 f"the definition has the hash {digest}, not {packed.hash}",
@@ -313,6 +314,8 @@ class Definitions:
             )
         opened = await trio.to_thread.run_sync(partial(open_pack, packed.data, keep=True))
         workflows = load(packed.data, digest)  # it is loaded by now
+        if content.manifest.entries:
+            check_names(content.sources, workflows.values())
         await self._check_owners(workflows)
         self._keep(packed.hash, workflows)
         await self._store.put(opened, told)

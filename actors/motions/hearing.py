@@ -14,6 +14,7 @@ from protocols.machines.machine import RESUME, REVIEW, Machine
 if TYPE_CHECKING:
     from actors.kernel.branches import Scope
     from actors.kernel.context import Context
+    from protocols.guardrails.book import RuleBook
 
 HELD_MAX: Final = 100
 """Signals that wait for the end of a transition; more are refused, whoever floods."""
@@ -22,8 +23,8 @@ HELD_MAX: Final = 100
 class Hearing(Record):
     """A record with ears: signals cut a stay short, and people decide where they were asked."""
 
-    def __init__(self, ctx: Context, machine: Machine, given: Any) -> None:
-        super().__init__(ctx, machine, given)
+    def __init__(self, ctx: Context, machine: Machine, given: Any, book: RuleBook | None) -> None:
+        super().__init__(ctx, machine, given, book)
         self.held: list[tuple[str, Any]] = []
         self.block: Scope | None = None
         """The stay in a state, which a signal may cut short; None while a transition is made."""

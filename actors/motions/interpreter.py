@@ -45,6 +45,8 @@ from protocols.error_kinds import OVER_LIMIT, is_unknown_outcome
 from protocols.errors import FailError
 from protocols.failure import TIMEOUT, Failure
 from protocols.graphs.profile import Limits
+from protocols.guardrails.book import Functions, RuleBook
+from protocols.guardrails.check import rules_of
 from protocols.machines.check import checked
 from protocols.machines.machine import RESUME, REVIEW, STATE_TIMEOUT_S, Hook, Machine
 from protocols.policy import StepOptions
@@ -61,11 +63,13 @@ class MotionWorkflow(Workflow[Any]):
     Raises ConfigurationError for a machine whose parts do not fit each other.
     """
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, functions: Functions | None = None) -> None:
         self.machine: Final = checked(machine)
+        rules = rules_of(machine)
+        self.rules: Final = RuleBook(rules, functions) if rules else None
 
         async def motion(ctx: Context, input: Any = None) -> Any:  # noqa: A002 - as authors say
-            return await run_motion(ctx, machine, input)
+            return await run_motion(ctx, machine, input, self.rules)
 
         # The input is what it is in Python: the kernel module is not imported for its name.
         motion.__annotations__ = {"input": Any, "return": Any}
@@ -80,12 +84,15 @@ class MotionWorkflow(Workflow[Any]):
         super().__init__(machine.name, motion, options)
 
 
-async def run_motion(ctx: Context, machine: Machine, given: Any = None) -> Any:
+async def run_motion(
+    ctx: Context, machine: Machine, given: Any = None, book: RuleBook | None = None
+) -> Any:
     """Move through the states of a machine to its end; return ``{state, data, warnings}``.
 
+    ``book`` has the rules that the work of states is held to.
     Raises FailError, of the kind of the state's name, when the end is one that failed.
     """
-    return await _Motion(ctx, machine, given).run()
+    return await _Motion(ctx, machine, given, book).run()
 
 
 class _Motion(Forkable):

@@ -31,6 +31,7 @@ from protocols.compensation import UNDO_RETRY, Undo
 from protocols.directives import Directive, Do, Table
 from protocols.durations import seconds
 from protocols.graphs.profile import Limits
+from protocols.guardrails.guardrail import Rules
 from protocols.policy import Retry
 
 STATE_TIMEOUT_S: Final = 86_400.0
@@ -120,7 +121,8 @@ class State(_Part, frozen=True, kw_only=True):
     the name of a signal to the state that it leads to. ``terminal`` ends the motion: as
     ``completed`` (true) or ``failed``; an owner of a terminal state works before the end.
     ``undo`` is the operation that undoes the owner's work, should the motion fail or be
-    cancelled. ``pivot``: nothing is undone any more as soon as the work of this state is done.
+    cancelled. ``guardrails`` name the rules that this work is held to, whoever does it.
+    ``pivot``: nothing is undone any more as soon as the work of this state is done.
     """
 
     owner: Annotated[str, msgspec.Meta(description="The service that works in it.")] = ""
@@ -164,6 +166,10 @@ class State(_Part, frozen=True, kw_only=True):
     undo: Annotated[
         str | StateUndo | None, msgspec.Meta(description="How the owner's work is undone.")
     ] = None
+    guardrails: Annotated[
+        str | tuple[str, ...],
+        msgspec.Meta(description="Rules that the owner's work is held to, by name."),
+    ] = ()
     pivot: Annotated[
         bool, msgspec.Meta(description="Nothing is undone any more when its work is done.")
     ] = False
@@ -184,6 +190,8 @@ class State(_Part, frozen=True, kw_only=True):
         _set(self, "on_error", _directives(self.on_error))
         if isinstance(self.undo, str):
             _set(self, "undo", StateUndo(operation=self.undo))
+        if isinstance(self.guardrails, str):
+            _set(self, "guardrails", (self.guardrails,))
         _set(self, "terminal", "completed" if self.terminal is True else self.terminal)
         for key in ("timeout", "warn_after"):
             if getattr(self, key) is not None:
@@ -219,6 +227,11 @@ class State(_Part, frozen=True, kw_only=True):
         )
 
     @property
+    def rules(self) -> tuple[str, ...]:
+        """The rules that the work is held to, by name."""
+        return tuple(self.guardrails)
+
+    @property
     def ends(self) -> Ended | None:
         """How a motion ends here; None: it does not."""
         return self.terminal if isinstance(self.terminal, str) else None
@@ -230,7 +243,8 @@ class Machine(_Part, frozen=True, kw_only=True):
     ``on_error`` holds for states that say nothing else; ``kinds`` are error kinds of its
     services' own, beside those of ``protocols.error_kinds``. ``on_transition`` are steps before
     each transition takes effect: without them it does not. ``witness`` is the last of them, and
-    its answer, the statement, is part of the transition. ``begin`` lists other
+    its answer, the statement, is part of the transition. ``guardrails`` are rules that the work
+    of states is held to (``protocols.guardrails.guardrail``). ``begin`` lists other
     states in which a motion may begin: its input names one as ``state``, and may say that its
     work is done already (``work_done: true``, ``output``). ``history`` is how many transitions a
     motion shows. Raises ValueError for what has the wrong form; whether the
@@ -265,6 +279,12 @@ class Machine(_Part, frozen=True, kw_only=True):
             description="Steps before each transition; without them it does not take effect."
         ),
     ] = ()
+    guardrails: Annotated[
+        Rules,
+        msgspec.Meta(
+            description="Rules by name; or names of shared ones that are for every state."
+        ),
+    ] = {}
     limits: Annotated[
         Limits | None,
         msgspec.Meta(description="How many motions may be active, and who goes first."),
