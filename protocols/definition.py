@@ -99,13 +99,17 @@ class Workflow(Generic[R]):
         self._book = RuleBook(checked_rules(known)) if known else None
 
     @property
+    def rule_names(self) -> tuple[str, ...]:
+        """The names of the rules that it has."""
+        return () if self._book is None else tuple(self._book.guards)
+
+    @property
     def book(self) -> RuleBook | None:
         """The rules that its steps are held to; of a graph or a machine none: it has its own.
 
         Raises ConfigurationError where shared ones are named and missing.
         """
-        named = self.options.guardrails
-        known = {} if self._book is None else self._book.guards
+        named, known = self.options.guardrails, self.rule_names
         lacking = [] if isinstance(named, dict) else [each for each in named if each not in known]
         if lacking:
             raise no_rules(lacking, known)

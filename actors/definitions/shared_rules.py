@@ -21,7 +21,6 @@ from actors.definitions.bundle import DocumentEntry, unpack, write
 from actors.definitions.loading import of_json
 from protocols.definition import Workflow
 from protocols.errors import ConfigurationError
-from protocols.findings import did_you_mean
 from protocols.guardrails.book import no_rules, with_shared
 from protocols.guardrails.check import RuleSet, resolved, rules_of
 from protocols.guardrails.guardrail import Guardrail
@@ -85,7 +84,7 @@ def with_rules(data: bytes, stored: bytes) -> bytes:
 
 def check_names(sources: Mapping[str, str], workflows: Iterable[Workflow[Any]]) -> None:
     """Refuse code that names guardrails which nobody has defined. Raises ConfigurationError."""
-    known = dict.fromkeys(name for each in workflows for name in defined(each))
+    known = dict.fromkeys(name for each in workflows for name in own_rules(each))
     for each in named_in(sources):
         if each.name not in known:
             wrong = no_rules([each.name], known)
@@ -93,12 +92,10 @@ def check_names(sources: Mapping[str, str], workflows: Iterable[Workflow[Any]]) 
             raise ConfigurationError(f"{where}: {wrong.message}", hint=wrong.hint)
 
 
-def defined(workflow: Workflow[Any]) -> list[str]:
-    """Return the names of the guardrails that a workflow has."""
+def own_rules(workflow: Workflow[Any]) -> Iterable[str]:
+    """Return the names of the guardrails that a workflow has, in whatever form it is written."""
     data = getattr(workflow, "graph", None) or getattr(workflow, "machine", None)
-    if data is not None:
-        return list(rules_of(data))
-    return [] if workflow.book is None else list(workflow.book.guards)
+    return workflow.rule_names if data is None else rules_of(data)
 
 
 def named_in(sources: Mapping[str, str]) -> Iterator[Named]:
@@ -117,12 +114,6 @@ def named_in(sources: Mapping[str, str]) -> Iterator[Named]:
                 for part in parts:
                     if isinstance(part, ast.Constant) and isinstance(part.value, str):
                         yield Named(part.value, module, part.lineno, part.col_offset + 1)
-
-
-def hint_of(name: str, known: Iterable[str]) -> str:
-    """Return what a name was meant to be; empty: nothing is near to it."""
-    near = did_you_mean(name, known)
-    return near if near.startswith("did you mean") else ""
 
 
 def _with(text: str, shared: dict[str, Guardrail]) -> str:

@@ -66,10 +66,10 @@ class MotionWorkflow(Workflow[Any]):
     def __init__(self, machine: Machine, functions: Functions | None = None) -> None:
         self.machine: Final = checked(machine)
         rules = rules_of(machine)
-        self.rules: Final = RuleBook(rules, functions) if rules else None
+        self.held_to: Final = RuleBook(rules, functions) if rules else None
 
         async def motion(ctx: Context, input: Any = None) -> Any:  # noqa: A002 - as authors say
-            return await run_motion(ctx, machine, input, self.rules)
+            return await run_motion(ctx, machine, input, self.held_to)
 
         # The input is what it is in Python: the kernel module is not imported for its name.
         motion.__annotations__ = {"input": Any, "return": Any}
