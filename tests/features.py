@@ -255,6 +255,12 @@ RULES: Final[Shown] = {
     "rules before and after each step; block, ask a person, warn, inform": (
         "graphs/test_guardrails"
     ),
+    "the same rules for state machines and for workflows in Python; the same events": (
+        "motions/test_guardrails kernel/test_held graphs/test_equivalence"
+    ),
+    "rules that all definitions share, part of each definition's hash": (
+        "daemon/test_guardrails definitions/test_shared_rules"
+    ),
     "what cannot be evaluated blocks": (
         "graphs/test_guardrails"
         "::test_a_function_answers_as_a_step_and_whatever_is_no_clear_yes_blocks"

@@ -115,7 +115,7 @@ class DefinitionStore(Protocol):
         ...
 
     async def put_rules(self, data: bytes, digest: str) -> None:
-        """Store a set of guardrails; graphs that are registered from now on get them."""
+        """Store a set of guardrails; what is registered from now on gets them."""
         ...
 
     async def rules(self) -> tuple[bytes, int]:
@@ -199,7 +199,7 @@ class MemoryDefinitionStore:
         return self._tables[digest]
 
     async def put_rules(self, data: bytes, digest: str) -> None:  # noqa: ARG002 - as in the port
-        """Store a set of guardrails; graphs that are registered from now on get them."""
+        """Store a set of guardrails; what is registered from now on gets them."""
         self._rules = data
 
     async def rules(self) -> tuple[bytes, int]:
@@ -287,7 +287,7 @@ class Definitions:
         return digest, await self.find(name, digest)
 
     async def opened(self, packed: Packed) -> Packed:
-        """Return a definition with the shared guardrails of its graphs, checked and loaded.
+        """Return a definition with the shared guardrails that it gets, checked and loaded.
 
         It is loaded once, on a thread: a graph of thousands of steps takes its time. ``register``
         finds it loaded. Raises what ``load`` raises.

@@ -87,8 +87,10 @@ class Guarded(Budgeted):
             return failure
         held = self._held
         found = await held.before(self._facts(service))
-        if isinstance(found, Failure) or not found:
-            return found or None
+        if isinstance(found, Failure):
+            return found
+        if not found:
+            return None
         passes = frozenset(each.guardrail for each in found)
         raise Asked(self._where, held.title(found), passes, held.rules(found))
 

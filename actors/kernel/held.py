@@ -87,7 +87,7 @@ class HeldContext(Context):
             )
         called = call_name(service, operation) if name is None else check_step_name(name)
         chosen = [how.get(each) for each in ("retry", "timeout_s", "absent", "idempotent")]
-        how_often = call_options(options or self._defaults, *chosen)  # type: ignore[arg-type]
+        how_often = call_options(options or self._defaults, *chosen)
         asked = Asked(called, "service", how_often, service, operation, undo is not None)
 
         def make(value: Any, _: bool) -> Operation[Any]:  # noqa: FBT001 - as HeldStep asks

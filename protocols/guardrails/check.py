@@ -22,7 +22,7 @@ from protocols.machines.machine import Machine
 
 Held = Graph | Machine
 """A definition that is data: what its steps are held to can be told before it runs."""
-HeldT = TypeVar("HeldT", Graph, Machine)
+HeldT = TypeVar("HeldT", bound=Held)
 
 
 class _Asked(NamedTuple):
@@ -157,8 +157,8 @@ def _named(definition: Held) -> Iterator[Finding]:
         near = each.hint.startswith("did you mean")
         yield each if near else msgspec.structs.replace(each, severity="warning")
     for at, names in _holding(definition):
-        for each in sorted({name for name in names if names.count(name) > 1}):
-            yield Finding((*at, "guardrails"), f"{each} stands twice", "take one of the two away")
+        for twice in sorted({name for name in names if names.count(name) > 1}):
+            yield Finding((*at, "guardrails"), f"{twice} stands twice", "take one of the two away")
 
 
 def _steps_of(graph: Graph, name: str, rule: Guardrail) -> Iterator[Finding]:

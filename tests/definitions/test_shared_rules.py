@@ -56,7 +56,7 @@ async def test_a_name_that_nobody_defines_is_refused_with_its_place(
     project: WriteProject,
 ) -> None:
     """When it is registered; before that it may be a shared one, so a file is only warned of."""
-    with pytest.raises(ConfigurationError, match=r"flow\.py:8:60: there is no guardrail 'quiet'"):
+    with pytest.raises(ConfigurationError, match=r"flow\.py:8:59: there is no guardrail 'quiet'"):
         await registered(project, NAMING)
     (found,) = validate(project({"flow.py": NAMING}) / "flow.py")
     near = FLOW % (
@@ -65,7 +65,7 @@ async def test_a_name_that_nobody_defines_is_refused_with_its_place(
     )
     (wrong,) = validate(project({"flow.py": near}) / "flow.py")
 
-    assert (found.line, found.column, found.severity) == (8, 60, "warning")
+    assert (found.line, found.column, found.severity) == (8, 59, "warning")
     assert (wrong.line, wrong.severity, wrong.hint) == (8, "error", "did you mean 'quite'?")
 
 

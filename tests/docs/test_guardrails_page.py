@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import get_args
+from typing import Any, get_args
 
+import movant
+from actors.files.definitions import parse
+from actors.motions.interpreter import MotionWorkflow
 from protocols.guardrails.guardrail import ACTIONS, Kind
 from protocols.guardrails.sensitive import SORTS
 from runtime.redacting import REDACTED
 from tests.docs.tables import DOCS
+from tests.kernel.mailbox import Mailbox, paths
 from tests.protocols.test_sensitive import samples
 
 PAGE = (DOCS / "guardrails.md").read_text()
@@ -35,6 +39,23 @@ def test_every_word_of_the_code_is_on_the_page() -> None:
     assert set(re.findall(r"`(\w+)`", told)) >= set(SORTS)
     for verb in REDACTED:
         assert f"`{verb.replace('.', ' ')}`" in PAGE
+
+
+def test_the_examples_in_python_and_of_a_machine_run() -> None:
+    """Both let nothing private pass, and neither a long letter."""
+    section = PAGE.split("## In Python and in state machines")[1]
+    names: dict[str, Any] = {"movant": movant}
+    exec(section.split("```python\n")[1].split("```")[0], names)  # noqa: S102 -- it is our own page
+    document = parse(section.split("```yaml\n")[1].split("```")[0].encode())
+    assert document.problems == []
+    assert isinstance(document.value, movant.Machine)
+    python, machine = Mailbox(names["letter"]), Mailbox(MotionWorkflow(document.value))
+    for box in (python, machine):
+        box.start("card 4111 1111 1111 1111")
+
+    assert paths(python.effects) == paths(machine.effects) == []
+    assert python.result == "not written: compliance"
+    assert machine.instance.state["next_action"] == "review by a person: signal motion.review"
 
 
 def test_the_number_of_samples_is_right() -> None:

@@ -301,9 +301,9 @@ def passed(box: Mailbox) -> None:
     box.pass_time(1)
     box.fire("/steps/ask/again")
     box.reply("/steps/ask/guarded#2/web.ask", "short", attempt=1)
-    box.reply("/steps/ask/guarded#2/guardrail.known", True)
+    box.reply("/steps/ask/guarded#2/guardrail.known", value=True)
     box.reply("/steps/say/web.say", 1)
-    box.reply("/steps/say/guardrail.known", True)
+    box.reply("/steps/say/guardrail.known", value=True)
 
 
 def forbidden(box: Mailbox) -> None:

@@ -168,7 +168,7 @@ def test_functions_answer_as_steps_and_what_is_no_clear_yes_blocks() -> None:
     missing = held(ask, rules)
     missing.start(1)
 
-    assert paths(box.reply("/web.ask/guardrail.rule", True)) == [ASK]
+    assert paths(box.reply("/web.ask/guardrail.rule", value=True)) == [ASK]
     assert [each.instance.status for each in (silent, missing)] == ["failed"] * 2
     assert "there is no function rules:check" in violations(missing)[0]["reason"]
     box.refold()

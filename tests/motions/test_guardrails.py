@@ -121,7 +121,7 @@ def test_a_person_is_asked_outside_of_the_time_of_the_state(do: str) -> None:
 
 
 def test_what_was_done_and_is_not_wanted_is_undone_and_asked_for_under_a_new_key() -> None:
-    """A result that is not valid, as its directive says; then the operator lets it be done again."""
+    """As its directive says, and once more when an operator resumes."""
     rule = "{type: output, require: size(result) > 3}"
     retry = "{do: retry, policy: {attempts: 2, delays: [1], jitter: 0}}"
     box = run(rule, f"undo: tear\n            on_error: {{invalid_output: {retry}}}")
@@ -152,7 +152,7 @@ def test_whoever_works_in_its_place_is_held_to_the_same() -> None:
 
     assert paths(box.effects) == [WORK]
     assert told(box.effects, "guardrail_violated")[0]["reason"] == "service poet is not allowed"
-    assert box.instance.state["blocked"].startswith("halted: compliance")
+    assert box.instance.state["blocked"].startswith("halted: refused")
     box.refold()
 
 
@@ -179,7 +179,7 @@ def test_the_same_machine_in_yaml_and_in_python_leaves_the_same_trace() -> None:
         box = Mailbox(MotionWorkflow(each, {"rules:check": print}), "m-1")
         box.start({"password": "hunter22"})
         box.reply(WORK, "a letter")
-        box.reply("/states/DRAFT/guardrail.rule", True)
+        box.reply("/states/DRAFT/guardrail.rule", value=True)
         box.reply("/states/SENT/post.send")
         boxes.append(box)
 
