@@ -133,7 +133,14 @@ class Workflow(Generic[R]):
         return found
 
     def __call__(self, *args: Any, **kwargs: Any) -> Awaitable[R]:
-        """Call the workflow's function, as a branch of another workflow does."""
+        """Call the workflow's function, as a branch of another workflow does.
+
+        Its steps are held to its own rules as well.
+        """
+        book = self.book
+        if book is not None and args:
+            ctx, *given = args
+            args = (ctx.held_to(book, given[0] if given else None), *given)
         return self.function(*args, **kwargs)
 
     def __repr__(self) -> str:

@@ -55,7 +55,7 @@ def load(data: bytes, digest: str) -> dict[str, Workflow[Any]]:
             content = unpack(data, digest)
             packages = {module.name for module in content.manifest.modules if module.package}
             manifest = content.manifest
-            shared = RuleSet.of(content.rules).guardrails if content.rules else {}
+            shared = _shared(content.rules)
             capsule = _Capsule(
                 digest,
                 content.sources,
@@ -314,6 +314,14 @@ class _Capsule(InspectLoader):
         return f"install what provides {wanted!r} where the daemon runs" + (
             f"; the definition was packed with {known}" if known else ""
         )
+
+
+def _shared(rules: bytes) -> Mapping[str, Guardrail]:
+    """Return the shared guardrails of a pack."""
+    try:
+        return RuleSet.of(rules).guardrails if rules else {}
+    except msgspec.MsgspecError as error:
+        raise ConfigurationError(f"its shared guardrails cannot be read: {error}") from error
 
 
 class _Steps(msgspec.Struct):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -101,9 +102,11 @@ def own_rules(workflow: Workflow[Any]) -> Iterable[str]:
 def named_in(sources: Mapping[str, str]) -> Iterator[Named]:
     """Yield the guardrails that modules name in so many words, beside steps or for all of them."""
     for module, text in sources.items():
-        if WORD not in text:
-            continue
-        for node in ast.walk(ast.parse(text)):
+        tree = ast.Module([], [])
+        if WORD in text:
+            with suppress(SyntaxError, ValueError, RecursionError):  # who loads it tells
+                tree = ast.parse(text)
+        for node in ast.walk(tree):
             if not isinstance(node, ast.Call):
                 continue
             called = node.func

@@ -10,7 +10,6 @@ import msgspec
 from actors.kernel.blocked import Blocked
 from actors.kernel.context import Context
 from actors.kernel.generation import ENTRIES_PER_GENERATION, Boundary, leave, snapshot_of
-from actors.kernel.held import HeldContext
 from actors.kernel.outcome import (
     Ended,
     cancelled_by,
@@ -129,11 +128,11 @@ class Beginning(Repairing):
     def _context(self, start: Start, workflow: Workflow[Any], given: tuple[Any, ...]) -> Context:
         """Return what the code gets: with rules, a context that holds its steps to them."""
         book = workflow.book
-        parts = (self._ledger, self.workflow, start.traceparent, workflow.options.steps)
+        ctx = Context(self._ledger, self.workflow, start.traceparent, workflow.options.steps)
         if book is None:
-            return Context(*parts)
+            return ctx
         value = given[0] if given else codec.decode(start.body, start.content_type)
-        return HeldContext(*parts, book, value)
+        return ctx.held_to(book, value)
 
     def _queues(self, workflow: Workflow[Any], start: Start) -> bool:
         """Wait for a turn, if there has to be one: all that comes meanwhile is kept.

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from datetime import datetime
 
+    from protocols.guardrails.book import RuleBook
+
 ANY: Final[Any] = Any
 LOCAL: Final = "_local"
 """The service that runs ``ctx.run`` functions in the daemon."""
@@ -335,6 +337,13 @@ class Context(Interpreting, Telling, Artifacts):
     def shield(self) -> CancelScope:
         """Hide a block from cancellation outside of it: ``with ctx.shield(): await undo``."""
         return CancelScope(self._ledger.scheduler, shield=True)
+
+    def held_to(self, book: RuleBook, given: Any = None) -> Context:
+        """Return a context whose steps are held to rules as well; ``given`` is their input."""
+        from actors.kernel.held import HeldContext, Memory  # noqa: PLC0415 - it is one of these
+
+        parts = (self._ledger, self.workflow, self.traceparent, self._defaults)
+        return HeldContext(parts, self, book, given, Memory(self))
 
     def continue_as(self, input: Any = None) -> NoReturn:  # noqa: A002 - as authors say
         """End this generation and begin the next one, with a new input, in the same mailbox.

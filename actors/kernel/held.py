@@ -46,24 +46,27 @@ class HeldContext(Context):
 
     __slots__ = ("_book", "_free", "_memory", "_names")
 
-    def __init__(  # noqa: PLR0917 - as Context
+    def __init__(
         self,
-        ledger: Ledger,
-        workflow: str,
-        traceparent: str,
-        defaults: StepOptions,
+        parts: tuple[Ledger, str, str, StepOptions],
+        free: Context,
         book: RuleBook,
         given: Any,
+        memory: Memory,
     ) -> None:
-        super().__init__(ledger, workflow, traceparent, defaults)
-        ctx = Context(ledger, workflow, traceparent, defaults)
+        super().__init__(*parts)
         self._book = book
-        self._free = ctx
+        self._free = free
         """Held to nothing: what the rules themselves ask goes through it."""
-        self._memory = Memory(ctx)
-        self._names: dict[str, Any] = {"run": run_of(ctx, ctx.now())}
+        self._memory = memory
+        self._names: dict[str, Any] = {"run": run_of(free, free.now())}
         with suppress(BadValueError):  # a default of the code's own: no rule can look at it
-            self._names["input"] = codec.decode(ledger.encode(given), LARGE)
+            self._names["input"] = codec.decode(self._ledger.encode(given), LARGE)
+
+    def held_to(self, book: RuleBook, given: Any = None) -> Context:
+        """Return a context whose steps are held to both; calls are counted together."""
+        parts = (self._ledger, self.workflow, self.traceparent, self._defaults)
+        return HeldContext(parts, self._free, book.beside(self._book), given, self._memory)
 
     def call(  # noqa: D102 - as in Context
         self,

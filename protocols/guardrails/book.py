@@ -39,7 +39,15 @@ class RuleBook:
     def __init__(self, rules: Mapping[str, Guardrail], functions: Functions | None = None) -> None:
         self.guards: Final = {name: Guard(name, rule) for name, rule in rules.items()}
         self.functions: Final[Functions] = functions or {}
-        self._every: Final = tuple(each for each in self.guards.values() if each.rule.every)
+        self._every = tuple(each for each in self.guards.values() if each.rule.every)
+
+    def beside(self, other: RuleBook) -> RuleBook:
+        """Return a book with the rules of both; its own go first, but for those of every step."""
+        found = RuleBook({}, {**other.functions, **self.functions})
+        kept = {name: each for name, each in other.guards.items() if each.rule.every}
+        found.guards.update({**other.guards, **self.guards, **kept})
+        found._every = tuple(each for each in found.guards.values() if each.rule.every)
+        return found
 
     def of(self, names: Iterable[str] = ()) -> tuple[Guard, ...]:
         """Return the rules of a step: those that it names, and those for every step.

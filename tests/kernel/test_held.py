@@ -302,6 +302,29 @@ def test_a_rule_that_nobody_has_defined_blocks_the_run() -> None:
         assert "there is no guardrail" in box.instance.blocked.message
 
 
+def test_a_workflow_that_is_a_branch_brings_its_own_rules() -> None:
+    """Beside those of who calls it: one for every step cannot be got rid of by that."""
+    clean = Guardrail(type="security", every=True)
+    inner: Workflow[Any] = Workflow("inner", ask, WorkflowOptions(guardrails={"rule": PRIVATE}))
+
+    async def outer(ctx: Context, note: Any) -> str:
+        try:
+            return str(await inner(ctx, note))
+        except StepFailedError as error:
+            return error.failure.message
+
+    free, bound = Mailbox(outer), held(outer, {"rule": clean})
+    for box in (free, bound):
+        box.start("ann@example.org")
+        box.refold()
+    both = held(outer, {"clean": clean})
+    both.start("password: hunter22")
+
+    assert free.result == "guardrail rule (critical): email at the value"
+    assert paths(bound.effects) == [ASK]
+    assert "guardrail clean" in both.result
+
+
 @pytest.mark.parametrize(
     ("rule", "text"),
     [
