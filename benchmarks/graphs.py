@@ -6,7 +6,8 @@ same 8 steps in Python. No NATS, one thread; times are of the processor, so that
 machine count less.
 
 ``--dag 2000`` runs a graph of so many steps instead, each of which needs three of the layer
-before it, with a daemon, a server and a no-op service: once alone, and several at once.
+before it, with a daemon, a server and a no-op service: once alone, and several at once. w8 follows
+on the same daemon; ``of_w8`` is the speed of several as a share of it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from actors.graphs.interpreter import GraphWorkflow
 from actors.graphs.plan import GraphPlan
 from actors.kernel.context import Context
 from actors.kernel.instance import Instance
+from benchmarks import w8
 from benchmarks.kernel import PAYLOAD
 from benchmarks.stage import Stage, machine, report, stage
 from protocols import codec
@@ -41,6 +43,7 @@ from protocols.graphs.text import plan
 from protocols.mail import Mail, Reply, Start
 from protocols.references import Template
 from protocols.subjects import step_token
+from runtime.bridge.connection import connect
 from runtime.client.client import Client
 
 AT: Final = 1_800_000_000_000_000_000
@@ -120,7 +123,10 @@ def run_dag(steps: int, runs: int) -> dict[str, Any]:
 
 
 async def _run_dag(opened: Stage, file: Path, graph: Graph, runs: int) -> dict[str, Any]:
-    async with Client.connect(opened.login("client"), patience_s=LIMIT_S) as client:
+    async with (
+        connect(opened.login("admin"), name="bench client") as transport,
+        Client.connect(opened.login("client"), patience_s=LIMIT_S) as client,
+    ):
         began = perf_counter()
         await client.register_source(file)
         registered_s = perf_counter() - began
@@ -137,11 +143,14 @@ async def _run_dag(opened: Stage, file: Path, graph: Graph, runs: int) -> dict[s
             return count * len(graph.steps) / (perf_counter() - began)
 
         await one()  # routes and code paths are cold
+        alone, at_once = await several(1), await several(runs)
+        cost = opened.cost()
         return {
             "register_ms": round(registered_s * 1e3, 1),
-            "alone_steps_per_s": round(await several(1)),
-            "steps_per_s": round(await several(runs)),
-            **opened.cost(),
+            "alone_steps_per_s": round(alone),
+            "steps_per_s": round(at_once),
+            "of_w8": round(at_once / await w8.speed(transport, client), 2),
+            **cost,
         }
 
 

@@ -7,7 +7,8 @@ statement, and counts when the server has stored it. ``alone_…`` are those of 
 one after another, with nothing beside them.
 
 Afterwards each motion's record is compared with the end that its number says, and a sample is
-verified as ``movant verify`` does: folded again and compared with its statements.
+verified as ``movant verify`` does: folded again and compared with its statements. At last w8 is
+run on the same daemon: ``of_w8`` is transitions per second as a share of its steps per second.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import structlog
 import trio
 
 from actors.owning.letters import Delivery
+from benchmarks import w8
 from benchmarks.client import Finished, records, round_trips_per_s, stored, until_archived
 from benchmarks.flow import NAME, OFFICES, is_right, submission, transitions
 from benchmarks.stage import (
@@ -79,14 +81,18 @@ async def measure(opened: Stage, motions: int) -> dict[str, Any]:
         found = {name: each for name, (_, each) in (await records(transport)).items()}
         told = await stored(transport, "EVENTS", f"{EVENTS}.transition")
         ids = list(ended)
+        measured = figures(told, ids, began, alone)
+        checked = await verified(client, ids)
+        steps_per_s = await w8.speed(transport, client)
         return {
-            **figures(told, ids, began, alone),
+            **measured,
+            "of_w8": round(measured["transitions_per_s"] / steps_per_s, 2),
             "start_per_s": round(motions / started_s),
             "motion_p50_ms": round(percentile([*ended.values()], 0.5) * 1e3, 1),
             "motion_p99_ms": round(percentile([*ended.values()], 0.99) * 1e3, 1),
             **{f"{name}_bytes_per_motion": round(size / motions) for name, size in grown.items()},
             "lost": lost(found, motions),
-            **await verified(client, ids),
+            **checked,
             "round_trips_per_s": round(round_trips),
             **cost,
         }
@@ -208,6 +214,7 @@ def run(*, motions: int = 10_000, durability: str = "fsync") -> dict[str, Any]:
         raw = fdatasync_per_s(opened.store)
         opened.daemon(durability)
         opened.start("services", "offices", "--nats", opened.login("service"))
+        opened.start("service", "hosted", "--nats", opened.login("service"))
         found = trio.run(partial(measure, opened, motions))
     return {
         "benchmark": "motions",

@@ -104,7 +104,7 @@ SECTIONS: Final = (
         ("w8", "w8-idle", "w8-forms", "graphs-dag"),
         "throughput",
         "benchmark instances durability service steps_per_s start_per_s done_s p50_ms p99_ms lost"
-        " yaml_to_python fdatasync_per_s round_trips_per_s",
+        " yaml_to_python of_w8 fdatasync_per_s round_trips_per_s",
         "Instances of 8 sequential steps with 200-byte payloads, all started at once. `w8-idle`"
         " is one instance at a time, `w8-forms` the same steps as a graph beside them in Python,"
         " `graphs-dag` four runs at once of a graph of 2,000 steps.",
@@ -113,7 +113,7 @@ SECTIONS: Final = (
         "Motions",
         ("motions",),
         "",
-        "instances states durability transitions_per_s motions_per_s start_per_s done_s"
+        "instances states durability transitions_per_s of_w8 motions_per_s start_per_s done_s"
         " motion_p50_ms motion_p99_ms transition_p50_ms transition_p99_ms alone_p50_ms"
         " alone_p99_ms"
         " daemon_bytes_per_motion server_bytes_per_motion lost sampled verified findings"

@@ -98,6 +98,14 @@ async def _in_turns(
     }
 
 
+async def speed(transport: NatsTransport, client: Client, instances: int = 1_000) -> float:
+    """Return the steps per second of the middle of some turns: what the machine gives now."""
+    name = FORMS["python"]
+    await client.start(name, PAYLOAD, wait_s=30)
+    turns = [await at_once(transport, client, instances, name) for _ in range(TURNS)]
+    return float(median(each["steps_per_s"] for each in turns))
+
+
 async def _one_by_one(client: Client, name: str) -> list[float]:
     times = []
     for _ in range(IDLE_RUNS):
