@@ -340,7 +340,8 @@ class Context(Interpreting, Telling, Artifacts):
 
     def held_to(self, book: RuleBook, given: Any = None) -> Context:
         """Return a context whose steps are held to rules as well; ``given`` is their input."""
-        from actors.kernel.held import HeldContext, Memory  # noqa: PLC0415 - it is one of these
+        from actors.kernel.guarding import Memory  # noqa: PLC0415 - few are held to anything
+        from actors.kernel.held import HeldContext  # noqa: PLC0415 - it is one of these
 
         parts = (self._ledger, self.workflow, self.traceparent, self._defaults)
         return HeldContext(parts, self, book, given, Memory(self))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any, get_args
+from typing import get_args
 
-import movant
-from actors.files.definitions import parse
+from actors.files.definitions import load_document
 from actors.motions.interpreter import MotionWorkflow
 from protocols.guardrails.guardrail import ACTIONS, Kind
 from protocols.guardrails.sensitive import SORTS
+from protocols.machines.machine import Machine
+from runtime.cli.service import load_attribute
 from runtime.redacting import REDACTED
 from tests.docs.tables import DOCS
 from tests.kernel.mailbox import Mailbox, paths
@@ -42,20 +43,22 @@ def test_every_word_of_the_code_is_on_the_page() -> None:
 
 
 def test_the_examples_in_python_and_of_a_machine_run() -> None:
-    """Both let nothing private pass, and neither a long letter."""
-    section = PAGE.split("## In Python and in state machines")[1]
-    names: dict[str, Any] = {"movant": movant}
-    exec(section.split("```python\n")[1].split("```")[0], names)  # noqa: S102 -- it is our own page
-    document = parse(section.split("```yaml\n")[1].split("```")[0].encode())
-    assert document.problems == []
-    assert isinstance(document.value, movant.Machine)
-    python, machine = Mailbox(names["letter"]), Mailbox(MotionWorkflow(document.value))
-    for box in (python, machine):
+    """Both let nothing private pass, and nothing long."""
+    machine = load_document(DOCS / "examples" / "poster.yaml")
+    assert machine.problems == []
+    assert isinstance(machine.value, Machine)
+    slogan = load_attribute(f"{DOCS / 'examples' / 'slogan.py'}:slogan")
+    python, motion = Mailbox(slogan), Mailbox(MotionWorkflow(machine.value))
+    long = Mailbox(slogan)
+    for box in (python, motion):
         box.start("card 4111 1111 1111 1111")
+    long.start("lamps")
+    long.reply("/writer.write/writer.write", {"text": "lamps " * 20})
 
-    assert paths(python.effects) == paths(machine.effects) == []
+    assert paths(python.effects) == paths(motion.effects) == []
     assert python.result == "not written: compliance"
-    assert machine.instance.state["next_action"] == "review by a person: signal motion.review"
+    assert motion.instance.state["next_action"] == "review by a person: signal motion.review"
+    assert [each.path for each in long.instance.waiting()] == ["/writer.write/again"]
 
 
 def test_the_number_of_samples_is_right() -> None:
