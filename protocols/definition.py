@@ -138,10 +138,10 @@ class Workflow(Generic[R]):
         Its steps are held to its own rules as well.
         """
         book = self.book
-        if book is not None and args:
-            ctx, *given = args
-            args = (ctx.held_to(book, given[0] if given else None), *given)
-        return self.function(*args, **kwargs)
+        if book is None:
+            return self.function(*args, **kwargs)
+        ctx, *given = inspect.signature(self.function).bind(*args, **kwargs).args
+        return self.function(ctx.held_to(book, *given), *given)
 
     def __repr__(self) -> str:
         return f"<workflow {self.name}>"

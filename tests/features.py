@@ -330,6 +330,7 @@ MISSING: Final[Mapping[str, str]] = {
     "what a step has so far, while it is under way": "how many of its items are done",
     "one action over many runs at once": "`movant run migrate`; others in a loop over `run ls`",
     "heartbeats of long steps": "timeouts, and a request that is asked for again",
+    "budgets of state machines and of workflows in Python": "those of graphs; guardrails",
     "working days, holidays, office hours": "-",
     "updates: a message to a run that is answered with a result": (
         "signals, and gates that are answered"

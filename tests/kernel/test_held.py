@@ -15,6 +15,7 @@ from protocols.gates.words import GateWord
 from protocols.guardrails.guardrail import Guardrail, Rules
 from protocols.mail import Decided
 from protocols.policy import Retry
+from protocols.subjects import step_token
 from protocols.witness import Operator
 from tests.graphs.orders import told
 from tests.kernel.mailbox import Mailbox, asks, events, finish, paths
@@ -309,7 +310,7 @@ def test_a_workflow_that_is_a_branch_brings_its_own_rules() -> None:
 
     async def outer(ctx: Context, note: Any) -> str:
         try:
-            return str(await inner(ctx, note))
+            return str(await inner(ctx=ctx, note=note))
         except StepFailedError as error:
             return error.failure.message
 
@@ -323,6 +324,16 @@ def test_a_workflow_that_is_a_branch_brings_its_own_rules() -> None:
     assert free.result == "guardrail rule (critical): email at the value"
     assert paths(bound.effects) == [ASK]
     assert "guardrail clean" in both.result
+
+
+def test_a_fork_takes_over_what_a_held_step_gave() -> None:
+    """It is not asked for again; what it would be asked is looked at, as the code goes by."""
+    box = held(ask)
+    outcomes = {step_token(ASK): {"value": "found"}}
+    effects = box.fork("/web.tell", {"outcomes": outcomes, "signals": []}, "fine")
+
+    assert paths(effects) == ["/web.tell"]
+    box.refold()
 
 
 @pytest.mark.parametrize(
