@@ -93,7 +93,6 @@ class Budgeted(Work):
             *(ctx, plan.guards, plan.functions, guards),
             where=self._where,
             name=plan.name,
-            waits=self._waits,
         )
         self._call: Operation[Any] | None = None
         self._asking: tuple[Operation[Any], dict[str, Any]] | None = None

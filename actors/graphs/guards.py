@@ -77,7 +77,9 @@ class Guarded(Budgeted):
         if isinstance(found, Failure):
             return found
         calls = getattr(self._call, "attempt", 1)
-        failure = await self._held.after(self._facts(service), found.value, calls, took_s)
+        failure = await self._held.after(
+            self._facts(service), found.value, calls, took_s, self._waits
+        )
         return found if failure is None else failure
 
     async def _before(self, service: str) -> Failure | None:
@@ -110,7 +112,7 @@ class Guarded(Budgeted):
     async def _wait(self, held: Halted) -> Directed | None:
         if not isinstance(held, Asked):
             return await super()._wait(held)
-        self._refused = await self._held.person(held.title, held.rules)
+        self._refused = await self._held.person(held.title, held.rules, self._waits)
         if self._refused is None:
             self._held.passed |= held.passes
         return None

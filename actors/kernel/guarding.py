@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from protocols.guardrails.budgets import Use
     from protocols.guardrails.evaluation import Guard, Violation, When
 
+    Waits = Callable[[str], None]
+
 T = TypeVar("T")
 TEXT_CHARS_MAX: Final = 200
 """Of a violation, where a run shows it; events and history have it whole."""
@@ -78,7 +80,7 @@ class Held:
     """One step that is held to rules.
 
     ``where`` is told in events and ``name`` to people; the name is that of its gate as well.
-    ``waits`` is told for what a person is waited for, and nothing when that is over.
+    Whoever is ``waits`` is told for what a person is waited for, and nothing when that is over.
     """
 
     def __init__(
@@ -90,7 +92,6 @@ class Held:
         *,
         where: str,
         name: str,
-        waits: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._ctx = ctx
         self._guards = guards
@@ -98,7 +99,6 @@ class Held:
         self._memory = memory
         self._where = self.path = where
         self._name = name
-        self._waits = waits
         self.passed: frozenset[str] = frozenset()
         """Rules, and budgets, that a person has let pass."""
         self.anew = False
@@ -111,6 +111,7 @@ class Held:
         options: StepOptions,
         *,
         undoable: bool,
+        waits: Waits | None = None,
     ) -> Gave | Failure:
         """Do a step between the checks, and again when what it gives is not valid.
 
@@ -123,11 +124,11 @@ class Held:
             if isinstance(found, Failure):
                 return found
             took_s = (self._ctx.now() - began).total_seconds()
-            failure = await self.after(facts, found.result, found.calls, took_s)
+            failure = await self.after(facts, found.result, found.calls, took_s, waits)
             return found if failure is None else failure
 
         async def once() -> Gave | Failure:
-            stopped = await self._admit(facts)
+            stopped = await self._admit(facts, waits)
             return await self.undoing(done, undoable=undoable) if stopped is None else stopped
 
         return await self.until_valid(once, lambda: options)
@@ -172,7 +173,12 @@ class Held:
         return _blocked(blocking) if blocking else _asking(found)
 
     async def after(
-        self, facts: dict[str, Any], result: Any, calls: int, took_s: float
+        self,
+        facts: dict[str, Any],
+        result: Any,
+        calls: int,
+        took_s: float,
+        waits: Waits | None = None,
     ) -> Failure | None:
         """Evaluate what is looked at after; whoever has to let it pass is asked at once."""
         told = {**facts, "result": result, "took_s": took_s, "calls": calls}
@@ -181,11 +187,11 @@ class Held:
         asking = _asking(violations)
         failure = _blocked(blocking) if blocking else None
         if failure is None and asking:
-            failure = await self.person(self.title(asking), self.rules(asking))
+            failure = await self.person(self.title(asking), self.rules(asking), waits)
         self.anew = failure is not None
         return failure
 
-    async def _admit(self, facts: dict[str, Any]) -> Failure | None:
+    async def _admit(self, facts: dict[str, Any], waits: Waits | None) -> Failure | None:
         """Evaluate what is looked at before, and wait for whoever has to let it pass."""
         while True:
             found = await self.before(facts)
@@ -193,7 +199,7 @@ class Held:
                 return found
             if not found:
                 return None
-            refused = await self.person(self.title(found), self.rules(found))
+            refused = await self.person(self.title(found), self.rules(found), waits)
             if refused is not None:
                 return refused
             self.passed |= frozenset(each.guardrail for each in found)
@@ -302,7 +308,9 @@ class Held:
         known = {each.name: each.rule for each in self._guards}
         return tuple(known[each.guardrail] for each in violations)
 
-    async def person(self, title: str, rules: Iterable[Any]) -> Failure | None:
+    async def person(
+        self, title: str, rules: Iterable[Any], waits: Waits | None = None
+    ) -> Failure | None:
         """Ask a person; return the failure that a rejection is."""
         told_of = list(rules)
         expires = [float(each.expires) for each in told_of if getattr(each, "expires", None)]
@@ -315,12 +323,14 @@ class Held:
             expires=min(expires, default=None),
             means={"approve": "the step is done all the same", "reject": "the step fails"},
         )
-        self._waits(title)
+        if waits is not None:
+            waits(title)
         try:
             await self._ctx.gate(self._name, gate)
         except StepFailedError as error:
             return error.failure
-        self._waits("")
+        if waits is not None:
+            waits("")
         return None
 
 

@@ -22,9 +22,10 @@ CUT_S: Final = 60.0
 as its owner had: that may be a week. Its own undo is asked for by key, whatever becomes of it."""
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from actors.kernel.context import Context
+    from actors.kernel.guarding import Waits
     from protocols.compensation import Undo
     from protocols.guardrails.book import RuleBook
     from protocols.guardrails.evaluation import Guard
@@ -38,19 +39,11 @@ class Asking:
     it was not sent, because it is too large.
     """
 
-    def __init__(
-        self,
-        ctx: Context,
-        machine: Machine,
-        book: RuleBook | None,
-        waits: Callable[[str], None],
-    ) -> None:
+    def __init__(self, ctx: Context, machine: Machine, book: RuleBook | None) -> None:
         self._ctx = ctx
         self._machine = machine
         self._book = book
         """The rules of the machine; None: it has none."""
-        self._waits = waits
-        """Is told for which word of a person the work waits, and nothing when it goes on."""
         self._memory: Memory | None = None
         self._began = ctx.now()
         self._first: dict[str, str] = {}
@@ -74,13 +67,18 @@ class Asking:
         request: dict[str, Any],
         *,
         again: bool,
+        waits: Waits,
         held: bool = True,
     ) -> Answer | Failure:
-        """Ask a service for the work of a state, within the state's time, between its rules."""
+        """Ask a service for the work of a state, within the state's time, between its rules.
+
+        ``waits`` is told for which word of a person it waits, and nothing when it goes on.
+        """
         if held and self._book is not None:
             guards = self._book.of(self._machine.states[state].rules)
             if guards:
-                return await self._between(guards, state, service, operation, request, again=again)
+                how: dict[str, Any] = {"again": again, "waits": waits}
+                return await self._between(guards, state, service, operation, request, **how)
         stay = (state, request["entry"])
         if self._stay != stay:
             self._stay, self._first = stay, {}
@@ -102,19 +100,21 @@ class Asking:
         request: dict[str, Any],
         *,
         again: bool,
+        waits: Waits,
     ) -> Answer | Failure:
         """Do the same between the checks. Nobody's word counts toward the state's time."""
         assert self._book is not None
         self._memory = self._memory or Memory(self._ctx)
         place = self._ctx.place
         rules = (self._ctx, guards, self._book.functions, self._memory)
-        held = Held(*rules, where=place, name=state, waits=self._waits)
+        held = Held(*rules, where=place, name=state)
         options, _, undo = _options_of(_Keyed(self._machine), state)
 
         async def ask(anew: bool) -> Gave | Failure:  # noqa: FBT001 - as rules ask
             if anew:
                 self._first.pop(service, None)
-            found = await self.work(state, service, operation, request, again=again, held=False)
+            how: dict[str, Any] = {"again": again, "waits": waits, "held": False}
+            found = await self.work(state, service, operation, request, **how)
             held.path = self.path or place
             if isinstance(found, Failure):
                 return found
@@ -127,7 +127,7 @@ class Asking:
             "params": request,
         }
         found = await held.through(
-            {**facts, "step": told}, ask, options, undoable=undo is not None
+            {**facts, "step": told}, ask, options, undoable=undo is not None, waits=waits
         )
         if held.anew:  # the same key would bring the same answer
             self._first.pop(service, None)

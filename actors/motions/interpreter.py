@@ -212,7 +212,8 @@ class _Motion(Forkable):
             expected_completion=self._in(timeout_s),
         )
         request = self._request()
-        return await self.asking.work(self.state, owner, operation, request, again=again)
+        how: dict[str, Any] = {"again": again, "waits": self._waits}
+        return await self.asking.work(self.state, owner, operation, request, **how)
 
     def _completion(self, answer: Answer) -> Move | Failure:
         """Judge a completion. What may not follow is refused, and a failure of the owner."""

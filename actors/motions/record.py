@@ -45,7 +45,7 @@ class Record:
         self.ctx = ctx
         self.machine = machine
         self.input = given
-        self.asking = Asking(ctx, machine, book, self._waits)
+        self.asking = Asking(ctx, machine, book)
         self.state = ""
         self.cause = ""
         """What led into the state: for its owner."""
