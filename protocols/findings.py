@@ -48,6 +48,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"known: {', '.join(words[:12])}" if words else ""
 
 
+def too_late(at: Place) -> Finding:
+    """Return that a heartbeat bounds nothing: the time of the call is over before."""
+    message = "silence for so long takes longer than the call may"
+    return Finding((*at, "heartbeat"), message, "write less than 'timeout'", "warning")
+
+
 def wrong_kind(kind: str, known: Collection[str], place: Place) -> Iterator[Finding]:
     """Tell when what stands as an error kind is none of ``known``."""
     if kind in ALIASES:

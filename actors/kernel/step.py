@@ -34,6 +34,7 @@ class Step(Operation[T]):
         "body",
         "due",
         "input",
+        "last",
         "local",
         "name",
         "operation",
@@ -76,6 +77,7 @@ class Step(Operation[T]):
         ledger = self.ledger
         self.body = b"" if self.local is not None else ledger.encode(self.input)
         self.input = None
+        self.last = b""
         self.path = path = task.frame.path(self.name)
         self.token = token = step_token(path)
         if ledger.taken is not None and (known := ledger.outcome(token)) is not None:
@@ -117,6 +119,7 @@ class Step(Operation[T]):
                 options=self.options,
                 local=self.local,
                 route=None if routing is None else route_of(routing),
+                last=self.last,
             )
         )
 
@@ -161,6 +164,9 @@ class Step(Operation[T]):
             self.ledger.scheduler.resume(self, None, StepFailedError(self.path, failure))
             return
         ledger = self.ledger
+        if self.options.heartbeat_s is not None and failure.kind == TIMEOUT:
+            said = failure.details  # of the last beat, whoever gave the attempt up
+            self.last = self.last if said is None else codec.encode(said)
         self.attempt = attempt + 1
         delay_s = policy.delay_before(self.attempt, ledger.identity(self.path))
         asked_s = failure.retry_after_s
@@ -230,6 +236,7 @@ class Step(Operation[T]):
             due=self.due,
             attempts=retry.attempts,
             timeout_s=options.timeout_s,
+            heartbeat_s=options.heartbeat_s or 0.0,
             again=options.idempotent and retry.allows(self.attempt, TIMEOUT, retryable=True),
         )
 

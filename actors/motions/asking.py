@@ -212,6 +212,7 @@ def _options_of(keyed: _Keyed, state: str) -> tuple[StepOptions, float, Undo | N
         absent="wait" if named is None else "fail",
         idempotent=of.idempotent,
         retries=retries_of(kinds, of.directives, machine.directives),
+        heartbeat_s=None if of.heartbeat is None else float(of.heartbeat),
         undecided_s=None if of.undone_by and of.undone_by.settle_s is not None else CUT_S,
     )
     late = choose(Failure(kind=TIMEOUT, message=""), of.directives, machine.directives)

@@ -10,7 +10,7 @@ from protocols.directives import Directive, Table
 from protocols.error_kinds import ALIASES, KINDS
 from protocols.errors import ConfigurationError
 from protocols.failure import TIMEOUT
-from protocols.findings import Finding, Place, did_you_mean, wrong_kind
+from protocols.findings import Finding, Place, did_you_mean, too_late, wrong_kind
 from protocols.gates.gate import REJECTED
 from protocols.guardrails.check import of_states, unresolved
 from protocols.guardrails.guardrail import INVALID_OUTPUT
@@ -157,6 +157,12 @@ def _role(machine: Machine, name: str, state: State) -> Iterator[Finding]:
             "or 'terminal: true' for an end",
         )
     yield from _follows(name, state, at)
+    if state.heartbeat is not None:
+        if not state.owner:
+            message = f"{name} has no owner who could beat"
+            yield Finding((*at, "heartbeat"), message, "take it away")
+        elif float(state.heartbeat) >= machine.timeout_s(name):
+            yield too_late(at)
 
 
 def _undo(name: str, state: State, at: Place) -> Iterator[Finding]:

@@ -117,10 +117,11 @@ class State(_Part, frozen=True, kw_only=True):
     ``owner`` is a service, asked for ``operation`` (the state's name in small letters when
     empty). ``next`` lists the states that may follow, in the order in which their conditions
     are tried; a single name may stand alone. ``timeout`` is how long the owner has, in seconds
-    or as text such as ``7d``. ``on_error`` maps an error kind to a directive. ``signals`` maps
-    the name of a signal to the state that it leads to. ``terminal`` ends the motion: as
-    ``completed`` (true) or ``failed``; an owner of a terminal state works before the end.
-    ``undo`` is the operation that undoes the owner's work, should the motion fail or be
+    or as text such as ``7d``, ``heartbeat`` how long it may be silent. ``on_error`` maps an
+    error kind to a directive. ``signals`` maps the name of a signal to the state that it leads
+    to. ``terminal`` ends the motion: as ``completed`` (true) or ``failed``; an owner of a
+    terminal state works before the end. ``undo`` is the operation that undoes the owner's work,
+    should the motion fail or be
     cancelled. ``guardrails`` name the rules that this work is held to, whoever does it.
     ``pivot``: nothing is undone any more as soon as the work of this state is done.
     """
@@ -145,6 +146,12 @@ class State(_Part, frozen=True, kw_only=True):
     warn_after: Annotated[
         float | str | None,
         msgspec.Meta(description="How long a stay may last before `running_late` tells of it."),
+    ] = None
+    heartbeat: Annotated[
+        float | str | None,
+        msgspec.Meta(
+            description="How long the owner may be silent while it works; then its time is over."
+        ),
     ] = None
     idempotent: Annotated[
         bool,
@@ -193,7 +200,7 @@ class State(_Part, frozen=True, kw_only=True):
         if isinstance(self.guardrails, str):
             _set(self, "guardrails", (self.guardrails,))
         _set(self, "terminal", "completed" if self.terminal is True else self.terminal)
-        for key in ("timeout", "warn_after"):
+        for key in ("timeout", "warn_after", "heartbeat"):
             if getattr(self, key) is not None:
                 _positive(self, key)
 
