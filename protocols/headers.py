@@ -50,6 +50,8 @@ HEARTBEAT: Final = "Movant-Heartbeat"
 """Of a request: after how many seconds without a beat the attempt is given up."""
 BEAT: Final = "Movant-Beat"
 """Of a request: the subject of its beats."""
+BEAT_BYTES_MAX: Final = 2_048
+"""Of what a beat says, so that it fits into a header."""
 LAST: Final = "Movant-Last"
 """Of a request: what the last beat of the attempt before said, as percent-encoded JSON."""
 """Seconds that the caller will wait for this attempt, as a decimal number."""

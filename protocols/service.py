@@ -31,10 +31,6 @@ _SEMVER: Final = re.compile(r"\d+\.\d+\.\d+(?:[-+][0-9A-Za-z.+-]+)?\Z")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-BEAT_BYTES_MAX: Final = 2_048
-"""Of what a heartbeat says: it travels in a header of the next attempt."""
-
-
 class Call(msgspec.Struct, frozen=True):
     """What a handler may want to know of a request, and how it tells that it is alive.
 

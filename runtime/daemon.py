@@ -363,6 +363,7 @@ class Daemon:
                 local=lambda _, ask, reply: local.tell(RunLocal(ask, reply)),
                 may_act=lambda partition: parts.leases.held and owner.acts_in(partition),
                 rouse=owner.rouse,
+                hear=owner.hear,
                 routed=owner.decisions.routed,
                 locality=config.locality,
                 holds=parts.holds.holds,

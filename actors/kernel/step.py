@@ -14,6 +14,7 @@ from protocols.effects import Ask, AskRoute, Emit, LocalCall, Waiting
 from protocols.error_kinds import is_unknown_outcome
 from protocols.errors import BadValueError, OversizedError, StepFailedError
 from protocols.failure import FAILED, TIMEOUT, Failure
+from protocols.headers import BEAT_BYTES_MAX
 from protocols.policy import StepOptions
 from protocols.subjects import step_token
 
@@ -165,8 +166,9 @@ class Step(Operation[T]):
             return
         ledger = self.ledger
         if self.options.heartbeat_s is not None and failure.kind == TIMEOUT:
-            said = failure.details  # of the last beat, whoever gave the attempt up
-            self.last = self.last if said is None else codec.encode(said)
+            said = codec.encode(failure.details)  # of the last beat, as its owner tells
+            if failure.details is not None and len(said) <= BEAT_BYTES_MAX:
+                self.last = said
         self.attempt = attempt + 1
         delay_s = policy.delay_before(self.attempt, ledger.identity(self.path))
         asked_s = failure.retry_after_s

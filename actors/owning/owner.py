@@ -43,6 +43,7 @@ from protocols.effects import AnyEffect, Pin
 from protocols.errors import MovantError
 from protocols.mail import AnyMail, AttemptTimedOut, Start, Woken
 from protocols.ports import Clock
+from protocols.subjects import partition_of
 from protocols.tokens import KeyRing
 
 LIVE_MAX: Final = 100_000
@@ -200,6 +201,13 @@ class Owner:
             actor = self._start_actor(instance, partition, cause)
             actor.never_sent = steps
             self._activate(actor)
+
+    def hear(self, instance: str, *, bring: bool) -> WorkflowActor | None:
+        """Return an instance in memory; ``bring``: it is brought there, if it is ours."""
+        number = partition_of(instance, self.partitions.count)
+        if bring and instance not in self.live and self.acts_in(number):
+            self.rouse(instance, number, self.partitions.known_to(number) + 1, set())
+        return self.live.get(instance)
 
     async def drained(self, partition: int | None = None) -> None:
         """Wait until everything that was handed over is folded: of a partition, or of all."""

@@ -23,7 +23,7 @@ import trio
 from actors.core.slices import in_slices
 from actors.owning.workflow import OpenAsk, WorkflowActor
 from actors.routing.admission import Admission
-from actors.routing.beats import Beats, given_up
+from actors.routing.beats import Beats, Hear, given_up
 from actors.routing.choosing import Choosing, Routed
 from actors.routing.holds import Holds
 from actors.routing.lines import request_headers
@@ -84,6 +84,7 @@ class Requests:
         local: LocalRunner,
         may_act: Callable[[int], bool],
         rouse: Rouse,
+        hear: Hear,
         routed: Routed,
         locality: str = "",
         holds: Holds | None = None,
@@ -109,7 +110,7 @@ class Requests:
         )
         router.stirred = self.parking.stir
         self._later: list[tuple[float, int, WorkflowActor, Any]] = []
-        self.beats = Beats(clock, keys)
+        self.beats = Beats(clock, keys, hear)
         self._number = 0
         self._wake = trio.Event()
         self.sent = self.reasked = self.parked = 0
@@ -182,8 +183,11 @@ class Requests:
                 if state is not None and actor.instance.is_open(state.ask):
                     self._send(actor, state)
             if now >= sweep_at:
+                if now - sweep_at > SWEEP_S:
+                    self.beats.delay(now - sweep_at)
                 sweep_at = now + SWEEP_S
                 self.choosing.look(now)
+                self.beats.look()
                 await in_slices(list(self._live()), partial(self.attend, now=now))
 
     def attend(self, actor: WorkflowActor, now: float) -> bool:
@@ -195,7 +199,7 @@ class Requests:
         for state in list(actor.asks.values()):
             if state.closing:
                 continue
-            if state.deadline <= now or state.silent_at <= now:
+            if state.deadline <= now or (state.silent_at <= now and self._transport.connected):
                 state.closing = True
                 self._decide(actor, state, given_up(state, now))
                 continue
@@ -241,6 +245,7 @@ class Requests:
 
     def reconnected(self) -> None:
         """Ask everything again that was sent before the connection was lost."""
+        self.beats.anew()
         self._again(lambda state: bool(state.sent_at))
         self._router.recheck()
 

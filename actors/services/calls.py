@@ -13,7 +13,7 @@ from protocols import codec
 from protocols import headers as h
 from protocols.errors import BadValueError, MovantError, OversizedError
 from protocols.ports import Clock, Outgoing, Transport
-from protocols.service import BEAT_BYTES_MAX, Call
+from protocols.service import Call
 from protocols.subjects import BEATS
 
 EACH: Final = 10
@@ -33,7 +33,7 @@ class Beating:
 
     def __call__(self, details: Any) -> None:
         """Send a beat, unless one was sent just now; from any thread."""
-        body = codec.encode(details, limit=BEAT_BYTES_MAX)
+        body = codec.encode(details, limit=h.BEAT_BYTES_MAX)
         now = self._clock.monotonic()
         if now - self._sent_at >= self._pause_s:
             self._sent_at = now

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 import trio
 
+from actors.owning import passivation
 from protocols import headers as h
 from protocols.ports import Frame, Outgoing
 from protocols.service import Call, Service
@@ -67,13 +68,13 @@ async def test_who_beats_is_let_alone_also_when_the_owner_changes(
             view = await movant.view_when(
                 "l-1", lambda view: any(each.get("beat") for each in view["waiting"])
             )
-            await trio.sleep(1.0)
+            await trio.sleep(0.8)
             movant.crash()
         async with daemon(nats_server.url, workflows=[file]) as movant:
             await movant.view_when(
                 "l-1", lambda view: any(each.get("beat") for each in view["waiting"])
             )
-            await trio.sleep(1.0)
+            await trio.sleep(0.8)
             shown = await movant("run.show", id="l-1")
             stop.set()
             ended = await movant.ended("l-1")
@@ -86,6 +87,58 @@ async def test_who_beats_is_let_alone_also_when_the_owner_changes(
     kinds = [each["kind"] for each in history["entries"]]
     assert kinds.count("reply") == 2
     assert "owner.refused" not in kinds
+
+
+async def test_a_run_out_of_memory_comes_back_with_a_beat_and_then_counts_silence(
+    nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a wake of the former owner covers is not asked for again; its silence is noticed."""
+    monkeypatch.setattr(passivation, "IDLE_S", 0.2)
+    monkeypatch.setattr(passivation, "COVER_AFTER_S", 0.2)
+    monkeypatch.setattr(passivation, "WAKE_MIN_S", 600.0)
+    asked: list[tuple[dict[str, str], str]] = []
+    file = tmp_path / "one.yaml"
+    file.write_text(ONE)
+    async with connect(nats_server.url, name="raw") as raw:
+
+        def take(frames: Any) -> None:
+            asked.extend((h.decode(each.headers) or {}, each.reply) for each in frames)
+
+        alive = True
+
+        async def beats(subject: str) -> None:
+            while alive:
+                raw.publish(Outgoing(subject, b'{"done":1}'))
+                await trio.sleep(0.1)
+
+        await raw.subscribe("movant.svc.raw.grind", take, queue="q")
+        async with trio.open_nursery() as nursery:
+            async with daemon(nats_server.url, workflows=[file]) as movant:
+                await movant("run.start", workflow="one", id="o-2", input=None)
+                await movant.waits("o-2", "step")
+                with trio.fail_after(10):
+                    while not asked:
+                        await trio.sleep(0.01)
+                nursery.start_soon(beats, asked[0][0][h.BEAT])
+                with trio.fail_after(10):
+                    while not movant.daemon.parts.owner.passivation.wakes:
+                        await trio.sleep(0.05)
+                await trio.sleep(1.1)  # a checkpoint leaves it out
+                movant.crash()
+            async with daemon(nats_server.url, workflows=[file]) as movant:
+                await movant.view_when("o-2", lambda view: view["waiting"][0].get("beat"))
+                before = len(asked)
+                alive = False
+                with trio.fail_after(10):
+                    while len(asked) == before:
+                        await trio.sleep(0.05)
+                    raw.publish(Outgoing(asked[-1][1], b'"ground"'))
+                    ended = await movant.ended("o-2")
+
+    assert before == 1
+    assert [found[h.ATTEMPT] for found, _ in asked] == ["1", "2"]
+    assert unquote(asked[1][0][h.LAST]) == '{"done":1}'
+    assert ended["result"] == "ground"
 
 
 async def test_silence_is_a_timeout_and_the_next_attempt_learns_what_was_said(
