@@ -11,15 +11,16 @@ import msgspec
 import pytest
 import trio
 
+from actors.files.definitions import parse
 from actors.owning import passivation
 from protocols import headers as h
 from protocols.ports import Frame, Outgoing
 from protocols.service import Call, Service
 from runtime.bridge import connect
+from runtime.cli.service import load_attribute
+from tests.docs.tables import DOCS
 from tests.support.daemon import daemon, offered
 from tests.support.nats import NatsServer
-
-pytestmark = pytest.mark.server
 
 LONG: Final = """
 name: long
@@ -39,6 +40,7 @@ outputs: "{{steps.grind.result}}"
 """
 
 
+@pytest.mark.server
 async def test_who_beats_is_let_alone_also_when_the_owner_changes(
     nats_server: NatsServer, tmp_path: Path
 ) -> None:
@@ -89,6 +91,7 @@ async def test_who_beats_is_let_alone_also_when_the_owner_changes(
     assert "owner.refused" not in kinds
 
 
+@pytest.mark.server
 async def test_a_run_out_of_memory_comes_back_with_a_beat_and_then_counts_silence(
     nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +144,36 @@ async def test_a_run_out_of_memory_comes_back_with_a_beat_and_then_counts_silenc
     assert ended["result"] == "ground"
 
 
+def test_a_handler_goes_on_where_the_attempt_before_has_come_to() -> None:
+    """The example of the documents; where nobody listens a heartbeat does nothing."""
+    mill = load_attribute(f"{DOCS / 'examples' / 'mill.py'}:mill")
+    grind, said = mill.operations["grind"].function, list[Any]()
+
+    assert grind({"bags": 3}, Call("mill", "grind", last={"done": 1}, beats=said.append)) == 3
+    assert said == [{"done": 2}, {"done": 3}]
+    assert grind({"bags": 2}, Call("mill", "grind")) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{service: s, operation: o, heartbeat: 1m, timeout: 30s}", "longer than the call may"),
+        ("{sleep: 1h, heartbeat: 1m}", "heartbeat"),
+    ],
+)
+def test_a_heartbeat_that_bounds_nothing_is_told(text: str, told: str) -> None:
+    """At its place, before anything runs; of states as well."""
+    graph = parse(f"name: a\nsteps:\n  b: {text}\n".encode()).problems
+    states = "{owner: s, heartbeat: 1m, timeout: 30s, next: C}", "{parked: true, heartbeat: 1m}"
+    state = states["sleep" in text].replace("}", ", signals: {x: C}}" if "sleep" in text else "}")
+    text = f"name: a\ninitial: B\nstates:\n  B: {state}\n  C: {{terminal: true}}\n"
+    machine = parse(text.encode()).problems
+
+    assert told in graph[0].message
+    assert [each.line for each in (*graph, *machine)] == [3, 4]
+
+
+@pytest.mark.server
 async def test_silence_is_a_timeout_and_the_next_attempt_learns_what_was_said(
     nats_server: NatsServer, tmp_path: Path
 ) -> None:
