@@ -28,6 +28,8 @@ from protocols.tokens import KeyRing
 
 CLEANED_MIN: Final = 1_000
 """Attempts that are expected to beat before those that are over are looked for."""
+TRIES_MAX: Final = 20
+"""How often a run that is brought to memory is looked for: one that has ended is not there."""
 DEAF_MAX: Final = 10_000
 """Attempts that nobody waits for and whose services beat on; then they are forgotten."""
 
@@ -51,8 +53,8 @@ class Beats:
         self._hear = hear
         self._expected: dict[_Key, tuple[WorkflowActor, OpenAsk]] = {}
         self._clean_at = CLEANED_MIN
-        self._coming: dict[_Key, tuple[Any, bool]] = {}
-        """Attempts whose run may be out of memory: what was said, and whether it is brought."""
+        self._coming: dict[_Key, tuple[Any, int]] = {}
+        """Attempts whose run may be out of memory: what was said, and how often we looked."""
         self._deaf: set[_Key] = set()
 
     def expect(self, actor: WorkflowActor, state: OpenAsk, now: float) -> None:
@@ -81,17 +83,17 @@ class Beats:
 
     def look(self) -> None:
         """Expect more beats of those whose run has come to memory."""
-        for key, (said, called) in list(self._coming.items()):
-            actor = self._hear(key[0], bring=not called)
+        for key, (said, tries) in list(self._coming.items()):
+            actor = self._hear(key[0], bring=tries < TRIES_MAX)
             if actor is not None and (actor.activating or actor.behind):
-                self._coming[key] = (said, True)
+                self._coming[key] = (said, tries + actor.activating)
                 continue
             del self._coming[key]
             state = None if actor is None else actor.asks.get(("ask", *key[1:]))
             if actor is not None and state is not None:
                 self.expect(actor, state, self._clock.monotonic())
                 self._beat(state, said)
-            elif actor is not None or called:  # else it is another daemon's
+            elif actor is not None or tries:  # else it is another daemon's
                 if len(self._deaf) >= DEAF_MAX:
                     self._deaf.clear()
                 self._deaf.add(key)
@@ -112,7 +114,7 @@ class Beats:
             if expected is not None and _open(*expected):
                 self._beat(expected[1], said)
             elif len(self._coming) < CLEANED_MIN:
-                self._coming.setdefault(found[:3], (said, False))
+                self._coming.setdefault(found[:3], (said, 0))
 
     def _beat(self, state: OpenAsk, said: Any) -> None:
         if state.ask.options.heartbeat_s is None:
