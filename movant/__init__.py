@@ -1,6 +1,7 @@
 """movant: durable workflows as actors over NATS. The public face; it holds no logic."""
 
 from actors.directed import Directed, directed
+from actors.kernel.answers import Update
 from actors.kernel.context import Context
 from protocols.blobs import File, Result
 from protocols.compensation import NEVER_SEEN, StepFate, Undo, UndoRequest
@@ -96,6 +97,7 @@ __all__ = [
     "UndoRequest",
     "Unknown",
     "UnknownOutcomeError",
+    "Update",
     "WaitTimeoutError",
     "Workflow",
     "WorkflowError",

@@ -22,6 +22,7 @@ from protocols.api import pipeline as api_pipeline
 from protocols.api import runs as api
 from protocols.api import stats as api_stats
 from protocols.api import triggers as api_triggers
+from protocols.api import updates as api_updates
 from protocols.catalogue_examples import EXAMPLES
 from protocols.gates.words import GateWord
 
@@ -49,6 +50,7 @@ PARAMETERS: Final[dict[str, tuple[str, str]]] = {
 HEADERS: Final[dict[str, tuple[str, str]]] = {
     h.CONTENT_TYPE: ("^application/", f"{h.JSON} (when absent) or {h.MSGPACK}."),
     h.MESSAGE_ID: (".", "Chosen once by the sender and kept on retries; repeats are dropped."),
+    h.ASKS: ("^1$", "Its sender waits to be told what becomes of it; it goes with an id."),
     h.SCHEMA: (_INTEGER, "Schema version of the sender; absent means 1."),
     h.DEFINITION: ("^[0-9a-f]+$", "Hash of the definition to run; absent: the owner pins one."),
     h.PARENT: (r"^[^|]+\|.+", "Instance and path of the step that waits for this child."),
@@ -98,6 +100,7 @@ _EXAMPLES: Final = {
     **api_pipeline.EXAMPLES,
     **api_stats.EXAMPLES,
     **api_triggers.EXAMPLES,
+    **api_updates.EXAMPLES,
 }
 _TRACE: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -151,7 +154,7 @@ def _mailbox() -> dict[str, Message]:
             summary="Tell an instance something; it may come before the start. Payload: the data.",
             by="anybody",
             subject="movant.to.{id}.signal.{name}",
-            optional=(h.CONTENT_TYPE, h.MESSAGE_ID, h.SCHEMA, h.TRACEPARENT),
+            optional=(h.CONTENT_TYPE, h.MESSAGE_ID, h.ASKS, h.SCHEMA, h.TRACEPARENT),
             example_subject="movant.to.order-17.signal.address-changed",
             example_headers={h.MESSAGE_ID: "5f0d"},
             example={"city": "Bern"},

@@ -287,7 +287,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that an instance waits for, for people and programs."""
 
     path: str
-    kind: Literal["step", "review", "gate", "timer", "signal", "child", "pin", "turn"]
+    kind: Literal["step", "review", "gate", "timer", "signal", "update", "child", "pin", "turn"]
     since: int
     detail: str = ""
     attempt: int = 0

@@ -68,6 +68,8 @@ GATE_DECIDED: Final = "gate_decided"
 """A gate has ended; data has the decision, who made it, from where and why, and the changes."""
 GATE_WITHDRAWN: Final = "gate_withdrawn"
 """A gate was given up: what it stood in was cancelled."""
+UPDATE_ANSWERED: Final = "update_answered"
+"""An update was accepted or answered; data has its message id, and how."""
 GUARDRAIL_VIOLATED: Final = "guardrail_violated"
 """A rule does not hold for a step; data has the rule, why, and what that leads to."""
 BUDGET_EXHAUSTED: Final = "budget_exhausted"
@@ -158,6 +160,7 @@ LIFECYCLE: Final = (
     GATE_REMINDED,
     GATE_DECIDED,
     GATE_WITHDRAWN,
+    UPDATE_ANSWERED,
     GUARDRAIL_VIOLATED,
     BUDGET_EXHAUSTED,
     ROUTED,
@@ -165,7 +168,9 @@ LIFECYCLE: Final = (
     *TRIGGER_KINDS.values(),
 )
 """Kinds that movant publishes itself; an author's events have kinds of their own."""
-_FREE: Final = frozenset({QUEUED, RESUMED, INCIDENT, LATE, *TRIGGER_KINDS.values()})
+_FREE: Final = frozenset(
+    {QUEUED, RESUMED, INCIDENT, LATE, UPDATE_ANSWERED, *TRIGGER_KINDS.values()}
+)
 """An interpreter such as that of motions tells of some; others authors could have before."""
 RESERVED: Final = (*(kind for kind in LIFECYCLE if kind not in _FREE), DEPLOYED, ROLLED_BACK)
 """Kinds that ``ctx.emit`` refuses."""

@@ -17,6 +17,7 @@ from msgspec import Meta
 from protocols.failure import Failure
 from protocols.gates.words import GateWord
 from protocols.routes import Scored
+from protocols.updates import Answer
 from protocols.witness import Head, Operator
 
 LARGE_VALUES: Final = 2
@@ -74,6 +75,8 @@ class Signal(Mail, frozen=True, kw_only=True, tag="signal"):
     by: Operator | None = None
     reference: bytes = b""
     """What stands in the mailbox when ``body`` was fetched from a blob; snapshots have that."""
+    asks: bool = False
+    """Its sender waits to be told what becomes of it: who takes it answers."""
 
 
 class Reply(Mail, frozen=True, kw_only=True, tag="reply"):
@@ -375,6 +378,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Statistics: duplicates, early, late, stray."""
     witness: Head | None = None
     """Where the chain of statements stood; snapshots of earlier versions do not say."""
+    answered: tuple[Answer, ...] = ()
+    """The latest updates that were answered, the newest last."""
 
 
 class Continued(Mail, frozen=True, kw_only=True, tag="owner.continued"):

@@ -69,6 +69,7 @@ def _facts(mail: Any) -> dict[str, Any]:  # noqa: C901, PLR0912  # one case per 
                 "kind": "signal",
                 "by": mail.by,
                 "name": mail.name,
+                "summary": "waits for an answer" if mail.asks else "",
                 "body": _value(mail.body, mail.content_type),
             }
         case Reply():

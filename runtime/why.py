@@ -127,11 +127,11 @@ def _wait(view: RunView, each: Waiting, now: int) -> _Wait:
                 otherwise="it needs nobody; a daemon that is away then wakes it when it is back",
                 until=each.due,
             )
-        case "signal":
+        case "signal" | "update" as kind:
             return _Wait(
-                kind="signal",
-                what=f"waits at {each.path} for the signal {each.detail!r}",
-                wakes=f"whoever sends it (movant run signal {view.id} {each.detail}) wakes it",
+                kind=kind,
+                what=f"waits at {each.path} for the {kind} {each.detail!r}",
+                wakes=f"whoever sends it (movant run {kind} {view.id} {each.detail}) wakes it",
                 otherwise="it has no time limit and waits for ever",
             )
         case "child":

@@ -221,6 +221,9 @@ MESSAGES: Final[Shown] = {
     "a signal before the start is kept; order is that of publishing": (
         "kernel/test_mailbox_rules hazards/test_s8"
     ),
+    "a signal is accepted or rejected and answered, also for who asks later": (
+        "kernel/test_updates daemon/test_updates"
+    ),
     "signal or start": (
         "triggers/test_daemon::test_messages_start_and_signal_runs_and_hostile_ones_are_kept"
     ),
@@ -334,8 +337,8 @@ MISSING: Final[Mapping[str, str]] = {
     "one action over many runs at once": "`movant run migrate`; others in a loop over `run ls`",
     "budgets of state machines and of workflows in Python": "those of graphs; guardrails",
     "working days, holidays, office hours": "-",
-    "updates: a message to a run that is answered with a result": (
-        "signals, and gates that are answered"
+    "a step of a graph that answers an update with a result": (
+        "its sender is told that a step has it; motions and Python workflows answer"
     ),
     "steps on mobile devices": "-",
     "search by attributes of one's own": "by status and workflow; ids may be chosen",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 from actors.kernel.again import asked_again
 from actors.kernel.alarms import Alarm
+from actors.kernel.answers import Update
 from actors.kernel.artifacts import Artifacts
 from actors.kernel.branches import Joined, Scope, Winner, branches_of
 from actors.kernel.calling import Absent, call_name, call_options
@@ -32,6 +33,7 @@ from actors.kernel.step import Step
 from actors.kernel.tasks import CancelScope, ContinueAs, Frame, dispose
 from actors.kernel.telling import Telling
 from actors.kernel.undoing import UNDOABLE, Undoing
+from actors.kernel.updates import UpdateWait
 from protocols import codec
 from protocols.compensation import Undo, UndoRequest
 from protocols.definition import Workflow
@@ -214,6 +216,14 @@ class Context(Interpreting, Telling, Artifacts):
         if guardrails:
             raise no_rules(guardrails)
         return Listen(self._ledger, check_name(name, "signal name"), returns)
+
+    def update(self, name: str, *, takes: type[T] = ANY) -> Operation[Update[T]]:
+        """Wait for the next signal of that name, to answer its sender.
+
+        One whose data are no ``takes`` is rejected, and the wait goes on. What was taken and is
+        not answered when the workflow ends, or continues as new, has failed for its sender.
+        """
+        return UpdateWait(self._ledger, check_name(name, "signal name"), takes)
 
     def any_signal(self) -> Operation[tuple[str, Any]]:
         """Wait for the next signal that nobody waits for by its name; return name and data."""

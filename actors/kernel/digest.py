@@ -71,6 +71,8 @@ def digest(instance: View, ledger: Ledger, seen: Seen, *, cancel: bool) -> str:
         facts["gates"] = [gate.facts() for gate in sorted(ledger.gates.values(), key=_path)]
     if ledger.late:
         facts["late"] = sorted(ledger.late)
+    if ledger.updates is not None:
+        facts["updates"] = ledger.updates.facts()
     if ledger.forks:
         facts["forks"] = sorted(ledger.forks)
     if ledger.taken is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from actors.kernel.answers import give_up, take_back
 from actors.kernel.blocked import Blocked, blocked_by
 from actors.kernel.compensation import compensate
 from actors.kernel.outcome import (
@@ -145,6 +146,7 @@ class Execution(View):
             self._halt(end)
             return
         ledger = self._ledger
+        give_up(ledger, f"the run has ended as {end.status} and has not answered")
         undoing = ledger.undoing
         self.status = end.status
         if undoing is not None:
@@ -210,6 +212,7 @@ class Execution(View):
         ledger.scheduler.ready.clear()
         dropped = [each for each in ledger.effects[self._kept :] if isinstance(each, Emit)]
         ledger.chain.take_back(each.statement for each in dropped if each.statement is not None)
+        take_back(ledger, dropped)
         del ledger.effects[self._kept :]
         facts = {"reason": blocked.reason, "message": blocked.message, "place": blocked.place}
         self._emit("blocked", facts, f"/{ledger.cause}")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from actors.kernel.answers import Updates, give_up
 from actors.kernel.blocked import Blocked
 from protocols.blobs import BLOB
 from protocols.mail import Snapshot
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from actors.kernel.ledger import Ledger
     from actors.kernel.view import View
     from protocols.mail import Signal
+    from protocols.updates import Answer
     from protocols.witness import Head
 
 SEEN_MAX: Final = 10_000
@@ -49,6 +51,7 @@ class Boundary(msgspec.Struct, frozen=True):
     decided: tuple[tuple[str, int], ...]
     late_successes: tuple[tuple[str, int], ...]
     witness: Head
+    answered: tuple[Answer, ...]
 
 
 class Seen:
@@ -70,6 +73,11 @@ class Seen:
         self.own[key] = None
         return False
 
+    def knows(self, kind: str, message_id: str) -> bool:
+        """Tell whether an id was there before."""
+        key = (kind, message_id)
+        return key in self.own or _digest(key) in self.former
+
     def age(self) -> None:
         """Let a generation end: its ids become digests, and the oldest are forgotten."""
         if not self.own:
@@ -88,18 +96,21 @@ class Seen:
 
 def leave(ledger: Ledger, seen: Seen) -> Boundary:
     """End the generation of a ledger and empty it for the next one; return what goes along."""
+    give_up(ledger, "the workflow has continued as new and has not answered")
     boundary = Boundary(
         signals=[list(queue) for queue in ledger.signals.values()],
         state=ledger.shown(),
         decided=_latest(ledger.decided.items(), DECIDED_MAX),
         late_successes=_latest(ledger.late_successes, LATE_MAX),
         witness=ledger.chain.standing(ledger.instance_id),
+        answered=() if ledger.updates is None else ledger.updates.latest(),
     )
     seen.age()
     ledger.chain.continued()
     ledger.next_generation()
     ledger.decided = dict(boundary.decided)
     ledger.late_successes = list(boundary.late_successes)
+    ledger.updates = Updates(boundary.answered) if boundary.answered else None
     return boundary
 
 
@@ -126,6 +137,7 @@ def snapshot_of(boundary: Boundary, instance: View, seen: Seen) -> Snapshot | Bl
         late_successes=boundary.late_successes,
         counters={name: getattr(counters, name) for name in counters.__slots__},
         witness=boundary.witness,
+        answered=boundary.answered,
     )
     size = len(msgspec.json.encode(snapshot))
     if size <= SNAPSHOT_BYTES_MAX:
@@ -150,6 +162,8 @@ def restore(ledger: Ledger, snapshot: Snapshot) -> None:
     ledger.state = dict(snapshot.state)
     ledger.decided = dict(snapshot.decided)
     ledger.late_successes = list(snapshot.late_successes)
+    if snapshot.answered:
+        ledger.updates = Updates(snapshot.answered)
     if snapshot.witness is not None:
         ledger.chain.restore(snapshot.witness)
     for name in ledger.counters.__slots__:

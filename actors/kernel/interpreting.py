@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from actors.kernel.gates import Gates
+from actors.kernel.operations import AnySignal
 from protocols.subjects import check_name
 
 if TYPE_CHECKING:
@@ -24,6 +25,10 @@ class Interpreting(Gates):
         """
         self._ledger.scheduler.current()
         self._ledger.late_event = check_name(kind, "event kind")
+
+    def hear(self) -> AnySignal:
+        """Wait like ``any_signal``; ``update`` of the wait answers a sender who waits for that."""
+        return AnySignal(self._ledger, holds=True)
 
     def movable(self, mover: Mover) -> None:
         """Say how the code goes on with another definition from where it stands."""

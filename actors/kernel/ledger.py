@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from actors.kernel.alarms import Alarm
+    from actors.kernel.answers import Updates
     from actors.kernel.children import Child
     from actors.kernel.gates import GateWait
     from actors.kernel.operations import Deadline, Listen, Operation, Sleep
@@ -99,6 +100,7 @@ class Ledger:
         "timers",
         "unawaited",
         "undoing",
+        "updates",
         "value_bytes_max",
     )
 
@@ -120,6 +122,8 @@ class Ledger:
         """How the latest gates of this generation were decided, by step token."""
         self.listeners: dict[str, deque[Listen[Any]]] = {}
         self.signals: dict[str, deque[Signal]] = {}
+        self.updates: Updates | None = None
+        """What has become of updates; None until the code takes the first one."""
         self.decided: dict[str, int] = {}
         """Step token -> attempt that gave the value; 0 when it failed or was cancelled."""
         self.late_successes: list[tuple[str, int]] = []

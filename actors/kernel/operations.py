@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Generic, Self
 
+from actors.kernel.answers import Update, opened, reject, tell
 from actors.kernel.clock import nanoseconds
 from actors.kernel.tasks import DAEMON_FAILURES, CancelScope, Task, Wait
 from protocols import codec
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
     from actors.kernel.ledger import Ledger
+    from protocols.updates import Answer
 
     T = TypeVar("T", default=Any)
 else:
@@ -238,18 +240,33 @@ class Listen(Operation[T]):
 
     def at_once(self) -> T:  # noqa: D102 - as in Operation
         assert self.signal is not None
-        return self.read(self.signal)
+        return self.told(self.signal) if self.signal.asks else self.read(self.signal)
 
     def take(self, signal: Signal) -> None:
         """Let the code go on with the signal's data, or with ResultTypeError."""
         try:
-            value = self.read(signal)
+            value = self.told(signal) if signal.asks else self.read(signal)
         except DAEMON_FAILURES:
             raise
         except Exception as error:  # noqa: BLE001 - the code's: its types may run code
             self.ledger.scheduler.resume(self, None, error)
         else:
             self.ledger.scheduler.resume(self, value)
+
+    def told(self, signal: Signal) -> T:
+        """Do the same as ``read``, and tell the sender that the code has it."""
+        update = opened(self.ledger, signal)
+        try:
+            value = self.read(signal)
+        except ResultTypeError as error:
+            reject(self.ledger, update, error.failure)
+            raise
+        self.answer(signal, update)
+        return value
+
+    def answer(self, signal: Signal, update: Answer) -> None:  # noqa: ARG002 - others need it
+        """Tell the sender that the code has taken it: nothing more comes of it."""
+        tell(self.ledger, update, "completed")
 
     def read(self, signal: Signal) -> T:
         """Return the signal's data as the declared type. Raises ResultTypeError."""
@@ -273,18 +290,30 @@ class Listen(Operation[T]):
 
 
 class AnySignal(Listen[tuple[str, Any]]):
-    """Wait for the next signal of whatever name that nobody else waits for."""
+    """Wait for the next signal of whatever name that nobody else waits for.
 
-    __slots__ = ()
+    ``holds``: a sender who waits for that is told by the code what becomes of it, by ``update``.
+    """
 
-    def __init__(self, ledger: Ledger) -> None:
+    __slots__ = ("holds", "update")
+
+    def __init__(self, ledger: Ledger, *, holds: bool = False) -> None:
         super().__init__(ledger, ANY_SIGNAL, Any)
+        self.holds = holds
+        self.update: Update[Any] | None = None
 
     def begin(self, task: Task) -> bool:  # noqa: D102 - as in Operation
         queues = self.ledger.signals
         if queues:
             self.name = min(queues, key=lambda name: queues[name][0].seq)
         return super().begin(task)
+
+    def answer(self, signal: Signal, update: Answer) -> None:
+        """Tell the sender, or let the code do that."""
+        if self.holds:
+            self.update = Update(self.ledger, signal, None)
+        else:
+            super().answer(signal, update)
 
     def read(self, signal: Signal) -> tuple[str, Any]:
         """Return the signal's name and data. Raises ResultTypeError."""

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from actors.kernel.alarms import Alarm
+from actors.kernel.answers import find
 from actors.kernel.compensation import planned
 from actors.kernel.digest import digest
 from actors.kernel.generation import Seen
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from protocols.failure import Failure
     from protocols.gates.words import GateDecision, GateState
     from protocols.mail import Cancel, Lacking, Start
+    from protocols.updates import Answer
     from protocols.witness import Head
 
 
@@ -240,6 +242,10 @@ class View:
     def gates_ended(self) -> dict[str, GateDecision]:
         """How the latest gates of this generation were decided, by step token."""
         return self._ledger.gates_ended
+
+    def answer(self, message_id: str) -> Answer | None:
+        """Return what has become of an update; None: no such message was folded."""
+        return find(self._ledger, self._seen, message_id, ended=self.status in FINAL)
 
     @property
     def done(self) -> list[str]:

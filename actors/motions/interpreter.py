@@ -383,6 +383,8 @@ class _Motion(Forkable):
         self.cut = None
         self.entries[move.to] = self.entries.get(move.to, 0) + 1
         self._state(facts)
+        if move.asked is not None:
+            move.asked.answer({key: facts[key] for key in ("from", "to", "number")})
         now = self.ctx.now()
         self.history.append((facts["from"], move.to, move.cause, now))
         self._show(

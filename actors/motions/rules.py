@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from actors.kernel.answers import Update
 from protocols import codec
 from protocols.blobs import BLOB_BYTES_MAX
 from protocols.conditions import Condition, ConditionError
@@ -81,6 +82,8 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
     signal: str = ""
     by: str = ""
     why: str = ""
+    asked: Update[Any] | None = None
+    """By what the sender of the signal is told."""
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):

@@ -263,6 +263,7 @@ def _signal(delivery: Delivery, tokens: list[str]) -> Signal | DeadLetter:
         content_type=content_type,
         message_id=found.get(h.MESSAGE_ID, ""),
         by=operator(found),
+        asks=found.get(h.ASKS) == "1",
     )
 
 

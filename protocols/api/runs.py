@@ -132,6 +132,7 @@ from protocols.api.triggers import TRIGGERS
 from protocols.api.undo import RunReview as RunReview  # noqa: PLC0414 -- part of the API
 from protocols.api.undo import RunUndo as RunUndo  # noqa: PLC0414 -- part of the API
 from protocols.api.undo import RunUndone as RunUndone  # noqa: PLC0414 -- part of the API
+from protocols.api.updates import UPDATES
 from protocols.api.witness import Discrepancy as Discrepancy  # noqa: PLC0414 -- part of the API
 from protocols.api.witness import RunVerified as RunVerified  # noqa: PLC0414 -- part of the API
 from protocols.api.witness import RunVerify as RunVerify  # noqa: PLC0414 -- part of the API
@@ -445,5 +446,5 @@ VERBS: Final[dict[str, Verb]] = {
     "dead.show": Verb("Show a dead letter", DeadShow, DeadView),
     "dead.replay": Verb("Send dead letters again", DeadReplay, DeadReplays),
     "dead.purge": Verb("Remove dead letters", DeadPurge, DeadPurged),
-    **{name: Verb(*each) for name, each in TRIGGERS.items()},
+    **{name: Verb(*each) for name, each in (UPDATES | TRIGGERS).items()},
 }

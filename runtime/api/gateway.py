@@ -45,6 +45,7 @@ from runtime.api.stats import StatsQueries
 from runtime.api.templates import TemplateCommands
 from runtime.api.triggers import TriggerCommands
 from runtime.api.undo import UndoCommands
+from runtime.api.updates import UpdateCommands
 from runtime.api.verify import RunVerification
 from runtime.api.versions import VersionCommands
 from runtime.discovery import Discovery
@@ -55,7 +56,15 @@ if TYPE_CHECKING:
     from supervisors.child import ChildStatus
 
 VALUED: Final = frozenset(
-    {"run.start", "run.start_many", "run.fork", "run.signal", "gate.decide", "trigger.add"}
+    {
+        "run.start",
+        "run.start_many",
+        "run.fork",
+        "run.signal",
+        "run.update",
+        "gate.decide",
+        "trigger.add",
+    }
 )
 """Verbs that carry a value of the caller's: there a key twice would hide one of two values."""
 
@@ -143,10 +152,13 @@ class Gateway:
             repairs = RepairCommands(self._daemon, commands, queries, mail)
             templates = TemplateCommands(store, about)
             versions = VersionCommands(self._daemon, queries.index, peers)
+            updates = UpdateCommands(self._daemon, commands, queries)
             self._handlers |= {
                 "stats": StatsQueries(queries).stats,
                 "run.fork": forks.fork,
                 "run.migrate": migrating.migrate,
+                "run.update": updates.update,
+                "run.answer": updates.answer,
                 "run.supply": repairs.supply,
                 "run.discard": repairs.discard,
                 "workflow.versions": versions.versions,

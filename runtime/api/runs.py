@@ -288,13 +288,19 @@ class RunCommands:
         value = await given(self._parts.values.blobs, request.id, request.data, request.data_blob)
         return await self._accept(request.id, self._signal_message(request, value))
 
-    def _signal_message(self, request: api.RunSignal, value: Given) -> Outgoing:
+    async def ask(self, request: api.RunSignal) -> int:
+        """Write a signal whose sender waits to be told what becomes of it."""
+        self._check_ready()
+        value = await given(self._parts.values.blobs, request.id, request.data, request.data_blob)
+        return await self._write(self._signal_message(request, value, h.encode({h.ASKS: "1"})))
+
+    def _signal_message(self, request: api.RunSignal, value: Given, more: bytes = b"") -> Outgoing:
         subjects.check_id(request.id)
         subjects.check_name(request.name, "signal")
         return Outgoing(
             subjects.to_signal(request.id, request.name),
             value.body,
-            value.lines + self._lines(request.message_id, request.by),
+            value.lines + self._lines(request.message_id, request.by) + more,
         )
 
     async def signal_many(self, request: api.RunSignalMany) -> api.Message:

@@ -11,6 +11,8 @@ run = LazyGroup(
         "Begin and steer": {
             "start": Leaf("runtime.cli.run_start:start", "Start a run."),
             "signal": Leaf("runtime.cli.run_start:signal", "Send a signal."),
+            "update": Leaf("runtime.cli.run_update:update", "Send a signal that is answered."),
+            "answer": Leaf("runtime.cli.run_update:answer", "Tell what became of an update."),
             "cancel": Leaf("runtime.cli.run_start:cancel", "Ask a run to cancel."),
             "decide": Leaf("runtime.cli.run_decide:decide", "Decide where a motion waits for it."),
             "undo": Leaf("runtime.cli.run_undo:undo", "Undo what a run did."),

@@ -110,6 +110,8 @@ def _said(event: Event) -> str:
     if event.kind == "completed":
         return compact(data.get("result"), _SAID_CHARS)
     failure = data.get("failure")
+    if event.kind == "update_answered" and not failure:
+        return f"{data.get('name')} {data.get('status')}"
     if isinstance(failure, dict):
         return told(Failure(kind=failure["kind"], message=failure.get("message", "")))
     if failure:

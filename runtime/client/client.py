@@ -39,6 +39,7 @@ from runtime.client.guardrails import GuardrailCalls
 from runtime.client.stats import StatsCalls
 from runtime.client.triggers import TriggerCalls
 from runtime.client.undo import Undoes
+from runtime.client.updates import UpdateCalls
 from runtime.client.versions import VersionCalls
 from runtime.client.watch import watch
 from runtime.clock import SystemClock
@@ -65,7 +66,9 @@ class WaitTimeoutError(UnknownOutcomeError):
         self.status: Final = status
 
 
-class Client(GateCalls, GuardrailCalls, StatsCalls, TriggerCalls, Undoes, VersionCalls):
+class Client(
+    GateCalls, GuardrailCalls, StatsCalls, TriggerCalls, Undoes, UpdateCalls, VersionCalls
+):
     """A connection to the API. Safe to use from many tasks at once."""
 
     def __init__(self, calls: Calls) -> None:

@@ -225,17 +225,17 @@ def test_ten_minutes_of_the_readme_work_as_written(nats_binary: str, tmp_path: P
 @pytest.mark.slow
 def test_five_minutes_of_python_work_as_written(nats_binary: str, tmp_path: Path) -> None:
     """Every command of the first workflow in Python, in one shell: the kill too."""
-    section = (DOCS / "python.md").read_text()
-    blocks = list(BLOCK.finditer(section))
-    python = [found[2] for found in blocks if found[1] == "python"]
-    script = "\n".join(found[2] for found in blocks if found[1] == "sh")
+    page = (DOCS / "python.md").read_text()
+    python = [found[2] for found in BLOCK.finditer(page) if found[1] == "python"]
+    section = page.split("\n## ")[0]
+    script = "\n".join(found[2] for found in BLOCK.finditer(section) if found[1] == "sh")
     work = tmp_path / "work"
     work.mkdir()
     (work / "greet.py").write_text(python[0])
 
     ended = _shell(["set -e -m", script, "wait"], work, nats_binary)
 
-    assert python == [GREET.read_text()]
+    assert python == [GREET.read_text(), (EXAMPLES / "basket.py").read_text()]
     assert script.count(WAIT_FOR_READY) == script.count("movant dev")
     assert ended.returncode == 0, ended.stdout + (work / "dev.log").read_text()[-3000:]
     assert '"Ann has arrived",\n  "Ann has arrived"' in ended.stdout

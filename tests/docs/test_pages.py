@@ -22,7 +22,7 @@ from actors.owning import inbound, outbox
 from actors.retention import collector
 from actors.routing import requests
 from actors.store import dead_letters, streams
-from protocols import codec, headers, subjects
+from protocols import codec, headers, subjects, updates
 from protocols.api import runs as api
 from protocols.connectors.kinds import KINDS
 from protocols.flow import FlowSettings
@@ -250,6 +250,7 @@ def test_limits_on_the_page_are_those_of_the_code() -> None:
         "rows of one page": api.PAGE_MAX,
         "wait of one API request": api.WAIT_S_MAX,
         "result inside an event": outbox.RESULT_IN_EVENT_BYTES_MAX,
+        "result of an update": updates.ANSWER_BYTES_MAX,
         "Movant-Retry-After": RETRY_AFTER_S_MAX,
         "packed definition": PACKED_BYTES_MAX,
     }

@@ -146,11 +146,19 @@ class Mailbox:
         return self.fold(Fired(**self._stamp(), name=token))
 
     def signal(
-        self, name: str, value: Any = None, *, message_id: str = "", body: bytes | None = None
+        self,
+        name: str,
+        value: Any = None,
+        *,
+        message_id: str = "",
+        body: bytes | None = None,
+        asks: bool = False,
     ) -> list[AnyEffect]:
-        """Send a signal."""
+        """Send a signal; ``asks``: its sender waits to be told what becomes of it."""
         body = codec.encode(value) if body is None else body
-        return self.fold(Signal(**self._stamp(), name=name, body=body, message_id=message_id))
+        return self.fold(
+            Signal(**self._stamp(), name=name, body=body, message_id=message_id, asks=asks)
+        )
 
     def end_child(
         self,

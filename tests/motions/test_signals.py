@@ -38,6 +38,31 @@ def test_a_signal_of_the_state_cuts_its_stay_short() -> None:
     box.refold()
 
 
+def test_who_asks_is_told_of_the_transition_or_why_there_is_none() -> None:
+    """A signal is accepted at once, and answered when the transition takes effect."""
+    box = motion()
+    box.start()
+    refused = box.signal("table", message_id="m-1", asks=True)
+    unreadable = box.signal("table", body=b"{", message_id="m-2", asks=True)
+    box.reply("/states/FILED/clerk.check")
+
+    moved = box.signal("table", message_id="m-3", asks=True)
+    resumed = box.signal("motion.resume", message_id="m-4", asks=True)
+
+    answers = [
+        [
+            (each["status"], each["result"] or each["failure"])
+            for each in told(x, "update_answered")
+        ]
+        for x in (refused, unreadable, moved, resumed)
+    ]
+    reason = told(refused, "transition_refused")[0]["reason"]
+    assert [kind for (kind, _), *_ in answers] == ["rejected", "rejected", "accepted", "rejected"]
+    assert answers[0][0][1]["message"] == reason
+    assert answers[2][1:] == [("completed", {"from": "REVIEWED", "to": "TABLED", "number": 3})]
+    box.refold()
+
+
 def test_a_second_completion_of_a_state_is_stale() -> None:
     """Whatever it says, it asks for nothing and moves nothing."""
     box = in_building()
