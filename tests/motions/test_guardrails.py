@@ -14,6 +14,7 @@ from protocols.errors import ConfigurationError
 from protocols.gates.words import GateWord
 from protocols.guardrails.guardrail import Guardrail
 from protocols.machines.machine import Machine, State
+from protocols.machines.text import as_text
 from protocols.mail import Decided
 from protocols.witness import Operator
 from tests.kernel.mailbox import Mailbox, asks, paths
@@ -225,6 +226,14 @@ def test_a_name_that_nobody_defines_is_a_warning_in_a_file_and_refused_at_load()
     assert isinstance(document.value, Machine)
     with pytest.raises(ConfigurationError, match="no guardrail 'fair'"):
         MotionWorkflow(document.value)
+
+
+def test_a_machine_is_shown_with_what_holds_it() -> None:
+    """As text, for people."""
+    shown = as_text(machine("{type: security}", more="  all: {type: data-privacy, every: true}"))
+
+    assert "each state is held to: all" in shown
+    assert "    held to: rule" in shown
 
 
 def test_a_file_without_guardrails_is_stored_as_before() -> None:
