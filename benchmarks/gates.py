@@ -11,26 +11,23 @@ page by the goal: below 1 it is reached.
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
 import msgspec
-import structlog
 import trio
 
 from benchmarks.client import round_trips_per_s
 from benchmarks.stage import (
     Stage,
+    asked,
+    chosen,
     cpu_s,
-    fdatasync_per_s,
     figures_of,
-    machine,
     many,
     report,
-    stage,
     timed,
 )
 from protocols.api.runs import GatePage
@@ -57,11 +54,12 @@ steps:
 """
 
 
-async def measure(opened: Stage, url: str, options: argparse.Namespace) -> dict[str, Any]:
+async def measure(opened: Stage, options: argparse.Namespace) -> dict[str, Any]:
     """Fill the inbox, ask, decide, purge, restart, ask."""
     file = opened.store / "gates.yaml"
     file.write_text(GRAPH)
     pid = opened.processes["daemon"].pid
+    url = opened.login("admin")
     async with (
         connect(url, name="bench client") as transport,
         Client.connect(url, answer_s=LIMIT_S, patience_s=LIMIT_S) as client,
@@ -127,31 +125,12 @@ async def _decide(client: Client, run: str) -> float:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Run the benchmark and return its figures."""
-    with stage() as opened:
-        raw = fdatasync_per_s(opened.store)
-        opened.daemon(options.durability)
-        figures = trio.run(partial(measure, opened, opened.login("admin"), options))
-    return {
-        "benchmark": "gates",
-        "gates": options.gates,
-        "durability": options.durability,
-        **figures,
-        "fdatasync_per_s": round(raw),
-        "load": round(os.getloadavg()[0], 1),
-        **machine(),
-    }
+    return asked(measure, options, benchmark="gates", gates=options.gates)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description="what waits for a person")
-    parser.add_argument("--gates", type=int, default=10_000)
-    parser.add_argument("--questions", type=int, default=100)
-    parser.add_argument("--decisions", type=int, default=50)
-    parser.add_argument("--durability", choices=["fsync", "interval"], default="fsync")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(argv)
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("error"))
+    options = chosen(argv, "what waits for a person", gates=10_000, questions=100, decisions=50)
     report(run(options), as_json=options.json)
 
 

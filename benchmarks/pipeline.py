@@ -14,27 +14,24 @@ after the restart until nothing is unread.
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import structlog
 import trio
 
 from benchmarks.client import round_trips_per_s
 from benchmarks.stage import (
     Stage,
+    asked,
+    chosen,
     cpu_s,
-    fdatasync_per_s,
     figures_of,
-    machine,
     many,
     report,
     rss_bytes,
-    stage,
     timed,
 )
 from protocols.api.runs import PipelineStatus
@@ -64,11 +61,12 @@ states:
 """
 
 
-async def measure(opened: Stage, url: str, options: argparse.Namespace) -> dict[str, Any]:
+async def measure(opened: Stage, options: argparse.Namespace) -> dict[str, Any]:
     """Fill the pipeline, ask, move some, ask, restart, ask."""
     file = opened.store / "pipeline.yaml"
     file.write_text(MACHINE)
     pid = opened.processes["daemon"].pid
+    url = opened.login("admin")
     async with (
         connect(url, name="bench client") as transport,
         Client.connect(url, answer_s=LIMIT_S, patience_s=LIMIT_S) as client,
@@ -145,32 +143,12 @@ async def _move(client: Client, names: Sequence[str]) -> float:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Run the benchmark and return its figures."""
-    with stage() as opened:
-        raw = fdatasync_per_s(opened.store)
-        opened.daemon(options.durability)
-        url = opened.login("admin")
-        figures = trio.run(partial(measure, opened, url, options))
-    return {
-        "benchmark": "pipeline",
-        "motions": options.motions,
-        "durability": options.durability,
-        **figures,
-        "fdatasync_per_s": round(raw),
-        "load": round(os.getloadavg()[0], 1),
-        **machine(),
-    }
+    return asked(measure, options, benchmark="pipeline", motions=options.motions)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description="where all active motions are")
-    parser.add_argument("--motions", type=int, default=10_000)
-    parser.add_argument("--questions", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=5, help="how often a tenth is moved")
-    parser.add_argument("--durability", choices=["fsync", "interval"], default="fsync")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(argv)
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("error"))
+    options = chosen(argv, "where all active motions are", motions=10_000, questions=100, rounds=5)
     report(run(options), as_json=options.json)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -16,6 +17,9 @@ from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
+
+import structlog
+import trio
 
 from protocols.errors import MovantError
 from runtime.server.binary import find
@@ -271,4 +275,35 @@ def figures_of(name: str, times: Sequence[float]) -> dict[str, float]:
     return {
         f"{name}p50_ms": round(percentile(times, 0.5), 1),
         f"{name}p99_ms": round(percentile(times, 0.99), 1),
+    }
+
+
+def chosen(argv: Sequence[str] | None, description: str, **numbers: int) -> argparse.Namespace:
+    """Return what the command line says of a benchmark that asks one daemon again and again."""
+    parser = argparse.ArgumentParser(description=description)
+    for name, default in numbers.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--durability", choices=["fsync", "interval"], default="fsync")
+    parser.add_argument("--json", action="store_true")
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("error"))
+    return parser.parse_args(argv)
+
+
+def asked(
+    measure: Callable[[Stage, argparse.Namespace], Awaitable[dict[str, Any]]],
+    options: argparse.Namespace,
+    **told: Any,
+) -> dict[str, Any]:
+    """Run it on a stage with one daemon; return its figures behind what is ``told`` of them."""
+    with stage() as opened:
+        raw = fdatasync_per_s(opened.store)
+        opened.daemon(options.durability)
+        figures = trio.run(measure, opened, options)
+    return {
+        **told,
+        "durability": options.durability,
+        **figures,
+        "fdatasync_per_s": round(raw),
+        "load": round(os.getloadavg()[0], 1),
+        **machine(),
     }

@@ -6,10 +6,10 @@ the daemon without the server gets SIGKILL (or, with ``--freeze``, SIGSTOP until
 has its partitions and then SIGCONT, or, with ``--drain``, SIGTERM). Times count from that
 signal and are those of the server's clock.
 
-- ``asked_s``: the survivor's first request for one of the lost partitions left it.
-- ``first_progress_s``: the survivor's first request for one of the lost partitions was answered
-  and stored, so it contains one step. What the killed one had asked is answered meanwhile too,
-  and counts as nothing.
+- ``asked_s``: the next owner's first request for one of the lost partitions left it.
+- ``first_progress_s``: that was answered and stored, so it contains one step. What the killed
+  one had asked is answered meanwhile too, and counts as nothing; so does what a frozen one asked
+  before it returned.
 - ``done_s``: each instance of those partitions has ended, or its next step is stored.
 - ``pause_…``: what one instance waited for that, from its last step before; it contains one
   ordinary step.
@@ -157,13 +157,16 @@ async def _figures(
     right = sum(is_right(record, PAYLOAD) for _, record in found.values()) - 1
     ended = {name: at for name, (at, _) in found.items()}
     asked = [each for each in read(opened.store / f"{SURVIVOR}.requests") if each.at > event.at]
+    if event.returned_at:
+        again = read(opened.store / f"{VICTIM}.requests")
+        asked += [each for each in again if each.at > event.returned_at]
     key_of = {each.digest: each.instance for each in steps}
     asked = [each for each in asked if is_moved(key_of.get(each.digest, ""), event)]
     moved = caught_up(steps, ended, asked, event)
     times = [at - event.at for at, _ in moved.values()]
     pauses = [pause for _, pause in moved.values()]
     calls = read(opened.store / "calls")
-    again = Counter(each.digest for each in calls)
+    times_asked = Counter(each.digest for each in calls)
     figures: dict[str, Any] = {
         "first_progress_s": round(min(times), 3) if times else None,
         "done_s": round(max(times), 3) if times else None,
@@ -172,7 +175,7 @@ async def _figures(
         "pause_p50_s": round(percentile(pauses, 0.5), 3) if pauses else None,
         "pause_p99_s": round(percentile(pauses, 0.99), 3) if pauses else None,
         "lost": instances - right,
-        "steps_rerun": sum(again.values()) - len(again),
+        "steps_rerun": sum(times_asked.values()) - len(times_asked),
         "steps_at_signal": event.steps,
         "instances_moved": len(moved),
         "partitions_moved": len(event.partitions),
@@ -209,11 +212,11 @@ def caught_up(
 ) -> dict[str, tuple[float, float]]:
     """Return for each instance that had to move when it went on, and what it waited for that.
 
-    It went on when a reply is stored that the survivor asked for, or its record.
+    It went on when a reply is stored that a next owner asked for, or its record.
     """
     asked_at: dict[bytes, float] = {}
     for each in asked:
-        asked_at.setdefault(each.digest, each.at)
+        asked_at[each.digest] = min(each.at, asked_at.get(each.digest, inf))
     stored_at: dict[str, list[Step]] = {}
     for step in steps:
         stored_at.setdefault(step.instance, []).append(step)

@@ -80,6 +80,16 @@ class Condition:
         self.paths: Final = tuple(parser.paths)
         """The places that it looks at, in order."""
 
+    def undecidable(self) -> str:
+        """Return why it can never be decided, as far as its text alone tells; empty: it may."""
+        if self.names:
+            return ""
+        try:
+            self.holds({})
+        except ConditionError as error:
+            return error.message
+        return ""
+
     def holds(self, names: Mapping[str, Any]) -> bool:
         """Tell whether it is true. Raises ConditionError when it cannot be decided."""
         return _truth(self._read(names))
@@ -172,6 +182,8 @@ class _Parser:
                 if token.kind != "name":
                     raise self._unexpected("the name of a field is expected here")
                 self._at += 1
+                if self._next.text == "(":
+                    raise _no_function(token)
                 found = _field(found, token.text)
                 path = self._longer(path, token.text)
             elif self._take("["):
@@ -232,13 +244,13 @@ class _Parser:
             constant = _CONSTANTS[name]
             return lambda _: constant
         if self._take("("):
+            if name not in {"has", "size"}:
+                raise _no_function(token)
             inner = self._or()
             self._need(")")
             if name == "has":
                 return lambda names: _is_there(inner, names)
-            if name == "size":
-                return lambda names: _size(inner(names))
-            raise ConditionError(f"there is no function {name!r}: has and size", token.column)
+            return lambda names: _size(inner(names))
         self.paths.append(Path((name,), token.column, len(name)))
 
         def look(names: Mapping[str, Any]) -> Any:
@@ -252,6 +264,10 @@ class _Parser:
 _CONSTANTS: Final = {"true": True, "false": False, "null": None}
 
 
+def _no_function(token: _Token) -> ConditionError:
+    return ConditionError(f"there is no function {token.text!r}: has and size", token.column)
+
+
 def _tokens(text: str) -> list[_Token]:
     found = []
     at = 0
@@ -259,7 +275,8 @@ def _tokens(text: str) -> list[_Token]:
         match = _TOKEN.match(text, at)
         if match is None:
             column = at + 1 + len(text[at:]) - len(text[at:].lstrip())
-            raise ConditionError(f"{text[column - 1]!r} is not understood", column)
+            why = ": there is no arithmetic" if text[column - 1] in "+-*/%" else ""
+            raise ConditionError(f"{text[column - 1]!r} is not understood{why}", column)
         kind = match.lastgroup or ""
         found.append(_Token(kind, match[kind], match.start(kind) + 1))
         if len(found) > TOKENS_MAX:

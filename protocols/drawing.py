@@ -24,6 +24,8 @@ MARGIN: Final = 20
 TEXT_CHARS: Final = 34
 SWEEPS: Final = 8
 """Of ordering: more of them change next to nothing."""
+POINTS_MAX: Final = 10_000
+"""Of all edges together: in a picture that has more, the longest edges run straight."""
 BACK_PX: Final = 18
 SMALL_PX: Final = 5.4
 """Of a character beside an edge."""
@@ -183,9 +185,10 @@ def _rows(
     routes: dict[int, list[str]] = {}
     above: dict[str, list[str]] = {}
     below: dict[str, list[str]] = {}
+    bent = _bent(edges, layer)
     for number, edge in enumerate(edges):
         way = [edge.begin]
-        for at in range(layer[edge.begin] + 1, layer[edge.end]):
+        for at in range(layer[edge.begin] + 1, layer[edge.end]) if id(edge) in bent else ():
             point = f"\0{number}.{at}"
             rows[at].append(point)
             way.append(point)
@@ -201,6 +204,18 @@ def _rows(
             other = {name: n for n, name in enumerate(rows[at - 1 if down else at + 1])}
             rows[at] = _by_middle(rows[at], near, other)
     return rows, routes
+
+
+def _bent(edges: list[Line], layer: Mapping[str, int]) -> set[int]:
+    """Return the edges that get points in the layers that they pass, the short ones first."""
+    found: set[int] = set()
+    left = POINTS_MAX
+    for each in sorted(edges, key=lambda each: layer[each.end] - layer[each.begin]):
+        left -= layer[each.end] - layer[each.begin] - 1
+        if left < 0:
+            break
+        found.add(id(each))
+    return found
 
 
 def _by_middle(

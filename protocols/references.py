@@ -31,7 +31,7 @@ DEPTH_MAX: Final = 64
 """Of the parameters that references stand in; the same as for every value."""
 
 Names = Mapping[str, Any]
-_OPEN: Final = "{{"
+OPEN: Final = "{{"
 _TOKEN: Final = re.compile(
     r"""\s*(?:
       (?P<close>\}\})
@@ -133,61 +133,52 @@ class Reference(NamedTuple):
         return self.paths[0] if len(self.paths) == 1 and self.last is _ABSENT else None
 
 
-class Found(NamedTuple):
-    """A reference at its place in parameters."""
-
-    place: tuple[str | int, ...]
-    reference: Reference
-
-
 class Template:
     """A value in which references stand, read once and filled in many times."""
 
-    __slots__ = ("_fill", "references", "value")
+    __slots__ = ("_fill", "value")
 
     def __init__(self, value: Any) -> None:
-        """Read all references. Raises WrongReference; ``problems`` tells all of them."""
+        """Read all references. Raises WrongReference for the first that cannot be read."""
         self.value: Final = value
-        self.references: Final[list[Found]] = []
-        self._fill: Final = self._read(value, ())
+        self._fill: Final = _filling(value, 0)
 
     def fill(self, names: Names) -> Any:
         """Return the value with everything filled in. Raises WrongReference."""
         return self.value if self._fill is None else self._fill(names)
 
-    def _read(self, value: Any, place: tuple[str | int, ...]) -> Callable[[Names], Any] | None:
-        """Return what fills a value in; None for one without references."""
-        if len(place) > DEPTH_MAX:
-            raise WrongReference(f"more than {DEPTH_MAX} levels deep")
-        if isinstance(value, str):
-            return self._text(value, place)
-        if isinstance(value, dict):
-            made = {key: self._read(each, (*place, key)) for key, each in value.items()}
-            if not any(made.values()):
-                return None
-            return lambda names: {
-                key: value[key] if fill is None else fill(names) for key, fill in made.items()
-            }
-        if isinstance(value, list | tuple):
-            items = [self._read(each, (*place, index)) for index, each in enumerate(value)]
-            if not any(items):
-                return None
-            return lambda names: [
-                value[index] if fill is None else fill(names) for index, fill in enumerate(items)
-            ]
-        return None
 
-    def _text(self, text: str, place: tuple[str | int, ...]) -> Callable[[Names], Any] | None:
-        if _OPEN not in text:
+def _filling(value: Any, depth: int) -> Callable[[Names], Any] | None:
+    """Return what fills a value in; None for one without references."""
+    if depth > DEPTH_MAX:
+        raise too_deep()
+    if isinstance(value, str):
+        return _filling_text(value) if OPEN in value else None
+    if isinstance(value, dict):
+        made = {key: _filling(each, depth + 1) for key, each in value.items()}
+        if not any(made.values()):
             return None
-        pieces = parse(text)
-        self.references.extend(Found(place, each) for each in pieces if not isinstance(each, str))
-        if len(pieces) == 1 and not isinstance(pieces[0], str):
-            whole = pieces[0].whole
-            return pieces[0].read if whole is None else _quick(whole)
-        return lambda names: "".join(
-            each if isinstance(each, str) else as_text(each.read(names)) for each in pieces
-        )
+        return lambda names: {
+            key: value[key] if fill is None else fill(names) for key, fill in made.items()
+        }
+    if isinstance(value, list | tuple):
+        items = [_filling(each, depth + 1) for each in value]
+        if not any(items):
+            return None
+        return lambda names: [
+            value[index] if fill is None else fill(names) for index, fill in enumerate(items)
+        ]
+    return None
+
+
+def _filling_text(text: str) -> Callable[[Names], Any]:
+    pieces = parse(text)
+    if len(pieces) == 1 and not isinstance(pieces[0], str):
+        whole = pieces[0].whole
+        return pieces[0].read if whole is None else _quick(whole)
+    return lambda names: "".join(
+        each if isinstance(each, str) else as_text(each.read(names)) for each in pieces
+    )
 
 
 def _quick(path: Path) -> Callable[[Names], Any]:
@@ -208,22 +199,9 @@ def _quick(path: Path) -> Callable[[Names], Any]:
     return read
 
 
-def problems(value: Any) -> list[tuple[tuple[str | int, ...], WrongReference]]:
-    """Return every text of a value whose references cannot be read, with its place."""
-    found: list[tuple[tuple[str | int, ...], WrongReference]] = []
-    waiting: list[tuple[tuple[str | int, ...], Any]] = [((), value)]
-    while waiting:
-        place, each = waiting.pop(0)
-        if isinstance(each, str) and _OPEN in each:
-            try:
-                parse(each)
-            except WrongReference as error:
-                found.append((place, error))
-        elif isinstance(each, dict) and len(place) <= DEPTH_MAX:
-            waiting += [((*place, key), item) for key, item in each.items()]
-        elif isinstance(each, list | tuple) and len(place) <= DEPTH_MAX:
-            waiting += [((*place, index), item) for index, item in enumerate(each)]
-    return found
+def too_deep() -> WrongReference:
+    """Return what is raised for a value that is nested too deep."""
+    return WrongReference(f"more than {DEPTH_MAX} levels deep")
 
 
 def as_text(value: Any) -> str:
@@ -236,10 +214,10 @@ def parse(text: str) -> tuple[str | Reference, ...]:
     """Return a text as plain pieces and references. Raises WrongReference with the column."""
     pieces: list[str | Reference] = []
     at = 0
-    while (begin := text.find(_OPEN, at)) >= 0:
+    while (begin := text.find(OPEN, at)) >= 0:
         if begin > at:
             pieces.append(text[at:begin])
-        parser = _Parser(text, begin + len(_OPEN))
+        parser = _Parser(text, begin + len(OPEN))
         pieces.append(parser.reference())
         at = parser.at
     if at < len(text):

@@ -13,7 +13,6 @@ from __future__ import annotations
 import difflib
 import os
 import socket
-import tomllib
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -22,10 +21,13 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
 import msgspec
 from msgspec import Meta
 
+from protocols.durations import DURATION_S_MAX
 from protocols.errors import ConfigurationError
 from protocols.flow import FlowSettings
 from protocols.guardrails.sensitive import Sort
+from runtime.config_files import line_of, read, secret
 from runtime.config_maps import FLOW, MAPS, check_flow, flow_key, from_variable, spread, steps
+from runtime.config_rules import check
 
 PREFIX: Final = "MOVANT_"
 SECRETS: Final = frozenset({"nats.password", "nats.token"})
@@ -36,13 +38,11 @@ LISTS: Final = {"workflows": os.pathsep, "server.client_subjects": ","}
 """Settings with several values, with what joins them in a variable."""
 FOREIGN: Final = frozenset({"MOVANT_CACHE", "MOVANT_CONFIG"})
 """Variables with our prefix that are no settings of the daemon."""
-_FILE_BYTES_MAX: Final = 1024 * 1024
-_SECRET_BYTES_MAX: Final = 64 * 1024
 
 T = TypeVar("T")
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 Count = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(gt=0)]
+Seconds = Annotated[float, Meta(gt=0, le=DURATION_S_MAX)]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -212,7 +212,7 @@ def load(
         name=config.name or _host_name(),
         server=msgspec.structs.replace(server, store=server.store.expanduser().absolute()),
     )
-    _check(config)
+    check(config, origins)
     return Loaded(config, {key: origins.get(key, "default") for key in flatten(config)})
 
 
@@ -296,28 +296,23 @@ def _overlay(
 
 
 def _from_file(path: Path) -> dict[str, tuple[Any, str]]:
-    try:
-        with path.open("rb") as handle:
-            text = handle.read(_FILE_BYTES_MAX).decode()
-        document = tomllib.loads(text)
-    except OSError as error:
-        raise ConfigurationError(
-            f"the configuration {path} cannot be read: {error.strerror}",
-            hint="check the path given with --config or MOVANT_CONFIG",
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: {error}", hint="the file has to be TOML") from error
+    text, document = read(path)
     found: dict[str, tuple[Any, str]] = {}
     for name, value in document.items():
         if isinstance(value, dict) and name in _SECTIONS:
             for key, inner in value.items():
-                line = _line_of(text, name, key)
+                line = line_of(text, name, key)
                 _known(f"{name}.{key}", f"{path}:{line}")
                 found[f"{name}.{key}"] = (inner, f"{path}:{line}")
+        elif name in _SECTIONS:
+            raise ConfigurationError(
+                f"{path}:{line_of(text, '', name)}: {name}: a table is expected",
+                hint=f"write [{name}], and its settings below it",
+            )
         elif name in MAPS:
             found |= spread(name, value, partial(_place, path, text, name))
         else:
-            line = _line_of(text, "", name)
+            line = line_of(text, "", name)
             _known(name, f"{path}:{line}")
             found[name] = (value, f"{path}:{line}")
     return found
@@ -325,22 +320,7 @@ def _from_file(path: Path) -> dict[str, tuple[Any, str]]:
 
 def _place(path: Path, text: str, name: str, service: str, setting: str) -> str:
     section = f"{name}.{service}" if setting or name == FLOW else name
-    return f"{path}:{_line_of(text, section.rstrip('.'), setting or service)}"
-
-
-def _line_of(text: str, section: str, key: str) -> int:
-    """Return the line of a key, or of its section when the key is written another way."""
-    current, at = "", 1
-    for number, line in enumerate(text.splitlines(), 1):
-        stripped = line.strip()
-        if stripped.startswith("["):
-            current = stripped.strip("[] ").partition("#")[0].strip("[] ")
-            current = current.replace('"', "").replace("'", "")
-            at = number if current == (section or key) else at
-        name = stripped.partition("=")[0].strip().strip("\"'")
-        if (current == section and name == key) or (section and name == f"{section}.{key}"):
-            return number
-    return at
+    return f"{path}:{line_of(text, section.rstrip('.'), setting or service)}"
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
@@ -353,10 +333,10 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, tuple[Any, st
             continue
         key = variable.removeprefix(PREFIX).lower().replace("__", ".", 1)
         if key.removesuffix("_file") in SECRETS and key.endswith("_file"):
-            found[key.removesuffix("_file")] = (_secret(Path(text), variable), variable)
+            found[key.removesuffix("_file")] = (secret(Path(text), variable), variable)
             continue
-        if "." not in key and key not in _KEYS:
-            continue  # some other program's variable
+        if "." not in key and key not in {each.replace(".", "_") for each in _KEYS}:
+            continue  # some other program's variable, and no setting with one underscore of two
         if key in MAPS:
             found |= from_variable(key, text, variable)
             continue
@@ -368,17 +348,6 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, tuple[Any, st
             value = [part for part in text.split(LISTS[key]) if part]
         found[key] = (value, variable)
     return found
-
-
-def _secret(path: Path, variable: str) -> str:
-    try:
-        with path.open("rb") as handle:
-            return handle.read(_SECRET_BYTES_MAX).decode().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(
-            f"{variable}: the secret {path} cannot be read: {error}",
-            hint="check the path and who may read it",
-        ) from error
 
 
 def _known(key: str, where: str) -> None:
@@ -420,15 +389,6 @@ def _path(kind: type, value: Any) -> Any:
     if kind is Path and isinstance(value, str | Path):
         return Path(value)
     raise ValueError(f"expected a path, got {value!r}")
-
-
-def _check(config: DaemonConfig) -> None:
-    """Refuse what no type can say."""
-    if config.replicas > 1 and not config.nats.url:
-        raise ConfigurationError(
-            f"replicas = {config.replicas} needs a NATS cluster; the embedded server is one",
-            hint="set nats.url to the cluster, or replicas = 1",
-        )
 
 
 def _host_name() -> str:

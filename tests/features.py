@@ -240,12 +240,13 @@ MESSAGES: Final[Shown] = {
 
 SERVICES: Final[Shown] = {
     "HTTP interfaces": "connectors/test_http",
+    "tokens of OAuth 2.0, one fetch for all who wait": "connectors/test_oauth",
     "language models, with tokens and cost": "connectors/test_llm",
     "SQLite and PostgreSQL, once for each step": "connectors/test_sql connectors/test_sql_text",
     "mail": "connectors/test_mail",
     "programs": "connectors/test_subprocess",
     "tools of MCP servers, with schema, allowlist and timeout": "connectors/test_mcp",
-    "a browser": "connectors/test_browser",
+    "a browser, with pictures and downloads as artifacts": "connectors/test_browser",
     "a killed connector does nothing twice": (
         "connectors/test_hosting::test_a_killed_connector_does_nothing_twice"
     ),

@@ -13,14 +13,19 @@ import trio
 
 LOOKS: Final = 1_000
 """Looks between two checkpoints of the loop, some 2 us each."""
+WIDE: Final = 10_000
+"""Looks of those that only compare what is in memory: each checkpoint of a busy process is a turn
+of everybody else, and an answer that needs a hundred of them comes late."""
 ACT: Final = 25
 """So many looks are worth one at which something was done: some 50 us."""
 
 T = TypeVar("T")
 
 
-async def in_slices(items: Iterable[T], look: Callable[[T], object], *, act: int = ACT) -> None:
-    """Look at each item; others run after ``LOOKS`` of them, or of what they are worth.
+async def in_slices(
+    items: Iterable[T], look: Callable[[T], object], *, looks: int = LOOKS, act: int = ACT
+) -> None:
+    """Look at each item; others run after ``looks`` of them, or of what they are worth.
 
     ``look`` returns something true when it has done something, which counts for ``act`` looks.
     What it is shown may be out of date: others have run since ``items`` was made.
@@ -28,6 +33,6 @@ async def in_slices(items: Iterable[T], look: Callable[[T], object], *, act: int
     spent = 0
     for item in items:
         spent += act if look(item) else 1
-        if spent >= LOOKS:
+        if spent >= looks:
             spent = 0
             await trio.lowlevel.checkpoint()

@@ -145,8 +145,12 @@ def template_of(text: bytes) -> Template:
     document = yaml_struct.parse_nodes(text, keep, lambda _: [])
     yaml_struct.value_of(document, "the template", "movant template validate")
     yaml_struct.value_of(parse(text), "the template", "movant template validate")
-    digest = hashlib.sha256(text).hexdigest()[:HASH_CHARS]
-    return Template(head=heads[0], text=text, hash=digest)
+    return Template(head=heads[0], text=text, hash=hash_of(text))
+
+
+def hash_of(text: bytes) -> str:
+    """Return the hash by which a template is found."""
+    return hashlib.sha256(text).hexdigest()[:HASH_CHARS]
 
 
 def instantiate(template: Template, given: Mapping[str, Any], name: str = "") -> Definition:

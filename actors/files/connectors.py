@@ -63,9 +63,10 @@ def _connector(node: Node, builder: Builder) -> Any:
     if kind is None:
         builder.wrong(node, "'kind' is missing", f"one of: {', '.join(KINDS)}")
         return None
+    if not isinstance(kind.value, str):
+        builder.wrong(kind, f"a text is expected here, not {kind.kind}")
+        return None
     if kind.value not in KINDS:
-        builder.wrong(
-            kind, f"{str(kind.value)[:60]!r} is no kind", did_you_mean(str(kind.value), KINDS)
-        )
+        builder.wrong(kind, f"{kind.value[:60]!r} is no kind", did_you_mean(kind.value, KINDS))
         return None
     return builder.build(node, KINDS[kind.value])

@@ -9,7 +9,7 @@ definition, not the text: comments and layout are no part of its hash.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -21,11 +21,12 @@ from actors.definitions.imports import closure, find
 from actors.definitions.packing import open_pack
 from actors.files import trigger_check, yaml_struct
 from actors.files.graph_notation import normalise
-from actors.files.yaml_nodes import Node
+from actors.files.yaml_nodes import Node, YamlProblem, read_plain
 from actors.files.yaml_struct import Builder, Document
 from protocols.errors import NotFoundError
 from protocols.findings import Finding
 from protocols.graphs import check as graph_check
+from protocols.graphs.clashes import never
 from protocols.graphs.graph import Graph
 from protocols.guardrails.check import rules_of
 from protocols.machines import check as machine_check
@@ -38,8 +39,26 @@ WHOLE_MAX: Final = 1e15
 
 
 def parse(text: bytes) -> Document[Definition]:
-    """Read the text of a file. Never raises for what is wrong with it."""
-    return yaml_struct.parse_nodes(text, build, check)
+    """Read the text of a file. Never raises for what is wrong with it.
+
+    Most files are in the one form, and right: they are read without places, for nobody asks where
+    something stands in them. All others are read again.
+    """
+    try:
+        found = read_plain(text)
+        value = msgspec.convert(found, _kind(found if isinstance(found, dict) else ()))
+    except (YamlProblem, msgspec.ValidationError):
+        return yaml_struct.parse_nodes(text, build, check)
+    findings = check(value)
+    if findings:
+        return yaml_struct.parse_nodes(text, lambda *_: value, lambda _: findings)
+    return Document(text.decode("utf-8-sig"), value, [])
+
+
+def _kind(keys: Container[str]) -> type[Definition]:
+    """Return what a file with these keys is meant to be; without a sign of a machine a graph."""
+    machine = ("states" in keys or "initial" in keys) and "steps" not in keys
+    return Machine if machine else Graph
 
 
 def load_document(source: Path | str) -> Document[Definition]:
@@ -143,8 +162,9 @@ def check(definition: Definition) -> list[Finding]:
     """Return everything that is wrong with a definition as a whole."""
     if isinstance(definition, Graph):
         found = graph_check.check(definition)
-        return [*found, *trigger_check.check(definition.name, definition.triggers)]
-    return machine_check.check(definition)
+        triggers = trigger_check.check(definition.name, definition.triggers)
+        return [*found, *never(definition), *triggers]
+    return [*machine_check.check(definition), *machine_check.never(definition)]
 
 
 def graph_of(document: Document[Definition]) -> Graph | None:
@@ -153,12 +173,16 @@ def graph_of(document: Document[Definition]) -> Graph | None:
 
 
 def build(top: Node, builder: Builder) -> Definition | None:
-    """Build what a file holds; without a sign of a state machine it is meant to be a graph."""
-    keys = set(top.entries or {})
+    """Build what a file holds."""
+    if top.entries is None:
+        hint = "begin with 'name: …', and write 'steps:' or 'states:' below it"
+        builder.wrong(top, f"a mapping is expected here, not {top.kind}", hint)
+        return None
+    keys = set(top.entries)
     if "template" in keys and "parameters" in keys:
         builder.wrong(top, "this is a template", "movant template register registers it")
         return None
-    kind = Machine if keys & {"states", "initial"} and "steps" not in keys else Graph
+    kind = _kind(keys)
     if kind is Graph:
         normalise(top, builder)
     value = builder.build(top, kind)

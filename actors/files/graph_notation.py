@@ -289,8 +289,10 @@ def _by_id(steps: Node, builder: Builder, one: Callable[[str, Entries, Builder],
             continue
         entries = dict(each.entries)
         _, at = entries.pop("id", (each, each))
-        if not isinstance(at.value, str):
+        if at is each:
             builder.wrong(at, "'id' is missing", "write 'id: …', the name of the step")
+        elif not isinstance(at.value, str):
+            builder.wrong(at, f"a text is expected here, not {at.kind}", "the name of the step")
         elif at.value in found:
             hint = f"it is in line {found[at.value][0].line} already: choose another name"
             builder.wrong(at, f"the id {at.value[:60]!r} stands twice", hint)

@@ -11,7 +11,7 @@ import re
 import tomllib
 from typing import Any, Final
 
-from actors.files.yaml_nodes import BYTES_MAX, Node, YamlProblem
+from actors.files.yaml_nodes import BYTES_MAX, DEPTH_MAX, Node, YamlProblem
 
 _AT: Final = re.compile(r"(?P<what>.*) \(at line (?P<line>\d+), column (?P<column>\d+)\)\Z")
 _HEAD: Final = re.compile(r"\s*\[\[?(?P<keys>[^\]]+)\]")
@@ -25,9 +25,9 @@ Spot = tuple[int, int, int]
 def read(text: bytes) -> Node:
     """Return the top node of a document. Raises YamlProblem, as the reader of YAML does."""
     if len(text) > BYTES_MAX:
-        raise YamlProblem(f"a file of {len(text)} bytes; the limit is {BYTES_MAX}", 1, 1)
+        raise YamlProblem(f"more than {BYTES_MAX} bytes", 1, 1, "make several files of it")
     try:
-        plain = text.decode()
+        plain = text.decode("utf-8-sig")
         document = tomllib.loads(plain)
     except UnicodeDecodeError as error:
         line = text.count(b"\n", 0, error.start) + 1
@@ -37,6 +37,8 @@ def read(text: bytes) -> Node:
         line, column = (int(found["line"]), int(found["column"])) if found else (1, 1)
         said = found["what"] if found else str(error)
         raise YamlProblem(f"no valid TOML: {said}", line, column) from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; nesting
+        raise YamlProblem(f"no valid TOML: {error}", 1, 1) from error
     keys, values = _places(plain)
     return _node(document, (), keys, values, (1, 1, 1))
 
@@ -76,6 +78,8 @@ def _node(
     near: Spot,
 ) -> Node:
     spot = values.get(path) or keys.get(path) or near
+    if len(path) > DEPTH_MAX:
+        raise YamlProblem(f"more than {DEPTH_MAX} levels deep", spot[0], spot[1])
     node = Node(None, *spot)
     if isinstance(value, dict):
         node.entries = {}

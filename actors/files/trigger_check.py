@@ -11,7 +11,8 @@ import msgspec
 from actors.schedule import crontab, until, zone_of
 from protocols.conditions import Condition, ConditionError
 from protocols.findings import Finding, Place, did_you_mean
-from protocols.references import Template, WrongReference, problems
+from protocols.found_references import found_in, problems
+from protocols.references import WrongReference
 from protocols.subjects import is_id, is_name
 from protocols.triggers import (
     KEY_CHARS_MAX,
@@ -142,12 +143,12 @@ def _condition(text: str, at: Place, roots: Iterable[str]) -> Iterator[Finding]:
 
 def _template(value: Any, at: Place, roots: Iterable[str]) -> Iterator[Finding]:
     try:
-        template = Template(value)
-    except WrongReference as error:
-        for place, each in problems(value) or [((), error)]:
+        found = found_in(value)
+    except WrongReference:
+        for place, each in problems(value):
             yield Finding((*at, *place), each.message, offset=each.column)
         return
-    for place, reference in template.references:
+    for place, reference in found:
         for path in reference.paths:
             there = Finding((*at, *place), "", offset=path.column, width=path.width)
             yield from _root(path.parts[0], there, roots)

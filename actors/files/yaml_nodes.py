@@ -19,10 +19,28 @@ NODES_MAX: Final = 50_000
 DEPTH_MAX: Final = 40
 """Far above any definition; below what a recursive reader can take."""
 
+INTEGER_MIN: Final = -(2**63)
+INTEGER_MAX: Final = 2**64 - 1
+_DIGITS_MAX: Final = 24
+"""Of a number that is converted to look how large it is."""
 _LOADER: Final = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+_SCALAR: Final = yaml.ScalarEvent
+_ITEMS: Final = yaml.SequenceStartEvent
+_ITEMS_END: Final = yaml.SequenceEndEvent
+_ENTRIES_END: Final = yaml.MappingEndEvent
+_OF_KEYS: Final = "write keys as plain words; put text with '{{' into quotes"
+_ADVICE: Final = {
+    "mapping values are not allowed": "indent it as its neighbours, or put text with ': ' "
+    "into quotes",
+    "cannot start any token": "put the text into quotes",
+    "did not find expected key": "indent it as the lines above",
+    "did not find expected '-'": "indent it as the lines above",
+    "could not find expected ':'": "write 'KEY: VALUE'",
+}
+"""By words of the parser."""
 _NO_TAGS: Final = (None, "!")
 _NUMERIC: Final = frozenset("-+0123456789")
-_INTEGER: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})\Z")
+_INTEGER: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\Z")
 _FLOAT: Final = re.compile(r"[-+]?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,3})?\Z")
 _WORDS: Final[dict[str, Any]] = {
     word: value
@@ -83,8 +101,21 @@ class Rewritten(Node):
 
 def read(text: bytes) -> Node:
     """Return the top node of a document. Raises YamlProblem."""
+    node: Node = _read(text, _Composer)
+    return node
+
+
+def read_plain(text: bytes) -> Any:
+    """Return what a document says, at half the cost of its nodes. Raises YamlProblem.
+
+    Not to be shown: it tells that something is wrong, and ``read`` tells what it is.
+    """
+    return _read(text, _Plain)
+
+
+def _read(text: bytes, composer: type[_Composer]) -> Any:
     if len(text) > BYTES_MAX:
-        raise YamlProblem(f"a file of {len(text)} bytes; the limit is {BYTES_MAX}", 1, 1)
+        raise YamlProblem(f"more than {BYTES_MAX} bytes", 1, 1, "make several files of it")
     try:
         plain = text.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -93,21 +124,33 @@ def read(text: bytes) -> Node:
     try:
         loader = _LOADER(plain)
         try:
-            return _Composer(loader.get_event).document()
+            return composer(loader.get_event).document()
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        said = error.problem or str(error)
-        begin = "".join(plain.split("\n")[line - 1 : line])[: column + 1]
-        hint = "indent with spaces, not with tabs" if "\t" in begin else ""
-        raise YamlProblem(f"no valid YAML: {said}", line, column, hint) from error
+        raise _no_yaml(error, plain) from error
     except yaml.YAMLError as error:  # a character that YAML does not allow; it has no mark
-        position = getattr(error, "position", 0)
-        before = plain[:position] if isinstance(position, int) else ""
-        line = before.count("\n") + 1
-        raise YamlProblem(f"no valid YAML: {getattr(error, 'reason', error)}", line, 1) from error
+        position = getattr(error, "position", 0)  # in bytes
+        before = plain.encode()[: position if isinstance(position, int) else 0]
+        above, _, begin = before.decode("utf-8", "ignore").rpartition("\n")
+        line = above.count("\n") + (b"\n" in before) + 1
+        message = f"no valid YAML: {getattr(error, 'reason', error)}"
+        raise YamlProblem(message, line, len(begin) + 1, "take the character away") from error
+
+
+def _no_yaml(error: yaml.MarkedYAMLError, plain: str) -> YamlProblem:
+    """Return what the parser says, with advice where its words are no help."""
+    said = " ".join(filter(None, (error.problem or str(error), error.context)))
+    mark = error.problem_mark or error.context_mark
+    if mark is None:
+        return YamlProblem(f"no valid YAML: {said}", 1, 1)
+    hint = next((hint for words, hint in _ADVICE.items() if words in said), "")
+    if error.context_mark is not None and not plain[mark.index :].strip():
+        mark, hint = error.context_mark, "it begins here and does not end"
+    begin = "".join(plain.split("\n")[mark.line : mark.line + 1])[: mark.column + 2]
+    if "\t" in begin:
+        hint = "indent with spaces, not with tabs"
+    return YamlProblem(f"no valid YAML: {said}", mark.line + 1, mark.column + 1, hint)
 
 
 class _Composer:
@@ -117,86 +160,120 @@ class _Composer:
         self._next = following
         self._nodes = 0
 
-    def document(self) -> Node:
-        found: Node | None = None
+    def document(self) -> Any:
+        found: list[Any] = []
         while not isinstance(event := self._next(), yaml.StreamEndEvent):
             if isinstance(event, yaml.DocumentStartEvent):
-                if found is not None:
+                if found:
                     raise _at(event, "a second document", "one file holds one definition")
-                found = self._node(self._next(), 0)
-        if found is None:
-            raise YamlProblem("the file is empty", 1, 1)
-        return found
+                found.append(self._node(self._next(), 0))
+        if not found:
+            raise YamlProblem("the file is empty", 1, 1, "one file holds one definition")
+        return found[0]
 
-    def _node(self, event: Any, depth: int) -> Node:
-        kind = type(event)
-        if kind is yaml.ScalarEvent:
-            if depth > DEPTH_MAX or self._nodes >= NODES_MAX or event.anchor or event.tag:
-                self._check(event, depth)
-            self._nodes += 1
-            mark: Any = event.start_mark
-            line, column = mark.line, mark.column
-            text = event.value
-            end: Any = event.end_mark
-            width = end.column - column if end.line == line else 1
-            value = text if event.style else _resolved(text)
-            return Node(value, line + 1, column + 1, width if width > 0 else 1)
-        self._check(event, depth)
-        self._nodes += 1
-        mark = event.start_mark
+    def _node(self, event: Any, depth: int) -> Any:
+        if event.anchor or depth > DEPTH_MAX or event.tag:
+            self._check(event, depth)
+        if type(event) is _SCALAR:
+            return _scalar(event)
+        mark: Any = event.start_mark
         node = Node(None, mark.line + 1, mark.column + 1)
-        if kind is yaml.SequenceStartEvent:
-            items = node.items = []
-            while type(event := self._next()) is not yaml.SequenceEndEvent:
-                items.append(self._node(event, depth + 1))
-            return node
-        following = self._next
-        entries = node.entries = {}
-        while type(event := following()) is not yaml.MappingEndEvent:
-            key = self._key(event, depth, entries)
-            entries[key.value] = (key, self._node(following(), depth + 1))
+        if type(event) is _ITEMS:
+            node.items = self._items(depth + 1)
+        else:
+            node.entries = self._entries(depth + 1)
+        self._count(event, len(node.items or ()) + 2 * len(node.entries or ()))
         return node
 
-    def _key(self, event: Any, depth: int, entries: dict[str, tuple[Node, Node]]) -> Node:
-        if type(event) is not yaml.ScalarEvent or event.anchor or event.tag:
-            self._check(event, depth)
-            if type(event) is not yaml.ScalarEvent:
-                raise _at(event, "a key is a mapping or a list", "write keys as plain words")
-        name = event.value
-        before = entries.get(name)
-        if before is not None:
-            raise _at(
-                event,
-                f"the key {name[:60]!r} stands twice",
-                f"it is in line {before[0].line} already: take one of the two away",
-            )
-        self._nodes += 1
-        mark: Any = event.start_mark
-        return Node(name, mark.line + 1, mark.column + 1, len(name) or 1)
+    def _count(self, event: Any, inner: int) -> None:
+        self._nodes += inner
+        if self._nodes > NODES_MAX:
+            raise _at(event, f"more than {NODES_MAX} values")
+
+    def _items(self, depth: int) -> list[Any]:
+        following, items = self._next, []
+        while type(event := following()) is not _ITEMS_END:
+            items.append(self._node(event, depth))
+        return items
+
+    def _entries(self, depth: int) -> dict[str, Any]:
+        following = self._next
+        entries: dict[str, tuple[Node, Node]] = {}
+        while type(event := following()) is not _ENTRIES_END:
+            if type(event) is not _SCALAR or event.anchor or event.tag:
+                self._check(event, depth)
+                if type(event) is not _SCALAR:
+                    raise _at(event, "a key is a mapping or a list", _OF_KEYS)
+            name = event.value
+            mark: Any = event.start_mark
+            if name in entries:
+                hint = f"it is in line {entries[name][0].line} already: take one of the two away"
+                raise _at(event, f"the key {name[:60]!r} stands twice", hint)
+            key = Node(name, mark.line + 1, mark.column + 1, len(name) or 1)
+            entries[name] = (key, self._node(following(), depth))
+        return entries
 
     def _check(self, event: Any, depth: int) -> None:
         if event.anchor:  # also that of an alias
             raise _at(event, "anchors and aliases are not read", "write the value out")
-        if type(event) is not yaml.AliasEvent and event.tag not in _NO_TAGS:
+        if event.tag not in _NO_TAGS:
             raise _at(event, f"tags are not read: {event.tag[:60]}", "take the tag away")
         if depth > DEPTH_MAX:
-            raise _at(event, f"more than {DEPTH_MAX} levels deep")
-        if self._nodes >= NODES_MAX:
-            raise _at(event, f"more than {NODES_MAX} values")
+            raise _at(event, f"more than {DEPTH_MAX} levels deep", "make it flatter")
 
 
-def _at(event: Any, message: str, hint: str = "") -> YamlProblem:
-    mark = event.start_mark
-    return YamlProblem(message, mark.line + 1, mark.column + 1, hint)
+class _Plain(_Composer):
+    """Makes values, of the same texts."""
+
+    def _node(self, event: Any, depth: int) -> Any:
+        if event.anchor or depth > DEPTH_MAX or event.tag:
+            self._check(event, depth)
+        if type(event) is _SCALAR:
+            text = event.value
+            return text if event.style else _resolved(text, event)
+        inner = self._items(depth + 1) if type(event) is _ITEMS else self._entries(depth + 1)
+        self._count(event, len(inner) if type(inner) is list else 2 * len(inner))
+        return inner
+
+    def _entries(self, depth: int) -> dict[str, Any]:
+        following = self._next
+        entries: dict[str, Any] = {}
+        while type(event := following()) is not _ENTRIES_END:
+            if type(event) is not _SCALAR or event.anchor or event.tag or event.value in entries:
+                raise _at(event, "no plain key")
+            entries[event.value] = self._node(following(), depth)
+        return entries
 
 
-def _resolved(text: str) -> Any:
+def _scalar(event: Any) -> Node:
+    text = event.value
+    begin, end = event.start_mark, event.end_mark
+    line, column = begin.line, begin.column
+    width = end.column - column if end.line == line else 1
+    # In quotes, or as a block, it is text whatever it looks like.
+    value = text if event.style else _resolved(text, event)
+    return Node(value, line + 1, column + 1, width if width > 0 else 1)
+
+
+def _resolved(text: str, event: Any) -> Any:
+    """Return what a text without quotes stands for. Raises YamlProblem."""
     if text in _WORDS:
         return _WORDS[text]
     if text[0] not in _NUMERIC:
         return text
     if _INTEGER.match(text):
-        return int(text)
-    if _FLOAT.match(text) and isfinite(float(text)):
-        return float(text)
+        value = int(text) if len(text) <= _DIGITS_MAX else INTEGER_MAX + 1
+        if not INTEGER_MIN <= value <= INTEGER_MAX:
+            raise _at(event, "a number beyond 64 bits", "put it into quotes: then it is a text")
+        return value
+    if _FLOAT.match(text):
+        number = float(text)
+        if not isfinite(number):
+            raise _at(event, "a number that is too large", "put it into quotes: then it is a text")
+        return number
     return text
+
+
+def _at(event: Any, message: str, hint: str = "") -> YamlProblem:
+    mark = event.start_mark
+    return YamlProblem(message, mark.line + 1, mark.column + 1, hint)

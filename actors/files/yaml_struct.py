@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import types
 import typing
+import unicodedata
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -18,13 +19,23 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from actors.files.yaml_nodes import Node, Rewritten, YamlProblem, read
+from actors.files.yaml_nodes import BYTES_MAX, Node, Rewritten, YamlProblem, read
 from protocols.errors import ConfigurationError, NotFoundError
-from protocols.findings import Finding, did_you_mean
+from protocols.findings import ERRORS_MAX, Finding, did_you_mean
 
 T = TypeVar("T")
+EXCERPT_CHARS: Final = 100
+"""To the left of what is meant, and to its right: a file may be one line."""
 _EXPECTED: Final = re.compile(r"Expected `(?P<kind>[^`]+)`(?: (?P<limit>[<>]=? [\d.]+))?")
+_LIMITS: Final = ("ge", "gt", "le", "lt", "max_length", "min_length", "multiple_of", "pattern")
 _SCALARS: Final = (str, int, float, bool)
+_OF_NOTHING: Final = "write it behind the key, or indented below it"
+_AS_TEXT: Final = {
+    "bool": "write true or false, without quotes",
+    "int": "such as 3: without quotes, a unit, or a 0 before it",
+    "float": "such as 1.5: without quotes or a unit",
+}
+"""Advice where a text stands in place of another value."""
 _WORDS: Final = {
     "str": "a text",
     "int": "a whole number",
@@ -55,14 +66,31 @@ class Document(NamedTuple, Generic[T]):
     problems: list[Located]
 
     def excerpt(self, problem: Located) -> str:
-        """Return the line of a problem, and below it a caret."""
-        lines = self.text.split("\n")
+        """Return the line of a problem, and below it a caret; of a long line a part."""
+        lines = _lines(self.text)
         if not 1 <= problem.line <= len(lines):
             return ""
-        line = lines[problem.line - 1].replace("\t", " ")
+        begin = (
+            max(0, problem.column - EXCERPT_CHARS // 2) if problem.column > EXCERPT_CHARS else 0
+        )
+        line = lines[problem.line - 1][begin : begin + 2 * EXCERPT_CHARS]
+        line = "".join(each if each.isprintable() else " " for each in line)
+        column = problem.column - begin
+        room = max(1, min(problem.width, len(line) - column + 1))
         number = f"{problem.line:>6} | "
-        room = max(1, min(problem.width, len(line) - problem.column + 1))
-        return f"{number}{line}\n{'':>6} | {' ' * (problem.column - 1)}{'^' * room}"
+        blank = " " * sum(map(_cells, line[: column - 1]))
+        return f"{number}{line}\n{'':>6} | {blank}{'^' * room}"
+
+
+def _cells(char: str) -> int:
+    """Return how wide a character is on a terminal."""
+    return 0 if unicodedata.combining(char) else 1 + (unicodedata.east_asian_width(char) in "WF")
+
+
+@lru_cache(maxsize=1)
+def _lines(text: str) -> list[str]:
+    """Return lines as YAML counts them: what else breaks lines here is not allowed there."""
+    return text.splitlines()
 
 
 def parse(text: bytes, kind: type[T], check: Callable[[T], Sequence[Finding]]) -> Document[T]:
@@ -80,28 +108,47 @@ def parse_nodes(
 
     ``reader`` makes nodes of the text; it raises YamlProblem.
     """
-    shown = text.decode("utf-8", "replace")
+    shown = text[: BYTES_MAX + 1].decode("utf-8-sig", "replace")
     try:
         top = reader(text)
     except YamlProblem as problem:
         wrong = Located(problem.line, problem.column, problem.message, problem.hint)
         return Document(shown, None, [wrong])
     builder = Builder()
-    value = build(top, builder)
+    try:
+        value = build(top, builder)
+    except _EnoughError:
+        value = None
     problems = builder.problems
-    if problems or value is None:
-        return Document(shown, None, sorted(problems))
-    problems = [_located(top, finding) for finding in check(value)]
-    problems.sort(key=lambda each: (each.severity, each.line, each.column))
-    return Document(shown, value, problems)
+    if not problems and value is not None:
+        problems = [_located(top, finding) for finding in check(value)]
+    else:
+        value = None
+    return Document(shown, value, _told(problems))
+
+
+def _told(problems: list[Located]) -> list[Located]:
+    """Return the problems that are told, errors first, each in the order of the file."""
+    found = sorted(problems, key=lambda each: (each.severity, each.line, each.column))
+    errors = sum(each.severity == "error" for each in found)
+    if errors <= ERRORS_MAX:
+        return found
+    at = found[ERRORS_MAX]
+    more = Located(at.line, at.column, "more errors follow", "correct those above", "warning")
+    return [*found[:ERRORS_MAX], more]
 
 
 def load(source: Path | str, parser: Callable[[bytes], Document[T]]) -> Document[T]:
     """Read a file. Raises NotFoundError when there is none."""
     path = Path(source)
     if not path.is_file():
-        raise NotFoundError(f"{path} does not exist", hint="name a file that is there")
-    return parser(path.read_bytes())
+        wrong = "is no file" if path.exists() else "does not exist"
+        raise NotFoundError(f"{path} {wrong}", hint="name a file that is there")
+    try:
+        with path.open("rb") as file:
+            return parser(file.read(BYTES_MAX + 1))
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def value_of(document: Document[T], source: Path | str, checker: str) -> T:
@@ -120,12 +167,18 @@ def value_of(document: Document[T], source: Path | str, checker: str) -> T:
     return document.value
 
 
+class _EnoughError(Exception):
+    """There are more mistakes than are told."""
+
+
 class _Shape(NamedTuple):
     """What a node has to be, to be of a kind; a union has one of each form, or none."""
 
     form: typing.Literal["any", "union", "struct", "mapping", "list", "scalar"]
     kind: Any
     members: tuple[Any, ...] = ()
+    as_they_are: frozenset[type] = frozenset()
+    """Types of values that nothing has to be done with."""
 
 
 class Builder:
@@ -136,7 +189,11 @@ class Builder:
 
     def build(self, node: Node, kind: Any) -> Any:
         """Return a node's value as ``kind``; None when something in it is wrong."""
-        shape = _shape(kind)
+        return self._build(node, _shape(kind))
+
+    def _build(self, node: Node, shape: _Shape) -> Any:
+        if type(node.value) in shape.as_they_are:
+            return node.value
         if shape.form == "scalar":
             return self._scalar(node, shape.kind)
         if shape.form == "union":
@@ -152,6 +209,8 @@ class Builder:
     def wrong(self, node: Node, message: str, hint: str = "") -> None:
         """Keep what is wrong at a node."""
         self.problems.append(Located(node.line, node.column, message, hint, width=node.width))
+        if len(self.problems) > ERRORS_MAX:
+            raise _EnoughError
 
     def _one_of(self, node: Node, shape: _Shape) -> Any:
         """Choose among the members of a union by what the node is."""
@@ -161,7 +220,7 @@ class Builder:
         elif node.items is not None:
             chosen = items
         elif scalar is not None and (scalar is not type(None) or node.value is None):
-            return self._scalar(node, scalar)
+            return self._scalar(node, scalar, listed=items is not None)
         else:
             chosen = None
         if chosen is None:
@@ -174,19 +233,21 @@ class Builder:
 
     def _struct(self, node: Node, kind: type[msgspec.Struct]) -> Any:
         if node.entries is None:
-            self.wrong(node, f"a mapping is expected here, not {node.kind}")
+            self._no_mapping(node)
             return None
         fields = _fields(kind)
         before = len(self.problems)
         values: dict[str, Any] = {}
         for name, (key, value) in node.entries.items():
-            if name not in fields:
+            field = fields.get(name)
+            if field is None:
                 self.wrong(key, f"{name[:60]!r} is not known here", did_you_mean(name, fields))
-                continue
-            values[fields[name].name] = self.build(value, fields[name].type)
-        missing = [name for name in _required(kind) if name not in node.entries]
-        for name in missing:
-            self.wrong(node, f"{name!r} is missing", f"write '{name}: …'")
+            else:
+                attribute, shape = field
+                values[attribute] = self._build(value, shape)
+        for name in _required(kind):
+            if name not in node.entries:
+                self.wrong(node, f"{name!r} is missing", f"write '{name}: …'")
         if len(self.problems) > before:
             return None
         try:
@@ -199,27 +260,38 @@ class Builder:
 
     def _mapping(self, node: Node, kind: Any) -> Any:
         if node.entries is None:
-            self.wrong(node, f"a mapping is expected here, not {node.kind}")
+            self._no_mapping(node)
             return None
-        return {name: self.build(value, kind) for name, (_, value) in node.entries.items()}
+        shape = _shape(kind)
+        return {name: self._build(value, shape) for name, (_, value) in node.entries.items()}
+
+    def _no_mapping(self, node: Node) -> None:
+        hint = "write 'KEY: VALUE', with a blank behind the colon"
+        if node.items is not None:
+            hint = "write 'KEY: …' in place of '- …'"
+        elif node.value is None:
+            hint = _OF_NOTHING
+        self.wrong(node, f"a mapping is expected here, not {node.kind}", hint)
 
     def _list(self, node: Node, kind: Any) -> Any:
         if node.items is None:
             self.wrong(node, f"a list is expected here, not {node.kind}", "write '- ' before it")
             return None
-        return tuple(self.build(each, kind) for each in node.items)
+        shape = _shape(kind)
+        return tuple([self._build(each, shape) for each in node.items])
 
-    def _scalar(self, node: Node, kind: Any) -> Any:
+    def _scalar(self, node: Node, kind: Any, *, listed: bool = False) -> Any:
         if node.entries is not None or node.items is not None:
             self.wrong(node, f"{_word(kind)} is expected here, not {node.kind}")
             return None
         try:
             return msgspec.convert(node.value, kind)
         except msgspec.ValidationError as error:
-            self._no_scalar(node, kind, str(error))
+            self._no_scalar(node, kind, str(error), listed=listed)
             return None
 
-    def _no_scalar(self, node: Node, kind: Any, said: str) -> None:
+    def _no_scalar(self, node: Node, kind: Any, said: str, *, listed: bool) -> None:
+        """Tell what a scalar is not; with ``listed`` a list would do as well."""
         choices = _choices(kind)
         if choices and isinstance(node.value, str):
             known = did_you_mean(node.value, choices)
@@ -229,22 +301,33 @@ class Builder:
         if found is None:
             self.wrong(node, said)
             return
-        wanted = " or ".join(_WORDS.get(each, each) for each in found["kind"].split(" | "))
+        wanted = ("a list or " if listed else "") + " or ".join(
+            _WORDS.get(each, each) for each in found["kind"].split(" | ")
+        )
         limit = f" {found['limit']}" if found["limit"] else ""
         got = "" if limit else f", not {node.kind}"
-        hint = "put it into quotes" if found["kind"] == "str" and node.value is not None else ""
+        hint = ""
+        if node.value is None:
+            hint = _OF_NOTHING
+        elif found["kind"] == "str" and not listed:
+            hint = "put it into quotes"
+        elif isinstance(node.value, str):
+            hint = next((_AS_TEXT[each] for each in _AS_TEXT if each in found["kind"]), "")
         self.wrong(node, f"{wanted}{limit} is expected here{got}", hint)
 
 
 @lru_cache
-def _fields(kind: type[msgspec.Struct]) -> dict[str, Any]:
-    """Return the fields of a part by the names that files have."""
-    return {field.encode_name: field for field in msgspec.structs.fields(kind)}
+def _fields(kind: type[msgspec.Struct]) -> dict[str, tuple[str, _Shape]]:
+    """Return the attributes of a part, and what they have to be, by the names that files have."""
+    return {
+        field.encode_name: (field.name, _shape(field.type))
+        for field in msgspec.structs.fields(kind)
+    }
 
 
 @lru_cache
 def _required(kind: type[msgspec.Struct]) -> tuple[str, ...]:
-    return tuple(name for name, field in _fields(kind).items() if field.required)
+    return tuple(x.encode_name for x in msgspec.structs.fields(kind) if x.required)
 
 
 _shapes: Final[dict[int, tuple[Any, _Shape]]] = {}
@@ -261,7 +344,7 @@ def _shape(kind: Any) -> _Shape:
 def _shape_of(kind: Any) -> _Shape:
     if typing.get_origin(kind) is typing.Annotated:
         inner = typing.get_args(kind)[0]
-        if inner not in _SCALARS:  # a scalar keeps its limits
+        if inner not in _SCALARS or not any(map(_limits, typing.get_args(kind)[1:])):
             return _shape_of(inner)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
@@ -271,14 +354,24 @@ def _shape_of(kind: Any) -> _Shape:
         items = next(filter(_is_list, arguments), None)
         scalars = tuple(filter(_is_scalar, arguments))
         scalar = typing.Union[scalars] if scalars else None  # noqa: UP007 - made at run time
-        return _Shape("union", kind, (mapping, items, scalar))
+        return _Shape("union", kind, (mapping, items, scalar), _plain(scalars))
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return _Shape("struct", kind)
     if origin is dict:
         return _Shape("mapping", kind, arguments)
     if origin is tuple:
         return _Shape("list", kind, arguments)
-    return _Shape("scalar", kind)
+    return _Shape("scalar", kind, as_they_are=_plain((kind,)))
+
+
+def _limits(meta: Any) -> bool:
+    """Tell whether what stands beside a type says more than what it is for."""
+    return any(getattr(meta, each, None) is not None for each in _LIMITS)
+
+
+def _plain(kinds: Sequence[Any]) -> frozenset[type]:
+    """Return those of some kinds that every value of theirs fits: no limits, no words."""
+    return frozenset(each for each in _SCALARS if any(each is x for x in kinds))
 
 
 def _is_mapping(kind: Any) -> bool:
@@ -297,6 +390,8 @@ def _is_scalar(kind: Any) -> bool:
 
 def _word(kind: Any) -> str:
     """Return what a kind of value is called."""
+    if typing.get_origin(kind) is typing.Annotated:
+        return _word(typing.get_args(kind)[0])
     if _is_mapping(kind):
         return "a mapping"
     if _is_list(kind):

@@ -87,25 +87,32 @@ class Places:
             not definition and workflow in self._names
         )
 
-    def of(self, actor: WorkflowActor) -> Place | None:
-        """Return the place of an instance in memory; None: it is no motion, or not known yet."""
+    @property
+    def machines(self) -> list[str]:
+        """The names of those that are known."""
+        return [name for name, known in self._names.items() if known]
+
+    def update(self, actor: WorkflowActor) -> bool:
+        """Bring the place of an instance in memory up to date; tell whether it has moved."""
         instance = actor.instance
         known = self.rows.get(actor.id)
         if actor.activating or (known is not None and known.folded == instance.folded):
-            return known
+            return False
+        if actor.final:
+            self.forget(actor.id)
+            return False
         if not self.is_motion(instance.workflow, instance.definition):
-            return None
-        place = place_of(instance, actor.partition)
-        if known is not None or len(self.rows) < PLACES_MAX:
-            self.rows[actor.id] = place
-        return place
+            return False
+        self.rows[actor.id] = place_of(instance, actor.partition)
+        return True
 
     def keep(self, actor: WorkflowActor) -> None:
         """Keep the place of an instance that is about to leave memory, if it is a motion."""
         instance = actor.instance
-        if self.is_motion(instance.workflow, instance.definition) and (
-            actor.id in self.rows or len(self.rows) < PLACES_MAX
-        ):
+        if not self.is_motion(instance.workflow, instance.definition):
+            return
+        self.forget(actor.id)
+        if len(self.rows) < PLACES_MAX and not actor.final:
             self.rows[actor.id] = place_of(instance, actor.partition, whole=True)
 
     def learn(self, instance: Instance, partition: int) -> None:

@@ -12,9 +12,9 @@ ended and what was read is late: the archive knows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import structlog
 import trio
@@ -55,9 +55,6 @@ from protocols.tokens import KeyRing
 PAUSE_S: Final = (0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 FOLDS_A_SLICE: Final = 50
 """Folds between two checkpoints of the loop: a long mailbox must not hold up the others."""
-FOLDS_AT_ONCE: Final = 32
-"""Mailboxes that were read together and are folded beside each other: all at once they would
-keep the loop from everything else, renewing the lease included."""
 
 log = structlog.get_logger()
 
@@ -68,6 +65,10 @@ class Home(Protocol):
     guard: FoldGuard
     partitions: Partitions
     tombstones: Tombstones
+
+    def recall(self, partition: Partition, instance: str) -> None:
+        """Bring an instance into memory that the checkpoint of a partition lists."""
+        ...
 
     def adopt(self, actor: WorkflowActor, effects: Iterable[AnyEffect], parked: set[str]) -> None:
         """Take what a refold asked for."""
@@ -99,6 +100,7 @@ class Activation:
         *,
         resolving: Resolving,
         clock: Clock,
+        start_soon: Callable[..., Any],
     ) -> None:
         self._home = home
         self._resolving = resolving
@@ -107,8 +109,8 @@ class Activation:
         self._mailboxes = mailboxes
         self._definitions = definitions
         self._keys = keys
-        self._prefetch = Prefetch(mailboxes)
-        self._at_once = trio.CapacityLimiter(FOLDS_AT_ONCE)
+        self._start_soon = start_soon
+        self._prefetch = Prefetch(mailboxes, start_soon, home.recall, self._together)
         self.count = 0
 
     def fetches(self, mail: AnyMail) -> bool:
@@ -120,19 +122,25 @@ class Activation:
             return not self._definitions.is_loaded(mail.order.definition)  # type: ignore[union-attr]
         return refers(mail)
 
-    async def run(self, actor: WorkflowActor) -> None:
+    def begin(self, actor: WorkflowActor) -> None:
         """Bring an actor up to date: fold what is stored until nothing is missing."""
         self.count += 1
-        partition = self._home.partitions.owned.get(actor.partition)
-        if partition is None:
-            return
-        if not partition.settled.is_set():
-            # What the tail brings would have to be read again for each of its instances.
-            prefetched = await self._prefetch.take(partition, actor.id, listed=not actor.needed)
-            if prefetched is not None:
-                async with self._at_once:
-                    if actor.gone or await self._once(actor, partition, prefetched):
-                        return
+        partition = self._home.partitions.owned[actor.partition]
+        # Before our marker was read, what the tail brings would have to be read again for each.
+        if not self._prefetch.join(actor, partition):
+            self._start_soon(self._alone, actor, partition)
+
+    def open(self, partition: Partition) -> None:
+        """Gather what a former owner of a partition left; when it has settled, fold that."""
+        self._prefetch.open(partition)
+
+    async def _together(
+        self, actor: WorkflowActor, partition: Partition, prefetched: Prefetched | None
+    ) -> None:
+        if prefetched is None or not await self._once(actor, partition, prefetched):
+            self._start_soon(self._alone, actor, partition)
+
+    async def _alone(self, actor: WorkflowActor, partition: Partition) -> None:
         tries = 0
         while not actor.gone and not await self._once(actor, partition):
             await trio.sleep(PAUSE_S[min(tries, len(PAUSE_S) - 1)])
@@ -178,7 +186,11 @@ class Activation:
         if not folded:
             replaced = replaced_by(mails)
             snapshot = await self._resolving.snapshot_patiently(actor.id, snapshot)
-            actor.instance = begun(actor.id, snapshot, self._definitions.workflow, replaced)
+            load = self._definitions.workflow
+            is_new = snapshot is None and not replaced  # as it was made
+            actor.instance = (
+                actor.instance if is_new else begun(actor.id, snapshot, load, replaced)
+            )
         return await self._fold(actor, [None, *mails] if begin else mails, parked)
 
     async def _read(

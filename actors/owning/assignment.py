@@ -9,13 +9,14 @@ stored, the claim is released, and whoever should have it takes it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 import structlog
 import trio
 
-from actors.owning.membership import plan
+from actors.owning.membership import is_calm, plan
 from actors.owning.owner import Owner
 from actors.store.checkpoint import Checkpoint
 from actors.store.leases import Leases, Sight
@@ -26,6 +27,10 @@ LOOK_S: Final = 0.25
 """A silence begins up to one look late; its end is looked for when it has come."""
 FOLD_S: Final = 10.0
 """How long a hand-over waits for what was read to be folded; the checkpoint tells the rest."""
+HOLD_S: Final = 60.0
+"""So long nothing is handed over for evenness while somebody is behind: he may stay so."""
+MOVED_MAX: Final = 1_000
+"""Instances in memory that move at once for evenness: each waits until all are folded again."""
 
 log = structlog.get_logger()
 
@@ -60,6 +65,8 @@ class Assignment:
         self._mark = mark
         self._lock = trio.Lock()
         self._again = trio.Event()
+        self._moved_at = 0.0
+        """When something was handed over for evenness, or there was nothing to hand over."""
         self.owners: list[str] = []
         """The member that claimed each partition, as of the last look."""
 
@@ -96,6 +103,9 @@ class Assignment:
         """Look once, and do what there is to do."""
         async with self._lock:
             self._readers.follow()
+            await self._leases.be_behind(
+                behind=any(each.behind for each in self._owner.partitions)
+            )
             sight = await self._leases.look()
             await self._compare(sight)
             self._leases.trust()
@@ -110,7 +120,8 @@ class Assignment:
             # A hand-over that has failed is finished, also when nobody wants it any more: what
             # is leaving is not read.
             leaving = {each.number for each in self._owner.partitions if each.leaving}
-            give = leaving | set(wanted.give) - orphans
+            giving = [each for each in wanted.give if each not in orphans]
+            give = leaving | set(self._in_turn(giving, calm=is_calm(sight.members, owners)))
             if give:
                 await self._give(tuple(sorted(give)))
             if unwanted := orphans & set(wanted.give):
@@ -122,6 +133,23 @@ class Assignment:
         """Hand everything over: a drain ends."""
         async with self._lock:
             await self._give(tuple(self._owner.partitions.owned))
+
+    def _in_turn(self, wanted: Sequence[int], *, calm: bool) -> Sequence[int]:
+        """Return what to hand over now: all when we leave, else a part, when all is calm."""
+        now = trio.current_time()
+        if not wanted or self._leases.state != "up":
+            self._moved_at = now
+            return wanted
+        if not calm and now - self._moved_at < HOLD_S:
+            return ()
+        self._moved_at = now
+        crowd = Counter(each.partition for each in self._owner.live.values())
+        left = MOVED_MAX - crowd[wanted[0]]
+        count = 1
+        while count < len(wanted) and crowd[wanted[count]] <= left:
+            left -= crowd[wanted[count]]
+            count += 1
+        return wanted[:count]
 
     async def _compare(self, sight: Sight) -> None:
         """Drop what somebody else has claimed. After a lapse only the leader's word counts."""
@@ -167,6 +195,7 @@ class Assignment:
             log.warning("partition.not_released", partition=partition, reason=str(error))
 
     async def _take(self, revisions: dict[int, int]) -> None:
+        await self._leases.be_behind(behind=True)  # before anybody sees the claims
         epochs: dict[int, int] = {}
 
         async def claim(number: int, revision: int) -> None:

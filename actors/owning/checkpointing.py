@@ -6,8 +6,9 @@ An instance is looked at once: what it has not folded bounds its partition's pos
 has not settled is listed. Each look is at one moment, and later than the positions were read:
 so what was handed on is folded when an instance says so, and what that asked for is settled, or
 on the list. What an instance does behind its look has causes above the position, which whoever
-takes over folds anyway. Instances that came meanwhile may stand for one that was refolded, or
-that had crashed: they are looked at in the end, together with the crashes, without a pause.
+takes over folds anyway. Instances that came meanwhile may stand for one that was refolded, that
+had crashed, or that a former owner listed: they are looked at in the end, together with the
+crashes and what is left of his lists, without a pause.
 """
 
 from __future__ import annotations
@@ -69,6 +70,9 @@ class Checkpointing:
                 found.look(actor)
             for instance, (partition, cause, _) in self._crashes.items():
                 found.list(partition, instance, cause)
+            for each in handed:
+                for instance, cause in each.listed.items():
+                    found.list(each.number, instance, cause)
             taken: dict[Partition, Checkpoint] = {}
 
             def make(each: Partition) -> bool:

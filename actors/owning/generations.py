@@ -108,8 +108,9 @@ async def sifted(stored: Sequence[Delivery], valid: Valid) -> list[AnyMail]:
     """Return the mail among what is stored, in slices: parsing must not hold up the others."""
     mails: list[AnyMail] = []
     for start in range(0, len(stored), SLICE):
+        if start:  # most have a few messages, and a pause costs as much as some of them
+            await trio.lowlevel.checkpoint()
         mails += valid(stored[start : start + SLICE])
-        await trio.lowlevel.checkpoint()
     return mails
 
 

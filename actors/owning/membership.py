@@ -24,7 +24,10 @@ MemberState = Literal["starting", "up", "draining", "gone"]
 
 
 class Member(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One daemon, as its record tells. ``boot`` names the boot and the process namespace."""
+    """One daemon, as its record tells. ``boot`` names the boot and the process namespace.
+
+    ``behind``: it has not folded yet what it took over.
+    """
 
     name: str
     host: str
@@ -32,6 +35,7 @@ class Member(msgspec.Struct, frozen=True, omit_defaults=True):
     boot: str = ""
     state: MemberState = "up"
     version: str = ""
+    behind: bool = False
 
 
 class Claim(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -79,6 +83,17 @@ def plan(me: str, members: Mapping[str, MemberState], owners: Sequence[str]) -> 
         if winner == me:
             take.append(number)
     return Plan(tuple(take), give)
+
+
+def is_calm(members: Mapping[str, Member], owners: Sequence[str]) -> bool:
+    """Tell whether partitions may move for no other reason than to be shared evenly.
+
+    Each has an owner who lives, and nobody is behind: what moves waits for its next owner, and
+    who has just taken over would read for nothing what he is about to give away.
+    """
+    return all(owner in members for owner in owners) and not any(
+        each.behind for each in members.values()
+    )
 
 
 class Sightings:

@@ -43,7 +43,6 @@ from protocols.effects import AnyEffect, Pin
 from protocols.errors import MovantError
 from protocols.mail import AnyMail, AttemptTimedOut, Start, Woken
 from protocols.ports import Clock
-from protocols.subjects import partition_of
 from protocols.tokens import KeyRing
 
 LIVE_MAX: Final = 100_000
@@ -94,7 +93,14 @@ class Owner:
         """What became known of blocked instances, with their partition: blocked, or no longer."""
         self.places = Places(definitions)
         self.activation = Activation(
-            self, mailboxes, archive, definitions, keys, resolving=resolving, clock=clock
+            self,
+            mailboxes,
+            archive,
+            definitions,
+            keys,
+            resolving=resolving,
+            clock=clock,
+            start_soon=self._start_soon,
         )
         self.passivation = Passivation(
             clock,
@@ -166,9 +172,15 @@ class Owner:
         if found.mark < self._mailboxes.floor > 1:
             # A lost checkpoint does not undo a purge: below the first message all is gone.
             self.partitions.raise_mark(found, self._mailboxes.floor, self._clock.now_ns())
-        for instance, cause in list(found.listed.items()):
-            if instance not in self.live:
-                self._activate(self._start_actor(instance, partition, cause))
+        self.activation.open(found)
+
+    def recall(self, partition: Partition, instance: str) -> None:
+        """Bring an instance into memory that a former owner left with something to do."""
+        cause = partition.listed.get(instance, 0)
+        if cause and instance not in self.live and self.acts_in(partition.number):
+            actor = self._start_actor(instance, partition.number, cause)
+            partition.early.append(actor)
+            self._activate(actor)
 
     def leave(self, partition: int) -> None:
         """Send nothing more for a partition; what was handed over is still folded."""
@@ -183,6 +195,7 @@ class Owner:
         if found is None:
             return
         found.settled.set()
+        found.listed.clear()  # nobody is recalled for it
         self.requests.parking.forget(partition)
         self.places.leave(partition)
         for actor in [each for each in self.live.values() if each.partition == partition]:
@@ -201,13 +214,6 @@ class Owner:
             actor = self._start_actor(instance, partition, cause)
             actor.never_sent = steps
             self._activate(actor)
-
-    def hear(self, instance: str, *, bring: bool) -> WorkflowActor | None:
-        """Return an instance in memory; ``bring``: it is brought there, if it is ours."""
-        number = partition_of(instance, self.partitions.count)
-        if bring and instance not in self.live and self.acts_in(number):
-            self.rouse(instance, number, self.partitions.known_to(number) + 1, set())
-        return self.live.get(instance)
 
     async def drained(self, partition: int | None = None) -> None:
         """Wait until everything that was handed over is folded: of a partition, or of all."""
@@ -314,7 +320,7 @@ class Owner:
             actor.threshold = min(actor.threshold, listed.pop(actor.id, actor.threshold))
         else:
             actor.threshold = actor.fresh_from = actor.instance.folded + 1
-        self._start_soon(self.activation.run, actor)
+        self.activation.begin(actor)
 
     def adopt(self, actor: WorkflowActor, effects: Iterable[AnyEffect], parked: set[str]) -> None:
         """Take the effects of a refold; they are done as soon as the actor is up to date."""
@@ -391,8 +397,7 @@ class Owner:
         seq = mail.seq if mail is not None else actor.threshold
         log.error("workflow.crashed", run=actor.id, seq=seq, exc_info=error)
         causes = [seq, actor.unfolded or seq, actor.threshold if actor.activating else seq]
-        lowest = actor.lowest_cause()
-        causes += [] if lowest is None else [lowest]
+        causes += filter(None, [actor.lowest_cause()])
         self.crashes[actor.id] = (actor.partition, min(causes), f"{type(error).__name__}: {error}")
         self.backlog -= actor.backlog
         actor.backlog = 0

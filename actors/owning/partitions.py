@@ -70,7 +70,8 @@ class Partition:
         self.start = self.handed = stored.position
         """Where reading began, and how far it has come: all at or below was handed on."""
         self.listed = dict(stored.entries)
-        """Instances with effects that a former owner left unsettled, with the lowest cause."""
+        """Instances with effects that a former owner left unsettled, with the lowest cause;
+        those that were not in memory since."""
         self.mark = stored.mark
         """What is needed from below it stands in packs or in ARCHIVE."""
         self.marked_at = stored.marked_at
@@ -82,7 +83,7 @@ class Partition:
         self.acts_from = 0
         """Our own marker: what stands at or below it, a former owner may have acted on."""
         self.early: list[WorkflowActor] = []
-        """Actors that were made before our marker was read: they wait for it."""
+        """Actors of what a former owner left, until they are up to date."""
         self.leaving = False
         self.settled = trio.Event()
         """Set when activations may begin: our marker was read, or none of this goes on."""
@@ -91,8 +92,16 @@ class Partition:
         """Let effects be done from here on; return the actors that waited for it."""
         self.begun = True
         self.settled.set()
-        early, self.early = self.early, []
-        return [each for each in early if not each.gone]
+        return [each for each in self.early if not each.gone]
+
+    @property
+    def behind(self) -> bool:
+        """Whether something that a former owner left is not folded yet."""
+        if not self.begun or self.listed:
+            return True
+        if self.early:  # who is up to date once is looked at no more
+            self.early = [each for each in self.early if each.activating and not each.gone]
+        return bool(self.early)
 
     def is_void(self, mail: AnyMail) -> bool:
         """Tell whether a message stands behind a marker with a higher epoch."""

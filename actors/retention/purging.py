@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from actors.store.direct_reader import seq_of
 from protocols.errors import UnavailableError, UnknownOutcomeError
 from protocols.ports import Outgoing, Transport
 
@@ -14,7 +15,6 @@ ANSWER_S: Final = 3.0
 """A request that met a leader's death is never answered: it is asked again."""
 PURGED_S: Final = 10.0
 """A purge of many messages takes the server a while."""
-NOT_FOUND: Final = 404
 
 
 class State(msgspec.Struct, frozen=True):
@@ -37,20 +37,8 @@ class _Purged(msgspec.Struct):
     error: Any = None
 
 
-class _Stored(msgspec.Struct):
-    class Message(msgspec.Struct):
-        seq: int
-
-    class Error(msgspec.Struct):
-        code: int = 0
-
-    message: Message | None = None
-    error: Error | None = None
-
-
 _info_decoder: Final = msgspec.json.Decoder(_Info)
 _purged_decoder: Final = msgspec.json.Decoder(_Purged)
-_stored_decoder: Final = msgspec.json.Decoder(_Stored)
 
 
 class Purging:
@@ -69,12 +57,7 @@ class Purging:
     async def next(self, filter_subject: str, after: int) -> int:
         """Return the sequence of MAIL's first message of a filter above ``after``; 0: none."""
         request = {"seq": after + 1, "next_by_subj": filter_subject}
-        found = _stored_decoder.decode(await self._request("STREAM.MSG.GET.MAIL", request))
-        if found.message is not None:
-            return found.message.seq
-        if found.error is None or found.error.code != NOT_FOUND:
-            raise UnavailableError("MAIL does not answer")
-        return 0
+        return seq_of(await self._request("STREAM.MSG.GET.MAIL", request), "MAIL")
 
     async def purge(self, stream: str, request: Mapping[str, Any]) -> int:
         """Remove messages; return how many."""

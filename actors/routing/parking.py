@@ -14,7 +14,7 @@ same after a restart.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import inf
 from typing import Any, Final
 
@@ -98,6 +98,10 @@ class _Queue:
         self._number += 1
         self.live += 1
         heapq.heappush(self._entries, (-ticket.priority, ticket.cause, self._number, ticket))
+
+    def __iter__(self) -> Iterator[Ticket]:
+        """Yield those that are open, in no order."""
+        return (each[3] for each in self._entries if each[3].open)
 
     def drop(self) -> None:
         """Note that one of the tickets is closed; it is taken out later."""
@@ -323,6 +327,17 @@ class Parking:
         self._wake.set()
 
     # For people.
+
+    def all_stuck(self, now: float) -> list[Ticket]:
+        """Return all of which ``stuck`` is true, without a look at each that only waits."""
+        found: list[Ticket] = []
+        for tickets in self._lots.values():
+            if self.stuck(next(iter(tickets)), now):  # all of a lot wait for the same
+                found += tickets
+        for flow, queue in self._queues.items():
+            if flow.closed(now):
+                found += queue
+        return found
 
     def stuck(self, ticket: Ticket, now: float) -> bool:
         """Tell whether a parked request waits for more than its turn: somebody is away or ill."""

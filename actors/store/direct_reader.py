@@ -16,7 +16,7 @@ import trio
 from actors.owning.letters import Delivery
 from actors.retention.packs import is_pack
 from protocols import headers as h
-from protocols.errors import OversizedError, UnavailableError, UnknownOutcomeError
+from protocols.errors import MovantError, OversizedError, UnavailableError, UnknownOutcomeError
 from protocols.events import from_time, to_time
 from protocols.ports import Frame, Outgoing, Subscription, Transport
 
@@ -51,8 +51,8 @@ class _Counts(msgspec.Struct):
     state: State = msgspec.field(default_factory=State)
 
 
-class _Last(msgspec.Struct):
-    """What STREAM.MSG.GET tells about the newest message."""
+class _Got(msgspec.Struct):
+    """What STREAM.MSG.GET tells about the message that was asked for."""
 
     class Message(msgspec.Struct):
         seq: int
@@ -64,7 +64,7 @@ class _Last(msgspec.Struct):
     error: Error | None = None
 
 
-_last_decoder: Final = msgspec.json.Decoder(_Last)
+_got_decoder: Final = msgspec.json.Decoder(_Got)
 _counts_decoder: Final = msgspec.json.Decoder(_Counts)
 
 
@@ -193,11 +193,22 @@ class DirectReader:
         address = f"movant.mail.{partition}."
         least = await self.newest(f"{address}>")
         found: dict[str, list[Delivery]] = {}
-        for part in _parts(list(instances)):
-            filters = [f"{address}{each}.>" for each in part]
-            messages = await self.whole(filters, least)
+        errors: list[MovantError] = []
+
+        async def read(part: Sequence[str]) -> None:
+            try:
+                messages = await self.whole([f"{address}{each}.>" for each in part], least)
+            except MovantError as error:
+                errors.append(error)  # as it is: out of a nursery it would come in a group
+                return
             for each in messages or ():
                 found.setdefault(each.subject.split(".", 4)[3], []).append(each)
+
+        async with trio.open_nursery() as nursery:
+            for part in _parts(list(instances)):
+                nursery.start_soon(read, part)
+        if errors:
+            raise errors[0]
         counts: dict[str, dict[str, int]] = {}
         for subject, count in (await self._counts(f"{address}>")).items():
             counts.setdefault(subject.split(".", 4)[3], {})[subject] = count
@@ -252,12 +263,7 @@ class DirectReader:
             return 0
         body = msgspec.json.encode({"last_by_subj": filter_subject})
         answer = await self._transport.request(Outgoing(self._leader_subject, body), READ_S)
-        found = _last_decoder.decode(answer.payload)
-        if found.message is not None:
-            return found.message.seq
-        if found.error is not None and found.error.code == 404:  # noqa: PLR2004 - nothing there
-            return 0
-        raise UnavailableError(f"{self._leader_subject} does not answer")
+        return seq_of(answer.payload, self._leader_subject)
 
     async def last(self, subjects: Sequence[str]) -> list[Delivery]:
         """Return the last message of each subject; filters with wildcards may be used."""
@@ -409,6 +415,19 @@ class DirectReader:
             else:
                 # Here and not at the end: a large batch comes in portions.
                 read.found.append(_delivery(frame))
+
+
+def seq_of(answer: bytes, asked: str) -> int:
+    """Return the sequence of the message that an answer of STREAM.MSG.GET has; 0: there is none.
+
+    Raises UnavailableError when it says neither.
+    """
+    found = _got_decoder.decode(answer)
+    if found.message is not None:
+        return found.message.seq
+    if found.error is None or found.error.code != 404:  # noqa: PLR2004 - nothing there
+        raise UnavailableError(f"{asked} does not answer")
+    return 0
 
 
 def _packs_not_in(found: Sequence[Delivery], counts: dict[str, int]) -> set[str]:

@@ -127,6 +127,12 @@ class Leases:
             self._me = msgspec.structs.replace(self._me, state="up")
             await self._renew()
 
+    async def be_behind(self, *, behind: bool) -> None:
+        """Tell the others whether we fold what we took over: meanwhile nothing moves to us."""
+        if behind != self._me.behind:
+            self._me = msgspec.structs.replace(self._me, behind=behind)
+            await self._renew()
+
     def be_starting(self) -> None:
         """Tell the others, with the next renewal, that we take none for the time being."""
         if self.state == "up":

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from sys import maxsize
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 import trio
 
+from actors.core.together import together
 from actors.owning.letters import Delivery
 from actors.store.direct_reader import DirectReader
 from actors.views.run_index import Row, RunIndex
@@ -153,8 +155,8 @@ class GateIndex(GateRows):
         super().__init__()
         self._events = events
         self._lock = trio.Lock()
-        self._read = 0
-        """How far the events were read."""
+        self._read = dict.fromkeys((*CLOSING, *OPENING, GATE_VOTED), 0)
+        """How far the events of each kind were read: replicas may lag behind each other."""
         self._horizon = 0
         """Runs that were started before may have gates in no event: ns since 1970."""
         self._old: dict[str, None] | None = None
@@ -164,18 +166,24 @@ class GateIndex(GateRows):
         """Read what has come since the last time."""
         async with self._lock:
             first, last = await self._events.extent()
-            if first > self._read + 1:
+            if first > max(self._read.values()) + 1:
                 oldest = await self._events.batch("movant.event.>", first - 1, 1)
                 self._horizon = oldest[0].at if oldest else maxsize
                 self._old = None
-            if last == self._read:
+            if last and last == min(self._read.values()):
                 return
-            # The closing ones first: one that is read without its opening is remembered.
-            for kind in (*CLOSING, *OPENING, GATE_VOTED):
-                async for batch in self._events.follow(f"movant.event.*.*.{kind}", self._read):
-                    for each in batch:
-                        self.take(each, kind)
-            self._read = last
+            await together(*(partial(self._follow, kind) for kind in (*CLOSING, *OPENING)))
+            await self._follow(GATE_VOTED)  # behind the gate that it is about
+            for kind, seq in self._read.items():
+                self._read[kind] = last or max(seq, first - 1)
+            # What is ahead of the openings that were seen is read once more.
+            self._read[GATE_VOTED] = min(self._read[GATE_VOTED], self._read[GATE_OPENED])
+
+    async def _follow(self, kind: str) -> None:
+        async for batch in self._events.follow(f"movant.event.*.*.{kind}", self._read[kind]):
+            for each in batch:
+                self.take(each, kind)
+            self._read[kind] = batch[-1].seq
 
     def unread(self, runs: RunIndex) -> list[str]:
         """Return the runs that have to be folded to know their gates, the oldest first."""

@@ -8,8 +8,9 @@ daemon: place, place        -> Tally -> Part --+--> merged -> PipelineStatus
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from heapq import nsmallest
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -50,63 +51,117 @@ class Part(msgspec.Struct, kw_only=True):
     unread: int = 0
 
 
-class Tally:
-    """Counts motions one by one, and keeps those that may stand on the page."""
+class _First:
+    """The first so many rows, of very many; others are dropped as they come."""
 
-    def __init__(self, wanted: Pipeline, now: int) -> None:
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._rows: list[tuple[int, str, Place]] = []
+        self.bound: float = inf
+        """Who entered its state later is not among them."""
+
+    def add(self, entered_at: int, motion: str, place: Place) -> None:
+        """Take a row that is not beyond the bound."""
+        self._rows.append((entered_at, motion, place))
+        if len(self._rows) >= 2 * self._most:
+            self.bound = self.rows()[-1][0]
+
+    def rows(self) -> list[tuple[int, str, Place]]:
+        """Return them in order."""
+        self._rows.sort()
+        del self._rows[self._most :]
+        return self._rows
+
+
+class Tally:
+    """Counts motions, each once, and keeps those that may stand on the page.
+
+    ``stuck`` are motions and ``held`` machines that cannot go on by themselves, for reasons of
+    which their places do not tell.
+    """
+
+    def __init__(
+        self,
+        wanted: Pipeline,
+        now: int,
+        *,
+        stuck: Container[str] = (),
+        held: Container[str] = (),
+    ) -> None:
         self._wanted = wanted
         self._now = now
+        self._stuck = stuck
+        self._held = held
         self._after = _key(wanted.after)
-        self._by_state: Counter[str] = Counter()
-        self._by_machine: Counter[str] = Counter()
-        self._blocked: list[Key] = []
-        self._overdue = 0
+        self._kinds: Counter[tuple[str, str]] = Counter()
+        self._blocked = self._overdue = self._total = self._behind = 0
+        self._blocked_first = _First(BLOCKED_MAX)
+        self._page = _First(wanted.limit)
         self._oldest: Key | None = None
-        self._total = 0
-        self._found: list[tuple[int, str, Place]] = []
         self.unread = 0
 
-    def add(self, motion: str, place: Place, *, blocked: bool) -> None:
-        """Count one motion."""
-        wanted = self._wanted
-        if wanted.machine not in {None, place.machine}:
-            return
-        key = (place.entered_at, motion)
-        self._by_state[place.state] += 1
-        self._by_machine[place.machine] += 1
-        overdue = is_overdue(place, self._now)
-        self._overdue += overdue
-        if blocked:
-            self._blocked.append(key)
-        if self._oldest is None or place.started_at < self._oldest[0]:
-            self._oldest = (place.started_at, motion)
-        if (
-            wanted.state not in {None, place.state}
-            or (wanted.blocked and not blocked)
-            or (wanted.overdue and not overdue)
-        ):
-            return
-        self._total += 1
-        if key > self._after:
-            self._found.append((*key, place))
+    def take(self, motions: Sequence[str], places: Sequence[Place]) -> None:
+        """Count some motions and look which may be on the page; 1 us for each."""
+        now, wanted, stuck, held = self._now, self._wanted, self._stuck, self._held
+        kinds, page, blocked_first = self._kinds, self._page, self._blocked_first
+        only, some = wanted.machine, wanted.state is not None or wanted.blocked or wanted.overdue
+        after_at, after = self._after
+        oldest = self._oldest
+        total = behind = overdue_count = 0
+        for motion, place in zip(motions, places, strict=True):
+            machine, entered_at = place.machine, place.entered_at
+            if only is not None and machine != only:
+                continue
+            kinds[machine, place.state] += 1
+            if oldest is None or place.started_at <= oldest[0]:
+                began = (place.started_at, motion)
+                oldest = began if oldest is None else min(oldest, began)
+            blocked = place.blocked or motion in stuck or machine in held
+            if blocked:
+                self._blocked += 1
+                if entered_at <= blocked_first.bound:
+                    blocked_first.add(entered_at, motion, place)
+            overdue = 0 < place.expected < now
+            if overdue:
+                overdue_count += 1
+            if some and (
+                wanted.state not in {None, place.state}
+                or (wanted.blocked and not blocked)
+                or (wanted.overdue and not overdue)
+            ):
+                continue
+            total += 1
+            if entered_at < after_at or (entered_at == after_at and motion <= after):
+                continue
+            behind += 1
+            if entered_at <= page.bound:
+                page.add(entered_at, motion, place)
+        self._oldest = oldest
+        self._overdue += overdue_count
+        self._total += total
+        self._behind += behind
 
     def page(self) -> list[tuple[str, Place]]:
         """Return the motions to show, in order."""
-        first = nsmallest(self._wanted.limit, self._found, key=lambda each: each[:2])
-        return [(motion, place) for _, motion, place in first]
+        return [(motion, place) for _, motion, place in self._page.rows()]
 
     def part(self, rows: Iterable[MotionPipelineState]) -> Part:
         """Return what was counted, with the rows of the page."""
+        by_state: Counter[str] = Counter()
+        by_machine: Counter[str] = Counter()
+        for (machine, state), count in self._kinds.items():
+            by_state[state] += count
+            by_machine[machine] += count
         return Part(
-            active=self._by_machine.total() + self.unread,
-            by_state=dict(self._by_state),
-            by_machine=dict(self._by_machine),
-            blocked=len(self._blocked),
-            blocked_first=nsmallest(BLOCKED_MAX, self._blocked),
+            active=by_machine.total() + self.unread,
+            by_state=dict(by_state),
+            by_machine=dict(by_machine),
+            blocked=self._blocked,
+            blocked_first=[each[:2] for each in self._blocked_first.rows()],
             overdue=self._overdue,
             oldest=self._oldest,
             total=self._total,
-            behind=len(self._found),
+            behind=self._behind,
             rows=list(rows),
             unread=self.unread,
         )
@@ -120,20 +175,19 @@ class RecentEnds:
 
     def __init__(self) -> None:
         self._minutes: dict[int, Counter[tuple[str, str]]] = {}
+        self._all: Counter[tuple[str, str]] = Counter()
 
     def add(self, workflow: str, status: str, at: int) -> None:
         """Count one end."""
         self._minutes.setdefault(at // _MINUTE_NS, Counter())[workflow, status] += 1
+        self._all[workflow, status] += 1
 
     def counts(self, now: int) -> Counter[tuple[str, str]]:
         """Return how many ended, by workflow and status."""
         first = now // _MINUTE_NS - _RECENT_MINUTES
         for minute in [each for each in self._minutes if each < first]:
-            del self._minutes[minute]
-        total: Counter[tuple[str, str]] = Counter()
-        for each in self._minutes.values():
-            total.update(each)
-        return total
+            self._all.subtract(self._minutes.pop(minute))
+        return +self._all
 
 
 def row_of(

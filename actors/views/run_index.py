@@ -7,7 +7,9 @@ dropped at any time: it is a projection, and the next listing reads again what i
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import insort
+from heapq import nsmallest
+from itertools import chain, islice
 from typing import Final
 from urllib.parse import unquote
 
@@ -15,6 +17,7 @@ import msgspec
 import structlog
 import trio
 
+from actors.core.slices import WIDE, in_slices
 from actors.owning.inbound import parse
 from actors.owning.letters import Delivery, Letter
 from actors.store.direct_reader import DirectReader
@@ -25,12 +28,15 @@ from protocols.archive import ArchiveRecord
 from protocols.errors import NotFoundError, RefusedError
 from protocols.events import RUNNING_LATE
 from protocols.mail import Start, Turn, TurnWord
+from protocols.subjects import is_number
 from protocols.tokens import KeyRing
 
 log = structlog.get_logger()
 
 ROWS_MAX: Final = 500_000
 """About 250 B each; above it the oldest are forgotten, those that have ended before the others."""
+SLACK: Final = 64
+"""So small a part more may be there before some are forgotten, which takes a look at many."""
 _record_decoder: Final = msgspec.json.Decoder(ArchiveRecord)
 
 
@@ -51,6 +57,7 @@ class Row(msgspec.Struct, gc=False):
     late: str = ""
     """What of it has told last that it takes longer than it should: ``/`` is the run."""
     late_at: int = 0
+    partition: int = 0
 
 
 class _Migrated(msgspec.Struct):
@@ -79,12 +86,12 @@ class RunIndex:
         self._keys = keys
         self._lock = trio.Lock()
         self._mail_seq = self._archive_seq = self._events_seq = 0
-        self._ids: list[str] = []
         self.rows: dict[str, Row] = {}
+        self._order: list[Row] = []
+        """The same by their start, so that no list is sorted."""
         self.active: dict[tuple[str, str], dict[str, Row]] = {}
         """Those that have not ended, by workflow and definition: whoever looks for some kinds of
         runs among very many passes over the others."""
-        self._active = 0
         self.ends = 0
         """Grows whenever a run has ended."""
         self.recent = RecentEnds()
@@ -102,8 +109,7 @@ class RunIndex:
                     except msgspec.DecodeError as error:
                         log.error("archive.unreadable", seq=each.seq, reason=str(error))
                 self._archive_seq = batch[-1].seq
-            while len(self.rows) > ROWS_MAX:
-                self._forget()
+            self._forget(ROWS_MAX)
             if blocked:
                 await self._refresh_blocked()
 
@@ -119,6 +125,8 @@ class RunIndex:
 
     async def _refresh_started(self) -> None:
         first, last = await self._mail.extent()
+        if last and last == self._mail_seq == self._turn_seq:
+            return
         if first > self._mail_seq + 1:
             async for batch in self._mail.follow("movant.mail.*.*.pack.>", self._mail_seq):
                 for each in batch:
@@ -127,7 +135,7 @@ class RunIndex:
             for each in batch:
                 parsed = parse(each, self._keys)
                 if type(parsed) is Letter and type(parsed.mail) is Start:
-                    self._started(parsed.instance, parsed.mail)
+                    self._started(parsed, parsed.mail)
             self._mail_seq = batch[-1].seq
         # Else the server looks at all that is behind the last start again, each time.
         self._mail_seq = max(self._mail_seq, last, first - 1)
@@ -149,6 +157,8 @@ class RunIndex:
 
     async def _refresh_blocked(self) -> None:
         _, last = await self._events.extent()
+        if last and last == self._events_seq:
+            return
         async for batch in self._events.follow("movant.event.*.*.blocked", self._events_seq):
             for each in batch:
                 row = self.rows.get(each.subject.split(".")[3])
@@ -187,42 +197,46 @@ class RunIndex:
         if not row.status:
             self._over(row)
             self.active.setdefault((row.workflow, definition), {})[row.id] = row
-            self._active += 1
         row.definition = definition
 
     def newest(self) -> list[Row]:
         """Return all rows, the newest first."""
-        return sorted(self.rows.values(), key=lambda row: (-row.started_at, row.id))
+        return self._order[::-1]
 
-    def resolve(self, prefix: str) -> str:
+    async def resolve(self, prefix: str) -> str:
         """Return the one id that begins so. Raises NotFoundError, RefusedError."""
         if prefix in self.rows:
             return prefix
-        at = bisect_left(self._ids, prefix)
-        found = [each for each in self._ids[at : at + 6] if each.startswith(prefix)]
+        found: list[str] = []
+
+        def look(run: str) -> None:
+            if run.startswith(prefix):
+                found.append(run)
+
+        await in_slices(list(self.rows), look, looks=WIDE)
         if not found:
             raise NotFoundError(f"no instance {prefix!r}", hint="movant run ls")
         if len(found) > 1:
+            first = ", ".join(nsmallest(5, found))
             raise RefusedError(
-                f"{prefix!r} is the beginning of several ids: {', '.join(found[:5])}",
-                hint="type more of it",
+                f"{prefix!r} is the beginning of several ids: {first}", hint="type more of it"
             )
         return found[0]
 
-    def _started(self, instance: str, start: Start) -> None:
-        row = Row(instance, start.workflow, start.definition, start.at)
-        row.group = start.group
+    def _started(self, letter: Letter, start: Start) -> None:
+        row = Row(letter.instance, start.workflow, start.definition, start.at)
+        row.group, row.partition = start.group, letter.partition
         self._add(row)
 
     def _packed(self, pack: Delivery) -> None:
         """Take what the headers of a pack say about an instance whose start is gone."""
         found = h.decode(pack.headers) or {}
         started = found.get(h.STARTED, "")
-        if started.isdigit() and h.WORKFLOW in found:
-            instance = pack.subject.split(".")[3]
+        _, _, partition, instance, *_ = pack.subject.split(".")
+        if started.isdigit() and h.WORKFLOW in found and is_number(partition):
             definition = found.get(h.DEFINITION, "")
             row = Row(instance, found[h.WORKFLOW], definition, int(started))
-            row.group = unquote(found.get(h.GROUP, ""))
+            row.group, row.partition = unquote(found.get(h.GROUP, "")), int(partition)
             self._add(row)
             if h.QUEUED in found:
                 word = msgspec.json.decode(unquote(found[h.QUEUED]), type=TurnWord)
@@ -231,13 +245,11 @@ class RunIndex:
     def _add(self, row: Row) -> None:
         if row.id in self.rows:
             return
-        if len(self.rows) >= 2 * ROWS_MAX:  # who has ended of them is read only behind them
-            self._forget()
+        self._forget(2 * ROWS_MAX)  # who has ended of them is read only behind them
         self.rows[row.id] = row
         self.active.setdefault((row.workflow, row.definition), {})[row.id] = row
-        self._active += 1
         self.queues.started(row.workflow, row.group)
-        insort(self._ids, row.id)
+        insort(self._order, row, key=_began)
 
     def _turned(self, instance: str, word: TurnWord) -> None:
         """Take what an owner says of a run that waits for its turn, or has it."""
@@ -245,18 +257,18 @@ class RunIndex:
         if row is not None and not row.status:
             _, row.group = self.queues.turned(instance, (row.workflow, row.group), word)
 
-    def _forget(self) -> None:
-        """Forget the oldest that has ended; one that has not goes only when all are such."""
-        oldest = next(iter(self.rows))
-        if self._active < len(self.rows):
-            while not self.rows[oldest].status:
-                self.rows[oldest] = self.rows.pop(oldest)
-                oldest = next(iter(self.rows))
-        row = self.rows.pop(oldest)
-        if not row.status:
-            self.queues.ended(row.id, (row.workflow, row.group))
-        self._over(row)
-        del self._ids[bisect_left(self._ids, oldest)]
+    def _forget(self, most: int) -> None:
+        """Forget the oldest; one that has not ended goes only when all are such."""
+        if len(self.rows) <= most + most // SLACK:
+            return
+        ended = (row for row in self._order if row.status)
+        others = (row for row in self._order if not row.status)
+        for row in [*islice(chain(ended, others), len(self.rows) - most)]:
+            if not row.status:
+                self.queues.ended(row.id, (row.workflow, row.group))
+            self._over(row)
+            del self.rows[row.id]
+        self._order = [row for row in self._order if row.id in self.rows]
 
     def _over(self, row: Row) -> None:
         """Count a row no longer among those that have not ended."""
@@ -265,7 +277,6 @@ class RunIndex:
             del self.active[key][row.id]
             if not self.active[key]:
                 del self.active[key]
-            self._active -= 1
 
     def _ended(self, record: ArchiveRecord) -> None:
         self._add(Row(record.id, record.workflow, record.definition, record.started_at))
@@ -278,3 +289,7 @@ class RunIndex:
         row.status = record.status
         row.finished_at = record.finished_at
         row.definition = record.definition
+
+
+def _began(row: Row) -> tuple[int, str]:
+    return row.started_at, row.id

@@ -58,6 +58,7 @@ Limit = Annotated[int, Meta(description="At most this many rows.", ge=1, le=PAGE
 Cursor = Annotated[
     str, Meta(description="Pass this as `after` for the next page; empty: no more.")
 ]
+AfterSeq = Annotated[int, Meta(description="Only messages with a higher stream sequence.", ge=0)]
 After = Annotated[str, Meta(description="`next` of the page before; empty: from the start.")]
 WaitSeconds = Annotated[
     float, Meta(description="Wait this many seconds for the end; 0: do not.", ge=0, le=WAIT_S_MAX)

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
-from protocols.api.base import At, Hash, Id, Limit, Message
+from protocols.api.base import AfterSeq, At, Hash, Id, Limit, Message
 from protocols.api.errors import ErrorReply
 from protocols.routes import RoutingTable
 
@@ -33,7 +33,7 @@ class RunMessages(Message, frozen=True, kw_only=True):
     """Read the raw messages of one instance."""
 
     id: Id
-    after: Annotated[int, Meta(description="Only messages with a higher stream sequence.")] = 0
+    after: AfterSeq = 0
 
 
 class EpochMarker(Message, frozen=True, kw_only=True):
@@ -181,10 +181,11 @@ class DeadReplays(Message, frozen=True, kw_only=True):
 
 
 class DeadPurge(Message, frozen=True, kw_only=True):
-    """Remove letters: one, or all of a reason."""
+    """Remove letters: one, all of a reason, or every one."""
 
-    seq: Annotated[int, Meta(description="One letter; 0: all of `reason`.")] = 0
-    reason: Annotated[str, Meta(description="The reason; empty: all letters.")] = ""
+    seq: Annotated[int, Meta(description="One letter.")] = 0
+    reason: Annotated[str, Meta(description="All letters of this reason.")] = ""
+    all: Annotated[bool, Meta(description="Every letter.")] = False
 
 
 class DeadPurged(Message, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ from protocols.api.base import SERVICE as SERVICE  # noqa: PLC0414 -- part of th
 from protocols.api.base import WAIT_S_MAX as WAIT_S_MAX  # noqa: PLC0414 -- part of the API
 from protocols.api.base import (
     After,
+    AfterSeq,
     At,
     By,
     Cursor,
@@ -290,7 +291,7 @@ class RunHistory(Message, frozen=True, kw_only=True):
     """Read the mailbox of one instance."""
 
     id: Id
-    after: Annotated[int, Meta(description="Only messages with a higher stream sequence.")] = 0
+    after: AfterSeq = 0
     limit: Limit = 100
     raw: Raw = False
     by: By = None
@@ -301,10 +302,7 @@ class HistoryEntry(Message, frozen=True, kw_only=True):
 
     seq: Annotated[int, Meta(description="Stream sequence.")]
     at: At
-    kind: Annotated[
-        str,
-        Meta(description="Kind of message: start, signal, reply, timer, owner.timeout and so on."),
-    ]
+    kind: Annotated[str, Meta(description="Kind of message: start, reply, timer and so on.")]
     name: Annotated[str, Meta(description="Workflow, signal or timer name.")] = ""
     path: Annotated[str, Meta(description="Path of the step, or its token.")] = ""
     attempt: Annotated[int, Meta(description="Attempt of the step; 0: none.")] = 0

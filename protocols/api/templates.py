@@ -25,6 +25,7 @@ class TemplateRow(Message, frozen=True, kw_only=True):
     hash: Annotated[str, Meta(description="Hash of its text.")]
     description: Annotated[str, Meta(description="What it is for.")] = ""
     parameters: Annotated[list[str], Meta(description="The names of its parameters.")] = []
+    error: Annotated[str, Meta(description="Why it cannot be used; empty: it can.")] = ""
 
 
 class TemplatePage(Message, frozen=True, kw_only=True):

@@ -10,10 +10,12 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from protocols.blobs import BLOB_BYTES_MAX
 from protocols.connectors.connector import Connector, Secret
 from protocols.findings import Finding
 
-BrowserOperation = Literal["navigate", "scrape", "interact", "screenshot", "pdf"]
+BrowserOperation = Literal["navigate", "scrape", "interact", "screenshot", "pdf", "download"]
+ARTIFACT_BYTES_DEFAULT: Final = 8 * 1024 * 1024
 ACTIONS_MAX: Final = 100
 _HOST: Final = re.compile(r"(?:\*\.)?[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?\Z")
 
@@ -41,6 +43,10 @@ class BrowserConnector(Connector, frozen=True, kw_only=True, tag="browser"):
     height: Annotated[
         Annotated[int, Meta(ge=100)], Meta(description="Of the page, in pixels.")
     ] = 800
+    artifact_bytes_max: Annotated[
+        Annotated[int, Meta(ge=1, le=BLOB_BYTES_MAX)],
+        Meta(description="Of a picture, a document or a download that is kept with the run."),
+    ] = ARTIFACT_BYTES_DEFAULT
     user_agent: Annotated[str, Meta(description="What it says that it is; empty: its own.")] = ""
     secrets: Annotated[
         dict[str, Secret], Meta(description="What an action may fill in, by name.")
@@ -99,8 +105,17 @@ class Interact(Visit, frozen=True, kw_only=True, forbid_unknown_fields=True):
     fields: dict[str, str | ScrapeField] = {}
 
 
+class Download(Visit, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Keep a file with the run: the address itself, or what the actions on a page lead to."""
+
+    artifact: str
+    actions: Annotated[tuple[Action, ...], Meta(max_length=ACTIONS_MAX)] = ()
+
+
 class Screenshot(Visit, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A picture of a page, or of one element."""
+    """A picture of a page, or of one element. With ``artifact`` it is kept with the run."""
+
+    artifact: str = ""
 
     selector: str = ""
     full_page: bool = False
@@ -109,8 +124,9 @@ class Screenshot(Visit, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Pdf(Visit, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A page as it is printed."""
+    """A page as it is printed. With ``artifact`` it is kept with the run."""
 
+    artifact: str = ""
     format: Literal["A3", "A4", "A5", "Letter", "Legal"] = "A4"
     landscape: bool = False
 

@@ -54,8 +54,25 @@ Template = Annotated[Any, Meta(extra={MARK: "may"})]
 Status = Annotated[int, Meta(ge=100, le=599)]
 
 
+class OAuth2(Part, frozen=True, kw_only=True):
+    """A client that gets its tokens by itself: the client credentials of OAuth 2.0."""
+
+    token_url: Annotated[Open, Meta(description="Address of the token endpoint.")]
+    client_id: Annotated[Open, Meta(description="The client.")]
+    client_secret: Annotated[Secret, Meta(description="Its secret.")]
+    scope: Annotated[str, Meta(description="What it may do, words with blanks between.")] = ""
+    audience: Annotated[str, Meta(description="For whom tokens are, where that is asked for.")] = (
+        ""
+    )
+    resource: Annotated[str, Meta(description="The same as an address, after RFC 8707.")] = ""
+    login: Annotated[
+        Literal["basic", "body"],
+        Meta(description="Where the endpoint wants client and secret: in a header, or the form."),
+    ] = "basic"
+
+
 class HttpAuth(Part, frozen=True, kw_only=True):
-    """How a connector says who it is: a token, user and password, or a header."""
+    """How a connector says who it is: a token, user and password, a header, or OAuth 2.0."""
 
     bearer: Annotated[Secret | None, Meta(description="Token of `Authorization: Bearer`.")] = None
     user: Annotated[Open, Meta(description="User of basic authentication.")] = ""
@@ -64,12 +81,17 @@ class HttpAuth(Part, frozen=True, kw_only=True):
     )
     header: Annotated[str, Meta(description="Name of a header, such as `X-Api-Key`.")] = ""
     value: Annotated[Secret | None, Meta(description="Value of that header.")] = None
+    oauth2: Annotated[
+        OAuth2 | None, Meta(description="Tokens are fetched with client credentials.")
+    ] = None
 
     def __post_init__(self) -> None:
         """Refuse what is no way, or more than one. Raises ValueError."""
-        ways = [self.bearer is not None, self.password is not None, self.value is not None]
-        if sum(ways) != 1:
-            raise ValueError("one of bearer, password (with user), value (with header) is needed")
+        ways = (self.bearer, self.password, self.value, self.oauth2)
+        if sum(each is not None for each in ways) != 1:
+            raise ValueError(
+                "one of bearer, password (with user), value (with header), oauth2 is needed"
+            )
         if (self.password is None) != (not self.user):
             raise ValueError("user and password belong together")
         if (self.value is None) != (not self.header):
@@ -78,7 +100,7 @@ class HttpAuth(Part, frozen=True, kw_only=True):
 
 BaseUrl = Annotated[Open, Meta(description="Where paths begin: `https://host/api`.")]
 Auth = Annotated[
-    HttpAuth | None, Meta(description="Sent to the host of `base_url` and to no other.")
+    HttpAuth | None, Meta(description="Sent to the host of its address and to no other.")
 ]
 Headers = Annotated[dict[str, Open], Meta(description="Sent with each request.")]
 Hosts = Annotated[
@@ -266,6 +288,10 @@ class HttpConnector(Connector, frozen=True, kw_only=True, tag="http"):
         str,
         Meta(description="Where the step's key is sent by what is not safe; empty: nowhere."),
     ] = "Idempotency-Key"
+    not_done: Annotated[
+        tuple[Annotated[int, Meta(ge=400, le=599)], ...],
+        Meta(description="Statuses that say that nothing was done, beside 425 and 429: `[503]`."),
+    ] = ()
     health: Annotated[
         str,
         Meta(description="Path that `movant connector test` asks; any answer below 500 is fine."),
@@ -304,6 +330,7 @@ def is_header(name: str) -> bool:
 
 def peer_findings(peer: HttpPeer) -> Iterator[Finding]:
     """Yield what is wrong with whom a connector speaks to."""
+    yield from auth_findings(peer.auth)
     if "${" not in peer.base_url:
         url = urlsplit(peer.base_url)
         if url.scheme not in {"http", "https"} or not url.hostname:
@@ -317,3 +344,13 @@ def peer_findings(peer: HttpPeer) -> Iterator[Finding]:
     for index, host in enumerate(peer.hosts):
         if "/" in host or not host:
             yield Finding(("hosts", index), f"{host[:60]!r} is no host", "host, or host:port")
+
+
+def auth_findings(auth: HttpAuth | None) -> Iterator[Finding]:
+    """Yield what is wrong with how a connector says who it is."""
+    if auth is None or auth.oauth2 is None or "${" in auth.oauth2.token_url:
+        return
+    url = auth.oauth2.token_url
+    if not url.startswith(("http://", "https://")):
+        place = ("auth", "oauth2", "token_url")
+        yield Finding(place, f"{url[:60]!r} is no address", "http:// or https://")

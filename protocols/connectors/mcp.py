@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta
 
 from protocols.connectors.connector import Connector, Duration, Open, Part, to_seconds
+from protocols.connectors.http import Auth, Proxy, ResponseMax, Trusted, auth_findings
 from protocols.findings import Finding
+
+RESPONSE_BYTES_DEFAULT: Final = 1024 * 1024
 
 
 class McpTool(Part, frozen=True, kw_only=True):
@@ -46,6 +49,10 @@ class McpConnector(Connector, frozen=True, kw_only=True, tag="mcp"):
     headers: Annotated[
         dict[str, Open], Meta(description="Sent with each request; secrets as references.")
     ] = {}
+    auth: Auth = None
+    tls_ca: Trusted = ""
+    proxy: Proxy = ""
+    response_bytes_max: ResponseMax = RESPONSE_BYTES_DEFAULT
     environment: Annotated[
         tuple[str, ...],
         Meta(description="Variables that the program gets from the connector's environment."),
@@ -65,6 +72,16 @@ class McpConnector(Connector, frozen=True, kw_only=True, tag="mcp"):
         super().__post_init__()
         to_seconds(self, "connect_timeout")
 
+    @property
+    def base_url(self) -> str:
+        """Whom credentials are for: as a peer of HTTP."""
+        return self.url
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Other hosts: none."""
+        return ()
+
     def findings(self) -> Iterator[Finding]:
         """Yield what no type can say."""
         if bool(self.command) == bool(self.url):
@@ -72,7 +89,9 @@ class McpConnector(Connector, frozen=True, kw_only=True, tag="mcp"):
             yield Finding((), "it has exactly one of 'command' and 'url'", hint, of_key=True)
         if self.url and not self.url.startswith(("http://", "https://", "${")):
             yield Finding(("url",), f"{self.url[:60]!r} is no address of http or https")
-        if self.headers and not self.url:
-            yield Finding(("headers",), "a program over stdio gets no headers", of_key=True)
+        for key in ("headers", "auth", "tls_ca", "proxy"):
+            if getattr(self, key) and not self.url:
+                yield Finding((key,), f"a program over stdio gets no {key}", of_key=True)
+        yield from auth_findings(self.auth)
         if not self.tools:
             yield Finding(("tools",), "no tool may be called")

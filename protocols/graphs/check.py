@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -14,13 +15,14 @@ from protocols.durations import shown
 from protocols.error_kinds import ALIASES, KINDS
 from protocols.errors import ConfigurationError
 from protocols.failure import TIMEOUT
-from protocols.findings import Finding, Place, did_you_mean, too_late, wrong_kind
+from protocols.findings import Finding, Place, bounded, did_you_mean, too_late, wrong_kind
 from protocols.graphs.clashes import types
 from protocols.graphs.gate_check import people
 from protocols.graphs.graph import ANY_KIND, SERVICE, Graph, GraphStep
 from protocols.graphs.input import problem
 from protocols.graphs.kinds import ASK_NOBODY, does, kinds
-from protocols.graphs.order import Order, chain, longest, once_s
+from protocols.graphs.order import Order, longest, once_s
+from protocols.graphs.order import chain as in_a_row
 from protocols.graphs.profile import profiles
 from protocols.graphs.references import references
 from protocols.guardrails.check import guardrails, unresolved
@@ -32,6 +34,8 @@ STEP_CHARS_MAX: Final = 64
 """Of a step's name: it is part of paths and of a signal's name."""
 CHAIN_MAX: Final = 8
 """Directives that follow each other by ``then``."""
+CYCLE_MAX: Final = 10
+"""Names of a cycle that are shown."""
 AVAILABLE: Final = frozenset(
     {"retry", "fallback", "review", "continue", "compensate", "halt_and_alert"}
 )
@@ -42,14 +46,13 @@ _STEP: Final = f"letters, digits, '_' and '-', at most {STEP_CHARS_MAX}, a lette
 
 
 def check(graph: Graph) -> list[Finding]:
-    """Return everything that is wrong with a graph, errors and warnings."""
+    """Return what is wrong with a graph, errors and warnings, as far as it is told."""
     order = Order(graph)
-    found = [*_heads(graph), *_steps(graph), *_cycles(order), *guardrails(graph)]
+    found = [_heads(graph), _steps(graph), _cycles(order), guardrails(graph)]
     if not order.cycle:  # in a cycle nothing comes before anything
-        found += [*references(graph, order), *people(graph, order)]
-        found += [*types(graph), *profiles(graph)]
-        found += [*_times(graph, order), *_pivots(graph, order)]
-    return found
+        found += [references(graph, order), people(graph, order), types(graph), profiles(graph)]
+        found += [_times(graph, order), _pivots(graph, order)]
+    return bounded(chain.from_iterable(found))
 
 
 def checked(graph: Graph) -> Graph:
@@ -140,7 +143,7 @@ def _needs(graph: Graph, name: str, step: GraphStep) -> Iterator[Finding]:
         elif each in seen:
             yield Finding((*at, index), f"{each} stands twice", "take one of the two away")
         seen.add(each)
-    if isinstance(step.join, int) and step.join > len(seen):
+    if seen and isinstance(step.join, int) and step.join > len(seen):
         yield Finding(
             ("steps", name, "join"),
             f"{step.join} of {len(seen)} needs can never be done",
@@ -156,9 +159,12 @@ def _cycles(order: Order) -> Iterator[Finding]:
     first = order.cycle[0]
     if len(order.cycle) == 2:  # noqa: PLR2004 - a step that needs itself is told already
         return
+    shown = order.cycle
+    if len(shown) > CYCLE_MAX:
+        shown = [*shown[: CYCLE_MAX - 2], f"… ({len(order.cycle) - 1} steps)", *shown[-2:]]
     yield Finding(
         ("steps", first, "needs"),
-        f"the steps wait for each other: {' -> '.join(order.cycle)}",
+        f"the steps wait for each other: {' -> '.join(shown)}",
         "take one of these needs away",
         of_key=True,
     )
@@ -171,7 +177,7 @@ def _directives(
     for kind, first in table.items():
         place = (*at, kind)
         yield from wrong_kind(kind, known, place)
-        for depth, each in enumerate(chain(first)):
+        for depth, each in enumerate(in_a_row(first)):
             if depth >= CHAIN_MAX:
                 yield Finding(place, f"more than {CHAIN_MAX} directives in a row", "make it short")
                 break

@@ -2,6 +2,9 @@
 
 Only what is certain is told: a whole reference to a field of the input, and a plain value. What
 services answer is not declared, and is checked when it comes.
+
+``never`` is asked where a file is read, and not of what is stored: runs may be on their way with
+a graph that nobody would write any more.
 """
 
 from __future__ import annotations
@@ -11,10 +14,12 @@ from typing import Any, Final
 
 import msgspec
 
+from protocols.conditions import Condition, ConditionError
 from protocols.findings import Finding, Place, did_you_mean
+from protocols.found_references import found_in
 from protocols.graphs.graph import Field, Graph
 from protocols.graphs.input import input_type
-from protocols.references import Template, WrongReference
+from protocols.references import WrongReference
 
 _FITS: Final = {("integer", "number")}
 """Types that fit others beside themselves."""
@@ -29,6 +34,36 @@ def types(graph: Graph) -> Iterator[Finding]:
             for key, field in step.gate.typed.items():
                 if key in step.gate.values:
                     yield from _one(graph, step.gate.values[key], field, (*at, key))
+
+
+def never(graph: Graph) -> Iterator[Finding]:
+    """Return what cannot come to anything in whatever run."""
+    for name, field in (graph.fields or {}).items():
+        if field.min is not None and field.max is not None and field.min > field.max:
+            message = f"no number is between {field.min:g} and {field.max:g}"
+            yield Finding(("input", name, "max"), message, "exchange the two")
+    for name, step in graph.steps.items():
+        at: Place = ("steps", name)
+        if step.when:
+            yield from _undecidable(graph, step.condition, step.condition_at, (*at, "when"))
+        if step.gate is not None and step.gate.auto_when:
+            yield from _undecidable(graph, step.gate.auto_when, 0, (*at, "gate", "auto_when"))
+
+
+def _undecidable(graph: Graph, text: str, before: int, at: Place) -> Iterator[Finding]:
+    try:
+        condition = Condition(text)
+    except ConditionError:
+        return  # told already
+    if why := condition.undecidable():
+        yield Finding(at, why, "such as: input.total > 100")
+    elif len(condition.paths) == 1 and condition.paths[0].width == len(text.strip()):
+        path = condition.paths[0]
+        kind = _into(graph.fields or {}, path.parts[1:]) if path.parts[0] == "input" else ""
+        if kind not in {"", "boolean"}:
+            message = f"{text.strip()} is of type {kind}: it is neither true nor false"
+            hint = f"compare it, such as: {text.strip()} == …"
+            yield Finding(at, message, hint, offset=before + path.column, width=path.width)
 
 
 def wrong_result(graph: Graph, result: Any) -> str:
@@ -81,7 +116,7 @@ def _kind(graph: Graph, given: Any) -> str:
     if not isinstance(given, str):
         return ""
     try:
-        references = Template(given).references
+        references = found_in(given)
     except WrongReference:
         return ""
     if not references:

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from protocols.findings import Finding, Place, did_you_mean
+from protocols.found_references import found_in
 from protocols.gates.gate import MODES, problems
 from protocols.graphs.fallback import FALLBACKS_MAX, Fallback
 from protocols.graphs.graph import Graph, GraphStep
 from protocols.graphs.order import Order, again_at
-from protocols.references import Template, WrongReference
+from protocols.references import WrongReference
 from protocols.subjects import is_name, is_step_name
 
 _ROOTS: Final = ("input", "run")
@@ -35,11 +36,11 @@ def _mode(mode: str) -> Iterator[Finding]:
         yield Finding(at, f"{mode[:60]!r} is no mode of gates", did_you_mean(mode, MODES))
         return
     try:
-        template = Template(mode)
+        found = found_in(mode)
     except WrongReference as error:
         yield Finding(at, error.message, "such as: {{input.approval_mode ?? 'interactive'}}")
         return
-    for _, reference in template.references:
+    for _, reference in found:
         for path in reference.paths:
             if path.parts[0] not in _ROOTS:
                 message = f"{path}: the mode of all gates is known when the run begins"

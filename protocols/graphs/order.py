@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -96,6 +97,8 @@ class Order:
 def tables_of(graph: Graph, step: str) -> tuple[Table, ...]:
     """Return the directives of a step and those of all steps, the nearer ones first."""
     of = graph.steps[step]
+    if not (of.on_error or graph.defaults.on_error):
+        return ()
     defaults = graph.defaults.directives
     if of.kind == "gate":  # what holds for failures must not wave a rejection through
         return ()
@@ -172,16 +175,15 @@ def unbounded(step: GraphStep) -> bool:
     return step.kind in {"signal", "child"} and step.timeout is None
 
 
-def worst_s(graph: Graph, step: str) -> float:
+def worst_s(graph: Graph, step: str, options: StepOptions) -> float:
     """Return how long a step may take when everything goes wrong, in seconds; one item of it.
 
-    As long as somebody serves what it asks for: an absent service is waited for, without a bound
-    but the deadline's.
+    ``options`` are how it is tried. As long as somebody serves what it asks for: an absent
+    service is waited for, without a bound but the deadline's.
     """
     of = graph.steps[step]
     if of.kind != SERVICE:
         return once_s(graph, step)
-    options = options_of(graph, step)
     policies = [options.retry, *(policy for _, policy in options.retries or ())]
     calls_s = max(_calls_s(policy, options.timeout_s) for policy in policies)
     others = max(
@@ -245,6 +247,7 @@ def _asking_nobody(directive: Directive, last: Directive) -> Directive:
     return last if then is None else then
 
 
+@lru_cache(maxsize=1_024)
 def _calls_s(policy: Retry, timeout_s: float) -> float:
     plain = msgspec.structs.replace(policy, jitter=0.0)
     delays = [plain.delay_before(each, "") for each in range(2, policy.attempts + 1)]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from protocols.blobs import check_artifact_name
 from protocols.conditions import Condition, ConditionError
+from protocols.conditions import Path as Looked
 from protocols.errors import BadValueError
 from protocols.findings import Finding, Place, did_you_mean
+from protocols.found_references import found_in, problems
 from protocols.gates.gate import FILLED
 from protocols.graphs.graph import ANYTHING, Field, Graph
 from protocols.graphs.kinds import done_with, place_of
 from protocols.graphs.order import Order
 from protocols.guardrails.check import budgets_of
-from protocols.references import Template, WrongReference, problems
+from protocols.references import Path, WrongReference
 
 ROOTS: Final = ("input", "steps", "run")
 ITEM_ROOTS: Final = ("item", "index")
@@ -24,6 +26,8 @@ RUN_FIELDS: Final = ("id", "started_at", "started_by", "profile")
 _CONDITION: Final = "such as: steps.check.result.total > 100 && input.country == 'NL'"
 
 _Parts = Sequence[Any]
+_Wrong = tuple[str, str]
+"""What is wrong, and what to do."""
 
 
 class _Where(NamedTuple):
@@ -80,20 +84,21 @@ class _Look:
 
     def template(self, value: Any, at: Place, who: _Where) -> Iterator[Finding]:
         try:
-            template = Template(value)
-        except WrongReference as error:
-            wrong = problems(value)
-            for place, each in wrong or [((), error)]:
+            found = found_in(value)
+        except WrongReference:
+            for place, each in problems(value):
                 yield Finding((*at, *place), each.message, _of_references(), offset=each.column)
             return
-        for place, reference in template.references:
+        for place, reference in found:
+            optional = reference.whole is None
             for path in reference.paths:
-                there = Finding((*at, *place), "", offset=path.column, width=path.width)
-                optional = reference.whole is None
-                yield from self._path(path.parts, there, who, optional=optional)
+                for wrong in self._path(path.parts, who, optional=optional):
+                    yield _at((*at, *place), path, *wrong)
 
     def files(self, files: Mapping[str, Any], at: Place, step: str) -> Iterator[Finding]:
         """Check what a step keeps: names, and contents that may refer to its own result."""
+        if not files:
+            return
         yield from self.template(files, at, _Where(step, (*ROOTS, "result")))
         for name in files:
             try:
@@ -110,8 +115,8 @@ class _Look:
             yield Finding(at, error.message, _CONDITION, offset=before + error.column)
             return
         for path in condition.paths:
-            there = Finding(at, "", offset=before + path.column, width=path.width)
-            yield from self._path(path.parts, there, who, optional=True)
+            for wrong in self._path(path.parts, who, optional=True):
+                yield _at(at, path, *wrong, before=before)
 
     def items(self, value: str | tuple[Any, ...], at: Place, who: _Where) -> Iterator[Finding]:
         """Check the list of a ``foreach``."""
@@ -119,7 +124,7 @@ class _Look:
         if not isinstance(value, str):
             return
         try:
-            found = Template(value).references
+            found = found_in(value)
         except WrongReference:
             return
         path = found[0].reference.whole if len(found) == 1 else None
@@ -136,38 +141,35 @@ class _Look:
                     width=path.width,
                 )
 
-    def _path(
-        self, parts: _Parts, there: Finding, who: _Where, *, optional: bool
-    ) -> Iterator[Finding]:
+    def _path(self, parts: _Parts, who: _Where, *, optional: bool) -> Iterable[_Wrong]:
         root = parts[0]
         if root not in who.roots:
             known = did_you_mean(root, who.roots)
             if root in ITEM_ROOTS:
                 known = f"{root} is known in the params of a step with 'foreach'"
-            yield _at(there, f"nothing here is called {root!r}", known)
-        elif root == "steps":
-            yield from self._step(parts, there, who)
-        elif root == "input":
+            return [(f"nothing here is called {root!r}", known)]
+        if root == "steps":
+            return self._step(parts, who)
+        if root == "input":
             wrong = _into(self._input, parts[1:], "input", optional=optional)
-            if wrong is not None:
-                yield _at(there, *wrong)
-        elif root == "run" and (len(parts) < 2 or parts[1] not in RUN_FIELDS):  # noqa: PLR2004
-            yield _at(there, f"a run has {', '.join(RUN_FIELDS)}", "write run.id")
+            return [] if wrong is None else [wrong]
+        if root == "run" and (len(parts) < 2 or parts[1] not in RUN_FIELDS):  # noqa: PLR2004
+            return [(f"a run has {', '.join(RUN_FIELDS)}", "write run.id")]
+        return []
 
-    def _step(self, parts: _Parts, there: Finding, who: _Where) -> Iterator[Finding]:
+    def _step(self, parts: _Parts, who: _Where) -> Iterator[_Wrong]:
         name = parts[1] if len(parts) > 1 else None
         if not isinstance(name, str):
-            yield _at(there, "the name of a step is missing", "write steps.NAME.result")
+            yield "the name of a step is missing", "write steps.NAME.result"
             return
         if name not in self._graph.steps:
             known = self._graph.steps.keys() - {who.step}
-            yield _at(there, f"there is no step {name[:60]!r}", did_you_mean(name, known))
+            yield f"there is no step {name[:60]!r}", did_you_mean(name, known)
             return
         if name == who.step:
-            yield _at(there, f"{name} refers to itself", "refer to a step that comes before")
+            yield f"{name} refers to itself", "refer to a step that comes before"
         elif who.step and not self._order.comes_before(name, who.step):
-            yield _at(
-                there,
+            yield (
                 f"{who.step} does not wait for {name}",
                 f"write 'needs: [{', '.join((*self._graph.steps[who.step].needed, name))}]'",
             )
@@ -175,16 +177,15 @@ class _Look:
         if field not in STEP_FIELDS:
             shown = "nothing" if field is None else repr(field)
             hint = did_you_mean(field, STEP_FIELDS) if isinstance(field, str) else ""
-            yield _at(
-                there,
+            yield (
                 f"a step has {', '.join(STEP_FIELDS)}, not {shown}",
                 hint if hint.startswith("did") else f"write steps.{name}.result",
             )
         elif field == "items" and not self._graph.steps[name].each:
-            yield _at(there, f"{name} has no 'foreach', and so no items", "write 'result'")
+            yield f"{name} has no 'foreach', and so no items", "write 'result'"
 
 
-def _into(field: Field, parts: _Parts, where: str, *, optional: bool) -> tuple[str, str] | None:
+def _into(field: Field, parts: _Parts, where: str, *, optional: bool) -> _Wrong | None:
     """Follow a path into a field; return what is wrong with it, and what to do."""
     if not parts or field.type == "any":
         return None
@@ -221,8 +222,8 @@ def _is_whole(text: str) -> bool:
     return text.startswith("{{") and text.endswith("}}") and "{{" not in text[2:]
 
 
-def _at(there: Finding, message: str, hint: str) -> Finding:
-    return Finding(there.place, message, hint, offset=there.offset, width=there.width)
+def _at(at: Place, path: Path | Looked, message: str, hint: str, before: int = 0) -> Finding:
+    return Finding(at, message, hint, offset=before + path.column, width=path.width)
 
 
 def _of_references() -> str:

@@ -7,6 +7,7 @@ they have, with one item of each ``foreach``; waiting for an operator has no bou
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
 from math import ceil
 from typing import Final
 
@@ -84,13 +85,13 @@ def plan(graph: Graph) -> Plan:
     order = Order(graph)
     level_of = {name: level for level, names in enumerate(order.levels, 1) for name in names}
     pivots = [name for name, step in graph.steps.items() if step.pivot]
-    seconds = {name: worst_s(graph, name) for name in order.names}
+    seconds: dict[str, float] = {}
     steps = tuple(
         _planned(
             graph,
             name,
             level=level_of[name],
-            worst=seconds[name],
+            seconds=seconds,
             kept=name in pivots or any(order.comes_before(each, name) for each in pivots),
         )
         for name in order.names
@@ -125,16 +126,13 @@ def plan_text(plan: Plan) -> str:
     """Return a plan as lines of text."""
     width = max(len(each.name) for each in plan.steps)
     lines = [f"{plan.workflow}: {_count(len(plan.steps), 'step')}, nothing is run"]
-    for level in range(1, plan.levels + 1):
+    for level, steps in groupby(plan.steps, key=lambda each: each.level):
         lines.append(f"level {level}")
-        lines += [
-            f"  {each.name:{width}}  {'; '.join(_told(each))}"
-            for each in plan.steps
-            if each.level == level
-        ]
+        lines += [f"  {each.name:{width}}  {'; '.join(_told(each))}" for each in steps]
     lines.append(f"cannot be undone: {', '.join(plan.no_undo) or 'nothing'}")
+    lasting = set(plan.no_undo)
     for gate, before in plan.gates.items():
-        undone = [each for each in before if each not in plan.no_undo]
+        undone = [each for each in before if each not in lasting]
         lines.append(
             f"before gate {gate}: {', '.join(before) or 'nothing'}"
             + (f"; a rejection undoes {', '.join(undone)}" if undone else "")
@@ -211,11 +209,14 @@ def as_mermaid(graph: Graph) -> str:
     return "\n    ".join(lines) + "\n"
 
 
-def _planned(graph: Graph, name: str, *, level: int, worst: float, kept: bool) -> PlannedStep:
+def _planned(
+    graph: Graph, name: str, *, level: int, seconds: dict[str, float], kept: bool
+) -> PlannedStep:
     step = graph.steps[name]
     options = options_of(graph, name)
     asks = step.kind == SERVICE
     directives = [each for table in tables_of(graph, name) for each in table.values()]
+    seconds[name] = worst_s(graph, name, options)
     return PlannedStep(
         name=name,
         level=level,
@@ -227,7 +228,7 @@ def _planned(graph: Graph, name: str, *, level: int, worst: float, kept: bool) -
         calls=max(options.retry.attempts, *(each.attempts for _, each in options.retries or ()), 0)
         if asks
         else 0,
-        worst_s=worst,
+        worst_s=seconds[name],
         undo=_undone_by(step),
         halts=any(each.do == "halt_and_alert" for each in _all(directives)),
         unbounded=unbounded(step),
@@ -238,6 +239,8 @@ def _planned(graph: Graph, name: str, *, level: int, worst: float, kept: bool) -
 def _again(graph: Graph, order: Order, gate: str) -> tuple[str, ...]:
     """Return the steps whose work is repeated when a gate sends it back, for want of an undo."""
     back = {name for steps in again_at(graph, order, gate).values() for name in steps}
+    if not back:  # as with every step that is no gate
+        return ()
     return tuple(
         name
         for name in order.names

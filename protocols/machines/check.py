@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Final
 
 from protocols.conditions import Condition, ConditionError
@@ -10,7 +11,7 @@ from protocols.directives import Directive, Table
 from protocols.error_kinds import ALIASES, KINDS
 from protocols.errors import ConfigurationError
 from protocols.failure import TIMEOUT
-from protocols.findings import Finding, Place, did_you_mean, too_late, wrong_kind
+from protocols.findings import Finding, Place, bounded, did_you_mean, too_late, wrong_kind
 from protocols.gates.gate import REJECTED
 from protocols.guardrails.check import of_states, unresolved
 from protocols.guardrails.guardrail import INVALID_OUTPUT
@@ -29,11 +30,11 @@ SIGNAL_NAMES: Final = frozenset({"input", "data", "entry", "signal"})
 
 
 def check(machine: Machine) -> list[Finding]:
-    """Return everything that is wrong with a machine, errors and warnings, in reading order."""
-    found = [*_heads(machine), *_states(machine), *of_states(machine)]
+    """Return what is wrong with a machine, errors and warnings, as far as it is told."""
+    found = bounded(chain(_heads(machine), _states(machine), of_states(machine)))
     # A wrong name also cuts a way: that would be told as two mistakes.
     wrong = any(each.severity == "error" for each in found)
-    return found if wrong else [*found, *_ways(machine)]
+    return found if wrong else bounded(chain(found, _ways(machine)))
 
 
 def checked(machine: Machine) -> Machine:
@@ -51,6 +52,24 @@ def checked(machine: Machine) -> Machine:
             hint="; ".join(each.hint for each in errors if each.hint),
         )
     return machine
+
+
+def never(machine: Machine) -> Iterator[Finding]:
+    """Return conditions that cannot be decided in whatever motion.
+
+    Asked where a file is read, and not of what is stored: motions may be on their way with it.
+    """
+    for name, state in machine.states.items():
+        at: Place = ("states", name)
+        found = [((*at, "next", index), each) for index, each in enumerate(state.nexts)]
+        found += [((*at, "signals", key), each) for key, each in state.signalled.items()]
+        for place, each in found:
+            try:
+                why = Condition(each.when).undecidable() if each.when else ""
+            except ConditionError:
+                continue  # told already
+            if why:
+                yield Finding((*place, "when"), why, _CONDITION)
 
 
 def asked(machine: Machine) -> dict[str, str]:

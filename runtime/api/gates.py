@@ -7,15 +7,20 @@ gate.decide   folded, checked, written, folded again: whose word counts is what 
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 import structlog
 import trio
 
+from actors.core.slices import WIDE, in_slices
+from actors.core.together import together
 from actors.graphs.interpreter import GraphWorkflow
 from actors.kernel.instance import Instance
-from actors.views.gate_index import GateIndex
+from actors.views.gate_index import GateFacts, GateIndex
 from protocols import subjects
 from protocols.api import runs as api
 from protocols.api.blobs import ArtifactPage, RunArtifacts
@@ -105,9 +110,8 @@ class GateCommands:
     async def list(self, request: api.GateList) -> api.Message:
         """List the open gates."""
         first = offset(request.after)
-        await self._index.refresh()
         index = self._queries.index
-        await index.refresh(blocked=False)
+        await together(self._index.refresh, partial(index.refresh, blocked=False))
         unread = await self._learn()
         rows = index.rows
 
@@ -116,12 +120,20 @@ class GateCommands:
             return "" if row is None else row.workflow
 
         found = self._index.open(rows, index.ends)
-        if request.run is not None:
-            found = [each for each in found if each[0] == request.run]
-        if request.name:
-            found = [each for each in found if each[1].name == request.name]
-        if request.workflow is not None:
-            found = [each for each in found if workflow_of(each[0]) == request.workflow]
+        if request.run is not None or request.name or request.workflow is not None:
+            wanted = list[tuple[str, GateFacts]]()
+
+            def look(each: tuple[str, GateFacts]) -> None:
+                run, gate = each
+                if (
+                    request.run in {None, run}
+                    and request.name in {"", gate.name}
+                    and request.workflow in {None, workflow_of(run)}
+                ):
+                    wanted.append(each)
+
+            await in_slices([*found], look, looks=WIDE)
+            found = wanted
         following = first + request.limit
         return api.GatePage(
             gates=[
@@ -163,25 +175,25 @@ class GateCommands:
 
     async def show(self, request: api.GateShow) -> api.Message:
         """Show a gate. Raises NotFoundError."""
-        instance = await self._fold(request.id)
-        found = find(instance, request.gate)
-        done = [f"/{unquote(each)}" for each in instance.done[-DONE_MAX:]]
-        told: dict[str, Any] = {"status": instance.status, "workflow": instance.workflow}
-        if isinstance(found, GateDecision):
-            return api.GateView(
-                id=request.id,
-                gate=found.gate,
-                name=name_of(found.gate),
-                open=False,
-                done=done,
-                decision=found,
-                votes=[*found.votes],
-                **told,
-            )
-        facts = found.facts() | {"votes": found.votes, "delegations": found.delegations}
-        facts.pop("level", None)
-        around = await self._around(instance, found)
-        return api.GateView(id=request.id, open=True, done=done, **facts, **told, **around)
+        async with self._folded(request.id) as instance:
+            found = find(instance, request.gate)
+            done = [f"/{unquote(each)}" for each in instance.done[-DONE_MAX:]]
+            told: dict[str, Any] = {"status": instance.status, "workflow": instance.workflow}
+            if isinstance(found, GateDecision):
+                return api.GateView(
+                    id=request.id,
+                    gate=found.gate,
+                    name=name_of(found.gate),
+                    open=False,
+                    done=done,
+                    decision=found,
+                    votes=[*found.votes],
+                    **told,
+                )
+            facts = found.facts() | {"votes": found.votes, "delegations": found.delegations}
+            facts.pop("level", None)
+            around = await self._around(instance, found)
+            return api.GateView(id=request.id, open=True, done=done, **facts, **told, **around)
 
     async def _around(self, instance: Instance, found: GateState) -> dict[str, Any]:
         """Return what stands before and behind a gate, and what would be undone."""
@@ -212,37 +224,37 @@ class GateCommands:
         Raises RefusedError for a word that does not count, AlreadyDecidedError when another one
         was first, NotFoundError when there is no such gate.
         """
-        instance = await self._fold(request.id)
-        found = find(instance, request.gate)
-        message_id = request.message_id or self._daemon.new_id()
-        path = found.gate if isinstance(found, GateDecision) else found.path
-        said = told_of(instance, path, message_id)
-        if said is not None:  # asked again, because the answer was lost
-            return said
-        if isinstance(found, GateDecision):
-            raise already(request.id, found)
-        if instance.blocked is not None:
-            raise RefusedError(
-                f"run {request.id} is blocked: {instance.blocked.message}",
-                hint=f"movant why {request.id}",
+        async with self._folded(request.id) as instance:
+            found = find(instance, request.gate)
+            message_id = request.message_id or self._daemon.new_id()
+            path = found.gate if isinstance(found, GateDecision) else found.path
+            said = told_of(instance, path, message_id)
+            if said is not None:  # asked again, because the answer was lost
+                return said
+            if isinstance(found, GateDecision):
+                raise already(request.id, found)
+            if instance.blocked is not None:
+                raise RefusedError(
+                    f"run {request.id} is blocked: {instance.blocked.message}",
+                    hint=f"movant why {request.id}",
+                )
+            word = GateWord(
+                gate=path,
+                do=request.do,
+                values=request.values,
+                role=request.role,
+                to=request.to,
+                step=request.step,
             )
-        word = GateWord(
-            gate=path,
-            do=request.do,
-            values=request.values,
-            role=request.role,
-            to=request.to,
-            step=request.step,
-        )
-        wrong = refusal(found, word, request.by)
-        if wrong:
-            raise RefusedError(wrong, hint=f"movant gate show {request.id} {found.name}")
+            wrong = refusal(found, word, request.by)
+            if wrong:
+                raise RefusedError(wrong, hint=f"movant gate show {request.id} {found.name}")
         seq = await self._commands.order(request.id, "gate", word, message_id, request.by)
-        instance = await self._fold(request.id, least=seq)
-        said = told_of(instance, path, message_id)
-        if said is not None:
-            return said
-        decision = instance.gates_ended.get(step_token(path))
+        async with self._folded(request.id, least=seq) as instance:
+            said = told_of(instance, path, message_id)
+            if said is not None:
+                return said
+            decision = instance.gates_ended.get(step_token(path))
         if decision is not None:
             raise already(request.id, decision)
         raise RefusedError(
@@ -250,15 +262,20 @@ class GateCommands:
             hint=f"movant gate show {request.id}",
         )
 
-    async def _fold(self, instance: str, least: int = 0) -> Instance:
+    @asynccontextmanager
+    async def _folded(self, run: str, least: int = 0) -> AsyncIterator[Instance]:
         """Fold a run that contains the sequence ``least``. Raises UnavailableError."""
-        subjects.check_id(instance)
+        subjects.check_id(run)
         for number in range(TRIES_MAX):
             if number:
                 await trio.sleep(TRY_S)
-            found = await self._queries.runs.fold(instance)
-            if found.folded >= least:
-                return found
+            instance = await self._queries.runs.fold(run)
+            try:
+                if instance.folded >= least:
+                    yield instance
+                    return
+            finally:
+                instance.close()
         raise UnavailableError("a replica of MAIL lags behind its leader", hint="try again")
 
 

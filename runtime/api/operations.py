@@ -20,7 +20,13 @@ from protocols import headers as h
 from protocols import subjects
 from protocols.api import runs as api
 from protocols.api.operations import SHOWN_BYTES_MAX
-from protocols.errors import MovantError, NotFoundError, RefusedError, UnavailableError
+from protocols.errors import (
+    BadValueError,
+    MovantError,
+    NotFoundError,
+    RefusedError,
+    UnavailableError,
+)
 from protocols.mail import Signal
 from protocols.ports import Frame, Outgoing
 from protocols.routes import split, table_of
@@ -129,6 +135,8 @@ class OperatorQueries:
             await self._letter(request.seq)
             await self._delete(request.seq)
             return api.DeadPurged(purged=1)
+        if request.all == bool(request.reason):  # a misspelled field must not remove everything
+            raise BadValueError("dead.purge takes one of `seq`, `reason` and `all`")
         body = {"filter": _filter(request.reason)}
         told = await self._ask("$JS.API.STREAM.PURGE.DEAD", body)
         return api.DeadPurged(purged=int(told.get("purged", 0)))

@@ -11,13 +11,16 @@ A daemon tells of the partitions that it owns; who is asked by a client asks the
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import filterfalse
 from typing import TYPE_CHECKING, Final
 
 import structlog
 import trio
 
-from actors.motions.places import Place, place_of
+from actors.core.slices import WIDE, in_slices
+from actors.motions.places import PLACES_MAX, Place, place_of
 from actors.owning.workflow import WorkflowActor
+from actors.routing.parking import Ticket
 from actors.views.pipeline import Part, Tally, merged, row_of
 from protocols import subjects
 from protocols.api import runs as api
@@ -29,8 +32,10 @@ if TYPE_CHECKING:
     from runtime.daemon import Daemon
 
 SLICE: Final = 5_000
-"""Motions looked at between two checkpoints: 10 ms, or 50 when all of them have moved. Not fewer:
-each checkpoint of a busy daemon is a turn of everybody else."""
+"""Motions counted between two checkpoints, in some 5 ms. Not fewer: each checkpoint of a busy
+daemon is a turn of everybody else."""
+UPDATE: Final = 25
+"""So many looks is one worth at which a motion has moved."""
 FOLDS_AT_ONCE: Final = 8
 """Dormant motions read at the same time; the fold itself is done one by one."""
 LEARN_S: Final = 0.1
@@ -70,28 +75,21 @@ class PipelineQueries:
     async def own(self, request: api.Pipeline) -> Part:
         """Tell of the motions of the partitions that this daemon owns."""
         index, owner = self._queries.index, self._parts.owner
+        places = owner.places
         await index.refresh(blocked=False)
         await self._load(index.active)
-        unread = self._unknown()
+        unread = await self._unknown()
         if unread:
             await self._learn(unread)
+        await in_slices([*owner.live.values()], places.update, looks=WIDE, act=UPDATE)
         now = self._daemon.clock.now_ns()
-        tally = Tally(request, now)
-        seen: set[str] = set()
-        for number, motion in enumerate([*owner.live, *owner.places.rows], 1):
-            if number % SLICE == 0:
-                await trio.lowlevel.checkpoint()
-            if motion in seen:
-                continue
-            seen.add(motion)
-            actor = owner.live.get(motion)
-            if actor is None:
-                place = owner.places.rows.get(motion)
-            else:
-                place = None if actor.final else owner.places.of(actor)
-            if place is not None:
-                tally.add(motion, place, blocked=self._is_blocked(motion, place, actor))
-        tally.unread = len(self._unknown(request.machine))
+        tally = Tally(request, now, stuck=await self._stuck(), held=self._held())
+        # As of one moment, so that none is counted twice while others move between the slices.
+        motions, found = [*places.rows], [*places.rows.values()]
+        for at in range(0, len(motions), SLICE):
+            await trio.lowlevel.checkpoint()
+            tally.take(motions[at : at + SLICE], found[at : at + SLICE])
+        tally.unread = len(await self._unknown(request.machine)) if unread else 0
         return tally.part(self._row(motion, place, now) for motion, place in tally.page())
 
     async def run(self) -> None:
@@ -117,6 +115,7 @@ class PipelineQueries:
             partition = self._partition_of(motion)
             if partition in owner.partitions.owned and motion not in owner.live:
                 owner.places.learn(instance, partition)
+            instance.close()
         except MovantError:
             return  # it stays unread, and the answer says so
         except Exception:  # a defect in one of them stops no other
@@ -125,10 +124,12 @@ class PipelineQueries:
             limit.release_on_behalf_of(motion)
 
     async def _learn(self, unread: list[str]) -> None:
-        """Have some motions folded, and wait a moment for it."""
+        """Have some motions folded, as far as there is room for them; wait a moment for it."""
         learned = self._learned
         if not self._unread:
-            self._unread = unread
+            self._unread = unread[: max(0, PLACES_MAX - len(self._parts.owner.places.rows))]
+            if not self._unread:
+                return
             self._wake.set()
         with trio.move_on_after(LEARN_S):
             await learned.wait()
@@ -142,20 +143,26 @@ class PipelineQueries:
             if machine in {None, key[0]} and places.is_motion(*key)
         ]
 
-    def _unknown(self, machine: str | None = None) -> list[str]:
+    async def _unknown(self, machine: str | None = None) -> list[str]:
         """Return the motions of our partitions that are dormant and have no place."""
-        owner = self._parts.owner
+        owner, index = self._parts.owner, self._queries.index
         rows, live, owned = owner.places.rows, owner.live, owner.partitions.owned
-        finished = owner.tombstones.finished
-        return [
-            id_
-            for key in self._motions(machine)
-            for id_ in self._queries.index.active[key]
-            if id_ not in rows
-            and (id_ not in live or live[id_].activating)
-            and id_ not in finished
-            and self._partition_of(id_) in owned
-        ]
+        found: list[str] = []
+        for key in self._motions(machine):
+            ids = [*index.active.get(key, ())]
+            for at in range(0, len(ids), WIDE):
+                await trio.lowlevel.checkpoint()
+                found += [
+                    id_
+                    for id_ in filterfalse(
+                        rows.__contains__, ids[at : at + WIDE]
+                    )  # most are known
+                    if (row := index.rows.get(id_)) is not None
+                    and row.partition in owned
+                    and (id_ not in live or live[id_].activating)
+                    and id_ not in owner.tombstones.finished
+                ]
+        return found
 
     def _unowned(self, machine: str | None, answered: set[str]) -> int:
         """Return how many motions nobody has answered for: their owner is silent, or changes."""
@@ -168,9 +175,9 @@ class PipelineQueries:
         if not missing:
             return 0
         return sum(
-            self._partition_of(id_) in missing
+            row.partition in missing
             for key in self._motions(machine)
-            for id_ in self._queries.index.active[key]
+            for row in self._queries.index.active[key].values()
         )
 
     async def _load(self, keys: Iterable[tuple[str, str]]) -> None:
@@ -201,21 +208,33 @@ class PipelineQueries:
 
     # What holds a motion.
 
-    def _is_blocked(self, motion: str, place: Place, actor: WorkflowActor | None) -> bool:
+    def _held(self) -> set[str]:
+        """Return the machines that are paused, or all of them."""
+        holds = self._parts.holds.holds
+        if not holds.any:
+            return set()
+        return {name for name in self._parts.owner.places.machines if holds.on("", name)}
+
+    async def _stuck(self) -> set[str]:
+        """Return who is paused, has crashed, or waits for a service that is away or ill."""
         parts = self._parts
-        if place.blocked or motion in parts.owner.crashes:
-            return True
-        if parts.holds.holds.any and parts.holds.holds.on(motion, place.machine) is not None:
-            return True
-        parking = parts.requests.parking
-        now = self._daemon.clock.monotonic()
-        if actor is None:
-            ticket = parking.waiting(motion, place.step) if place.step else None
-            return ticket is not None and parking.stuck(ticket, now)
-        return any(
-            each.ticket is not None and parking.stuck(each.ticket, now)
-            for each in actor.asks.values()
-        )
+        found = set(parts.owner.crashes)
+        if parts.holds.holds.any:
+            holds = parts.holds.holds.active()
+            found |= {each.name for each in holds if each.kind == "run" and each.paused}
+        rows = parts.owner.places.rows
+
+        def look(ticket: Ticket) -> None:
+            if ticket.actor is None:  # out of memory; it may have moved on meanwhile
+                place = rows.get(ticket.id)
+                if place is None or place.step != ticket.step:
+                    return
+            if ticket.open:
+                found.add(ticket.id)
+
+        stuck = parts.requests.parking.all_stuck(self._daemon.clock.monotonic())
+        await in_slices(stuck, look, looks=WIDE)
+        return found
 
     def _issues(self, motion: str, place: Place, actor: WorkflowActor | None) -> list[str]:
         """Return why a motion cannot go on by itself, for people."""

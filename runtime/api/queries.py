@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
+from actors.core.slices import WIDE, in_slices
 from actors.kernel.blocked import Blocked
 from actors.kernel.instance import Instance
 from actors.owning.inbound import parse
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from runtime.daemon import Daemon
 
 CURSOR_CHARS_MAX: Final = 12
+WORDS: Final = 10
+"""So many looks is it worth to say why a run is late."""
 LATEST_MAX: Final = 20_000
 """Of the latest runs, among which those are looked for that tell how long a run takes."""
 
@@ -108,18 +111,27 @@ class RunQueries:
         told: dict[str, str] = {}
         for each in (await self._peers.ask_all("run.standing", StandingOf(), Standing)).values():
             told |= each.statuses
-        rows = [
-            (row, self._status_of(row, told))
-            for row in self.index.newest()
-            if request.workflow in {None, row.workflow}
-        ]
-        if request.status is not None:
-            rows = [each for each in rows if each[1] == request.status]
-        late = self._late(row for row, _ in rows)
+        rows = self.index.newest()
+        if request.workflow is not None or request.status is not None:
+            found = list[Row]()
+
+            def look(row: Row) -> None:
+                if request.workflow in {None, row.workflow} and (
+                    request.status in {None, self._status_of(row, told)}
+                ):
+                    found.append(row)
+
+            await in_slices(rows, look, looks=WIDE)
+            rows = found
+        late = await self._late(rows) if request.late else {}
         if request.late:
-            rows = [each for each in rows if each[0].id in late]
+            rows = [row for row in rows if row.id in late]
         first = offset(request.after)
-        page = rows[first : first + request.limit]
+        following = first + request.limit
+        page = [
+            (row, request.status or self._status_of(row, told)) for row in rows[first:following]
+        ]
+        late = late or await self._late([row for row, _ in page])
         asked = StandingOf([row.id for row, _ in page])
         waiting: dict[str, str] = {}
         finished: dict[str, int] = {}
@@ -144,7 +156,6 @@ class RunQueries:
                     late=late.get(row.id, ""),
                 )
             )
-        following = first + request.limit
         return api.RunPage(
             runs=shown,
             total=len(rows),
@@ -155,7 +166,7 @@ class RunQueries:
         standing = self.index.queues.standing(run)
         return f"turn {standing.number} of {standing.waiting}" if standing is not None else ""
 
-    def _late(self, rows: Iterable[Row]) -> dict[str, str]:
+    async def _late(self, rows: Iterable[Row]) -> dict[str, str]:
         """Return why those of some runs that have not ended take too long, by their ids."""
         active = [row for row in rows if not row.status]
         if not active:
@@ -163,8 +174,15 @@ class RunQueries:
         latest = islice(reversed(self.index.rows.values()), LATEST_MAX)
         like = usual(latest, {row.workflow for row in active})
         now = self._daemon.clock.now_ns()
-        found = ((row.id, why_late(row, now, like)) for row in active)
-        return {run: why for run, why in found if why}
+        found: dict[str, str] = {}
+
+        def look(row: Row) -> bool:
+            if why := why_late(row, now, like):
+                found[row.id] = why
+            return bool(why)
+
+        await in_slices(active, look, looks=WIDE, act=WORDS)
+        return found
 
     def _status_of(self, row: Row, told: dict[str, str]) -> Any:
         if row.status:
@@ -207,7 +225,7 @@ class RunQueries:
     async def resolve(self, request: api.RunResolve) -> api.Message:
         """Find the one id that begins with a prefix."""
         await self.index.refresh()
-        return api.RunResolved(id=self.index.resolve(request.prefix))
+        return api.RunResolved(id=await self.index.resolve(request.prefix))
 
     async def view(self, instance_id: str) -> api.RunView:
         """Return all about one instance: from its owner, or by a fold that dispatches nothing."""

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 import structlog
 import trio
 
+from actors.core.slices import WIDE, in_slices
+from actors.kernel.instance import Instance
 from actors.views.run_index import Row
 from actors.views.run_statistics import Listener, Tally
 from protocols.api import runs as api
@@ -43,13 +45,18 @@ class StatsQueries:
         """Add up a page of runs."""
         after = _cursor(request.after)
         await self._queries.index.refresh(blocked=False)
-        rows = [
-            row
-            for row in self._queries.index.newest()
-            if row.started_at >= request.since and request.workflow in {None, row.workflow}
-        ]
+        total, left = 0, list[Row]()
+
+        def look(row: Row) -> None:
+            nonlocal total
+            if row.started_at < request.since or request.workflow not in {None, row.workflow}:
+                return
+            total += 1
+            if len(left) <= request.limit and (after is None or _place(row) < after):
+                left.append(row)
+
+        await in_slices(self._queries.index.newest(), look, looks=WIDE)
         tally = Tally()
-        left = [row for row in rows if after is None or _place(row) > after]
         messages = 0
         last: Row | None = None
         async with self._one:
@@ -60,7 +67,7 @@ class StatsQueries:
                     break
         more = last is not None and last is not left[-1]
         following = f"{last.started_at}.{last.id}" if last is not None and more else ""
-        return tally.stats(total=len(rows), following=following)
+        return tally.stats(total=total, following=following)
 
     async def _take(self, row: Row, tally: Tally) -> int:
         """Count one run, and return how many messages were folded for it."""
@@ -85,6 +92,8 @@ class StatsQueries:
                 tally.unread += 1
             elif found.status in FINAL:  # its record may still be under way
                 status, finished_at = found.status, found.finished_at
+            if isinstance(found, Instance):
+                found.close()
         listener.end()
         tally.ran(
             row.id,
@@ -98,7 +107,7 @@ class StatsQueries:
 
 
 def _place(row: Row) -> tuple[int, str]:
-    return (-row.started_at, row.id)
+    return (row.started_at, row.id)
 
 
 def _cursor(text: str) -> tuple[int, str] | None:
@@ -108,4 +117,4 @@ def _cursor(text: str) -> tuple[int, str] | None:
     started, _, run = text.partition(".")
     if not (started.isdecimal() and started.isascii() and len(started) <= 20 and run):  # noqa: PLR2004
         raise BadValueError(f"after: {text[:40]!r} is no cursor", hint="pass `next` as it came")
-    return (-int(started), run)
+    return (int(started), run)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final
 import structlog
 import trio
 
-from actors.definitions.templates import Template, instantiate, template_of
+from actors.definitions.templates import Template, hash_of, instantiate, template_of
 from actors.files.definitions import as_yaml, pack_data
 from protocols.api import runs as api
+from protocols.errors import MovantError
 
 if TYPE_CHECKING:
     from actors.definitions.registry import DefinitionStore
@@ -35,8 +36,7 @@ class TemplateCommands:
     async def list(self, _: api.Empty) -> api.Message:
         """List the templates."""
         texts = await self._store.templates()
-        found = [await _read(text) for _, text in sorted(texts.items())]
-        return api.TemplatePage(templates=[_row(each) for each in found])
+        return api.TemplatePage(templates=[await _listed(*each) for each in sorted(texts.items())])
 
     async def show(self, request: api.TemplateShow) -> api.Message:
         """Show a template."""
@@ -73,6 +73,14 @@ class TemplateCommands:
 
 async def _read(text: bytes) -> Template:
     return await trio.to_thread.run_sync(template_of, text)
+
+
+async def _listed(name: str, text: bytes) -> api.TemplateRow:
+    """Return a row also for what an older or newer movant has stored, and this one cannot read."""
+    try:
+        return _row(await _read(text))
+    except MovantError as error:
+        return api.TemplateRow(name=name, hash=hash_of(text), error=error.message)
 
 
 def _row(template: Template) -> api.TemplateRow:

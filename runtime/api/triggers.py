@@ -240,7 +240,7 @@ class TriggerCommands:
             kind=armed.trigger.kind,
             text=armed.trigger.text,
             stored=armed.stored,
-            problem=self._triggers.problem(armed),
+            problem=self._triggers.problem(armed) or self._unheard(armed),
             paused=state.paused.text if state.paused is not None else "",
             next=due or 0,
             last=state.last,
@@ -249,6 +249,12 @@ class TriggerCommands:
             fired=state.fired,
             skipped=state.skipped,
         )
+
+    def _unheard(self, armed: Armed) -> str:
+        """Return that nobody can post here; another daemon may listen, so nothing is degraded."""
+        if armed.trigger.hook is None or self._daemon.config.http.address:
+            return ""
+        return "this daemon serves no HTTP: http.address"
 
     # By hand
 

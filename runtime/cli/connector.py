@@ -46,7 +46,7 @@ connector = LazyGroup(
         ("movant connector run connectors.yaml crm mail", "two of them"),
     ),
 )
-@click.argument("file")
+@click.argument("file", type=click.Path())
 @click.argument("names", nargs=-1, metavar="[NAME...]")
 @click.option("--nats", "url", metavar="URL", help="NATS server.")
 @click.option(
@@ -68,7 +68,7 @@ def run(file: str, names: tuple[str, ...], url: str | None, store: Path | None) 
 
 
 @command("ls", examples=(("movant connector ls connectors.yaml", "names, kinds, secrets"),))
-@click.argument("file")
+@click.argument("file", type=click.Path())
 @output_option
 def ls(file: str, form: Format) -> int:
     """List the connectors in FILE, and whether their secrets are there."""
@@ -125,7 +125,7 @@ def _facts(name: str, settings: Connector, base: Path) -> dict[str, object]:
     examples=(("movant connector test crm connectors.yaml", "exit 0 when all is as it should"),),
 )
 @click.argument("name")
-@click.argument("file")
+@click.argument("file", type=click.Path())
 @output_option
 def test(name: str, file: str, form: Format) -> int:
     """Open the connector NAME of FILE and look whether its system is there; change nothing."""
@@ -173,7 +173,7 @@ async def _checked(name: str, settings: Connector, base: Path) -> Sequence[Check
         ("movant connector validate *.toml -o jsonl", "for editors"),
     ),
 )
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path())
 @output_option
 def validate(files: tuple[str, ...], form: Format) -> int:
     """Check files of connectors: kinds, keys, values, no secret written out. Nobody is asked."""

@@ -169,7 +169,7 @@ def purge(to: Target, letter: int | None, reason: str, *, everything: bool) -> i
 
     if sum((letter is not None, bool(reason), everything)) != 1:
         raise click.UsageError("Name one letter, --reason or --all.")
-    request = api.DeadPurge(seq=letter or 0, reason=reason)
+    request = api.DeadPurge(seq=letter or 0, reason=reason, all=everything)
     told: api.DeadPurged = ask(
         to, lambda client: _call(client, "dead.purge", request, api.DeadPurged)
     )

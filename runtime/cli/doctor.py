@@ -57,7 +57,7 @@ def doctor(to: Target) -> int:
         )
         for each in findings:
             if each.next:
-                write_text(f"{each.check}: {each.next}")
+                write_text(f"{each.check}: {each.found}\n    {each.next}")
     return DEGRADED if any(each.verdict == "error" for each in findings) else OK
 
 

@@ -38,7 +38,8 @@ READER_GONE: Final = 141
 
 EXIT_CODES: Final = (
     "Exit codes: 0 ok, 1 the run failed, 2 usage or configuration, 3 degraded,\n"
-    "4 unreachable, 5 not found, 6 refused, 70 a defect of movant, 124 wait timed out."
+    "4 unreachable, 5 not found, 6 refused, 70 a defect of movant,\n"
+    "124 wait timed out."
 )
 
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")

@@ -30,7 +30,15 @@ if TYPE_CHECKING:
 @click.option(
     "--from", "step", required=True, metavar="STEP", help="The step or state to begin with."
 )
-@click.option("-f", "--input", "file", default="", metavar="FILE", help="Its input, as JSON.")
+@click.option(
+    "-f",
+    "--input",
+    "file",
+    default="",
+    metavar="FILE",
+    type=click.Path(),
+    help="Its input, as JSON.",
+)
 @click.option(
     "--set",
     "pairs",

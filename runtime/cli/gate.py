@@ -279,7 +279,15 @@ def reject(run_id: str, name: str, to: Target, **said: str) -> int:
     ),
 )
 @click.option("-i", "--value", "pairs", multiple=True, metavar="KEY=VALUE", help="A new value.")
-@click.option("-f", "--file", "file", default="", metavar="FILE", help="The new values, as JSON.")
+@click.option(
+    "-f",
+    "--file",
+    "file",
+    default="",
+    metavar="FILE",
+    type=click.Path(),
+    help="The new values, as JSON.",
+)
 @_deciding
 def modify(
     run_id: str, name: str, to: Target, *, pairs: tuple[str, ...], file: str, **said: str

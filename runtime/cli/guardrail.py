@@ -49,7 +49,7 @@ guardrail = LazyGroup(
         ("movant guardrail ls outreach.yaml -o json", "those of a file, for programs"),
     ),
 )
-@click.argument("file", default="")
+@click.argument("file", default="", type=click.Path())
 @target
 def ls(file: str, to: Target) -> int:
     """List the guardrails that are shared, or those that FILE defines (without a daemon)."""
@@ -84,11 +84,19 @@ def ls(file: str, to: Target) -> int:
         ("movant guardrail test guardrails.yaml --only compliance -i x=1", "one rule of a set"),
     ),
 )
-@click.argument("file")
+@click.argument("file", type=click.Path())
 @click.option("--after", is_flag=True, help="The value is a step's result, not its params.")
 @click.option("--only", multiple=True, metavar="NAME", help="Only these rules.")
 @click.option("-i", "--value", "pairs", multiple=True, metavar="KEY=VALUE", help="A field of it.")
-@click.option("-f", "--file", "source", default="", metavar="FILE", help="The value, as JSON.")
+@click.option(
+    "-f",
+    "--file",
+    "source",
+    default="",
+    metavar="FILE",
+    type=click.Path(),
+    help="The value, as JSON.",
+)
 @output_option
 def test(
     file: str,
@@ -147,7 +155,7 @@ def test(
     "validate",
     examples=(("movant guardrail validate guardrails.yaml", "exit 1 when something is wrong"),),
 )
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path())
 @output_option
 def validate(files: tuple[str, ...], form: Format) -> int:
     """Check files of shared guardrails; those of a definition are checked with it."""
@@ -161,7 +169,7 @@ def validate(files: tuple[str, ...], form: Format) -> int:
     "register",
     examples=(("movant guardrail register guardrails.yaml", "in the place of the former set"),),
 )
-@click.argument("file")
+@click.argument("file", type=click.Path())
 @target
 def register(file: str, to: Target) -> int:
     """Share the guardrails in FILE: what is registered from now on gets them.

@@ -12,6 +12,7 @@ import click
 Examples = Sequence[tuple[str, str]]
 """Command lines, each with what it does."""
 _SIMILAR: Final = 0.6
+_PLACES_MAX: Final = 3
 
 
 class Leaf(NamedTuple):
@@ -49,17 +50,17 @@ class LazyGroup(click.Group):
         super().__init__(*args, **kwargs)
         self.tree = tree
         self.examples = tuple(examples)
-        self._leaves = {name: leaf for leaves in tree.values() for name, leaf in leaves.items()}
+        self.leaves = {name: leaf for leaves in tree.values() for name, leaf in leaves.items()}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in their order."""
         del ctx
-        return list(self._leaves)
+        return list(self.leaves)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command."""
         del ctx
-        leaf = self._leaves.get(cmd_name)
+        leaf = self.leaves.get(cmd_name)
         if leaf is None:
             return None
         module, _, attribute = leaf.where.partition(":")
@@ -71,16 +72,31 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command, or say which one may have been meant."""
         name = args[0]
-        if name not in self._leaves and not name.startswith("-"):
-            close = difflib.get_close_matches(name, self._leaves, 1, _SIMILAR)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
+        if name not in self.leaves and not name.startswith("-"):
+            meant = self._elsewhere(name, ctx) or [
+                repr(each) for each in difflib.get_close_matches(name, self.leaves, 1, _SIMILAR)
+            ]
+            hint = f" Did you mean {' or '.join(meant)}?" if meant else ""
             raise click.UsageError(f"There is no command {name!r}.{hint}", ctx)
         return super().resolve_command(ctx, args)
+
+    def _elsewhere(self, name: str, ctx: click.Context) -> list[str]:
+        """Return where the whole tree has commands of this name, the first few."""
+        top = ctx.find_root().command
+        found = [f"'movant {name}'"] if isinstance(top, LazyGroup) and name in top.leaves else []
+        if self is top:
+            groups = ((each, self.get_command(ctx, each)) for each in self.leaves)
+            found += [
+                f"'movant {each} {name}'"
+                for each, group in groups
+                if isinstance(group, LazyGroup) and name in group.leaves
+            ]
+        return found[:_PLACES_MAX]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands by section, without importing any."""
         del ctx
-        width = max(map(len, self._leaves))
+        width = max(map(len, self.leaves))
         for section, leaves in self.tree.items():
             with formatter.section(section):
                 formatter.write_dl(

@@ -230,20 +230,24 @@ def _styled(text: str) -> str:
 
 
 def _draw(columns: Row, cells: Sequence[Row]) -> None:
-    from rich.console import Console  # noqa: PLC0415 - 40 ms that only tables pay
+    from rich.cells import cell_len  # noqa: PLC0415 - 40 ms that only tables pay
+    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    console = Console(highlight=False)
     widths = [
-        max(len(column), *(len(row[index]) for row in cells)) if cells else len(column)
+        max(cell_len(column), *(cell_len(row[index]) for row in cells)) if cells else len(column)
         for index, column in enumerate(columns)
     ]
-    # Only the last column is cut: the others are what the next command needs.
-    last = len(columns) - 1
-    for number, column in enumerate(columns):
-        least = widths[number] if number < last else min(widths[number], _LAST_CHARS_MIN)
-        table.add_column(column, no_wrap=True, overflow="ellipsis", min_width=least)
+    # Only the last column is cut: the others are what the next command needs. Where that
+    # is not enough lines are longer than the terminal: rich would take what is missing from every
+    # column alike, and the short first ones, ids and numbers, would be gone.
+    before = sum(widths[:-1]) + 2 * (len(widths) - 1)
+    widths[-1] = min(widths[-1], max(console.width - before, _LAST_CHARS_MIN))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column, width in zip(columns, widths, strict=True):
+        table.add_column(column, no_wrap=True, overflow="ellipsis", width=width)
     for row in cells:
         table.add_row(
             *(
@@ -251,9 +255,8 @@ def _draw(columns: Row, cells: Sequence[Row]) -> None:
                 for column, cell in zip(columns, row, strict=True)
             )
         )
-    console = Console(highlight=False)
-    needed = sum(widths[:last]) + 2 * last + _LAST_CHARS_MIN
-    console.print(table, width=max(console.width, needed), crop=False)
+    console.width = before + widths[-1]
+    console.print(table)
 
 
 def _is_terminal() -> bool:

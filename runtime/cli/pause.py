@@ -66,9 +66,27 @@ def _say(what: HoldKind, name: str, reason: str, to: Target, *, paused: bool) ->
     async def question(client: Client) -> api.HoldTold:
         called = await full_id(client, name) if what == "run" else name
         speak = client.pause if paused else client.resume
-        return await speak(what, called, reason=reason, by=myself())
+        told = await speak(what, called, reason=reason, by=myself())
+        if paused and not await _is_known(client, what, called):
+            say(f"no {what} {called!r} is known; the pause counts as soon as there is one")
+        return told
 
     return write_told(ask(to, question), to)
+
+
+async def _is_known(client: Client, what: HoldKind, name: str) -> bool:
+    """Tell whether there is what was paused: a name may be a typo, and may be of tomorrow."""
+    from protocols.errors import NotFoundError  # noqa: PLC0415 - see _say
+
+    try:
+        if what == "service":
+            found = await client.service(name)
+            return bool(found.operations) or found.parked > 0  # a pause alone makes a row
+        if what == "workflow":
+            await client.workflow(name)
+    except NotFoundError:
+        return False
+    return True
 
 
 def write_told(told: api.HoldTold, to: Target) -> int:

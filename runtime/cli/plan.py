@@ -17,7 +17,7 @@ from runtime.cli.output import Format, write_json, write_line, write_text
         ("movant workflow plan order.yaml --profile dev", "as it is under a profile"),
     ),
 )
-@click.argument("source")
+@click.argument("source", type=click.Path())
 @click.option("--profile", default="", metavar="NAME", help="As it is under this profile.")
 @output_option
 def plan(source: str, form: Format, *, profile: str) -> int:
@@ -26,7 +26,7 @@ def plan(source: str, form: Format, *, profile: str) -> int:
     Its times are those of services that are there and use all the time they have.
     """
     from actors.definitions.packing import DOCUMENTS  # noqa: PLC0415
-    from actors.definitions.validation import validate as check  # noqa: PLC0415
+    from actors.definitions.validation import problems_of  # noqa: PLC0415
     from actors.files.definitions import graph_of, load_document  # noqa: PLC0415 - not for --help
     from protocols.errors import ConfigurationError  # noqa: PLC0415
     from protocols.findings import did_you_mean  # noqa: PLC0415
@@ -34,13 +34,15 @@ def plan(source: str, form: Format, *, profile: str) -> int:
     from protocols.graphs.profile import under  # noqa: PLC0415
     from runtime.cli.findings import as_text  # noqa: PLC0415
 
+    graph = None
     if source.endswith(DOCUMENTS):
-        problems = check(source)
+        document = load_document(source)
+        problems = problems_of(source, lambda _: document)
         for each in problems:
             say(as_text(each))
         if any(each.severity == "error" for each in problems):
             return USAGE
-    graph = graph_of(load_document(source)) if source.endswith(DOCUMENTS) else None
+        graph = graph_of(document)
     if graph is None:
         raise ConfigurationError(
             f"{source} is no graph: what it does is decided while it runs",

@@ -50,7 +50,7 @@ route = LazyGroup(
         ("movant route register routes.yaml orders returns", "one table for two workflows"),
     ),
 )
-@click.argument("file")
+@click.argument("file", type=click.Path())
 @click.argument("workflows", nargs=-1, required=True, metavar="WORKFLOW...")
 @target
 def register(file: str, workflows: tuple[str, ...], to: Target) -> int:
@@ -109,7 +109,7 @@ def _use(table: RoutingTable, workflows: tuple[str, ...], to: Target) -> int:
         ("movant route validate *.yaml -o jsonl", "for editors"),
     ),
 )
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path())
 @output_option
 def validate(files: tuple[str, ...], form: Format) -> int:
     """Check routing tables: each route has an owner, each service is listed, no circles.

@@ -45,7 +45,12 @@ _PAGE: Final = 500
         ("movant run ls --all -o jsonl | jq -r .id", "every id"),
     ),
 )
-@click.option("--status", type=click.Choice(get_args(Status)), help="Only these.")
+@click.option(
+    "--status",
+    type=click.Choice(get_args(Status)),
+    metavar="STATUS",
+    help=f"Only these: {', '.join(get_args(Status))}.",
+)
 @click.option("--workflow", metavar="NAME", help="Only runs of this workflow.")
 @click.option("--late", is_flag=True, help="Only those that take longer than they should.")
 @click.option("-n", "--limit", type=click.IntRange(1, api.PAGE_MAX), default=50, show_default=True)
@@ -250,7 +255,13 @@ def _waiting(each: Waiting) -> str:
     ),
 )
 @click.argument("run_id", metavar="RUN")
-@click.option("--after", type=int, default=0, metavar="SEQ", help="Only messages behind this one.")
+@click.option(
+    "--after",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="SEQ",
+    help="Only messages behind this one.",
+)
 @click.option("--full", is_flag=True, help="Show bodies and failures whole.")
 @raw_option
 @target

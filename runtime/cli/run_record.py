@@ -60,7 +60,7 @@ def export(run_id: str, to: Target, *, path: Path | None) -> int:
         ("movant run export order-17 | movant run replay -", "without a file"),
     ),
 )
-@click.argument("file")
+@click.argument("file", type=click.Path())
 @click.option("--with", "source", metavar="SOURCE", help="Fold with this workflow file instead.")
 @output_option
 def replay(file: str, form: Format, *, source: str | None) -> int:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def supply(run_id: str, path: Path, to: Target, *, reason: str) -> int:
     """Put back the value that blocks RUN. FILE has to be it, byte for byte.
 
-    Movant why says which value is missing, by its digest. Wrong bytes that somebody has stored
+    ``movant why`` says which value is missing, by its digest. Wrong bytes that somebody has stored
     in its place are replaced.
     """
     from runtime.cli.session import ask, full_id, myself  # noqa: PLC0415 - not for --help

@@ -53,7 +53,12 @@ WAIT_S_MAX = 10 * 365 * 86_400.0
     help="Part of the input; VALUE is JSON or text.",
 )
 @click.option(
-    "-f", "--file", default="", metavar="FILE", help="Input as JSON; - reads standard input."
+    "-f",
+    "--file",
+    default="",
+    metavar="FILE",
+    type=click.Path(),
+    help="Input as JSON; - reads standard input.",
 )
 @click.option("--id", "run_id", metavar="ID", help="Id of the run; default: a fresh one.")
 @click.option(

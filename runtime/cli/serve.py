@@ -63,7 +63,13 @@ def _settings(function: F) -> F:
             click.option(
                 "--connectors",
                 metavar="FILE",
+                type=click.Path(),
                 help="Host the connectors of this file (YAML or TOML).",
+            ),
+            click.option(
+                "--http",
+                metavar="HOST:PORT",
+                help="Serve webhooks, /healthz and /readyz here; port 0: a free one; '': nowhere.",
             ),
             click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"])),
             click.option("--log-format", type=click.Choice(["auto", "json", "human"])),
@@ -84,11 +90,6 @@ def _settings(function: F) -> F:
     ),
 )
 @_settings
-@click.option(
-    "--http",
-    metavar="HOST:PORT",
-    help="Serve /healthz and /readyz here; port 0: a free one; '': nowhere.",
-)
 @click.option(
     "--workflow",
     "workflows",
@@ -113,6 +114,7 @@ def serve(config: Path | None, workflows: tuple[Path, ...], **flags: Any) -> int
     examples=(
         ("movant dev", "with a small example"),
         ("movant dev orders.py billing/", "with workflows of yours"),
+        ("movant dev parcels.yaml --http 127.0.0.1:8700", "with webhooks"),
     ),
 )
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
@@ -162,7 +164,7 @@ def _keys(flags: dict[str, Any], workflows: tuple[Path, ...]) -> dict[str, Any]:
         "server.store": flags["store"],
         "server.port": flags["port"],
         "server.durability": flags["durability"],
-        "http.address": flags.get("http"),
+        "http.address": flags["http"],
         "partitions": flags["partitions"],
         "replicas": flags["replicas"],
         "drain_timeout_s": flags["drain_timeout"],

@@ -52,7 +52,7 @@ template = LazyGroup(
     "register",
     examples=(("movant template register build.yaml", "its name leads to it from now on"),),
 )
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path())
 @target
 def register(files: tuple[str, ...], to: Target) -> int:
     """Check the templates in each FILE and store them.
@@ -77,7 +77,7 @@ def register(files: tuple[str, ...], to: Target) -> int:
     "validate",
     examples=(("movant template validate build.yaml", "exit 1 when something is wrong"),),
 )
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path())
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")
 @output_option
 def validate(files: tuple[str, ...], form: Format, *, strict: bool) -> int:
@@ -145,10 +145,19 @@ def show(name: str, to: Target) -> int:
     metavar="KEY=VALUE",
     help="A parameter; VALUE is JSON or text.",
 )
-@click.option("-f", "--file", default="", metavar="FILE", help="Parameters as JSON; - reads them.")
+@click.option(
+    "-f",
+    "--file",
+    default="",
+    metavar="FILE",
+    type=click.Path(),
+    help="Parameters as JSON; - reads them.",
+)
 @click.option("--name", "called", default="", help="Name of the workflow.")
 @click.option("--register", "wants", is_flag=True, help="Let new runs start with it.")
-@click.option("--write", default="", metavar="FILE", help="Write it to a file, as YAML.")
+@click.option(
+    "--write", default="", metavar="FILE", type=click.Path(), help="Write it to a file, as YAML."
+)
 @target
 def instantiate(
     name: str,
@@ -220,7 +229,12 @@ def _write_all(rows: list[api.TemplateRow], to: Target) -> int:
         rows,
         ("TEMPLATE", "HASH", "PARAMETERS", "WHAT IT IS FOR"),
         [
-            (row.name, row.hash[:12], ", ".join(row.parameters) or "-", row.description or "-")
+            (
+                row.name,
+                row.hash[:12],
+                ", ".join(row.parameters) or "-",
+                f"unusable: {row.error}" if row.error else row.description or "-",
+            )
             for row in rows
         ],
     )

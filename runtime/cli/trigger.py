@@ -159,7 +159,7 @@ def show(name: str, to: Target) -> int:
         ("movant trigger add triggers.yaml -o json", "for programs"),
     ),
 )
-@click.argument("file")
+@click.argument("file", type=click.Path())
 @target
 def add(file: str, to: Target) -> int:
     """Add the triggers in FILE to its workflow; those of the same names are replaced.
@@ -224,7 +224,7 @@ def resume(name: str, to: Target, *, reason: str) -> int:
     "validate",
     examples=(("movant trigger validate triggers.yaml", "exit 1 when something is wrong"),),
 )
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path())
 @output_option
 def validate(files: tuple[str, ...], form: Format) -> int:
     """Check files of triggers. Those in graphs are checked by ``movant workflow validate``."""

@@ -64,7 +64,7 @@ workflow = LazyGroup(
         ("movant workflow register permit.yaml", "a graph or a state machine"),
     ),
 )
-@click.argument("sources", nargs=-1, required=True)
+@click.argument("sources", nargs=-1, required=True, type=click.Path())
 @click.option("--reason", default="", help="For people; it stands in the list of versions.")
 @target
 def register(sources: tuple[str, ...], to: Target, *, reason: str) -> int:
@@ -112,7 +112,7 @@ def register(sources: tuple[str, ...], to: Target, *, reason: str) -> int:
         ("movant workflow validate shop/ -o jsonl", "for editors"),
     ),
 )
-@click.argument("sources", nargs=-1, required=True)
+@click.argument("sources", nargs=-1, required=True, type=click.Path())
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")
 @output_option
 def validate(sources: tuple[str, ...], form: Format, *, strict: bool) -> int:

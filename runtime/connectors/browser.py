@@ -9,15 +9,18 @@ from a host that is not allowed, wherever a page leads: the browser finds no add
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, TypeVar
 
 import trio
 
+from protocols.blobs import check_artifact_name
 from protocols.connectors.browser import (
+    Action,
     BrowserConnector,
+    Download,
     Interact,
     Pdf,
     Scrape,
@@ -26,12 +29,13 @@ from protocols.connectors.browser import (
     is_allowed,
 )
 from protocols.error_kinds import COMPLIANCE, TIMED_OUT
-from protocols.failure import TIMEOUT
+from protocols.errors import BadValueError
+from protocols.failure import TIMEOUT, VALIDATION
 from protocols.service import Call, Failed, Refused, Service, Unknown
 from runtime.connectors.browser_pages import Browser, Page
 from runtime.connectors.frame import Opened
 from runtime.connectors.hands import Hands, hands
-from runtime.connectors.secrets import Secrets
+from runtime.connectors.secrets import Secret, Secrets
 
 T = TypeVar("T")
 
@@ -70,12 +74,13 @@ class _Desk:
 
     async def interact(self, request: Interact, call: Call) -> Any:
         """Load a page, do something on it, and return fields of where that led."""
-        secrets = {
-            each.secret: self._secrets.reveal(self._settings.secrets[each.secret])
-            for each in request.actions
-            if each.secret in self._settings.secrets
-        }
+        secrets = self._named(request.actions)
         return await self._on_page(request, call, lambda page: page.interact(request, secrets))
+
+    async def download(self, request: Download, call: Call) -> Any:
+        """Keep a file with the run: that of the address, or that to which actions lead."""
+        secrets = self._named(request.actions)
+        return await self._on_page(request, call, lambda page: page.download(request, secrets))
 
     async def screenshot(self, request: Screenshot, call: Call) -> Any:
         """Load a page, and return a picture of it."""
@@ -85,11 +90,22 @@ class _Desk:
         """Load a page, and return it as PDF."""
         return await self._on_page(request, call, lambda page: page.pdf(request))
 
+    def _named(self, actions: Sequence[Action]) -> dict[str, Secret]:
+        """Return the secrets that actions fill in."""
+        known = self._settings.secrets
+        named = {each.secret for each in actions} & known.keys()
+        return {name: self._secrets.reveal(known[name]) for name in named}
+
     async def _on_page(self, visit: Visit, call: Call, work: Callable[[Page], T]) -> T:
         if not visit.url.startswith(("http://", "https://")) or not is_allowed(
             visit.url, self._settings.hosts
         ):
             raise Refused(COMPLIANCE, f"{visit.url[:200]!r} is no page that may be loaded")
+        if artifact := getattr(visit, "artifact", None):
+            try:
+                check_artifact_name(artifact)
+            except BadValueError as error:
+                raise Refused(VALIDATION, error.message) from None
         seconds = call.timeout_s or self._settings.timeout_s
         at_work: list[Browser] = []
 
@@ -108,6 +124,6 @@ class _Desk:
             if not done and sys.exc_info()[0] in {None, trio.Cancelled}:
                 for browser in at_work:  # its thread waits for it, however long
                     browser.kill()
-        if isinstance(visit, Interact):
+        if getattr(visit, "actions", ()):
             raise Unknown(TIMEOUT, "the page does not come to rest")
         raise Failed(TIMED_OUT, "the page does not come to rest")

@@ -7,17 +7,20 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from mimetypes import guess_type
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Final
 
 from playwright import sync_api
 
+from protocols.blobs import File, Result
 from protocols.connectors.browser import (
     Action,
     BrowserConnector,
+    Download,
     Interact,
     Pdf,
     ScrapeField,
@@ -73,12 +76,13 @@ class Browser:
         context = browser.new_context(
             viewport={"width": self.settings.width, "height": self.settings.height},
             user_agent=self.settings.user_agent or None,
-            accept_downloads=False,
+            accept_downloads=isinstance(visit, Download),
             service_workers="block",
         )
         try:
-            page = Page(context, self.settings.hosts, deadline)
-            page.load(visit)
+            page = Page(context, self.settings, deadline)
+            if not isinstance(visit, Download) or visit.actions:
+                page.load(visit)
             yield page
         except sync_api.Error as error:
             raise _problem(error, page) from error
@@ -130,13 +134,13 @@ class Page:
     """One page of one request."""
 
     def __init__(
-        self, context: sync_api.BrowserContext, hosts: tuple[str, ...], deadline: float
+        self, context: sync_api.BrowserContext, settings: BrowserConnector, deadline: float
     ) -> None:
         self.acted = False
         """Whether something was done that may have had an effect."""
         self.led_to = ""
         """Where it wanted to go and must not."""
-        self._hosts = hosts
+        self._settings = settings
         self._deadline = deadline
         self._status = 0
         context.route("**/*", self._guard)
@@ -169,10 +173,20 @@ class Page:
 
     def interact(self, request: Interact, secrets: Mapping[str, Secret]) -> dict[str, Any]:
         """Do the actions in order, then return the fields."""
-        for action in request.actions:
+        self._do(request.actions, secrets)
+        self._limit()
+        self._page.wait_for_load_state()
+        self._check_place()
+        try:
+            return self.fields(request.fields)
+        except Refused as error:  # of what is there now: the actions are done
+            raise Unknown(error.kind, f"it is done, but {error.message}") from error
+
+    def _do(self, actions: Sequence[Action], secrets: Mapping[str, Secret]) -> None:
+        for action in actions:
             if action.secret and action.secret not in secrets:
                 raise Refused(VALIDATION, f"there is no secret {action.secret!r} to fill in")
-        for index, action in enumerate(request.actions):
+        for index, action in enumerate(actions):
             self._limit()
             try:
                 self._act(action, secrets)
@@ -182,15 +196,56 @@ class Page:
                 if self.acted:
                     raise Unknown(TIMEOUT, message) from error
                 raise Failed(TIMED_OUT, message) from error
-        self._limit()
-        self._page.wait_for_load_state()
-        self._check_place()
-        try:
-            return self.fields(request.fields)
-        except Refused as error:  # of what is there now: the actions are done
-            raise Unknown(error.kind, f"it is done, but {error.message}") from error
 
-    def screenshot(self, request: Screenshot) -> dict[str, Any]:
+    def download(self, request: Download, secrets: Mapping[str, Secret]) -> Any:
+        """Return a file that the browser was given, to be kept with the run."""
+        limit = self._settings.artifact_bytes_max
+        files: list[sync_api.Download] = []
+        too_much = False
+
+        def look(progress: dict[str, Any]) -> None:
+            nonlocal too_much
+            if progress["receivedBytes"] > limit and files and not too_much:
+                too_much = True
+                files[0].cancel()
+
+        self._page.on("download", lambda file: files.append(file))  # noqa: PLW0108 - it is marked
+        watch = self._page.context.new_cdp_session(self._page)
+        watch.on("Page.downloadProgress", look)
+        watch.send("Page.enable")
+        self._limit()
+        with self._page.expect_download() as begun:
+            if request.actions:
+                self._do(request.actions, secrets)
+            else:
+                self._go(request.url)
+        file = begun.value
+        problem = file.failure()
+        too_much = too_much or (not problem and file.path().stat().st_size > limit)
+        if too_much:
+            said = f"a file of more than {limit} bytes"
+            raise (Unknown if self.acted else Refused)(OVER_LIMIT, said)
+        if problem:
+            raise (Unknown if self.acted else Failed)(NETWORK, f"the download ended: {problem}")
+        kind = guess_type(request.artifact)[0] or "application/octet-stream"
+        content = file.path().read_bytes()
+        found = self._content(content, kind, request.artifact)
+        found.value.update(url=file.url, suggested=file.suggested_filename)
+        return found
+
+    def _go(self, url: str) -> None:
+        """Go to an address that is a file. Raises Refused and Failed for one that is none."""
+        try:
+            response = self._page.goto(url, wait_until="commit")
+        except sync_api.Error as error:
+            if "Download is starting" in error.message:
+                return
+            raise
+        if response is not None:
+            self._check_status(response)
+        raise Refused(VALIDATION, f"{url[:200]!r} is a page and no file")
+
+    def screenshot(self, request: Screenshot) -> Any:
         """Return a picture."""
         self._limit()
         quality = request.quality if request.format == "jpeg" else None
@@ -201,15 +256,26 @@ class Page:
             content = self._page.screenshot(
                 type=request.format, quality=quality, full_page=request.full_page
             )
-        return _content(content, f"image/{request.format}")
+        return self._content(content, f"image/{request.format}", request.artifact)
 
-    def pdf(self, request: Pdf) -> dict[str, Any]:
+    def pdf(self, request: Pdf) -> Any:
         """Return the page as PDF."""
         self._limit()
         content = self._page.pdf(
             format=request.format, landscape=request.landscape, print_background=True
         )
-        return _content(content, "application/pdf")
+        return self._content(content, "application/pdf", request.artifact)
+
+    def _content(self, content: bytes, kind: str, artifact: str) -> Any:
+        """Return a file as a result, or as an artifact. Raises Refused when it is too large."""
+        limit = self._settings.artifact_bytes_max if artifact else _CONTENT_BYTES_MAX
+        if len(content) > limit:
+            advice = "" if artifact else ": let it be an artifact"
+            raise Refused(OVER_LIMIT, f"{len(content)} bytes are more than {limit}{advice}")
+        found: dict[str, Any] = {"content_type": kind, "bytes": len(content)}
+        if artifact:
+            return Result({**found, "artifact": artifact}, (File(artifact, content, kind),))
+        return {**found, "base64": base64.b64encode(content).decode()}
 
     def _act(self, action: Action, secrets: Mapping[str, Secret]) -> None:
         element = self._page.locator(action.selector).first
@@ -240,13 +306,13 @@ class Page:
         self._page.set_default_navigation_timeout(left * 1000)
 
     def _guard(self, route: sync_api.Route) -> None:
-        if is_allowed(route.request.url, self._hosts):
+        if is_allowed(route.request.url, self._settings.hosts):
             route.continue_()
         else:
             route.abort("blockedbyclient")
 
     def _note(self, request: sync_api.Request) -> None:
-        if request.is_navigation_request() and not is_allowed(request.url, self._hosts):
+        if request.is_navigation_request() and not is_allowed(request.url, self._settings.hosts):
             self.led_to = request.url
 
     def _check_place(self) -> None:
@@ -291,16 +357,6 @@ def _value(element: sync_api.Locator, field: ScrapeField) -> Any:
     if field.attribute:
         return element.get_attribute(field.attribute)
     return element.inner_text().strip()
-
-
-def _content(content: bytes, kind: str) -> dict[str, Any]:
-    if len(content) > _CONTENT_BYTES_MAX:
-        raise Refused(OVER_LIMIT, f"{len(content)} bytes are more than {_CONTENT_BYTES_MAX}")
-    return {
-        "content_type": kind,
-        "bytes": len(content),
-        "base64": base64.b64encode(content).decode(),
-    }
 
 
 def _problem(error: sync_api.Error, page: Page | None) -> Exception:

@@ -22,7 +22,7 @@ from protocols.connectors.template import MissingValueError, Values, pick, shown
 from protocols.failure import VALIDATION
 from protocols.graphs.input import input_type
 from protocols.service import Call, Failed, Refused, Service, Unknown
-from runtime.connectors import wire
+from runtime.connectors import peer, wire
 from runtime.connectors.frame import Check, Opened
 from runtime.connectors.secrets import Secrets
 from runtime.connectors.wire import Answered, Asked, Wire
@@ -48,31 +48,31 @@ class HttpRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 @asynccontextmanager
 async def opened(name: str, settings: HttpConnector, secrets: Secrets) -> AsyncIterator[Opened]:
     """Open an HTTP interface as a service."""
-    async with wire.opened(
+    async with peer.opened(
         settings, secrets, concurrency_max=settings.concurrency_max
     ) as connection:
         service = Service(name, version="1.0.0", description=settings.description)
-        peer = _Peer(connection, settings, secrets)
+        desk = _Desk(connection, settings, secrets)
         for called, operation in settings.operations.items():
-            service.operation(called)(_handler(peer, operation))
+            service.operation(called)(_handler(desk, operation))
             service.operations[called] = msgspec.structs.replace(
                 service.operations[called],
                 request_type=Any if operation.fields is None else input_type(operation.fields),
                 description=operation.description,
             )
         if settings.request:
-            service.operation(GENERIC)(peer.request)
-        yield Opened(service, peer.check)
+            service.operation(GENERIC)(desk.request)
+        yield Opened(service, desk.check)
 
 
-def _handler(peer: _Peer, operation: HttpOperation) -> Any:
+def _handler(desk: _Desk, operation: HttpOperation) -> Any:
     async def ask(request: Any, call: Call) -> Any:
-        return await peer.ask(operation, request, call)
+        return await desk.ask(operation, request, call)
 
     return ask
 
 
-class _Peer:
+class _Desk:
     def __init__(self, connection: Wire, settings: HttpConnector, secrets: Secrets) -> None:
         self._wire = connection
         self._settings = settings
@@ -102,7 +102,9 @@ class _Peer:
         answered = await self._wire.send(asked)
         expected = operation.expect
         if answered.status not in expected and (expected or not wire.is_success(answered.status)):
-            raise wire.failure_of(answered, safe=safe, kinds=operation.errors)
+            raise wire.failure_of(
+                answered, safe=safe, kinds=operation.errors, not_done=self._settings.not_done
+            )
         return _result(answered, operation.result, safe=safe)
 
     async def request(self, request: HttpRequest, call: Call) -> Any:
@@ -122,7 +124,7 @@ class _Peer:
             Asked(request.method, url, headers, content, safe, call.timeout_s)
         )
         if not wire.is_success(answered.status):
-            raise wire.failure_of(answered, safe=safe)
+            raise wire.failure_of(answered, safe=safe, not_done=self._settings.not_done)
         return _result(answered, "response", safe=safe)
 
     async def check(self) -> list[Check]:

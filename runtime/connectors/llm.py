@@ -34,7 +34,7 @@ from protocols.error_kinds import ILL, NETWORK, PERMISSION
 from protocols.errors import BadValueError
 from protocols.failure import REFUSED, VALIDATION
 from protocols.service import Call, Failed, Refused, Service, Unknown
-from runtime.connectors import llm_client, wire
+from runtime.connectors import llm_client, peer, wire
 from runtime.connectors.frame import Check, Opened
 from runtime.connectors.llm_choice import Experience, Known, known, ranked, told
 from runtime.connectors.llm_client import Reply
@@ -59,7 +59,7 @@ async def opened(name: str, settings: LlmConnector, secrets: Secrets) -> AsyncIt
     async with AsyncExitStack() as stack:
         wires = {
             each: await stack.enter_async_context(
-                wire.opened(provider, secrets, concurrency_max=settings.concurrency_max)
+                peer.opened(provider, secrets, concurrency_max=settings.concurrency_max)
             )
             for each, provider in settings.providers.items()
         }

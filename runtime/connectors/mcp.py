@@ -8,7 +8,7 @@ step goes along in the request's ``_meta``, for servers that can use it.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import jsonschema
@@ -33,10 +33,11 @@ from protocols.failure import TIMEOUT, VALIDATION
 from protocols.service import Call, Failed, Refused, Service, Unknown
 from runtime.connectors.frame import Check, Opened
 from runtime.connectors.mcp_link import BROKEN, NOT_SENT, STATUS, Link
+from runtime.connectors.mcp_program import TOO_LONG
 from runtime.connectors.secrets import Secrets
+from runtime.connectors.wire import NOT_DONE, TURNED_AWAY, retry_after_s
 
 CHECK_S: Final = 15.0
-_BUSY: Final = 429
 _SERVER_ERRORS: Final = 500
 
 log = structlog.get_logger()
@@ -96,7 +97,8 @@ def _operation(
                 meta=_meta(call),
             )
         except mcp.MCPError as error:
-            if error.code == CONNECTION_CLOSED or _is_forgotten(error):
+            closed = error.code == CONNECTION_CLOSED and not _is_too_long(error)
+            if closed or _is_forgotten(error):
                 link.lost()
             raise _problem(error, tool) from error
         return _result(result, tool)
@@ -161,7 +163,9 @@ def _problem(error: mcp.MCPError, tool: McpTool) -> Exception:
     if _is_forgotten(error):
         return Failed(NETWORK, "the server was restarted and knows the session no more")
     if code == NOT_SENT:
-        return Failed(NETWORK, f"the server cannot be reached: {message}")
+        return _not_sent(error.data, message)
+    if _is_too_long(error):
+        return (Refused if tool.reads_only else Unknown)(OVER_LIMIT, message)
     if code == REQUEST_TIMEOUT:
         return _unclear(tool, TIMEOUT, "no answer in time")
     if code in {BROKEN, CONNECTION_CLOSED}:
@@ -180,14 +184,26 @@ def _is_forgotten(error: mcp.MCPError) -> bool:
     return error.code == INVALID_REQUEST and error.message == "Session terminated"
 
 
+def _is_too_long(error: mcp.MCPError) -> bool:
+    """Tell whether an answer was longer than it may be; of an event the library says so itself."""
+    return error.code == TOO_LONG or "event exceeded the" in error.message
+
+
+def _not_sent(data: Any, message: str) -> Exception:
+    """Return the answer for a request that did not reach the server: nothing was done."""
+    why = data if isinstance(data, dict) else {}
+    kind = str(why.get("kind", NETWORK))
+    if why.get("refused"):
+        return Refused(kind, message)
+    return Failed(kind, message, retry_after_s=why.get("after_s"))
+
+
 def _of_status(data: dict[str, Any], message: str, tool: McpTool) -> Exception:
     status = int(data["status"])
-    if status == _BUSY:
-        retry_after_s = None
-        with suppress(ValueError):
-            retry_after_s = float(data["retry_after"])
-        return Failed(OVER_LIMIT, message, retry_after_s=retry_after_s)
     kind = kind_of_status(status)
+    after_s = retry_after_s(str(data["retry_after"]))
+    if status in NOT_DONE or (status == TURNED_AWAY and after_s is not None):
+        return Failed(kind, message, retry_after_s=after_s)
     if status < _SERVER_ERRORS:
         return Refused(kind, message)
     return _unclear(tool, kind, message)

@@ -8,37 +8,40 @@ The library wants a session to be closed by the task that has opened it: hence t
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
-import anyio
 import httpx2
 import mcp
 import structlog
 import trio
-from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import MCP_DEFAULT_SSE_READ_TIMEOUT, MCP_DEFAULT_TIMEOUT
 
 from protocols.connectors.mcp import McpConnector
-from protocols.error_kinds import NETWORK
+from protocols.error_kinds import NETWORK, SYSTEM
 from protocols.errors import ConfigurationError
-from protocols.service import Failed
+from protocols.service import Failed, Refused
+from runtime.connectors import peer
+from runtime.connectors.mcp_program import TOO_LONG, program, too_long
 from runtime.connectors.secrets import Secrets
+from runtime.connectors.wire import read
 from supervisors.backoff import Backoff
 
 AGAIN: Final = Backoff(delay_s=0.2, max_delay_s=30.0)
 PAGES_MAX: Final = 100
 """Pages of a list of tools: one that never ends must not hold the connector."""
 NOT_SENT: Final = -32_090
-"""Code of our own: the request did not reach the server."""
+"""Code of our own: the request did not reach the server. The error's data says why."""
 BROKEN: Final = -32_091
 """Code of our own: the request was sent, and the line broke."""
 STATUS: Final = -32_092
 """Code of our own: the server answered with a status, which is the error's data."""
+SPARE: Final = 4
+"""Connections beside those of calls: for what the server tells by itself, and for the end."""
+_OF_THE_LINE: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+"""Headers that tell how a body was sent."""
 _STATUSES: Final = frozenset({401, 403, 407, 429})
 _SERVER_ERRORS: Final = 500
 
@@ -109,73 +112,71 @@ class Link:
     async def _transport(self) -> AsyncIterator[Any]:
         settings, secrets = self._settings, self._secrets
         if settings.command:
-            yield self._watched(stdio_client(self._program(), errlog=sys.__stderr__ or sys.stderr))
+            yield program(settings, secrets, self.lost)
             return
         headers = {name: secrets.reveal(text).reveal() for name, text in settings.headers.items()}
         url = secrets.reveal(settings.url).reveal()
+        inner = await peer.transport(
+            settings, secrets, concurrency_max=settings.concurrency_max + SPARE
+        )
         # Not the library's own factory: that takes a proxy and logins from the environment.
         timeout = httpx2.Timeout(MCP_DEFAULT_TIMEOUT, read=MCP_DEFAULT_SSE_READ_TIMEOUT)
-        transport = _Told(httpx2.AsyncHTTPTransport(trust_env=False))
+        limit = settings.response_bytes_max
         async with httpx2.AsyncClient(
-            headers=headers, timeout=timeout, transport=transport, trust_env=False
+            headers=headers, timeout=timeout, transport=_Told(inner, limit), trust_env=False
         ) as client:
-            yield streamable_http_client(url, http_client=client)
-
-    def _program(self) -> mcp.StdioServerParameters:
-        settings, secrets = self._settings, self._secrets
-        passed = {name: os.environ[name] for name in settings.environment if name in os.environ}
-        given = {name: secrets.reveal(text).reveal() for name, text in settings.variables.items()}
-        return mcp.StdioServerParameters(
-            command=settings.command[0],
-            args=list(settings.command[1:]),
-            env={**passed, **given},
-            cwd=secrets.base / settings.directory,
-        )
-
-    @asynccontextmanager
-    async def _watched(self, transport: AbstractAsyncContextManager[Any]) -> AsyncIterator[Any]:
-        """Pass on what a program says, and see its end also while nobody asks anything."""
-        async with transport as (read, write):
-            send, receive = anyio.create_memory_object_stream[Any](0)
-
-            async def pass_on() -> None:
-                async with send:
-                    async for message in read:
-                        await send.send(message)
-                self.lost()
-
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(pass_on)
-                try:
-                    yield receive, write
-                finally:
-                    nursery.cancel_scope.cancel()
-                    receive.close()
+            yield streamable_http_client(url, http_client=client, max_sse_event_size=limit)
 
 
 class _Told(httpx2.AsyncBaseTransport):
     """Says what happened to a request in words that the session hands on to who has called.
 
-    Without it the library ends the session for a broken line, and hides the status of an answer.
+    Without it the library ends the session for a broken line, hides the status of an answer, and
+    reads one however long it is.
     """
 
-    def __init__(self, inner: httpx2.AsyncBaseTransport) -> None:
+    def __init__(self, inner: httpx2.AsyncBaseTransport, bytes_max: int) -> None:
         self._inner = inner
+        self._bytes_max = bytes_max
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request."""
         try:
             response = await self._inner.handle_async_request(request)
+            if response.status_code in _STATUSES or response.status_code >= _SERVER_ERRORS:
+                await response.aclose()
+                retry = response.headers.get("retry-after", "")
+                data = {"status": response.status_code, "retry_after": retry}
+                return _said(request, STATUS, f"HTTP status {response.status_code}", data)
+            if response.headers.get("content-type", "").lower().startswith("application/json"):
+                return await self._whole(request, response)
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
-            return _said(request, NOT_SENT, str(error), None)
-        except (httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.TimeoutException) as error:
+            message = f"the server cannot be reached: {error}"
+            return _said(request, NOT_SENT, message, {"kind": NETWORK})
+        except (Failed, Refused) as error:  # there is no token
+            data = {
+                "kind": error.kind,
+                "refused": isinstance(error, Refused),
+                "after_s": getattr(error, "retry_after_s", None),
+            }
+            return _said(request, NOT_SENT, error.message, data)
+        except ConfigurationError as error:
+            return _said(request, NOT_SENT, error.message, {"kind": SYSTEM})
+        except (httpx2.TransportError, httpx2.DecodingError) as error:
             return _said(request, BROKEN, f"{type(error).__name__} {error}", None)
-        if response.status_code in _STATUSES or response.status_code >= _SERVER_ERRORS:
-            await response.aclose()
-            retry = response.headers.get("retry-after", "")
-            data = {"status": response.status_code, "retry_after": retry}
-            return _said(request, STATUS, f"HTTP status {response.status_code}", data)
         return response
+
+    async def _whole(self, request: httpx2.Request, response: httpx2.Response) -> httpx2.Response:
+        """Return a response whose body has been read, and is not too long."""
+        response.request = request
+        body = await read(response, self._bytes_max)
+        await response.aclose()
+        if body is None:
+            return _said(request, TOO_LONG, too_long(self._bytes_max), None)
+        headers = [pair for pair in response.headers.items() if pair[0] not in _OF_THE_LINE]
+        return httpx2.Response(
+            response.status_code, headers=headers, content=body, request=request
+        )
 
     async def aclose(self) -> None:
         """Close its connections."""

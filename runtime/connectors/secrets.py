@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from protocols.blobs import Result
 from protocols.connectors.connector import Reference, references, split
 from protocols.errors import ConfigurationError
 
@@ -98,9 +99,14 @@ class Secrets:
         self._longest = sorted(self._values, key=len, reverse=True)
 
     def hidden(self, value: Any) -> Any:
-        """Return a value without the secrets that stand in its texts; keys count as well."""
+        """Return a value without the secrets that stand in its texts; keys count as well.
+
+        Files that go along with it stay as they are.
+        """
         if not self._values:
             return value
+        if isinstance(value, Result):
+            return msgspec.structs.replace(value, value=self.hidden(value.value))
         if isinstance(value, msgspec.Struct):
             value = msgspec.to_builtins(value)
         return self._hidden(value)

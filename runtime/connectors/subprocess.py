@@ -146,11 +146,11 @@ async def run(
             with trio.move_on_after(seconds):
                 stopped = await _until_end(process, reading)
             if stopped:
-                await _stop(process, grace_s)
-            _signal(process, signal.SIGKILL)  # what it has started and left behind
+                await stop(process, grace_s)
+            signal_all(process, signal.SIGKILL)  # what it has started and left behind
             nursery.cancel_scope.deadline = trio.current_time() + CLOSING_S
     finally:
-        _signal(process, signal.SIGKILL)
+        signal_all(process, signal.SIGKILL)
         with trio.CancelScope(shield=True):
             code = await process.wait()
     return Ended(code, bytes(reading.read), bytes(reading.said), stopped)
@@ -204,12 +204,12 @@ async def _until_end(process: trio.Process, reading: _Reading) -> str:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watch)
-        await _exited(process)
+        await exited(process)
         nursery.cancel_scope.cancel()
     return why
 
 
-async def _exited(process: trio.Process) -> None:
+async def exited(process: trio.Process) -> None:
     """Wait for its end and leave it unreaped, so that its group keeps its number."""
     if not hasattr(os, "pidfd_open"):
         await process.wait()
@@ -221,14 +221,14 @@ async def _exited(process: trio.Process) -> None:
         os.close(handle)
 
 
-async def _stop(process: trio.Process, grace_s: float) -> None:
+async def stop(process: trio.Process, grace_s: float) -> None:
     """Ask it to end, and wait for it as long as it may tidy up."""
-    _signal(process, signal.SIGTERM)
+    signal_all(process, signal.SIGTERM)
     with trio.move_on_after(grace_s):
-        await _exited(process)
+        await exited(process)
 
 
-def _signal(process: trio.Process, number: signal.Signals) -> None:
+def signal_all(process: trio.Process, number: signal.Signals) -> None:
     """Signal its whole group; before it is reaped, while the number of the group is its own."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)

@@ -2,7 +2,8 @@
 
     nothing was sent (no connection, no such host)      Failed, network
     sent, and no whole answer                           Unknown; Failed when it changes nothing
-    408, 5xx                                            Unknown, but 429 and 503: Failed
+    408, 5xx                                            Unknown; Failed when it changes nothing
+    425, 429, 503 with Retry-After                      Failed
     301, 302, 303 to what may change something          Unknown: it was heard, and maybe done
     other 4xx, another redirect                         Refused
 
@@ -14,15 +15,11 @@ does stands in its file.
 
 from __future__ import annotations
 
-import ssl
 from base64 import b64encode
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
-from http.cookiejar import DefaultCookiePolicy
 from math import isfinite
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -32,7 +29,6 @@ import trio
 
 from protocols.connectors.http import HttpPeer, is_header
 from protocols.error_kinds import COMPLIANCE, NETWORK, OVER_LIMIT, SYSTEM, kind_of_status
-from protocols.errors import ConfigurationError
 from protocols.failure import REFUSED, TIMEOUT, VALIDATION
 from protocols.headers import TRACEPARENT, is_traceparent
 from protocols.service import Call, Failed, Refused, Unknown
@@ -45,8 +41,13 @@ REDIRECTS_MAX: Final = 5
 RETRY_AFTER_S_MAX: Final = 86_400.0
 SAID_CHARS_MAX: Final = 2_000
 """Of an answer, in the details of a failure."""
-NOT_DONE: Final = frozenset({425, 429, 503})
+NOT_DONE: Final = frozenset({425, 429})
 """Statuses that say that nothing was done, and that it may be asked again."""
+TURNED_AWAY: Final = 503
+"""With a time at which to come again it says that too; without one a proxy may have passed the
+request on, and lost the answer."""
+WAITS: Final = "movant.waits"
+"""Extension of a request that has not been sent, for it waits for a token."""
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _HEARD: Final = frozenset({301, 302, 303})
 """Redirects behind which a form is mostly done already; 307 and 308 say that it was not."""
@@ -90,7 +91,7 @@ class Answered(NamedTuple):
 
 
 class Wire:
-    """Speaks to one peer; ``opened`` makes it."""
+    """Speaks to one peer over a pool of connections, which knows its credentials."""
 
     def __init__(self, client: httpx2.AsyncClient, peer: HttpPeer, secrets: Secrets) -> None:
         self._client = client
@@ -122,6 +123,7 @@ class Wire:
         """Send a request and yield its response before its body is read. Raises as ``send``."""
         headers = self._headers(asked)
         connect_s = min(CONNECT_S_MAX, asked.timeout_s * 0.9)
+        request: httpx2.Request | None = None
         with trio.move_on_after(asked.timeout_s) as scope, _translated(safe=asked.safe):
             request = self._client.build_request(
                 asked.method,
@@ -137,6 +139,8 @@ class Wire:
                 with trio.CancelScope(shield=True), trio.move_on_after(1.0):
                     await response.aclose()
         if scope.cancelled_caught:
+            if request is not None and request.extensions.get(WAITS):
+                raise Failed(NETWORK, f"no token in {asked.timeout_s:g} s")
             raise _unanswered(f"no answer in {asked.timeout_s:g} s", safe=asked.safe)
 
     def _headers(self, asked: Asked) -> dict[str, str]:
@@ -151,7 +155,6 @@ class Wire:
                 name.lower(): self._secrets.reveal(each).reveal()
                 for name, each in self._peer.headers.items()
             }
-            headers |= self._credentials()
         elif not {where[1], f"{where[1]}:{where[2]}"} & self._hosts:
             raise Refused(
                 COMPLIANCE, f"{where[1]}:{where[2]} is not among the hosts of this connector"
@@ -164,72 +167,28 @@ class Wire:
             headers[name.lower()] = each
         return headers
 
-    def _credentials(self) -> dict[str, str]:
-        auth, secrets = self._peer.auth, self._secrets
-        if auth is None:
-            return {}
-        if auth.bearer is not None:
-            return {"authorization": f"Bearer {secrets.reveal(auth.bearer).reveal()}"}
-        if auth.value is not None:
-            return {auth.header.lower(): secrets.reveal(auth.value).reveal()}
-        login = f"{secrets.plain(auth.user)}:{secrets.reveal(auth.password or '').reveal()}"
-        basic = b64encode(login.encode()).decode()
-        secrets.hide(basic)
-        return {"authorization": f"Basic {basic}"}
-
     async def body(self, response: httpx2.Response, *, safe: bool) -> bytes:
         """Return the body of a response that has not too much of it. Raises as ``send``."""
         limit = self._peer.response_bytes_max
-        body = bytearray()
-        # Cancelled and not left: only so do all the generators below end where they stand.
-        with trio.CancelScope() as enough:
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > limit:
-                    enough.cancel()
-        if len(body) > limit:
-            said = f"an answer of more than {limit} bytes"
-            if safe:
-                raise Refused(OVER_LIMIT, said)
-            raise Unknown(OVER_LIMIT, said, details={"status": response.status_code})
-        return bytes(body)
+        body = await read(response, limit)
+        if body is not None:
+            return body
+        said = f"an answer of more than {limit} bytes"
+        if safe:
+            raise Refused(OVER_LIMIT, said)
+        raise Unknown(OVER_LIMIT, said, details={"status": response.status_code})
 
 
-@asynccontextmanager
-async def opened(peer: HttpPeer, secrets: Secrets, *, concurrency_max: int) -> AsyncIterator[Wire]:
-    """Open a pool of connections to a peer. Raises ConfigurationError for what it cannot use."""
-    try:
-        verify = await trio.to_thread.run_sync(
-            _trusted, peer.tls_ca and secrets.base / peer.tls_ca
-        )
-    except OSError as error:
-        raise ConfigurationError(
-            f"tls_ca {peer.tls_ca} cannot be read: {error}", hint="name a file in PEM form"
-        ) from error
-    async with httpx2.AsyncClient(
-        verify=verify,
-        proxy=secrets.reveal(peer.proxy).reveal() or None,
-        limits=httpx2.Limits(
-            max_connections=concurrency_max, max_keepalive_connections=concurrency_max
-        ),
-        follow_redirects=False,
-        trust_env=False,
-    ) as client:
-        # What one step was given must not go out with another one.
-        client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
-        try:
-            wire = Wire(client, peer, secrets)
-        except ValueError as error:
-            raise ConfigurationError(
-                str(error), hint="base_url is http://… or https://…"
-            ) from None
-        yield wire
-
-
-@lru_cache(maxsize=16)
-def _trusted(tls_ca: Path | str) -> ssl.SSLContext:
-    """Return what a peer has to show; made once, since reading all certificates takes a while."""
-    return ssl.create_default_context(cafile=tls_ca or None)
+async def read(response: httpx2.Response, bytes_max: int) -> bytes | None:
+    """Return the body of a response, unpacked; None when there is more of it."""
+    body = bytearray()
+    # Cancelled and not left: only so do all the generators below end where they stand.
+    with trio.CancelScope() as enough:
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > bytes_max:
+                enough.cancel()
+    return bytes(body) if len(body) <= bytes_max else None
 
 
 def origin(url: str) -> Origin:
@@ -268,9 +227,17 @@ def from_call(call: Call) -> dict[str, str]:
 
 
 def failure_of(
-    answered: Answered, *, safe: bool, kinds: Mapping[str, str] | None = None
+    answered: Answered,
+    *,
+    safe: bool,
+    kinds: Mapping[str, str] | None = None,
+    not_done: Collection[int] = (),
 ) -> Refused | Failed | Unknown:
-    """Return what a status that was not expected means; ``kinds`` are a service's own words."""
+    """Return what a status that was not expected means.
+
+    ``kinds`` are a service's own words for some, ``not_done`` those of which it says that nothing
+    was done.
+    """
     status = answered.status
     own = (kinds or {}).get(str(status), "")
     kind = own or kind_of_status(status) or REFUSED
@@ -282,7 +249,13 @@ def failure_of(
     if request_id:
         details["request_id"] = request_id
     after_s = retry_after_s(answered.headers.get("retry-after", ""))
-    if status in NOT_DONE or (safe and (status >= _SERVER or status == 408)):  # noqa: PLR2004
+    turned_away = status == TURNED_AWAY and after_s is not None
+    if (
+        turned_away
+        or status in NOT_DONE
+        or status in not_done
+        or (safe and (status >= _SERVER or status == 408))  # noqa: PLR2004
+    ):
         return Failed(kind, message, details=details, retry_after_s=after_s)
     if status >= _SERVER or status == 408:  # noqa: PLR2004 - it did not hear the whole, or did it
         return Unknown(kind, message, details=details, retry_after_s=after_s)

@@ -250,8 +250,11 @@ def _pending(row: api.GateRow) -> dict[str, Any]:
 
 async def templates(desk: Desk, _: Nothing) -> Mapping[str, Any]:
     """List templates with the JSON Schema of what each takes."""
-    found = []
+    found: list[dict[str, Any]] = []
     for row in (await desk.client.templates()).templates:
+        if row.error:
+            found.append({"name": row.name, "error": row.error})
+            continue
         view = await desk.client.template(row.name)
         found.append({"name": row.name, "description": row.description, "parameters": view.schema})
     return {"templates": found}

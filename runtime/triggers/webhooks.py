@@ -20,6 +20,7 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Mapping
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -51,6 +52,8 @@ STORED_S_MAX: Final = 30.0
 """Who posts is told after this that nobody knows; the same delivery again has the same run."""
 BURST_S: Final = 2.0
 """What may come at once: as many as in so long, and at least one."""
+NO_SECRET_S: Final = 60.0
+"""How often it is logged that the secret of a webhook is missing."""
 FIELDS_MAX: Final = 200
 """Of a form or a query."""
 _STANDARD: Final = "whsec_"
@@ -74,6 +77,8 @@ class Webhooks:
         self._book = book
         self._firing = firing
         self._buckets: dict[str, tuple[str, Bucket]] = {}
+        self._without_secret: dict[str, tuple[float, int]] = {}
+        """When it was told last of a trigger, and how many requests have met it since."""
 
     def find(self, path: str) -> Armed | None:
         """Return the trigger of a path."""
@@ -97,7 +102,7 @@ class Webhooks:
         at = self._daemon.clock.now_ns()
         secret = await trio.to_thread.run_sync(_secret_of, hook)
         if not secret:
-            log.error("webhook.no_secret", trigger=armed.key, where=_where(hook))
+            self._tell_no_secret(armed, hook)
             return self._refuse(armed, at, told(503, "no secret", "this webhook is not set up"))
         wrong = unproven(hook, headers, body, secret=secret, now_s=at / 1e9)
         if wrong:
@@ -149,6 +154,18 @@ class Webhooks:
             {"run": fired.run, "workflow": armed.workflow, "created": fired.created},
             {"Location": f"/runs/{fired.run}"},
         )
+
+    def _tell_no_secret(self, armed: Armed, hook: Webhook) -> None:
+        """Log it now and then: whoever posts must not fill a log that somebody has to read."""
+        now = self._daemon.clock.monotonic()
+        told_at, requests = self._without_secret.get(armed.key, (-inf, 0))
+        requests += 1
+        if now - told_at >= NO_SECRET_S:
+            log.error(
+                "webhook.no_secret", trigger=armed.key, where=_where(hook), requests=requests
+            )
+            told_at, requests = now, 0
+        self._without_secret[armed.key] = (told_at, requests)
 
     def _bucket(self, armed: Armed, hook: Webhook) -> Bucket:
         known = self._buckets.get(armed.key)

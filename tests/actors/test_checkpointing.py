@@ -17,6 +17,8 @@ from actors.store.checkpoint import Checkpoint
 from protocols.effects import Emit
 
 INSTANCES: Final = 4
+LISTED: Final = (("i0", 1), ("i1", 2))
+"""What a former owner left to be done."""
 NOTHING: Final[Any] = None
 
 
@@ -29,7 +31,7 @@ class World:
     def __init__(self, chance: Random) -> None:
         self.chance = chance
         self.partitions = Partitions(1)
-        self.partition = self.partitions.add(0, 1, Checkpoint())
+        self.partition = self.partitions.add(0, 1, Checkpoint(position=2, entries=LISTED))
         self.partition.begun = True
         self.live: dict[str, WorkflowActor] = {}
         self.crashes: dict[str, tuple[int, int, str]] = {}
@@ -39,13 +41,21 @@ class World:
         """Messages that no fold of a living actor has taken."""
         self.open: dict[str, set[int]] = {each: set() for each in self.handed}
         """Causes of effects that are not acknowledged."""
+        for name, cause in LISTED:
+            self.handed[name].append(cause)
+            self.unfolded[name].add(cause)
 
     def change(self) -> None:
         """Let something happen to one of the instances."""
         name = self.chance.choice([*self.handed])
         self.chance.choice(
-            [self.hand, self.hand, self.fold, self.settle, self.crash, self.refold]
+            [self.hand, self.hand, self.fold, self.settle, self.crash, self.refold, self.recall]
         )(name)
+
+    def recall(self, name: str) -> None:
+        """Bring an instance into memory that a former owner listed."""
+        if name in self.partition.listed:
+            self.make(name, self.partition.listed.pop(name)).activating = True
 
     def hand(self, name: str) -> None:
         """Hand a message on, to an actor that is made for it if need be."""
@@ -55,9 +65,9 @@ class World:
         self.unfolded[name].add(seq)
         actor = self.live.get(name)
         if actor is None:
-            threshold = min(seq, self.crashes.get(name, (0, seq, ""))[1])
-            actor = self.make(name, threshold)
-            actor.activating = name in self.crashes
+            listed = self.partition.listed.pop(name, seq)
+            actor = self.make(name, min(listed, self.crashes.get(name, (0, seq, ""))[1]))
+            actor.activating = name in self.crashes or listed < seq
         if not actor.unfolded:
             actor.unfolded = seq
 

@@ -9,8 +9,9 @@ import pytest
 
 from actors.owning.letters import Delivery
 from actors.views import gate_index
-from actors.views.gate_index import GateRows
+from actors.views.gate_index import GateIndex, GateRows
 from actors.views.run_index import Row
+from tests.actors.test_turns import Log, World
 
 PATH = "/gate.payout"
 
@@ -88,3 +89,40 @@ def test_rows_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         take(rows, "gate_opened", run)
 
     assert [run for run, _ in listed(rows)] == ["b", "c"]
+
+
+class Replica(Log):
+    """A stream with replicas: nobody says how far a read will see."""
+
+    async def extent(self) -> tuple[int, int]:
+        """Return the first message, and no last one."""
+        await self._grow()
+        return 1, 0
+
+
+@pytest.mark.parametrize("kind", [Log, Replica])
+@pytest.mark.parametrize("seed", range(10))
+async def test_events_that_are_read_late_are_all_taken(seed: int, kind: type[Log]) -> None:
+    """Whichever replica lags: in the end what is open is shown, with its votes."""
+    world = World(seed)
+    events: list[Delivery] = []
+    index = GateIndex(kind(world, events))  # type: ignore[arg-type]
+    votes: dict[str, int] = {}
+    for number in range(60):
+        if world.chance.randrange(3) or not votes:
+            run, what, approved = f"r{number}", "gate_opened", 0
+            votes[run] = 0
+        else:
+            run = world.chance.choice(list(votes))
+            what = world.chance.choice(["gate_voted", "gate_voted", "gate_decided"])
+            approved = votes[run] = votes[run] + 1
+            if what == "gate_decided":
+                del votes[run]
+        body = {"gate": PATH, "opened_at": number, "approved": approved}
+        world.put(events, f"movant.event.claim.{run}.{what}", body)
+        if not world.chance.randrange(3):
+            await index.refresh()
+    for _ in range(40):
+        await index.refresh()
+
+    assert {run: each.approved for run, each in index.open({}, 0)} == votes

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.owning.membership import LEASE_S, MemberState, Sightings, plan
+from actors.owning.membership import (
+    LEASE_S,
+    Member,
+    MemberState,
+    Sightings,
+    is_calm,
+    plan,
+)
 
 KEYS = st.sampled_from([f"d{number}" for number in range(6)])
 
@@ -76,6 +83,25 @@ def test_who_leaves_is_replaced_and_nothing_else_moves() -> None:
 
     assert moves == len(lost)
     assert all(after[number] == owners[number] for number in range(64) if number not in lost)
+
+
+@pytest.mark.parametrize(
+    ("owners", "behind", "calm"),
+    [
+        ("ab", "", True),
+        ("aa", "", True),
+        ("ab", "a", False),
+        ("aa", "b", False),
+        ("ac", "", False),
+    ],
+)
+def test_nothing_moves_for_evenness_unless_all_is_calm(
+    owners: str, behind: str, *, calm: bool
+) -> None:
+    """Somebody who is behind, or a partition that has no living owner, comes first."""
+    members = {key: Member(key, "host", 1, behind=key in behind) for key in "ab"}
+
+    assert is_calm(members, list(owners)) is calm
 
 
 def test_silence_is_measured_from_the_last_change() -> None:

@@ -13,7 +13,7 @@ from actors.kernel.context import Context
 from actors.kernel.instance import Instance
 from actors.owning.workflow import Host, OpenAsk, WorkflowActor
 from actors.routing.flow import Flow
-from actors.routing.parking import Parking
+from actors.routing.parking import Parking, Ticket
 from actors.routing.router import Presence, Route
 from protocols.definition import workflow
 from protocols.effects import Ask
@@ -188,6 +188,7 @@ def test_no_request_is_lost_or_sent_twice(  # noqa: C901 - a branch for each mov
     """Whatever happens in any order: each is sent, brought back, dropped or still parked."""
     lot = Lot()
     gone: set[str] = set()
+    tickets: set[Ticket | None] = set()
     for seq, (what, number, priority) in enumerate(moves, 1):
         names = sorted(set(lot.actors) - gone)
         name = names[number % len(names)] if names else ""
@@ -210,6 +211,10 @@ def test_no_request_is_lost_or_sent_twice(  # noqa: C901 - a branch for each mov
             gone.add(name)
             for identity in list(lot.actors[name].asks):
                 lot.actors[name].drop_ask(identity)
+        tickets |= {ask.ticket for each in lot.actors.values() for ask in each.asks.values()}
+        open_ones = (each for each in tickets if each is not None and each.open)
+        stuck = {each for each in open_ones if lot.parking.stuck(each, 0.0)}
+        assert set(lot.parking.all_stuck(0.0)) == stuck
     lot.flow.say(None, 0.0)
     for number in range(3):
         lot.parking.open_lot(f"run.{number}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,7 +129,7 @@ def test_only_motions_have_a_place() -> None:
 
     found.keep(hosted(other))
 
-    assert found.of(hosted(other)) is None
+    assert not found.update(hosted(other))
     assert found.rows == {}
 
 
@@ -138,12 +139,43 @@ def test_a_place_is_made_again_only_when_the_motion_has_moved() -> None:
     actor = hosted(box)
     box.start(None)
 
-    first, again = found.of(actor), found.of(actor)
+    first, again = found.update(actor), found.update(actor)
+    filed = found.rows["m-1"].state
     box.reply(CHECK, "complete")
-    moved = found.of(actor)
+    moved = found.update(actor)
 
-    assert first is again
-    assert (first and first.state, moved and moved.state) == ("FILED", "REVIEWED")
+    assert (first, again, moved) == (True, False, True)
+    assert (filed, found.rows["m-1"].state) == ("FILED", "REVIEWED")
+
+
+def test_who_has_ended_has_no_place() -> None:
+    """Neither while its end is told to all nor when it leaves memory meanwhile."""
+    found, box = places(), motion()
+    actor = hosted(box)
+    box.start(None)
+
+    found.update(actor)
+    before = set(found.rows)
+    box.cancel()
+    found.update(actor)
+    after = set(found.rows)
+    found.keep(actor)
+
+    assert (before, after, set(found.rows)) == ({"m-1"}, set(), set())
+
+
+def test_only_dormant_motions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is in memory is counted anyway; who leaves it beyond the bound has to be folded."""
+    monkeypatch.setattr("actors.motions.places.PLACES_MAX", 0)
+    found, box = places(), motion()
+    actor = hosted(box)
+    box.start(None)
+
+    found.update(actor)
+    here = set(found.rows)
+    found.keep(actor)
+
+    assert (here, found.rows) == ({"m-1"}, {})
 
 
 def test_a_fold_that_was_overtaken_does_not_replace_what_is_known() -> None:
@@ -185,8 +217,7 @@ class Daemons:
         parts = []
         for share in self.shares:
             tally = Tally(request, self.now)
-            for motion_id, each in share.items():
-                tally.add(motion_id, each, blocked=bool(each.blocked))
+            tally.take([*share], [*share.values()])
             rows = [row(motion_id, each, self.now) for motion_id, each in tally.page()]
             parts.append(tally.part(rows))
         return merged(parts, request, now=self.now, ended={})
@@ -240,6 +271,64 @@ def test_rows_may_be_limited(wanted: dict[str, Any], rows: list[str]) -> None:
     assert [each.motion_id for each in asked.motions] == rows
     assert asked.total == len(rows)
     assert asked.active_motions == (1 if "machine" in wanted else 3)
+
+
+ROWS = st.dictionaries(
+    st.sampled_from([f"m{number}" for number in range(12)]),
+    st.builds(
+        at,
+        st.integers(1, 5),
+        st.sampled_from("AB"),
+        machine=st.sampled_from("mn"),
+        blocked=st.sampled_from(["", "halted"]),
+        expected=st.integers(0, 9),
+        started_at=st.integers(1, 3),
+    ),
+)
+
+
+@given(
+    rows=ROWS,
+    stuck=st.sets(st.sampled_from(["m1", "m2", "m3"])),
+    held=st.sets(st.sampled_from("mn"), max_size=1),
+    wanted=st.fixed_dictionaries(
+        {"limit": st.integers(1, 3)},
+        optional={
+            "machine": st.just("m"),
+            "state": st.just("A"),
+            "blocked": st.just(value=True),
+            "overdue": st.just(value=True),
+            "after": st.just("2.m5"),
+        },
+    ),
+)
+def test_a_tally_is_what_a_plain_count_finds(
+    rows: dict[str, Place], stuck: set[str], held: set[str], wanted: dict[str, Any]
+) -> None:
+    """In slices, and without sorting all."""
+    tally = Tally(Pipeline(**wanted), 5, stuck=stuck, held=held)
+    for motion_id, each in rows.items():
+        tally.take([motion_id], [each])
+    found = tally.part([])
+
+    mine = {m: each for m, each in rows.items() if wanted.get("machine") in {None, each.machine}}
+    blocked = {m for m, each in mine.items() if each.blocked or m in stuck or each.machine in held}
+    late = {m for m, each in mine.items() if 0 < each.expected < 5}
+    listed = sorted(
+        (each.entered_at, m)
+        for m, each in mine.items()
+        if wanted.get("state") in {None, each.state}
+        and (m in blocked or "blocked" not in wanted)
+        and (m in late or "overdue" not in wanted)
+    )
+    behind = [key for key in listed if "after" not in wanted or key > (2, "m5")]
+    assert found.by_state == Counter(each.state for each in mine.values())
+    assert found.by_machine == Counter(each.machine for each in mine.values())
+    assert (found.active, found.blocked, found.overdue) == (len(mine), len(blocked), len(late))
+    assert found.blocked_first == sorted((mine[m].entered_at, m) for m in blocked)
+    assert found.oldest == min(((each.started_at, m) for m, each in mine.items()), default=None)
+    assert (found.total, found.behind) == (len(listed), len(behind))
+    assert [m for m, _ in tally.page()] == [m for _, m in behind[: wanted["limit"]]]
 
 
 @given(

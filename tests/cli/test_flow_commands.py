@@ -30,8 +30,9 @@ def told(request: Any, *, paused: bool) -> api.HoldTold:
 
 
 def test_a_pause_says_who_and_from_where(ask: Cli, responder: Responder) -> None:
-    """Nobody has to type it; who may not know of it yet is named."""
+    """Nobody has to type it; who may not know of it yet is named, and that it may be a typo."""
     responder.answers["pause"] = lambda request: told(request, paused=True)
+    responder.answers["service.show"] = api.ServiceView(name="billing", state="paused")
 
     ended = ask("pause", "service", "billing", "--reason", "upgrade")
 
@@ -42,6 +43,7 @@ def test_a_pause_says_who_and_from_where(ask: Cli, responder: Responder) -> None
     assert ended.code == 0
     assert ended.out == "service billing: paused\n"
     assert "south has not confirmed it" in ended.err
+    assert "no service 'billing' is known" in ended.err
 
 
 def test_a_run_may_be_named_by_its_first_characters(ask: Cli, responder: Responder) -> None:

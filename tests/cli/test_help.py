@@ -80,6 +80,9 @@ def test_every_short_help_is_a_sentence_of_one_line() -> None:
     [
         (("staus",), "'status'"),
         (("run", "strat"), "'start'"),
+        (("start",), "'movant run start'"),
+        (("validate",), "'movant workflow validate' or "),
+        (("run", "pause"), "'movant pause'"),
         (("frobnicate",), "no command 'frobnicate'"),
         (("run", "start"), "WORKFLOW"),
         (("run", "start", "x", "-i", "novalue"), "key=value"),

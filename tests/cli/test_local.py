@@ -125,18 +125,28 @@ def test_a_completion_script_is_printed(cli: Cli, shell: str) -> None:
     assert "_MOVANT_COMPLETE" in ended.out
 
 
-def test_completion_knows_commands_that_are_not_imported_yet() -> None:
-    """The tree is lazy, completion is whole."""
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("movant run s", ["plain,start", "plain,signal", "plain,supply", "plain,show"]),
+        ("movant workflow validate w", ["file,w"]),
+    ],
+)
+def test_completion_knows_commands_that_are_not_imported_yet(words: str, found: list[str]) -> None:
+    """The tree is lazy, completion is whole; where a file belongs the shell offers files."""
     ended = subprocess.run(
         [sys.executable, "-m", "runtime"],
         cwd=Path(__file__).resolve().parents[2],
-        env={"_MOVANT_COMPLETE": "bash_complete", "COMP_WORDS": "movant run s", "COMP_CWORD": "2"},
+        env={
+            "_MOVANT_COMPLETE": "bash_complete",
+            "COMP_WORDS": words,
+            "COMP_CWORD": f"{words.count(' ')}",
+        },
         capture_output=True,
         text=True,
         check=False,
     )
 
-    found = ["plain,start", "plain,signal", "plain,supply", "plain,show"]
     assert ended.stdout.split() == found
 
 
@@ -323,3 +333,19 @@ def test_rules_of_a_machine_are_listed_and_tried(cli: Cli) -> None:
 
     assert [row["name"] for row in listed.json] == ["private", "short"]
     assert (blocked.code, "4111" in blocked.out) == (1, False)
+
+
+def test_a_terminal_that_is_too_narrow_cuts_the_last_column_alone(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What the next command needs stands in front: numbers and ids are there in full."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr("runtime.cli.output._is_terminal", lambda: True)
+
+    write_table(("SEQ", "RUN", "WHAT", "SAYS"), [("17", "r" * 30, "w" * 38, "s" * 90)])
+    write_table(("SEQ", "SAYS"), [("17", "s" * 90)])
+    wide, narrow = capfd.readouterr().out.split("\nSEQ")
+
+    assert wide.splitlines()[1] == f"17   {'r' * 30}  {'w' * 38}  {'s' * 19}…"
+    assert narrow.splitlines()[1] == f"17   {'s' * 74}…"

@@ -167,5 +167,5 @@ def test_a_purge_names_what_goes(ask: Cli, responder: Responder) -> None:
     assert wrong.code == 2
     assert [request for _, request in responder.asked] == [
         api.DeadPurge(reason="stray"),
-        api.DeadPurge(),
+        api.DeadPurge(all=True),
     ]

@@ -55,6 +55,21 @@ def test_nothing_given_is_a_complete_configuration(tmp_path: Path) -> None:
         ("partition = 3\n", ":1: 'partition'", "'partitions'"),
         ("\n[servr]\nport = 3\n", ":2: 'servr'", "'server'"),
         ("[server]\nport = 70000\n", ":2: server.port", "config show"),
+        ("server = 5\n", ":1: server: a table is expected", "write [server]"),
+        ("reask_s = inf\n", ":1: reask_s: Expected `float` <=", "config show"),
+        ("a = " + "[" * 10_000, ": maximum recursion depth", "has to be TOML"),
+        ("a = " + "9" * 6_000, ": Exceeds the limit", "has to be TOML"),
+        ("# " + "x" * 2**20, ": more than 1048576 bytes", "the daemon's own"),
+        (
+            "[server]\nfile_store_bytes_max = 67108864\n",
+            ":2: server.file_store",
+            "give it 335544320",
+        ),
+        (
+            "[limits]\nblobs_bytes_max = 68451041280\n",
+            ":2: server.file_store_bytes_max: 68719476736 bytes are too few",
+            "give it 68786585600",
+        ),
         ('log.level = "loud"\n', ":1: log.level", "config show"),
         ("[flow.a]\nburst = 1\n[flow.b]\nburst = -1\n", ":4: flow.b.burst: Exp", "config show"),
         ("[flow.a]\nbrust = 1\n", ":2: 'flow.a.brust' is no setting", "'burst'"),
@@ -104,6 +119,13 @@ def test_a_secret_comes_from_a_file_and_is_never_shown(tmp_path: Path) -> None:
     assert config.nats.password == "s3cret"  # noqa: S105 - data of the test
     assert shown["nats.password"] == "***"
     assert shown["nats.url"] == "nats://ann:***@host:4222"
+
+
+def test_a_variable_with_one_underscore_for_the_dot_is_refused() -> None:
+    """Nobody would see that it counts for nothing; what is no setting is some other program's."""
+    with pytest.raises(ConfigurationError, match="'http_address' is no setting"):
+        load(environment={"MOVANT_HTTP_ADDRESS": ":8700"})
+    assert load(environment={"MOVANT_WEBHOOK_TOKEN": "x"}).config == load(environment={}).config
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import base64
 import shutil
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +17,16 @@ import pytest
 import trio
 
 from actors.files.connectors import parse
-from protocols.connectors.browser import Interact, Pdf, Scrape, Screenshot, Visit, is_allowed
+from protocols.blobs import Result
+from protocols.connectors.browser import (
+    Download,
+    Interact,
+    Pdf,
+    Scrape,
+    Screenshot,
+    Visit,
+    is_allowed,
+)
 from protocols.service import Call, Failed, Refused, Unknown
 from runtime.connectors.frame import opened
 from runtime.connectors.secrets import Secrets
@@ -30,6 +39,7 @@ REQUESTS: Final[dict[str, Any]] = {
     "interact": Interact,
     "screenshot": Screenshot,
     "pdf": Pdf,
+    "download": Download,
 }
 LIST: Final = """<title>Houses</title><h1>Houses</h1>
 <ul><li><a href="/a">One</a> <b>100</b></li><li><a href="/b">Two</a> <b>200</b></li></ul>
@@ -40,7 +50,8 @@ FORM: Final = """<form action="/done" method="post"><input name="who" id="who">
 <input name="password" id="password" type="password">
 <select name="size" id="size"><option>S</option><option>L</option></select>
 <button id="go">Go</button></form><div id="never" hidden></div>
-<button id="away" onclick="location.href = '/away'">Away</button>"""
+<button id="away" onclick="location.href = '/away'">Away</button>
+<a id="file" href="/file?5000">File</a>"""
 BUSY: Final = "<script>addEventListener('beforeprint', () => { for (;;); })</script>"
 
 
@@ -49,6 +60,7 @@ class Site:
 
     def __init__(self) -> None:
         self.sent: list[dict[str, list[str]]] = []
+        self.written = 0
         self.port = 0
         self.url = ""
 
@@ -60,6 +72,9 @@ def site() -> Iterator[Site]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if self.path.startswith("/file"):
+                self._file(int(self.path.partition("?")[2] or 0))
+                return
             if self.path == "/away":
                 self.send_response(302)
                 self.send_header("location", f"http://localhost:{found.port}/list")
@@ -73,6 +88,15 @@ def site() -> Iterator[Site]:
             body = self.rfile.read(int(self.headers["content-length"])).decode()
             found.sent.append(parse_qs(body))
             self._page(f"<h1>Thank you, {found.sent[-1]['who'][0]}</h1>", 200)
+
+        def _file(self, size: int) -> None:
+            self.send_response(200)
+            self.send_header("content-disposition", 'attachment; filename="list.csv"')
+            self.end_headers()  # without a length: nobody knows how much it will be
+            with suppress(OSError):
+                for _ in range(size // 1000):
+                    self.wfile.write(b"x" * 1000)
+                    found.written += 1000
 
         def _page(self, text: str, status: int) -> None:
             body = text.encode()
@@ -125,7 +149,7 @@ async def browser(site: Site, **changes: Any) -> AsyncIterator[Any]:
 
 async def test_pages_are_read_filled_in_and_printed(site: Site) -> None:
     """A page that hangs holds nobody for long, and a new browser serves the next ones."""
-    async with browser(site) as ask:
+    async with browser(site, artifact_bytes_max=1_000_000) as ask:
         seen = await ask("navigate", "/list", wait_for="#late i")
         with pytest.raises(Failed) as given_up:
             await ask("pdf", "/busy", within_s=3.0)
@@ -161,7 +185,25 @@ async def test_pages_are_read_filled_in_and_printed(site: Site) -> None:
         picture = await ask("screenshot", "/list", format="jpeg", selector="ul")
         printed = await ask("pdf", "/list")
         wrong = await _what_goes_wrong(ask)
+        kept = [
+            await ask("screenshot", "/list", artifact="list.png"),
+            await ask("download", "/file?5000", artifact="list.csv"),
+            await ask(
+                "download",
+                "/form",
+                artifact="by-click.csv",
+                actions=[{"do": "click", "selector": "#file"}],
+            ),
+        ]
 
+    assert all(isinstance(each, Result) for each in kept)
+    assert [each.value["artifact"] for each in kept] == ["list.png", "list.csv", "by-click.csv"]
+    png, direct, clicked = (each.artifacts[0] for each in kept)
+    assert png.content.startswith(b"\x89PNG")
+    assert (png.content_type, direct.content_type) == ("image/png", "text/csv")
+    assert direct.content == clicked.content == b"x" * 5000
+    assert kept[1].value["suggested"] == "list.csv"
+    assert site.written < 100_000_000
     assert given_up.value.kind == "timeout_error"
     assert seen["title"] == "Houses"
     assert "there" in seen["text"]
@@ -184,6 +226,10 @@ async def test_pages_are_read_filled_in_and_printed(site: Site) -> None:
         "redirect": (Refused, "compliance"),
         "no field": (Refused, "validation"),
         "led away": (Unknown, "compliance"),
+        "no name": (Refused, "validation"),
+        "no file": (Refused, "validation"),
+        "absent": (Refused, "refused"),
+        "endless": (Refused, "over_limit"),
     }
     with trio.fail_after(5):  # none is left
         while _browsers():
@@ -209,6 +255,10 @@ async def _what_goes_wrong(ask: Any) -> dict[str, tuple[type[Exception], str]]:
         "/form",
         actions=[{"do": "click", "selector": "#away"}, {"do": "wait", "selector": "ul"}],
     )
+    await note("no name", "screenshot", "/list", artifact="../list.png")
+    await note("no file", "download", "/list", artifact="list.csv")
+    await note("absent", "download", "/nothing", artifact="list.csv")
+    await note("endless", "download", "/file?100000000", artifact="list.csv")
     return found
 
 

@@ -120,7 +120,10 @@ STATUSES = [
     ("GET", 500, Failed, "system"),
     ("GET", 504, Failed, "network"),
     ("POST", 429, Failed, "over_limit"),
-    ("POST", 503, Failed, "network"),
+    ("POST", 503, Unknown, "network"),
+    ("PUT", 503, Unknown, "network"),
+    ("GET", 503, Failed, "network"),
+    ("POST", 502, Failed, "network"),  # not_done
     ("POST", 302, Unknown, "system"),
     ("POST", 307, Refused, "refused"),
     ("POST", 408, Unknown, "timeout"),
@@ -132,10 +135,13 @@ STATUSES = [
 async def test_a_status_says_whether_it_was_done(web: Web) -> None:
     """Refused, failed or unknown by method and status; ``Retry-After`` in both forms."""
     text = """
+not_done: [502]
 operations:
   get: {path: "/status/{code}", errors: {"409": taken}}
   post: {method: POST, path: "/status/{code}"}
+  put: {method: PUT, path: "/status/{code}"}
   later: {path: /status/429, query: {retry-after: "{after}"}}
+  away: {method: POST, path: /status/503, query: {retry-after: "9"}}
   gone: {path: /status/404, expect: [404], result: status}
 """
     async with shop(web.url, text) as ask:
@@ -146,8 +152,10 @@ operations:
             assert error.details["request_id"] == "r-17"
         soon = await ask.fails("later", {"after": "7"})
         date = await ask.fails("later", {"after": "Fri, 01 Jan 1999 00:00:00 GMT"})
+        away = await ask.fails("away")
         gone = await ask("gone")
 
+    assert (type(away), away.retry_after_s) == (Failed, 9.0)
     assert soon.retry_after_s == 7.0
     assert date.retry_after_s == 0.0
     assert gone == 404
@@ -163,11 +171,11 @@ async def test_no_answer_is_unknown_where_it_may_have_been_done(web: Web) -> Non
     text = """
 operations:
   get: {path: /slow}
-  post: {method: POST, path: /slow, timeout: 100ms}
-  search: {method: POST, path: /slow, timeout: 100ms, safe: true}
+  post: {method: POST, path: /slow, timeout: 300ms}
+  search: {method: POST, path: /slow, timeout: 300ms, safe: true}
 """
     async with shop(web.url, text) as ask:
-        got = await ask.fails("get", timeout_s=0.1)
+        got = await ask.fails("get", timeout_s=0.3)
         posted = await ask.fails("post")
         searched = await ask.fails("search")
 

@@ -22,6 +22,7 @@ from actors.files.connectors import parse
 from protocols.service import Call, Failed, Refused, Unknown
 from runtime.connectors.frame import opened
 from runtime.connectors.secrets import Secrets
+from tests.support.web import Web
 
 pytest.importorskip("mcp", reason="the extra 'mcp' is not installed")
 
@@ -37,21 +38,27 @@ TOOLS: Final[dict[str, Any]] = {
     "who": {},
     "die": {},
     "absent": {},
+    "recite": {"reads_only": True},
+    "write": {"tool": "recite"},
+    "lost": {},
+    "later": {},
 }
+BYTES_MAX: Final = 100_000
 STDIO: Final[dict[str, Any]] = {
     "command": SERVER,
     "environment": ["PATH"],
     "variables": {"GREETING": "Welcome.", "PYTHONPATH": str(ROOT)},
+    "response_bytes_max": BYTES_MAX,
 }
 
 
 @asynccontextmanager
-async def desk(**how: Any) -> AsyncIterator[Any]:
+async def desk(base: Path = ROOT, /, **how: Any) -> AsyncIterator[Any]:
     """Open the connector; call what it yields with operation, key and arguments."""
     read = parse(msgspec.json.encode({"connectors": {"desk": {"kind": "mcp", **how}}}))
     assert read.problems == []
     assert read.value is not None
-    secrets = Secrets(ROOT, {"TOKEN": TOKEN})
+    secrets = Secrets(base, {"TOKEN": TOKEN})
     async with opened("desk", read.value.connectors["desk"], secrets) as found:
 
         async def ask(operation: str, key: str = "", /, **values: Any) -> Any:
@@ -64,12 +71,14 @@ async def desk(**how: Any) -> AsyncIterator[Any]:
 
 
 @contextmanager
-def http_server(port: int = 0) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, Any]]]:
+def http_server(
+    port: int = 0, *more: str
+) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, Any]]]:
     """Run the server over HTTP; yield its process, and the settings to reach it."""
     if not port:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-    process = subprocess.Popen([*SERVER, str(port)], cwd=ROOT)
+    process = subprocess.Popen([*SERVER, str(port), *more], cwd=ROOT)
     try:
         while True:
             try:
@@ -83,6 +92,7 @@ def http_server(port: int = 0) -> Iterator[tuple[subprocess.Popen[bytes], dict[s
             {
                 "url": f"http://127.0.0.1:{port}/mcp",
                 "headers": {"authorization": "Bearer ${env:TOKEN}"},
+                "response_bytes_max": BYTES_MAX,
             },
         )
     finally:
@@ -98,6 +108,7 @@ async def test_tools_are_operations_over_stdio() -> None:
         assert await ask("greet", name="Ann") == "Hello, Ann! Welcome."
         with pytest.raises(Refused) as wrong:
             await ask("sum", a="two", b=3)
+        await limited(ask)
         with pytest.raises(Refused) as absent:
             await ask("absent")
         with pytest.raises(Unknown) as failed:
@@ -114,7 +125,9 @@ async def test_tools_are_operations_over_stdio() -> None:
 
     assert checks == {
         "session": True,
-        **dict.fromkeys(("add", "greet", "book", "slow", "who", "die"), True),
+        **dict.fromkeys(
+            ("add", "greet", "book", "slow", "who", "die", "recite", "lost", "later"), True
+        ),
         "absent": False,
     }
     assert wrong.value.kind == "validation"
@@ -150,6 +163,11 @@ async def test_tools_are_operations_over_http(monkeypatch: pytest.MonkeyPatch) -
         port = int(how["url"].split(":")[2].split("/")[0])
         async with desk(**how, tools=TOOLS) as ask:
             assert await ask("sum", a=2, b=3) == {"result": 5}
+            await limited(ask)  # as an event
+            with pytest.raises(Unknown) as lost:
+                await ask("lost")
+            with pytest.raises(Failed) as later:
+                await ask("later")
             process.kill()
             process.wait()
             with pytest.raises(Failed) as away:
@@ -161,9 +179,46 @@ async def test_tools_are_operations_over_http(monkeypatch: pytest.MonkeyPatch) -
                     with pytest.raises(Failed) as locked_out:
                         await stranger("sum", a=2, b=3)
 
-    assert away.value.kind == "network"
+    assert lost.value.kind == later.value.kind == away.value.kind == "network"
+    assert later.value.retry_after_s == 9.0
     assert booked == {"seats": 1}
     assert "401" in locked_out.value.message
+
+
+async def limited(ask: Any) -> None:
+    """See that an answer that is too long fails its call, and that the session goes on."""
+    with pytest.raises(Refused) as read:
+        await ask("recite", size=BYTES_MAX * 4)
+    with pytest.raises(Unknown) as wrote:
+        await ask("write", size=BYTES_MAX * 4)
+    assert read.value.kind == wrote.value.kind == "over_limit"
+    assert len(await ask("recite", size=BYTES_MAX - 1_000)) == BYTES_MAX - 1_000
+
+
+async def test_a_server_is_told_who_asks_with_tokens(web: Web, tmp_path: Path) -> None:
+    """Each request has one; where none is to be had, nothing was sent."""
+    (tmp_path / "secret").write_text("client-secret")
+    client = {"client_id": "desk", "client_secret": "${file:secret}"}
+
+    def auth(query: str) -> dict[str, Any]:
+        return {"oauth2": {"token_url": f"{web.url}/token?{query}", **client}}
+
+    with http_server(0, "json") as (_, how):
+        del how["headers"]
+        async with desk(tmp_path, **how, auth=auth("life=0"), tools=TOOLS) as ask:
+            await limited(ask)
+            (tmp_path / "secret").unlink()
+            with pytest.raises(Failed) as gone:
+                await ask("book", seats=1)
+        (tmp_path / "secret").write_text("client-secret")
+        async with desk(
+            tmp_path, **how, auth=auth("status=401"), tools=TOOLS, timeout="500ms"
+        ) as ask:
+            with pytest.raises(Failed) as unknown:
+                await ask("book", seats=1)
+
+    assert "cannot be read" in gone.value.message
+    assert "no token: HTTP 401" in unknown.value.message
 
 
 def test_mistakes_are_found_when_the_file_is_read() -> None:
@@ -171,6 +226,7 @@ def test_mistakes_are_found_when_the_file_is_read() -> None:
     given = {
         "both": {"kind": "mcp", "command": ["x"], "url": "http://x", "tools": {"a": {}}},
         "none": {"kind": "mcp", "url": "ftp://x", "tools": {}},
+        "told": {"kind": "mcp", "command": ["x"], "tools": {"a": {}}, "proxy": "http://x"},
     }
 
     read = parse(msgspec.json.encode({"connectors": given}))
@@ -179,4 +235,5 @@ def test_mistakes_are_found_when_the_file_is_read() -> None:
         "it has exactly one of 'command' and 'url'",
         "'ftp://x' is no address of http or https",
         "no tool may be called",
+        "a program over stdio gets no proxy",
     ]

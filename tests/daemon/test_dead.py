@@ -16,7 +16,7 @@ from actors.store.kv import Kv
 from actors.store.strays import KEY, Strays
 from actors.store.stream_writer import StreamWriter
 from protocols import headers
-from protocols.errors import NotFoundError, RefusedError
+from protocols.errors import BadValueError, NotFoundError, RefusedError
 from runtime.bridge import NatsTransport, connect
 from runtime.clock import SystemEntropy
 from tests.support.daemon import Running, daemon, until
@@ -172,7 +172,9 @@ async def test_letters_are_removed_by_number_reason_or_all(nats_server: NatsServ
         first = (await movant("dead.ls", reason="stray"))["letters"][0]
         one = await _purge(movant, seq=first["seq"])
         strays = await _purge(movant, reason="stray")
-        rest = await _purge(movant)
+        with pytest.raises(BadValueError, match="`seq`, `reason` and `all`"):
+            await movant("dead.purge", sequence=1)
+        rest = await _purge(movant, all=True)
 
     assert one[0] == 1
     assert sum(one[1].values()) == 5

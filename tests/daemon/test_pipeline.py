@@ -73,6 +73,9 @@ async def test_the_pipeline_tells_where_everybody_is(
         known = {each.motion_id: each for each in again.motions}
         paused = await client.pause("run", "tabled", by=Operator(who="ann"), reason="holiday")
         held = await client.pipeline(state="TABLED")
+        await client.pause("workflow", "permit")
+        everybody = await client.pipeline()
+        await client.resume("workflow", "permit")
         await client.cancel("tabled")
         await client.signal("halted", "motion.resume", {"do": "halt"})
         end = await client.pipeline()
@@ -97,6 +100,8 @@ async def test_the_pipeline_tells_where_everybody_is(
     assert known["halted"].entered_state_at == rows["halted"].entered_state_at
     assert paused.hold.paused
     assert held.motions[0].blocking_issues == ["run is paused by ann: holiday"]
+    assert set(held.blocked_motions) == {"halted", "tabled"}
+    assert everybody.blocked == everybody.active_motions == 2
     assert again.recent_completions == 1
     assert end.recent_completions == 1
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 import trio
 
+from actors.owning import assignment
+from actors.owning.activation import Activation
+from actors.owning.assignment import LOOK_S, Assignment
 from actors.owning.membership import LEASE_S
 from actors.store import streams
 from actors.store.checkpoint import Checkpoint
@@ -20,9 +24,10 @@ from runtime.checkpoints import Checkpoints
 from runtime.clock import SystemEntropy
 from runtime.config import DaemonConfig, NatsConfig
 from runtime.daemon import Daemon
-from tests.daemon.test_several import begin, finish, owned, shared
-from tests.support.daemon import daemon, until
+from tests.daemon.test_several import RUNS, begin, finish, owned, shared
+from tests.support.daemon import daemon, offered, until
 from tests.support.nats import NatsServer
+from tests.support.shop import Shop
 
 pytestmark = pytest.mark.server
 
@@ -57,6 +62,56 @@ async def test_a_hand_over_that_fails_is_finished(nats_server: NatsServer) -> No
         await until(lambda: not any(each.leaving for each in parts.owner.partitions))
         await until(lambda: len(owned(first)) == 64)
         await finish(first)
+
+
+@pytest.mark.parametrize("patient", [True, False])
+async def test_what_was_taken_over_is_folded_before_it_moves_on(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch, *, patient: bool
+) -> None:
+    """A newcomer gets its share then, a little at a time; without it after a while."""
+    if not patient:
+        monkeypatch.setattr(assignment, "HOLD_S", LOOK_S)
+    monkeypatch.setattr(assignment, "FOLD_S", 0.1)
+    monkeypatch.setattr(assignment, "MOVED_MAX", 12)
+    shop, folding, moved = Shop(), trio.Event(), []
+    once, give = Activation._once, Assignment._give
+
+    async def gated(self: Activation, *each: Any) -> bool:
+        await folding.wait()
+        return await once(self, *each)
+
+    async def counted(self: Assignment, partitions: tuple[int, ...]) -> None:
+        live = [each.partition for each in self._owner.live.values()]
+        moved.append((len(partitions), sum(each in partitions for each in live)))
+        await give(self, partitions)
+
+    items = [{"id": f"s{n}", "input": {"steps": 1, "operation": "slow"}} for n in range(RUNS)]
+    async with offered(nats_server.url, shop.service):
+        async with daemon(nats_server.url, name="a") as first:
+            await first("run.start_many", workflow="probe.steps", items=items)
+            stored = first.daemon.parts.checkpoints._stored
+            await until(lambda: sum(len(each.entries) for each in stored.values()) == RUNS)
+            first.crash()
+        monkeypatch.setattr(Activation, "_once", gated)
+        monkeypatch.setattr(Assignment, "_give", counted)
+        async with daemon(nats_server.url, name="b") as second:
+            await until(lambda: len(owned(second)) == 64)
+            async with daemon(nats_server.url, name="c") as third:
+                await until(lambda: len(second.daemon.parts.leases.members) == 2)
+                await trio.sleep(2 * LOOK_S)
+                if patient:
+                    assert owned(third) == set()
+                    folding.set()
+                await shared(second, third)
+                parts = list(moved)
+                folding.set()
+                shop.hold.set()
+                for each in items:
+                    assert (await third.ended(str(each["id"])))["status"] == "completed"
+
+    assert len(parts) > 1
+    assert all(crowd <= 12 or count == 1 for count, crowd in parts)
+    assert shop.doubled == []
 
 
 async def test_a_claim_whose_release_is_lost_is_used_or_given_up(nats_server: NatsServer) -> None:

@@ -253,10 +253,18 @@ async def test_a_template_makes_workflows(nats_server: NatsServer) -> None:
         )
         await movant("run.start", workflow="release-java", id="a", input={"repo": "r"})
         versions = await movant("workflow.versions", name="release-java")
+        # Of another version of movant, say.
+        await movant.daemon.parts.definition_store.put_template(
+            "odd", "0" * 64, b"template: odd\nnew: 1\n"
+        )
+        both = await movant("template.ls")
         with pytest.raises(MovantError, match="go"):
             await movant("template.instantiate", template="release", parameters={"language": "go"})
 
     assert [each["name"] for each in listed["templates"]] == ["release"]
+    odd, release = both["templates"]
+    assert (odd["name"], release) == ("odd", listed["templates"][0])
+    assert "'steps' is missing" in odd["error"]
     assert shown["text"] == text
     assert (seen["definition"], seen["registered"]) == (made["definition"], False)
     assert versions["versions"][0]["source"] == f"template release@{stored['hash'][:8]}"

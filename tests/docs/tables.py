@@ -231,6 +231,7 @@ PARTS: Final[dict[str, type[Any]]] = {
     "http": connector_http.HttpConnector,
     "http_operation": connector_http.HttpOperation,
     "http_auth": connector_http.HttpAuth,
+    "http_oauth2": connector_http.OAuth2,
     "llm": connector_llm.LlmConnector,
     "llm_provider": connector_llm.LlmProvider,
     "llm_model": connector_llm.LlmModel,

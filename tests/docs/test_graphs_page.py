@@ -9,10 +9,10 @@ import pytest
 from actors.files.definitions import graph_of, load_document, parse
 from actors.files.yaml_nodes import BYTES_MAX
 from actors.graphs.interpreter import ITEMS_MAX, GraphWorkflow
+from protocols.found_references import found_in
 from protocols.graphs.check import AVAILABLE, STEPS_MAX
 from protocols.graphs.graph import KINDS, SERVICE
 from protocols.graphs.references import RUN_FIELDS, STEP_FIELDS
-from protocols.references import Template
 from runtime.cli.service import load_attribute
 from tests.docs.tables import DOCS
 from tests.kernel.mailbox import Mailbox
@@ -55,7 +55,7 @@ def test_every_reference_of_the_page_can_be_read() -> None:
     table = PAGE.split("## References\n\n")[1].split("\n\n")[0]
     found = re.findall(r"`(\{\{.+?\}\})`", table)
 
-    paths = [str(Template(each).references[0].reference.paths[0]) for each in found]
+    paths = [str(found_in(each)[0].reference.paths[0]) for each in found]
 
     assert {each.split(".")[2].split("[")[0] for each in paths if each.startswith("steps.")} == {
         *STEP_FIELDS

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.references import Template, WrongReference, as_text, problems
+from protocols.found_references import found_in, problems
+from protocols.references import Template, WrongReference, as_text
 
 NAMES: dict[str, Any] = {
     "input": {
@@ -90,8 +91,9 @@ def test_references_stand_anywhere_in_a_value() -> None:
 
     assert filled == {"plain": plain, "deep": [{"x": 4}]}
     assert filled["plain"] is plain
-    assert [found.place for found in template.references] == [("deep", 0, "x")]
-    assert str(template.references[0].reference.paths[0]) == "input.seats"
+    (found,) = found_in(template.value)
+    assert found.place == ("deep", 0, "x")
+    assert str(found.reference.paths[0]) == "input.seats"
 
 
 @pytest.mark.parametrize(

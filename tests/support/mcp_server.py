@@ -1,12 +1,14 @@
-"""An MCP server for tests, as a process: ``python -m tests.support.mcp_server [PORT]``.
+"""An MCP server for tests, as a process: ``python -m tests.support.mcp_server [PORT [json]]``.
 
-With a port it serves streamable HTTP at ``/mcp`` to whoever has the token; else it speaks stdio.
+With a port it serves streamable HTTP at ``/mcp`` to whoever has the token, or one that was
+granted; else it speaks stdio. It answers with events, or with plain JSON.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from typing import Any
 
 import anyio
@@ -63,14 +65,35 @@ def die() -> str:
     os._exit(1)
 
 
-async def serve(port: int) -> None:
+@server.tool(structured_output=False)
+def recite(size: int) -> str:
+    """Say something long."""
+    return "x" * size
+
+
+@server.tool()
+def lost() -> None:
+    """Answer nothing: somebody between says 503 for it."""
+
+
+@server.tool()
+def later() -> None:
+    """Answer nothing: it is turned away, until later."""
+
+
+async def serve(port: int, *, as_json: bool) -> None:
     """Serve HTTP."""
-    inner = server.streamable_http_app()
+    inner = server.streamable_http_app(json_response=as_json)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        given = dict(scope.get("headers", ())).get(b"authorization")
-        if scope["type"] == "http" and given != f"Bearer {TOKEN}".encode():
+        headers = dict(scope.get("headers", ()))
+        given, tool = headers.get(b"authorization", b""), headers.get(b"mcp-name")
+        known = given.startswith((f"Bearer {TOKEN}".encode(), b"Bearer granted-token-"))
+        if scope["type"] == "http" and not known:
             await PlainTextResponse("who are you?", 401)(scope, receive, send)
+        elif tool in {b"lost", b"later"}:
+            after = {"retry-after": "9"} if tool == b"later" else {}
+            await PlainTextResponse("no", 503, after)(scope, receive, send)
         else:
             await inner(scope, receive, send)
 
@@ -80,6 +103,6 @@ async def serve(port: int) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        anyio.run(serve, int(sys.argv[1]))
+        anyio.run(partial(serve, as_json="json" in sys.argv), int(sys.argv[1]))
     else:
         server.run("stdio")

@@ -26,6 +26,7 @@ from starlette.routing import Route
 
 SEEN: list[dict[str, Any]] = []
 CHARGES: dict[str, int] = {}
+GIVEN: list[str] = []
 
 
 async def _note(request: Request) -> dict[str, Any]:
@@ -104,6 +105,35 @@ async def status_of_absent(request: Request) -> Response:
     """Say that there is nothing: not any more, or not at all."""
     await _note(request)
     return JSONResponse({"error": "no such customer"}, status_code=404)
+
+
+async def token(request: Request) -> Response:
+    """Give a token, which takes the place of those before; or do what the query says."""
+    await _note(request)
+    query = request.query_params
+    await trio.sleep(float(query.get("s", "0")))
+    if "status" in query:
+        return JSONResponse({"error": "invalid_client"}, int(query["status"]))
+    if "garbled" in query:
+        return JSONResponse({"token": "what is this"})
+    GIVEN.append(f"granted-token-{len(GIVEN)}")
+    return JSONResponse(
+        {"access_token": GIVEN[-1], "token_type": "Bearer", "expires_in": query.get("life", "60")}
+    )
+
+
+async def guarded(request: Request) -> Response:
+    """Let the latest token in, and tell what was asked."""
+    if not GIVEN or request.headers.get("authorization") != f"Bearer {GIVEN[-1]}":
+        await _note(request)
+        return JSONResponse({"error": "invalid_token"}, 401)
+    return await (chat if "chat" in request.url.path else echo)(request)
+
+
+async def revoke(_: Request) -> Response:
+    """Let none of the tokens in any more."""
+    GIVEN.append("revoked")
+    return JSONResponse(None)
 
 
 async def seen(_: Request) -> Response:
@@ -186,6 +216,10 @@ APP = Starlette(
         Route("/customers", charge, methods=["POST"]),
         Route("/customers", status_of_absent, methods=["DELETE"]),
         Route("/seen", seen),
+        Route("/token", token, methods=["POST"]),
+        Route("/guarded", guarded, methods=METHODS),
+        Route("/guarded/chat/completions", guarded, methods=["POST"]),
+        Route("/revoke", revoke),
         Route("/v1/models", models),
         Route("/v1/chat/completions", chat, methods=["POST"]),
     ]

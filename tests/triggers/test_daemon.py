@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from protocols.witness import Operator
 from runtime.client.client import Client
 from runtime.config import HttpConfig
 from runtime.server.accounts import heard_subjects
-from runtime.triggers import book, messages, sweeping
+from runtime.triggers import book, messages, sweeping, webhooks
 from runtime.triggers.schedules import run_of
 from runtime.triggers.webhooks import sign
 from tests.docs.tables import DOCS
@@ -207,6 +208,7 @@ async def test_people_pause_resume_start_and_make_up_for_schedules(
         times = await client.due("report-nightly", count=2)
         assert times.times[0].due > time.time_ns()
         assert "02:30" in times.text
+        assert "http.address" in (await client.trigger("report-asked")).row.problem
 
         begin, end = from_time("2026-03-28T00:00:00Z"), from_time("2026-03-31T00:00:00Z")
         filled = [await client.backfill("report-nightly", begin, end, by=ANN) for _ in range(2)]
@@ -321,9 +323,26 @@ async def test_a_webhook_starts_the_run_of_its_delivery_when_it_is_proven(
         assert (await web.get("/readyz")).status_code == 503
         assert (await web.get("/healthz")).status_code == 200
         monkeypatch.setattr(running.daemon, "state", "ready")
+        await client.resume_trigger("report-asked", by=ANN)
+        monkeypatch.delenv("REPORTS_SECRET")
+        assert await told_without_secret(monkeypatch, lambda: post(body)) == [1, 3]
         fired = await events(running, "trigger_fired", 1)
         assert [x["trigger"] for x in fired] == ["report-asked"]
         assert SECRET.decode() not in json.dumps(fired)
+
+
+async def told_without_secret(
+    monkeypatch: pytest.MonkeyPatch, post: Callable[[], Awaitable[httpx2.Response]]
+) -> list[int]:
+    """Post four times where the secret is gone, one a minute later; return what is logged."""
+    told: list[int] = []
+    monkeypatch.setattr(
+        webhooks.log, "error", lambda _, **facts: told.append(facts["requests"]), raising=False
+    )
+    assert [(await post()).status_code for _ in range(3)] == [503] * 3
+    monkeypatch.setattr(webhooks, "NO_SECRET_S", 0.0)
+    await post()
+    return told
 
 
 async def stream(transport: Transport, name: str, subject: str) -> None:
