@@ -19,7 +19,7 @@ from protocols.errors import ConfigurationError
 from protocols.findings import Finding, Place, did_you_mean
 from protocols.guardrails.evaluation import Guard
 from protocols.guardrails.guardrail import GUARDRAILS_MAX, Guardrail, Rules, problems
-from protocols.references import Template, WrongReference
+from protocols.references import WrongReference, parse
 
 Functions = Mapping[str, Callable[..., Any]]
 """Functions of guardrails by ``module:name``."""
@@ -136,9 +136,10 @@ def _of_graphs(rule: Guardrail, at: Place) -> Iterator[Finding]:
                 yield Finding((*at, key, index), f"only graphs have {name!r}", hint)
     for key in ("key", "count"):
         try:
-            found = Template(getattr(rule, key)).references
+            pieces = parse(getattr(rule, key))
         except WrongReference:
             continue
-        there = {str(path.parts[0]) for each in found for path in each.reference.paths}
+        found = [each for each in pieces if not isinstance(each, str)]
+        there = {str(path.parts[0]) for each in found for path in each.paths}
         for name in sorted(there & OF_GRAPHS):
             yield Finding((*at, key), f"only graphs have {name!r}", hint)
