@@ -24,7 +24,9 @@ LARGE_VALUES: Final = 2
 """The kernel from which on values may be as large as a blob."""
 QUEUES: Final = 3
 """The kernel from which on a run waits for its turn, where its workflow limits how many begin."""
-KERNEL: Final = 3
+CLEAR_ANSWERS: Final = 4
+"""The kernel from which on an answer that tells a failure in wrong words is no success."""
+KERNEL: Final = 4
 """What new starts are folded with, and definitions that are packed now; all else as it was."""
 
 
@@ -88,6 +90,8 @@ class Reply(Mail, frozen=True, kw_only=True, tag="reply"):
     body: bytes = b""
     content_type: str = ""
     failure: Failure | None = None
+    odd: str = ""
+    """Why its headers make no sense; what then counts depends on the kernel."""
 
 
 class Fired(Mail, frozen=True, kw_only=True, tag="timer"):

@@ -55,7 +55,9 @@ from actors.kernel.witness import witness_messages
 from protocols.definition import MAILBOX_LIMIT_MAX
 from protocols.effects import FINAL, AnyEffect, Arm
 from protocols.errors import InternalError
+from protocols.failure import PROTOCOL, Failure
 from protocols.mail import (
+    CLEAR_ANSWERS,
     AttemptRefused,
     AttemptTimedOut,
     Cancel,
@@ -224,6 +226,9 @@ class Instance(Beginning):
         listener.take(mail)
 
     def _on_reply(self, mail: Reply) -> None:
+        if mail.odd and self._start is not None and self._start.kernel >= CLEAR_ANSWERS:
+            unread = Failure(kind=PROTOCOL, message=mail.odd)
+            mail = msgspec.structs.replace(mail, body=b"", failure=unread)
         step = self._ledger.steps.get(mail.step)
         if step is None:
             if self._ledger.undoing is not None:

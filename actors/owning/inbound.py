@@ -14,12 +14,13 @@ import msgspec
 
 from actors.owning.control import VERBS, control, operator
 from actors.owning.letters import DeadLetter, Delivery, Letter, Marker, Pack, Parsed
+from actors.owning.replies import failure_of, is_stream_ack, oddity
 from actors.views.leaves import leaf_of
 from protocols import headers as h
 from protocols.blobs import BLOB, LARGE, reference
 from protocols.codec import decode, encode
 from protocols.errors import MovantError
-from protocols.failure import FAILED, PROTOCOL, REFUSED, Failure
+from protocols.failure import PROTOCOL, Failure
 from protocols.flow import priority_of
 from protocols.mail import (
     KERNEL,
@@ -56,7 +57,6 @@ WAKE: Final = "_wake"
 _STREAM_ACK: Final = b'{"stream":'
 _NOTABLE: Final = re.compile(rb"\r\n(?:Nats-Service-Error|Movant-|Content-Type)", re.IGNORECASE)
 _KERNELS: Final = frozenset(str(each) for each in range(1, KERNEL + 1))
-_RETRYABLE_4XX: Final = frozenset({408, 425, 429})
 
 
 class _MarkerBody(msgspec.Struct):
@@ -169,18 +169,19 @@ def _reply(
     if not keys.verify(tokens[7], instance, step, attempt):
         return DeadLetter(delivery, "token", "the reply token is not of this attempt")
     payload = delivery.payload
-    if payload.startswith(_STREAM_ACK) and _is_stream_ack(payload):
+    if payload.startswith(_STREAM_ACK) and is_stream_ack(payload):
         return DeadLetter(
             delivery, "puback", "a stream answered instead of the service: it captures its subject"
         )
-    content_type = ""
+    content_type = odd = ""
     failure = None
     if delivery.headers and _NOTABLE.search(delivery.headers):
         found = h.decode(delivery.headers)
         if found is None:
             return DeadLetter(delivery, "headers", "the header block cannot be read")
         content_type = _content_type(found)
-        failure = _failure(found, payload, content_type)
+        odd = oddity(found)
+        failure = failure_of(found, payload, content_type)
         if content_type == BLOB and failure is None:
             reference(payload)
     return Reply(
@@ -191,50 +192,8 @@ def _reply(
         body=b"" if failure else payload,
         content_type=content_type,
         failure=failure,
+        odd=odd,
     )
-
-
-def _is_stream_ack(payload: bytes) -> bool:
-    try:
-        value = msgspec.json.decode(payload)
-    except msgspec.DecodeError:
-        return False
-    known = {"stream", "seq", "domain", "duplicate", "batch", "count", "val"}
-    return isinstance(value, dict) and isinstance(value.get("seq"), int) and value.keys() <= known
-
-
-def _failure(found: dict[str, str], payload: bytes, content_type: str) -> Failure | None:
-    """Return the failure that a reply's headers tell, or None for a success."""
-    text = found.get(h.SERVICE_ERROR)
-    code_text = found.get(h.SERVICE_ERROR_CODE, "")
-    outcome = found.get(h.OUTCOME, "")
-    if text is None and not code_text and outcome not in {REFUSED, FAILED, "unknown"}:
-        return None
-    code = int(code_text) if is_number(code_text) and len(code_text) <= 4 else 500  # noqa: PLR2004
-    refused = outcome == REFUSED or (
-        not outcome and 400 <= code < 500 and code not in _RETRYABLE_4XX  # noqa: PLR2004
-    )
-    try:
-        details = decode(payload, content_type)
-    except MovantError:
-        details = None
-    return Failure(
-        kind=found.get(h.ERROR_KIND) or (REFUSED if refused else outcome or FAILED),
-        message=(text or f"code {code}")[:2000],
-        retryable=not refused and found.get(h.RETRYABLE) != "false",
-        details=details,
-        retry_after_s=_seconds(found.get(h.RETRY_AFTER, "")),
-        unknown=outcome == "unknown",
-        code=code if code_text else 0,
-    )
-
-
-def _seconds(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if 0 <= value <= 86_400 * 366 else None
 
 
 def _schema_problem(found: dict[str, str]) -> str:

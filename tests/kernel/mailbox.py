@@ -81,6 +81,7 @@ class Mailbox:
         definition: str = DEFINITION,
         message_id: str = "",
         parent: Parent | None = None,
+        kernel: int = 1,
     ) -> list[AnyEffect]:
         """Start the instance; return the effects behind the event."""
         effects = self.fold(
@@ -91,6 +92,7 @@ class Mailbox:
                 definition=definition,
                 message_id=message_id,
                 parent=parent,
+                kernel=kernel,
             )
         )
         return [effect for effect in effects if not is_event(effect, "started")]

@@ -11,6 +11,7 @@ from actors.kernel.context import Context
 from protocols.effects import Ask
 from protocols.errors import ResultTypeError, StepFailedError
 from protocols.failure import NO_RESPONDERS
+from protocols.mail import CLEAR_ANSWERS, Reply
 from protocols.policy import Retry
 from tests.kernel.mailbox import SECOND, Mailbox, asks, paths
 
@@ -244,6 +245,22 @@ def test_a_success_after_the_step_failed_is_late() -> None:
 
     assert effects == []
     assert box.instance.late_successes == [("payments%2Echarge", 1)]
+
+
+@pytest.mark.parametrize(("kernel", "attempts"), [(CLEAR_ANSWERS - 1, []), (CLEAR_ANSWERS, [2])])
+def test_an_answer_that_nobody_can_read_is_no_success(kernel: int, attempts: list[int]) -> None:
+    """There may be an effect: the step asks again, with its key. Older runs go on as before."""
+    box = Mailbox(charge)
+    (first,) = box.start(7, kernel=kernel)
+    odd = "header 'movant-outcome' is written 'Movant-Outcome'"
+
+    reply = Reply(**box._stamp(), step="payments%2Echarge", attempt=1, body=b"1", odd=odd)
+    effects = box.fold(reply)
+
+    assert [each.attempt for each in asks(effects)] == attempts
+    assert all(each.key == first.key for each in asks(effects))
+    assert box.instance.status == ("running" if attempts else "completed")
+    box.refold()
 
 
 def test_a_reply_to_a_step_that_was_never_asked_for_blocks() -> None:
