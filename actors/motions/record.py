@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from actors.kernel.context import Context
+    from protocols.guardrails.book import RuleBook
 
 T = TypeVar("T")
 REFUSED: Final = "transition_refused"
@@ -40,11 +41,11 @@ DETAILS_BYTES_MAX: Final = 16 * 1024
 class Record:
     """Where one motion is, and what came out of its states."""
 
-    def __init__(self, ctx: Context, machine: Machine, given: Any) -> None:
+    def __init__(self, ctx: Context, machine: Machine, given: Any, book: RuleBook | None) -> None:
         self.ctx = ctx
         self.machine = machine
         self.input = given
-        self.asking = Asking(ctx, machine)
+        self.asking = Asking(ctx, machine, book)
         self.state = ""
         self.cause = ""
         """What led into the state: for its owner."""
@@ -64,10 +65,10 @@ class Record:
         self.pivoted = False
         """Nothing is undone any more."""
 
-    def go_over(self, machine: Machine, moves: Mapping[str, str]) -> None:
+    def go_over(self, machine: Machine, book: RuleBook | None, moves: Mapping[str, str]) -> None:
         """Go on with another machine, in which some states have other names."""
         self.machine = machine
-        self.asking.go_over(machine, moves)
+        self.asking.go_over(machine, book, moves)
         self.state = moves.get(self.state, self.state)
         self.entries = _renamed(self.entries, moves)
         self.data, self.sizes = _renamed(self.data, moves), _renamed(self.sizes, moves)
@@ -199,6 +200,18 @@ class Record:
         key = (self.state, directive.do)
         self.times[key] = self.times.get(key, 0) + 1
         return self.times[key] <= directive.times
+
+    def _waits(self, title: str) -> None:
+        """Show for which word of a person the work of a state waits; an empty one: it goes on."""
+        if title:
+            self._show(next_action=f"gate {self.state}", blocked=title, expected_completion=None)
+            return
+        timeout_s = self.machine.timeout_s(self.state)
+        self._show(
+            next_action=f"{self._owner()} {self.machine.operation(self.state)}",
+            blocked=None,
+            expected_completion=self._in(timeout_s),
+        )
 
     def _show(self, **facts: Any) -> None:
         self.ctx.show(facts)

@@ -21,6 +21,7 @@ from protocols.effects import FINAL, AnyEffect, Arm, Ask, Continue, Enqueue, Pin
 from protocols.failure import TIMEOUT, Failure
 from protocols.mail import (
     AnyMail,
+    AttemptRefused,
     AttemptTimedOut,
     Cancel,
     Continued,
@@ -70,6 +71,7 @@ class OpenAsk:
 
     __slots__ = (
         "ask",
+        "beat_at",
         "blob",
         "closing",
         "covered",
@@ -78,7 +80,9 @@ class OpenAsk:
         "parked",
         "reask_at",
         "route",
+        "said",
         "sent_at",
+        "silent_at",
         "slot",
         "spent_s",
         "storing",
@@ -109,6 +113,11 @@ class OpenAsk:
         self.blob: Blob | None = None
         """Where its input is stored that is too large for a message."""
         self.storing = False
+        self.beat_at = 0.0
+        self.silent_at = inf
+        """When it is given up unless its service beats before; inf: it need not beat."""
+        self.said: Any = None
+        """What the last beat said."""
 
     @property
     def never_sent(self) -> bool:
@@ -241,9 +250,10 @@ class WorkflowActor(DrivenActor):
 
     @property
     def needed_here(self) -> bool:
-        """True while it takes one of the places that a service has at once."""
+        """True while it takes one of a service's places, or a service has to beat for it."""
         return any(
-            each.slot and each.route is not None and each.route.flow.settings.concurrency_max
+            (each.slot and each.route is not None and each.route.flow.settings.concurrency_max)
+            or each.silent_at < inf
             for each in self.asks.values()
         )
 
@@ -308,7 +318,8 @@ class WorkflowActor(DrivenActor):
         elif type(mail) is Continued:
             self.close_continues()
         elif self.asks and type(mail) is not Woken:
-            if type(mail) is AttemptTimedOut:
+            silent = type(mail) is AttemptRefused and mail.failure.kind == TIMEOUT
+            if type(mail) is AttemptTimedOut or (type(mail) is AttemptRefused and silent):
                 state = self.asks.get(("ask", mail.step, mail.attempt))
                 if state is not None and not self.instance.is_open(state.ask):
                     state.learn(TIMED_OUT, self.touched)
