@@ -7,7 +7,8 @@ leader's: an answer that contains message S contains everything below it (hazard
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from contextlib import suppress
 from typing import Any, Final, Self
 
 import msgspec
@@ -193,22 +194,17 @@ class DirectReader:
         address = f"movant.mail.{partition}."
         least = await self.newest(f"{address}>")
         found: dict[str, list[Delivery]] = {}
-        errors: list[MovantError] = []
 
         async def read(part: Sequence[str]) -> None:
-            try:
+            with suppress(MovantError):  # then they are left out as well
                 messages = await self.whole([f"{address}{each}.>" for each in part], least)
-            except MovantError as error:
-                errors.append(error)  # as it is: out of a nursery it would come in a group
-                return
-            for each in messages or ():
-                found.setdefault(each.subject.split(".", 4)[3], []).append(each)
+                for each in messages or ():
+                    found.setdefault(each.subject.split(".", 4)[3], []).append(each)
 
+        names = list(instances)
         async with trio.open_nursery() as nursery:
-            for part in _parts(list(instances)):
-                nursery.start_soon(read, part)
-        if errors:
-            raise errors[0]
+            for start in range(0, len(names), TOGETHER):
+                nursery.start_soon(read, names[start : start + TOGETHER])
         counts: dict[str, dict[str, int]] = {}
         for subject, count in (await self._counts(f"{address}>")).items():
             counts.setdefault(subject.split(".", 4)[3], {})[subject] = count
@@ -434,11 +430,6 @@ def _packs_not_in(found: Sequence[Delivery], counts: dict[str, int]) -> set[str]
     """Return the packs that the stream counts and that are not among what was read."""
     packs = {subject for subject in counts if is_pack(subject)}
     return packs - {each.subject for each in found} if packs else packs
-
-
-def _parts(instances: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(instances), TOGETHER):
-        yield instances[start : start + TOGETHER]
 
 
 def _delivery(frame: Frame) -> Delivery:
