@@ -12,7 +12,7 @@ of the kernel's public operations, so whatever it does stands in the mailbox lik
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -51,13 +51,15 @@ async def directed(
     *,
     on_error: Mapping[str, Directive | Do],
     options: StepOptions | None = None,
+    guardrails: str | Sequence[str] = (),
 ) -> Directed:
     """Ask a service and follow the directive of whatever kind of failure comes.
 
     Kinds without a directive have the one of ``protocols.directives.BY_KIND``, and halt where
     that belongs to state machines. A halted step publishes the event ``incident`` and waits for
     its signal: ``retry``, ``halt`` (the step fails), or ``{"result": …}`` in place of the value.
-    Raises StepFailedError when it is told so, and ConfigurationError for what is no step's.
+    ``guardrails`` hold for whoever is asked. Raises StepFailedError when it is told so, and
+    ConfigurationError for what is no step's.
     """
     table = {
         kind: Directive(do=each) if isinstance(each, str) else each
@@ -71,7 +73,9 @@ async def directed(
         retries=retries,
         absent="fail" if NO_RESPONDERS in table else "wait",
     )
-    return await Following(ctx, operation, input, table, chosen).run(service)
+    return await Following(ctx, operation, input, table, chosen, guardrails=guardrails).run(
+        service
+    )
 
 
 class Following:
@@ -84,12 +88,15 @@ class Following:
         value: Any,
         table: Mapping[str, Directive],
         options: StepOptions,
+        *,
+        guardrails: str | Sequence[str] = (),
     ) -> None:
         self.ctx = ctx
         self.operation = operation
         self.value = value
         self.table = table
         self.options = options
+        self.guardrails = guardrails
         self.path = ""
 
     async def run(self, service: str, of: str = "") -> Directed:
@@ -109,9 +116,10 @@ class Following:
     def step(self, service: str, of: str) -> Operation[Any]:
         """Return the call of a service; ``of`` is the path of an earlier one of the same work."""
         ctx = self.ctx
+        how: dict[str, Any] = {"options": self.options, "guardrails": self.guardrails}
         if of:
-            return ctx.again(of, service, self.operation, self.value, options=self.options)
-        return ctx.call(service, self.operation, self.value, options=self.options)
+            return ctx.again(of, service, self.operation, self.value, **how)
+        return ctx.call(service, self.operation, self.value, **how)
 
     def first(self, failure: Failure) -> Directive:
         """Return the directive for a failure."""

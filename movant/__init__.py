@@ -32,6 +32,7 @@ from protocols.graphs.fallback import Fallback
 from protocols.graphs.graph import Defaults, Field, Graph, GraphStep, GraphUndo
 from protocols.graphs.profile import Limits, Profile
 from protocols.graphs.sleep import GraphSleep
+from protocols.guardrails.guardrail import Allowed, Guardrail
 from protocols.machines.machine import Hook, Machine, Next, State, StateUndo
 from protocols.policy import NO_RETRY, Retry, StepOptions
 from protocols.service import Call, Failed, Refused, Service, Unknown
@@ -45,6 +46,7 @@ __version__ = VERSION
 __all__ = [
     "NEVER_SEEN",
     "NO_RETRY",
+    "Allowed",
     "AlreadyExistsError",
     "Calendar",
     "Call",
@@ -70,6 +72,7 @@ __all__ = [
     "GraphSleep",
     "GraphStep",
     "GraphUndo",
+    "Guardrail",
     "Hook",
     "InvalidInputError",
     "Limits",

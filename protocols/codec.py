@@ -47,10 +47,13 @@ _MSGPACK_FIXED: Final = {
 T = TypeVar("T")
 
 
-class Encoded(bytes):
-    """The JSON of a value, for who needs it more than once: ``encode`` takes it as it is."""
+class Encoded:
+    """The JSON of a value, for who needs it more than once: ``encode`` gives it as it is."""
 
-    __slots__ = ()
+    __slots__ = ("body",)
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
 
 
 class Known:
@@ -79,7 +82,8 @@ def encode(value: Any, content_type: str = JSON, limit: int = PAYLOAD_BYTES_MAX)
     """
     kind = type(value)
     if kind is Encoded and content_type == JSON:
-        return bytes(value)
+        known: Encoded = value
+        return known.body
     try:
         if kind is Known and content_type == JSON:
             body = _json_encoder.encode(value.value)

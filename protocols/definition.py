@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, Final, Generic, Literal, TypeVar, overload
 
 import msgspec
 
 from protocols.errors import ConfigurationError, InvalidInputError
+from protocols.guardrails.book import Functions, RuleBook, checked_rules, no_rules
+from protocols.guardrails.guardrail import Guardrail, Rules
 from protocols.policy import STEP_DEFAULTS, StepOptions
 from protocols.routes import Routes
 from protocols.subjects import check_name
@@ -55,6 +57,8 @@ class WorkflowOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Seconds that an ended run is kept; 0: as the daemon says."""
     priority: int = 0
     """Of runs whose start says none."""
+    guardrails: Rules = {}
+    """Rules by name; or names of shared ones that are for every step."""
     profiles: tuple[str, ...] = ()
     """Under which it may be started; none: under any, which means nothing then."""
 
@@ -90,16 +94,54 @@ class Workflow(Generic[R]):
         self._types: dict[str, Any] = {}
         self.routes: Routes | None = None
         """Who serves what its steps ask for, in the table that it is loaded with."""
+        own = self.options.guardrails
+        known = own if isinstance(own, dict) else {}
+        self._book = RuleBook(checked_rules(known)) if known else None
+
+    @property
+    def rule_names(self) -> tuple[str, ...]:
+        """The names of the rules that it has."""
+        return () if self._book is None else tuple(self._book.guards)
+
+    @property
+    def book(self) -> RuleBook | None:
+        """The rules that its steps are held to; of a graph or a machine none: it has its own.
+
+        Raises ConfigurationError where shared ones are named and missing.
+        """
+        named, known = self.options.guardrails, self.rule_names
+        lacking = [] if isinstance(named, dict) else [each for each in named if each not in known]
+        if lacking:
+            raise no_rules(lacking, known)
+        return self._book
 
     def with_routes(self, routes: Routes) -> Workflow[R]:
         """Return the same workflow with a routing table."""
         found = Workflow(self.name, self.function, self.options)
-        found.routes = routes
+        found.routes, found._book = routes, self._book
+        return found
+
+    def with_rules(
+        self, rules: Mapping[str, Guardrail], functions: Functions | None = None
+    ) -> Workflow[R]:
+        """Return the same workflow, its steps held to these rules in place of its own.
+
+        Raises ConfigurationError for what none can be.
+        """
+        found = Workflow(self.name, self.function, self.options)
+        found.routes, found._book = self.routes, RuleBook(checked_rules(rules), functions)
         return found
 
     def __call__(self, *args: Any, **kwargs: Any) -> Awaitable[R]:
-        """Call the workflow's function, as a branch of another workflow does."""
-        return self.function(*args, **kwargs)
+        """Call the workflow's function, as a branch of another workflow does.
+
+        Its steps are held to its own rules as well.
+        """
+        book = self.book
+        if book is None:
+            return self.function(*args, **kwargs)
+        ctx, *given = inspect.signature(self.function).bind(*args, **kwargs).args
+        return self.function(ctx.held_to(book, *given), *given)
 
     def __repr__(self) -> str:
         return f"<workflow {self.name}>"
@@ -183,6 +225,7 @@ def workflow(
     max_active: int = 0,
     on_limit: OnLimit = "queue",
     retention_s: float = 0.0,
+    guardrails: Mapping[str, Guardrail] | str | Sequence[str] = (),
 ) -> Callable[[Callable[..., Awaitable[R]]], Workflow[R]]: ...
 def workflow(
     name: str | Callable[..., Awaitable[R]] | None = None,
@@ -194,6 +237,7 @@ def workflow(
     max_active: int = 0,
     on_limit: OnLimit = "queue",
     retention_s: float = 0.0,
+    guardrails: Mapping[str, Guardrail] | str | Sequence[str] = (),
 ) -> Workflow[R] | Callable[[Callable[..., Awaitable[R]]], Workflow[R]]:
     """Declare a workflow: ``@workflow`` takes the function's name, ``@workflow("x.y")`` its own.
 
@@ -201,7 +245,9 @@ def workflow(
     messages (10,000, or the limit if that is lower) publishes the event ``mailbox_large``; one
     with more than ``mailbox_max`` is blocked. ``max_active`` runs may be active (0: any number);
     others wait for their turn, or with ``on_limit="refuse"`` are refused. An ended run is kept
-    for ``retention_s`` seconds (0: as the daemon says).
+    for ``retention_s`` seconds (0: as the daemon says). ``guardrails`` are rules by name, which
+    steps name and those with ``every`` hold for all; or names of shared rules, which are for
+    every step then. Raises ConfigurationError for a rule that can be none.
     """
 
     def declare(function: Callable[..., Awaitable[R]]) -> Workflow[R]:
@@ -214,12 +260,19 @@ def workflow(
             active_max=max_active,
             refuses=on_limit == "refuse",
             kept_s=retention_s,
+            guardrails=_rules(guardrails),
         )
         return Workflow(called, function, options)
 
     if callable(name):
         return declare(name)
     return declare
+
+
+def _rules(given: Mapping[str, Guardrail] | str | Sequence[str]) -> Rules:
+    if isinstance(given, Mapping):
+        return dict(given)
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _wrong_fields(value: Any, kind: Any, at: str = "") -> dict[str, str]:

@@ -97,6 +97,8 @@ class Ask(Effect, frozen=True, kw_only=True):
     undoes: str = ""
     """The key of the step that this one undoes."""
     route: AskRoute | None = None
+    last: bytes = b""
+    """What the last beat of the attempt before said, encoded; empty: nothing."""
 
     @property
     def identity(self) -> tuple[str, str, int]:
@@ -296,3 +298,9 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     """Of a step: how long the service may take for this attempt."""
     again: bool = False
     """Of a step: whether another attempt follows when it takes longer."""
+    heartbeat_s: float = 0.0
+    """Of a step: how long its service may be silent; 0: for ever."""
+    beat_at: int = 0
+    """Of a step: when its service has beaten last, as this daemon heard it."""
+    beat: Any = None
+    """Of a step: what it said then."""

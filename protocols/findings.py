@@ -67,6 +67,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"known: {', '.join(words[:12])}" if words else ""
 
 
+def too_late(at: Place) -> Finding:
+    """Return that a heartbeat bounds nothing: the time of the call is over before."""
+    message = "silence for so long takes longer than the call may"
+    return Finding((*at, "heartbeat"), message, "write less than 'timeout'", "warning")
+
+
 def _alike(word: str, words: list[str]) -> list[str]:
     """Return those of many sorted words that begin or end as a word does: others are no slips."""
     if len(words) <= 4 * _NEIGHBOURS:

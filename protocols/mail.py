@@ -128,7 +128,11 @@ class AttemptTimedOut(Mail, frozen=True, kw_only=True, tag="owner.timeout"):
 
 
 class AttemptRefused(Mail, frozen=True, kw_only=True, tag="owner.refused"):
-    """The owner did not dispatch an attempt: nobody serves it, or a policy forbids it."""
+    """The owner did not dispatch an attempt: nobody serves it, or a policy forbids it.
+
+    Or its service was silent for too long; then the outcome is unknown, and the failure has what
+    its last beat said.
+    """
 
     epoch: int
     step: str

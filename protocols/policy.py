@@ -92,6 +92,8 @@ class StepOptions(
     says about trying again; other kinds are not,
     or with ``others`` as ``retry`` says. ``undecided_s``: how long an attempt that is
     cancelled in flight keeps others from being undone, when no reply comes; none: ``timeout_s``.
+    ``heartbeat_s``: the service beats (``Call.heartbeat``), and an attempt that it leaves silent
+    for so long is given up as one whose time is over; none: nobody listens.
     """
 
     retry: Retry = Retry()
@@ -103,6 +105,7 @@ class StepOptions(
     retries: tuple[tuple[str, Retry], ...] | None = None
     others: bool = False
     undecided_s: Seconds | None = None
+    heartbeat_s: Annotated[float, msgspec.Meta(gt=0)] | None = None
 
     def allow(self, attempt: int, failure: Failure) -> Retry | None:
         """Return the policy by which another attempt follows ``attempt``, or None."""

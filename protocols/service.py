@@ -32,11 +32,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Call(msgspec.Struct, frozen=True):
-    """What a handler may want to know of a request.
+    """What a handler may want to know of a request, and how it tells that it is alive.
 
     ``key`` is the idempotency key: the same for every attempt of a step. ``timeout_s`` is how
     long the caller waits, 0 when unknown. ``undoes`` is the key of the step that the request
     undoes: after the answer nothing may happen any more under that key, seen or not.
+    ``last`` is what the last heartbeat of the attempt before has said.
     """
 
     service: str
@@ -46,6 +47,19 @@ class Call(msgspec.Struct, frozen=True):
     timeout_s: float = 0.0
     traceparent: str = ""
     undoes: str = ""
+    heartbeat_s: float = 0.0
+    last: Any = None
+    beats: Callable[[Any], None] | None = None
+
+    def heartbeat(self, details: Any = None) -> None:
+        """Tell that the work goes on, and what it has come to; from any thread.
+
+        The attempt is given up when ``heartbeat_s`` seconds pass without. Not stored, so it may
+        be called often: some calls go out. Where nobody listens (``heartbeat_s`` is 0) it does
+        nothing. Raises BadValueError for what is no value, OversizedError for more than 2 kB.
+        """
+        if self.beats is not None:
+            self.beats(details)
 
 
 class Refused(Exception):

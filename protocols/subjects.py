@@ -14,6 +14,7 @@
     movant.timer._cron.<trigger>                     the armed next time of a schedule
     movant.timer._due.<trigger>                      its firing; MAIL does not import it
     movant.svc.<service>.<operation>                 requests to services
+    movant.beat.<id>.<step>.<attempt>.<token>        who works on one tells that he is alive
     movant.event.<workflow>.<id>.<kind>              events
     movant.done.<p>.<id>                             the archive record of a finished instance
     movant.done.<p>._bundle.<through>.<first id>.…   histories of finished instances
@@ -30,7 +31,7 @@ from __future__ import annotations
 import hashlib
 import re
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from protocols.errors import InvalidIdError
@@ -50,6 +51,8 @@ _STEP_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")
 
 TO: Final = "movant.to."
 MAIL: Final = "movant.mail."
+BEATS: Final = "movant.beat.>"
+_BEAT_TOKENS: Final = 6
 PEERS: Final = "_all"
 API_AGAIN: Final = "movant.api.again."
 OWNER_TOKEN: Final = "_owner"  # noqa: S105 - a subject token, no secret
@@ -167,6 +170,29 @@ def to_signal(instance_id: str, name: str) -> str:
 def to_reply(instance_id: str, step: str, attempt: int, token: str) -> str:
     """Where a service's reply goes; ``step`` is a step token."""
     return f"movant.to.{instance_id}.reply.{step}.{attempt}.{token}"
+
+
+class Beat(NamedTuple):
+    """Which attempt a beat is about. ``step`` is a step token."""
+
+    instance: str
+    step: str
+    attempt: int
+    token: str
+
+
+def beat_for(reply: str) -> str:
+    """Return where beats of an attempt go whose answer goes to ``reply``."""
+    _, _, instance_id, _, rest = reply.split(".", 4)
+    return f"{BEATS[:-1]}{instance_id}.{rest}"
+
+
+def beat_of(subject: str) -> Beat | None:
+    """Return which attempt a beat is about; None for what is none."""
+    tokens = subject.split(".")
+    if len(tokens) != _BEAT_TOKENS or not is_number(tokens[4]):
+        return None
+    return Beat(tokens[2], tokens[3], int(tokens[4]), tokens[5])
 
 
 def to_timer(instance_id: str, name: str) -> str:

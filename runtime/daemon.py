@@ -29,6 +29,7 @@ from actors.definitions.registry import Definitions
 from actors.definitions.stored import KvDefinitionStore
 from actors.owning.assignment import Assignment
 from actors.owning.fold_guard import FoldGuard
+from actors.owning.heard import hear
 from actors.owning.intake import Intake
 from actors.owning.late import Late
 from actors.owning.markers import mark
@@ -363,6 +364,7 @@ class Daemon:
                 local=lambda _, ask, reply: local.tell(RunLocal(ask, reply)),
                 may_act=lambda partition: parts.leases.held and owner.acts_in(partition),
                 rouse=owner.rouse,
+                hear=partial(hear, owner),
                 routed=owner.decisions.routed,
                 locality=config.locality,
                 holds=parts.holds.holds,

@@ -88,7 +88,9 @@ class Redaction:
             state=mask.value(view.state),
             blocked=mask.text(view.blocked),
             waiting=[
-                msgspec.structs.replace(each, detail=mask.text(each.detail))
+                msgspec.structs.replace(
+                    each, detail=mask.text(each.detail), beat=mask.value(each.beat)
+                )
                 for each in view.waiting
             ],
         )

@@ -90,9 +90,11 @@ class OwnerTerritory:
     async def kept(self) -> int:
         """Return how many messages the last passes copied forward, of all partitions."""
         owned = self._owner.partitions.owned
-        stored = await self._parts.checkpoints.all()
-        others = (each.kept for number, each in stored.items() if number not in owned)
-        return sum(others) + sum(each.kept for each in owned.values())
+        kept = sum(each.kept for each in owned.values())
+        if len(owned) < self._daemon.config.partitions:
+            stored = await self._parts.checkpoints.all()
+            kept += sum(each.kept for number, each in stored.items() if number not in owned)
+        return kept
 
     async def floor(self) -> Floor:
         """Return the least stored mark of all partitions, not above a stray that is not kept."""

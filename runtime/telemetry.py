@@ -88,7 +88,7 @@ EVENTS: Final[dict[str, str]] = {
     "ferry.refused": "A firing could not be brought by hand; the import brings it later.",
     "ferry.waiting": "The import of timers cannot be looked at now.",
     "forgetting.waiting": "ARCHIVE or EVENTS cannot be purged now; it is tried again.",
-    "guardrails.registered": "Graphs that are registered from now on share other guardrails.",
+    "guardrails.registered": "What is registered from now on shares other guardrails.",
     "hold.changed": "A person paused or resumed something, or forced a breaker.",
     "holds.unreadable": "What is stored of a pause cannot be read; it counts for nothing.",
     "holds.waiting": "What is paused cannot be read now; what is known counts.",

@@ -13,11 +13,12 @@ import msgspec
 
 from protocols.api.runs import RunView
 from protocols.effects import Waiting
-from runtime.cli.output import between, clock_time, duration, told
+from runtime.cli.output import between, clock_time, compact, duration, told
 
 _NS: Final = 1_000_000_000
 _LOCAL: Final = "_local."
 _DAEMON: Final = "daemon: "
+BEAT_CHARS_MAX: Final = 80
 
 
 class Why(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,12 +191,16 @@ def _step(each: Waiting, now: int) -> _Wait:
         f"its own function {target.removeprefix(_LOCAL)}" if target.startswith(_LOCAL) else target
     )
     until = max(each.due, each.since) + round(each.timeout_s * _NS) if each.timeout_s else 0
+    beats = f" or within {duration(each.heartbeat_s)} of a heartbeat" if each.heartbeat_s else ""
+    if each.beat_at:
+        said = "" if each.beat is None else f": {compact(each.beat, BEAT_CHARS_MAX)}"
+        beats += f" (the last one came {_past(each.beat_at, now)}{said})"
     then = "it is asked again" if each.again else "the step fails"
     return _Wait(
         kind="step",
         what=f"waits at {each.path} for {who} to answer{number}",
         wakes="the answer wakes it",
-        otherwise=f"without one within {duration(each.timeout_s)} of being asked {then}"
+        otherwise=f"without one within {duration(each.timeout_s)} of being asked{beats} {then}"
         if until
         else "it has no time limit",
         until=until,

@@ -200,6 +200,9 @@ TIME: Final[Shown] = {
     "durable timers, kept by the NATS server; in tests days pass in milliseconds": (
         "hazards/test_s9 kernel/test_structure motions/test_motion"
     ),
+    "heartbeats of long work: silence is a timeout, the next attempt learns what was said last": (
+        "daemon/test_heartbeats"
+    ),
     "timeouts of a call, a step, a state, a whole run, a gate": (
         "graphs/test_run motions/test_motion daemon/test_guards"
     ),
@@ -261,6 +264,12 @@ SERVICES: Final[Shown] = {
 RULES: Final[Shown] = {
     "rules before and after each step; block, ask a person, warn, inform": (
         "graphs/test_guardrails"
+    ),
+    "the same rules for state machines and for workflows in Python; the same events": (
+        "motions/test_guardrails kernel/test_held graphs/test_equivalence"
+    ),
+    "rules that all definitions share, part of each definition's hash": (
+        "daemon/test_guardrails definitions/test_shared_rules"
     ),
     "what cannot be evaluated blocks": (
         "graphs/test_guardrails"
@@ -330,8 +339,8 @@ MISSING: Final[Mapping[str, str]] = {
     "delegation for a range of dates": "delegation of one gate",
     "what a step has so far, while it is under way": "how many of its items are done",
     "one action over many runs at once": "`movant run migrate`; others in a loop over `run ls`",
-    "heartbeats of long steps": "timeouts, and a request that is asked for again",
     "working time as a timeout of calls, steps, states and runs": "sleeps and gates count it",
+    "budgets of state machines and of workflows in Python": "those of graphs; guardrails",
     "a step of a graph that answers an update with a result": (
         "its sender is told that a step has it; motions and Python workflows answer"
     ),

@@ -5,6 +5,7 @@ a manifest. Its hash is made from names and canonical sources, not from the byte
 that the same code has the same hash on every machine, in every directory, at every time.
 
     manifest.json            entries, modules with digests, environment
+    rules.json               guardrails that its Python code shares with other definitions
     src/orders.py            module ``orders``
     src/shop/__init__.py     package ``shop``
 
@@ -35,6 +36,7 @@ SOURCE_BYTES_MAX: Final = 4_000_000
 """All sources of a pack together, unpacked: bounds what a hostile zip can make of itself."""
 MODULES_MAX: Final = 500
 _MANIFEST: Final = "manifest.json"
+_RULES: Final = "rules.json"
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 _DEFLATE_LEVEL: Final = 9
 
@@ -78,6 +80,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     kernel: int = 1
     documents: tuple[DocumentEntry, ...] = ()
     """Definitions that are data; their names are those of workflows."""
+    rules: str = ""
+    """The SHA-256 of the shared guardrails that its modules get; empty: none."""
 
     @property
     def hash(self) -> str:
@@ -91,6 +95,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
             content.append(sorted((each.name, each.digest) for each in self.documents))
         if self.kernel > 1:
             content.append({"kernel": self.kernel})
+        if self.rules:
+            content.append({"rules": self.rules})
         return hashlib.sha256(msgspec.json.encode(content)).hexdigest()[:HASH_CHARS]
 
 
@@ -110,10 +116,15 @@ class Unpacked(NamedTuple):
     manifest: Manifest
     sources: dict[str, str]
     documents: dict[str, str]
+    rules: bytes = b""
+    """Shared guardrails of its modules, as a set is stored."""
 
 
 def write(
-    manifest: Manifest, texts: Mapping[str, str], documents: Mapping[str, str] | None = None
+    manifest: Manifest,
+    texts: Mapping[str, str],
+    documents: Mapping[str, str] | None = None,
+    rules: bytes = b"",
 ) -> bytes:
     """Return a zip without anything of this moment or machine in it."""
     documents = documents or {}
@@ -122,6 +133,8 @@ def write(
         raise OversizedError(f"sources of {sizes} bytes; the limit is {SOURCE_BYTES_MAX}")
     files = {module.path: texts[module.name].encode() for module in manifest.modules}
     files |= {each.path: documents[each.name].encode() for each in manifest.documents}
+    if manifest.rules:
+        files[_RULES] = rules
     files[_MANIFEST] = msgspec.json.format(
         msgspec.json.encode(manifest, order="deterministic"), indent=1
     )
@@ -157,6 +170,7 @@ def unpack(data: bytes, expected: str = "") -> Unpacked:
         texts = {name: text.decode("utf-8") for name, text in sources.items()}
         data_of = {each.name: files.pop(each.path) for each in manifest.documents}
         documents = {name: text.decode("utf-8") for name, text in data_of.items()}
+        rules = files.pop(_RULES) if manifest.rules else b""
     except KeyError as error:
         raise _damaged(f"{error.args[0]} is missing") from error
     except (
@@ -174,11 +188,13 @@ def unpack(data: bytes, expected: str = "") -> Unpacked:
     digests = {module.name: module.digest for module in manifest.modules}
     _check_digests(sources, digests, "source of")
     _check_digests(data_of, {each.name: each.digest for each in manifest.documents}, "document")
+    if manifest.rules:
+        _check_digests({_RULES: rules}, {_RULES: manifest.rules}, "text of")
     if expected and manifest.hash != expected:
         raise _damaged(f"its content has the hash {manifest.hash}, not {expected}")
     if manifest.format != FORMAT or not set(manifest.entries) <= set(sources):
         raise _damaged(f"format {manifest.format} with entries {list(manifest.entries)}")
-    return Unpacked(manifest, texts, documents)
+    return Unpacked(manifest, texts, documents, rules)
 
 
 def _check_digests(content: Mapping[str, bytes], digests: Mapping[str, str], what: str) -> None:
@@ -189,7 +205,7 @@ def _check_digests(content: Mapping[str, bytes], digests: Mapping[str, str], wha
 
 def _read_all(archive: zipfile.ZipFile) -> dict[str, bytes]:
     infos = archive.infolist()
-    if len(infos) > MODULES_MAX + 1 or sum(i.file_size for i in infos) > 2 * SOURCE_BYTES_MAX:
+    if len(infos) > MODULES_MAX + 2 or sum(i.file_size for i in infos) > 2 * SOURCE_BYTES_MAX:
         raise OversizedError(
             f"a definition of {len(infos)} files is above the limit",
             hint=f"at most {MODULES_MAX} modules and {SOURCE_BYTES_MAX} bytes of source",

@@ -33,7 +33,9 @@ from actors.motions.interpreter import MotionWorkflow
 from protocols.definition import Workflow
 from protocols.errors import ConfigurationError, MovantError, NotFoundError
 from protocols.graphs.graph import Graph
-from protocols.guardrails.check import rules_of
+from protocols.guardrails.book import with_shared
+from protocols.guardrails.check import RuleSet, resolved, rules_of
+from protocols.guardrails.guardrail import Guardrail
 from protocols.machines.machine import Machine
 
 PREFIX: Final = "movant_def_"
@@ -53,8 +55,14 @@ def load(data: bytes, digest: str) -> dict[str, Workflow[Any]]:
             content = unpack(data, digest)
             packages = {module.name for module in content.manifest.modules if module.package}
             manifest = content.manifest
+            shared = _shared(content.rules)
             capsule = _Capsule(
-                digest, content.sources, packages, manifest.libraries, manifest.kernel
+                digest,
+                content.sources,
+                packages,
+                manifest.libraries,
+                manifest.kernel,
+                shared=shared,
             )
             capsule.enter()
             try:
@@ -91,7 +99,11 @@ class _Capsule(InspectLoader):
         packages: set[str],
         libraries: Mapping[str, str],
         kernel: int,
+        *,
+        shared: Mapping[str, Guardrail],
     ) -> None:
+        self._shared = shared
+        """Guardrails that its modules share with other definitions."""
         self.workflows: dict[str, Workflow[Any]] = {}
         self._of: dict[int, Workflow[Any]] = {}
         self._digest = digest
@@ -160,13 +172,20 @@ class _Capsule(InspectLoader):
 
     def _workflow(self, data: Machine | Graph) -> Workflow[Any]:
         if isinstance(data, Graph):
-            return GraphWorkflow(data, self._kernel, self._functions(data))
-        return MotionWorkflow(data)
+            return GraphWorkflow(data, self._kernel, self._functions(rules_of(data)))
+        return MotionWorkflow(data, self._functions(rules_of(data)))
 
-    def _functions(self, graph: Graph) -> dict[str, Any]:
-        """Return the functions of a graph's guardrails, out of the modules that are packed."""
+    def _held(self, workflow: Workflow[Any]) -> Workflow[Any]:
+        """Return a workflow in Python, held to its own rules and to those that it shares."""
+        rules = with_shared(workflow.options.guardrails, self._shared, self._shared)
+        if not rules or type(workflow) is not Workflow:
+            return workflow
+        return workflow.with_rules(rules, self._functions(rules))
+
+    def _functions(self, rules: Mapping[str, Guardrail]) -> dict[str, Any]:
+        """Return the functions of guardrails, out of the modules that are packed."""
         found: dict[str, Any] = {}
-        for name, rule in rules_of(graph).items():
+        for name, rule in rules.items():
             if not rule.function:
                 continue
             module, _, attribute = rule.function.partition(":")
@@ -175,7 +194,7 @@ class _Capsule(InspectLoader):
             if not callable(function):
                 raise ConfigurationError(
                     f"guardrails.{name}.function: there is no function {rule.function!r}",
-                    hint="it stands in a module beside the graph's file, and is packed with it",
+                    hint="it stands in a module beside the file, and is packed with it",
                 )
             found[rule.function] = function
         return found
@@ -244,9 +263,9 @@ class _Capsule(InspectLoader):
 
     def _collect(self, entry: str, module: ModuleType) -> None:
         for each in list(vars(module).values()):
-            value = self._of_data(each, entry) if isinstance(each, Machine | Graph) else each
-            if not isinstance(value, Workflow):
+            if not isinstance(each, Machine | Graph | Workflow):
                 continue
+            value = self._of_module(each, entry)
             known = self.workflows.setdefault(value.name, value)
             if known is not value:
                 raise ConfigurationError(
@@ -254,12 +273,16 @@ class _Capsule(InspectLoader):
                     hint="give one of them another name",
                 )
 
-    def _of_data(self, data: Machine | Graph, entry: str) -> Workflow[Any]:
-        """Return the one workflow of a machine or a graph, under however many names it stands."""
+    def _of_module(self, data: Machine | Graph | Workflow[Any], entry: str) -> Workflow[Any]:
+        """Return the one workflow of a definition, under however many names it stands."""
         found = self._of.get(id(data))
         if found is None:
             try:
-                found = self._of[id(data)] = self._workflow(data)
+                if isinstance(data, Workflow):
+                    found = self._held(data)
+                else:
+                    found = self._workflow(resolved(data, self._shared))
+                self._of[id(data)] = found
             except ConfigurationError as error:
                 where = f"{self._filename(entry)}:{self._line_of(entry, data.name)}"
                 raise ConfigurationError(f"{where}: {error.message}", hint=error.hint) from error
@@ -291,6 +314,14 @@ class _Capsule(InspectLoader):
         return f"install what provides {wanted!r} where the daemon runs" + (
             f"; the definition was packed with {known}" if known else ""
         )
+
+
+def _shared(rules: bytes) -> Mapping[str, Guardrail]:
+    """Return the shared guardrails of a pack."""
+    try:
+        return RuleSet.of(rules).guardrails if rules else {}
+    except msgspec.MsgspecError as error:
+        raise ConfigurationError(f"its shared guardrails cannot be read: {error}") from error
 
 
 class _Steps(msgspec.Struct):

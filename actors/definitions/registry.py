@@ -19,7 +19,7 @@ import trio
 from actors.definitions.bundle import Packed, unpack
 from actors.definitions.loading import load
 from actors.definitions.packing import open_pack
-from actors.definitions.shared_rules import with_rules
+from actors.definitions.shared_rules import check_names, with_rules
 from actors.motions.interpreter import MotionWorkflow
 from protocols.definition import Workflow
 from protocols.errors import BadValueError, NotFoundError, OverloadedError
@@ -115,7 +115,7 @@ class DefinitionStore(Protocol):
         ...
 
     async def put_rules(self, data: bytes, digest: str) -> None:
-        """Store a set of guardrails; graphs that are registered from now on get them."""
+        """Store a set of guardrails; what is registered from now on gets them."""
         ...
 
     async def rules(self) -> tuple[bytes, int]:
@@ -199,7 +199,7 @@ class MemoryDefinitionStore:
         return self._tables[digest]
 
     async def put_rules(self, data: bytes, digest: str) -> None:  # noqa: ARG002 - as in the port
-        """Store a set of guardrails; graphs that are registered from now on get them."""
+        """Store a set of guardrails; what is registered from now on gets them."""
         self._rules = data
 
     async def rules(self) -> tuple[bytes, int]:
@@ -287,7 +287,7 @@ class Definitions:
         return digest, await self.find(name, digest)
 
     async def opened(self, packed: Packed) -> Packed:
-        """Return a definition with the shared guardrails of its graphs, checked and loaded.
+        """Return a definition with the shared guardrails that it gets, checked and loaded.
 
         It is loaded once, on a thread: a graph of thousands of steps takes its time. ``register``
         finds it loaded. Raises what ``load`` raises.
@@ -305,7 +305,8 @@ class Definitions:
         The list of its workflows is taken from the code, not from the caller. Raises
         ConfigurationError when a routing table in use knows nobody for what a machine asks.
         """
-        digest = unpack(packed.data).manifest.hash
+        content = unpack(packed.data)
+        digest = content.manifest.hash
         if digest != packed.hash:
             raise BadValueError(
                 f"the definition has the hash {digest}, not {packed.hash}",
@@ -313,6 +314,8 @@ class Definitions:
             )
         opened = await trio.to_thread.run_sync(partial(open_pack, packed.data, keep=True))
         workflows = load(packed.data, digest)  # it is loaded by now
+        if content.manifest.entries:
+            check_names(content.sources, workflows.values())
         await self._check_owners(workflows)
         self._keep(packed.hash, workflows)
         await self._store.put(opened, told)

@@ -129,7 +129,7 @@ class KvDefinitionStore:
         return entry.value
 
     async def put_rules(self, data: bytes, digest: str) -> None:
-        """Store a set of guardrails; graphs that are registered from now on get them."""
+        """Store a set of guardrails; what is registered from now on gets them."""
         with suppress(AlreadyExistsError):  # the same content: its key is its hash
             await self._kv.put(f"g.{digest}", data, revision=0)
         await self._kv.put("rules", data)

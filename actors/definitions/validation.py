@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_type_hints
 
@@ -19,8 +19,10 @@ from actors.definitions.bundle import Packed
 from actors.definitions.imports import canonical, find, parse
 from actors.definitions.loading import load, loaded, unload
 from actors.definitions.packing import DOCUMENTS, locate, pack
+from actors.definitions.shared_rules import named_in, own_rules
 from protocols.definition import Workflow
 from protocols.errors import ConfigurationError, MovantError
+from protocols.findings import did_you_mean
 from protocols.subjects import check_name
 
 if TYPE_CHECKING:
@@ -286,11 +288,30 @@ def _dotted(node: ast.expr, aliases: dict[str, str]) -> str:
 def _types(packed: Packed, scans: Sequence[_Scan]) -> Iterator[Problem]:
     known = loaded(packed.hash)
     try:
-        for flow in load(packed.data, packed.hash).values():
+        flows = load(packed.data, packed.hash)
+        for flow in flows.values():
             yield from _flow_types(flow, scans)
+        yield from _guardrails(flows.values(), scans)
     finally:
         if not known:
             unload(packed.hash)
+
+
+def _guardrails(flows: Iterable[Workflow[Any]], scans: Sequence[_Scan]) -> Iterator[Problem]:
+    """Look at the names of guardrails: one that is not near to any may be that of a shared one."""
+    known = [name for flow in flows for name in own_rules(flow)]
+    for each in named_in({str(scan.file): canonical(scan.file) for scan in scans}):
+        if each.name not in known:
+            near = did_you_mean(each.name, known)
+            sure = near.startswith("did you mean")
+            yield Problem(
+                file=each.module,
+                line=each.line,
+                column=each.column,
+                message=f"there is no guardrail {each.name[:60]!r}",
+                hint=near if sure else "define it, or 'movant guardrail register' it",
+                severity="error" if sure else "warning",
+            )
 
 
 def _flow_types(flow: Workflow[Any], scans: Sequence[_Scan]) -> Iterator[Problem]:

@@ -72,7 +72,7 @@ def pack_document(source: Path | str) -> Packed:
     """Pack a YAML file. Raises NotFoundError, and ConfigurationError with file, line, column."""
     document = load_document(source)
     definition = yaml_struct.value_of(document, source, "movant workflow validate")
-    if isinstance(definition, Graph) and (functions := functions_of(definition)):
+    if functions := functions_of(definition):
         return _with_modules(definition, functions, Path(source))
     return pack_data(definition)
 
@@ -82,13 +82,13 @@ def pack_data(definition: Definition) -> Packed:
     return _packed(definition, (), {})
 
 
-def functions_of(definition: Graph) -> dict[str, str]:
+def functions_of(definition: Definition) -> dict[str, str]:
     """Return the functions of guardrails, each with the name of its rule."""
     return {rule.function: name for name, rule in rules_of(definition).items() if rule.function}
 
 
-def _with_modules(graph: Graph, functions: Mapping[str, str], source: Path) -> Packed:
-    """Pack a graph with the modules of its guardrails' functions, which stand beside its file.
+def _with_modules(definition: Definition, functions: Mapping[str, str], source: Path) -> Packed:
+    """Pack a definition with the modules of its guardrails' functions, which stand beside it.
 
     Raises NotFoundError for a module that is not there, ConfigurationError for a function.
     """
@@ -110,7 +110,7 @@ def _with_modules(graph: Graph, functions: Mapping[str, str], source: Path) -> P
         )
         for each in found.values()
     )
-    packed = _packed(graph, entries, {name: each.text for name, each in found.items()})
+    packed = _packed(definition, entries, {name: each.text for name, each in found.items()})
     return open_pack(packed.data)  # loaded once: what it names has to be there
 
 

@@ -7,39 +7,29 @@ that step lets a repeat reserve nothing more.
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
-
-import msgspec
 
 from actors.directed import Directed, told
 from actors.graphs.step import TEXT_CHARS_MAX, Halted, Work
+from actors.kernel.guarding import ACCOUNTS, Held, Memory, why_of
 from protocols.error_kinds import COMPLIANCE
 from protocols.errors import CancelledError, StepFailedError
-from protocols.events import BUDGET_EXHAUSTED, GUARDRAIL_VIOLATED
+from protocols.events import BUDGET_EXHAUSTED
 from protocols.failure import REFUSED, Failure
+from protocols.graphs.graph import SHOWN
 from protocols.guardrails import budgets
 from protocols.guardrails.budgets import RELEASED, Budget, Unit, Use, usage_of
 from protocols.guardrails.guardrail import OVER_BUDGET
-from protocols.policy import Retry, StepOptions
 from protocols.references import Template, WrongReference, as_text
 
 if TYPE_CHECKING:
     from actors.graphs.plan import GraphPlan, StepPlan
     from actors.kernel.context import Context
     from actors.kernel.operations import Operation
-    from protocols.guardrails.evaluation import Violation
 
-SHOWN_MAX: Final = 20
-"""Violations that a run shows: the latest. All of them are events."""
-GUARDRAILS: Final = "guardrails"
 BUDGETS: Final = "budgets"
 OF_STEPS: Final = "steps."
 """Facts that a run shows."""
-ACCOUNTS: Final = StepOptions(retry=Retry(attempts=10, max_delay_s=30.0), timeout_s=30.0)
-"""How the service of budgets is asked: that it is away for a while fails no step."""
-
-
 _BROKEN: Final = "-"
 """Stands for the account of a budget that could not be asked."""
 
@@ -56,15 +46,12 @@ class Asked(Halted):
         self.rules = rules
 
 
-class RunGuards:
+class RunGuards(Memory):
     """What one run remembers for its guardrails and budgets; all of it is a fold."""
 
     def __init__(self, ctx: Context, plan: GraphPlan) -> None:
+        super().__init__(ctx)
         self.budgets = plan.budgets
-        self.counts: Final = Counter[str]()
-        """Calls of rules that bound them in the run."""
-        self._ctx = ctx
-        self._violations: list[str] = []
         self._used: dict[str, Use] = {}
         self._reserved: dict[str, Use] = {}
 
@@ -95,14 +82,6 @@ class RunGuards:
         }
         self._ctx.set_state(**{f"{BUDGETS}.{name}": facts})
 
-    def tell(self, violation: Violation, step: str) -> None:
-        """Publish a violation, and show it."""
-        facts = {"step": step, "action": violation.action, **msgspec.to_builtins(violation)}
-        self._ctx.attest(GUARDRAIL_VIOLATED, facts, detail=violation.text[:TEXT_CHARS_MAX])
-        text = f"{violation.action} {violation.when} {step}: {violation.text}"
-        self._violations = [*self._violations, text[:TEXT_CHARS_MAX]][-SHOWN_MAX:]
-        self._ctx.set_state(**{GUARDRAILS: self._violations})
-
 
 class Budgeted(Work):
     """The work of a step that is held to budgets."""
@@ -110,8 +89,11 @@ class Budgeted(Work):
     def __init__(self, ctx: Context, plan: StepPlan, index: int | None, guards: RunGuards) -> None:
         super().__init__(ctx, plan, index)
         self._guards = guards
-        self._passed: frozenset[str] = frozenset()
-        """Rules and budgets that a person has let pass."""
+        self._held = Held(
+            *(ctx, plan.guards, plan.functions, guards),
+            where=self._where,
+            name=plan.name,
+        )
         self._call: Operation[Any] | None = None
         self._asking: tuple[Operation[Any], dict[str, Any]] | None = None
         """A reservation that is asked for, and with what."""
@@ -120,6 +102,11 @@ class Budgeted(Work):
         """Return the call of a service, and remember it: it knows how often it was tried."""
         self._call = super().step(service, of)
         return self._call
+
+    def _waits(self, title: str) -> None:
+        """Show for which word the step waits; an empty one: it goes on."""
+        text = f"waits for a decision: {title}"[:TEXT_CHARS_MAX] if title else "running"
+        self.ctx.set_state(**{SHOWN + self._plan.name: text})
 
     def _wanted(self) -> Use:
         estimate = self._plan.step.estimate
@@ -171,7 +158,7 @@ class Budgeted(Work):
         self, name: str, budget: Budget, key: Template | None, wanted: Use
     ) -> tuple[str, str]:
         """Reserve in one budget; return why not, and where the reservation stands."""
-        force = name in self._passed
+        force = name in self._held.passed
         if budget.window is None:
             why = "" if force else self._guards.short(name, budget, wanted)
             if not why:
@@ -179,9 +166,7 @@ class Budgeted(Work):
             return why, ""
         try:
             who = "" if key is None else as_text(key.fill(self.names))
-            said = await self._account(
-                "reserve", _called("budget", name), budget, who, wanted, force=force
-            )
+            said = await self._account(_called("budget", name), budget, who, wanted, force=force)
         except (StepFailedError, WrongReference) as error:
             self._release([])
             return f"it cannot be asked: {why_of(error)}", _BROKEN
@@ -190,7 +175,7 @@ class Budgeted(Work):
         return "", str(said["account"])
 
     async def _account(
-        self, operation: str, name: str, budget: Budget, key: str, wanted: Use, *, force: bool
+        self, name: str, budget: Budget, key: str, wanted: Use, *, force: bool
     ) -> dict[str, Any]:
         assert budget.window is not None
         request = {
@@ -198,11 +183,11 @@ class Budgeted(Work):
             "key": key,
             "window_s": float(budget.window),
             "limits": budget.limits,
-            "wanted": wanted or {"calls": 1.0},
+            "wanted": wanted,
             "force": force,
         }
-        call = self.ctx.call(budgets.SERVICE, operation, request, name=name, options=ACCOUNTS)
-        self._asking = (call, request) if operation == "reserve" else None
+        call = self.ctx.call(budgets.SERVICE, "reserve", request, name=name, options=ACCOUNTS)
+        self._asking = (call, request)
         said = await call
         self._asking = None
         return said if isinstance(said, dict) else {}
@@ -260,13 +245,6 @@ class Budgeted(Work):
 def _called(what: str, budget: str) -> str:
     """Return how a call about a budget is named: that of the step alone has no name there."""
     return what if budget.startswith(OF_STEPS) else f"{what}.{budget}"
-
-
-def why_of(error: StepFailedError | WrongReference) -> str:
-    """Return why something could not be asked."""
-    if isinstance(error, StepFailedError):
-        return f"{error.failure.kind}: {error.failure.message}"
-    return error.message
 
 
 def _add(to: Use, more: Use) -> None:

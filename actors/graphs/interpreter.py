@@ -22,7 +22,7 @@ from actors.graphs.artifacts import keep
 from actors.graphs.forking import Forkable
 from actors.graphs.items import Item, failure_of
 from actors.graphs.kinds import work_of
-from actors.graphs.plan import Functions, GraphPlan, StepPlan
+from actors.graphs.plan import GraphPlan, StepPlan
 from actors.graphs.standing import DONE, RUNNING
 from actors.graphs.step import TEXT_CHARS_MAX, UNANSWERED, first_call, unanswered
 from protocols.conditions import ConditionError
@@ -35,6 +35,7 @@ from protocols.graphs.clashes import wrong_result
 from protocols.graphs.graph import Graph
 from protocols.graphs.input import input_type
 from protocols.graphs.profile import Limits, under
+from protocols.guardrails.book import Functions
 from protocols.mail import KERNEL
 from protocols.references import AtTheEnd, Template, WrongReference, as_text
 

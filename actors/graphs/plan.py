@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -15,16 +14,15 @@ from protocols.gates.gate import FILLED, Gate
 from protocols.graphs.graph import SERVICE, SHOWN, Graph, GraphUndo
 from protocols.graphs.kinds import done_with
 from protocols.graphs.order import Order, again_at, options_of, tables_of
+from protocols.guardrails.book import Functions, RuleBook
 from protocols.guardrails.budgets import Budget
+from protocols.guardrails.check import rules_of
 from protocols.guardrails.evaluation import Guard
-from protocols.guardrails.guardrail import Guardrail
 from protocols.mail import KERNEL
 from protocols.references import Names, Template
 
 FREE_GATES: Final = 2
 """The kernel version from which on a gate that waits takes no place of ``concurrency``."""
-Functions = Mapping[str, Callable[..., Any]]
-"""Functions of guardrails by ``module:name``."""
 GUARDED: Final = frozenset({SERVICE, "signal", "child"})
 """Kinds of steps that guardrails and budgets are for."""
 
@@ -182,18 +180,11 @@ class GraphPlan:
 
     def _guard(self, graph: Graph, functions: Functions) -> None:
         """Give each step the rules that it names, and those that are for all."""
-        rules: Mapping[str, Guardrail] = (
-            graph.guardrails if isinstance(graph.guardrails, dict) else {}
-        )
-        guards = {name: Guard(name, rule) for name, rule in rules.items()}
+        book = RuleBook(rules_of(graph), functions)
         for step in self.steps.values():
             if step.step.kind not in GUARDED:
                 continue
-            step.guards = tuple(
-                guard
-                for name, guard in guards.items()
-                if guard.rule.every or name in step.step.guardrails
-            )
+            step.guards = book.of(step.step.guardrails)
             step.functions = functions
             step.guarded = bool(step.guards or graph.budgets or step.budget)
             step.plain = step.plain and not step.guarded

@@ -14,6 +14,7 @@ import msgspec
 from actors.graphs.again import WAITING, Again
 from actors.graphs.budgets import RunGuards
 from actors.graphs.step import TEXT_CHARS_MAX
+from actors.kernel.guarding import run_of
 from protocols.errors import ConfigurationError
 from protocols.graphs.graph import SHOWN
 from protocols.moving import STAYS, STEPS_SHOWN, Moving, graph_move, refused
@@ -45,12 +46,7 @@ class Standing(Again):
         self._names = {
             "input": given,
             "steps": self._steps,
-            "run": {
-                "id": ctx.id,
-                "started_at": ctx.now().isoformat(),
-                "started_by": ctx.started_by or None,
-                "profile": ctx.profile or None,
-            },
+            "run": run_of(ctx, ctx.now()),
         }
         self._open = {name: step.waits for name, step in plan.steps.items()}
         """How many needs of each step have not ended."""

@@ -48,6 +48,11 @@ def asked_again(  # noqa: PLR0917 - as a step is built
     return step.undone_by(known.undo, function)
 
 
+def can_be_undone(ledger: Ledger, of: str) -> bool:
+    """Tell whether the work of the call at ``of`` has an undo."""
+    return ledger.undoing is not None and ledger.undoing.known(step_token(of))[0] is not None
+
+
 class UndoableAgain(UndoableStep[T]):
     """The work of an earlier step that can be undone, asked for once more."""
 

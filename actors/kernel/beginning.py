@@ -87,6 +87,7 @@ class Beginning(Repairing):
             return
         try:
             workflow = self._load(start.workflow, self.definition)
+            workflow.book  # noqa: B018 - it may lack rules that others share
         except (NotFoundError, ConfigurationError) as error:
             self._halt(Blocked(reason="definition", message=error.message))
             return
@@ -120,9 +121,18 @@ class Beginning(Repairing):
         if isinstance(given, Ended | Blocked):
             self._end(given)
             return
-        ctx = Context(ledger, self.workflow, start.traceparent, workflow.options.steps)
+        ctx = self._context(start, workflow, given)
         frame = Frame(ledger.root)
         ledger.scheduler.start(steppable(workflow.function(ctx, *given)), frame)
+
+    def _context(self, start: Start, workflow: Workflow[Any], given: tuple[Any, ...]) -> Context:
+        """Return what the code gets: with rules, a context that holds its steps to them."""
+        book = workflow.book
+        ctx = Context(self._ledger, self.workflow, start.traceparent, workflow.options.steps)
+        if book is None:
+            return ctx
+        value = given[0] if given else codec.decode(start.body, start.content_type)
+        return ctx.held_to(book, value)
 
     def _queues(self, workflow: Workflow[Any], start: Start) -> bool:
         """Wait for a turn, if there has to be one: all that comes meanwhile is kept.

@@ -22,13 +22,14 @@ from actors.kernel.artifacts import Artifacts
 from actors.kernel.branches import Joined, Scope, Winner, branches_of
 from actors.kernel.calling import Absent, call_name, call_options
 from actors.kernel.children import Child, UndoableChild
-from actors.kernel.clock import moment, since_epoch, worked
+from actors.kernel.clock import moment
 from actors.kernel.compensation import Saga, UndoableStep, UndoStep, undo_of
 from actors.kernel.interpreting import Interpreting
 from actors.kernel.ledger import Ledger
 from actors.kernel.log import Log
 from actors.kernel.nursery import Nursery
-from actors.kernel.operations import AnySignal, Deadline, Idle, Listen, Operation, Sleep, T
+from actors.kernel.operations import AnySignal, Deadline, Idle, Listen, Operation, T
+from actors.kernel.sleeping import Sleeping
 from actors.kernel.step import Step
 from actors.kernel.tasks import CancelScope, ContinueAs, Frame, dispose
 from actors.kernel.telling import Telling
@@ -40,22 +41,23 @@ from protocols.definition import Workflow
 from protocols.effects import LocalCall, Send
 from protocols.errors import GatherError, InvalidIdError
 from protocols.events import RESERVED
+from protocols.guardrails.book import no_rules
 from protocols.policy import STEP_DEFAULTS, Retry, StepOptions
 from protocols.rng import Rng
 from protocols.subjects import check_id, check_name, check_step_name, step_token
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from datetime import datetime
 
-    from protocols.calendars import Calendar
+    from protocols.guardrails.book import RuleBook
 
 ANY: Final[Any] = Any
 LOCAL: Final = "_local"
 """The service that runs ``ctx.run`` functions in the daemon."""
 
 
-class Context(Interpreting, Telling, Artifacts):
+class Context(Interpreting, Sleeping, Telling, Artifacts):
     """The durable operations of one instance. Handed to its workflow function."""
 
     __slots__ = ("_defaults", "_ledger", "log", "traceparent", "workflow")
@@ -94,15 +96,22 @@ class Context(Interpreting, Telling, Artifacts):
         idempotent: bool | None = None,
         undo: str | Undo | None = None,
         undoes: str = "",
+        guardrails: str | Sequence[str] = (),
     ) -> Operation[T]:
         """Ask a service, again and again as the options say, and return its reply.
 
         ``undo`` names the operation that undoes the step, should the instance or a saga around
         it fail or be cancelled; ``undoes`` is the key of a step that this call undoes.
+        ``guardrails`` name rules of the workflow that the step is held to, beside those that are
+        for every step: what they do not let pass fails with kind ``compliance``,
+        ``invalid_output`` or ``rejected``.
 
-        Raises StepFailedError when the attempts are used up or the failure is final, and
-        ResultTypeError when the reply does not fit ``returns``.
+        Raises ConfigurationError for a guardrail that nobody has defined, StepFailedError when
+        the attempts are used up or the failure is final, and ResultTypeError when the reply does
+        not fit ``returns``.
         """
+        if guardrails:
+            raise no_rules(guardrails)
         if options is None:
             options = self._defaults
         if (
@@ -134,6 +143,7 @@ class Context(Interpreting, Telling, Artifacts):
         *,
         name: str | None = None,
         options: StepOptions | None = None,
+        guardrails: str | Sequence[str] = (),
     ) -> Operation[Any]:
         """Ask once more for the work of an earlier call, under its key. ``of`` is its path.
 
@@ -142,6 +152,8 @@ class Context(Interpreting, Telling, Artifacts):
         that undo was asked for already, the work is asked for under a key of its own. Raises as
         ``call`` does; blocks when a call with an undo has not ended yet.
         """
+        if guardrails:
+            raise no_rules(guardrails)
         return asked_again(
             self._ledger,
             of,
@@ -186,28 +198,16 @@ class Context(Interpreting, Telling, Artifacts):
             return step.undone_by(Undo(getattr(undo, "__qualname__", "undo")), undo)
         return Step(ledger, LOCAL, operation, None, called, returns, options, local)
 
-    def sleep(
-        self, seconds: float | str, *, name: str = "sleep", calendar: Calendar | None = None
-    ) -> Operation[None]:
-        """Wait for ``seconds``; a restart of the daemon does not matter.
-
-        With a calendar they may be working time: ``3 working days``, ``6 office hours``. Raises
-        ConfigurationError for working time without one, or one without offsets, and ValueError
-        for a text that is none.
-        """
-        if isinstance(seconds, str):
-            worked(seconds, calendar)
-        return Sleep(self._ledger, check_step_name(name), seconds=seconds, calendar=calendar)
-
-    def until(self, when: datetime, *, name: str = "until") -> Operation[None]:
-        """Wait until ``when``, an aware datetime; returns at once when it is past."""
-        return Sleep(self._ledger, check_step_name(name), due=since_epoch(when))
-
-    def signal(self, name: str, *, returns: type[T] = ANY) -> Operation[T]:
+    def signal(
+        self, name: str, *, returns: type[T] = ANY, guardrails: str | Sequence[str] = ()
+    ) -> Operation[T]:
         """Wait for the next signal of that name and return its data.
 
         Signals and waiters of one name meet in order; signals from before the start count.
+        ``guardrails`` are as those of ``call``.
         """
+        if guardrails:
+            raise no_rules(guardrails)
         return Listen(self._ledger, check_name(name, "signal name"), returns)
 
     def update(self, name: str, *, takes: type[T] = ANY) -> Operation[Update[T]]:
@@ -236,11 +236,15 @@ class Context(Interpreting, Telling, Artifacts):
         returns: type[T] = ANY,
         on_cancel: Literal["cancel", "abandon"] = "cancel",
         undo: bool = False,
+        guardrails: str | Sequence[str] = (),
     ) -> Operation[T]:
         """Start another workflow and return its result. Raises ChildFailedError.
 
         ``undo``: what it did is undone when this instance, or a saga around it, fails.
+        ``guardrails`` are as those of ``call``; what they do not let pass is a StepFailedError.
         """
+        if guardrails:
+            raise no_rules(guardrails)
         called = workflow if isinstance(workflow, str) else workflow.name
         kind = UndoableChild if undo else Child
         return kind(
@@ -336,6 +340,14 @@ class Context(Interpreting, Telling, Artifacts):
     def shield(self) -> CancelScope:
         """Hide a block from cancellation outside of it: ``with ctx.shield(): await undo``."""
         return CancelScope(self._ledger.scheduler, shield=True)
+
+    def held_to(self, book: RuleBook, given: Any = None) -> Context:
+        """Return a context whose steps are held to rules as well; ``given`` is their input."""
+        from actors.kernel.guarding import Memory  # noqa: PLC0415 - few are held to anything
+        from actors.kernel.held import HeldContext  # noqa: PLC0415 - it is one of these
+
+        parts = (self._ledger, self.workflow, self.traceparent, self._defaults)
+        return HeldContext(parts, self, book, given, Memory(self))
 
     def continue_as(self, input: Any = None) -> NoReturn:  # noqa: A002 - as authors say
         """End this generation and begin the next one, with a new input, in the same mailbox.

@@ -46,6 +46,7 @@ def digest(instance: View, ledger: Ledger, seen: Seen, *, cancel: bool) -> str:
                 step.body,
                 *_route(step),
                 *([step.reviewing] if step.reviewing else []),
+                *([{"last": step.last}] if step.last else []),
             ]
             for step in sorted(ledger.steps.values(), key=_path)
         ],

@@ -202,7 +202,8 @@ class Instance(Beginning):
         except BaseException:
             self._broken = True
             raise
-        return ledger.effects
+        ledger.effects = []  # they go with who does them, and not at the next fold
+        return effects
 
     def _on_signal(self, mail: Signal) -> None:
         if self._repeated("signal", mail.message_id):
@@ -220,7 +221,7 @@ class Instance(Beginning):
                 return
             ledger.signals.setdefault(mail.name, deque()).append(mail)
             return
-        listener = listeners.popleft()
+        listener = listeners.pop(0)
         if not listeners:
             del ledger.listeners[listener.name]
         listener.take(mail)

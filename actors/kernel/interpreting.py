@@ -41,6 +41,11 @@ class Interpreting(Gates):
         self._ledger.forker = forker
 
     @property
+    def place(self) -> str:
+        """The place in the tree of paths: what the paths of what is asked next begin with."""
+        return self._ledger.scheduler.current().frame.prefix
+
+    @property
     def taken(self) -> Taken | None:
         """What the code begins with that another run has done; None: it begins with nothing."""
         return self._ledger.taken

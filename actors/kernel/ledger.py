@@ -120,7 +120,7 @@ class Ledger:
         self.gates: dict[str, GateWait] = {}
         self.gates_ended: dict[str, GateDecision] = {}
         """How the latest gates of this generation were decided, by step token."""
-        self.listeners: dict[str, deque[Listen[Any]]] = {}
+        self.listeners: dict[str, list[Listen[Any]]] = {}
         self.signals: dict[str, deque[Signal]] = {}
         self.updates: Updates | None = None
         """What has become of updates; None until the code takes the first one."""

@@ -13,7 +13,6 @@ each call the path of its branch.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Generic, Self
 
 from actors.kernel.answers import Update, opened, reject, tell
@@ -241,7 +240,7 @@ class Listen(Operation[T]):
         self.path = task.frame.path(_SHOWN.get(self.name) or f"signal.{self.name}")
         waiting = ledger.signals.get(self.name)
         if waiting is None:
-            ledger.listeners.setdefault(self.name, deque()).append(self)
+            ledger.listeners.setdefault(self.name, []).append(self)
             return False
         self.signal = waiting.popleft()
         if not waiting:

@@ -14,6 +14,7 @@ from protocols.effects import Ask, AskRoute, Emit, LocalCall, Waiting
 from protocols.error_kinds import is_unknown_outcome
 from protocols.errors import BadValueError, OversizedError, StepFailedError
 from protocols.failure import FAILED, TIMEOUT, Failure
+from protocols.headers import BEAT_BYTES_MAX
 from protocols.policy import StepOptions
 from protocols.subjects import step_token
 
@@ -34,6 +35,7 @@ class Step(Operation[T]):
         "body",
         "due",
         "input",
+        "last",
         "local",
         "name",
         "operation",
@@ -76,6 +78,7 @@ class Step(Operation[T]):
         ledger = self.ledger
         self.body = b"" if self.local is not None else ledger.encode(self.input)
         self.input = None
+        self.last = b""
         self.path = path = task.frame.path(self.name)
         self.token = token = step_token(path)
         if ledger.taken is not None and (known := ledger.outcome(token)) is not None:
@@ -117,6 +120,7 @@ class Step(Operation[T]):
                 options=self.options,
                 local=self.local,
                 route=None if routing is None else route_of(routing),
+                last=self.last,
             )
         )
 
@@ -161,6 +165,10 @@ class Step(Operation[T]):
             self.ledger.scheduler.resume(self, None, StepFailedError(self.path, failure))
             return
         ledger = self.ledger
+        if self.options.heartbeat_s is not None and failure.kind == TIMEOUT:
+            said = codec.encode(failure.details)  # of the last beat, as its owner tells
+            if failure.details is not None and len(said) <= BEAT_BYTES_MAX:
+                self.last = said
         self.attempt = attempt + 1
         delay_s = policy.delay_before(self.attempt, ledger.identity(self.path))
         asked_s = failure.retry_after_s
@@ -230,6 +238,7 @@ class Step(Operation[T]):
             due=self.due,
             attempts=retry.attempts,
             timeout_s=options.timeout_s,
+            heartbeat_s=options.heartbeat_s or 0.0,
             again=options.idempotent and retry.allows(self.attempt, TIMEOUT, retryable=True),
         )
 

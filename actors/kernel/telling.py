@@ -20,6 +20,11 @@ class Telling:
 
     _ledger: Ledger
 
+    @property
+    def at(self) -> int:
+        """The time of the latest message folded, in nanoseconds since 1970."""
+        return self._ledger.now
+
     def transition(
         self,
         data: dict[str, Any] | codec.Known,

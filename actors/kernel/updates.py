@@ -7,7 +7,6 @@ Data of another type are rejected by the fold, and the wait goes on.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from actors.kernel.answers import Update, opened, reject
@@ -41,7 +40,7 @@ class UpdateWait(Listen[Update[T]]):
                 del ledger.signals[self.name]
             if self._opens(signal):
                 return True
-        ledger.listeners.setdefault(self.name, deque()).append(self)
+        ledger.listeners.setdefault(self.name, []).append(self)
         return False
 
     def at_once(self) -> Update[T]:  # noqa: D102 - as in Operation
@@ -60,7 +59,7 @@ class UpdateWait(Listen[Update[T]]):
         if fits:
             ledger.scheduler.resume(self, self.update)
         else:
-            ledger.listeners.setdefault(self.name, deque()).appendleft(self)
+            ledger.listeners.setdefault(self.name, []).insert(0, self)
 
     def _opens(self, signal: Signal) -> bool:
         """Open an update; False when its data are of another type, and it is rejected."""

@@ -36,7 +36,7 @@ class Forkable(Hearing):
             self.machine, machine, self.state, self.data, moves=moves, accept=order.accept
         )
         if go and not found.problems:
-            self.go_over(machine, moves)
+            self.go_over(machine, getattr(workflow, "held_to", None), moves)
         return found
 
     def _fork(

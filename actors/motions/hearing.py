@@ -15,6 +15,7 @@ from protocols.machines.machine import RESUME, REVIEW, Machine
 if TYPE_CHECKING:
     from actors.kernel.branches import Scope
     from actors.kernel.context import Context
+    from protocols.guardrails.book import RuleBook
 
 Asked = Update[Any] | None
 """By what the sender of a signal is told what becomes of it, where he waits for that."""
@@ -25,8 +26,8 @@ HELD_MAX: Final = 100
 class Hearing(Record):
     """A record with ears: signals cut a stay short, and people decide where they were asked."""
 
-    def __init__(self, ctx: Context, machine: Machine, given: Any) -> None:
-        super().__init__(ctx, machine, given)
+    def __init__(self, ctx: Context, machine: Machine, given: Any, book: RuleBook | None) -> None:
+        super().__init__(ctx, machine, given, book)
         self.held: list[tuple[str, Any, Asked]] = []
         self.block: Scope | None = None
         """The stay in a state, which a signal may cut short; None while a transition is made."""

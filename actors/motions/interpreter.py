@@ -26,6 +26,7 @@ from actors.motions.record import (
     WARNING,
     WARNINGS_MAX,
     told_history,
+    told_time,
 )
 from actors.motions.rules import (
     Answer,
@@ -45,6 +46,8 @@ from protocols.error_kinds import OVER_LIMIT, is_unknown_outcome
 from protocols.errors import FailError
 from protocols.failure import TIMEOUT, Failure
 from protocols.graphs.profile import Limits
+from protocols.guardrails.book import Functions, RuleBook
+from protocols.guardrails.check import rules_of
 from protocols.machines.check import checked
 from protocols.machines.machine import RESUME, REVIEW, STATE_TIMEOUT_S, Hook, Machine
 from protocols.policy import StepOptions
@@ -61,11 +64,13 @@ class MotionWorkflow(Workflow[Any]):
     Raises ConfigurationError for a machine whose parts do not fit each other.
     """
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, functions: Functions | None = None) -> None:
         self.machine: Final = checked(machine)
+        rules = rules_of(machine)
+        self.held_to: Final = RuleBook(rules, functions) if rules else None
 
         async def motion(ctx: Context, input: Any = None) -> Any:  # noqa: A002 - as authors say
-            return await run_motion(ctx, machine, input)
+            return await run_motion(ctx, machine, input, self.held_to)
 
         # The input is what it is in Python: the kernel module is not imported for its name.
         motion.__annotations__ = {"input": Any, "return": Any}
@@ -80,12 +85,15 @@ class MotionWorkflow(Workflow[Any]):
         super().__init__(machine.name, motion, options)
 
 
-async def run_motion(ctx: Context, machine: Machine, given: Any = None) -> Any:
+async def run_motion(
+    ctx: Context, machine: Machine, given: Any = None, book: RuleBook | None = None
+) -> Any:
     """Move through the states of a machine to its end; return ``{state, data, warnings}``.
 
+    ``book`` has the rules that the work of states is held to.
     Raises FailError, of the kind of the state's name, when the end is one that failed.
     """
-    return await _Motion(ctx, machine, given).run()
+    return await _Motion(ctx, machine, given, book).run()
 
 
 class _Motion(Forkable):
@@ -204,8 +212,8 @@ class _Motion(Forkable):
             blocked=None,
             expected_completion=self._in(timeout_s),
         )
-        request = self._request()
-        return await self.asking.work(self.state, owner, operation, request, again=again)
+        how: dict[str, Any] = {"again": again, "waits": self._waits}
+        return await self.asking.work(self.state, owner, operation, self._request(), **how)
 
     def _completion(self, answer: Answer) -> Move | Failure:
         """Judge a completion. What may not follow is refused, and a failure of the owner."""
@@ -377,19 +385,18 @@ class _Motion(Forkable):
         self._state(facts)
         if move.asked is not None:
             move.asked.answer({key: facts[key] for key in ("from", "to", "number")})
-        now = self.ctx.now()
-        self.history.append((facts["from"], move.to, move.cause, now))
+        self._log((facts["from"], move.to, move.cause, self.ctx.at))
         self._show(
             state=self.state,
             owner=self.machine.states[self.state].owner,
-            entered_at=Later(now.isoformat),
+            entered_at=Later(told_time, self.ctx.at),
             entry=self.entries[self.state],
             blocked=None,
             next_action="",
             expected_completion=None,
             previous=self.came_from.get(self.state, ""),
             transitions=self.transitions,
-            history=Later(told_history, tuple(self.history)),
+            history=Later(told_history, self.history),
             warnings=tuple(self.warnings),
         )
 

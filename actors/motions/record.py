@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from actors.kernel.clock import moment
 from actors.kernel.ledger import Later
 from actors.motions.asking import Asking
 from actors.motions.rules import Answer, Move, Refusal
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from actors.kernel.context import Context
+    from protocols.guardrails.book import RuleBook
 
 T = TypeVar("T")
 REFUSED: Final = "transition_refused"
@@ -40,11 +41,11 @@ DETAILS_BYTES_MAX: Final = 16 * 1024
 class Record:
     """Where one motion is, and what came out of its states."""
 
-    def __init__(self, ctx: Context, machine: Machine, given: Any) -> None:
+    def __init__(self, ctx: Context, machine: Machine, given: Any, book: RuleBook | None) -> None:
         self.ctx = ctx
         self.machine = machine
         self.input = given
-        self.asking = Asking(ctx, machine)
+        self.asking = Asking(ctx, machine, book)
         self.state = ""
         self.cause = ""
         """What led into the state: for its owner."""
@@ -54,7 +55,7 @@ class Record:
         self.came_from: dict[str, str] = {}
         """The state whose work led to each; going back and signals do not count as work."""
         self.transitions = 0
-        self.history: deque[tuple[str, str, str, datetime]] = deque(maxlen=machine.history)
+        self.history: tuple[tuple[str, str, str, int], ...] = ()
         """From, to, cause and time of the latest transitions."""
         self.warnings: list[dict[str, Any]] = []
         self.times: dict[tuple[str, str], int] = {}
@@ -64,16 +65,16 @@ class Record:
         self.pivoted = False
         """Nothing is undone any more."""
 
-    def go_over(self, machine: Machine, moves: Mapping[str, str]) -> None:
+    def go_over(self, machine: Machine, book: RuleBook | None, moves: Mapping[str, str]) -> None:
         """Go on with another machine, in which some states have other names."""
         self.machine = machine
-        self.asking.go_over(machine, moves)
+        self.asking.go_over(machine, book, moves)
         self.state = moves.get(self.state, self.state)
         self.entries = _renamed(self.entries, moves)
         self.data, self.sizes = _renamed(self.data, moves), _renamed(self.sizes, moves)
         came_from = {to: moves.get(by, by) for to, by in _renamed(self.came_from, moves).items()}
         self.came_from = {to: by if by in machine.states else "" for to, by in came_from.items()}
-        self.history = deque(self.history, maxlen=machine.history)
+        self._log()
         self.times = {(moves.get(at, at), do): n for (at, do), n in self.times.items()}
         self._show(
             state=self.state,
@@ -89,8 +90,8 @@ class Record:
 
     def _too_large(self, answer: Answer) -> str:
         """Return why an output cannot be kept beside the others; empty when it can."""
-        others = (size for state, size in self.sizes.items() if state != self.state)
-        total = answer.size + sum(others)
+        others = sum(self.sizes.values()) - self.sizes.get(self.state, 0)
+        total = answer.size + others
         if total <= DATA_BYTES_MAX:
             return ""
         return f"the outputs of all states take {total} bytes, the limit is {DATA_BYTES_MAX}"
@@ -122,6 +123,11 @@ class Record:
             "by": move.by,
             "why": move.why,
         }
+
+    def _log(self, *transition: tuple[str, str, str, int]) -> None:
+        """Keep a transition among the latest ones."""
+        kept = (*self.history, *transition)
+        self.history = kept[max(0, len(kept) - self.machine.history) :]
 
     # What is shown and told
 
@@ -195,21 +201,34 @@ class Record:
         self.times[key] = self.times.get(key, 0) + 1
         return self.times[key] <= directive.times
 
+    def _waits(self, title: str) -> None:
+        """Show for which word of a person the work of a state waits; an empty one: it goes on."""
+        if title:
+            self._show(next_action=f"gate {self.state}", blocked=title, expected_completion=None)
+            return
+        timeout_s = self.machine.timeout_s(self.state)
+        self._show(
+            next_action=f"{self._owner()} {self.machine.operation(self.state)}",
+            blocked=None,
+            expected_completion=self._in(timeout_s),
+        )
+
     def _show(self, **facts: Any) -> None:
         self.ctx.show(facts)
 
     def _in(self, seconds: float) -> Later | None:
-        return Later(_after, self.ctx.now(), seconds) if seconds else None
+        return Later(told_time, self.ctx.at, seconds) if seconds else None
 
 
-def _after(now: datetime, seconds: float) -> str:
-    return (now + timedelta(seconds=seconds)).isoformat()
+def told_time(at: int, seconds: float = 0.0) -> str:
+    """Return how a motion shows a time, or what comes so many seconds later."""
+    return (moment(at) + timedelta(seconds=seconds)).isoformat()
 
 
-def told_history(kept: Iterable[tuple[str, str, str, datetime]]) -> list[dict[str, str]]:
+def told_history(kept: Iterable[tuple[str, str, str, int]]) -> list[dict[str, str]]:
     """Return the transitions that a motion shows."""
     return [
-        {"from": begin, "to": end, "cause": cause, "at": at.isoformat()}
+        {"from": begin, "to": end, "cause": cause, "at": told_time(at)}
         for begin, end, cause, at in kept
     ]
 

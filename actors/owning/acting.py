@@ -81,7 +81,7 @@ class Acting:
         fresh_from = max(actor.fresh_from, self._partitions.owned[actor.partition].acts_from + 1)
         actor.holding = False
         held, actor.held = actor.held, {}
-        parked, actor.never_sent = actor.never_sent, set()
+        parked, actor.never_sent = actor.never_sent, frozenset()
         for effect in held.values():
             if not actor.instance.is_open(effect):
                 continue

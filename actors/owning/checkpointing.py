@@ -13,6 +13,7 @@ crashes and what is left of his lists, without a pause.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -99,8 +100,8 @@ class _Found:
 
     def __init__(self, number: int) -> None:
         self._round = number
-        self._unfolded: dict[int, list[int]] = {}
-        self._unsettled: dict[int, list[tuple[str, int]]] = {}
+        self._unfolded: defaultdict[int, list[int]] = defaultdict(list)
+        self._unsettled: defaultdict[int, list[tuple[str, int]]] = defaultdict(list)
 
     def look(self, actor: WorkflowActor) -> None:
         """Take what an instance has not folded and not settled, as of now."""
@@ -108,16 +109,16 @@ class _Found:
         if actor.gone:
             return
         if actor.unfolded:
-            self._unfolded.setdefault(actor.partition, []).append(actor.unfolded)
+            self._unfolded[actor.partition].append(actor.unfolded)
         cause = actor.lowest_cause()
         if actor.activating:  # what it has not folded yet may have effects as well
             cause = actor.threshold if cause is None else min(cause, actor.threshold)
         if cause is not None:
-            self.list(actor.partition, actor.id, cause)
+            self._unsettled[actor.partition].append((actor.id, cause))
 
     def list(self, partition: int, instance: str, cause: int) -> None:
         """Take an instance with effects that are not settled."""
-        self._unsettled.setdefault(partition, []).append((instance, cause))
+        self._unsettled[partition].append((instance, cause))
 
     def checkpoint(self, partition: Partition, handed: int) -> Checkpoint:
         """Return the checkpoint of a partition that was handed on up to a position."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from actors.owning.workflow import WorkflowActor
     from protocols.ports import Clock
 
-GUARD_S: Final = 10.0
+GUARD_S: Final = 30.0
 """Longer than a step under load takes, and much shorter than ``FAR_S``: no firing is late."""
 FAR_S: Final = 60.0
 """What is due sooner is armed at once."""

@@ -212,7 +212,7 @@ class Owner:
         """Bring an instance back that was parked here: its steps can be sent now."""
         if instance not in self.live and self.acts_in(partition):
             actor = self._start_actor(instance, partition, cause)
-            actor.never_sent = steps
+            actor.never_sent = frozenset(steps)
             self._activate(actor)
 
     async def drained(self, partition: int | None = None) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 
 import trio
 
-from actors.core.slices import in_slices
+from actors.core.slices import in_slices, parts
 from actors.motions.places import Places
 from actors.owning.guards import GUARD_S, Guards
 from actors.owning.outbox import Outbox
@@ -81,24 +81,33 @@ class Passivation:
             # ever end. Whoever only waits has to leave sooner.
             crowded = len(self._live) > self._live_max
             look = partial(self._look, now=now, crowded=crowded)
-            await in_slices(list(self._live.values()), look)
+            for part in parts(list(self._live.values())):
+                due = [
+                    actor
+                    for actor in part
+                    if actor.idle_until <= now
+                    or (actor.touched <= now - IDLE_S and actor.touched != actor.idle_since)
+                    or crowded
+                ]
+                await in_slices(due, look)
+                await trio.lowlevel.checkpoint()
 
     def _look(self, actor: WorkflowActor, *, now: float, crowded: bool) -> bool:
         """Drop an actor, or arm what lets it be dropped soon; tell whether there was something."""
         settled_s, open_s = (0.0, CROWDED_S) if crowded else (IDLE_S, COVER_AFTER_S)
         idle_s = now - actor.touched
         kept = len(actor.guards)
+        since = now
         if kept:
-            waits = idle_s >= settled_s and not actor.asks
-            self.guards.arm(actor, self.outbox, before=now if waits else now - GUARD_S)
+            since = min([each for _, each in actor.guards.values()])
+            before = now if idle_s >= settled_s and not actor.asks else now - GUARD_S
+            if since <= before:
+                self.guards.arm(actor, self.outbox, before=before)
         armed = len(actor.guards) < kept
-        long = not crowded and actor.instance.messages > LONG_MESSAGES
-        if (
-            idle_s < (LONG_IDLE_S if long else settled_s)
-            or actor.backlog
-            or actor.activating
-            or actor.gone
-        ):
+        if not crowded and actor.instance.messages > LONG_MESSAGES:
+            settled_s = LONG_IDLE_S
+        if idle_s < settled_s or actor.backlog or actor.activating or actor.gone:
+            _rest(actor, settled_s, since)
             return armed
         actor.close_asks()
         if actor.settled and not actor.needed_here:
@@ -108,6 +117,8 @@ class Passivation:
             self._drop(actor)
             return True
         if idle_s <= open_s:
+            if not (actor.unsettled or actor.held or actor.settled):
+                _rest(actor, open_s, since)
             return armed
         return self.cover(actor) or armed
 
@@ -152,6 +163,15 @@ class Passivation:
 
         self.outbox.wake(actor, wake, self._clock.now_ns() + int(delay_s * 1e9), written)
         return True
+
+
+def _rest(actor: WorkflowActor, idle_s: float, since: float) -> None:
+    """Let an actor be until it was idle for so long, or what is kept ``since`` then is due.
+
+    Not for longer than that takes: one who folds something every second gets new guards.
+    """
+    actor.idle_since = actor.touched
+    actor.idle_until = min(actor.touched + idle_s, since + GUARD_S)
 
 
 def woken(actor: WorkflowActor, mail: Woken) -> None:

@@ -21,6 +21,7 @@ from protocols.effects import FINAL, AnyEffect, Arm, Ask, Continue, Enqueue, Pin
 from protocols.failure import TIMEOUT, Failure
 from protocols.mail import (
     AnyMail,
+    AttemptRefused,
     AttemptTimedOut,
     Cancel,
     Continued,
@@ -70,6 +71,7 @@ class OpenAsk:
 
     __slots__ = (
         "ask",
+        "beat_at",
         "blob",
         "closing",
         "covered",
@@ -78,7 +80,9 @@ class OpenAsk:
         "parked",
         "reask_at",
         "route",
+        "said",
         "sent_at",
+        "silent_at",
         "slot",
         "spent_s",
         "storing",
@@ -109,6 +113,11 @@ class OpenAsk:
         self.blob: Blob | None = None
         """Where its input is stored that is too large for a message."""
         self.storing = False
+        self.beat_at = 0.0
+        self.silent_at = inf
+        """When it is given up unless its service beats before; inf: it need not beat."""
+        self.said: Any = None
+        """What the last beat said."""
 
     @property
     def never_sent(self) -> bool:
@@ -140,6 +149,37 @@ class OpenAsk:
 class WorkflowActor(DrivenActor):
     """One instance: its fold, its open requests and its unacknowledged effects."""
 
+    __slots__ = (
+        "activating",
+        "asks",
+        "attend_at",
+        "backlog",
+        "behind",
+        "fresh_from",
+        "gone",
+        "guards",
+        "held",
+        "holding",
+        "host",
+        "id",
+        "idle_since",
+        "idle_until",
+        "instance",
+        "looked_at",
+        "needed",
+        "never_sent",
+        "partition",
+        "pin_covered",
+        "recording",
+        "threshold",
+        "touched",
+        "unfolded",
+        "unsettled",
+        "wake_number",
+        "waking",
+        "woken_number",
+    )
+
     def __init__(self, host: Host, instance: Instance, partition: int) -> None:
         super().__init__()
         self.host = host
@@ -168,12 +208,14 @@ class WorkflowActor(DrivenActor):
         """Timers that are not armed yet, and since when: see ``actors.owning.guards``."""
         self.attend_at = inf
         self.touched = 0.0
+        self.idle_since = self.idle_until = -inf
+        """Before this time there is nothing to do about its being idle since that one."""
         self.looked_at = 0
         """The last checkpoint for which it was looked at."""
         self.wake_number = 0
         self.woken_number = 0
         """How many wakes fired since anything else came."""
-        self.never_sent: set[str] = set()
+        self.never_sent: frozenset[str] = frozenset()
         """Steps that this daemon parked and surely never sent."""
         self.waking = False
         self.pin_covered = False
@@ -208,27 +250,32 @@ class WorkflowActor(DrivenActor):
 
     @property
     def needed_here(self) -> bool:
-        """True while it takes one of the places that a service has at once."""
+        """True while it takes one of a service's places, or a service has to beat for it."""
         return any(
-            each.slot and each.route is not None and each.route.flow.settings.concurrency_max
+            (each.slot and each.route is not None and each.route.flow.settings.concurrency_max)
+            or each.silent_at < inf
             for each in self.asks.values()
         )
 
     def lowest_cause(self) -> int | None:
         """Return the lowest cause among unsettled effects; None when settled."""
-        causes = [each.ask.cause for each in self.asks.values() if not each.covered]
-        # The rest is empty for nearly all, and all are looked at every second.
-        if self.unsettled:
+        # All are looked at every second, and nearly all have one request and perhaps a guard.
+        lowest = inf
+        for state in self.asks.values():
+            if not state.covered and state.ask.cause < lowest:
+                lowest = state.ask.cause
+        for guard, _ in self.guards.values():
+            if guard.cause < lowest:  # noqa: PLR1730 - a call for each costs more
+                lowest = guard.cause
+        if self.unsettled or self.held:
+            causes = [each.cause for each in self.held.values()]
             causes += [
                 each.cause
                 for each in self.unsettled.values()
                 if not (self.pin_covered and isinstance(each, Pin | Enqueue))
             ]
-        if self.held:
-            causes += [each.cause for each in self.held.values()]
-        if self.guards:
-            causes += [each.cause for each, _ in self.guards.values()]
-        return min(causes) if causes else None
+            lowest = min([lowest, *causes])
+        return None if lowest == inf else int(lowest)
 
     def again_from(self, mail: AnyMail) -> int | None:
         """Return the threshold when a message asks for a fold from the beginning, or None.
@@ -271,7 +318,8 @@ class WorkflowActor(DrivenActor):
         elif type(mail) is Continued:
             self.close_continues()
         elif self.asks and type(mail) is not Woken:
-            if type(mail) is AttemptTimedOut:
+            silent = type(mail) is AttemptRefused and mail.failure.kind == TIMEOUT
+            if type(mail) is AttemptTimedOut or (type(mail) is AttemptRefused and silent):
                 state = self.asks.get(("ask", mail.step, mail.attempt))
                 if state is not None and not self.instance.is_open(state.ask):
                     state.learn(TIMED_OUT, self.touched)

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import msgspec
 
-from actors.store.direct_reader import seq_of
 from protocols.errors import UnavailableError, UnknownOutcomeError
 from protocols.ports import Outgoing, Transport
 
@@ -37,8 +36,22 @@ class _Purged(msgspec.Struct):
     error: Any = None
 
 
+class _Got(msgspec.Struct):
+    """What STREAM.MSG.GET tells about the message that was asked for."""
+
+    class Message(msgspec.Struct):
+        seq: int
+
+    class Error(msgspec.Struct):
+        code: int = 0
+
+    message: Message | None = None
+    error: Error | None = None
+
+
 _info_decoder: Final = msgspec.json.Decoder(_Info)
 _purged_decoder: Final = msgspec.json.Decoder(_Purged)
+_got_decoder: Final = msgspec.json.Decoder(_Got)
 
 
 class Purging:
@@ -76,3 +89,16 @@ class Purging:
         except UnknownOutcomeError as error:
             raise UnavailableError(f"{verb} was not answered") from error
         return answer.payload
+
+
+def seq_of(answer: bytes, asked: str) -> int:
+    """Return the sequence of the message that an answer of STREAM.MSG.GET has; 0: there is none.
+
+    Raises UnavailableError when it says neither.
+    """
+    found = _got_decoder.decode(answer)
+    if found.message is not None:
+        return found.message.seq
+    if found.error is None or found.error.code != 404:  # noqa: PLR2004 - nothing there
+        raise UnavailableError(f"{asked} does not answer")
+    return 0

@@ -20,15 +20,16 @@ from typing import Any, Final
 import structlog
 import trio
 
-from actors.core.slices import in_slices
+from actors.core.slices import in_slices, parts
 from actors.owning.workflow import OpenAsk, WorkflowActor
 from actors.routing.admission import Admission
+from actors.routing.beats import Beats, Hear, given_up
 from actors.routing.choosing import Choosing, Routed
 from actors.routing.holds import Holds
+from actors.routing.lines import request_headers
 from actors.routing.parking import Parking, Rouse
 from actors.routing.router import LOCAL, Presence, Route, Router
 from actors.store.storing import REFERENCE_LINES, Storing
-from protocols import headers as h
 from protocols.blobs import INLINE_BYTES_MAX, Blob, encoded, placed
 from protocols.effects import Ask
 from protocols.error_kinds import OVER_LIMIT
@@ -42,7 +43,7 @@ from protocols.errors import (
 from protocols.failure import NO_RESPONDERS, VALIDATION, Failure
 from protocols.mail import AttemptTimedOut
 from protocols.ports import Clock, Outgoing, Transport
-from protocols.subjects import STEP_TOKEN_BYTES_MAX, to_reply
+from protocols.subjects import BEATS, to_reply
 from protocols.tokens import KeyRing
 
 REASK_S: Final = 30.0
@@ -83,6 +84,7 @@ class Requests:
         local: LocalRunner,
         may_act: Callable[[int], bool],
         rouse: Rouse,
+        hear: Hear,
         routed: Routed,
         locality: str = "",
         holds: Holds | None = None,
@@ -108,6 +110,7 @@ class Requests:
         )
         router.stirred = self.parking.stir
         self._later: list[tuple[float, int, WorkflowActor, Any]] = []
+        self.beats = Beats(clock, keys, hear)
         self._number = 0
         self._wake = trio.Event()
         self.sent = self.reasked = self.parked = 0
@@ -149,10 +152,14 @@ class Requests:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Look after deadlines, re-asks and delayed attempts until cancelled."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.parking.run)
-            task_status.started()
-            await self._sweep()
+        heard = await self._transport.subscribe(BEATS, self.beats.take)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.parking.run)
+                task_status.started()
+                await self._sweep()
+        finally:
+            heard.unsubscribe()
 
     async def _sweep(self) -> None:
         sweep_at = self._clock.monotonic() + SWEEP_S
@@ -176,9 +183,15 @@ class Requests:
                 if state is not None and actor.instance.is_open(state.ask):
                     self._send(actor, state)
             if now >= sweep_at:
+                if now - sweep_at > SWEEP_S:
+                    self.beats.delay(now - sweep_at)
                 sweep_at = now + SWEEP_S
                 self.choosing.look(now)
-                await in_slices(list(self._live()), partial(self.attend, now=now))
+                self.beats.look()
+                for part in parts(list(self._live())):
+                    due = [actor for actor in part if actor.attend_at <= now]
+                    await in_slices(due, partial(self.attend, now=now))
+                    await trio.lowlevel.checkpoint()
 
     def attend(self, actor: WorkflowActor, now: float) -> bool:
         """Look at every open attempt of an actor, if its time has come; tell whether it has."""
@@ -189,9 +202,9 @@ class Requests:
         for state in list(actor.asks.values()):
             if state.closing:
                 continue
-            if state.deadline <= now:
+            if state.deadline <= now or (state.silent_at <= now and self._transport.connected):
                 state.closing = True
-                self._decide(actor, state, None)
+                self._decide(actor, state, given_up(state, now))
                 continue
             if state.reask_at <= now:
                 self.reasked += 1
@@ -199,7 +212,7 @@ class Requests:
                 self._send(actor, state)
             elif state.parked and state.ticket is None:
                 self._release(actor, state)  # its wake has fired
-            next_at = min(next_at, state.deadline, state.reask_at)
+            next_at = min(next_at, state.deadline, state.reask_at, state.silent_at)
         actor.attend_at = next_at
         return True
 
@@ -235,6 +248,7 @@ class Requests:
 
     def reconnected(self) -> None:
         """Ask everything again that was sent before the connection was lost."""
+        self.beats.anew()
         self._again(lambda state: bool(state.sent_at))
         self._router.recheck()
 
@@ -333,10 +347,12 @@ class Requests:
         try:
             start = actor.instance.start
             trace = start.traceparent if start is not None else ""
-            body, lines = ask.body, request_headers(ask, self._left_s(state, now), trace)
+            reply = self._reply(actor, ask)
+            lines = request_headers(ask, self._left_s(state, now), reply, trace)
+            body = ask.body
             if state.blob is not None:
                 body, lines = encoded(state.blob), lines + REFERENCE_LINES
-            message = Outgoing(route.subject, body, lines, self._reply(actor, ask))
+            message = Outgoing(route.subject, body, lines, reply)
             self._transport.publish(message, perishable=True)
         except UnavailableError:
             state.reask_at = inf  # or every sweep would add one more of these
@@ -385,6 +401,9 @@ class Requests:
         else:
             state.reask_at = inf
         soonest = state.reask_at if state.reask_at < state.deadline else state.deadline  # noqa: FURB136
+        if state.ask.options.heartbeat_s is not None:
+            self.beats.expect(actor, state, now)
+            soonest = min(soonest, state.silent_at)
         actor.attend_at = min(actor.attend_at, soonest)
 
     def _park(self, actor: WorkflowActor, state: OpenAsk, route: Route) -> None:
@@ -429,22 +448,3 @@ class Requests:
             state,
             Failure(kind=kind, message=message, retryable=retryable, unknown=may_be_sent),
         )
-
-
-def request_headers(ask: Ask, left_s: float, trace: str = "") -> bytes:
-    """Return the header lines of a request whose answer is of use for ``left_s`` seconds.
-
-    ``trace`` is the trace context of the run's start; what is none is left out.
-    """
-    lines = b"Movant-Key: %b\r\nMovant-Attempt: %d\r\nMovant-Timeout: %.10g\r\n" % (
-        ask.key.encode(),
-        ask.attempt,
-        round(left_s, 3),
-    )
-    if trace and h.is_traceparent(trace):
-        lines += b"traceparent: %b\r\n" % trace.encode()
-    if ask.undoes:
-        lines += b"Movant-Undoes: %b\r\n" % ask.undoes.encode()
-    if ask.step[0] == "~" or len(ask.step) > STEP_TOKEN_BYTES_MAX:
-        lines += h.encode({h.PATH: ask.path})
-    return lines

@@ -26,12 +26,12 @@ import trio
 from actors.core.base import TrioActor
 from actors.core.ref import ask
 from actors.services.answers import Answer, Large, declared_answer, failure_answer, result_answer
+from actors.services.calls import Beating, read_call
 from actors.services.handlers import HandlerThread, abort_from, go_on
 from actors.services.large_answers import LargeAnswers
 from actors.store.blobs import BlobForgedError, BlobMissingError
 from actors.store.stream_writer import StreamWriter
 from protocols import codec
-from protocols import headers as h
 from protocols.blobs import BLOB
 from protocols.error_kinds import OVER_LIMIT
 from protocols.errors import (
@@ -94,6 +94,13 @@ class _Job:
         self.behind: list[_Job] = []
         """Undos of its key that came meanwhile: they may have found nothing yet."""
 
+    def join(self, reply: str, call: Call) -> None:
+        """Answer another attempt at the same work as well, and beat for it."""
+        if reply not in self.replies:
+            self.replies.append(reply)
+            if isinstance(self.call.beats, Beating) and isinstance(call.beats, Beating):
+                self.call.beats.also(call.beats)
+
 
 class _Running:
     """An operation with its queue, its workers and its numbers."""
@@ -148,7 +155,8 @@ class ServiceActor(TrioActor):
         if running is None or not (is_step_reply(frame.reply) or is_reply(frame.reply)):
             return
         running.statistics.num_requests += 1
-        call, content_type = self._call(running.operation, frame.headers)
+        told = (self.service.name, running.operation.name, frame.headers)
+        call, content_type = read_call(*told, self._transport, self._clock)
         key = call.key
         if key:
             stored = self._answers.get(key)
@@ -159,8 +167,7 @@ class ServiceActor(TrioActor):
             job = self._under_way.get(key)
             if job is not None:
                 running.statistics.repeats += 1
-                if frame.reply not in job.replies:
-                    job.replies.append(frame.reply)
+                job.join(frame.reply, call)
                 return
             if key in self._fenced:
                 running.statistics.num_errors += 1
@@ -231,30 +238,6 @@ class ServiceActor(TrioActor):
         own = self.service.counters.get(operation)
         more = {"data": dict(own)} if own else {}
         return {**numbers, "average_processing_time": numbers["processing_time"] // done, **more}
-
-    def _call(self, operation: Operation, raw: bytes) -> tuple[Call, str]:
-        if not raw:
-            return Call(self.service.name, operation.name), ""
-        found = h.decode(raw)
-        if found is None:
-            return Call(self.service.name, operation.name), ""
-        attempt = found.get(h.ATTEMPT, "1")
-        try:
-            timeout_s = float(found.get(h.TIMEOUT, "0"))
-        except ValueError:
-            timeout_s = 0.0
-        return (
-            Call(
-                self.service.name,
-                operation.name,
-                found.get(h.KEY, ""),
-                int(attempt) if attempt.isascii() and attempt.isdigit() else 1,
-                timeout_s,
-                found.get(h.TRACEPARENT, ""),
-                found.get(h.UNDOES, ""),
-            ),
-            found.get(h.CONTENT_TYPE, ""),
-        )
 
     def _start_worker(self, running: _Running) -> None:
         running.workers += 1

@@ -15,9 +15,11 @@ import trio
 
 from actors.owning.letters import Delivery
 from actors.retention.packs import is_pack
+from actors.retention.purging import seq_of
+from actors.store.frames import delivery_of
 from protocols import headers as h
 from protocols.errors import MovantError, OversizedError, UnavailableError, UnknownOutcomeError
-from protocols.events import from_time, to_time
+from protocols.events import to_time
 from protocols.ports import Frame, Outgoing, Subscription, Transport
 
 READ_S: Final = 5.0
@@ -51,20 +53,6 @@ class _Counts(msgspec.Struct):
     state: State = msgspec.field(default_factory=State)
 
 
-class _Got(msgspec.Struct):
-    """What STREAM.MSG.GET tells about the message that was asked for."""
-
-    class Message(msgspec.Struct):
-        seq: int
-
-    class Error(msgspec.Struct):
-        code: int = 0
-
-    message: Message | None = None
-    error: Error | None = None
-
-
-_got_decoder: Final = msgspec.json.Decoder(_Got)
 _counts_decoder: Final = msgspec.json.Decoder(_Counts)
 
 
@@ -414,20 +402,7 @@ class DirectReader:
                 read.done.set()
             else:
                 # Here and not at the end: a large batch comes in portions.
-                read.found.append(_delivery(frame))
-
-
-def seq_of(answer: bytes, asked: str) -> int:
-    """Return the sequence of the message that an answer of STREAM.MSG.GET has; 0: there is none.
-
-    Raises UnavailableError when it says neither.
-    """
-    found = _got_decoder.decode(answer)
-    if found.message is not None:
-        return found.message.seq
-    if found.error is None or found.error.code != 404:  # noqa: PLR2004 - nothing there
-        raise UnavailableError(f"{asked} does not answer")
-    return 0
+                read.found.append(delivery_of(frame))
 
 
 def _packs_not_in(found: Sequence[Delivery], counts: dict[str, int]) -> set[str]:
@@ -439,20 +414,3 @@ def _packs_not_in(found: Sequence[Delivery], counts: dict[str, int]) -> set[str]
 def _parts(instances: Sequence[str]) -> Iterator[Sequence[str]]:
     for start in range(0, len(instances), TOGETHER):
         yield instances[start : start + TOGETHER]
-
-
-def _delivery(frame: Frame) -> Delivery:
-    raw = frame.headers
-    return Delivery(
-        int(_own(raw, b"\r\nNats-Sequence: ")),
-        from_time(_own(raw, b"\r\nNats-Time-Stamp: ").decode()),
-        _own(raw, b"\r\nNats-Subject: ").decode("utf-8", "backslashreplace"),
-        raw,
-        frame.payload,
-    )
-
-
-def _own(raw: bytes, name: bytes) -> bytes:
-    """Return what the server says: its lines are behind those that were stored, which may lie."""
-    start = raw.rindex(name) + len(name)
-    return raw[start : raw.index(b"\r\n", start)]

@@ -14,7 +14,7 @@ Rules = Annotated[dict[str, Guardrail], Meta(description="The rules by their nam
 
 
 class GuardrailRegister(Message, frozen=True, kw_only=True):
-    """Share a set of guardrails: graphs that are registered from now on get them."""
+    """Share a set of guardrails: what is registered from now on gets them."""
 
     guardrails: Rules
     description: Annotated[str, Meta(description="What they are for, for people.")] = ""
@@ -22,7 +22,7 @@ class GuardrailRegister(Message, frozen=True, kw_only=True):
 
 
 class GuardrailSet(Message, frozen=True, kw_only=True):
-    """The guardrails that graphs share."""
+    """The guardrails that definitions share."""
 
     guardrails: Rules
     description: Annotated[str, Meta(description="What they are for, for people.")] = ""

@@ -15,7 +15,7 @@ from protocols.durations import shown
 from protocols.error_kinds import ALIASES, KINDS
 from protocols.errors import ConfigurationError
 from protocols.failure import TIMEOUT
-from protocols.findings import Finding, Place, bounded, did_you_mean, wrong_kind
+from protocols.findings import Finding, Place, bounded, did_you_mean, too_late, wrong_kind
 from protocols.graphs.clashes import types
 from protocols.graphs.gate_check import people
 from protocols.graphs.graph import ANY_KIND, SERVICE, Graph, GraphStep
@@ -226,6 +226,8 @@ def _times(graph: Graph, order: Order) -> Iterator[Finding]:
     for name, step in graph.steps.items():
         at: Place = ("steps", name)
         call_s = once_s(graph, name)
+        if step.heartbeat is not None and step.kind == SERVICE and float(step.heartbeat) >= call_s:
+            yield too_late(at)
         if step.kind != SERVICE:
             if whole_s is not None and call_s > whole_s:
                 yield Finding(

@@ -158,10 +158,7 @@ class GraphStep(_Part, frozen=True, kw_only=True):
     ] = None
     timeout: Annotated[
         Seconds | None,
-        Meta(
-            description="How long one call, the wait for a signal, or a child may take: `30s`, "
-            "`1h30m`."
-        ),
+        Meta(description="How long one call, a signal or a child may take: `30s`, `1h30m`."),
     ] = None
     deadline: Annotated[
         Seconds | None,
@@ -176,6 +173,9 @@ class GraphStep(_Part, frozen=True, kw_only=True):
             description="How long the step may take before `running_late` tells that it takes "
             "longer; it goes on."
         ),
+    ] = None
+    heartbeat: Annotated[
+        Seconds | None, Meta(description="How long the service may be silent while it works.")
     ] = None
     idempotent: Annotated[
         bool, Meta(description="Whether a call may be repeated when its outcome is not known.")
@@ -240,7 +240,7 @@ class GraphStep(_Part, frozen=True, kw_only=True):
             _set(self, "sleep", brief(self.sleep))
         if self.on_error:
             _set(self, "on_error", _directives(self.on_error))
-        _durations(self, "timeout", "deadline", "warn_after")
+        _durations(self, "timeout", "deadline", "warn_after", "heartbeat")
 
     @property
     def kinds(self) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ _OF_KINDS: Final[Mapping[str, tuple[str, ...]]] = {
     "retry": (SERVICE,),
     "timeout": (SERVICE, "signal", "child"),
     "deadline": (SERVICE,),
+    "heartbeat": (SERVICE,),
     "idempotent": (SERVICE,),
     "on_error": (SERVICE, "signal", "child"),
     "fallbacks": (SERVICE,),

@@ -142,6 +142,7 @@ def options_of(graph: Graph, step: str) -> StepOptions:
     return StepOptions(
         retry=graph.retry(step) or Retry(),
         timeout_s=graph.timeout_s(step),
+        heartbeat_s=None if of.heartbeat is None else float(of.heartbeat),
         absent="fail" if named else "wait",
         idempotent=of.idempotent,
         retries=tuple(policies.items()) or None,

@@ -154,7 +154,7 @@ def plan_text(plan: Plan) -> str:
         lines.append(f"may wait for an operator, without a limit: {', '.join(halts)}")
     waits = [each.name for each in plan.steps if each.unbounded]
     if waits:
-        lines.append(f"not counted, for nothing bounds their wait: {', '.join(waits)}")
+        lines.append(f"not counted, for nobody can tell how long they wait: {', '.join(waits)}")
     return "\n".join(lines) + "\n"
 
 
@@ -272,7 +272,7 @@ def _told(each: PlannedStep) -> Iterator[str]:
     if each.worst_s:
         yield f"up to {_time(each.worst_s)}" + (" each" if each.foreach else "")
     elif each.unbounded:
-        yield "waits without a limit"
+        yield "nobody can tell how long"
     if each.undo:
         yield f"undone by {each.undo}"
     if not each.critical:

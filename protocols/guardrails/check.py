@@ -1,10 +1,9 @@
-"""What is wrong with the guardrails and budgets of a graph, and with a set that graphs share."""
+"""What is wrong with the guardrails and budgets of a definition, and with a shared set."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
-from typing import Annotated, Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -15,22 +14,30 @@ from protocols.errors import ConfigurationError
 from protocols.findings import Finding, Place, did_you_mean
 from protocols.graphs.field import Part
 from protocols.graphs.graph import SERVICE, Graph, GraphStep
+from protocols.guardrails.book import NAME, NAME_CHARS_MAX, NAMED, with_shared, wrong_rules
 from protocols.guardrails.budgets import UNITS, WINDOW_S_MAX, Budget
 from protocols.guardrails.evaluation import not_allowed
-from protocols.guardrails.guardrail import GUARDRAILS_MAX, Guardrail, problems
+from protocols.guardrails.guardrail import Guardrail
+from protocols.machines.machine import Machine
 
-NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:-[A-Za-z0-9_]+)*\Z")
-NAME_CHARS_MAX: Final = 48
-"""Of a guardrail or a budget: it is part of the name of a step."""
-_NAME: Final = f"letters, digits, '_' and '-', at most {NAME_CHARS_MAX}, a letter first"
+Held = Graph | Machine
+"""A definition that is data: what its steps are held to can be told before it runs."""
+HeldT = TypeVar("HeldT", bound=Held)
+
+
+class _Asked(NamedTuple):
+    """Whom a state asks for what."""
+
+    service: str
+    operation: str
 
 
 class RuleSet(Part, frozen=True, kw_only=True):
-    """Guardrails that graphs share, in a file of their own."""
+    """Guardrails that definitions share, in a file of their own."""
 
     guardrails: Annotated[
         dict[str, Guardrail],
-        Meta(description="Rules by name; those with `every` are for every step of every graph."),
+        Meta(description="Rules by name; those with `every` are for every step of all."),
     ]
     description: Annotated[str, Meta(description="What they are for, for people.")] = ""
 
@@ -42,9 +49,11 @@ class RuleSet(Part, frozen=True, kw_only=True):
 
 def check_set(rules: RuleSet) -> list[Finding]:
     """Return everything that is wrong with a set."""
-    found = list(_rules(rules.guardrails))
+    found = list(wrong_rules(rules.guardrails))
     found += [
-        Finding(("guardrails", name, "function"), "a set has no modules", "put it into the graph")
+        Finding(
+            ("guardrails", name, "function"), "a set has no modules", "put it into the definition"
+        )
         for name, rule in rules.guardrails.items()
         if rule.function
     ]
@@ -65,28 +74,42 @@ def checked_set(rules: RuleSet) -> RuleSet:
 def guardrails(graph: Graph) -> Iterator[Finding]:
     """Return what is wrong with the guardrails and budgets of a graph."""
     own = rules_of(graph)
-    yield from _rules(own)
+    yield from wrong_rules(own)
     for name, rule in own.items():
         yield from _steps_of(graph, name, rule)
-    for each in unresolved(graph):
-        near = each.hint.startswith("did you mean")
-        yield each if near else msgspec.structs.replace(each, severity="warning")
+    yield from _named(graph)
     for name, step in graph.steps.items():
-        yield from _step(graph, name, step, own)
+        if step.kind == SERVICE:
+            yield from _allows(own, step.guardrails, step, ("steps", name))
+            yield from _estimates(graph, step, ("steps", name))
     yield from _budgets(graph)
 
 
-def unresolved(graph: Graph) -> list[Finding]:
-    """Return the names of guardrails that the graph does not define: shared ones, or mistakes."""
-    own = rules_of(graph)
+def of_states(machine: Machine) -> Iterator[Finding]:
+    """Return what is wrong with the guardrails of a state machine."""
+    own = rules_of(machine)
+    yield from wrong_rules(own, steps=False)
+    yield from _named(machine)
+    for name, state in machine.states.items():
+        at: Place = ("states", name)
+        if state.owner:
+            asked = _Asked(state.owner, machine.operation(name))
+            yield from _allows(own, state.rules, asked, at)
+        elif state.rules:
+            message = f"{name} has no owner, whose work could be held to them"
+            yield Finding((*at, "guardrails"), message, "take them away", of_key=True)
+
+
+def unresolved(definition: Held) -> list[Finding]:
+    """Return the names of guardrails that it does not define: shared ones, or mistakes."""
+    own = rules_of(definition)
     places: list[tuple[Place, str]] = []
-    if not isinstance(graph.guardrails, dict):
-        places += [(("guardrails", index), name) for index, name in enumerate(graph.guardrails)]
-    for step, of in graph.steps.items():
+    if not isinstance(definition.guardrails, dict):
         places += [
-            (("steps", step, "guardrails", index), name)
-            for index, name in enumerate(of.guardrails)
+            (("guardrails", index), name) for index, name in enumerate(definition.guardrails)
         ]
+    for at, names in _holding(definition):
+        places += [((*at, "guardrails", index), name) for index, name in enumerate(names)]
     found = []
     for place, name in places:
         if name in own:
@@ -97,45 +120,45 @@ def unresolved(graph: Graph) -> list[Finding]:
     return found
 
 
-def rules_of(graph: Graph) -> dict[str, Guardrail]:
-    """Return the guardrails that a graph defines."""
-    return graph.guardrails if isinstance(graph.guardrails, dict) else {}
+def rules_of(definition: Held) -> dict[str, Guardrail]:
+    """Return the guardrails that a definition has."""
+    return definition.guardrails if isinstance(definition.guardrails, dict) else {}
 
 
-def resolved(graph: Graph, shared: dict[str, Guardrail]) -> Graph:
-    """Return the graph with the shared guardrails that it names, and those that are for all.
+def resolved(definition: HeldT, shared: Mapping[str, Guardrail]) -> HeldT:
+    """Return the definition with the shared guardrails that it names, and those for all.
 
     From then on they are part of the definition, and of its hash: a set that changes later
-    changes nothing of what is registered. What the graph defines itself stays as it is.
+    changes nothing of what is registered. What it defines itself stays as it is.
     """
-    own = rules_of(graph)
-    named = {name for step in graph.steps.values() for name in step.guardrails}
-    for_all = frozenset(() if isinstance(graph.guardrails, dict) else graph.guardrails)
-    found = dict(own)
-    for name, rule in shared.items():
-        if name in own and not rule.every:
-            continue
-        if name in for_all:
-            found[name] = msgspec.structs.replace(rule, every=True)
-        elif name in named or rule.every:
-            found[name] = rule  # a graph does not get out of a rule for all by its name
-    missing = sorted(for_all - found.keys())
-    if missing or found == graph.guardrails:
-        return graph  # who checks it names what is missing
-    return msgspec.structs.replace(graph, guardrails=found)
+    named = {name for _, names in _holding(definition) for name in names}
+    found = with_shared(definition.guardrails, named, shared)
+    for_all = () if isinstance(definition.guardrails, dict) else definition.guardrails
+    if not frozenset(for_all) <= found.keys() or found == definition.guardrails:
+        return definition  # who checks it names what is missing
+    if not found and not definition.guardrails:
+        return definition
+    return msgspec.structs.replace(definition, guardrails=found)
 
 
-def _rules(rules: dict[str, Guardrail]) -> Iterator[Finding]:
-    if len(rules) > GUARDRAILS_MAX:
-        yield Finding(("guardrails",), f"{len(rules)} guardrails", f"at most {GUARDRAILS_MAX}")
-    for name, rule in rules.items():
-        at: Place = ("guardrails", name)
-        if not NAME.match(name) or len(name) > NAME_CHARS_MAX:
-            message = f"{name[:60]!r} is no name of a guardrail"
-            yield Finding(at, message, _NAME, of_key=True)
-        for wrong in problems(rule):
-            place = (*at, wrong.key) if wrong.number is None else (*at, wrong.key, wrong.number)
-            yield Finding(place, wrong.message, wrong.hint, offset=wrong.offset)
+def _holding(definition: Held) -> Iterator[tuple[Place, tuple[str, ...]]]:
+    """Yield what names guardrails, and which."""
+    if isinstance(definition, Graph):
+        for name, step in definition.steps.items():
+            yield ("steps", name), tuple(step.guardrails)
+    else:
+        for name, state in definition.states.items():
+            yield ("states", name), state.rules
+
+
+def _named(definition: Held) -> Iterator[Finding]:
+    """Look at the names of guardrails: one that is not near to any may be that of a shared one."""
+    for each in unresolved(definition):
+        near = each.hint.startswith("did you mean")
+        yield each if near else msgspec.structs.replace(each, severity="warning")
+    for at, names in _holding(definition):
+        for twice in sorted({name for name in names if names.count(name) > 1}):
+            yield Finding((*at, "guardrails"), f"{twice} stands twice", "take one of the two away")
 
 
 def _steps_of(graph: Graph, name: str, rule: Guardrail) -> Iterator[Finding]:
@@ -158,28 +181,24 @@ def _steps_of(graph: Graph, name: str, rule: Guardrail) -> Iterator[Finding]:
                     )
 
 
-def _step(
-    graph: Graph, name: str, step: GraphStep, own: dict[str, Guardrail]
+def _allows(
+    own: dict[str, Guardrail], names: Sequence[str], asked: GraphStep | _Asked, at: Place
 ) -> Iterator[Finding]:
-    at: Place = ("steps", name)
-    twice = {each for each in step.guardrails if step.guardrails.count(each) > 1}
-    for each in sorted(twice):
-        yield Finding((*at, "guardrails"), f"{each} stands twice", "take one of the two away")
-    if step.kind != SERVICE:
-        return
+    """Hold what is asked of whom to the allowlists that count for every profile."""
     for called, rule in own.items():
-        if rule.allow is None or rule.profiles or not (rule.every or called in step.guardrails):
+        if rule.allow is None or rule.profiles or not (rule.every or called in names):
             continue
-        key = not_allowed(rule.allow, step.service, step.operation)
+        key = not_allowed(rule.allow, asked.service, asked.operation)
         if key:
             words = rule.allow.services if key == "service" else rule.allow.operations
+            word = getattr(asked, key)
+            place = "owner" if key == "service" and isinstance(asked, _Asked) else key
             yield Finding(
-                (*at, key),
-                f"{called} does not allow {getattr(step, key)[:60]!r}",
-                did_you_mean(getattr(step, key), words),
+                (*at, place),
+                f"{called} does not allow {word[:60]!r}",
+                did_you_mean(word, words),
                 "error" if rule.severity == "critical" else "warning",
             )
-    yield from _estimates(graph, step, at)
 
 
 def _estimates(graph: Graph, step: GraphStep, at: Place) -> Iterator[Finding]:
@@ -214,7 +233,7 @@ def _budgets(graph: Graph) -> Iterator[Finding]:
     for name in graph.budgets:
         if not NAME.match(name) or len(name) > NAME_CHARS_MAX:
             message = f"{name[:60]!r} is no name of a budget"
-            yield Finding(("budgets", name), message, _NAME, of_key=True)
+            yield Finding(("budgets", name), message, NAMED, of_key=True)
     for at, budget in budgets_of(graph):
         if not budget.limits:
             words = ", ".join(repr(unit) for unit in UNITS)

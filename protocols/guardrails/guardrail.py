@@ -1,4 +1,4 @@
-"""Guardrails: rules that steps of a graph are held to, before and after they are done. Data only.
+"""Guardrails: rules that steps are held to, before and after they are done. Data only.
 
     guardrails:
       no-personal-data: {type: data-privacy, find: [ssn, card], severity: critical}
@@ -9,7 +9,8 @@
 A name stands for a type with its parameters; one that nobody has defined is refused. What a rule
 finds is a violation, and its severity says what that leads to. Nothing here is code but for rules
 of type ``python``, which name a function that is packed with the definition.
-``protocols.guardrails.evaluation`` evaluates them, ``actors.graphs.guards`` acts on what is found.
+``protocols.guardrails.evaluation`` evaluates them, ``actors.kernel.guarding`` acts on what it
+finds.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from msgspec import Meta
 
 from protocols.conditions import Condition, ConditionError
 from protocols.findings import did_you_mean
-from protocols.gates.gate import Names
+from protocols.gates.gate import REJECTED, Names
 from protocols.graphs.field import Field, FieldType, Part, Seconds, durations, field_of, put
 from protocols.graphs.input import problem
 from protocols.guardrails.sensitive import PERSONAL, SECRETS, SORTS, Sort
@@ -72,7 +73,7 @@ INVALID_OUTPUT: Final = "invalid_output"
 """Kind of the failure of a step whose result is not what it has to be: another try may help."""
 OVER_BUDGET: Final = "over_budget"
 """Kind of the failure of a step for which there is no budget left."""
-KINDS: Final = (INVALID_OUTPUT, OVER_BUDGET, "rejected")
+KINDS: Final = (INVALID_OUTPUT, OVER_BUDGET, REJECTED)
 """Error kinds that only graphs with guardrails, budgets and gates have."""
 _GATED: Final = ("approvers", "roles", "expires")
 
@@ -160,7 +161,7 @@ class Guardrail(Part, frozen=True, kw_only=True):
         Field | FieldType | None, Meta(description="The type that a result has to have.")
     ] = None
     function: Annotated[
-        str, Meta(description="`module:function`, of a file beside that of the graph.")
+        str, Meta(description="`module:function`, of a file beside that of the definition.")
     ] = ""
     timeout: Annotated[
         Seconds | None, Meta(description="How long the function may take; then it has failed.")

@@ -11,7 +11,10 @@ from protocols.directives import Directive, Table
 from protocols.error_kinds import ALIASES, KINDS
 from protocols.errors import ConfigurationError
 from protocols.failure import TIMEOUT
-from protocols.findings import Finding, Place, bounded, did_you_mean, wrong_kind
+from protocols.findings import Finding, Place, bounded, did_you_mean, too_late, wrong_kind
+from protocols.gates.gate import REJECTED
+from protocols.guardrails.check import of_states, unresolved
+from protocols.guardrails.guardrail import INVALID_OUTPUT
 from protocols.machines.machine import OWN_SIGNALS, Hook, Machine, Next, State, StateUndo
 from protocols.subjects import is_id, is_name, is_step_name
 
@@ -20,21 +23,28 @@ STATE_CHARS_MAX: Final = 64
 """Of a state's name: it is part of the names of scopes."""
 CHAIN_MAX: Final = 8
 """Directives that follow each other by ``then``."""
+GUARDED: Final = (INVALID_OUTPUT, REJECTED)
+"""Error kinds that only machines with guardrails have."""
 NEXT_NAMES: Final = frozenset({"input", "data", "entry", "result"})
 SIGNAL_NAMES: Final = frozenset({"input", "data", "entry", "signal"})
 
 
 def check(machine: Machine) -> list[Finding]:
     """Return what is wrong with a machine, errors and warnings, as far as it is told."""
-    found = bounded(chain(_heads(machine), _states(machine)))
+    found = bounded(chain(_heads(machine), _states(machine), of_states(machine)))
     # A wrong name also cuts a way: that would be told as two mistakes.
     wrong = any(each.severity == "error" for each in found)
     return found if wrong else bounded(chain(found, _ways(machine)))
 
 
 def checked(machine: Machine) -> Machine:
-    """Return the machine, or raise ConfigurationError that names every error of it."""
+    """Return the machine, or raise ConfigurationError that names every error of it.
+
+    A guardrail that is shared has to be part of the machine by now.
+    """
     errors = [each for each in check(machine) if each.severity == "error"]
+    told = {each.place for each in errors}
+    errors += [each for each in unresolved(machine) if each.place not in told]
     if errors:
         raise ConfigurationError(
             f"machine {machine.name[:60]!r}: "
@@ -89,6 +99,11 @@ def _asked(machine: Machine) -> Iterator[tuple[str, Place]]:
                     yield each.by, (*at, kind)
     for some, at in hooks:
         yield from ((hook.service, at) for hook in some)
+
+
+def kinds_of(machine: Machine) -> tuple[str, ...]:
+    """Return the error kinds that directives of a machine may name."""
+    return (*KINDS, *(GUARDED if machine.guardrails else ()), *machine.kinds)
 
 
 def targets(state: State) -> dict[str, None]:
@@ -161,6 +176,12 @@ def _role(machine: Machine, name: str, state: State) -> Iterator[Finding]:
             "or 'terminal: true' for an end",
         )
     yield from _follows(name, state, at)
+    if state.heartbeat is not None:
+        if not state.owner:
+            message = f"{name} has no owner who could beat"
+            yield Finding((*at, "heartbeat"), message, "take it away")
+        elif float(state.heartbeat) >= machine.timeout_s(name):
+            yield too_late(at)
 
 
 def _undo(name: str, state: State, at: Place) -> Iterator[Finding]:
@@ -240,7 +261,7 @@ def _condition(each: Next, place: Place, names: frozenset[str]) -> Iterator[Find
 
 
 def _directives(machine: Machine, table: Table, at: Place, state: str | None) -> Iterator[Finding]:
-    known = (*KINDS, *machine.kinds)
+    known = kinds_of(machine)
     for kind, first in table.items():
         place = (*at, kind)
         yield from wrong_kind(kind, known, place)

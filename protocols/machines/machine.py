@@ -31,6 +31,7 @@ from protocols.compensation import UNDO_RETRY, Undo
 from protocols.directives import Directive, Do, Table
 from protocols.durations import seconds
 from protocols.graphs.profile import Limits
+from protocols.guardrails.guardrail import Rules
 from protocols.policy import Retry
 
 STATE_TIMEOUT_S: Final = 86_400.0
@@ -116,11 +117,13 @@ class State(_Part, frozen=True, kw_only=True):
     ``owner`` is a service, asked for ``operation`` (the state's name in small letters when
     empty). ``next`` lists the states that may follow, in the order in which their conditions
     are tried; a single name may stand alone. ``timeout`` is how long the owner has, in seconds
-    or as text such as ``7d``. ``on_error`` maps an error kind to a directive. ``signals`` maps
-    the name of a signal to the state that it leads to. ``terminal`` ends the motion: as
-    ``completed`` (true) or ``failed``; an owner of a terminal state works before the end.
-    ``undo`` is the operation that undoes the owner's work, should the motion fail or be
-    cancelled. ``pivot``: nothing is undone any more as soon as the work of this state is done.
+    or as text such as ``7d``, ``heartbeat`` how long it may be silent. ``on_error`` maps an
+    error kind to a directive. ``signals`` maps the name of a signal to the state that it leads
+    to. ``terminal`` ends the motion: as ``completed`` (true) or ``failed``; an owner of a
+    terminal state works before the end. ``undo`` is the operation that undoes the owner's work,
+    should the motion fail or be
+    cancelled. ``guardrails`` name the rules that this work is held to, whoever does it.
+    ``pivot``: nothing is undone any more as soon as the work of this state is done.
     """
 
     owner: Annotated[str, msgspec.Meta(description="The service that works in it.")] = ""
@@ -144,6 +147,12 @@ class State(_Part, frozen=True, kw_only=True):
         float | str | None,
         msgspec.Meta(description="How long a stay may last before `running_late` tells of it."),
     ] = None
+    heartbeat: Annotated[
+        float | str | None,
+        msgspec.Meta(
+            description="How long the owner may be silent while it works; then its time is over."
+        ),
+    ] = None
     idempotent: Annotated[
         bool,
         msgspec.Meta(description="Whether a call may be repeated when its outcome is not known."),
@@ -164,6 +173,10 @@ class State(_Part, frozen=True, kw_only=True):
     undo: Annotated[
         str | StateUndo | None, msgspec.Meta(description="How the owner's work is undone.")
     ] = None
+    guardrails: Annotated[
+        str | tuple[str, ...],
+        msgspec.Meta(description="Rules that the owner's work is held to, by name."),
+    ] = ()
     pivot: Annotated[
         bool, msgspec.Meta(description="Nothing is undone any more when its work is done.")
     ] = False
@@ -184,8 +197,10 @@ class State(_Part, frozen=True, kw_only=True):
         _set(self, "on_error", _directives(self.on_error))
         if isinstance(self.undo, str):
             _set(self, "undo", StateUndo(operation=self.undo))
+        if isinstance(self.guardrails, str):
+            _set(self, "guardrails", (self.guardrails,))
         _set(self, "terminal", "completed" if self.terminal is True else self.terminal)
-        for key in ("timeout", "warn_after"):
+        for key in ("timeout", "warn_after", "heartbeat"):
             if getattr(self, key) is not None:
                 _positive(self, key)
 
@@ -219,6 +234,11 @@ class State(_Part, frozen=True, kw_only=True):
         )
 
     @property
+    def rules(self) -> tuple[str, ...]:
+        """The rules that the work is held to, by name."""
+        return tuple(self.guardrails)
+
+    @property
     def ends(self) -> Ended | None:
         """How a motion ends here; None: it does not."""
         return self.terminal if isinstance(self.terminal, str) else None
@@ -230,7 +250,8 @@ class Machine(_Part, frozen=True, kw_only=True):
     ``on_error`` holds for states that say nothing else; ``kinds`` are error kinds of its
     services' own, beside those of ``protocols.error_kinds``. ``on_transition`` are steps before
     each transition takes effect: without them it does not. ``witness`` is the last of them, and
-    its answer, the statement, is part of the transition. ``begin`` lists other
+    its answer, the statement, is part of the transition. ``guardrails`` are rules that the work
+    of states is held to (``protocols.guardrails.guardrail``). ``begin`` lists other
     states in which a motion may begin: its input names one as ``state``, and may say that its
     work is done already (``work_done: true``, ``output``). ``history`` is how many transitions a
     motion shows. Raises ValueError for what has the wrong form; whether the
@@ -265,6 +286,12 @@ class Machine(_Part, frozen=True, kw_only=True):
             description="Steps before each transition; without them it does not take effect."
         ),
     ] = ()
+    guardrails: Annotated[
+        Rules,
+        msgspec.Meta(
+            description="Rules by name; or names of shared ones that are for every state."
+        ),
+    ] = {}
     limits: Annotated[
         Limits | None,
         msgspec.Meta(description="How many motions may be active, and who goes first."),

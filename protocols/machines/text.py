@@ -7,6 +7,7 @@ from typing import Final
 
 from protocols.directives import Directive, Table
 from protocols.durations import shown
+from protocols.guardrails.check import rules_of
 from protocols.machines.machine import Hook, Machine, Next, State, StateUndo
 
 _RESERVED: Final = frozenset({"end", "state", "note", "direction", "class", "classdef", "style"})
@@ -20,6 +21,8 @@ def as_text(machine: Machine) -> str:
     lines += [f"before each transition: {_hook(hook)}" for hook in machine.on_transition]
     if machine.witness is not None:
         lines.append(f"each transition is witnessed: {_hook(machine.witness)}")
+    every = [name for name, rule in rules_of(machine).items() if rule.every]
+    lines += [f"each state is held to: {', '.join(every)}"] if every else []
     lines += _directives(machine.directives)
     for name, state in machine.states.items():
         lines.append(f"{name}  {_role(machine, name)}")
@@ -76,6 +79,8 @@ def _lines(state: State) -> Iterator[str]:
         yield f"-> {_next(each)}, by the signal {signal}"
     for hook in state.on_exit:
         yield f"on exit: {_hook(hook)}"
+    if state.rules:
+        yield f"held to: {', '.join(state.rules)}"
     yield from _undo(state)
     yield from _directives(state.directives)
 

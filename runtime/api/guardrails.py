@@ -1,4 +1,4 @@
-"""GuardrailCommands: the set of guardrails that graphs share, and what budgets have left."""
+"""GuardrailCommands: the shared set of guardrails, and what budgets have left."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class GuardrailCommands:
         self._accounts = Accounts(daemon.parts.transport, daemon.clock)
 
     async def list(self, _: api.Empty) -> api.Message:
-        """Return the set that graphs share."""
+        """Return the set that definitions share."""
         data, at = await self._daemon.parts.definition_store.rules()
         if not data:
             return api.GuardrailSet(guardrails={})

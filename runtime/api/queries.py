@@ -264,12 +264,13 @@ class RunQueries:
             parked["/"] = "" if standing is None else standing.text()
         start = instance.start
         counters = instance.counters
+        beats = {} if actor is None else self._beats(actor)
         waiting = [
             msgspec.structs.replace(
                 each, detail=": ".join(filter(None, (each.detail, parked[each.path])))
             )
             if parked.get(each.path)
-            else each
+            else msgspec.structs.replace(each, **beats.get(each.path, {}))
             for each in instance.waiting()
         ]
         blocked = instance.blocked
@@ -316,6 +317,16 @@ class RunQueries:
             each.ask.path: self._why_parked(each.ticket)
             for each in actor.asks.values()
             if each.ticket is not None
+        }
+
+    def _beats(self, actor: WorkflowActor) -> dict[str, dict[str, Any]]:
+        """Return when services have beaten last for steps of an instance, and what they said."""
+        clock = self._daemon.clock
+        now, now_ns = clock.monotonic(), clock.now_ns()
+        return {
+            each.ask.path: {"beat_at": now_ns - int((now - each.beat_at) * 1e9), "beat": each.said}
+            for each in actor.asks.values()
+            if each.beat_at
         }
 
     def _parked_away(self, instance: Instance) -> dict[str, str]:

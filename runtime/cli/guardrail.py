@@ -1,4 +1,4 @@
-"""``movant guardrail ls|test|validate|register``: rules that steps of graphs are held to."""
+"""``movant guardrail ls|test|validate|register``: rules that steps are held to."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 guardrail = LazyGroup(
     "guardrail",
-    help="Guardrails: rules that steps of graphs are held to.",
+    help="Guardrails: rules that steps are held to.",
     tree={
         "Commands": {
             "ls": Leaf("runtime.cli.guardrail:ls", "List rules: shared ones, or those of a file."),
@@ -37,7 +37,7 @@ guardrail = LazyGroup(
             "movant guardrail test outreach.yaml -i about='card 4111 1111 1111 1111'",
             "would it do?",
         ),
-        ("movant guardrail register guardrails.yaml", "graphs registered from now on share them"),
+        ("movant guardrail register guardrails.yaml", "for what is registered from now on"),
     ),
 )
 
@@ -45,14 +45,14 @@ guardrail = LazyGroup(
 @command(
     "ls",
     examples=(
-        ("movant guardrail ls", "the rules that graphs share"),
+        ("movant guardrail ls", "the rules that definitions share"),
         ("movant guardrail ls outreach.yaml -o json", "those of a file, for programs"),
     ),
 )
 @click.argument("file", default="", type=click.Path())
 @target
 def ls(file: str, to: Target) -> int:
-    """List the guardrails that graphs share, or those that FILE defines (without a daemon)."""
+    """List the guardrails that are shared, or those that FILE defines (without a daemon)."""
     rules: Mapping[str, Guardrail]
     if file:
         rules = _of_file(file)
@@ -107,7 +107,7 @@ def test(
     pairs: tuple[str, ...],
     source: str,
 ) -> int:
-    """Try the guardrails of FILE, a graph or a set, on a value. Nothing is run, nothing asked.
+    """Try the guardrails of FILE, a definition or a set, on a value. Nothing is run or asked.
 
     Exit 1 when one of them blocks. Rules that depend on other runs, or on a function, are left
     out.
@@ -158,7 +158,7 @@ def test(
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path())
 @output_option
 def validate(files: tuple[str, ...], form: Format) -> int:
-    """Check files of shared guardrails; those of a graph are checked with it."""
+    """Check files of shared guardrails; those of a definition are checked with it."""
     from actors.definitions.validation import problems_of  # noqa: PLC0415
     from actors.files.rules import load_document  # noqa: PLC0415 - not for --help
 
@@ -172,7 +172,7 @@ def validate(files: tuple[str, ...], form: Format) -> int:
 @click.argument("file", type=click.Path())
 @target
 def register(file: str, to: Target) -> int:
-    """Share the guardrails in FILE: graphs that are registered from now on get them.
+    """Share the guardrails in FILE: what is registered from now on gets them.
 
     They take the place of those that were shared before. Definitions that are registered already
     keep theirs, and so do their runs.
@@ -200,19 +200,16 @@ def register(file: str, to: Target) -> int:
 
 
 def _of_file(file: str) -> Mapping[str, Guardrail]:
-    """Return the guardrails of a graph, or of a set. Raises ConfigurationError."""
-    from actors.files.definitions import graph_of  # noqa: PLC0415 - not for --help
-    from actors.files.definitions import load_document as load_graph  # noqa: PLC0415
+    """Return the guardrails of a definition, or of a set. Raises ConfigurationError."""
+    from actors.files.definitions import load_document as load_definition  # noqa: PLC0415
     from actors.files.rules import load_rules  # noqa: PLC0415
     from actors.files.yaml_struct import value_of  # noqa: PLC0415
     from protocols.guardrails.check import rules_of  # noqa: PLC0415
 
-    if Path(file).is_file() and "steps:" not in Path(file).read_text(errors="replace"):
+    text = Path(file).read_text(errors="replace") if Path(file).is_file() else "steps:"
+    if "steps:" not in text and "states:" not in text:
         return load_rules(file).guardrails
-    document = load_graph(file)
-    value_of(document, file, "movant workflow validate")
-    graph = graph_of(document)
-    return {} if graph is None else rules_of(graph)
+    return rules_of(value_of(load_definition(file), file, "movant workflow validate"))
 
 
 def _facts(value: Any, when: When) -> dict[str, Any]:

@@ -240,6 +240,9 @@ def _waiting(each: Waiting) -> str:
         text += f"  attempt {each.attempt}"
     if each.due > now:
         text += f"  due in {between(now, each.due)}"
+    if each.beat_at:
+        said = "" if each.beat is None else f" {compact(each.beat, 60)}"
+        text += f"  beat {between(each.beat_at, now)} ago{said}"
     return f"{text}  since {between(each.since, now)}"
 
 

@@ -20,7 +20,7 @@ class GuardrailCalls:
     _calls: Calls
 
     async def guardrails(self) -> api.GuardrailSet:
-        """Return the guardrails that graphs share."""
+        """Return the guardrails that definitions share."""
         return await self._calls.call("guardrail.ls", api.Empty(), api.GuardrailSet)
 
     async def share_guardrails(
@@ -30,7 +30,7 @@ class GuardrailCalls:
         description: str = "",
         by: Operator | None = None,
     ) -> api.GuardrailSet:
-        """Share a set in the place of the former one: for graphs that are registered from now on.
+        """Share a set in the place of the former one: for what is registered from now on.
 
         Raises ConfigurationError for rules that make no sense.
         """

@@ -43,6 +43,7 @@ _TO_CLIENTS: Final = (
 )
 _TO_SERVICES: Final = (
     "movant.to.*.reply.>",
+    "movant.beat.>",
     "movant.put.>",
     "$JS.API.DIRECT.GET.BLOBS.>",
     "movant.api.run.mend",

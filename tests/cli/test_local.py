@@ -23,6 +23,7 @@ from runtime.cli.output import (
 from runtime.cli.service import load_attribute
 from runtime.ranges import brief, ranges
 from tests.cli.conftest import Cli
+from tests.docs.tables import DOCS
 from tests.support.nats import NatsServer
 
 GOOD = """import movant
@@ -331,6 +332,17 @@ def test_a_terminal_obeys_nothing_that_others_wrote(capfd: pytest.CaptureFixture
     ]
     assert "\x1b" not in err
     assert "\x9b" not in err
+
+
+def test_rules_of_a_machine_are_listed_and_tried(cli: Cli) -> None:
+    """As those of a graph: nothing is run, and the code tells whether one blocks."""
+    file = str(DOCS / "examples" / "poster.yaml")
+
+    listed = cli("guardrail", "ls", file, "-o", "json")
+    blocked = cli("guardrail", "test", file, "-i", "about=card 4111 1111 1111 1111")
+
+    assert [row["name"] for row in listed.json] == ["private", "short"]
+    assert (blocked.code, "4111" in blocked.out) == (1, False)
 
 
 def test_a_terminal_that_is_too_narrow_cuts_the_last_column_alone(

@@ -74,6 +74,11 @@ def timeout(in_s: float) -> Waiting:
             "gate",
             ["its time is over", "in 1m00s"],
         ),
+        (
+            told(step(heartbeat_s=60.0, beat_at=NOW - 12 * S, beat={"done": 3})),
+            "step",
+            ["within 1m00s of a heartbeat", "12.0s ago", '{"done":3}'],
+        ),
         (told(step(detail="_local.price")), "step", ["its own function price"]),
         (
             told(step(attempt=2, due=NOW + 20 * S)),

@@ -216,3 +216,71 @@ def test_the_examples_have_no_mistakes() -> None:
 
     assert graph.problems == []
     assert shared.problems == []
+
+
+CODE = """
+import movant
+
+
+@movant.workflow
+async def coded(ctx: movant.Context, note: str) -> str:
+    return await ctx.call("writer", "write", {"about": note}, guardrails=["quiet"])
+"""
+MACHINE = """
+name: stated
+initial: WRITING
+states:
+  WRITING: {owner: writer, operation: write, guardrails: quiet, next: DONE}
+  DONE: {terminal: true}
+"""
+
+
+async def test_code_and_machines_are_held_to_shared_rules_across_the_death_of_a_daemon(
+    nats_server: NatsServer, tmp_path: Any
+) -> None:
+    """A person is asked once, by a gate that outlives the daemon; the chain states all of it."""
+    said: list[Any] = []
+    writer = Service("writer")
+    writer.operation("write")(said.append)
+    code, machine = tmp_path / "coded.py", tmp_path / "stated.yaml"
+    code.write_text(CODE)
+    machine.write_text(MACHINE)
+    quiet = rules("guardrails: {quiet: {type: data-privacy, find: card, severity: high}}")
+    card = "card 4111 1111 1111 1111"
+    async with (
+        daemon(nats_server.url, services=[writer]) as movant,
+        Client.connect(nats_server.url) as client,
+    ):
+        for file in (code, machine):
+            with pytest.raises(ConfigurationError, match="there is no guardrail 'quiet'"):
+                await client.register_source(file)
+        await client.share_guardrails(quiet.guardrails)
+        for file in (code, machine):
+            await client.register_source(file)
+        await client.start("coded", card, id="c-1")
+        await client.start("stated", card, id="m-1")
+        with trio.fail_after(10):
+            while len(gates := (await client.gates()).gates) < 2:
+                await trio.sleep(0.02)
+        movant.crash()
+    async with (
+        daemon(nats_server.url, services=[writer]) as movant,
+        Client.connect(nats_server.url) as client,
+    ):
+        await client.decide("c-1", "approve", by=Operator(who="ann"))
+        await client.decide("m-1", "approve", by=Operator(who="ann"))
+        ended = [await client.wait(each, timeout_s=20) for each in ("c-1", "m-1")]
+        shown = [await movant("run.show", id=each) for each in ("c-1", "m-1")]
+        verified = [await movant("run.verify", id=each) for each in ("c-1", "m-1")]
+
+    assert sorted(each.title for each in gates) == [
+        "WRITING: guardrail quiet (high): card at input",
+        "writer.write: guardrail quiet (high): card at about",
+    ]
+    assert [each.status for each in ended] == ["completed"] * 2
+    assert len(said) == len(ended)
+    assert [each["state"]["guardrails"] for each in shown] == [
+        ["gate before /writer.write: quiet (high): card at about"],
+        ["gate before /states/WRITING: quiet (high): card at input"],
+    ]
+    assert not any(each["findings"] for each in verified)

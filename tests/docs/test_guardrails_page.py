@@ -5,10 +5,15 @@ from __future__ import annotations
 import re
 from typing import get_args
 
+from actors.files.definitions import load_document
+from actors.motions.interpreter import MotionWorkflow
 from protocols.guardrails.guardrail import ACTIONS, Kind
 from protocols.guardrails.sensitive import SORTS
+from protocols.machines.machine import Machine
+from runtime.cli.service import load_attribute
 from runtime.redacting import REDACTED
 from tests.docs.tables import DOCS
+from tests.kernel.mailbox import Mailbox, paths
 from tests.protocols.test_sensitive import samples
 
 PAGE = (DOCS / "guardrails.md").read_text()
@@ -35,6 +40,25 @@ def test_every_word_of_the_code_is_on_the_page() -> None:
     assert set(re.findall(r"`(\w+)`", told)) >= set(SORTS)
     for verb in REDACTED:
         assert f"`{verb.replace('.', ' ')}`" in PAGE
+
+
+def test_the_examples_in_python_and_of_a_machine_run() -> None:
+    """Both let nothing private pass, and nothing long."""
+    machine = load_document(DOCS / "examples" / "poster.yaml")
+    assert machine.problems == []
+    assert isinstance(machine.value, Machine)
+    slogan = load_attribute(f"{DOCS / 'examples' / 'slogan.py'}:slogan")
+    python, motion = Mailbox(slogan), Mailbox(MotionWorkflow(machine.value))
+    long = Mailbox(slogan)
+    for box in (python, motion):
+        box.start("card 4111 1111 1111 1111")
+    long.start("lamps")
+    long.reply("/writer.write/writer.write", {"text": "lamps " * 20})
+
+    assert paths(python.effects) == paths(motion.effects) == []
+    assert python.result == "not written: compliance"
+    assert motion.instance.state["next_action"] == "review by a person: signal motion.review"
+    assert [each.path for each in long.instance.waiting()] == ["/writer.write/again"]
 
 
 def test_the_number_of_samples_is_right() -> None:

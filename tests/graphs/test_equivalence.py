@@ -13,6 +13,7 @@ from actors.kernel.context import Context
 from protocols.definition import Workflow
 from protocols.effects import Arm, Ask, CancelChild, Emit, Finish, Spawn, UndoChild
 from protocols.errors import StepFailedError
+from protocols.guardrails.check import rules_of
 from protocols.policy import Retry
 from tests.graphs.orders import graph_of
 from tests.kernel.mailbox import SECOND, Mailbox
@@ -258,6 +259,67 @@ def asleep(box: Mailbox) -> None:
     box.fire("/steps/cool/sleep")
 
 
+RULED = """
+name: ruled
+guardrails:
+  clean: {type: data-privacy, severity: high}
+  short: {type: output, require: size(result) < 9}
+  known: {type: python, function: 'rules:known', at: after, every: true}
+steps:
+  ask:
+    service: web
+    operation: ask
+    params: "{{input}}"
+    undo: forget
+    retry: {attempts: 2, jitter: 0}
+    guardrails: [clean, short]
+  say: {service: web, operation: say, params: "{{steps.ask.result}}", needs: ask}
+outputs: "{{steps.say.result}}"
+"""
+FUNCTIONS = {"rules:known": print}
+
+
+async def ruled(ctx: Context, given: Any) -> Any:
+    """Two steps that are held to rules: each is named, so it stands where the graph has it."""
+    async with ctx.scope(name="steps"):
+        found = await ctx.call(
+            *("web", "ask", given),
+            name="ask",
+            undo="forget",
+            retry=Retry(attempts=2, jitter=0),
+            guardrails=["clean", "short"],
+        )
+        return await ctx.call("web", "say", found, name="say")
+
+
+def passed(box: Mailbox) -> None:
+    """Play a person's word, a result that is not valid, one that is, and a function's yes."""
+    box.start("ann@example.org")
+    box.decide("/steps/ask/gate.ask", "approve")
+    box.reply("/steps/ask/guarded/web.ask", "far too long")
+    box.reply("/steps/ask/guarded/web.ask/undo")
+    box.pass_time(1)
+    box.fire("/steps/ask/again")
+    box.reply("/steps/ask/guarded#2/web.ask", "short", attempt=1)
+    box.reply("/steps/ask/guarded#2/guardrail.known", value=True)
+    box.reply("/steps/say/web.say", 1)
+    box.reply("/steps/say/guardrail.known", value=True)
+
+
+def forbidden(box: Mailbox) -> None:
+    """Play a function's no, behind a step that is undone then."""
+    box.start("fine")
+    box.reply("/steps/ask/guarded/web.ask", "short")
+    box.reply("/steps/ask/guarded/guardrail.known", {"compliant": False, "reason": "no"})
+    box.reply("/steps/ask/guarded/web.ask/undo")
+
+
+def rejected(box: Mailbox) -> None:
+    """Play a person's no."""
+    box.start("ann@example.org")
+    box.decide("/steps/ask/gate.ask", "reject")
+
+
 def trace(box: Mailbox) -> list[Any]:
     """Return all that a run asks and tells, but for the definition that it is pinned to."""
     kept: list[Any] = []
@@ -267,6 +329,23 @@ def trace(box: Mailbox) -> list[Any]:
         elif isinstance(each, Ask | Arm | Spawn | CancelChild | UndoChild | Finish):
             kept.append(each)
     return kept
+
+
+@pytest.mark.parametrize("story", [passed, forbidden, rejected], ids=lambda each: each.__name__)
+def test_rules_say_the_same_of_both(story: Story) -> None:
+    """Every verdict, gate, repeat and undo, under the same paths; told and stated alike."""
+    data = graph_of(RULED)
+    graph = Mailbox(GraphWorkflow(data, functions=FUNCTIONS))
+    python = Mailbox(Workflow("ruled", ruled).with_rules(rules_of(data), FUNCTIONS))
+    story(graph)
+    story(python)
+
+    assert trace(graph) == trace(python)
+    assert graph.instance.status == python.instance.status != "running"
+    assert graph.instance.result == python.instance.result
+    assert graph.instance.state["guardrails"] == python.instance.state["guardrails"]
+    graph.refold()
+    python.refold()
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,7 @@ def test_a_gate_is_told_in_texts_and_plans() -> None:
     (bounded,) = [each for each in plan(with_gate(gate=gate)).steps if each.name == "allow"]
 
     assert bounded.worst_s == 3 * 86_400
-    assert "for nothing bounds their wait: allow" in plan_text(plan(TRIP))
+    assert "for nobody can tell how long they wait: allow" in plan_text(plan(TRIP))
     assert plan(TRIP).gates == {"allow": ("book",)}
     assert "before gate allow: book; a rejection undoes book\n" in plan_text(plan(TRIP))
     assert "gate: approve, modify, reject, skip, cancel" in as_text(TRIP)

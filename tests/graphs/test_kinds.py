@@ -339,12 +339,12 @@ def test_plans_and_pictures_tell_what_each_step_does() -> None:
 
     assert "  paid  signal paid; up to 3d\n" in plan_text(found)
     assert (
-        "  legs  child leg; for each of {{input.legs}}; waits without a limit; undone by the"
+        "  legs  child leg; for each of {{input.legs}}; nobody can tell how long; undone by the"
         in (plan_text(found))
     )
     assert (found.worst_s, found.longest) == (3 * DAY + 7200, ("cool", "paid"))
     assert found.no_undo == ()
-    assert "not counted, for nothing bounds their wait: legs, rest\n" in plan_text(found)
+    assert "not counted, for nobody can tell how long they wait: legs, rest\n" in plan_text(found)
     assert "paid  signal paid\n    after cool\n    within 3d\n" in as_text(graph)
     assert "rest  sleep until {{input.due}}\n" in as_text(graph)
     assert '    s0(["cool<br/>sleep 2h"])\n    s1{{"paid<br/>signal paid"}}\n' in as_mermaid(graph)

@@ -14,7 +14,10 @@ from actors.motions.interpreter import MotionWorkflow
 from benchmarks.kernel import answered
 from benchmarks.workflows import flow
 from protocols.compensation import Undo
+from protocols.definition import Workflow, WorkflowOptions
 from protocols.gates.gate import Gate
+from protocols.guardrails.guardrail import Guardrail, Rules
+from tests.graphs.orders import graph_of, running
 from tests.kernel.mailbox import Mailbox
 
 ANSWERED: Final = answered()
@@ -89,6 +92,36 @@ def arrived() -> Instance:
     return instance
 
 
+def held() -> Instance:
+    """Return an instance whose steps are held to rules: one is asked, one waits for a person."""
+    rules: Rules = {"asks": Guardrail(type="data-privacy", severity="high", every=True)}
+
+    async def code(ctx: Context) -> None:
+        async with ctx.scope() as scope:
+            scope.start(ctx.call("svc", "a", undo="b"))
+            scope.start(ctx.call("svc", "a", "ann@example.org"))
+
+    box = Mailbox(Workflow("held", code, WorkflowOptions(guardrails=rules)))
+    box.start()
+    assert len(box.instance.waiting()) == 2
+    return taken_from(box)
+
+
+def guarded() -> Instance:
+    """Return a graph of which a step waits for a person whom a rule asks."""
+    box = running(
+        graph_of("""
+            name: guarded
+            guardrails: {asks: {type: data-privacy, severity: high, every: true}}
+            budgets: {run: {calls: 2}}
+            steps: {a: {service: s, operation: a, params: ann@example.org, undo: b}}
+        """)
+    )
+    box.start({})
+    assert [each.kind for each in box.instance.waiting()] == ["gate"]
+    return taken_from(box)
+
+
 def cycles(let_go: Callable[[], None]) -> list[str]:
     """Return the kernel's objects that only a collection finds afterwards."""
     gc.collect()
@@ -109,7 +142,7 @@ def cycles(let_go: Callable[[], None]) -> list[str]:
         gc.collect()
 
 
-@pytest.mark.parametrize("make", [waiting, ended, moving, arrived])
+@pytest.mark.parametrize("make", [waiting, ended, moving, arrived, held, guarded])
 def test_a_closed_instance_leaves_no_cycle(make: Callable[[], Instance]) -> None:
     """Whatever it waits for, or waited for; one that is only let go of leaves many."""
     left = cycles(lambda: [make()].clear())  # noqa: PLW0108  # made in it

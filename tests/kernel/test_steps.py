@@ -251,7 +251,7 @@ def test_a_success_after_the_step_failed_is_late() -> None:
 def test_an_answer_that_nobody_can_read_is_no_success(kernel: int, attempts: list[int]) -> None:
     """There may be an effect: the step asks again, with its key. Older runs go on as before."""
     box = Mailbox(charge)
-    (first,) = box.start(7, kernel=kernel)
+    (first,) = asks(box.start(7, kernel=kernel))
     odd = "header 'movant-outcome' is written 'Movant-Outcome'"
 
     reply = Reply(**box._stamp(), step="payments%2Echarge", attempt=1, body=b"1", odd=odd)
