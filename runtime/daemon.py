@@ -271,7 +271,6 @@ class Daemon:
         parts.definition_store = KvDefinitionStore(Kv(transport, "movant_definitions"))
         parts.definitions = Definitions(parts.definition_store)
         parts.holds = StoredHolds(parts)
-        await streams.patiently(parts.holds.load)
         parts.writers = {
             name: StreamWriter(transport, self.entropy, name=name)
             for name in (*STREAMS, checkpoints.stream)
@@ -293,6 +292,9 @@ class Daemon:
                 for writer in parts.writers.values():
                     await nursery.start(writer.run)
                 await streams.patiently(parts.leases.join)
+                await streams.patiently(
+                    parts.holds.load
+                )  # behind our record: see runtime.api.holds
                 nursery.start_soon(parts.leases.run, transport.beat)
                 nursery.start_soon(parts.holds.run)
                 task_status.started()

@@ -73,6 +73,7 @@ class Leases:
         self._busy_at = float("-inf")
         self._lapses_at = inf
         self._unread: set[str] = set()
+        self._seen: set[str] = set()
         self.members: dict[str, Member] = {}
         """Who lived at the last look."""
         self.silent: dict[str, Member] = {}
@@ -168,6 +169,7 @@ class Leases:
                 revisions[key] = each.revision
             elif key.isdigit() and int(key) < self._partitions:
                 claims[int(key)] = (_claim(each), each.revision)
+        self._seen = set(members)
         gone = {
             key
             for key, member in members.items()
@@ -185,6 +187,15 @@ class Leases:
         }
         await self._forget(members, living, now)
         return Sight(dict(self.members), claims, trusted)
+
+    async def newcomers(self) -> list[str]:
+        """Return the keys of daemons that joined since the last look. Raises UnavailableError."""
+        found = await self._kv.last(f"{MEMBER}*")
+        return [
+            key
+            for key in (each.key.removeprefix(MEMBER) for each in found)
+            if key not in self._seen
+        ]
 
     def trust(self) -> None:
         """Act under the latest renewal: the claims were looked at after the lease had lapsed."""

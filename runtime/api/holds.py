@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -89,8 +90,12 @@ class HoldCommands:
                 known = self._parts.leases.members.get(member)
                 unaware.append(known.name if known is not None else member)
 
+        # Who joins reads the holds behind its own record: either of the two sees the other.
+        others = {*self._peers.others}
+        with suppress(MovantError):
+            others |= {*await self._parts.leases.newcomers()} - {self._daemon.key}
         async with trio.open_nursery() as nursery:
-            for member in self._peers.others:
+            for member in others:
                 nursery.start_soon(tell, member)
         return api.HoldTold(hold=hold_view(hold), unaware=sorted(unaware))
 
