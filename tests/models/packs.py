@@ -77,7 +77,10 @@ for the larger ones.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Final, NamedTuple, cast
+from typing import Final, cast
+
+from msgspec import Struct
+from msgspec.structs import astuple, replace
 
 from tests.models.packs_world import (
     ABSENT,
@@ -133,7 +136,7 @@ RULES: Final[Mapping[str, str]] = {
 }
 
 
-class Bound(NamedTuple):
+class Bound(Struct, frozen=True, gc=False):
     """How far a search goes."""
 
     owners: int = 2
@@ -265,7 +268,7 @@ class Packs:
             if owner.phase == ABSENT:
                 if peace or index <= self.bound.overlap:
                     log = (*state.log, ("marker", index + 1))
-                    marked = with_owner(state, index, Owner(MARKED))._replace(log=log)
+                    marked = replace(with_owner(state, index, Owner(MARKED)), log=log)
                     yield Step((name, "marks"), marked, ALL if peace else NONE)
                 break
             if owner.phase == MARKED:
@@ -290,17 +293,17 @@ class Packs:
         if not self.on("least mark"):
             least = min(max(state.checkpoint.mark, state.other), len(state.log))
         if least > state.floor:
-            purged = state._replace(floor=least)
+            purged = replace(state, floor=least)
             if NOWHERE < state.record < least and state.swept == NOWHERE:
-                purged = purged._replace(swept=len(state.log))
+                purged = replace(purged, swept=len(state.log))
             if self.bound.replicas:
-                purged = purged._replace(purges=(*state.purges, (len(state.log), least)))
+                purged = replace(purged, purges=(*state.purges, (len(state.log), least)))
             yield Step(("purged below", least), purged)
         if self._may_forget(state):
-            forgotten = state._replace(record=NOWHERE, forgotten=True)
+            forgotten = replace(state, record=NOWHERE, forgotten=True)
             yield Step(("the record is forgotten",), forgotten, NONE)
         if self.on("tick") and not state.other:
-            yield Step(("the other mark rises",), state._replace(other=HIGH))
+            yield Step(("the other mark rises",), replace(state, other=HIGH))
         if self.bound.reads:
             yield from self._reads(state)
 
@@ -325,7 +328,8 @@ class Packs:
         marker = state.log.index(("marker", index + 1))
         at = owner.loaded
         assert at is not None
-        begun = owner._replace(
+        begun = replace(
+            owner,
             phase=ACTING,
             folded=marker + 1,
             mark=at.mark,
@@ -342,9 +346,9 @@ class Packs:
                 again = end >= at.position or NOWHERE < at.listed <= end
                 if again:
                     due = frozenset({"record", "event"})
-                    begun = begun._replace(due=due, recording=self._position(state, marker))
+                    begun = replace(begun, due=due, recording=self._position(state, marker))
             else:
-                begun = begun._replace(due=frozenset({"nobody can"}))
+                begun = replace(begun, due=frozenset({"nobody can"}))
         return with_owner(state, index, begun)
 
     def _known(self, owner: Owner) -> int:
@@ -360,24 +364,24 @@ class Packs:
         if owner.folded < len(state.log):
             yield self._folds_next(state, index, owner)
         if "event" in owner.due:
-            done = owner._replace(due=owner.due - {"event"})
-            yield ("stores the event",), with_owner(state, index, done)._replace(event=True), ALL
+            done = replace(owner, due=owner.due - {"event"})
+            yield ("stores the event",), replace(with_owner(state, index, done), event=True), ALL
         if owner.recording != NOWHERE:
-            done = owner._replace(recording=NOWHERE, due=owner.due - {"record"})
+            done = replace(owner, recording=NOWHERE, due=owner.due - {"record"})
             stored = with_owner(state, index, done)
             if state.record == NOWHERE:
-                stored = stored._replace(record=owner.recording)
+                stored = replace(stored, record=owner.recording)
             yield ("stores the record at", owner.recording), stored, ALL
         if self.bound.pins and not owner.pinned and ("start",) in state.log[: owner.folded]:
-            pinned = with_owner(state, index, owner._replace(pinned=True))
+            pinned = with_owner(state, index, replace(owner, pinned=True))
             yield ("pins",), said(pinned, ("pin", index + 1)), ALL
         end = state.log.index(("end",)) if owner.due else NOWHERE
         new = Checkpoint(owner.folded, owner.mark, end)
         if new != state.checkpoint and (owner.current or not self.on("compare and set")):
-            stored = fence(state)._replace(checkpoint=new)
+            stored = replace(fence(state), checkpoint=new)
             yield (
-                ("stores checkpoint", *new),
-                with_owner(stored, index, owner._replace(current=True)),
+                ("stores checkpoint", *astuple(new)),
+                with_owner(stored, index, replace(owner, current=True)),
                 ALL,
             )
         if owner.pass_ is None:
@@ -388,17 +392,19 @@ class Packs:
     def _folds_next(
         self, state: State, index: int, owner: Owner
     ) -> tuple[tuple[object, ...], State, frozenset[int]]:
-        next_ = owner._replace(folded=len(state.log))
+        next_ = replace(owner, folded=len(state.log))
         for seq in range(owner.folded, len(state.log)):
             message = state.log[seq]
             if message[0] == "marker" and cast("int", message[1]) > index + 1:
                 return ("stops at a marker",), with_owner(state, index, Owner(GONE)), ALL
             if message == ("end",):
                 if self.bound.blind and index == 1:
-                    next_ = next_._replace(due=frozenset({"nobody can"}))
+                    next_ = replace(next_, due=frozenset({"nobody can"}))
                 else:
-                    next_ = next_._replace(
-                        due=frozenset({"record", "event"}), recording=self._position(state, seq)
+                    next_ = replace(
+                        next_,
+                        due=frozenset({"record", "event"}),
+                        recording=self._position(state, seq),
                     )
         return ("folds up to", next_.folded), with_owner(state, index, next_), ALL
 
@@ -423,13 +429,13 @@ class Packs:
                     known = self.valid(state.log, self._known(owner), top)
                     found -= raw(state.log[:top]) - known
                 if found:
-                    begun = owner._replace(pass_=Pass(owner.mark, top, found))
+                    begun = replace(owner, pass_=Pass(owner.mark, top, found))
                     yield ("reads", owner.mark, "to", top), with_owner(state, index, begun), ALL
 
     def _collects(
         self, state: State, index: int, owner: Owner, pass_: Pass
     ) -> Iterator[tuple[tuple[object, ...], State, frozenset[int]]]:
-        yield ("gives up its pass",), with_owner(state, index, owner._replace(pass_=None)), ALL
+        yield ("gives up its pass",), with_owner(state, index, replace(owner, pass_=None)), ALL
         top = pass_.top
         if not pass_.decided:
             if self.on("whole read") and state.floor > pass_.bottom:
@@ -442,19 +448,19 @@ class Packs:
             if self.bound.replicas and (begun or not self.on("absence at the leader")):
                 yield self._decides(state, index, owner, NOWHERE)
             return
-        next_ = owner._replace(mark=top, pass_=None)
+        next_ = replace(owner, mark=top, pass_=None)
         if pass_.decided == "bundle":
             others = tuple(each for each in state.bundles if each[0] != top)
-            stored = state._replace(bundles=tuple(sorted((*others, (top, pass_.found)))))
+            stored = replace(state, bundles=tuple(sorted((*others, (top, pass_.found)))))
             yield ("stores bundle", top, pass_.found), with_owner(stored, index, next_), ALL
         elif state.packs < self.bound.packs:
-            stored = said(state, ("pack", pass_.found, top))._replace(packs=state.packs + 1)
+            stored = replace(said(state, ("pack", pass_.found, top)), packs=state.packs + 1)
             others = (
                 (*state.bundles, (top, NOBODY))
                 if top not in dict(state.bundles)
                 else state.bundles
             )
-            stored = stored._replace(bundles=tuple(sorted(others)))
+            stored = replace(stored, bundles=tuple(sorted(others)))
             yield ("stores pack", pass_.found), with_owner(stored, index, next_), ALL
 
     def _decides(
@@ -465,11 +471,11 @@ class Packs:
         found = owner.pass_.found
         if decided == "bundle" and self.on("whole history"):
             found |= packed(state)
-        next_ = owner._replace(pass_=owner.pass_._replace(decided=decided, found=found))
+        next_ = replace(owner, pass_=replace(owner.pass_, decided=decided, found=found))
         if decided == "drop":
-            next_ = next_._replace(mark=owner.pass_.top, pass_=None)
+            next_ = replace(next_, mark=owner.pass_.top, pass_=None)
         elif not self.on("acknowledged"):
-            next_ = next_._replace(mark=owner.pass_.top)
+            next_ = replace(next_, mark=owner.pass_.top)
         return ("decides to", decided), with_owner(state, index, next_), ALL
 
     def _decide(self, pass_: Pass, position: int) -> str:
@@ -492,7 +498,7 @@ class Packs:
                 if owner.phase == ACTING:
                     yield from self._begins_reading(state, who)
             return
-        done = state._replace(reader=None)
+        done = replace(state, reader=None)
         owner = state.owners[reader.who]
         if owner.phase != ACTING:
             yield Step(("nobody reads on",), done, NONE)
@@ -502,14 +508,14 @@ class Packs:
             seen |= reader.seen
             what = self._accepts(state, reader, seen, max(reach, reader.reach))
             told = ("reads the rest",) if view is state else ("reads the rest of", len(view.log))
-            yield Step(told, done._replace(excess=what), NONE)
+            yield Step(told, replace(done, excess=what), NONE)
 
     def _begins_reading(self, state: State, who: int) -> Iterator[Step[State]]:
         for view in views(state, replicas=self.bound.replicas):
             for cut in range(view.floor, len(view.log) + 1):
                 if cut == view.floor or view.log[cut - 1][0] != "marker":
                     seen, reach = portion(view, 0, cut)
-                    begun = state._replace(reader=Reader(who, cut, state.floor, seen, reach))
+                    begun = replace(state, reader=Reader(who, cut, state.floor, seen, reach))
                     yield Step(("ABC"[who], "reads the mailbox below", cut), begun, NONE)
 
     def _accepts(self, state: State, reader: Reader, seen: Seqs, reach: int) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple, TypeAlias, cast
+from typing import Final, TypeAlias, cast
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 Message: TypeAlias = tuple[object, ...]
 Log: TypeAlias = tuple[Message, ...]
@@ -17,7 +20,7 @@ NOBODY: Final[frozenset[int]] = frozenset()
 MINE: Final = frozenset({"start", "step", "end", "late", "pin"})
 
 
-class Checkpoint(NamedTuple):
+class Checkpoint(Struct, frozen=True, gc=False):
     """What is stored of the partition."""
 
     position: int = 1
@@ -26,7 +29,7 @@ class Checkpoint(NamedTuple):
     """The lowest cause of an unsettled effect."""
 
 
-class Pass(NamedTuple):
+class Pass(Struct, frozen=True, gc=False):
     """A pass that is under way."""
 
     bottom: int
@@ -35,7 +38,7 @@ class Pass(NamedTuple):
     decided: str = ""
 
 
-class Owner(NamedTuple):
+class Owner(Struct, frozen=True, gc=False):
     """One daemon's memory of the partition."""
 
     phase: int = ABSENT
@@ -52,7 +55,7 @@ class Owner(NamedTuple):
     pass_: Pass | None = None
 
 
-class Reader(NamedTuple):
+class Reader(Struct, frozen=True, gc=False):
     """Somebody who reads the mailbox in two portions."""
 
     who: int
@@ -62,7 +65,7 @@ class Reader(NamedTuple):
     reach: int
 
 
-class State(NamedTuple):
+class State(Struct, frozen=True, gc=False):
     """The stored world, and who acts on it. ``log`` is everything that was ever stored."""
 
     log: Log
@@ -129,21 +132,21 @@ def views(state: State, *, replicas: bool) -> Iterator[State]:
                 if at[0] == length
             }:
                 if (length, floor) != (len(state.log), state.floor):
-                    yield state._replace(log=state.log[:length], floor=floor)
+                    yield replace(state, log=state.log[:length], floor=floor)
 
 
 def with_owner(state: State, index: int, owner: Owner) -> State:
     """Return a state in which an owner has changed."""
     owners = state.owners
-    return state._replace(owners=(*owners[:index], owner, *owners[index + 1 :]))
+    return replace(state, owners=(*owners[:index], owner, *owners[index + 1 :]))
 
 
 def fence(state: State) -> State:
     """Make the revision that everybody knows an old one."""
-    owners = tuple(each._replace(current=False) for each in state.owners)
-    return state._replace(owners=owners)
+    owners = tuple(replace(each, current=False) for each in state.owners)
+    return replace(state, owners=owners)
 
 
 def said(state: State, message: Message) -> State:
     """Return a state in which one more message is stored."""
-    return state._replace(log=(*state.log, message))
+    return replace(state, log=(*state.log, message))

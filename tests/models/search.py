@@ -12,6 +12,7 @@ way to the goal means that something was lost there.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -68,9 +69,13 @@ def explore(
     """
     began = perf_counter()
     graph = _Graph(first)
-    at, what = graph.visit(steps, wrong, goals)
-    if not what:
-        at, what = graph.stuck(goals)
+    gc.disable()  # nothing here is a cycle, and each collection would look at all states
+    try:
+        at, what = graph.visit(steps, wrong, goals)
+        if not what:
+            at, what = graph.stuck(goals)
+    finally:
+        gc.enable()
     took_s = perf_counter() - began
     return Found(len(graph.states), took_s, what, graph.trace(at) if what else ())
 

@@ -70,7 +70,10 @@ with three owners of which one at a time acts, and 73,836 of *two asks* with two
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Final, NamedTuple, TypeAlias, cast
+from typing import Final, TypeAlias, cast
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tests.models.search import ALL, NONE, Found, Step, explore
 
@@ -117,7 +120,7 @@ PROGRAMS: Final[Mapping[str, Mapping[str, tuple[tuple[str, str], ...]]]] = {
 """What each message makes the workflow ask for. Signals and pins are messages themselves."""
 
 
-class Effect(NamedTuple):
+class Effect(Struct, frozen=True, gc=False):
     """What a fold asks for."""
 
     kind: str
@@ -126,7 +129,7 @@ class Effect(NamedTuple):
     done: bool
 
 
-class Arming(NamedTuple):
+class Arming(Struct, frozen=True, gc=False):
     """A wake whose acknowledgement is awaited."""
 
     number: tuple[int, int]
@@ -135,7 +138,7 @@ class Arming(NamedTuple):
     since: int
 
 
-class Owner(NamedTuple):
+class Owner(Struct, frozen=True, gc=False):
     """One daemon's memory of the partition: what it forgot has to be settled."""
 
     phase: int = ABSENT
@@ -146,7 +149,7 @@ class Owner(NamedTuple):
     armed: int = 0
 
 
-class State(NamedTuple):
+class State(Struct, frozen=True, gc=False):
     """The stored world, and its owners."""
 
     log: Log
@@ -160,7 +163,7 @@ class State(NamedTuple):
     excess: str = ""
 
 
-class Bound(NamedTuple):
+class Bound(Struct, frozen=True, gc=False):
     """How far a search goes."""
 
     owners: int = 2
@@ -234,7 +237,7 @@ class Settling:
             seen.add(kind)
             done = kind.removeprefix("re:")
             if done in effects and kind != "go":
-                effects[done] = effects[done]._replace(done=True)
+                effects[done] = replace(effects[done], done=True)
             for name, asked in self.program.get(kind, ()):
                 effects[name] = Effect(asked, "Y" if kind == "go" else "X", at, done=False)
         return effects
@@ -251,7 +254,7 @@ class Settling:
                     break
                 # Who still acts may be slow, not dead: but nobody may count on a takeover.
                 log = (*state.log, ("marker", index + 1))
-                marked = self._with(state, index, Owner(MARKED))._replace(log=log)
+                marked = replace(self._with(state, index, Owner(MARKED)), log=log)
                 yield Step((name, "marks"), marked, ALL if peace else NONE)
                 break
             if owner.phase == MARKED:
@@ -266,20 +269,20 @@ class Settling:
     def _outside(self, state: State) -> Iterator[Step[State]]:
         """Yield what comes from elsewhere: replies, losses, firings, and a signal."""
         for name in sorted(state.asked):
-            rest = state._replace(asked=state.asked - {name})
+            rest = replace(state, asked=state.asked - {name})
             yield Step(
                 ("service answers", name),
-                rest._replace(log=(*state.log, ("re:" + name,))),
+                replace(rest, log=(*state.log, ("re:" + name,))),
                 BY_SERVICE,
             )
             if state.losses:
-                lost = rest._replace(losses=state.losses - 1)
+                lost = replace(rest, losses=state.losses - 1)
                 yield Step(("lost:", name), lost, NONE)
         for timer in state.timers:
-            rest = state._replace(timers=tuple(each for each in state.timers if each != timer))
-            yield Step(("fires", timer), rest._replace(log=(*state.log, ("wake", *timer))))
+            rest = replace(state, timers=tuple(each for each in state.timers if each != timer))
+            yield Step(("fires", timer), replace(rest, log=(*state.log, ("wake", *timer))))
         if "poke" in self.program and ("poke",) not in state.log:
-            yield Step(("poked",), state._replace(log=(*state.log, ("poke",))))
+            yield Step(("poked",), replace(state, log=(*state.log, ("poke",))))
 
     def _begin(self, state: State, index: int) -> State:
         """Load the checkpoint, fold up to the own marker, and redo what may be unsettled."""
@@ -309,7 +312,7 @@ class Settling:
             ):
                 due.add(name)
         begun = self._with(state, index, Owner(ACTING, folded, frozenset(due)))
-        return begun._replace(excess=excess)
+        return replace(begun, excess=excess)
 
     def _acts(self, state: State, index: int, owner: Owner) -> Iterator[Step[State]]:
         effects = self.fold(state.log[: owner.folded])
@@ -328,8 +331,8 @@ class Settling:
         after = self.fold(state.log[: owner.folded + 1])
         new = {name for name, each in after.items() if each.cause == owner.folded}
         done = {name for name, each in after.items() if each.done}
-        next_ = owner._replace(
-            folded=owner.folded + 1, due=(owner.due | new) - done, sent=owner.sent - done
+        next_ = replace(
+            owner, folded=owner.folded + 1, due=(owner.due | new) - done, sent=owner.sent - done
         )
         if message[0] != "wake":
             yield Step(("folds", message), self._with(state, index, next_))
@@ -343,9 +346,9 @@ class Settling:
             if each.instance == instance and each.cause >= cast("int", since) and not each.done
         }
         if self.on("wake makes due"):
-            next_ = next_._replace(due=next_.due | again, sent=next_.sent - again)
+            next_ = replace(next_, due=next_.due | again, sent=next_.sent - again)
         if self._void(owner.arming, number):
-            next_ = next_._replace(arming=None)
+            next_ = replace(next_, arming=None)
         yield Step(("folds", message), self._with(state, index, next_))
 
     def _void(self, arming: Arming | None, number: object) -> bool:
@@ -361,34 +364,35 @@ class Settling:
             if name in owner.due and name not in state.asked and not self._replied(state, name):
                 yield Step(
                     ("asks", name),
-                    self._with(state, index, self._asked(owner, name))._replace(
-                        asked=state.asked | {name}
+                    replace(
+                        self._with(state, index, self._asked(owner, name)),
+                        asked=state.asked | {name},
                     ),
                     BY_SERVICE,
                 )
             return
         early = not self.on("acknowledged")
         if name not in owner.sent:
-            sent = owner._replace(sent=owner.sent | {name})
+            sent = replace(owner, sent=owner.sent | {name})
             if early:  # settled as soon as the writer has it
-                sent = sent._replace(due=sent.due - {name})
+                sent = replace(sent, due=sent.due - {name})
                 yield Step(("hands over", name), self._with(state, index, sent))
             else:
                 stored = self._store(state, name, effect.kind, index + 1)
                 yield Step(("stores", name), self._with(stored, index, sent))
         elif early:
             stored = self._store(state, name, effect.kind, index + 1)
-            written = owner._replace(sent=owner.sent - {name})
+            written = replace(owner, sent=owner.sent - {name})
             yield Step(("stores", name), self._with(stored, index, written))
         elif effect.kind != OWNER or not self.on("owner message folded"):
-            settled = owner._replace(due=owner.due - {name}, sent=owner.sent - {name})
+            settled = replace(owner, due=owner.due - {name}, sent=owner.sent - {name})
             yield Step(("gets ack of", name), self._with(state, index, settled))
 
     def _asked(self, owner: Owner, name: str) -> Owner:
         if not self.on("request by reply"):
-            return owner._replace(due=owner.due - {name})
+            return replace(owner, due=owner.due - {name})
         if not self.on("parked is unsettled"):
-            return owner._replace(sent=owner.sent | {name})
+            return replace(owner, sent=owner.sent | {name})
         return owner
 
     def _wakes(
@@ -404,7 +408,7 @@ class Settling:
             due = owner.due if early else owner.due - arming.covers
             yield Step(
                 (what, arming.number),
-                self._with(after, index, owner._replace(due=due, arming=None)),
+                self._with(after, index, replace(owner, due=due, arming=None)),
             )
             return
         if owner.armed == self.bound.wakes:
@@ -422,9 +426,9 @@ class Settling:
             causes = [each.cause for each in open_.values()]
         since = min(causes) if self.on("lowest since") else max(causes)
         arming = Arming((index + 1, owner.armed + 1), "X", covers, since)
-        next_ = owner._replace(arming=arming, armed=owner.armed + 1)
+        next_ = replace(owner, arming=arming, armed=owner.armed + 1)
         if early:
-            next_ = next_._replace(due=owner.due - covers)
+            next_ = replace(next_, due=owner.due - covers)
         after = state if early else self._arm(state, arming)
         yield Step(
             ("arms wake", arming.number, "for", covers, "since", since),
@@ -450,25 +454,25 @@ class Settling:
         if not self.on("listed"):
             entries = ()
         if (position, entries) != (state.position, state.entries):
-            stored = state._replace(position=position, entries=entries)
+            stored = replace(state, position=position, entries=entries)
             yield Step(("stores checkpoint", position, entries), stored, WITHOUT_SERVICE)
 
     # Small changes.
 
     def _with(self, state: State, index: int, owner: Owner) -> State:
         owners = state.owners
-        return state._replace(owners=(*owners[:index], owner, *owners[index + 1 :]))
+        return replace(state, owners=(*owners[:index], owner, *owners[index + 1 :]))
 
     def _store(self, state: State, name: str, kind: str, epoch: int) -> State:
         if kind == EVENT:
-            return state._replace(events=state.events | {name})
+            return replace(state, events=state.events | {name})
         message: Message = (name, epoch) if kind == OWNER else (name,)
-        return state._replace(log=(*state.log, message))
+        return replace(state, log=(*state.log, message))
 
     def _arm(self, state: State, arming: Arming) -> State:
         others = [each for each in state.timers if each[0] != arming.instance]
         timer = (arming.instance, arming.since, arming.number)
-        return state._replace(timers=(*others, timer))
+        return replace(state, timers=(*others, timer))
 
     def _replied(self, state: State, name: str) -> bool:
         return ("re:" + name,) in state.log

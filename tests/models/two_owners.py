@@ -41,7 +41,10 @@ owners that may all act at the same time, 4 million in 3 min.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tests.models.search import Found, Step, explore
 
@@ -56,7 +59,7 @@ RULES: Final[Mapping[str, str]] = {
 }
 
 
-class Message(NamedTuple):
+class Message(Struct, frozen=True, gc=False):
     """What stands in the mailbox, or in the partition's own order."""
 
     kind: str  # marker, routed, refused, timeout, reply
@@ -70,7 +73,7 @@ Work: TypeAlias = tuple[int, str]
 """An attempt at a service."""
 
 
-class Owner(NamedTuple):
+class Owner(Struct, frozen=True, gc=False):
     """One daemon. What it has sent is known to nobody else."""
 
     acts: bool = False
@@ -83,7 +86,7 @@ class Owner(NamedTuple):
 GONE: Final = Owner(folded=-1)
 
 
-class State(NamedTuple):
+class State(Struct, frozen=True, gc=False):
     """The mailbox, the two owners, and what was really done."""
 
     log: Log
@@ -91,7 +94,7 @@ class State(NamedTuple):
     done: frozenset[Work] = frozenset()
 
 
-class Fold(NamedTuple):
+class Fold(Struct, frozen=True, gc=False):
     """What the mailbox says about the step."""
 
     attempt: int = 1
@@ -166,15 +169,15 @@ class TwoOwners:
                 else self._fold(before, log[-1])
             )
             if before is None:
-                known = known._replace(
-                    asked_in=(1, *(0,) * (self.attempts - 1)), routes=("",) * self.attempts
+                known = replace(
+                    known, asked_in=(1, *(0,) * (self.attempts - 1)), routes=("",) * self.attempts
                 )
             self._folds[log] = known
         return known
 
     def _fold(self, fold: Fold, message: Message) -> Fold:
         if message.kind == "marker":
-            return fold._replace(epoch=max(fold.epoch, message.epoch))
+            return replace(fold, epoch=max(fold.epoch, message.epoch))
         if message.kind == "reply":
             return self._reply(fold, (message.attempt, message.service))
         if self.on("markers") and message.epoch < fold.epoch:
@@ -183,28 +186,28 @@ class TwoOwners:
         if message.kind == "routed":
             if fold.routes[at]:
                 return fold
-            return fold._replace(
-                routes=(*fold.routes[:at], message.service, *fold.routes[at + 1 :])
+            return replace(
+                fold, routes=(*fold.routes[:at], message.service, *fold.routes[at + 1 :])
             )
         if message.attempt != fold.attempt or fold.value or fold.over:
             return fold
         # A refusal says that the attempt was never sent. That is known only of one's own time.
         possibly = self.on("possibly dispatched") and fold.asked_in[at] < message.epoch
         if message.kind == "timeout" or possibly:
-            fold = fold._replace(unknown=fold.unknown | {message.attempt})
+            fold = replace(fold, unknown=fold.unknown | {message.attempt})
         if fold.attempt == self.attempts:
-            return fold._replace(over=True)
+            return replace(fold, over=True)
         asked_in = (*fold.asked_in[: at + 1], fold.epoch, *fold.asked_in[at + 2 :])
-        return fold._replace(attempt=fold.attempt + 1, asked_in=asked_in)
+        return replace(fold, attempt=fold.attempt + 1, asked_in=asked_in)
 
     def _reply(self, fold: Fold, work: Work) -> Fold:
         if fold.value is None and not fold.over:
-            fold = fold._replace(value=work)
+            fold = replace(fold, value=work)
             if self.on("surplus") and work[0] != fold.attempt:
-                fold = fold._replace(unknown=fold.unknown | {fold.attempt})
+                fold = replace(fold, unknown=fold.unknown | {fold.attempt})
             return fold
         if work != fold.value and self.on("surplus"):
-            fold = fold._replace(surplus=fold.surplus | {work})
+            fold = replace(fold, surplus=fold.surplus | {work})
         return fold
 
     def steps(self, state: State) -> Iterator[Step[State]]:
@@ -224,7 +227,7 @@ class TwoOwners:
             if reply not in state.log:
                 yield Step(
                     (service, "replies to attempt", attempt),
-                    state._replace(log=(*state.log, reply)),
+                    replace(state, log=(*state.log, reply)),
                 )
 
     def _take_over(self, state: State, epoch: int) -> State:
@@ -244,7 +247,7 @@ class TwoOwners:
                 return
             yield (
                 ("reads", message.kind),
-                _with(state, epoch, owner._replace(folded=owner.folded + 1)),
+                _with(state, epoch, replace(owner, folded=owner.folded + 1)),
             )
         fold = self.fold(state.log[: owner.folded])
         if fold.value is None and not fold.over:
@@ -280,16 +283,16 @@ class TwoOwners:
         for service in filter(None, chosen):
             work = (fold.attempt, service)
             if work not in owner.sent and fold.attempt not in owner.closing:
-                sent = owner._replace(sent=owner.sent | {work})
+                sent = replace(owner, sent=owner.sent | {work})
                 yield (
                     ("sends attempt", fold.attempt, "to", work[1]),
-                    _with(state._replace(done=state.done | {work}), epoch, sent),
+                    _with(replace(state, done=state.done | {work}), epoch, sent),
                 )
         mine = any(attempt == fold.attempt for attempt, _ in owner.sent)
         for kind in ("timeout",) if mine else ("timeout", "refused"):
             decision = Message(kind, epoch, fold.attempt)
             if fold.attempt not in owner.closing:
-                closing = owner._replace(closing=owner.closing | {fold.attempt})
+                closing = replace(owner, closing=owner.closing | {fold.attempt})
                 yield (
                     (kind, "of attempt", fold.attempt),
                     _with(_said(state, decision), epoch, closing),
@@ -298,8 +301,8 @@ class TwoOwners:
 
 def _with(state: State, epoch: int, owner: Owner) -> State:
     owners = state.owners
-    return state._replace(owners=(*owners[: epoch - 1], owner, *owners[epoch:]))
+    return replace(state, owners=(*owners[: epoch - 1], owner, *owners[epoch:]))
 
 
 def _said(state: State, message: Message) -> State:
-    return state._replace(log=(*state.log, message))
+    return replace(state, log=(*state.log, message))

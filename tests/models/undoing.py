@@ -47,7 +47,10 @@ asked for again, one request asked twice: 172,000 states in 10 s. ``python -m te
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import astuple, replace
 
 from tests.models.search import Found, Step, explore
 
@@ -72,7 +75,7 @@ RULES: Final[Mapping[str, str]] = {
 LISTED: Final = ("unknown", "could not")
 
 
-class Bound(NamedTuple):
+class Bound(Struct, frozen=True, gc=False):
     """How much can happen."""
 
     steps: int = 1
@@ -106,7 +109,7 @@ LARGE: Final = (
 )
 
 
-class Entry(NamedTuple):
+class Entry(Struct, frozen=True, gc=False):
     """What the fold knows of one step at one service."""
 
     outcome: str = ""  # ok, unknown; nothing: not asked, or without an effect
@@ -127,7 +130,7 @@ class Entry(NamedTuple):
         return bool(self.outcome) and not self.undo
 
 
-class One(NamedTuple):
+class One(Struct, frozen=True, gc=False):
     """One step as the fold knows it: who was asked, and what came of it."""
 
     asked: str = ""  # the service of each attempt
@@ -138,7 +141,7 @@ class One(NamedTuple):
     """Attempts before it was asked for again."""
 
 
-class Message(NamedTuple):
+class Message(Struct, frozen=True, gc=False, order=True):
     """A request, or a reply, that is on its way."""
 
     step: int
@@ -147,7 +150,7 @@ class Message(NamedTuple):
     says: str = ""
 
 
-class State(NamedTuple):
+class State(Struct, frozen=True, gc=False):
     """The fold, what is on its way, and what was really done."""
 
     steps: tuple[One, ...] = ()
@@ -218,8 +221,8 @@ class Undoing:
             yield Step(what, after)
         for reply in sorted(state.replies):
             known = {(reply.step, reply.service)} if reply.says == "ok" else set()
-            after = state._replace(replies=state.replies - {reply}, known=state.known | known)
-            yield Step(("folds", *reply), self._fold(after, reply))
+            after = replace(state, replies=state.replies - {reply}, known=state.known | known)
+            yield Step(("folds", *astuple(reply)), self._fold(after, reply))
 
     # What the code and an operator do
 
@@ -229,7 +232,7 @@ class Undoing:
         if not (state.steps and state.steps[-1].open):
             if len(state.steps) < self.bound.steps:
                 one = One(entries=(Entry(), Entry()))
-                begun = state._replace(steps=(*state.steps, one))
+                begun = replace(state, steps=(*state.steps, one))
                 for service in self.bound.services:
                     yield (
                         ("asks", service, "for step", len(state.steps)),
@@ -237,11 +240,11 @@ class Undoing:
                     )
             yield from self._again(state)
             if state.steps:
-                yield ("code ends",), state._replace(phase="tidies")
-                yield ("code fails",), state._replace(phase="undoes all", failed=True)
+                yield ("code ends",), replace(state, phase="tidies")
+                yield ("code fails",), replace(state, phase="undoes all", failed=True)
         else:
             after = _given_up(state)
-            yield ("cancel",), after._replace(phase="undoes all", failed=True)
+            yield ("cancel",), replace(after, phase="undoes all", failed=True)
             if state.wanted < self.bound.again:
                 yield ("cuts step", len(state.steps) - 1), after
 
@@ -251,19 +254,19 @@ class Undoing:
             return
         at = len(state.steps) - 1
         one = state.steps[at]
-        wanted = state._replace(wanted=state.wanted + 1)
+        wanted = replace(state, wanted=state.wanted + 1)
         for service in self.bound.services:
             entry = one.entries["pq".index(service)]
             if entry.undo and self.on("spent key"):
-                new = wanted._replace(steps=(*state.steps, One(entries=(Entry(), Entry()))))
+                new = replace(wanted, steps=(*state.steps, One(entries=(Entry(), Entry()))))
                 yield ("asks anew", service, "for step", at), _ask(new, at + 1, service)
                 continue
             if self.on("wanted again"):
-                entry = entry._replace(unwanted=False)
+                entry = replace(entry, unwanted=False)
             if entry.waits and self.on("cut is unknown"):
-                entry = entry._replace(outcome=entry.outcome or "unknown")
+                entry = replace(entry, outcome=entry.outcome or "unknown")
             joined = _enter(wanted, at, service, entry)
-            joined = _with(joined, at, joined.steps[at]._replace(before=len(one.asked)))
+            joined = _with(joined, at, replace(joined.steps[at], before=len(one.asked)))
             yield ("asks again", service, "for step", at), _ask(joined, at, service)
 
     # What services do
@@ -274,20 +277,20 @@ class Undoing:
             one = state.steps[request.step]
             is_open = one.open and len(one.asked) == request.attempt
             if state.again < self.bound.copies and is_open and not request.says:
-                again = request._replace(says="again")
+                again = replace(request, says="again")
                 yield (
                     ("asks again", request.service, "for step", request.step),
-                    state._replace(requests=state.requests | {again}, again=state.again + 1),
+                    replace(state, requests=state.requests | {again}, again=state.again + 1),
                 )
-            taken = state._replace(requests=state.requests - {request})
-            ok = request._replace(says="ok")
-            no = request._replace(says="no")
+            taken = replace(state, requests=state.requests - {request})
+            ok = replace(request, says="ok")
+            no = replace(request, says="no")
             if key not in state.fenced and no not in state.denied:
-                done = taken._replace(world=state.world | {key}, replies=state.replies | {ok})
+                done = replace(taken, world=state.world | {key}, replies=state.replies | {ok})
                 yield (request.service, "does step", request.step), done
             if key not in state.world:
                 denied = state.denied | {no} if self.on("one answer") else state.denied
-                refused = taken._replace(replies=state.replies | {no}, denied=denied)
+                refused = replace(taken, replies=state.replies | {no}, denied=denied)
                 yield (request.service, "refuses step", request.step), refused
 
     # What the fold makes of replies and deadlines
@@ -300,32 +303,32 @@ class Undoing:
         if reply.says == "no":
             if not (current and entry.waits):
                 return state
-            after = _enter(state, reply.step, reply.service, entry._replace(waits=False))
+            after = _enter(state, reply.step, reply.service, replace(entry, waits=False))
             if one.open:
                 return self._over(after, reply.step)
             return after
         before = reply.attempt <= one.before
         if one.open and before and not entry.unwanted:
-            return _enter(state, reply.step, reply.service, entry._replace(outcome="ok"))
+            return _enter(state, reply.step, reply.service, replace(entry, outcome="ok"))
         if one.open and not before:
             entries = list(one.entries)
             for other, each in enumerate(entries):
                 if other == at:
-                    entries[at] = each._replace(outcome="ok", waits=False)
+                    entries[at] = replace(each, outcome="ok", waits=False)
                 elif self.on("surplus") and (each.outcome or each.waits):
-                    entries[other] = each._replace(unwanted=True)
+                    entries[other] = replace(each, unwanted=True)
             return _with(
                 state,
                 reply.step,
-                one._replace(open=False, value=reply.service, entries=tuple(entries)),
+                replace(one, open=False, value=reply.service, entries=tuple(entries)),
             )
         if one.value == reply.service or not self.on("late success"):
             return state
         undo = "" if entry.undo == "unknown" and state.phase != "ended" else entry.undo
         late = not (current and entry.waits)
         told = state.phase == "ended"
-        done = entry._replace(outcome="ok", waits=False, unwanted=True, undo=undo)
-        return _enter(state, reply.step, reply.service, done._replace(late=late, told=told))
+        done = replace(entry, outcome="ok", waits=False, unwanted=True, undo=undo)
+        return _enter(state, reply.step, reply.service, replace(done, late=late, told=told))
 
     def _over(self, state: State, at: int, service: str = "") -> State:
         """Go on after an attempt that failed: with ``service``, or without the step."""
@@ -334,18 +337,18 @@ class Undoing:
             return _ask(state, at, service)
         if self.on("told meanwhile"):
             entries = [
-                each._replace(unwanted=True) if each.outcome == "ok" else each
+                replace(each, unwanted=True) if each.outcome == "ok" else each
                 for each in one.entries
             ]
-            one = one._replace(entries=tuple(entries))
-        return _with(state, at, one._replace(open=False))
+            one = replace(one, entries=tuple(entries))
+        return _with(state, at, replace(one, open=False))
 
     def _deadlines(self, state: State) -> Iterator[tuple[tuple[object, ...], State]]:
         for at, one in enumerate(state.steps):
             for service, entry in zip("pq", one.entries, strict=True):
                 if not entry.waits or state.phase == "ended":
                     continue
-                lost = entry._replace(waits=False, outcome=entry.outcome or "unknown")
+                lost = replace(entry, waits=False, outcome=entry.outcome or "unknown")
                 after = _enter(state, at, service, lost)
                 if not one.open or service != one.asked[-1]:
                     yield ("time is over for step", at, "at", service), after
@@ -394,10 +397,10 @@ class Undoing:
             if waits and not entry.settled:
                 coming = any((x.step, x.service) == (at, service) for x in state.requests)
                 if not (self.bound.honest and coming):
-                    settled = entry._replace(settled=True)
+                    settled = replace(entry, settled=True)
                     yield ("settle is over for", at), _enter(state, at, service, settled)
                 return
-            asked = entry._replace(undo="asked", asked_as=entry.outcome)
+            asked = replace(entry, undo="asked", asked_as=entry.outcome)
             yield ("asks", service, "to undo step", at), _enter(state, at, service, asked)
             return
         if (
@@ -405,7 +408,7 @@ class Undoing:
             and not (undecided and any(each.waits and each.unwanted for _, _, each in entries))
             and not (undecided and state.failed)
         ):
-            yield ("ends",), state._replace(phase="ended")
+            yield ("ends",), replace(state, phase="ended")
 
     def _planned(self, state: State, at: int, service: str, entry: Entry) -> bool:
         if not entry.happened or (entry.outcome == "unknown" and not self.on("unknown")):
@@ -419,21 +422,21 @@ class Undoing:
     ) -> Iterator[tuple[tuple[object, ...], State]]:
         key = (at, service)
         says = "ok"
-        after = state._replace(world=state.world - {key})
+        after = replace(state, world=state.world - {key})
         if key in state.world:
             if self.on("undone is refused"):
-                after = after._replace(fenced=state.fenced | {key})
+                after = replace(after, fenced=state.fenced | {key})
         elif service == "q":
             says = "never" if self.on("never seen") else "ok"
         elif self.on("undo before do"):
-            after = after._replace(fenced=state.fenced | {key})
+            after = replace(after, fenced=state.fenced | {key})
         yield (
             (service, "undoes step", at, says),
-            _enter(after, at, service, entry._replace(undo=f"says {says}")),
+            _enter(after, at, service, replace(entry, undo=f"says {says}")),
         )
         yield (
             (service, "cannot undo step", at),
-            _enter(state, at, service, entry._replace(undo="could not")),
+            _enter(state, at, service, replace(entry, undo="could not")),
         )
 
     def _answered(self, state: State, at: int, service: str, entry: Entry) -> State:
@@ -444,16 +447,16 @@ class Undoing:
         else:
             came = entry.outcome == "ok" and self.on("late while undoing")
             undo = "" if came else "unknown"
-        return _enter(state, at, service, entry._replace(undo=undo))
+        return _enter(state, at, service, replace(entry, undo=undo))
 
 
 def _ask(state: State, at: int, service: str) -> State:
     one = state.steps[at]
     asked = one.asked + service
-    entry = one.entries["pq".index(service)]._replace(waits=True)
-    after = _with(state, at, one._replace(asked=asked, open=True))
+    entry = replace(one.entries["pq".index(service)], waits=True)
+    after = _with(state, at, replace(one, asked=asked, open=True))
     request = Message(at, len(asked), service)
-    return _enter(after, at, service, entry)._replace(requests=state.requests | {request})
+    return replace(_enter(after, at, service, entry), requests=state.requests | {request})
 
 
 def _given_up(state: State) -> State:
@@ -461,18 +464,18 @@ def _given_up(state: State) -> State:
     at = len(state.steps) - 1
     one = state.steps[at]
     entries = tuple(
-        each._replace(unwanted=True) if each.outcome or each.waits else each
+        replace(each, unwanted=True) if each.outcome or each.waits else each
         for each in one.entries
     )
-    return _with(state, at, one._replace(open=False, entries=entries))
+    return _with(state, at, replace(one, open=False, entries=entries))
 
 
 def _with(state: State, at: int, one: One) -> State:
-    return state._replace(steps=(*state.steps[:at], one, *state.steps[at + 1 :]))
+    return replace(state, steps=(*state.steps[:at], one, *state.steps[at + 1 :]))
 
 
 def _enter(state: State, at: int, service: str, entry: Entry) -> State:
     one = state.steps[at]
     entries = list(one.entries)
     entries["pq".index(service)] = entry
-    return _with(state, at, one._replace(entries=tuple(entries)))
+    return _with(state, at, replace(one, entries=tuple(entries)))
