@@ -131,7 +131,8 @@ def owners(results: Sequence[Result], path: Path) -> None:
 def dormant(results: Sequence[Result], path: Path) -> None:
     """Draw dormant: memory and disk by the number of waiting instances."""
     axes = _open()
-    found = _one(results, "dormant")
+    runs = [each for each in results if each["benchmark"] == "dormant"]
+    found = max(runs, key=lambda each: each["instances"])
     counts = [each["instances"] for each in found["samples"]]
     for name, label in (
         ("disk", "disk"),
