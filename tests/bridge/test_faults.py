@@ -163,7 +163,7 @@ async def test_when_trio_falls_behind_the_socket_is_not_read_and_nothing_is_lost
 ) -> None:
     """Memory stays bounded while trio stands still; all frames come, in order, afterwards."""
     count = 60_000
-    limits = BridgeLimits(incoming_frames_max=2_000, watchdog_s=0.1)
+    limits = BridgeLimits(incoming_frames_max=2_000)
     held: list[int] = []
 
     async with connect(nats_server.url, name="test", limits=limits) as transport:
