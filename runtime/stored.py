@@ -83,11 +83,17 @@ class StoredRuns:
         Raises UnavailableError when the answer does not reach the sequence ``least``.
         """
         partition = self.partition_of(instance)
-        stored = await self._mail.mailbox(subjects.mailbox(instance, partition))
-        if least > (stored[-1].seq if stored else 0):
-            raise UnavailableError("a replica of MAIL lags behind its leader", hint="try again")
-        box = packs.expand(stored, mark=stand.mark)
-        record = await self._record(instance, stand, box.through)
+        while True:
+            stored = await self._mail.mailbox(subjects.mailbox(instance, partition))
+            if least > (stored[-1].seq if stored else 0):
+                raise UnavailableError(
+                    "a replica of MAIL lags behind its leader", hint="try again"
+                )
+            box = packs.expand(stored, mark=stand.mark)
+            record = await self._record(instance, stand, box.through)
+            mark, stand = stand.mark, await self.stand(partition)
+            if stand.mark == mark:  # else it may have been bundled and purged between two reads
+                break
         if record is None:
             return box
         history = await self._parts.archive.history(partition, instance, record.at)
@@ -99,7 +105,7 @@ class StoredRuns:
         address = subjects.mailbox(instance, partition)
         stand = await self.stand(partition)
         while True:
-            known = stand.epochs.markers()
+            known, mark = stand.epochs.markers(), stand.mark
             valid = self._valid(stand.epochs)
             found = await read_generation(self._mail, address, valid, mark=stand.mark)
             record = await self._record(instance, stand, found.box.through)
@@ -107,8 +113,9 @@ class StoredRuns:
                 history = await self._parts.archive.history(partition, instance, record.at)
                 found = await reading(packs.union(history, found.box.messages), valid)
             stand = await self.stand(partition)
-            if stand.epochs.markers() == known:
-                # No marker came that what was read may stand behind.
+            if stand.epochs.markers() == known and stand.mark == mark:
+                # No marker came that what was read may stand behind, and nothing was bundled
+                # and purged between two reads.
                 return found, record
 
     async def fold(self, instance_id: str, definition: str = "", *, since: int = 0) -> Instance:

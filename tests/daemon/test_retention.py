@@ -681,6 +681,35 @@ async def test_a_purge_while_a_mailbox_is_read_is_seen(
     assert ended["result"] == [1, 2]
 
 
+@pytest.mark.parametrize("verb", ["run.show", "run.history"])
+async def test_a_run_that_is_bundled_while_somebody_looks_is_there(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """The mark was read before the pass, and the mailbox behind it: neither has the run."""
+    async with daemon(nats_server.url, **by_hand()) as movant:
+        await fill(movant)
+        await collect(movant)  # something is purged: from now on the mark counts
+        await movant.run("probe.echo", 1, id="a")
+        await fill(movant)
+        reads = [DirectReader.mailbox, DirectReader.whole]
+
+        def late(read: Any) -> Any:
+            async def behind_a_pass(self: DirectReader, *asked: Any, **how: Any) -> Any:
+                for name, each in zip(("mailbox", "whole"), reads, strict=True):
+                    monkeypatch.setattr(DirectReader, name, each)
+                await collect(movant)
+                return await read(self, *asked, **how)
+
+            return behind_a_pass
+
+        for name, each in zip(("mailbox", "whole"), reads, strict=True):
+            monkeypatch.setattr(DirectReader, name, late(each))
+        found = await movant(verb, id="a")
+
+    assert found.get("status", "completed") == "completed"
+    assert found["entries"] if verb == "run.history" else found["result"] == 1
+
+
 async def test_firings_that_mail_has_leave_timers(nats_server: NatsServer) -> None:
     """Timers that wait stay armed; a restart of the server imports nothing again."""
     async with daemon(nats_server.url, **by_hand()) as movant:
