@@ -8,17 +8,19 @@ leader's: an answer that contains message S contains everything below it (hazard
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
+from functools import partial
 from typing import Any, Final, Self
 
 import msgspec
 import trio
 
+from actors.core.together import together
 from actors.owning.letters import Delivery
 from actors.retention.packs import is_pack
 from actors.retention.purging import seq_of
 from actors.store.frames import delivery_of
 from protocols import headers as h
-from protocols.errors import MovantError, OversizedError, UnavailableError, UnknownOutcomeError
+from protocols.errors import OversizedError, UnavailableError, UnknownOutcomeError
 from protocols.events import to_time
 from protocols.ports import Frame, Outgoing, Subscription, Transport
 
@@ -181,22 +183,13 @@ class DirectReader:
         address = f"movant.mail.{partition}."
         least = await self.newest(f"{address}>")
         found: dict[str, list[Delivery]] = {}
-        errors: list[MovantError] = []
 
         async def read(part: Sequence[str]) -> None:
-            try:
-                messages = await self.whole([f"{address}{each}.>" for each in part], least)
-            except MovantError as error:
-                errors.append(error)  # as it is: out of a nursery it would come in a group
-                return
+            messages = await self.whole([f"{address}{each}.>" for each in part], least)
             for each in messages or ():
                 found.setdefault(each.subject.split(".", 4)[3], []).append(each)
 
-        async with trio.open_nursery() as nursery:
-            for part in _parts(list(instances)):
-                nursery.start_soon(read, part)
-        if errors:
-            raise errors[0]
+        await together(*(partial(read, part) for part in _parts(list(instances))))
         counts: dict[str, dict[str, int]] = {}
         for subject, count in (await self._counts(f"{address}>")).items():
             counts.setdefault(subject.split(".", 4)[3], {})[subject] = count
