@@ -391,7 +391,7 @@ class Daemon:
                 owner,
                 parts.keys,
                 dead=dead.take,
-                lost=lambda partition: parts.assignment.lost(partition),  # noqa: PLW0108  # below
+                lost=lambda: parts.assignment.again(),  # noqa: PLW0108  # made below
             )
             parts.readers = Readers(
                 parts.transport,
@@ -400,6 +400,8 @@ class Daemon:
                 take=intake.take,
                 take_all=intake.take_all,
                 demand=owner.demand,
+                ready=lambda: parts.leases.held,
+                missing=lambda: parts.assignment.again(),  # noqa: PLW0108  # made below
             )
             parts.assignment = Assignment(
                 parts.leases,

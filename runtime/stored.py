@@ -15,7 +15,7 @@ from actors.kernel.instance import Instance
 from actors.owning.generations import Reading, begun, read_generation, reading, replaced_by
 from actors.owning.inbound import parse
 from actors.owning.letters import Delivery, Letter, Marker
-from actors.owning.partitions import is_void
+from actors.owning.partitions import Partition, is_void
 from actors.owning.spawning import first_start
 from actors.retention import packs
 from actors.retention.collection import is_fresh
@@ -59,9 +59,18 @@ class StoredRuns:
         """Return the partition of an instance."""
         return subjects.partition_of(instance, self._daemon.config.partitions)
 
-    async def stand(self, partition: int) -> Stand:
-        """Return how a partition stands, also one that another daemon owns."""
-        owned = self._parts.owner.partitions.owned.get(partition)
+    def _owned(self, partition: int) -> Partition | None:
+        """Return a partition of ours, but not while somebody else may have taken it over."""
+        return (
+            self._parts.owner.partitions.owned.get(partition) if self._parts.leases.held else None
+        )
+
+    async def stand(self, partition: int, *, surely: bool = False) -> Stand:
+        """Return how a partition stands, also one that another daemon owns.
+
+        ``surely``: as it is stored, for who stood still with his clock and believes it is his.
+        """
+        owned = None if surely else self._owned(partition)
         if owned is not None and owned.begun:
             return Stand(owned.epochs, owned.mark, owned.marked_at)
         # What retention has removed stands in the checkpoint.
@@ -91,7 +100,8 @@ class StoredRuns:
                 )
             box = packs.expand(stored, mark=stand.mark)
             record = await self._record(instance, stand, box.through)
-            mark, stand = stand.mark, await self.stand(partition)
+            none = record is None and not box.messages
+            mark, stand = stand.mark, await self.stand(partition, surely=none)
             if stand.mark == mark:  # else it may have been bundled and purged between two reads
                 break
         if record is None:
@@ -112,7 +122,8 @@ class StoredRuns:
             if record is not None:
                 history = await self._parts.archive.history(partition, instance, record.at)
                 found = await reading(packs.union(history, found.box.messages), valid)
-            stand = await self.stand(partition)
+            none = record is None and found.snapshot is None and not found.mails
+            stand = await self.stand(partition, surely=none)
             if stand.epochs.markers() == known and stand.mark == mark:
                 # No marker came that what was read may stand behind, and nothing was bundled
                 # and purged between two reads.
@@ -201,7 +212,7 @@ class StoredRuns:
 
     async def _mark_of(self, partition: int) -> tuple[int, int]:
         """Return a mark and the time of what is below; of another daemon as it was lately."""
-        owned = self._parts.owner.partitions.owned.get(partition)
+        owned = self._owned(partition)
         if owned is not None:
             return owned.mark, owned.marked_at
         now = self._daemon.clock.monotonic()

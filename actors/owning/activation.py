@@ -35,7 +35,7 @@ from actors.store.archive import Archive
 from actors.store.direct_reader import DirectReader
 from protocols.archive import ArchiveRecord
 from protocols.effects import AnyEffect
-from protocols.errors import MovantError, RefusedError
+from protocols.errors import MovantError, RefusedError, UnavailableError
 from protocols.mail import (
     AnyMail,
     Continued,
@@ -275,8 +275,14 @@ class Activation:
         return True
 
     def _mails(self, partition: Partition, stored: Sequence[Delivery]) -> list[AnyMail]:
-        """Return the valid mail among what is stored, up to the reader's position."""
+        """Return the valid mail among what is stored, up to the reader's position.
+
+        Raises UnavailableError when that is below what is purged: only a newer owner can have
+        done it, who may have made any of this void.
+        """
         limit = max(partition.handed, self._home.partitions.everywhere)
+        if self._mailboxes.floor > limit + 1:
+            raise UnavailableError(f"partition {partition.number} has a newer owner")
         mails = []
         for each in stored:
             if each.seq > limit:

@@ -93,10 +93,8 @@ class Assignment:
                 await self._again.wait()
             self._again = trio.Event()
 
-    def lost(self, partition: int) -> None:
-        """Take the news that somebody else's marker was read in a partition of ours."""
-        # Not from here: a reader is in the middle of a batch.
-        log.debug("partition.lost", partition=partition)
+    def again(self) -> None:
+        """Look at once: a marker of somebody else was read, or what was to be read is gone."""
         self._again.set()
 
     async def round(self) -> None:
@@ -107,8 +105,11 @@ class Assignment:
                 behind=any(each.behind for each in self._owner.partitions)
             )
             sight = await self._leases.look()
-            await self._compare(sight)
+            missing = bool(self._readers.first)
+            await self._compare(sight, surely=missing)
             self._leases.trust()
+            if missing:
+                self._readers.pass_over()
             owned = self._owner.partitions.owned
             me = self._leases.key
             owners = [claim.member for claim, _ in sight.claims]
@@ -151,12 +152,15 @@ class Assignment:
             count += 1
         return wanted[:count]
 
-    async def _compare(self, sight: Sight) -> None:
-        """Drop what somebody else has claimed. After a lapse only the leader's word counts."""
+    async def _compare(self, sight: Sight, *, surely: bool) -> None:
+        """Drop what somebody else has claimed.
+
+        After a lapse, and when what was to be read is gone, only the leader's word counts.
+        """
         lost = []
         for number, each in list(self._owner.partitions.owned.items()):
             revision = sight.claims[number][1]
-            if not sight.trusted:
+            if surely or not sight.trusted:
                 revision = await self._leases.revision(number)
             if revision > each.epoch:
                 lost.append(number)

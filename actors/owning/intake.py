@@ -25,8 +25,8 @@ log = structlog.get_logger()
 class Intake:
     """Takes what was read of MAIL.
 
-    ``dead`` is told each message that no fold can take, ``lost`` each partition in which the
-    marker of a newer owner was read.
+    ``dead`` is told each message that no fold can take, ``lost`` that the marker of a newer owner
+    was read.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Intake:
         keys: KeyRing,
         *,
         dead: Callable[[DeadLetter], None],
-        lost: Callable[[int], None],
+        lost: Callable[[], None],
     ) -> None:
         self._owner = owner
         self._partitions = owner.partitions
@@ -123,6 +123,6 @@ class Intake:
                 "partition.lost", partition=found.number, epoch=found.epoch, to=marker.daemon
             )
             self._owner.forget(found.number)
-            self._lost(found.number)
+            self._lost()
         else:
             self._owner.begun(found)

@@ -3,6 +3,10 @@
 One consumer with many filters reads 3,300 messages/s, many consumers with one filter each
 56,000 in all, and one without a filter 110,000 (reference: hazard S8). So a daemon alone reads
 the stream as it is, and one among several reads its partitions side by side.
+
+Only a newer owner can have purged what was not handed on. Whoever finds that missing has lost
+the partition and has to look at the claims before he reads on: the marker that tells him so may
+be among what is gone.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+import structlog
 import trio
 
 from actors.owning.letters import Delivery
@@ -24,10 +29,15 @@ SPREAD_MAX: Final = 100_000
 """Further apart than this, partitions are not read together: too much would be read twice."""
 
 
+log = structlog.get_logger()
+
+
 class Readers:
     """Reads the partitions of an owner. ``run`` belongs under a supervisor.
 
     ``take`` is told the messages of one partition in order, ``take_all`` those of the stream.
+    Nothing is read while ``ready()`` is false. ``missing`` is called when what has to be read
+    next is gone: nothing is read either until ``follow`` ends the reader, or ``pass_over``.
     """
 
     def __init__(
@@ -39,6 +49,8 @@ class Readers:
         take: Callable[[Sequence[Delivery]], None],
         take_all: Callable[[Sequence[Delivery]], None],
         demand: Callable[[], int],
+        ready: Callable[[], bool],
+        missing: Callable[[], None],
     ) -> None:
         self._transport = transport
         self._entropy = entropy
@@ -46,6 +58,10 @@ class Readers:
         self._take = take
         self._take_all = take_all
         self._demand = demand
+        self._ready = ready
+        self._missing = missing
+        self.first = 0
+        """The first sequence of the stream, when something below it is missing; else 0."""
         self._all: StreamReader | None = None
         self._each: dict[int, StreamReader] = {}
         self._scopes: dict[StreamReader, trio.CancelScope] = {}
@@ -97,6 +113,22 @@ class Readers:
         if found is not None:
             self._end([found])
 
+    def pass_over(self) -> None:
+        """Do without what is missing: the partitions are ours, so nobody else has it either."""
+        first, self.first = self.first, 0
+        short = [
+            each for each in self._partitions if self._partitions.known_to(each.number) + 1 < first
+        ]
+        if short:
+            log.error("mail.missing", first=first, partitions=[each.number for each in short])
+        for each in short:
+            each.handed = first - 1
+        if self._all is not None:
+            self._partitions.everywhere = max(self._partitions.everywhere, first - 1)
+        for reader in (self._all, *self._each.values()):
+            if reader is not None:
+                reader.pass_over(first)
+
     def stop(self) -> None:
         """Take nothing more at all: a drain begins."""
         self._stopped = True
@@ -136,12 +168,18 @@ class Readers:
             after=after,
             sink=take,
             demand=self._demand,
+            ready=self._ready,
+            missing=self._found_missing,
             filter_subject=filter_subject,
             portion=portion,
         )
         scope = self._scopes[reader] = trio.CancelScope()
         self._nursery.start_soon(self._read, reader, scope)
         return reader
+
+    def _found_missing(self, first: int) -> None:
+        self.first = max(self.first, first)
+        self._missing()
 
     async def _read(self, reader: StreamReader, scope: trio.CancelScope) -> None:
         with scope:

@@ -5,6 +5,12 @@
 The reader owns its position; the server's consumer is only a cursor that may vanish at any
 time. Every delivery is checked: consumer sequences have no gap, stream sequences rise. On a
 gap, on silence, on an error status or a reconnect a new consumer begins at position + 1.
+
+A consumer passes over what was purged without a word. So a new one is asked for nothing before
+the stream's first sequence is known: above position + 1 something is missing, and the taker has
+to say whether it does without. And nothing is handed on while the taker is not ``ready``: what
+was not sent while its daemon stood still may have been purged meanwhile.
+
 Acks are not used: "ack none" skips what was in flight when a connection drops, "ack explicit"
 redelivers out of order; the check catches the first (reference: hazard S8).
 """
@@ -34,6 +40,7 @@ CREATE_S: Final = (1.5, 3.0, 5.0)
 """How long to wait for a consumer: nobody answers while there is no leader, and the request is
 not kept for the next one."""
 RETRY_S: Final = (0.02, 0.1, 0.25, 0.5, 1.0)
+READY_LOOK_S: Final = 0.05
 ACK_TOKENS: Final = 9
 """``$JS.ACK.<stream>.<consumer>.<tries>.<stream seq>.<consumer seq>.<ns>.<pending>``"""
 
@@ -52,6 +59,13 @@ class ReaderStatistics(msgspec.Struct, frozen=True):
     pending: int
 
 
+class _Info(msgspec.Struct):
+    class State(msgspec.Struct):
+        first_seq: int = 0
+
+    state: State | None = None
+
+
 class _Created(msgspec.Struct):
     class Error(msgspec.Struct):
         err_code: int = 0
@@ -62,13 +76,17 @@ class _Created(msgspec.Struct):
 
 
 _created_decoder: Final = msgspec.json.Decoder(_Created)
+_info_decoder: Final = msgspec.json.Decoder(_Info)
 
 
 class StreamReader:
     """Reads one stream from ``after`` + 1 and tells ``sink`` batches, in order.
 
     ``demand()`` says how many more messages the taker has room for; nothing is asked for
-    beyond it. Call ``refill`` when room has come back.
+    beyond it. Call ``refill`` when room has come back. While ``ready()`` is false nothing is
+    handed on, and behind that all is read again. ``missing`` is told the first sequence that
+    the stream has when that is not the next one: nothing is read before ``pass_over``. Without
+    it what was purged is passed over at once.
     """
 
     def __init__(
@@ -80,6 +98,8 @@ class StreamReader:
         after: int,
         sink: Deliveries,
         demand: Callable[[], int] = lambda: PORTION,
+        ready: Callable[[], bool] = lambda: True,
+        missing: Callable[[int], None] | None = None,
         filter_subject: str = "",
         portion: int = PORTION,
     ) -> None:
@@ -88,6 +108,8 @@ class StreamReader:
         self._stream = stream
         self._sink = sink
         self._demand = demand
+        self._ready = ready
+        self._missing = missing
         self._filter = filter_subject
         self._portion = portion
         self._position = after
@@ -116,6 +138,10 @@ class StreamReader:
         self._stopped = True
         self._inbox = self._pull_subject = ""
 
+    def pass_over(self, first: int) -> None:
+        """Do without everything below a sequence that was not read."""
+        self._position = max(self._position, first - 1)
+
     def refill(self) -> None:
         """Ask for more when the open portion runs low and there is room."""
         if self._open * 2 > self._portion or not self._pull_subject:
@@ -141,6 +167,10 @@ class StreamReader:
         started = False
         tries = 0
         while True:
+            while not self._ready():  # noqa: ASYNC110  # seldom, and only a clock tells
+                await trio.sleep(READY_LOOK_S)
+            if self._stopped:
+                await trio.sleep_forever()
             try:
                 subscription = await self._consume(CREATE_S[min(tries, len(CREATE_S) - 1)])
             except (UnavailableError, UnknownOutcomeError) as error:
@@ -158,8 +188,6 @@ class StreamReader:
             finally:
                 self._pull_subject = ""
                 subscription.unsubscribe()
-            if self._stopped:
-                await trio.sleep_forever()
 
     async def _consume(self, answer_s: float) -> Subscription:
         """Create a consumer behind the position and ask for the first portion."""
@@ -199,6 +227,7 @@ class StreamReader:
                     f"no consumer on {self._stream}: {created.error.description}"
                     f" ({created.error.err_code})"
                 )
+            await self._look_for_a_gap(answer_s)
         except (MovantError, msgspec.DecodeError, trio.Cancelled):
             subscription.unsubscribe()
             raise
@@ -206,6 +235,26 @@ class StreamReader:
         self._pull_subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{name}"
         self.refill()
         return subscription
+
+    async def _look_for_a_gap(self, answer_s: float) -> None:
+        """Raise UnavailableError when something behind the position was purged.
+
+        Called when the consumer is there: what is purged from now on is sent before, or
+        while we are not ready.
+        """
+        if self._missing is None:
+            return
+        request = Outgoing(f"$JS.API.STREAM.INFO.{self._stream}", b"")
+        answer = await self._transport.request(request, timeout_s=answer_s)
+        state = _info_decoder.decode(answer.payload).state
+        if state is None:
+            raise UnavailableError(f"{self._stream} does not say where it begins")
+        first = state.first_seq
+        if first > self._position + 1:
+            self._missing(first)
+            raise UnavailableError(
+                f"{self._stream} begins at {first}, and {self._position} was read last"
+            )
 
     async def _watch(self) -> None:
         """Return when the consumer has to be replaced."""
@@ -223,6 +272,9 @@ class StreamReader:
     def _take(self, frames: Sequence[Frame]) -> None:
         """Check a batch and hand it on. Runs on the trio thread and never waits."""
         self._heard = trio.current_time()
+        if not self._ready():
+            self._restart.set()
+            return
         batch: list[Delivery] = []
         pending = "0"
         position, expected = self._position, self._expected

@@ -10,7 +10,9 @@ import pytest
 from actors.owning.partitions import BY_OWNER
 from protocols.mail import AnyMail
 from protocols.subjects import partition_of
-from tests.support.daemon import daemon, until
+from tests.daemon.test_moving import first_seq
+from tests.daemon.test_retention import PARTITIONS, by_hand, collect, fill
+from tests.support.daemon import daemon, offered, until
 from tests.support.nats import NatsServer
 from tests.support.raw import Raw
 from tests.support.shop import Shop
@@ -88,3 +90,45 @@ def test_every_decision_with_an_epoch_can_be_void() -> None:
     }
 
     assert decisions == set(BY_OWNER)
+
+
+async def test_a_former_owner_does_not_read_over_a_purged_marker(nats_server: NatsServer) -> None:
+    """It stood still with its clock; the next owner's marker is gone from the stream meanwhile.
+
+    Neither its lease nor a marker tells it: only that what it has to read next is missing.
+    """
+    url = nats_server.url
+    shop = Shop()
+    async with (
+        offered(url, shop.service),
+        daemon(url, name="first", **by_hand()) as first,
+    ):
+        await first("run.start", workflow="probe.retry", input={"operation": "slow"}, id="a")
+        await until(lambda: shop.calls)
+        parts = first.daemon.parts
+        folded = parts.owner.live["a"].instance.folded
+        epoch = parts.owner.epoch_of(partition_of("a", PARTITIONS))
+        awake = False
+        for reader in parts.readers._scopes:
+            reader._ready = lambda: awake
+        async with parts.assignment._lock:
+            parts.leases._term.end()  # it renews no more
+            async with daemon(url, name="second", **by_hand()) as second:
+                await until(lambda: len(second.daemon.parts.owner.partitions.owned) == PARTITIONS)
+                while first_seq(url) <= folded + 64:
+                    await fill(second)
+                    await collect(second)
+                refusal = {"kind": "refused", "message": "stale", "retryable": False}
+                decision = {"epoch": epoch, "step": "s", "attempt": 1, "failure": refusal}
+                with Raw(url) as raw:
+                    raw.put("movant.to.a.owner.refused", msgspec.json.encode(decision))
+                await until(lambda: second.daemon.parts.intake.void)
+                awake = True
+                await until(lambda: parts.readers.first)
+                stale = parts.owner.live["a"].instance
+                shop.hold.set()
+                ended = await second.ended("a")
+
+    assert (stale.folded, stale.status) == (folded, "running")
+    assert parts.intake.void == 0
+    assert ended["status"] == "completed"

@@ -34,6 +34,8 @@ def searches(bound: int, without: str) -> Iterator[tuple[str, Found]]:
         yield "two owners", two_owners.TwoOwners(1 + bound, without=without).explore()
         table = two_owners.TwoOwners(1 + bound, table=True, without=without)
         yield "two owners and a table", table.explore()
+        purges = two_owners.TwoOwners(bound, purges=True, without=without)
+        yield "two owners and purges", purges.explore()
         at_once = 2 if bound == 1 else 3
         three = two_owners.TwoOwners(owners=3, at_once=at_once, without=without)
         yield f"three owners, {at_once} at once", three.explore()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import msgspec
 import pytest
@@ -46,7 +47,7 @@ class Taker:
 
 @asynccontextmanager
 async def reading(
-    transport: NatsTransport, taker: Taker, *, after: int = 0
+    transport: NatsTransport, taker: Taker, *, after: int = 0, **more: Any
 ) -> AsyncIterator[StreamReader]:
     """Read MAIL into a taker."""
     reader = StreamReader(
@@ -56,9 +57,13 @@ async def reading(
         after=after,
         sink=taker.take,
         demand=taker.demand,
+        **more,
     )
     async with trio.open_nursery() as nursery:
-        await nursery.start(reader.run)
+        if "missing" in more:  # it has begun when nothing is missing
+            nursery.start_soon(reader.run)
+        else:
+            await nursery.start(reader.run)
         yield reader
         nursery.cancel_scope.cancel()
 
@@ -84,6 +89,69 @@ async def test_all_is_read_in_order_from_any_position(
     assert first.seqs == list(range(1, 1_001))
     assert second.seqs == list(range(301, 1_001))
     assert all(each.at > 1_700_000_000 * 10**9 for each in first.taken)
+
+
+async def test_what_was_purged_is_not_passed_over_without_a_word(
+    transport: NatsTransport, nats_server: NatsServer
+) -> None:
+    """The taker is told where the stream begins; it is read on when he does without the rest."""
+    taker = Taker()
+    told: list[int] = []
+    with Raw(nats_server.url) as raw:
+        publish(raw, 20)
+        await until(lambda: raw.messages("MAIL") == 20)
+        raw.ask("$JS.API.STREAM.PURGE.MAIL", b'{"seq":11}')
+        async with reading(transport, taker, after=5, missing=told.append) as reader:
+            await until(lambda: told)
+            before = taker.seqs
+            reader.pass_over(told[0])
+            await until(lambda: len(taker.taken) >= 10)
+
+    assert before == []
+    assert set(told) == {11}
+    assert taker.seqs == list(range(11, 21))
+
+
+async def test_the_end_of_a_purged_stream_is_no_gap(
+    transport: NatsTransport, nats_server: NatsServer
+) -> None:
+    """Everything was read, and is gone: what comes next is the next."""
+    taker = Taker()
+    told: list[int] = []
+    with Raw(nats_server.url) as raw:
+        publish(raw, 20)
+        await until(lambda: raw.messages("MAIL") == 20)
+        raw.ask("$JS.API.STREAM.PURGE.MAIL")
+        async with reading(transport, taker, after=20, missing=told.append):
+            publish(raw, 5)
+            await until(lambda: len(taker.taken) >= 5)
+
+    assert told == []
+    assert taker.seqs == list(range(21, 26))
+
+
+async def test_nothing_is_handed_on_while_the_taker_is_not_ready(
+    transport: NatsTransport, nats_server: NatsServer
+) -> None:
+    """What came meanwhile is read again, from a new consumer, once and in order."""
+    taker = Taker()
+    is_ready = True
+    async with reading(transport, taker, ready=lambda: is_ready) as reader:
+        with Raw(nats_server.url) as raw:
+            publish(raw, 10)
+            await until(lambda: len(taker.taken) == 10)
+            is_ready = False
+            publish(raw, 10)
+            await until(reader._restart.is_set)
+            publish(raw, 10)
+            await until(lambda: raw.messages("MAIL") == 30)
+            before = len(taker.taken)
+            is_ready = True
+            await until(lambda: len(taker.taken) >= 30)
+
+    assert before == 10
+    assert taker.seqs == list(range(1, 31))
+    assert reader.statistics().consumers == 2
 
 
 async def test_consumers_connections_and_servers_may_vanish(
