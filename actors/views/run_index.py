@@ -249,7 +249,7 @@ class RunIndex:
         self.rows[row.id] = row
         self.active.setdefault((row.workflow, row.definition), {})[row.id] = row
         self.queues.started(row.workflow, row.group)
-        insort(self._order, row, key=_began)
+        insort(self._order, row, key=began)
 
     def _turned(self, instance: str, word: TurnWord) -> None:
         """Take what an owner says of a run that waits for its turn, or has it."""
@@ -291,5 +291,6 @@ class RunIndex:
         row.definition = record.definition
 
 
-def _began(row: Row) -> tuple[int, str]:
+def began(row: Row) -> tuple[int, str]:
+    """Return the place of a row among all, which it keeps."""
     return row.started_at, row.id

@@ -19,11 +19,9 @@ from protocols.api.base import PAGE_MAX as PAGE_MAX  # noqa: PLC0414 -- part of 
 from protocols.api.base import SERVICE as SERVICE  # noqa: PLC0414 -- part of the API
 from protocols.api.base import WAIT_S_MAX as WAIT_S_MAX  # noqa: PLC0414 -- part of the API
 from protocols.api.base import (
-    After,
     AfterSeq,
     At,
     By,
-    Cursor,
     Fates,
     Hash,
     Id,
@@ -91,6 +89,10 @@ from protocols.api.holds import HoldView as HoldView  # noqa: PLC0414 -- part of
 from protocols.api.holds import Pause as Pause  # noqa: PLC0414 -- part of the API
 from protocols.api.holds import Resume as Resume  # noqa: PLC0414 -- part of the API
 from protocols.api.holds import ServiceForce as ServiceForce  # noqa: PLC0414 -- part of the API
+from protocols.api.lists import RunList as RunList  # noqa: PLC0414 -- part of the API
+from protocols.api.lists import RunPage as RunPage  # noqa: PLC0414 -- part of the API
+from protocols.api.lists import RunQuery as RunQuery  # noqa: PLC0414 -- part of the API
+from protocols.api.lists import RunRow as RunRow  # noqa: PLC0414 -- part of the API
 from protocols.api.operations import DeadList as DeadList  # noqa: PLC0414 -- part of the API
 from protocols.api.operations import DeadPage as DeadPage  # noqa: PLC0414 -- part of the API
 from protocols.api.operations import DeadPurge as DeadPurge  # noqa: PLC0414 -- part of the API
@@ -248,43 +250,6 @@ class RunView(Message, frozen=True, kw_only=True):
     ] = None
     input_blob: LargeValue = None
     result_blob: LargeValue = None
-
-
-class RunList(Message, frozen=True, kw_only=True):
-    """List instances, newest first."""
-
-    status: Annotated[Status | None, Meta(description="Only these.")] = None
-    workflow: Annotated[WorkflowName | None, Meta(description="Only these.")] = None
-    late: Annotated[bool, Meta(description="Only those that take too long.")] = False
-    limit: Limit = 50
-    after: After = ""
-
-
-class RunRow(Message, frozen=True, kw_only=True):
-    """One line of a list of instances."""
-
-    id: Id
-    workflow: WorkflowName
-    status: Standing
-    definition: Hash = ""
-    started_at: At = 0
-    finished_at: At = 0
-    waiting: Annotated[str, Meta(description="The first thing that it waits for.")] = ""
-    late: Annotated[
-        str,
-        Meta(
-            description="Why it takes too long: since when more than `warn_after`, or more than "
-            "19 of 20 runs like it; empty: it does not."
-        ),
-    ] = ""
-
-
-class RunPage(Message, frozen=True, kw_only=True):
-    """A page of instances."""
-
-    runs: Annotated[list[RunRow], Meta(description="The rows.")]
-    total: Annotated[int, Meta(description="How many there are on all pages.")]
-    next: Cursor = ""
 
 
 class RunHistory(Message, frozen=True, kw_only=True):

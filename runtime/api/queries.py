@@ -6,6 +6,7 @@ A query of an instance that is not in memory is a read-only fold: it dispatches 
 from __future__ import annotations
 
 import base64
+from bisect import bisect_left
 from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -20,7 +21,7 @@ from actors.owning.workflow import WorkflowActor
 from actors.routing.parking import Ticket
 from actors.store.direct_reader import DirectReader
 from actors.views.lateness import usual, why_late
-from actors.views.run_index import Row
+from actors.views.run_index import Row, began
 from protocols import codec, subjects
 from protocols.api import runs as api
 from protocols.archive import ArchiveRecord
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from runtime.daemon import Daemon
 
 CURSOR_CHARS_MAX: Final = 12
+_TIME_CHARS_MAX: Final = 20
 WORDS: Final = 10
 """So many looks is it worth to say why a run is late."""
 LATEST_MAX: Final = 20_000
@@ -107,18 +109,17 @@ class RunQueries:
 
     async def list(self, request: api.RunList) -> api.Message:
         """List instances, the newest first."""
+        last = place_of(request.after)
         await self.index.refresh()
         told: dict[str, str] = {}
         for each in (await self._peers.ask_all("run.standing", StandingOf(), Standing)).values():
             told |= each.statuses
         rows = self.index.newest()
-        if request.workflow is not None or request.status is not None:
+        if msgspec.structs.replace(request, late=False, limit=1, after="") != api.RunList(limit=1):
             found = list[Row]()
 
             def look(row: Row) -> None:
-                if request.workflow in {None, row.workflow} and (
-                    request.status in {None, self._status_of(row, told)}
-                ):
+                if request.names(row) and request.stands(self._status_of(row, told)):
                     found.append(row)
 
             await in_slices(rows, look, looks=WIDE)
@@ -126,10 +127,12 @@ class RunQueries:
         late = await self._late(rows) if request.late else {}
         if request.late:
             rows = [row for row in rows if row.id in late]
-        first = offset(request.after)
-        following = first + request.limit
+        # Behind a row, not at a number: rows before it come and go between two pages.
+        left = len(rows) if last is None else bisect_left(rows[::-1], last, key=began)
+        first = len(rows) - left
         page = [
-            (row, request.status or self._status_of(row, told)) for row in rows[first:following]
+            (row, request.status or self._status_of(row, told))
+            for row in rows[first : first + request.limit]
         ]
         late = late or await self._late([row for row, _ in page])
         asked = StandingOf([row.id for row, _ in page])
@@ -159,7 +162,7 @@ class RunQueries:
         return api.RunPage(
             runs=shown,
             total=len(rows),
-            next=str(following) if following < len(rows) else "",
+            next=f"{page[-1][0].started_at}.{page[-1][0].id}" if left > request.limit else "",
         )
 
     def _turn(self, run: str) -> str:
@@ -375,6 +378,18 @@ def offset(cursor: str) -> int:
             f"after {cursor[:40]!r} is no cursor", hint="pass `next` of the page before"
         )
     return int(cursor)
+
+
+def place_of(cursor: str) -> tuple[int, str] | None:
+    """Return the place of the last run of the page before. Raises BadValueError, as ``offset``."""
+    if not cursor:
+        return None
+    started, _, run = cursor.partition(".")
+    if not (started.isdecimal() and started.isascii() and len(started) <= _TIME_CHARS_MAX and run):
+        raise BadValueError(
+            f"after {cursor[:40]!r} is no cursor", hint="pass `next` of the page before"
+        )
+    return int(started), run
 
 
 def _large(body: bytes) -> Blob | None:

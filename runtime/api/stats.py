@@ -15,13 +15,13 @@ import trio
 
 from actors.core.slices import WIDE, in_slices
 from actors.kernel.instance import Instance
-from actors.views.run_index import Row
+from actors.views.run_index import Row, began
 from actors.views.run_statistics import Listener, Tally
 from protocols.api import runs as api
 from protocols.archive import ArchiveRecord
 from protocols.effects import FINAL
-from protocols.errors import BadValueError, MovantError
-from runtime.api.queries import RunQueries
+from protocols.errors import MovantError
+from runtime.api.queries import RunQueries, place_of
 
 if TYPE_CHECKING:
     from protocols.effects import AnyEffect
@@ -43,7 +43,7 @@ class StatsQueries:
 
     async def stats(self, request: api.Stats) -> api.Message:
         """Add up a page of runs."""
-        after = _cursor(request.after)
+        after = place_of(request.after)
         await self._queries.index.refresh(blocked=False)
         total, left = 0, list[Row]()
 
@@ -52,7 +52,7 @@ class StatsQueries:
             if row.started_at < request.since or request.workflow not in {None, row.workflow}:
                 return
             total += 1
-            if len(left) <= request.limit and (after is None or _place(row) < after):
+            if len(left) <= request.limit and (after is None or began(row) < after):
                 left.append(row)
 
         await in_slices(self._queries.index.newest(), look, looks=WIDE)
@@ -104,17 +104,3 @@ class StatsQueries:
             failure=failure,
         )
         return heard
-
-
-def _place(row: Row) -> tuple[int, str]:
-    return (row.started_at, row.id)
-
-
-def _cursor(text: str) -> tuple[int, str] | None:
-    """Return the place of the last run of the page before."""
-    if not text:
-        return None
-    started, _, run = text.partition(".")
-    if not (started.isdecimal() and started.isascii() and len(started) <= 20 and run):  # noqa: PLR2004
-        raise BadValueError(f"after: {text[:40]!r} is no cursor", hint="pass `next` as it came")
-    return (int(started), run)

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from protocols.api import runs as api
-from protocols.effects import FINAL
 from protocols.errors import MovantError
 from runtime.cli.failures import OK, RUN_FAILED, say
 from runtime.cli.options import Target, command, target
 from runtime.cli.output import write_facts, write_json, write_jsonl, write_line, write_table
+from runtime.cli.run_batch import confirmed
 from runtime.cli.session import ask, full_id, myself
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
     from typing import Protocol
 
+    from protocols.effects import Status
     from runtime.client.client import Client
 
     class _One(Protocol):
@@ -91,7 +91,7 @@ def migrate(
     moves: tuple[tuple[str, str], ...],
     accept: tuple[str, ...],
     workflow: str | None,
-    status: str | None,
+    status: Status | None,
     former: str,
     dry_run: bool,
     yes: bool,
@@ -137,7 +137,7 @@ def migrate(
     say(f"{len(fit)} of {len(previews)} runs can go over")
     if dry_run or not fit:
         return OK if len(fit) == len(previews) else RUN_FAILED
-    if not yes and not _confirmed(len(fit)):
+    if not yes and not confirmed(len(fit), f"let {len(fit)} runs go over"):
         say("nothing was changed")
         return RUN_FAILED
 
@@ -174,31 +174,24 @@ async def _tried(asked: Awaitable[api.RunMigrated], run: str) -> api.RunMigrated
         return run, error.message
 
 
-async def _runs_of(client: Client, workflow: str, status: str | None, former: str) -> list[str]:
+async def _runs_of(client: Client, workflow: str, status: Status | None, former: str) -> list[str]:
     """Return the runs of a workflow that have not ended, the oldest first."""
     found: list[str] = []
     cursor = ""
     while len(found) < MANY_MAX:
-        page = await client.list(workflow=workflow, limit=api.PAGE_MAX, after=cursor)
-        found += [
-            row.id
-            for row in page.runs
-            if row.status not in FINAL
-            and (status is None or row.status == status)
-            and row.definition.startswith(former)
-        ]
+        page = await client.list(
+            workflow=workflow,
+            status=status,
+            active=True,
+            definition=former,
+            limit=api.PAGE_MAX,
+            after=cursor,
+        )
+        found += [row.id for row in page.runs]
         cursor = page.next
         if not cursor:
             break
     return found[::-1]
-
-
-def _confirmed(count: int) -> bool:
-    """Ask a person for the number of runs: whoever types it has read it."""
-    if not sys.stdin.isatty():
-        raise click.UsageError("Nobody can be asked here: --yes goes on without a question.")
-    told = click.prompt(f"type {count} to let {count} runs go over", err=True, default="")
-    return str(told).strip() == str(count)
 
 
 def _write_one(found: api.RunMigrated, to: Target) -> int:

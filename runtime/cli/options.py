@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import wraps
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar, cast
@@ -16,6 +17,7 @@ from runtime.cli.output import Format
 F = TypeVar("F", bound=Callable[..., Any])
 
 SETTINGS: Final = {"help_option_names": ["-h", "--help"]}
+_NS: Final = 1_000_000_000
 _INPUT_BYTES_MAX: Final = 64 * 1024 * 1024
 """Far above what a run takes: the daemon refuses with a better message than we could."""
 
@@ -72,6 +74,24 @@ def output_option(function: F) -> F:
         default="table",
         help="Form of the result; default: table.",
     )(function)
+
+
+def moment(text: str, what: str, now: int) -> int:
+    """Return a time that is written as ``2h`` before now, or as a date; 0: nothing is written.
+
+    In nanoseconds since 1970, as ``now``. A date without a zone is one of this machine's.
+    """
+    from protocols.durations import seconds  # noqa: PLC0415 - not needed for help
+
+    if not text:
+        return 0
+    try:
+        return now - round(seconds(text, what) * _NS)
+    except ValueError as error:
+        try:
+            return int(datetime.fromisoformat(text).astimezone().timestamp()) * _NS
+        except ValueError:
+            raise click.UsageError(f"{error}, or a date such as 2026-03-01T14:00") from error
 
 
 def read_value(pairs: Sequence[str], file: str, text: str = "") -> Any:

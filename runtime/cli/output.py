@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from runtime.cli.failures import plain
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from protocols.api.runs import RunRow
     from protocols.failure import Failure
     from protocols.witness import Operator
 
@@ -120,6 +122,27 @@ def write_table(columns: Row, cells: Sequence[Row]) -> None:
         _draw(columns, cells)
         return
     write_text("\n".join(aligned(columns, cells)))
+
+
+def write_runs(rows: Sequence[RunRow], *, late: bool = False) -> None:
+    """Write a table of runs; ``late``: with why they take too long."""
+    now = time.time_ns()
+    write_table(
+        ("RUN", "WORKFLOW", "STATUS", "AGE", "TOOK", "LATE" if late else "WAITING FOR"),
+        [
+            (
+                row.id,
+                row.workflow,
+                row.status,
+                between(row.started_at, now),
+                between(row.started_at, row.finished_at),
+                row.late
+                if late
+                else row.waiting or ("asleep" if row.status == "running" else "-"),
+            )
+            for row in rows
+        ],
+    )
 
 
 def aligned(columns: Row, cells: Sequence[Row]) -> list[str]:

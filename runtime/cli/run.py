@@ -10,12 +10,12 @@ run = LazyGroup(
     tree={
         "Begin and steer": {
             "start": Leaf("runtime.cli.run_start:start", "Start a run."),
-            "signal": Leaf("runtime.cli.run_start:signal", "Send a signal."),
+            "signal": Leaf("runtime.cli.run_start:signal", "Send a signal, to one run or many."),
             "update": Leaf("runtime.cli.run_update:update", "Send a signal that is answered."),
             "answer": Leaf("runtime.cli.run_update:answer", "Tell what became of an update."),
-            "cancel": Leaf("runtime.cli.run_start:cancel", "Ask a run to cancel."),
+            "cancel": Leaf("runtime.cli.run_start:cancel", "Ask a run, or many, to cancel."),
             "decide": Leaf("runtime.cli.run_decide:decide", "Decide where a motion waits for it."),
-            "undo": Leaf("runtime.cli.run_undo:undo", "Undo what a run did."),
+            "undo": Leaf("runtime.cli.run_undo:undo", "Undo what a run did, or many."),
             "review": Leaf("runtime.cli.run_undo:review", "Say whether a step was done."),
             "supply": Leaf("runtime.cli.run_repair:supply", "Put back a missing value."),
             "discard": Leaf("runtime.cli.run_repair:discard", "Give up a missing value."),

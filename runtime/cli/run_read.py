@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final, cast, get_args
+from typing import TYPE_CHECKING, Final, get_args
 
 import click
+from msgspec import structs
 
 from protocols.api import runs as api
 from protocols.compensation import StepFate
@@ -25,8 +26,9 @@ from runtime.cli.output import (
     write_jsonl,
     write_line,
     write_rows,
-    write_table,
+    write_runs,
 )
+from runtime.cli.run_batch import Which, which_options
 from runtime.cli.session import ask, full_id, myself
 
 if TYPE_CHECKING:
@@ -42,39 +44,30 @@ _PAGE: Final = 500
         ("movant run ls", "the newest 50"),
         ("movant run ls --status failed --workflow orders", "what has failed"),
         ("movant run ls --late", "what takes longer than it should"),
+        ("movant run ls --prefix order- --since 7d --until 1d", "last week's, without today's"),
         ("movant run ls --all -o jsonl | jq -r .id", "every id"),
     ),
 )
-@click.option(
-    "--status",
-    type=click.Choice(get_args(Status)),
-    metavar="STATUS",
-    help=f"Only these: {', '.join(get_args(Status))}.",
-)
-@click.option("--workflow", metavar="NAME", help="Only runs of this workflow.")
-@click.option("--late", is_flag=True, help="Only those that take longer than they should.")
+@which_options(get_args(Status))
 @click.option("-n", "--limit", type=click.IntRange(1, api.PAGE_MAX), default=50, show_default=True)
 @click.option("--all", "wants_all", is_flag=True, help="All pages, not only the first.")
 @target
 def ls(
     to: Target,
     *,
-    status: str | None,
-    workflow: str | None,
-    late: bool,
+    which: Which,
     limit: int,
     wants_all: bool,
 ) -> int:
     """List runs, newest first."""
+    query = which.query(time.time_ns())
 
     async def question(client: Client) -> api.RunPage:
         rows: list[api.RunRow] = []
         after = ""
         while True:
             page = await client.list(
-                status=cast("Status | None", status),
-                workflow=workflow,
-                late=late,
+                **structs.asdict(query),
                 limit=_PAGE if wants_all else limit,
                 after=after,
             )
@@ -89,23 +82,7 @@ def ls(
     elif to.form == "jsonl":
         write_jsonl(page.runs)
     else:
-        now = time.time_ns()
-        write_table(
-            ("RUN", "WORKFLOW", "STATUS", "AGE", "TOOK", "LATE" if late else "WAITING FOR"),
-            [
-                (
-                    row.id,
-                    row.workflow,
-                    row.status,
-                    between(row.started_at, now),
-                    between(row.started_at, row.finished_at),
-                    row.late
-                    if late
-                    else row.waiting or ("asleep" if row.status == "running" else "-"),
-                )
-                for row in page.runs
-            ],
-        )
+        write_runs(page.runs, late=which.late)
         more = "; --all shows the others" if page.next else ""
         say(f"{len(page.runs)} of {page.total:,} runs{more}")
         asleep = [x.id for x in page.runs if x.status == "running" and not x.waiting]

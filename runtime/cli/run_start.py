@@ -19,6 +19,7 @@ from runtime.cli.output import (
     write_line,
     write_text,
 )
+from runtime.cli.run_batch import Many, many_options, over
 from runtime.cli.session import ask, full_id, myself, outcome_of
 
 if TYPE_CHECKING:
@@ -196,17 +197,29 @@ def _wrong(error: ErrorReply) -> str:
         ("movant run signal order-17 paid", "a signal without data"),
         ("movant run signal order-17 paid '{\"amount\": 12}'", "with data"),
         ("movant run signal order-17 paid - < paid.json", "with data from a pipe"),
+        ("movant run signal --workflow orders --dry-run paid", "which runs it would be"),
     ),
 )
-@click.argument("run_id", metavar="RUN")
-@click.argument("name")
-@click.argument("data", default="")
+@click.argument("words", metavar="[RUN] NAME [DATA]", nargs=-1)
 @click.option("--message-id", default="", help="Chosen by you: a repeat with it does nothing.")
 @click.option("--reason", default="", help="For people; it stands in the history.")
+@many_options()
 @target
-def signal(run_id: str, name: str, data: str, to: Target, *, message_id: str, reason: str) -> int:
-    """Send the signal NAME to RUN; it may come before the start."""
-    value = read_value((), "", data)
+def signal(words: tuple[str, ...], to: Target, *, many: Many, message_id: str, reason: str) -> int:
+    """Send the signal NAME to RUN, or to all runs that the options name.
+
+    To one it may come before the start.
+    """
+    run_id, *said = words if words and not many else ("", *words)
+    if not 1 <= len(said) <= 2:  # noqa: PLR2004 - a name, and data
+        raise click.UsageError("Give RUN and NAME, or NAME and which runs: --workflow and so on.")
+    many.check(alone=bool(run_id))
+    name, value = said[0], read_value((), "", "".join(said[1:]))
+    if many:
+        if message_id:
+            raise click.UsageError("--message-id goes with one run.")
+        request = api.RunSignal(id="", name=name, data=value, by=myself(reason))
+        return over(to, many, request, f"take the signal {name}")
 
     async def question(client: Client) -> api.Accepted:
         try:
@@ -220,13 +233,25 @@ def signal(run_id: str, name: str, data: str, to: Target, *, message_id: str, re
 
 @command(
     "cancel",
-    examples=(("movant run cancel order-17 --reason 'customer withdrew'", "ask a run to cancel"),),
+    examples=(
+        ("movant run cancel order-17 --reason 'customer withdrew'", "ask a run to cancel"),
+        ("movant run cancel --workflow orders --status blocked --dry-run", "which would it be?"),
+        ("movant run cancel --prefix test- --until 1d --yes", "all that began before yesterday"),
+    ),
 )
-@click.argument("run_id", metavar="RUN")
+@click.argument("run_id", metavar="[RUN]", required=False)
 @click.option("--reason", default="", help="For people; it stands in the history.")
+@many_options()
 @target
-def cancel(run_id: str, to: Target, *, reason: str) -> int:
-    """Ask RUN to cancel. Its clean-up and compensation still run."""
+def cancel(run_id: str | None, to: Target, *, many: Many, reason: str) -> int:
+    """Ask RUN, or all runs that the options name, to cancel.
+
+    Clean-up and compensation still run.
+    """
+    many.check(alone=run_id is not None)
+    if run_id is None:
+        request = api.RunCancel(id="", reason=reason, by=myself(reason))
+        return over(to, many, request, "cancel")
 
     async def question(client: Client) -> api.Accepted:
         run = await full_id(client, run_id)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
 from protocols.api import runs as api
+from protocols.effects import Status
 from runtime.cli.failures import OK, say
 from runtime.cli.options import Target, command, read_value, target
 from runtime.cli.output import write_facts, write_json, write_line, write_table
+from runtime.cli.run_batch import Many, many_options, over
 from runtime.cli.session import ask, full_id, myself
 
 if TYPE_CHECKING:
@@ -21,17 +23,25 @@ if TYPE_CHECKING:
     examples=(
         ("movant run undo --plan order-17", "what would be undone, in which order"),
         ("movant run undo order-17 --reason 'wrong address'", "stop it and undo what it did"),
+        ("movant run undo --definition 9f2c --status completed --since 1d", "a bad day's work"),
     ),
 )
-@click.argument("run_id", metavar="RUN")
+@click.argument("run_id", metavar="[RUN]", required=False)
 @click.option("--plan", is_flag=True, help="Only show what would be undone.")
 @click.option("--reason", default="", help="For people; it stands in the history.")
+@many_options(get_args(Status))
 @target
-def undo(run_id: str, to: Target, *, plan: bool, reason: str) -> int:
+def undo(run_id: str | None, to: Target, *, many: Many, plan: bool, reason: str) -> int:
     """Undo what RUN did, the newest first; one that has not ended is stopped by that.
 
-    What a run left that has ended is undone by another run, whose id is shown.
+    What a run left that has ended is undone by another run, whose id is shown. Without RUN:
+    what all runs did that the options name; without a status those that have not ended.
     """
+    many.check(alone=run_id is not None)
+    if run_id is None:
+        if plan:
+            raise click.UsageError("--plan goes with one run, --dry-run with many.")
+        return over(to, many, api.RunUndo(id="", reason=reason, by=myself(reason)), "undo")
 
     async def question(client: Client) -> api.RunUndone:
         run = await full_id(client, run_id)

@@ -26,8 +26,11 @@ AGAIN_S: Final = 0.5
 R = TypeVar("R")
 
 
-def ask(to: Target, question: Callable[[Client], Awaitable[R]]) -> R:
-    """Connect, run ``question`` with a client, and return its answer."""
+def ask(to: Target, question: Callable[[Client], Awaitable[R]], *, patience_s: float = 0.0) -> R:
+    """Connect, run ``question`` with a client, and return its answer.
+
+    ``patience_s``: how long a daemon that is away is waited for; 0: as long as people wait.
+    """
     import trio  # noqa: PLC0415 - 150 ms with NATS, which help and usage errors do not pay
 
     from runtime.client.client import Client  # noqa: PLC0415
@@ -38,7 +41,7 @@ def ask(to: Target, question: Callable[[Client], Awaitable[R]]) -> R:
             to.url,
             store=to.store,
             name="movant-cli",
-            patience_s=PATIENCE_S,
+            patience_s=patience_s or PATIENCE_S,
             waiting=lambda error: say(f"waiting: {error.message}"),
         ) as client:
             return await question(client)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
 from protocols.api import runs as api
-from protocols.durations import seconds
 from runtime.cli.failures import OK, say
-from runtime.cli.options import Target, command, target
+from runtime.cli.options import Target, command, moment, target
 from runtime.cli.output import (
     duration,
     write_facts,
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from protocols.api.stats import Spread
     from runtime.client.client import Client
 
-_NS: Final = 1_000_000_000
-
 
 @command(
     "stats",
@@ -41,18 +38,23 @@ _NS: Final = 1_000_000_000
     ),
 )
 @click.option("--workflow", metavar="NAME", help="Only runs of this workflow.")
-@click.option("--since", metavar="TIME", help="Only runs that started in the last 1h, 7d, ...")
+@click.option(
+    "--since",
+    default="",
+    metavar="TIME",
+    help="Only runs that started in the last 1h, 7d, ... or since 2026-03-01T14:00.",
+)
 @click.option("--runs", type=click.IntRange(0), default=0, help="Only the newest so many runs.")
 @click.option(
     "-n", "--rows", type=click.IntRange(1), default=10, show_default=True, help="Rows of a table."
 )
 @target
-def stats(to: Target, *, workflow: str | None, since: str | None, runs: int, rows: int) -> int:
+def stats(to: Target, *, workflow: str | None, since: str, runs: int, rows: int) -> int:
     """Add up what runs have come to: success, times, errors, bottlenecks and failures.
 
     The runs are read and folded again, the newest first; that takes a second for some hundred.
     """
-    begin = _begin(since)
+    begin = moment(since, "--since", time.time_ns())
 
     async def question(client: Client) -> api.RunStats:
         return await client.stats(
@@ -69,15 +71,6 @@ def stats(to: Target, *, workflow: str | None, since: str | None, runs: int, row
     if found.unread:
         say(f"{found.unread:,} runs are counted without their steps: their history is not kept")
     return OK
-
-
-def _begin(since: str | None) -> int:
-    if since is None:
-        return 0
-    try:
-        return time.time_ns() - round(seconds(since, "--since") * _NS)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
 
 
 class _progress:  # noqa: N801 - it is called like a function

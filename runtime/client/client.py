@@ -36,6 +36,7 @@ from runtime.client.blobs import LargeValues
 from runtime.client.calls import ANSWER_S, PATIENCE_S, Calls, new_message_id
 from runtime.client.gates import GateCalls
 from runtime.client.guardrails import GuardrailCalls
+from runtime.client.run_batch import RunLists
 from runtime.client.stats import StatsCalls
 from runtime.client.triggers import TriggerCalls
 from runtime.client.undo import Undoes
@@ -67,7 +68,14 @@ class WaitTimeoutError(UnknownOutcomeError):
 
 
 class Client(
-    GateCalls, GuardrailCalls, StatsCalls, TriggerCalls, Undoes, UpdateCalls, VersionCalls
+    GateCalls,
+    GuardrailCalls,
+    RunLists,
+    StatsCalls,
+    TriggerCalls,
+    Undoes,
+    UpdateCalls,
+    VersionCalls,
 ):
     """A connection to the API. Safe to use from many tasks at once."""
 
@@ -203,24 +211,6 @@ class Client(
         if raw or told is view:
             return told
         return msgspec.structs.replace(told, result=Redactor().value(told.result))
-
-    async def list(
-        self,
-        *,
-        status: Status | None = None,
-        workflow: str | None = None,
-        late: bool = False,
-        limit: int = 50,
-        after: str = "",
-    ) -> api.RunPage:
-        """Return a page of runs, newest first; pass its ``next`` as ``after`` for more.
-
-        ``late``: only those that have not ended and take longer than they should.
-        """
-        request = api.RunList(
-            status=status, workflow=workflow, late=late, limit=limit, after=after
-        )
-        return await self._calls.call("run.ls", request, api.RunPage)
 
     async def pipeline(
         self,
