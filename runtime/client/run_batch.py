@@ -191,17 +191,17 @@ class RunBatch:
         self, rows: Sequence[api.RunRow]
     ) -> tuple[list[BatchResult], MovantError | None]:
         """Do it for some runs at once; return what became of them, and why it cannot go on."""
-        found: list[BatchResult] = []
+        found: dict[str, BatchResult] = {}
         broken: list[MovantError] = []
 
         async def one(run: str) -> None:
             try:
-                found.append(await self._ask(run))
+                found[run] = await self._ask(run)
                 self._unknown = 0
             except UnavailableError as error:
                 broken.append(error)
             except MovantError as error:
-                found.append(BatchResult(id=run, error=api.error_reply(error)))
+                found[run] = BatchResult(id=run, error=api.error_reply(error))
                 lost = isinstance(error, UnknownOutcomeError)
                 self._unknown = self._unknown + 1 if lost else 0
                 if self._unknown >= UNKNOWN_MAX:
@@ -210,7 +210,8 @@ class RunBatch:
         async with trio.open_nursery() as nursery:
             for row in rows:
                 nursery.start_soon(one, row.id)
-        return found, broken[0] if broken else None
+        told = [found[row.id] for row in rows if row.id in found]
+        return told, broken[0] if broken else None
 
     async def _ask(self, run: str) -> BatchResult:
         request = msgspec.structs.replace(self._action, id=run, message_id=f"{self.id}-{run}")

@@ -31,7 +31,7 @@ class Responder:
     def __init__(self, url: str, answers: dict[str, Answer]) -> None:
         self.answers = answers
         self.asked: list[tuple[str, Any]] = []
-        self._url = url
+        self.url = url
         self._ready = threading.Event()
         self._stop: trio.Event | None = None
         self._token: trio.lowlevel.TrioToken | None = None
@@ -64,7 +64,7 @@ class Responder:
     async def _main(self) -> None:
         self._stop = trio.Event()
         self._token = trio.lowlevel.current_trio_token()
-        async with connect(self._url, name="responder") as transport:
+        async with connect(self.url, name="responder") as transport:
             self._transport = transport
             await transport.subscribe("movant.api.>", partial(self._take, transport))
             self._ready.set()
