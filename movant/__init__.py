@@ -3,6 +3,7 @@
 from actors.directed import Directed, directed
 from actors.kernel.answers import Update
 from actors.kernel.context import Context
+from protocols.api.runs import RunCancel, RunQuery, RunSignal, RunUndo
 from protocols.blobs import File, Result
 from protocols.calendars import Calendar
 from protocols.compensation import NEVER_SEEN, StepFate, Undo, UndoRequest
@@ -87,6 +88,10 @@ __all__ = [
     "RefusedError",
     "Result",
     "Retry",
+    "RunCancel",
+    "RunQuery",
+    "RunSignal",
+    "RunUndo",
     "Service",
     "State",
     "StateUndo",

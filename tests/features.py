@@ -306,6 +306,9 @@ SEEING: Final[Shown] = {
         "actors/test_run_statistics daemon/test_stats"
     ),
     "a server of MCP's: start, look, decide, templates": "mcp_server/test_server",
+    "one command cancels, signals, undoes or migrates all runs that a query names": (
+        "daemon/test_batch client/test_run_batch cli/test_run_batch cli/test_versions"
+    ),
     "a run is exported to one file and folded again elsewhere": "cli/test_end_to_end",
 }
 
@@ -338,7 +341,6 @@ MISSING: Final[Mapping[str, str]] = {
     "gates in a web page": "command line, API, MCP and plain NATS",
     "delegation for a range of dates": "delegation of one gate",
     "what a step has so far, while it is under way": "how many of its items are done",
-    "one action over many runs at once": "`movant run migrate`; others in a loop over `run ls`",
     "working time as a timeout of calls, steps, states and runs": "sleeps and gates count it",
     "budgets of state machines and of workflows in Python": "those of graphs; guardrails",
     "a step of a graph that answers an update with a result": (

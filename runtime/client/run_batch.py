@@ -1,7 +1,7 @@
 """RunLists: the part of the Client that lists runs; RunBatch: one action over all that it lists.
 
-    query = api.RunQuery(workflow="orders", status="blocked")
-    batch = client.batch(query, api.RunCancel(id="", reason="wrong tariff"))
+    query = movant.RunQuery(workflow="orders", status="blocked")
+    batch = client.batch(query, movant.RunCancel(id="", reason="wrong tariff"))
     print(batch.id, (await batch.preview()).total)
     async for each in batch.results():
         print(each.id, each.error)
