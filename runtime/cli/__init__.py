@@ -119,6 +119,11 @@ def invoke(arguments: Sequence[str]) -> int:
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last stop: explained, or raised again
         return explain(error)
+    except BaseExceptionGroup as group:  # what a nursery makes of it
+        if group.subgroup(KeyboardInterrupt) is None:
+            raise
+        sys.stderr.write("\n")
+        return INTERRUPTED
     return code if isinstance(code, int) else 0
 
 

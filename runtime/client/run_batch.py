@@ -47,7 +47,7 @@ Action = api.RunCancel | api.RunSignal | api.RunUndo
 RATE: Final = 200.0
 """Runs a second: 100,000 take 8 minutes, and the daemon has time for whatever else comes."""
 RATE_MAX: Final = 10_000.0
-AT_ONCE: Final = 8
+AT_ONCE: Final = 32
 """Requests under way: each is answered when its message is stored."""
 PAGE: Final = 200
 """Runs that are listed at a time, so that a list is a second old when the last of them is sent."""

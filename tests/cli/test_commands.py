@@ -400,14 +400,20 @@ def test_a_workflow_is_packed_here_and_registered_there(
     assert found["hash"] == responder.asked[0][1].hash
 
 
-@pytest.mark.parametrize("word", ["wait", "watch"])
+@pytest.mark.parametrize(
+    ("word", "error"),
+    [
+        ("wait", KeyboardInterrupt()),
+        ("watch", BaseExceptionGroup("of a nursery", [KeyboardInterrupt()])),
+    ],
+)
 def test_ctrl_c_while_following_a_run_is_quiet(
-    ask: Cli, monkeypatch: pytest.MonkeyPatch, word: str
+    ask: Cli, monkeypatch: pytest.MonkeyPatch, word: str, error: BaseException
 ) -> None:
     """Who stops looking is told nothing, least of all that movant is defective."""
 
     def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
+        raise error
 
     monkeypatch.setattr(
         f"runtime.cli.run_{'start' if word == 'wait' else 'watch'}.ask", interrupted
