@@ -11,7 +11,7 @@ from protocols.effects import FINAL, Status
 
 
 class Named(Protocol):
-    """What never changes of an instance, but for its definition."""
+    """What never changes of an instance."""
 
     @property
     def id(self) -> str:
@@ -20,10 +20,6 @@ class Named(Protocol):
     @property
     def workflow(self) -> str:
         """Name of its workflow."""
-
-    @property
-    def definition(self) -> str:
-        """Hash of its definition."""
 
     @property
     def started_at(self) -> int:
@@ -49,18 +45,21 @@ class RunQuery(Message, frozen=True, kw_only=True):
     ] = 0
 
     def names(self, row: Named) -> bool:
-        """Tell whether an instance is one of these, as far as it does not depend on how it is."""
+        """Tell whether an instance is one of these, by what never changes of it."""
         return (
             self.workflow in {None, row.workflow}
             and self.since <= row.started_at
             and (not self.until or row.started_at < self.until)
             and row.id.startswith(self.prefix)
-            and row.definition.startswith(self.definition)
         )
 
-    def stands(self, status: Status) -> bool:
-        """Tell the same of its status."""
-        return self.status in {None, status} and not (self.active and status in FINAL)
+    def stands(self, definition: str, status: Status) -> bool:
+        """Tell the same by how it is now."""
+        return (
+            self.status in {None, status}
+            and not (self.active and status in FINAL)
+            and definition.startswith(self.definition)
+        )
 
 
 class RunList(RunQuery, frozen=True, kw_only=True):

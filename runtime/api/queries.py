@@ -119,7 +119,9 @@ class RunQueries:
             found = list[Row]()
 
             def look(row: Row) -> None:
-                if request.names(row) and request.stands(self._status_of(row, told)):
+                if request.names(row) and request.stands(
+                    row.definition, self._status_of(row, told)
+                ):
                     found.append(row)
 
             await in_slices(rows, look, looks=WIDE)

@@ -245,16 +245,18 @@ def _digest(query: api.RunQuery, action: Action) -> str:
 
 
 async def _page(calls: Calls, query: api.RunQuery, limit: int, after: str) -> api.RunPage:
-    """Return a page of runs. Raises ConfigurationError when others are among them.
+    """Return a page of runs. Raises ConfigurationError for a daemon that does not know the query.
 
-    A daemon ignores what it does not know, also a word of the query.
+    One that is older ignores what it does not know. A run that has ended, or got another
+    definition, while it was listed is left out.
     """
     request = api.RunList(**msgspec.structs.asdict(query), limit=limit, after=after)
     found = await calls.call("run.ls", request, api.RunPage)
     for row in found.runs:
-        if not (query.names(row) and query.stands(row.status)):
+        if not query.names(row):
             raise ConfigurationError(
                 f"the daemon lists {row.id}, which was not asked for",
                 hint="it may be older than this client: compare movant version and status",
             )
-    return found
+    still = [row for row in found.runs if query.stands(row.definition, row.status)]
+    return msgspec.structs.replace(found, runs=still)

@@ -41,7 +41,7 @@ def test_a_query_names_a_run_of_which_all_of_it_holds(
     for words, holds in ((named, True), (other, False), (named | other, False)):
         query = api.RunQuery(**words)
 
-        assert (query.names(ROW) and query.stands(ROW.status)) is holds
+        assert (query.names(ROW) and query.stands(ROW.definition, ROW.status)) is holds
 
 
 @pytest.fixture
@@ -153,4 +153,5 @@ async def test_a_daemon_that_ignores_a_word_of_the_query_is_not_believed(
     with pytest.raises(errors.ConfigurationError, match="r0, which was not asked for"):
         [each async for each in client.batch(query, CANCEL).results()]
 
+    assert (await client.list(status="failed")).runs == []
     assert {verb for verb, _ in responder.asked} == {"run.ls"}
