@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
 import msgspec
@@ -164,7 +164,7 @@ class RunBatch:
         """Return how many runs it is about now, and the newest of them."""
         return await _page(self._calls, self.query, limit, "")
 
-    async def results(self) -> AsyncIterator[BatchResult]:
+    async def results(self) -> AsyncGenerator[BatchResult, None]:
         """Do it, the newest run first, and yield what became of each.
 
         A run that refuses does not stop the others. Raises UnavailableError when nobody answers
