@@ -103,6 +103,7 @@ EVENTS: Final[dict[str, str]] = {
     "letter.lost": "A dead letter could not be stored.",
     "letter.refused": "The server refused a dead letter.",
     "llm.used": "A language model was used; tokens and cost count for budgets.",
+    "mail.missing": "Messages that were not read are gone, and nobody else owns their partition.",
     "owner.caught_up": "Recovery is done up to this position.",
     "pack.unreadable": "A pack in MAIL cannot be opened; nothing of it is folded.",
     "partition.given": "Partitions were handed over to other daemons.",
