@@ -144,6 +144,7 @@ async def test_who_still_owns_what_was_purged_by_hand_goes_on(nats_server: NatsS
         reader._ready = lambda: awake
         with Raw(nats_server.url) as raw:
             raw.put("movant.to.a.signal.go", b"1")
+            await until(reader._restart.is_set)
             last = raw.ask("$JS.API.STREAM.INFO.MAIL")["state"]["last_seq"]
             raw.ask("$JS.API.STREAM.PURGE.MAIL", b'{"seq":%d}' % (last + 1))
         awake = True
