@@ -120,7 +120,7 @@ def ahead(
 
 def _why(absence: Absence, to: str, through: list[Absence]) -> str:
     """Say for the history what a handing over comes from."""
-    until = to_time(min(each.end for each in (absence, *through)))
+    until = _second(min(each.end for each in (absence, *through)))
     told = f"{to} stands in until {until}"
     if through:
         told += f", through {' and '.join(each.who for each in through)}"
@@ -134,7 +134,7 @@ def conflict(known: Iterable[Absence], new: Absence) -> str:
     met = [each for each in known if each.meets(new.since, new.until)]
     for each in met:
         if each.who == new.who:
-            since, until = to_time(each.since), to_time(each.end)
+            since, until = _second(each.since), _second(each.end)
             return f"{each.who} is away already from {since} until {until}: {each.to} stands in"
     if _returns(met, new.to, new.who, (new.since, new.until), LINKS_MAX):
         return f"{new.to} is away meanwhile, and it would come back to {new.who}"
@@ -157,3 +157,7 @@ def _returns(
         for each in known
         if each.who == at and each.meets(*window)
     )
+
+
+def _second(at: int) -> str:
+    return f"{to_time(at).partition('.')[0]}Z"
