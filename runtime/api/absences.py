@@ -10,7 +10,8 @@ people make at the same moment stands, and leads nowhere.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -22,7 +23,6 @@ from protocols.errors import (
     AlreadyExistsError,
     BadValueError,
     NotFoundError,
-    OverloadedError,
     RefusedError,
     UnavailableError,
 )
@@ -64,7 +64,7 @@ class AbsenceCommands:
     async def away(self, request: said.GateAway) -> said.AbsenceTold:
         """Let somebody stand in. A repeat by its message id is answered with what it became.
 
-        Raises BadValueError, RefusedError for what may not be, OverloadedError.
+        Raises BadValueError, RefusedError for what may not be or is beyond a limit.
         """
         now = self._daemon.clock.now_ns()
         by = _person(request.by)
@@ -89,8 +89,7 @@ class AbsenceCommands:
                 raise RefusedError(wrong, hint=f"movant gate absences {new.who}")
             return _kept((*known, new), now), new
 
-        if len({each.who for each in others}) >= PEOPLE_MAX:
-            raise OverloadedError(f"{PEOPLE_MAX} people were away, the limit")
+        await self._make_room(others, now)
         return await self._change(new.who, to)
 
     async def back(self, request: said.GateBack) -> said.AbsenceTold:
@@ -143,6 +142,20 @@ class AbsenceCommands:
         away |= holding(fresh, self._daemon.clock.now_ns())
         return ahead(state, word, by, away)
 
+    async def _make_room(self, others: Iterable[Absence], now: int) -> None:
+        """Forget who was away the longest ago, when there are too many people."""
+        last: dict[str, int] = {}
+        for each in others:
+            last[each.who] = max(each.end, last.get(each.who, 0))
+        if len(last) < PEOPLE_MAX:
+            return
+        who = min(last, key=last.__getitem__)
+        entry = await self._kv.leader(_key(who))
+        if last[who] > now or entry is None:
+            raise RefusedError(f"{PEOPLE_MAX} people are away or will be, the limit")
+        with suppress(AlreadyExistsError):  # away once more, at this moment
+            await self._kv.put(_key(who), b"[]", revision=entry.revision)
+
     async def _all(self) -> list[Absence]:
         """Return all; what cannot be read gives nobody a say."""
         found: list[Absence] = []
@@ -187,9 +200,7 @@ def _kept(absences: Absences, now: int) -> Absences:
     gone = over[: max(0, len(absences) - PERIODS_MAX)]
     kept = tuple(each for each in absences if each not in gone)
     if len(kept) > PERIODS_MAX:
-        raise OverloadedError(
-            f"{kept[-1].who} will be away {PERIODS_MAX} times already, the limit"
-        )
+        raise RefusedError(f"{kept[-1].who} will be away {PERIODS_MAX} times already, the limit")
     return kept
 
 

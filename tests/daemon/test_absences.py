@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
+import runtime.api.absences
 from protocols import headers as h
 from protocols import subjects
 from protocols.codec import encode
@@ -38,7 +39,7 @@ async def opens(client: Client, count: int) -> None:
 
 
 async def test_who_stands_in_decides_until_it_is_over(
-    nats_server: NatsServer, tmp_path: Path
+    nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The mailbox has both words; nobody is handed what he may not decide."""
     file = tmp_path / "claim.yaml"
@@ -77,6 +78,8 @@ async def test_who_stands_in_decides_until_it_is_over(
         await trio.sleep(0.1)
         await bob_may_not(client, "c-3")
         all_of_them = await client.absences(over=True)
+        monkeypatch.setattr(runtime.api.absences, "PEOPLE_MAX", 1)
+        await makes_room(client, now)
         said = [
             [
                 (each["by"]["who"], each["by"].get("why", ""))
@@ -124,6 +127,14 @@ async def bob_may_not(client: Client, run: str) -> None:
     """Check that ann has to decide."""
     with pytest.raises(RefusedError, match="bob may not decide here: ann may"):
         await client.decide(run, "approve", by=BOB)
+
+
+async def makes_room(client: Client, now: int) -> None:
+    """Check that who is not away any more is forgotten, where one person is the limit."""
+    dans = await client.stand_in("dan", "bob", now + DAY, by=ANN)
+    with pytest.raises(RefusedError, match="the limit"):
+        await client.stand_in("ann", "bob", now + DAY, by=ANN)
+    assert await client.absences(over=True) == [dans]
 
 
 async def ends(client: Client, made: Absence, later: Absence) -> Absence:
