@@ -24,6 +24,8 @@ Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "json", "human"]
 
 EVENTS: Final[dict[str, str]] = {
+    "absence.changed": "Somebody stands in for a person at gates, or does not any more.",
+    "absence.unreadable": "What is stored of an absence cannot be read; it gives nobody a say.",
     "activation.waiting": "A stored mailbox cannot be read now; it is asked again.",
     "actor.failed": "An actor raised; its supervisor decides what happens.",
     "actor.on_failure_failed": "An actor's own failure hook raised as well.",
