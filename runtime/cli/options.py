@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from functools import wraps
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar, cast
@@ -76,22 +75,30 @@ def output_option(function: F) -> F:
     )(function)
 
 
-def moment(text: str, what: str, now: int) -> int:
-    """Return a time that is written as ``2h`` before now, or as a date; 0: nothing is written.
+def ago(text: str, what: str, now: int) -> int:
+    """Return a time that is written as ``2h`` before now, or whole; 0: nothing is written.
 
-    In nanoseconds since 1970, as ``now``. A date without a zone is one of this machine's.
+    In nanoseconds since 1970, as ``now``. Raises UsageError.
     """
-    from protocols.durations import seconds  # noqa: PLC0415 - not needed for help
+    from protocols.durations import seconds  # noqa: PLC0415 - see read_value
 
-    if not text:
-        return 0
     try:
-        return now - round(seconds(text, what) * _NS)
-    except ValueError as error:
-        try:
-            return int(datetime.fromisoformat(text).astimezone().timestamp()) * _NS
-        except ValueError:
-            raise click.UsageError(f"{error}, or a date such as 2026-03-01T14:00") from error
+        return now - round(seconds(text, what) * _NS) if text else 0
+    except ValueError:
+        return moment(text)
+
+
+def moment(text: str) -> int:
+    """Return the nanoseconds since 1970 of a time that was written. Raises UsageError."""
+    from protocols.errors import BadValueError  # noqa: PLC0415 - see read_value
+    from protocols.events import from_time  # noqa: PLC0415
+
+    try:
+        return from_time(text)
+    except BadValueError as error:
+        raise click.UsageError(
+            f"{text!r} is no time; write one such as 2026-01-31T18:00:00Z"
+        ) from error
 
 
 def read_value(pairs: Sequence[str], file: str, text: str = "") -> Any:

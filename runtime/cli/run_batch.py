@@ -13,7 +13,7 @@ import click
 from protocols.api import runs as api
 from protocols.effects import FINAL, Status
 from runtime.cli.failures import OK, RUN_FAILED, say
-from runtime.cli.options import Target, moment
+from runtime.cli.options import Target, ago
 from runtime.cli.output import write_json, write_jsonl, write_line, write_runs, write_text
 from runtime.cli.session import RETURN_S, ask
 
@@ -45,8 +45,8 @@ class Which(NamedTuple):
     def query(self, now: int) -> api.RunQuery:
         """Return the query; ``now`` is when it was made, in nanoseconds since 1970."""
         told = self._asdict() | {
-            "since": moment(self.since, "--since", now),
-            "until": moment(self.until, "--until", now),
+            "since": ago(self.since, "--since", now),
+            "until": ago(self.until, "--until", now),
         }
         return api.RunQuery(**told)
 
@@ -94,7 +94,7 @@ def which_options(statuses: tuple[str, ...]) -> Callable[[F], F]:
             "--since",
             default="",
             metavar="TIME",
-            help="Only those that started in the last 1h, 7d, ... or since 2026-03-01T14:00.",
+            help="Only those that started in the last 1h, 7d, ... or since 2026-03-01T14:00:00Z.",
         ),
         click.option(
             "--until", default="", metavar="TIME", help="Only those that started before that."

@@ -10,7 +10,7 @@ import click
 
 from protocols.api import runs as api
 from runtime.cli.failures import OK, say
-from runtime.cli.options import Target, command, moment, target
+from runtime.cli.options import Target, ago, command, target
 from runtime.cli.output import (
     duration,
     write_facts,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     "--since",
     default="",
     metavar="TIME",
-    help="Only runs that started in the last 1h, 7d, ... or since 2026-03-01T14:00.",
+    help="Only runs that started in the last 1h, 7d, ... or since 2026-03-01T14:00:00Z.",
 )
 @click.option("--runs", type=click.IntRange(0), default=0, help="Only the newest so many runs.")
 @click.option(
@@ -54,7 +54,7 @@ def stats(to: Target, *, workflow: str | None, since: str, runs: int, rows: int)
 
     The runs are read and folded again, the newest first; that takes a second for some hundred.
     """
-    begin = moment(since, "--since", time.time_ns())
+    begin = ago(since, "--since", time.time_ns())
 
     async def question(client: Client) -> api.RunStats:
         return await client.stats(

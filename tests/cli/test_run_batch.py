@@ -67,7 +67,7 @@ def test_what_becomes_of_each_is_a_line_of_json(ask: Cli, responder: Responder) 
 
     lines = [json.loads(line) for line in ask(*words, "-o", "jsonl").out.splitlines()]
     whole = ask(*words, "-o", "json")
-    none = ask(*words[:-2], "2026-03-01T14:00", "--prefix", "x", "--yes")
+    none = ask(*words[:-2], "2026-03-01T14:00:00Z", "--prefix", "x", "--yes")
 
     assert lines == whole.json
     assert [(each["id"], each.get("seq")) for each in lines] == [
