@@ -84,8 +84,11 @@ def ago(text: str, what: str, now: int) -> int:
 
     try:
         return now - round(seconds(text, what) * _NS) if text else 0
-    except ValueError:
-        return moment(text)
+    except ValueError as error:
+        try:
+            return moment(text)
+        except click.UsageError:
+            raise click.UsageError(f"{error}, or a time such as 2026-01-31T18:00:00Z") from error
 
 
 def moment(text: str) -> int:
