@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runtime.cli.failures import OK, USAGE, say
-from runtime.cli.findings import as_text, report
+from runtime.cli.findings import refused, report
 from runtime.cli.lazy import LazyGroup, Leaf
 from runtime.cli.options import Target, command, output_option, read_text, read_value, target
 from runtime.cli.output import (
@@ -59,11 +59,7 @@ def register(files: tuple[str, ...], to: Target) -> int:
 
     What was made of an earlier version of a template stays as it is.
     """
-    problems = _problems(files)
-    for each in problems:
-        say(as_text(each))
-    if any(each.severity == "error" for each in problems):
-        say("nothing was registered")
+    if refused(_problems(files)):
         return USAGE
     texts = [read_text(file).decode() for file in files]
 
