@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runtime.cli.failures import OK, USAGE, say
+from runtime.cli.failures import DEGRADED, OK, USAGE, say
 from runtime.cli.findings import refused, report
 from runtime.cli.lazy import LazyGroup, Leaf
 from runtime.cli.options import Target, command, output_option, read_text, read_value, target
@@ -106,7 +106,7 @@ def ls(to: Target) -> int:
 @click.argument("name")
 @target
 def show(name: str, to: Target) -> int:
-    """Show the template NAME; its hash is taken as well."""
+    """Show the template NAME; its hash is taken as well. Exit 3 for one that cannot be used."""
 
     async def question(client: Client) -> api.TemplateView:
         return await client.template(name)
@@ -120,8 +120,9 @@ def show(name: str, to: Target) -> int:
         facts = [("template", found.name), ("hash", found.hash)]
         if found.description:
             facts.append(("says", found.description))
-        write_facts([*facts, *_parameters(found.schema), ("text", found.text)])
-    return OK
+        stands = [("unusable", found.error)] if found.error else _parameters(found.schema)
+        write_facts([*facts, *stands, ("text", found.text)])
+    return DEGRADED if found.error else OK
 
 
 @command(
