@@ -19,7 +19,7 @@ from runtime.cli.output import (
     write_line,
     write_text,
 )
-from runtime.cli.session import ask, full_id, myself, outcome_of
+from runtime.cli.session import ask, full_id, myself, outcome_of, within
 
 if TYPE_CHECKING:
     from protocols.api.errors import ErrorReply
@@ -146,7 +146,8 @@ def start(
         if not wants_end:
             return started
         say(f"run {started.id}" + ("" if started.created else " (was there already)"))
-        return await outcome_of(client, started.id, timeout_s)
+        with within(timeout_s):
+            return await outcome_of(client, started.id, timeout_s, heard=True)
 
     found = ask(to, question)
     if isinstance(found, api.RunOutcome):
@@ -256,7 +257,8 @@ def wait(run_id: str, to: Target, *, timeout_s: float) -> int:
     """Wait until RUN has ended or is blocked, and write its result."""
 
     async def question(client: Client) -> api.RunOutcome:
-        return await outcome_of(client, await full_id(client, run_id), timeout_s)
+        with within(timeout_s):
+            return await outcome_of(client, await full_id(client, run_id), timeout_s)
 
     return _write_outcome(ask(to, question), to.form)
 

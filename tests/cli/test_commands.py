@@ -6,6 +6,7 @@ import io
 import json
 import sys
 from collections.abc import Iterator
+from itertools import chain, repeat
 from pathlib import Path
 
 import pytest
@@ -405,9 +406,10 @@ def test_ctrl_c_while_following_a_run_is_quiet(
     ask: Cli, monkeypatch: pytest.MonkeyPatch, word: str
 ) -> None:
     """Who stops looking is told nothing, least of all that movant is defective."""
+    stop = KeyboardInterrupt()
 
     def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
+        raise stop if word == "wait" else BaseExceptionGroup("of a nursery", [stop])
 
     monkeypatch.setattr(
         f"runtime.cli.run_{'start' if word == 'wait' else 'watch'}.ask", interrupted
@@ -449,6 +451,26 @@ def test_a_wait_outlasts_a_restart_of_the_daemon(
 
     assert (ended.code, ended.json) == (0, 4)
     assert "the daemon is away; waiting for it" in ended.err
+
+
+def test_a_wait_ends_when_the_daemon_hangs_or_stays_away(
+    ask: Cli, responder: Responder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its time; without one when nobody has answered for a minute."""
+    monkeypatch.setattr("runtime.cli.session.AGAIN_S", 0.0)
+    monkeypatch.setattr("runtime.cli.session.RETURN_S", 0.2)
+    monkeypatch.setattr("runtime.client.client.WAIT_SLICE_S", 0.0)
+
+    hung = ask("run", "wait", LONG_ID, "--timeout", "0.1")
+    running = api.RunOutcome(id=LONG_ID, status="running")
+    answers = chain([running], repeat(errors.UnavailableError("the daemon is starting")))
+    responder.answers["run.wait"] = lambda _: next(answers)
+    away = ask("run", "wait", LONG_ID)
+
+    assert (hung.code, away.code) == (4, 4)
+    assert "has not answered within 0.1 s" in hung.err
+    assert away.err.count("waiting for it") == 1
+    assert "error: the daemon is starting" in away.err
 
 
 def test_what_is_wrong_with_the_input_as_a_whole_has_a_name(
