@@ -50,7 +50,7 @@ WAIT_S_MAX = 10 * 365 * 86_400.0
     "pairs",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Part of the input; VALUE is JSON or text.",
+    help="Part of the input; VALUE is JSON, or text: n=3 is a number, n='\"3\"' text.",
 )
 @click.option(
     "-f",

@@ -201,14 +201,37 @@ def test_a_whole_id_is_not_looked_up(ask: Cli, responder: Responder) -> None:
 
 def test_a_run_is_shown_with_what_it_waits_for(ask: Cli, responder: Responder) -> None:
     """The first question about a run is why it does not go on."""
-    waiting = [Waiting(path="/charge", kind="step", since=1, detail="billing.charge", attempt=3)]
+    waiting = [
+        Waiting(
+            path="/charge",
+            kind="step",
+            since=1,
+            detail="billing.charge",
+            attempt=3,
+            failed="it is down",
+        )
+    ]
     responder.answers["run.resolve"] = api.RunResolved(id="r1")
     responder.answers["run.show"] = _view(waiting=waiting, input={"n": 1}, state={"at": "billing"})
 
     ended = ask("run", "show", "r1")
 
     assert "status       running" in ended.out
-    assert "step /charge  billing.charge  attempt 3" in ended.out
+    assert "step /charge  billing.charge  attempt 3  after it is down" in ended.out
+
+
+def test_no_step_of_a_run_that_has_ended_is_shown_as_running(
+    ask: Cli, responder: Responder
+) -> None:
+    """It was under way when the run ended: the one that failed, and those beside it."""
+    failure = Failure(kind="system", message="/steps/a/x.y: system: it is down")
+    state = {f"steps.{name}": text for name, text in (("a", "running"), ("b", "running"))}
+    responder.answers["run.show"] = _view("failed", failure=failure, state=state)
+
+    ended = ask("run", "show", LONG_ID)
+
+    assert "a  failed" in ended.out
+    assert "b  stopped" in ended.out
 
 
 def test_a_run_that_continued_shows_its_generation(ask: Cli, responder: Responder) -> None:
@@ -463,7 +486,9 @@ def test_a_wait_ends_when_the_daemon_hangs_or_stays_away(
 
     hung = ask("run", "wait", LONG_ID, "--timeout", "0.1")
     running = api.RunOutcome(id=LONG_ID, status="running")
-    answers = chain([running], repeat(errors.UnavailableError("the daemon is starting")))
+    answers: Iterator[api.Message | errors.MovantError] = chain(
+        [running], repeat(errors.UnavailableError("the daemon is starting"))
+    )
     responder.answers["run.wait"] = lambda _: next(answers)
     away = ask("run", "wait", LONG_ID)
 
