@@ -13,6 +13,7 @@ import msgspec
 
 from protocols import events, mail
 from protocols import headers as h
+from protocols.api import absences as api_absences
 from protocols.api import blobs as api_blobs
 from protocols.api import forks as api_forks
 from protocols.api import gates as api_gates
@@ -92,6 +93,7 @@ HEADERS: Final[dict[str, tuple[str, str]]] = {
 
 _EXAMPLES: Final = {
     **EXAMPLES,
+    **api_absences.EXAMPLES,
     **api_blobs.EXAMPLES,
     **api_forks.EXAMPLES,
     **api_gates.EXAMPLES,

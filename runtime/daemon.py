@@ -292,9 +292,8 @@ class Daemon:
                 for writer in parts.writers.values():
                     await nursery.start(writer.run)
                 await streams.patiently(parts.leases.join)
-                await streams.patiently(
-                    parts.holds.load
-                )  # behind our record: see runtime.api.holds
+                # Behind our record: see runtime.api.holds.
+                await streams.patiently(parts.holds.load)
                 nursery.start_soon(parts.leases.run, transport.beat)
                 nursery.start_soon(parts.holds.run)
                 task_status.started()

@@ -24,6 +24,8 @@ Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "json", "human"]
 
 EVENTS: Final[dict[str, str]] = {
+    "absence.changed": "Somebody stands in for a person at gates, or does not any more.",
+    "absence.unreadable": "What is stored of an absence cannot be read; it gives nobody a say.",
     "activation.waiting": "A stored mailbox cannot be read now; it is asked again.",
     "actor.failed": "An actor raised; its supervisor decides what happens.",
     "actor.on_failure_failed": "An actor's own failure hook raised as well.",
@@ -104,6 +106,7 @@ EVENTS: Final[dict[str, str]] = {
     "letter.lost": "A dead letter could not be stored.",
     "letter.refused": "The server refused a dead letter.",
     "llm.used": "A language model was used; tokens and cost count for budgets.",
+    "mail.missing": "Messages that were not read are gone, and nobody else owns their partition.",
     "owner.caught_up": "Recovery is done up to this position.",
     "pack.unreadable": "A pack in MAIL cannot be opened; nothing of it is folded.",
     "partition.given": "Partitions were handed over to other daemons.",

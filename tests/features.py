@@ -184,6 +184,7 @@ PEOPLE: Final[Shown] = {
         "kernel/test_gates::test_a_modification_is_checked_and_its_difference_recorded"
     ),
     "expiry, reminders, levels of escalation, delegation": "kernel/test_gate_people",
+    "delegation for a range of dates: somebody stands in at all gates": "daemon/test_absences",
     "quorum, distinct approvers, one rejection, four eyes, roles, exclusions": (
         "kernel/test_gates kernel/test_gate_people"
     ),
@@ -336,7 +337,6 @@ MISSING: Final[Mapping[str, str]] = {
     "a rate limit over several daemons": "each daemon counts for itself",
     "work in a process pool": "a service in a process of its own",
     "gates in a web page": "command line, API, MCP and plain NATS",
-    "delegation for a range of dates": "delegation of one gate",
     "what a step has so far, while it is under way": "how many of its items are done",
     "one action over many runs at once": "`movant run migrate`; others in a loop over `run ls`",
     "working time as a timeout of calls, steps, states and runs": "sleeps and gates count it",

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Final, Protocol
 
 import structlog
 import trio
 
+from actors.core.together import together
 from actors.owning.membership import is_calm, plan
 from actors.owning.owner import Owner
 from actors.store.checkpoint import Checkpoint
@@ -157,13 +159,15 @@ class Assignment:
 
         After a lapse, and when what was to be read is gone, only the leader's word counts.
         """
-        lost = []
-        for number, each in list(self._owner.partitions.owned.items()):
-            revision = sight.claims[number][1]
-            if surely or not sight.trusted:
-                revision = await self._leases.revision(number)
-            if revision > each.epoch:
-                lost.append(number)
+        owned = dict(self._owner.partitions.owned)
+        revisions = {number: sight.claims[number][1] for number in owned}
+
+        async def ask(number: int) -> None:
+            revisions[number] = await self._leases.revision(number)
+
+        if surely or not sight.trusted:
+            await together(*(partial(ask, number) for number in owned))
+        lost = [number for number, each in owned.items() if revisions[number] > each.epoch]
         if lost:
             log.warning("partition.lost", partitions=lost, lapsed=not sight.trusted)
             for number in lost:

@@ -169,11 +169,7 @@ class Owner:
     def begin(self, partition: int, epoch: int, stored: cp.Checkpoint) -> None:
         """Own a partition from here on: fold what a former owner left, then read its tail."""
         found = self.partitions.add(partition, epoch, stored)
-        floor = self._mailboxes.floor
-        if found.mark < floor > 1:
-            # A lost checkpoint does not undo a purge: below the first message all is gone.
-            self.partitions.raise_mark(found, floor, self._clock.now_ns())
-        found.start = found.handed = max(found.handed, floor - 1)
+        self.partitions.begin_at(found, self._mailboxes.floor, self._clock.now_ns())
         self.activation.open(found)
 
     def recall(self, partition: Partition, instance: str) -> None:

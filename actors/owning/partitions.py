@@ -144,6 +144,12 @@ class Partitions:
         self.era += 1
         return found
 
+    def begin_at(self, partition: Partition, floor: int, now: int) -> None:
+        """Begin no lower than the stream does: a lost checkpoint does not undo a purge."""
+        if partition.mark < floor > 1:
+            self.raise_mark(partition, floor, now)
+        partition.start = partition.handed = max(partition.handed, floor - 1)
+
     def raise_mark(self, partition: Partition, mark: int, at: int) -> None:
         """Raise a mark; ``at`` is the time of the newest message below it."""
         partition.mark = max(partition.mark, mark)

@@ -32,6 +32,7 @@ from protocols.events import (
     GATE_VOTED,
     GATE_WITHDRAWN,
 )
+from protocols.gates.absences import Absence, line
 
 GATES_MAX: Final = 200_000
 """Rows, and as many that are remembered as closed: some 500 B each. The oldest are forgotten."""
@@ -58,6 +59,7 @@ class GateFacts(msgspec.Struct, gc=False):
     quorum: int = 1
     approvers: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
     escalated: bool = False
     level: int = 0
     mode: str = ""
@@ -146,6 +148,43 @@ class GateRows:
 
 def _place(each: tuple[str, GateFacts]) -> tuple[int, str, str]:
     return each[1].opened_at, each[0], each[1].gate
+
+
+class Inbox:
+    """Which open gates somebody may decide; without a name all. Pure.
+
+    As the events tell: what a gate says to a decision itself is asked of the run.
+    """
+
+    def __init__(self, who: str, role: str, away: Mapping[str, Absence]) -> None:
+        self._who, self._role = who, role
+        lines = {absent: line(away, absent) for absent in sorted(away)}
+        self._places = [
+            (away[absent], {absent, *each[: each.index(who)]})
+            for absent, each in lines.items()
+            if who in each
+        ]
+
+    def has(self, gate: GateFacts) -> bool:
+        """Tell whether the person may decide, in the own name or in another's place."""
+        return self._alone(gate) or bool(self.instead_of(gate))
+
+    def instead_of(self, gate: GateFacts) -> list[str]:
+        """Return in whose place; nobody's where the own name is enough."""
+        if self._alone(gate) or self._who in gate.excluded:
+            return []
+        return [
+            each.who
+            for each, through in self._places
+            if each.has_a_say(gate.approvers, gate.roles) and through.isdisjoint(gate.excluded)
+        ]
+
+    def _alone(self, gate: GateFacts) -> bool:
+        if not self._who:
+            return True
+        named = self._who in gate.approvers or self._role in gate.roles
+        anybody = not (gate.approvers or gate.roles)
+        return (named or anybody) and self._who not in gate.excluded
 
 
 class GateIndex(GateRows):

@@ -92,6 +92,13 @@ class Queues:
         else:
             self._count(counted, -1)
 
+    def doubt(self) -> None:
+        """Take those who wait for active until it is told again: they may have got a place."""
+        for run in list(self.waiting):
+            key = self.waiting[run][0]
+            self._leave(run)
+            self._count(key, 1)
+
     def line(self, key: Key) -> list[InLine]:
         """Return who waits, the next one first; not to be changed."""
         return self._lines.get(key, [])

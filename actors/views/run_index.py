@@ -127,10 +127,44 @@ class RunIndex:
         first, last = await self._mail.extent()
         if last and last == self._mail_seq == self._turn_seq:
             return
-        if first > self._mail_seq + 1:
-            async for batch in self._mail.follow("movant.mail.*.*.pack.>", self._mail_seq):
-                for each in batch:
-                    self._packed(each)
+        known = packs = min(self._mail_seq, self._turn_seq)
+        is_gone = first > known + 1
+        while True:
+            if is_gone:
+                packs = await self._refresh_packed(packs)
+            await self._refresh_new(first, last)
+            before, (first, last) = first, await self._mail.extent()
+            is_gone = first > max(before, known + 1)  # while it was read
+            if not is_gone:
+                return
+
+    async def _refresh_packed(self, after: int) -> int:
+        """Read what is gone from packs above a sequence; return that of the last one.
+
+        The latest pack of a run says how it stands.
+        """
+        if self.queues.waiting:  # that one of them got a place may be gone, too
+            self.queues.doubt()
+            after = self._turn_seq = 0
+        packed: dict[str, tuple[Row, TurnWord | None]] = {}
+        async for batch in self._mail.follow("movant.mail.*.*.pack.>", after):
+            for each in batch:
+                found = _row_of(each)
+                if found is not None:
+                    packed[found[0].id] = found
+            after = batch[-1].seq
+
+        def take(run: str) -> None:
+            row, word = packed[run]
+            self._add(row)
+            if word is not None:
+                self._turned(run, word)
+
+        await in_slices(list(packed), take)
+        return after
+
+    async def _refresh_new(self, first: int, last: int) -> None:
+        """Read starts and turns that have come."""
         async for batch in self._mail.follow("movant.mail.*.*.start.>", self._mail_seq):
             for each in batch:
                 parsed = parse(each, self._keys)
@@ -228,20 +262,6 @@ class RunIndex:
         row.group, row.partition = start.group, letter.partition
         self._add(row)
 
-    def _packed(self, pack: Delivery) -> None:
-        """Take what the headers of a pack say about an instance whose start is gone."""
-        found = h.decode(pack.headers) or {}
-        started = found.get(h.STARTED, "")
-        _, _, partition, instance, *_ = pack.subject.split(".")
-        if started.isdigit() and h.WORKFLOW in found and is_number(partition):
-            definition = found.get(h.DEFINITION, "")
-            row = Row(instance, found[h.WORKFLOW], definition, int(started))
-            row.group, row.partition = unquote(found.get(h.GROUP, "")), int(partition)
-            self._add(row)
-            if h.QUEUED in found:
-                word = msgspec.json.decode(unquote(found[h.QUEUED]), type=TurnWord)
-                self._turned(instance, word)
-
     def _add(self, row: Row) -> None:
         if row.id in self.rows:
             return
@@ -289,6 +309,23 @@ class RunIndex:
         row.status = record.status
         row.finished_at = record.finished_at
         row.definition = record.definition
+
+
+def _row_of(pack: Delivery) -> tuple[Row, TurnWord | None] | None:
+    """Return what the headers of a pack say of an instance whose start is gone, and of its turn.
+
+    None: they do not say it. The word is there while it waits.
+    """
+    found = h.decode(pack.headers) or {}
+    started = found.get(h.STARTED, "")
+    _, _, partition, instance, *_ = pack.subject.split(".")
+    if not started.isdigit() or h.WORKFLOW not in found or not is_number(partition):
+        return None
+    row = Row(instance, found[h.WORKFLOW], found.get(h.DEFINITION, ""), int(started))
+    row.group, row.partition = unquote(found.get(h.GROUP, "")), int(partition)
+    if h.QUEUED not in found:
+        return row, None
+    return row, msgspec.json.decode(unquote(found[h.QUEUED]), type=TurnWord)
 
 
 def _began(row: Row) -> tuple[int, str]:

@@ -52,6 +52,10 @@ class GateList(Message, frozen=True, kw_only=True):
     ] = None
     run: Annotated[Id | None, Meta(description="Only those of this run.")] = None
     name: Annotated[str, Meta(description="Only gates of this name; empty: all.")] = ""
+    who: Annotated[
+        str, Meta(description="Only those where this person may decide, also for who is away.")
+    ] = ""
+    role: Annotated[str, Meta(description="With `who`: the role that the person has.")] = ""
     limit: Limit = 50
     after: After = ""
     raw: Raw = False
@@ -76,6 +80,9 @@ class GateRow(Message, frozen=True, kw_only=True):
     roles: Roles = []
     escalated: Escalated = False
     mode: Mode = ""
+    instead_of: Annotated[
+        list[str], Meta(description="In whose place `who` may decide; empty: in the own name.")
+    ] = []
 
 
 class GatePage(Message, frozen=True, kw_only=True):
@@ -88,6 +95,17 @@ class GatePage(Message, frozen=True, kw_only=True):
     ] = 0
     next: Cursor = ""
     server_time: At = 0
+
+
+class GateAbsence(Message, frozen=True, kw_only=True):
+    """Somebody who may decide is away."""
+
+    who: Annotated[str, Meta(description="Who is away.")]
+    until: At
+    instead: Annotated[
+        list[str], Meta(description="Who may decide in the place of that person.")
+    ] = []
+    reason: Annotated[str, Meta(description="Why.")] = ""
 
 
 class GateShow(Message, frozen=True, kw_only=True):
@@ -132,6 +150,9 @@ class GateView(Message, frozen=True, kw_only=True):
     ] = []
     delegations: Annotated[
         list[Delegation], Meta(description="Who has handed his say to whom.")
+    ] = []
+    away: Annotated[
+        list[GateAbsence], Meta(description="Who may decide and is away, and who instead.")
     ] = []
     done: Annotated[
         list[str], Meta(description="Paths of the steps that were done, the latest last.")

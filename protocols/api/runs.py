@@ -14,6 +14,7 @@ from typing import Annotated, Final, Literal, NamedTuple
 
 from msgspec import Meta
 
+from protocols.api.absences import ABSENCES
 from protocols.api.base import ITEMS_MAX as ITEMS_MAX  # noqa: PLC0414 -- part of the API
 from protocols.api.base import PAGE_MAX as PAGE_MAX  # noqa: PLC0414 -- part of the API
 from protocols.api.base import SERVICE as SERVICE  # noqa: PLC0414 -- part of the API
@@ -444,5 +445,5 @@ VERBS: Final[dict[str, Verb]] = {
     "dead.show": Verb("Show a dead letter", DeadShow, DeadView),
     "dead.replay": Verb("Send dead letters again", DeadReplay, DeadReplays),
     "dead.purge": Verb("Remove dead letters", DeadPurge, DeadPurged),
-    **{name: Verb(*each) for name, each in (UPDATES | TRIGGERS).items()},
+    **{name: Verb(*each) for name, each in (UPDATES | TRIGGERS | ABSENCES).items()},
 }

@@ -2,12 +2,13 @@
 
 gate.ls       from the events of gates; runs older than all events are folded, once
 gate.show     the run is folded, and the gate shown as it stands there
-gate.decide   folded, checked, written, folded again: whose word counts is what the fold says
+gate.decide   folded, checked, written, folded again: whose word counts is what the fold says;
+              in the place of who is away, that person's word before it
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -20,10 +21,11 @@ from actors.core.slices import WIDE, in_slices
 from actors.core.together import together
 from actors.graphs.interpreter import GraphWorkflow
 from actors.kernel.instance import Instance
-from actors.views.gate_index import GateFacts, GateIndex
+from actors.views.gate_index import GateFacts, GateIndex, Inbox
 from protocols import subjects
 from protocols.api import runs as api
 from protocols.api.blobs import ArtifactPage, RunArtifacts
+from protocols.api.gates import GateAbsence
 from protocols.errors import (
     AlreadyDecidedError,
     MovantError,
@@ -31,9 +33,12 @@ from protocols.errors import (
     RefusedError,
     UnavailableError,
 )
+from protocols.gates.absences import Ahead, line
 from protocols.gates.words import GateDecision, GateState, GateWord, refusal
 from protocols.graphs.graph import SHOWN
 from protocols.subjects import step_token
+from protocols.witness import Operator
+from runtime.api.absences import AbsenceCommands
 from runtime.api.queries import RunQueries, offset
 from runtime.api.runs import RunCommands
 
@@ -69,6 +74,7 @@ class GateCommands:
         self._commands = commands
         self._queries = queries
         self._blobs = blobs
+        self.absences = AbsenceCommands(daemon)
         self._index = GateIndex(events)
         self._unread: list[str] = []
         self._wake = trio.Event()
@@ -120,7 +126,8 @@ class GateCommands:
             return "" if row is None else row.workflow
 
         found = self._index.open(rows, index.ends)
-        if request.run is not None or request.name or request.workflow is not None:
+        inbox = Inbox(request.who, request.role, await self.absences.now() if request.who else {})
+        if request.run is not None or request.name or request.workflow is not None or request.who:
             wanted = list[tuple[str, GateFacts]]()
 
             def look(each: tuple[str, GateFacts]) -> None:
@@ -129,6 +136,7 @@ class GateCommands:
                     request.run in {None, run}
                     and request.name in {"", gate.name}
                     and request.workflow in {None, workflow_of(run)}
+                    and inbox.has(gate)
                 ):
                     wanted.append(each)
 
@@ -153,6 +161,7 @@ class GateCommands:
                     roles=[*each.roles],
                     escalated=each.escalated,
                     mode=each.mode,
+                    instead_of=inbox.instead_of(each),
                 )
                 for run, each in found[first:following]
             ],
@@ -193,7 +202,24 @@ class GateCommands:
             facts = found.facts() | {"votes": found.votes, "delegations": found.delegations}
             facts.pop("level", None)
             around = await self._around(instance, found)
+            around["away"] = await self._away(found)
             return api.GateView(id=request.id, open=True, done=done, **facts, **told, **around)
+
+    async def _away(self, found: GateState) -> Sequence[GateAbsence]:
+        """Return who may decide at a gate and is away."""
+        if not (found.approvers or found.roles):
+            return []
+        away = await self.absences.now()
+        return [
+            GateAbsence(
+                who=who,
+                until=each.end,
+                instead=line(away, who, found.excluded),
+                reason=each.by.why,
+            )
+            for who, each in away.items()
+            if each.has_a_say(found.approvers, found.roles) and found.handed(who) is not False
+        ]
 
     async def _around(self, instance: Instance, found: GateState) -> dict[str, Any]:
         """Return what stands before and behind a gate, and what would be undone."""
@@ -246,10 +272,17 @@ class GateCommands:
                 to=request.to,
                 step=request.step,
             )
-            wrong = refusal(found, word, request.by)
+            wrong, ahead = await self._checked(found, word, request.by)
             if wrong:
                 raise RefusedError(wrong, hint=f"movant gate show {request.id} {found.name}")
-        seq = await self._commands.order(request.id, "gate", word, message_id, request.by)
+        seq = await self._commands.order(
+            request.id,
+            "gate",
+            word,
+            message_id,
+            request.by,
+            ahead=ahead and (ahead.word, f"{message_id}-ahead", ahead.by),
+        )
         async with self._folded(request.id, least=seq) as instance:
             said = told_of(instance, path, message_id)
             if said is not None:
@@ -261,6 +294,15 @@ class GateCommands:
             f"the gate {found.name} of {request.id} was changed before this decision came",
             hint=f"movant gate show {request.id}",
         )
+
+    async def _checked(
+        self, found: GateState, word: GateWord, by: Operator | None
+    ) -> tuple[str, Ahead | None]:
+        """Return why a word does not count, and what has to be said before it."""
+        wrong = refusal(found, word, by)
+        if not wrong or by is None or not by.who:
+            return wrong, None
+        return await self.absences.ahead(found, word, by)
 
     @asynccontextmanager
     async def _folded(self, run: str, least: int = 0) -> AsyncIterator[Instance]:

@@ -155,6 +155,9 @@ class Gateway:
             updates = UpdateCommands(self._daemon, commands, queries)
             self._handlers |= {
                 "stats": StatsQueries(queries).stats,
+                "gate.away": gates.absences.away,
+                "gate.back": gates.absences.back,
+                "gate.absences": gates.absences.absences,
                 "run.fork": forks.fork,
                 "run.migrate": migrating.migrate,
                 "run.update": updates.update,

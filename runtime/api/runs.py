@@ -347,20 +347,25 @@ class RunCommands:
         by: Operator | None,
         *,
         behind: int = 0,
+        ahead: tuple[Any, str, Operator] | None = None,
     ) -> int:
         """Write an operator's verb into a mailbox; return its sequence.
 
         With ``behind`` only right behind that sequence: raises AlreadyExistsError when something
-        has come meanwhile.
+        has come meanwhile. ``ahead`` is another value, with its message id and who says it, that
+        is written before, in the same go.
         """
         lines = self._lines(message_id, by)
         if behind:
             partition = subjects.partition_of(instance, self._daemon.config.partitions)
             address = subjects.mailbox(instance, partition)
             lines += h.encode({h.EXPECTED_SEQUENCE: str(behind), h.EXPECTED_SUBJECT: address})
-        return await self._write(
-            Outgoing(subjects.to_control(instance, verb), codec.encode(value), lines)
-        )
+        subject = subjects.to_control(instance, verb)
+        order = Outgoing(subject, codec.encode(value), lines)
+        if ahead is None:
+            return await self._write(order)
+        first = Outgoing(subject, codec.encode(ahead[0]), self._lines(ahead[1], ahead[2]))
+        return await self._write(first, order)
 
     async def wait(self, request: api.RunWait) -> api.Message:
         """Wait for the end of an instance."""
@@ -381,12 +386,13 @@ class RunCommands:
     async def _accept(self, instance: str, message: Outgoing) -> api.Accepted:
         return api.Accepted(id=instance, seq=await self._write(message))
 
-    async def _write(self, message: Outgoing) -> int:
-        """Write into MAIL and wait until it is stored; return its sequence."""
-        (written,) = await self._write_many(1, lambda _: message)
-        if written.error is not None:
-            raise written.error
-        return written.seq
+    async def _write(self, *messages: Outgoing) -> int:
+        """Write into MAIL and wait until it is stored; return the last sequence."""
+        written = await self._write_many(len(messages), messages.__getitem__)
+        for each in written:
+            if each.error is not None:
+                raise each.error
+        return written[-1].seq
 
     async def _write_many(self, count: int, message: Callable[[int], Outgoing]) -> list[_Written]:
         """Write messages into MAIL in one go and wait until each is stored or refused.

@@ -50,6 +50,11 @@ gate = LazyGroup(
             "cancel": Leaf("runtime.cli.gate:cancel", "Cancel the run."),
             "delegate": Leaf("runtime.cli.gate:delegate", "Let somebody else decide instead."),
         },
+        "Stand in": {
+            "away": Leaf("runtime.cli.gate_away:away", "Let somebody stand in for a time."),
+            "back": Leaf("runtime.cli.gate_away:back", "Let nobody stand in any more."),
+            "absences": Leaf("runtime.cli.gate_away:absences", "List who is away."),
+        },
     },
     examples=(
         ("movant gate ls", "what waits for a person"),
@@ -63,12 +68,15 @@ gate = LazyGroup(
     "ls",
     examples=(
         ("movant gate ls", "all open gates"),
+        ("movant gate ls --for bob --role finance", "those that bob may decide"),
         ("movant gate ls --workflow claim -o json", "those of one workflow, for programs"),
         ("movant gate ls --all -o jsonl | jq -r .id", "the runs that wait for a person"),
     ),
 )
 @click.option("--workflow", metavar="NAME", help="Only those of runs of this workflow.")
 @click.option("--run", "run_id", metavar="RUN", help="Only those of this run.")
+@click.option("--for", "who", default="", metavar="NAME", help="Only those that NAME may decide.")
+@click.option("--role", default="", help="With --for: the role that NAME has.")
 @click.option("-n", "--limit", type=click.IntRange(1, api.PAGE_MAX), default=50, show_default=True)
 @click.option("--after", default="", metavar="CURSOR", help="The page behind this one (`next`).")
 @click.option("--all", "wants_all", is_flag=True, help="All pages, not only the first.")
@@ -78,6 +86,8 @@ def ls(
     *,
     workflow: str | None,
     run_id: str | None,
+    who: str,
+    role: str,
     limit: int,
     after: str,
     wants_all: bool,
@@ -90,7 +100,12 @@ def ls(
         cursor = after
         while True:
             page = await client.gates(
-                workflow=workflow, run=run, limit=_PAGE if wants_all else limit, after=cursor
+                workflow=workflow,
+                run=run,
+                who=who,
+                role=role,
+                limit=_PAGE if wants_all else limit,
+                after=cursor,
             )
             rows += page.gates
             cursor = page.next
@@ -115,6 +130,7 @@ def ls(
 def _cells(row: api.GateRow, now: int) -> tuple[str, ...]:
     who = [*row.approvers, *(f"role {role}" for role in row.roles)]
     some = f" ({row.approved} of {row.quorum})" if row.quorum > 1 else ""
+    some += f", instead of {' and '.join(row.instead_of)}" if row.instead_of else ""
     return (
         row.id,
         row.name,
@@ -196,11 +212,16 @@ def _facts(found: api.GateView) -> list[tuple[str, str]]:
 
 
 def _around(found: api.GateView) -> list[tuple[str, str]]:
-    """Return who has handed it over, what stands around a gate, and what would be undone."""
+    """Return who handed it over or is away, what stands around it, and what would be undone."""
     facts = [
         ("handed over", f"by {each.by.who} to {each.to}, {clock_time(each.at, 'seconds')}")
         for each in found.delegations
     ]
+    for absent in found.away:
+        until = clock_time(absent.until, "seconds")
+        reason = f": {absent.reason}" if absent.reason else ""
+        others = ", ".join(absent.instead) or "nobody"
+        facts.append(("away", f"{absent.who} until {until}{reason}; {others} may instead"))
     lists = (
         ("retry may do", found.retry),
         ("done", found.done[-_DONE_MAX:]),

@@ -74,6 +74,19 @@ def output_option(function: F) -> F:
     )(function)
 
 
+def moment(text: str) -> int:
+    """Return the nanoseconds since 1970 of a time that was written. Raises UsageError."""
+    from protocols.errors import BadValueError  # noqa: PLC0415 - see read_value
+    from protocols.events import from_time  # noqa: PLC0415
+
+    try:
+        return from_time(text)
+    except BadValueError as error:
+        raise click.UsageError(
+            f"{text!r} is no time; write one such as 2026-01-31T18:00:00Z"
+        ) from error
+
+
 def read_value(pairs: Sequence[str], file: str, text: str = "") -> Any:
     """Return the input of a run: ``-i key=value`` over ``-f file`` (``-``: standard input).
 

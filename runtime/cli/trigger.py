@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from protocols.errors import BadValueError
-from protocols.events import from_time
 from protocols.triggers import KINDS
 from runtime.cli.failures import OK, RUN_FAILED, USAGE, say
 from runtime.cli.findings import refused, report
 from runtime.cli.lazy import LazyGroup, Leaf
-from runtime.cli.options import Target, command, output_option, target
+from runtime.cli.options import Target, command, moment, output_option, target
 from runtime.cli.output import (
     Format,
     between,
@@ -289,7 +287,7 @@ def backfill(name: str, begin: str, end: str, to: Target, *, reason: str) -> int
     """
     from runtime.cli.session import myself  # noqa: PLC0415 - not for --help
 
-    first, last = _moment(begin), _moment(end)
+    first, last = moment(begin), moment(end)
     by = myself(reason)
     found = _ask(to, lambda client: client.backfill(name, first, last, by=by))
     rows = [(_at(each.due), each.run, each.outcome, each.reason or "-") for each in found.runs]
@@ -332,15 +330,6 @@ def _write(value: Any, to: Target) -> int:
     else:
         write_line(value)
     return OK
-
-
-def _moment(text: str) -> int:
-    try:
-        return from_time(text)
-    except BadValueError as error:
-        raise click.UsageError(
-            f"{text!r} is no time; write one such as 2026-01-31T18:00:00Z"
-        ) from error
 
 
 def _at(due: int) -> str:

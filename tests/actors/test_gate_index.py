@@ -9,8 +9,9 @@ import pytest
 
 from actors.owning.letters import Delivery
 from actors.views import gate_index
-from actors.views.gate_index import GateIndex, GateRows
+from actors.views.gate_index import GateFacts, GateIndex, GateRows, Inbox
 from actors.views.run_index import Row
+from protocols.gates.absences import Absence
 from tests.actors.test_turns import Log, World
 
 PATH = "/gate.payout"
@@ -126,3 +127,39 @@ async def test_events_that_are_read_late_are_all_taken(seed: int, kind: type[Log
         await index.refresh()
 
     assert {run: each.approved for run, each in index.open({}, 0)} == votes
+
+
+def test_an_inbox_has_what_somebody_may_decide_himself_or_for_who_is_away() -> None:
+    """Not what he is excluded from, nor what would come through somebody who is."""
+    away = {
+        who: Absence(id=who, who=who, to=to, since=0, until=9, roles=roles)
+        for who, to, roles in (("ann", "bob", ("hr",)), ("bob", "cid", ()))
+    }
+    gates = {
+        "anybody": GateFacts(gate="/a"),
+        "excluded": GateFacts(gate="/b", excluded=("cid",)),
+        "named": GateFacts(gate="/c", approvers=("cid", "ann")),
+        "ann": GateFacts(gate="/d", approvers=("ann",)),
+        "hr": GateFacts(gate="/e", roles=("hr",)),
+        "through": GateFacts(gate="/f", approvers=("ann",), excluded=("bob",)),
+        "finance": GateFacts(gate="/g", roles=("finance",)),
+    }
+
+    cids, financiers = Inbox("cid", "", away), Inbox("cid", "finance", {})
+
+    assert [name for name, each in gates.items() if cids.has(each)] == [
+        "anybody",
+        "named",
+        "ann",
+        "hr",
+    ]
+    assert {name: found for name, each in gates.items() if (found := cids.instead_of(each))} == {
+        "ann": ["ann"],
+        "hr": ["ann"],
+    }
+    assert [name for name, each in gates.items() if financiers.has(each)] == [
+        "anybody",
+        "named",
+        "finance",
+    ]
+    assert all(map(Inbox("", "", {}).has, gates.values()))

@@ -37,11 +37,17 @@ class Log:
         self._world = world
         self._messages = messages
         self._seen = 0
+        self.first = 1
+        """What is below was purged."""
+        self.purged_while_read = 0
+        """The same, from the next look at what can be read on."""
 
     async def extent(self) -> tuple[int, int]:
         """Return what surely can be read."""
         await self._grow()
-        return 1, self._seen
+        first = self.first
+        self.first = max(first, self.purged_while_read)
+        return first, self._seen
 
     async def _grow(self) -> None:
         await self._world.pause()
@@ -51,7 +57,7 @@ class Log:
         """Yield what is there."""
         await self._grow()
         kinds = pattern.removesuffix(".>").rsplit("*.", 1)[-1]
-        for each in self._messages[after : self._seen]:
+        for each in self._messages[max(after, self.first - 1) : self._seen]:
             if kinds == "*" or f".{kinds}" in each.subject:
                 yield [each]
 
@@ -225,24 +231,88 @@ async def test_never_more_than_the_limit_and_everybody_comes(seed: int) -> None:
     assert len(set(world.begun)) == RUNS
 
 
-@pytest.mark.parametrize(("said", "waits"), [("queued", True), ("granted", False)])
-def test_who_reads_only_the_pack_of_a_run_knows_that_it_waits(said: Any, *, waits: bool) -> None:
-    """What its owner has said is purged; another daemon counts it all the same."""
-    word = TurnWord(said=said, group="a b", limit=3, priority=5, place=7)
-    body = msgspec.json.encode({"epoch": 1, "word": word})
-    start = Start(seq=7, at=1, workflow="w", body=b"null", definition="d")
-    history = [
-        Copy(7, 1, "start.w", b"", b"null"),
-        Copy(9, 2, "owner.turn", b"", body),
-        Copy(11, 3, "signal.go", b"", b"1"),
-    ]
-    (pack,) = packed("r1", 20, history, start)
-    index = One(World(0), 0, 1).index
-    index._packed(Delivery(30, 4, "movant.mail.0.r1.pack.20.x", h.block(pack.headers), b""))
+def words(*said: Any) -> list[Copy]:
+    """Return the mailbox of a run of which its owner said something."""
+    history = [Copy(1, 1, "start.w", b"", b"null")]
+    for number, each in enumerate(said, 2):
+        word = TurnWord(said=each, group="a b", limit=3, priority=5, place=1)
+        body = msgspec.json.encode({"epoch": 1, "word": word})
+        history.append(Copy(number, number, "owner.turn", b"", body))
+    return history
 
-    assert index.queues.active == ({} if waits else {("w", "a b"): 1})
-    found = index.queues.waiting.get("r1")
-    assert found == ((("w", "a b"), InLine(-5, 7, "r1", 3)) if waits else None)
+
+def put(world: World, *history: Copy) -> None:
+    """Store messages of a mailbox as they are."""
+    for each in history:
+        found = Delivery(
+            len(world.mail) + 1, each.at, f"movant.mail.0.r1.{each.rest}", b"", each.payload
+        )
+        world.mail.append(found)
+
+
+def pack(world: World, *history: Copy) -> None:
+    """Store a pack of them."""
+    start = Start(seq=1, at=1, workflow="w", body=b"null", definition="d")
+    (found,) = packed("r1", 20, history, start)
+    subject = f"movant.mail.0.r1.pack.20.{len(world.mail)}"
+    world.mail.append(Delivery(len(world.mail) + 1, 9, subject, h.block(found.headers), b""))
+
+
+def reading(world: World) -> tuple[RunIndex, Log]:
+    """Return an index that reads everything at once, and its MAIL."""
+    world.chance = SimpleNamespace(randrange=lambda _: 0)  # type: ignore[assignment]
+    index = One(world, 0, 1).index
+    return index, index._mail  # type: ignore[return-value]
+
+
+WAITS = {"r1": (("w", "a b"), InLine(-5, 1, "r1", 3))}
+ACTIVE = {("w", "a b"): 1}
+
+
+@pytest.mark.parametrize("said", ["queued", "granted"])
+async def test_who_reads_only_the_pack_of_a_run_knows_that_it_waits(said: Any) -> None:
+    """What its owner has said is purged; another daemon counts it all the same."""
+    world = World(0)
+    put(world, *words(said))
+    pack(world, *words(said))
+    index, mail = reading(world)
+    mail.first = 3
+    await index.refresh()
+
+    assert index.queues.waiting == (WAITS if said == "queued" else {})
+    assert index.queues.active == ({} if said == "queued" else ACTIVE)
+
+
+@pytest.mark.parametrize("read_before", [True, False])
+async def test_a_place_that_was_given_unheard_is_counted(*, read_before: bool) -> None:
+    """A daemon that read "queued" stood still while "granted" came and was purged."""
+    world = World(0)
+    put(world, *words("queued"))
+    pack(world, *words("queued"))
+    index, mail = reading(world)
+    if read_before:
+        await index.refresh()
+        assert index.queues.waiting == WAITS
+    put(world, words("granted")[1])
+    pack(world, *words("queued", "granted"))
+    mail.first = 3 if not read_before else 5
+    world.mail[3] = msgspec.structs.replace(world.mail[3], subject="movant.mail.0.r1.gone")
+    await index.refresh()
+
+    assert index.queues.waiting == {}
+    assert index.queues.active == ACTIVE
+
+
+async def test_a_run_whose_start_is_purged_while_it_is_read_is_there() -> None:
+    """It stands in a pack that came when the packs were read already."""
+    world = World(0)
+    put(world, *words())
+    pack(world, *words())
+    index, mail = reading(world)
+    mail.purged_while_read = 2
+    await index.refresh()
+
+    assert set(index.rows) == {"r1"}
 
 
 def test_the_next_ones_are_taken_in_order_and_nobody_passes() -> None:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from protocols.api import absences as said
 from protocols.api import runs as api
+from protocols.api.gates import GateAbsence
 from protocols.errors import AlreadyDecidedError
+from protocols.gates.absences import Absence
 from protocols.gates.words import Change, GateDecision, Vote
 from protocols.witness import Operator
+from runtime.cli.output import clock_time
 from tests.cli.conftest import Cli
 from tests.client.responder import Responder
 
@@ -157,6 +161,45 @@ def test_work_is_sent_back_and_handed_over(ask: Cli, responder: Responder) -> No
     assert (second.do, second.step) == ("retry", "assess")
     assert "handed over to  bob" in handed.out
     assert nobody.code == 2
+
+
+def test_who_is_away_has_a_stand_in(ask: Cli, responder: Responder) -> None:
+    """Whole days of this machine's zone; the inbox and the gate tell in whose place."""
+    away = Absence(id="m-1", who="ann", to="bob", since=NOW, until=NOW + NS, by=ANN)
+    back = msgspec.structs.replace(away, ended_by=ANN, ended_at=NOW + 1)
+    row = msgspec.structs.replace(PAGE.gates[0], instead_of=["ann"])
+    absent = GateAbsence(who="ann", until=NOW, instead=["bob"], reason="leave")
+    responder.answers |= {
+        "gate.away": said.AbsenceTold(absence=away),
+        "gate.back": said.AbsenceTold(absence=back),
+        "gate.absences": said.AbsencePage(absences=[away]),
+        "gate.ls": api.GatePage(gates=[row], total=1, server_time=NOW),
+        "gate.show": msgspec.structs.replace(VIEW, away=[absent]),
+        "run.resolve": RESOLVED,
+    }
+    days = ("--from", "2026-12-01", "--until", "2026-12-14")
+
+    begun = ask("gate", "away", "ann", "--to", "bob", *days, "--reason", "leave")
+    ended = ask("gate", "back", "ann", "--as", "ann", "-o", "json").json
+    rows = ask("gate", "absences", "bob", "--all")
+    listed = ask("gate", "ls", "--for", "bob", "--role", "hr")
+    shown = ask("gate", "show", "claim-7")
+    wrong = [ask("gate", "away", "ann", "--to", "bob", "--until", x) for x in ("2026-13-01", "x")]
+
+    asked = dict(responder.asked)
+    assert clock_time(asked["gate.away"].since).startswith("2026-12-01 00:00:00")
+    assert clock_time(asked["gate.away"].until).startswith("2026-12-15 00:00:00")
+    assert (asked["gate.away"].to, asked["gate.away"].by.why) == ("bob", "leave")
+    assert asked["gate.away"].message_id
+    assert asked["gate.back"].by.who == "ann"
+    assert (asked["gate.absences"].who, asked["gate.absences"].over) == ("bob", True)
+    assert (asked["gate.ls"].who, asked["gate.ls"].role) == ("bob", "hr")
+    assert "next:  movant gate ls --for bob" in begun.err
+    assert ended["ended_by"]["who"] == "ann"
+    assert "I know them" in rows.out
+    assert "1 of 2), instead of ann" in listed.out
+    assert ": leave; bob may instead" in shown.out
+    assert [each.code for each in wrong] == [2, 2]
 
 
 def test_many_gates_are_approved_after_asking_back(ask: Cli, responder: Responder) -> None:

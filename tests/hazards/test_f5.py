@@ -132,3 +132,25 @@ async def test_a_former_owner_does_not_read_over_a_purged_marker(nats_server: Na
     assert (stale.folded, stale.status) == (folded, "running")
     assert parts.intake.void == 0
     assert ended["status"] == "completed"
+
+
+async def test_who_still_owns_what_was_purged_by_hand_goes_on(nats_server: NatsServer) -> None:
+    """Nobody else has what is missing: the claims say so, and the rest is read."""
+    async with daemon(nats_server.url) as movant:
+        readers = movant.daemon.parts.readers
+        reader = readers._all
+        assert reader is not None
+        awake = False
+        reader._ready = lambda: awake
+        with Raw(nats_server.url) as raw:
+            raw.put("movant.to.a.signal.go", b"1")
+            await until(reader._restart.is_set)
+            last = raw.ask("$JS.API.STREAM.INFO.MAIL")["state"]["last_seq"]
+            raw.ask("$JS.API.STREAM.PURGE.MAIL", b'{"seq":%d}' % (last + 1))
+        awake = True
+        ended = await movant.run("probe.echo", 1)
+        goes_on = readers._all is reader and not readers.first
+
+    assert ended["status"] == "completed"
+    assert goes_on
+    assert reader.position >= last
