@@ -24,6 +24,8 @@ FULL_ID_CHARS: Final = 20
 RETURN_S: Final = 60.0
 """Who waits for the end of a long run outlasts a restart of the daemon, but not its absence."""
 AGAIN_S: Final = 0.5
+GRACE_S: Final = 5.0
+"""So much later than it was asked to a busy daemon may answer."""
 
 R = TypeVar("R")
 
@@ -103,7 +105,7 @@ def within(timeout_s: float) -> Iterator[None]:
 
     from protocols.errors import UnknownOutcomeError  # noqa: PLC0415
 
-    with trio.move_on_after(timeout_s + PATIENCE_S) as scope:
+    with trio.move_on_after(timeout_s + GRACE_S) as scope:
         yield
     if scope.cancelled_caught:
         raise UnknownOutcomeError(

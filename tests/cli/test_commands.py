@@ -482,6 +482,7 @@ def test_a_wait_ends_when_the_daemon_hangs_or_stays_away(
     """By its time; without one when nobody has answered for a minute."""
     monkeypatch.setattr("runtime.cli.session.AGAIN_S", 0.0)
     monkeypatch.setattr("runtime.cli.session.RETURN_S", 0.2)
+    monkeypatch.setattr("runtime.cli.session.GRACE_S", 0.1)
     monkeypatch.setattr("runtime.client.client.WAIT_SLICE_S", 0.0)
 
     hung = ask("run", "wait", LONG_ID, "--timeout", "0.1")
