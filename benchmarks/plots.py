@@ -106,7 +106,8 @@ def takeover(results: Sequence[Result], path: Path) -> None:
         for _, count, _ in each["timeline"]:
             total += count
             done.append(total)
-        label = f"{each['variant']}, {each['detection']}: all go on at {each['done_s']} s"
+        label = f"{each['variant']}, {each['detection']}, {each['instances']:,}"
+        label += f": all go on at {each['done_s']} s"
         axes.step(times, [count / total for count in done], where="post", label=label)
     axes.axvline(0.0, color="grey", linestyle="--", label="signal")
     axes.set(xlabel="seconds since the signal", ylabel="part of their steps", ylim=0)

@@ -50,6 +50,8 @@ SHORT: Final = (
     "takeover --one-host",
     "takeover --freeze",
     "takeover --drain",
+    "takeover --instances 2500",
+    "takeover --instances 2500 --freeze",
     "owners --daemons 2",
     "owners --daemons 4",
     "dormant",
@@ -181,7 +183,9 @@ SECTIONS: Final = (
         " `done_s` until each instance of the lost partitions has its next step stored or has"
         " ended; both contain one step. `detection lease`: the two believe to be on two hosts,"
         " so a lease of 2 s has to lapse; `process`: the survivor sees that the process is gone."
-        " `harmful`: requests that the frozen one sent after its return for what it had lost.",
+        " `harmful`: requests that the frozen one sent after its return for what it had lost."
+        " 10,000 instances with steps of 1 s ask for 10,000 steps/s, half of what a machine does"
+        " that has 20,000 in w8; 2,500 are half of one that has 5,000.",
     ),
     Section(
         "Several daemons on one machine",

@@ -304,3 +304,5 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     """Of a step: when its service has beaten last, as this daemon heard it."""
     beat: Any = None
     """Of a step: what it said then."""
+    failed: str = ""
+    """Of a step that is tried again: how the attempt before ended, cut."""

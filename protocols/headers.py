@@ -94,6 +94,10 @@ TRACE_ONLY: Final = "Nats-Trace-Only"
 
 SCHEMA_VERSION: Final = 1
 
+_IGNORED: Final = re.compile(
+    rb"\r\n(?!(?:Movant(?:-[A-Z][a-z]*)+|Content-Type|traceparent):)"
+    rb"(?i:(movant-[a-z-]+|content-type|traceparent)):"
+)
 _NAME: Final = re.compile(r"[!-9;-~]+\Z")
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 
@@ -142,6 +146,16 @@ def decode(raw: bytes) -> dict[str, str] | None:
             return None
         headers.setdefault(name, value.strip())
     return headers
+
+
+def ignored(raw: bytes) -> str:
+    """Return the first name that is one of ours but for its case, so that nobody reads it.
+
+    Names count as they are written, as everywhere in NATS. To read them in any case would give
+    messages that are stored an identity or a priority that they were folded without.
+    """
+    found = _IGNORED.search(raw, 0, HEADER_BYTES_MAX)
+    return found[1].decode() if found else ""
 
 
 def is_traceparent(text: str) -> bool:

@@ -89,7 +89,10 @@ class Redaction:
             blocked=mask.text(view.blocked),
             waiting=[
                 msgspec.structs.replace(
-                    each, detail=mask.text(each.detail), beat=mask.value(each.beat)
+                    each,
+                    detail=mask.text(each.detail),
+                    beat=mask.value(each.beat),
+                    failed=mask.text(each.failed),
                 )
                 for each in view.waiting
             ],

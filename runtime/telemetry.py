@@ -101,6 +101,7 @@ EVENTS: Final[dict[str, str]] = {
     "lease.taken_meanwhile": "A partition has another owner already.",
     "lease.unreadable": "A record of another daemon cannot be read; it keeps what it owns.",
     "letter.dead": "A message went to dead letters, with its reason.",
+    "letter.header_ignored": "A header is one of ours but for its case, so it counts for nothing.",
     "letter.late": "A message came for a run that ended long ago.",
     "letter.lost": "A dead letter could not be stored.",
     "letter.refused": "The server refused a dead letter.",

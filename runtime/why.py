@@ -180,9 +180,10 @@ def _step(each: Waiting, now: int) -> _Wait:
             otherwise="its time does not run meanwhile, and it waits for ever",
         )
     if each.due > now:
+        failed = f", after {each.failed}" if each.failed else ""
         return _Wait(
             kind="backoff",
-            what=f"asks {target} for {each.path} again at {_time(each.due, now)}{number}",
+            what=f"asks {target} for {each.path} again at {_time(each.due, now)}{number}{failed}",
             wakes="the daemon sends the request by itself",
             otherwise="it needs nobody",
             until=each.due,

@@ -130,8 +130,11 @@ def parse(text: bytes) -> Document[Definition]:
     return document._replace(problems=[*document.problems, *warnings])
 
 
-def template_of(text: bytes) -> Template:
-    """Return a template. Raises ConfigurationError for a text that is none, or a wrong one."""
+def template_of(text: bytes, called: str = "the template") -> Template:
+    """Return a template; ``called`` is what errors call it.
+
+    Raises ConfigurationError for a text that is none, or a wrong one.
+    """
     if len(text) > TEMPLATE_BYTES_MAX:
         raise OversizedError(f"a template of {len(text)} bytes; limit {TEMPLATE_BYTES_MAX}")
     heads: list[Head] = []
@@ -143,8 +146,8 @@ def template_of(text: bytes) -> Template:
         return head
 
     document = yaml_struct.parse_nodes(text, keep, lambda _: [])
-    yaml_struct.value_of(document, "the template", "movant template validate")
-    yaml_struct.value_of(parse(text), "the template", "movant template validate")
+    yaml_struct.value_of(document, called, "movant template validate")
+    yaml_struct.value_of(parse(text), called, "movant template validate")
     return Template(head=heads[0], text=text, hash=hash_of(text))
 
 

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 RETRY_AFTER_S_MAX: Final = 86_400.0
 """Longest delay that a service may ask for: a day, so that a wrong unit cannot park a step."""
 
+FAILED_CHARS_MAX: Final = 200
+"""Of how an attempt ended, kept for people while the next one is waited for."""
+
 
 class Step(Operation[T]):
     """One unit of work at a service, tried in attempts."""
@@ -34,6 +37,7 @@ class Step(Operation[T]):
         "attempt",
         "body",
         "due",
+        "failed",
         "input",
         "last",
         "local",
@@ -78,6 +82,7 @@ class Step(Operation[T]):
         ledger = self.ledger
         self.body = b"" if self.local is not None else ledger.encode(self.input)
         self.input = None
+        self.failed = ""
         self.last = b""
         self.path = path = task.frame.path(self.name)
         self.token = token = step_token(path)
@@ -169,6 +174,7 @@ class Step(Operation[T]):
             said = codec.encode(failure.details)  # of the last beat, as its owner tells
             if failure.details is not None and len(said) <= BEAT_BYTES_MAX:
                 self.last = said
+        self.failed = f"{failure.kind}: {failure.message}"[:FAILED_CHARS_MAX]
         self.attempt = attempt + 1
         delay_s = policy.delay_before(self.attempt, ledger.identity(self.path))
         asked_s = failure.retry_after_s
@@ -239,6 +245,7 @@ class Step(Operation[T]):
             attempts=retry.attempts,
             timeout_s=options.timeout_s,
             heartbeat_s=options.heartbeat_s or 0.0,
+            failed=self.failed,
             again=options.idempotent and retry.allows(self.attempt, TIMEOUT, retryable=True),
         )
 

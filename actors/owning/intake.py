@@ -10,14 +10,20 @@ It never waits and never raises for foreign input.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import structlog
 
 from actors.owning.inbound import parse
 from actors.owning.letters import DeadLetter, Delivery, Letter, Marker, Pack
 from actors.owning.owner import Owner
-from protocols.mail import Reply
+from actors.owning.partitions import Partition
+from protocols.headers import ignored
+from protocols.mail import AnyMail, Reply
 from protocols.tokens import KeyRing
+
+IGNORED_MAX: Final = 100
+"""Names of headers that are told: each has very many ways to be written."""
 
 log = structlog.get_logger()
 
@@ -44,6 +50,7 @@ class Intake:
         self._lost = lost
         self.void = self.dead = 0
         """Messages that counted for no fold since the start."""
+        self._ignored: set[str] = set()
 
     def take(self, batch: Sequence[Delivery]) -> None:
         """Hand each message to its actor. Never waits and never raises for foreign input."""
@@ -65,7 +72,7 @@ class Intake:
                     continue
                 partition.handed = delivery.seq
                 mail = parsed.mail
-                if type(mail) is not Reply and partition.is_void(mail):
+                if type(mail) is not Reply and self._is_void(mail, partition, delivery):
                     self.void += 1
                     continue
                 actor = live.get(parsed.instance)
@@ -80,6 +87,19 @@ class Intake:
         """Take what a reader of the whole stream read: it moves every partition's position."""
         self.take(batch)
         self._partitions.everywhere = batch[-1].seq
+
+    def _is_void(self, mail: AnyMail, partition: Partition, delivery: Delivery) -> bool:
+        """Tell whether a message counts for no fold; look at the headers of one without an id."""
+        if delivery.headers and not getattr(mail, "message_id", True):
+            self._look(delivery)
+        return partition.is_void(mail)
+
+    def _look(self, delivery: Delivery) -> None:
+        # Who writes Movant-Id as it is writes the others so: most messages are not searched.
+        name = ignored(delivery.headers)
+        if name and name not in self._ignored and len(self._ignored) < IGNORED_MAX:
+            self._ignored.add(name)
+            log.warning("letter.header_ignored", header=name, subject=delivery.subject)
 
     def _foreign(self, letter: Letter, delivery: Delivery) -> None:
         """Leave a letter to the owner of its partition, when there is such a partition."""

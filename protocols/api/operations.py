@@ -16,6 +16,9 @@ SHOWN_BYTES_MAX: Final = 512 * 1024
 Seq = Annotated[int, Meta(description="Stream sequence.")]
 Reason = Annotated[str, Meta(description="Why it is a dead letter: stray, id, value and so on.")]
 AnyReason = Annotated[str, Meta(description="Only letters of this reason; empty: all.")]
+OneLetter = Annotated[int, Meta(description="One letter.")]
+LettersOf = Annotated[str, Meta(description="All letters of this reason.")]
+EveryLetter = Annotated[bool, Meta(description="Every letter.")]
 
 
 class StoredMessage(Message, frozen=True, kw_only=True):
@@ -153,14 +156,18 @@ class DeadView(DeadRow, frozen=True, kw_only=True):
 
 
 class DeadReplay(Message, frozen=True, kw_only=True):
-    """Send letters again to where they were addressed: one, or all of a reason.
+    """Send letters again to where they were addressed: one, all of a reason, or every one.
 
     Only starts and signals: whatever else there is, only the daemon may write.
     """
 
-    seq: Annotated[int, Meta(description="One letter; 0: all of `reason`.")] = 0
-    reason: AnyReason = ""
+    seq: OneLetter = 0
+    reason: LettersOf = ""
+    all: EveryLetter = False
     after: Annotated[int, Meta(description="Only letters with a higher sequence in DEAD.")] = 0
+    through: Annotated[
+        int, Meta(description="Only letters up to this sequence in DEAD; 0: all that are there.")
+    ] = 0
 
 
 class DeadReplayed(Message, frozen=True, kw_only=True):
@@ -178,14 +185,21 @@ class DeadReplays(Message, frozen=True, kw_only=True):
     next: Annotated[
         int, Meta(description="Pass this as `after` for the letters behind these; 0: no more.")
     ] = 0
+    through: Annotated[
+        int,
+        Meta(
+            description="Pass this as `through` with `next`: a letter that is still wrong comes"
+            " back behind it."
+        ),
+    ] = 0
 
 
 class DeadPurge(Message, frozen=True, kw_only=True):
     """Remove letters: one, all of a reason, or every one."""
 
-    seq: Annotated[int, Meta(description="One letter.")] = 0
-    reason: Annotated[str, Meta(description="All letters of this reason.")] = ""
-    all: Annotated[bool, Meta(description="Every letter.")] = False
+    seq: OneLetter = 0
+    reason: LettersOf = ""
+    all: EveryLetter = False
 
 
 class DeadPurged(Message, frozen=True, kw_only=True):

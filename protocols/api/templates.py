@@ -9,6 +9,7 @@ from msgspec import Meta
 from protocols.api.base import By, Hash, Message, WorkflowName
 
 TemplateName = Annotated[str, Meta(description="Name of a template.")]
+Unusable = Annotated[str, Meta(description="Why it cannot be used; empty: it can.")]
 
 
 class TemplateRegister(Message, frozen=True, kw_only=True):
@@ -25,7 +26,7 @@ class TemplateRow(Message, frozen=True, kw_only=True):
     hash: Annotated[str, Meta(description="Hash of its text.")]
     description: Annotated[str, Meta(description="What it is for.")] = ""
     parameters: Annotated[list[str], Meta(description="The names of its parameters.")] = []
-    error: Annotated[str, Meta(description="Why it cannot be used; empty: it can.")] = ""
+    error: Unusable = ""
 
 
 class TemplatePage(Message, frozen=True, kw_only=True):
@@ -48,6 +49,7 @@ class TemplateView(Message, frozen=True, kw_only=True):
     description: Annotated[str, Meta(description="What it is for.")] = ""
     schema: Annotated[dict[str, Any], Meta(description="JSON Schema of its parameters.")] = {}
     text: Annotated[str, Meta(description="The text of its file.")]
+    error: Unusable = ""
 
 
 class TemplateInstantiate(Message, frozen=True, kw_only=True):

@@ -114,7 +114,7 @@ def _asked(service: str, operation: str, at: Place) -> Iterator[Finding]:
     wrong = _wrong_request(service, operation)
     if wrong is not None:
         key, message, hint = wrong
-        yield Finding((*at, key), message, hint)
+        yield Finding((*at, key) if key else at, message, hint)
 
 
 @lru_cache(maxsize=4_096)
@@ -122,6 +122,8 @@ def _wrong_request(service: str, operation: str) -> tuple[str, str, str] | None:
     """Return key, message and hint for what is wrong with a service and its operation."""
     if not is_name(service):
         return "service", f"{service[:60]!r} is no name of a service", _NAME
+    if not operation:
+        return "", "'operation' is missing", "write 'operation: …'"
     if not is_step_name(operation):
         return "operation", f"{operation[:60]!r} is no operation", _NAME
     if not is_step_name(f"{service}.{operation}"):

@@ -112,7 +112,8 @@ class _Look:
         try:
             condition = Condition(text)
         except ConditionError as error:
-            yield Finding(at, error.message, _CONDITION, offset=before + error.column)
+            hint = "write paths without braces: input.total > 100" if "{{" in text else _CONDITION
+            yield Finding(at, error.message, hint, offset=before + error.column)
             return
         for path in condition.paths:
             for wrong in self._path(path.parts, who, optional=True):
@@ -145,7 +146,11 @@ class _Look:
         root = parts[0]
         if root not in who.roots:
             known = did_you_mean(root, who.roots)
-            if root in ITEM_ROOTS:
+            if "input" in who.roots and root in (self._input.inner or {}):
+                known = f"did you mean 'input.{root}'?"
+            elif "steps" in who.roots and root in self._graph.steps:
+                known = f"did you mean 'steps.{root}.result'?"
+            elif root in ITEM_ROOTS:
                 known = f"{root} is known in the params of a step with 'foreach'"
             return [(f"nothing here is called {root!r}", known)]
         if root == "steps":

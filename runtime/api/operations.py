@@ -118,7 +118,9 @@ class OperatorQueries:
 
     async def dead_replay(self, request: api.DeadReplay) -> api.Message:
         """Send letters again; what was sent is removed."""
-        letters, following = await self._chosen(request)
+        _check_which(request, "dead.replay")
+        through = request.through or (await self._state())["last_seq"]
+        letters, following = await self._chosen(request, through)
         results = []
         for letter in letters:
             try:
@@ -127,16 +129,15 @@ class OperatorQueries:
                 results.append(api.DeadReplayed(seq=letter.seq, subject=subject))
             except MovantError as error:
                 results.append(api.DeadReplayed(seq=letter.seq, error=api.error_reply(error)))
-        return api.DeadReplays(letters=results, next=following)
+        return api.DeadReplays(letters=results, next=following, through=through)
 
     async def dead_purge(self, request: api.DeadPurge) -> api.Message:
         """Remove letters."""
+        _check_which(request, "dead.purge")
         if request.seq:
             await self._letter(request.seq)
             await self._delete(request.seq)
             return api.DeadPurged(purged=1)
-        if request.all == bool(request.reason):  # a misspelled field must not remove everything
-            raise BadValueError("dead.purge takes one of `seq`, `reason` and `all`")
         body = {"filter": _filter(request.reason)}
         told = await self._ask("$JS.API.STREAM.PURGE.DEAD", body)
         return api.DeadPurged(purged=int(told.get("purged", 0)))
@@ -155,9 +156,16 @@ class OperatorQueries:
                 yield batch
 
     async def _counts(self) -> dict[str, int]:
-        told = await self._ask("$JS.API.STREAM.INFO.DEAD", {"subjects_filter": _DEAD + ">"})
-        found = (told.get("state") or {}).get("subjects") or {}
+        found = (await self._state()).get("subjects") or {}
         return {subject.removeprefix(_DEAD): count for subject, count in sorted(found.items())}
+
+    async def _state(self) -> dict[str, Any]:
+        """Return the state of DEAD, with its subjects."""
+        told = await self._ask("$JS.API.STREAM.INFO.DEAD", {"subjects_filter": _DEAD + ">"})
+        if "state" not in told:
+            raise UnavailableError(f"DEAD does not answer: {told.get('error')}")
+        found: dict[str, Any] = told["state"]
+        return found
 
     async def _letters(self, pattern: str, after: int, count: int) -> list[Delivery]:
         """Return up to so many letters above a sequence."""
@@ -175,15 +183,12 @@ class OperatorQueries:
                 return letter
         raise NotFoundError(f"no dead letter {seq}", hint="movant dead ls")
 
-    async def _chosen(self, request: api.DeadReplay) -> tuple[list[Delivery], int]:
+    async def _chosen(self, request: api.DeadReplay, through: int) -> tuple[list[Delivery], int]:
         """Return the letters to send now, and behind which the next ones are."""
         if request.seq:
             return [await self._letter(request.seq)], 0
-        if not request.reason:
-            raise RefusedError(
-                "a replay needs a letter or a reason", hint="movant dead ls shows both"
-            )
         found = await self._letters(_filter(request.reason), request.after, REPLAY_MAX + 1)
+        found = [each for each in found if each.seq <= through]
         return found[:REPLAY_MAX], found[REPLAY_MAX - 1].seq if len(found) > REPLAY_MAX else 0
 
     async def _send(self, letter: Delivery) -> str:
@@ -259,6 +264,14 @@ def _stored(each: Delivery) -> api.StoredMessage:
         payload=each.payload[:SHOWN_BYTES_MAX],
         size=len(each.payload),
     )
+
+
+def _check_which(request: api.DeadReplay | api.DeadPurge, verb: str) -> None:
+    """Raise BadValueError unless one thing is named: a misspelled field must not mean all."""
+    if (request.seq != 0) + (request.reason != "") + request.all != 1:
+        raise BadValueError(
+            f"{verb} takes one of `seq`, `reason` and `all`", hint="movant dead ls shows them"
+        )
 
 
 def _filter(reason: str) -> str:

@@ -39,8 +39,15 @@ class TemplateCommands:
         return api.TemplatePage(templates=[await _listed(*each) for each in sorted(texts.items())])
 
     async def show(self, request: api.TemplateShow) -> api.Message:
-        """Show a template."""
-        found = await _read(await self._store.template(request.name))
+        """Show a template; of one that cannot be read here its text, and why."""
+        text = await self._store.template(request.name)
+        try:
+            found = await _read(text)
+        except MovantError as error:
+            row = _unusable(request.name, text, error)
+            return api.TemplateView(
+                name=row.name, hash=row.hash, text=text.decode(errors="replace"), error=row.error
+            )
         return api.TemplateView(
             name=found.head.template,
             hash=found.hash,
@@ -51,7 +58,8 @@ class TemplateCommands:
 
     async def instantiate(self, request: api.TemplateInstantiate) -> api.Message:
         """Make a definition of a template, and register it when that is asked for."""
-        found = await _read(await self._store.template(request.template))
+        text = await self._store.template(request.template)
+        found = await _read(text, f"template {request.template}")
         definition = await trio.to_thread.run_sync(
             instantiate, found, request.parameters, request.name
         )
@@ -71,16 +79,20 @@ class TemplateCommands:
         )
 
 
-async def _read(text: bytes) -> Template:
-    return await trio.to_thread.run_sync(template_of, text)
+async def _read(text: bytes, called: str = "the template") -> Template:
+    return await trio.to_thread.run_sync(template_of, text, called)
 
 
 async def _listed(name: str, text: bytes) -> api.TemplateRow:
-    """Return a row also for what an older or newer movant has stored, and this one cannot read."""
     try:
         return _row(await _read(text))
     except MovantError as error:
-        return api.TemplateRow(name=name, hash=hash_of(text), error=error.message)
+        return _unusable(name, text, error)
+
+
+def _unusable(name: str, text: bytes, error: MovantError) -> api.TemplateRow:
+    """Return the row of what an older or newer movant has stored, and this one cannot read."""
+    return api.TemplateRow(name=name, hash=hash_of(text), error=error.message)
 
 
 def _row(template: Template) -> api.TemplateRow:

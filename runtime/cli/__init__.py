@@ -114,17 +114,19 @@ def invoke(arguments: Sequence[str]) -> int:
     except ReaderGoneError:
         sys.stdout = None  # Python must not complain about the last flush at its exit
         return READER_GONE
-    except (KeyboardInterrupt, click.Abort):  # Abort is what click makes of Ctrl-C
-        sys.stderr.write("\n")
-        return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - the last stop: explained, or raised again
+    except (KeyboardInterrupt, Exception, BaseExceptionGroup) as error:  # noqa: BLE001 - the last stop
+        if _is_interrupt(error):
+            sys.stderr.write("\n")
+            return INTERRUPTED
         return explain(error)
-    except BaseExceptionGroup as group:  # what a nursery makes of it
-        if group.subgroup(KeyboardInterrupt) is None:
-            raise
-        sys.stderr.write("\n")
-        return INTERRUPTED
     return code if isinstance(code, int) else 0
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    """Tell what Ctrl-C has become: click makes an Abort of it, a nursery a group."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(KeyboardInterrupt) is not None
+    return isinstance(error, KeyboardInterrupt | click.Abort)
 
 
 __all__ = ["cli", "invoke", "main"]

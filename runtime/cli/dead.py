@@ -115,12 +115,14 @@ def show(to: Target, letter: int, *, raw: bool) -> int:
     examples=(
         ("movant dead replay 17", "one letter"),
         ("movant dead replay --reason schema", "all of a reason, such as after an upgrade"),
+        ("movant dead replay --all", "every letter"),
     ),
 )
 @click.argument("letter", type=click.IntRange(min=1), required=False)
 @_reason
+@click.option("--all", "everything", is_flag=True, help="Send every letter.")
 @target
-def replay(to: Target, letter: int | None, reason: str) -> int:
+def replay(to: Target, letter: int | None, reason: str, *, everything: bool) -> int:
     """Send dead letters again to where they were addressed.
 
     Only starts and signals, and messages to their trigger; a letter that was sent is no longer
@@ -128,17 +130,18 @@ def replay(to: Target, letter: int | None, reason: str) -> int:
     """
     from protocols.api import runs as api  # noqa: PLC0415 - not for --help
 
-    if (letter is None) == (not reason):
-        raise click.UsageError("Name one letter, or --reason.")
+    _check_which(letter, reason, everything=everything)
 
     async def send(client: Client) -> list[api.DeadReplayed]:
         results: list[api.DeadReplayed] = []
-        after = 0
+        after = through = 0
         while True:
-            request = api.DeadReplay(seq=letter or 0, reason=reason, after=after)
+            request = api.DeadReplay(
+                seq=letter or 0, reason=reason, all=everything, after=after, through=through
+            )
             told: api.DeadReplays = await _call(client, "dead.replay", request, api.DeadReplays)
             results += told.letters
-            after = told.next
+            after, through = told.next, told.through
             if not after:
                 return results
 
@@ -167,8 +170,7 @@ def purge(to: Target, letter: int | None, reason: str, *, everything: bool) -> i
     """Remove dead letters for good."""
     from protocols.api import runs as api  # noqa: PLC0415 - not for --help
 
-    if sum((letter is not None, bool(reason), everything)) != 1:
-        raise click.UsageError("Name one letter, --reason or --all.")
+    _check_which(letter, reason, everything=everything)
     request = api.DeadPurge(seq=letter or 0, reason=reason, all=everything)
     told: api.DeadPurged = ask(
         to, lambda client: _call(client, "dead.purge", request, api.DeadPurged)
@@ -178,6 +180,11 @@ def purge(to: Target, letter: int | None, reason: str, *, everything: bool) -> i
     else:
         write_json(told)
     return OK
+
+
+def _check_which(letter: int | None, reason: str, *, everything: bool) -> None:
+    if sum((letter is not None, bool(reason), everything)) != 1:
+        raise click.UsageError("Name one letter, --reason or --all.")
 
 
 async def _call(client: Client, verb: str, request: Any, result: Any) -> Any:

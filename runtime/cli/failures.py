@@ -68,7 +68,7 @@ def exit_code(error: MovantError) -> int:
     return next((code for kind, code in _CODES if isinstance(error, kind)), DEFECT)
 
 
-def explain(error: Exception) -> int:
+def explain(error: BaseException) -> int:
     """Tell a person about an error; return the exit code. A defect is shown whole."""
     told = _expected(error)
     if told is None:

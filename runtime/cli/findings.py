@@ -28,6 +28,16 @@ def report(problems: Sequence[Problem], form: Format, *, strict: bool = False) -
     return RUN_FAILED if errors or (strict and problems) else OK
 
 
+def refused(problems: Sequence[Problem], nothing: str = "nothing was registered") -> bool:
+    """Tell findings before something is done; with an error among them ``nothing`` is."""
+    for each in problems:
+        say(as_text(each))
+    wrong = any(each.severity == "error" for each in problems)
+    if wrong:
+        say(nothing)
+    return wrong
+
+
 def as_text(problem: Problem) -> str:
     """Return a finding with its place, the line that it is in, and what to do."""
     where = f"{_short(problem.file)}:{problem.line}:{problem.column}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from runtime.cli.failures import OK, RUN_FAILED, USAGE, say
-from runtime.cli.findings import as_text, report
+from runtime.cli.findings import refused, report
 from runtime.cli.lazy import LazyGroup, Leaf
 from runtime.cli.options import Target, command, output_option, read_value, target
 from runtime.cli.output import Format, clock_time, write_rows
@@ -181,11 +181,7 @@ def register(file: str, to: Target) -> int:
     from actors.files.rules import load_document, load_rules  # noqa: PLC0415 - not for --help
     from runtime.cli.session import ask, myself  # noqa: PLC0415
 
-    problems = problems_of(file, load_document)
-    for each in problems:
-        say(as_text(each))
-    if any(each.severity == "error" for each in problems):
-        say("nothing was registered")
+    if refused(problems_of(file, load_document)):
         return USAGE
     rules = load_rules(file)
 

@@ -67,11 +67,17 @@ def _say(what: HoldKind, name: str, reason: str, to: Target, *, paused: bool) ->
         called = await full_id(client, name) if what == "run" else name
         speak = client.pause if paused else client.resume
         told = await speak(what, called, reason=reason, by=myself())
-        if paused and not await _is_known(client, what, called):
-            say(f"no {what} {called!r} is known; the pause counts as soon as there is one")
+        if paused:
+            await say_if_unknown(client, what, called)
         return told
 
     return write_told(ask(to, question), to)
+
+
+async def say_if_unknown(client: Client, what: HoldKind, name: str) -> None:
+    """Tell that a hold counts only later; it is stored, for it may be right before its thing."""
+    if not await _is_known(client, what, name):
+        say(f"no {what} {name!r} is known; this counts as soon as there is one")
 
 
 async def _is_known(client: Client, what: HoldKind, name: str) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from runtime.cli.failures import OK, USAGE, say
-from runtime.cli.findings import as_text, report
+from runtime.cli.findings import refused, report
 from runtime.cli.lazy import LazyGroup, Leaf
 from runtime.cli.options import Target, command, output_option, target
 from runtime.cli.output import (
@@ -62,11 +62,7 @@ def register(file: str, workflows: tuple[str, ...], to: Target) -> int:
     from actors.definitions.validation import problems_of  # noqa: PLC0415
     from actors.files.routes import load_document, load_table  # noqa: PLC0415 - not for --help
 
-    problems = problems_of(file, load_document)
-    for each in problems:
-        say(as_text(each))
-    if any(each.severity == "error" for each in problems):
-        say("nothing was registered")
+    if refused(problems_of(file, load_document)):
         return USAGE
     return _use(load_table(file), workflows, to)
 

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from protocols.api import runs as api
 from protocols.compensation import StepFate
-from protocols.effects import Status, Waiting
+from protocols.effects import FINAL, Status, Waiting
 from protocols.graphs.graph import SHOWN
 from runtime.cli.failures import OK, repair, say
 from runtime.cli.options import Target, command, raw_option, target
@@ -161,7 +161,9 @@ def _facts(view: api.RunView) -> list[tuple[str, str]]:
     if state:
         facts.append(("state", pretty(state)))
     steps = {
-        key.removeprefix(SHOWN): str(each) for key, each in shown.items() if key.startswith(SHOWN)
+        name: _step(view, name, str(each))
+        for key, each in shown.items()
+        if (name := key.removeprefix(SHOWN)) != key
     }
     if steps:
         width = max(map(len, steps))
@@ -208,6 +210,14 @@ def _fate(each: StepFate) -> str:
     return f"{text}  {each.detail}" if each.detail else text
 
 
+def _step(view: api.RunView, name: str, text: str) -> str:
+    """Return what a step has come to; one that was under way when its run ended runs no more."""
+    if text != "running" or view.status not in FINAL:
+        return text
+    failed = view.failure is not None and view.failure.message.startswith(f"/steps/{name}/")
+    return "failed" if failed else "stopped"
+
+
 def _waiting(each: Waiting) -> str:
     now = time.time_ns()
     text = f"{each.kind} {each.path}"
@@ -215,6 +225,8 @@ def _waiting(each: Waiting) -> str:
         text += f"  {each.detail}"
     if each.attempt > 1:
         text += f"  attempt {each.attempt}"
+    if each.failed:
+        text += f"  after {each.failed}"
     if each.due > now:
         text += f"  due in {between(now, each.due)}"
     if each.beat_at:

@@ -20,7 +20,7 @@ from runtime.cli.output import (
     write_text,
 )
 from runtime.cli.run_batch import Many, many_options, over
-from runtime.cli.session import ask, full_id, myself, outcome_of
+from runtime.cli.session import ask, full_id, myself, outcome_of, within
 
 if TYPE_CHECKING:
     from protocols.api.errors import ErrorReply
@@ -51,7 +51,7 @@ WAIT_S_MAX = 10 * 365 * 86_400.0
     "pairs",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Part of the input; VALUE is JSON or text.",
+    help="Part of the input; VALUE is JSON, or text: n=3 is a number, n='\"3\"' text.",
 )
 @click.option(
     "-f",
@@ -147,7 +147,8 @@ def start(
         if not wants_end:
             return started
         say(f"run {started.id}" + ("" if started.created else " (was there already)"))
-        return await outcome_of(client, started.id, timeout_s)
+        with within(timeout_s):
+            return await outcome_of(client, started.id, timeout_s, heard=True)
 
     found = ask(to, question)
     if isinstance(found, api.RunOutcome):
@@ -281,7 +282,8 @@ def wait(run_id: str, to: Target, *, timeout_s: float) -> int:
     """Wait until RUN has ended or is blocked, and write its result."""
 
     async def question(client: Client) -> api.RunOutcome:
-        return await outcome_of(client, await full_id(client, run_id), timeout_s)
+        with within(timeout_s):
+            return await outcome_of(client, await full_id(client, run_id), timeout_s)
 
     return _write_outcome(ask(to, question), to.form)
 

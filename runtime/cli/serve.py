@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from runtime.cli.failures import OK, say
+from runtime.cli.failures import OK, USAGE, say
 from runtime.cli.options import command
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -122,9 +122,12 @@ def serve(config: Path | None, workflows: tuple[Path, ...], **flags: Any) -> int
 def dev(paths: tuple[Path, ...], config: Path | None, **flags: Any) -> int:
     """Run server, daemon and the workflows in PATHS here; without PATHS an example.
 
-    The log is for people. Ctrl-C stops everything; what was under way goes on next time.
+    Nothing starts with a file that is wrong. The log is for people. Ctrl-C stops everything;
+    what was under way goes on next time.
     """
-    from runtime.cli.example import write_example  # noqa: PLC0415 - see serve
+    from actors.definitions.validation import validate  # noqa: PLC0415 - see serve
+    from runtime.cli.example import write_example  # noqa: PLC0415
+    from runtime.cli.findings import refused  # noqa: PLC0415
     from runtime.cli.host import serve as host  # noqa: PLC0415
     from runtime.config import load  # noqa: PLC0415
 
@@ -132,6 +135,9 @@ def dev(paths: tuple[Path, ...], config: Path | None, **flags: Any) -> int:
     if chosen["log.format"] is None:
         chosen["log.format"] = "human"
     loaded = load(chosen, file=config)
+    problems = [each for path in loaded.config.workflows for each in validate(path)]
+    if refused(problems, "nothing was started"):
+        return USAGE
     example = not loaded.config.workflows
     if example:
         chosen["workflows"] = [str(write_example(loaded.config.server.store))]

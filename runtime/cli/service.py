@@ -115,11 +115,14 @@ def show(name: str, to: Target) -> int:
 @target
 def force(name: str, state: Literal["open", "closed", "auto"], reason: str, to: Target) -> int:
     """Force the breaker of the service NAME, or let it decide by itself again."""
-    from runtime.cli.pause import write_told  # noqa: PLC0415 - not for --help
+    from runtime.cli.pause import say_if_unknown, write_told  # noqa: PLC0415 - not for --help
     from runtime.cli.session import ask, myself  # noqa: PLC0415 - not for --help
 
     async def question(client: Client) -> api.HoldTold:
-        return await client.force(name, state, reason=reason, by=myself())
+        told = await client.force(name, state, reason=reason, by=myself())
+        if state != "auto":
+            await say_if_unknown(client, "service", name)
+        return told
 
     return write_told(ask(to, question), to)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runtime.cli.failures import OK, USAGE, say
-from runtime.cli.findings import as_text, report
+from runtime.cli.failures import DEGRADED, OK, USAGE, say
+from runtime.cli.findings import refused, report
 from runtime.cli.lazy import LazyGroup, Leaf
 from runtime.cli.options import Target, command, output_option, read_text, read_value, target
 from runtime.cli.output import (
@@ -59,11 +59,7 @@ def register(files: tuple[str, ...], to: Target) -> int:
 
     What was made of an earlier version of a template stays as it is.
     """
-    problems = _problems(files)
-    for each in problems:
-        say(as_text(each))
-    if any(each.severity == "error" for each in problems):
-        say("nothing was registered")
+    if refused(_problems(files)):
         return USAGE
     texts = [read_text(file).decode() for file in files]
 
@@ -110,7 +106,7 @@ def ls(to: Target) -> int:
 @click.argument("name")
 @target
 def show(name: str, to: Target) -> int:
-    """Show the template NAME; its hash is taken as well."""
+    """Show the template NAME; its hash is taken as well. Exit 3 for one that cannot be used."""
 
     async def question(client: Client) -> api.TemplateView:
         return await client.template(name)
@@ -124,8 +120,9 @@ def show(name: str, to: Target) -> int:
         facts = [("template", found.name), ("hash", found.hash)]
         if found.description:
             facts.append(("says", found.description))
-        write_facts([*facts, *_parameters(found.schema), ("text", found.text)])
-    return OK
+        stands = [("unusable", found.error)] if found.error else _parameters(found.schema)
+        write_facts([*facts, *stands, ("text", found.text)])
+    return DEGRADED if found.error else OK
 
 
 @command(

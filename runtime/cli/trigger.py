@@ -9,7 +9,7 @@ import click
 
 from protocols.triggers import KINDS
 from runtime.cli.failures import OK, RUN_FAILED, USAGE, say
-from runtime.cli.findings import as_text, report
+from runtime.cli.findings import refused, report
 from runtime.cli.lazy import LazyGroup, Leaf
 from runtime.cli.options import Target, command, moment, output_option, target
 from runtime.cli.output import (
@@ -168,11 +168,7 @@ def add(file: str, to: Target) -> int:
     from actors.definitions.validation import problems_of  # noqa: PLC0415
     from actors.files.triggers import load_document, load_triggers  # noqa: PLC0415 - not for --help
 
-    problems = problems_of(file, load_document)
-    for each in problems:
-        say(as_text(each))
-    if any(each.severity == "error" for each in problems):
-        say("nothing was added")
+    if refused(problems_of(file, load_document), "nothing was added"):
         return USAGE
     loaded = load_triggers(file)
     found = _ask(to, lambda client: client.add_triggers(loaded))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from runtime.cli.failures import OK, USAGE, say
-from runtime.cli.findings import as_text, report
+from runtime.cli.findings import refused, report
 from runtime.cli.lazy import LazyGroup, Leaf
 from runtime.cli.options import Target, command, output_option, target
 from runtime.cli.output import (
@@ -81,11 +81,7 @@ def register(sources: tuple[str, ...], to: Target, *, reason: str) -> int:
 
     # A file of data says all that is wrong with it; code has to be found first.
     packs = [(source, pack(source)) for source in sources if not source.endswith(DOCUMENTS)]
-    problems = [problem for source in sources for problem in check(source)]
-    for each in problems:
-        say(as_text(each))
-    if any(problem.severity == "error" for problem in problems):
-        say("nothing was registered")
+    if refused([problem for source in sources for problem in check(source)]):
         return USAGE
     packs += [(source, pack(source)) for source in sources if source.endswith(DOCUMENTS)]
 

@@ -113,10 +113,17 @@ class Calls:
         began = trio.current_time()
         pause_s = _PAUSE_S_MIN
         told = False
+
+        def tell(error: MovantError) -> None:
+            nonlocal told
+            if not told and self._waiting is not None:
+                told = True
+                self._waiting(error)
+
         while True:
             try:
                 again = repeat and msgspec.structs.replace(message, subject=api_again(verb))
-                frame = await self._asked(message, again or None, extra_s)
+                frame = await self._asked(message, again or None, extra_s, tell)
                 return self._decoded(verb, frame, result)
             except (UnavailableError, UnknownOutcomeError) as error:
                 unknown = isinstance(error, UnknownOutcomeError)
@@ -124,9 +131,8 @@ class Calls:
                 limit_s = max(self._patience_s, AGAIN * self._answer_s * unknown)
                 if (unknown and not repeat) or spent_s + pause_s > limit_s:
                     raise _explained(verb, error) from error
-                if not told and spent_s > TELL_S and self._waiting is not None:
-                    told = True
-                    self._waiting(error)
+                if spent_s > TELL_S:
+                    tell(error)
             await trio.sleep(pause_s * (1 + secrets.randbelow(_JITTER_STEPS) / _JITTER_STEPS))
             pause_s = min(2 * pause_s, _PAUSE_S_MAX)
 
@@ -162,13 +168,19 @@ class Calls:
             raise failed[0]
         return [answers[number] for number in sorted(answers)]
 
-    async def _asked(self, message: Outgoing, again: Outgoing | None, extra_s: float) -> Frame:
+    async def _asked(
+        self,
+        message: Outgoing,
+        again: Outgoing | None,
+        extra_s: float,
+        tell: Callable[[MovantError], None],
+    ) -> Frame:
         """Send one request; who wants to know is told when its answer takes long."""
         if self._waiting is None or extra_s:
             return await self._answer(message, again, extra_s)
         found: Frame | MovantError
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_tell_late, self._waiting)
+            nursery.start_soon(_tell_late, tell)
             try:
                 found = await self._answer(message, again, extra_s)
             except MovantError as error:
@@ -209,9 +221,9 @@ class Calls:
         return decoded
 
 
-async def _tell_late(waiting: Callable[[MovantError], None]) -> None:
+async def _tell_late(tell: Callable[[MovantError], None]) -> None:
     await trio.sleep(LATE_S)
-    waiting(UnknownOutcomeError("the daemon has not answered yet"))
+    tell(UnknownOutcomeError("the daemon has not answered yet"))
 
 
 class _Answers:
@@ -260,7 +272,9 @@ def _explained(verb: str, error: MovantError) -> MovantError:
     if type(error) is UnknownOutcomeError:
         return UnknownOutcomeError(
             f"no answer to {verb}: {error.message}",
-            hint="ask again with the same id; movant status shows whether the daemon serves",
+            hint="the daemon hangs or is cut off: look at its process and its log"
+            if verb == "status"
+            else "ask again with the same id; movant status shows whether the daemon serves",
         )
     return error
 

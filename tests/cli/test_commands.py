@@ -6,6 +6,7 @@ import io
 import json
 import sys
 from collections.abc import Iterator
+from itertools import chain, repeat
 from pathlib import Path
 
 import pytest
@@ -200,14 +201,37 @@ def test_a_whole_id_is_not_looked_up(ask: Cli, responder: Responder) -> None:
 
 def test_a_run_is_shown_with_what_it_waits_for(ask: Cli, responder: Responder) -> None:
     """The first question about a run is why it does not go on."""
-    waiting = [Waiting(path="/charge", kind="step", since=1, detail="billing.charge", attempt=3)]
+    waiting = [
+        Waiting(
+            path="/charge",
+            kind="step",
+            since=1,
+            detail="billing.charge",
+            attempt=3,
+            failed="it is down",
+        )
+    ]
     responder.answers["run.resolve"] = api.RunResolved(id="r1")
     responder.answers["run.show"] = _view(waiting=waiting, input={"n": 1}, state={"at": "billing"})
 
     ended = ask("run", "show", "r1")
 
     assert "status       running" in ended.out
-    assert "step /charge  billing.charge  attempt 3" in ended.out
+    assert "step /charge  billing.charge  attempt 3  after it is down" in ended.out
+
+
+def test_no_step_of_a_run_that_has_ended_is_shown_as_running(
+    ask: Cli, responder: Responder
+) -> None:
+    """It was under way when the run ended: the one that failed, and those beside it."""
+    failure = Failure(kind="system", message="/steps/a/x.y: system: it is down")
+    state = {f"steps.{name}": text for name, text in (("a", "running"), ("b", "running"))}
+    responder.answers["run.show"] = _view("failed", failure=failure, state=state)
+
+    ended = ask("run", "show", LONG_ID)
+
+    assert "a  failed" in ended.out
+    assert "b  stopped" in ended.out
 
 
 def test_a_run_that_continued_shows_its_generation(ask: Cli, responder: Responder) -> None:
@@ -400,20 +424,15 @@ def test_a_workflow_is_packed_here_and_registered_there(
     assert found["hash"] == responder.asked[0][1].hash
 
 
-@pytest.mark.parametrize(
-    ("word", "error"),
-    [
-        ("wait", KeyboardInterrupt()),
-        ("watch", BaseExceptionGroup("of a nursery", [KeyboardInterrupt()])),
-    ],
-)
+@pytest.mark.parametrize("word", ["wait", "watch"])
 def test_ctrl_c_while_following_a_run_is_quiet(
-    ask: Cli, monkeypatch: pytest.MonkeyPatch, word: str, error: BaseException
+    ask: Cli, monkeypatch: pytest.MonkeyPatch, word: str
 ) -> None:
     """Who stops looking is told nothing, least of all that movant is defective."""
+    stop = KeyboardInterrupt()
 
     def interrupted(*_: object) -> None:
-        raise error
+        raise stop if word == "wait" else BaseExceptionGroup("of a nursery", [stop])
 
     monkeypatch.setattr(
         f"runtime.cli.run_{'start' if word == 'wait' else 'watch'}.ask", interrupted
@@ -455,6 +474,29 @@ def test_a_wait_outlasts_a_restart_of_the_daemon(
 
     assert (ended.code, ended.json) == (0, 4)
     assert "the daemon is away; waiting for it" in ended.err
+
+
+def test_a_wait_ends_when_the_daemon_hangs_or_stays_away(
+    ask: Cli, responder: Responder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its time; without one when nobody has answered for a minute."""
+    monkeypatch.setattr("runtime.cli.session.AGAIN_S", 0.0)
+    monkeypatch.setattr("runtime.cli.session.RETURN_S", 0.2)
+    monkeypatch.setattr("runtime.cli.session.GRACE_S", 0.1)
+    monkeypatch.setattr("runtime.client.client.WAIT_SLICE_S", 0.0)
+
+    hung = ask("run", "wait", LONG_ID, "--timeout", "0.1")
+    running = api.RunOutcome(id=LONG_ID, status="running")
+    answers: Iterator[api.Message | errors.MovantError] = chain(
+        [running], repeat(errors.UnavailableError("the daemon is starting"))
+    )
+    responder.answers["run.wait"] = lambda _: next(answers)
+    away = ask("run", "wait", LONG_ID)
+
+    assert (hung.code, away.code) == (4, 4)
+    assert "has not answered within 0.1 s" in hung.err
+    assert away.err.count("waiting for it") == 1
+    assert "error: the daemon is starting" in away.err
 
 
 def test_what_is_wrong_with_the_input_as_a_whole_has_a_name(

@@ -10,6 +10,7 @@ import pytest
 
 from actors.files.routes import parse
 from protocols.api import runs as api
+from protocols.errors import NotFoundError
 from protocols.routes import table_of, to_builtins
 from protocols.witness import Operator
 from tests.cli.conftest import Cli
@@ -79,7 +80,8 @@ def test_half_a_command_is_refused_before_anybody_is_asked(
 
 
 def test_a_breaker_is_forced_and_set_free(ask: Cli, responder: Responder) -> None:
-    """Three states by name."""
+    """Three states by name; one that nobody knows is forced as well, and may be a typo."""
+    responder.answers["service.show"] = NotFoundError("no service 'b'")
     responder.answers["service.force"] = lambda request: api.HoldTold(
         hold=api.HoldView(
             kind="breaker",
@@ -91,6 +93,8 @@ def test_a_breaker_is_forced_and_set_free(ask: Cli, responder: Responder) -> Non
     forced, free = ask("service", "force", "b", "open"), ask("service", "force", "b", "auto")
 
     assert (forced.out, free.out) == ("breaker b: forced open\n", "breaker b: by itself again\n")
+    assert "no service 'b' is known" in forced.err
+    assert free.err == ""
 
 
 def test_status_and_show_say_what_is_held(ask: Cli, responder: Responder) -> None:

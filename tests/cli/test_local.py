@@ -45,6 +45,22 @@ def plain(ctx: movant.Context) -> int:
 """
 
 
+def test_dev_starts_nothing_for_a_file_that_is_wrong(cli: Cli, tmp_path: Path) -> None:
+    """What is wrong is told as ``validate`` does, before there is a server or a store."""
+    (tmp_path / "bad.yaml").write_text("name: a\nsteps: {one: {servise: x, operation: y}}\n")
+    store = tmp_path / "store"
+
+    wrong, none = (
+        cli("dev", str(tmp_path / name), "--store", str(store)) for name in ("bad.yaml", "no.yaml")
+    )
+
+    assert (wrong.code, none.code) == (2, 2)
+    assert "bad.yaml:2:15: error" in wrong.err
+    assert "no.yaml" in none.err
+    assert wrong.err.endswith("nothing was started\n")
+    assert not store.exists()
+
+
 def test_the_configuration_is_shown_with_origins(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

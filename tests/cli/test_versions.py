@@ -200,6 +200,9 @@ def test_templates_are_stored_and_made_into_files(
     responder.answers["template.instantiate"] = lambda request: api.TemplateInstance(
         workflow=f"release-{request.parameters['language']}", definition="d", text="name: x\n"
     )
+    responder.answers["template.show"] = api.TemplateView(
+        name="odd", hash="0", text="new: 1\n", error="1:1: 'new' is not known"
+    )
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text(TEMPLATE.read_text().replace("template.limit", "template.limits"))
     out = tmp_path / "java.yaml"
@@ -207,8 +210,11 @@ def test_templates_are_stored_and_made_into_files(
     refused = ask("template", "register", str(wrong))
     stored = ask("template", "register", str(TEMPLATE))
     listed = ask("template", "ls")
+    odd = ask("template", "show", "odd")
     made = ask("template", "instantiate", "release", "-p", "language=java", "--write", str(out))
 
     assert (refused.code, "did you mean 'limit'?" in refused.err) == (failures.USAGE, True)
     assert (stored.code, "51c0" in listed.out) == (0, True)
+    assert odd.code == failures.DEGRADED
+    assert "'new' is not known" in odd.out
     assert ("release-java" in made.out, out.read_text()) == (True, "name: x\n")

@@ -81,9 +81,9 @@ def timeout(in_s: float) -> Waiting:
         ),
         (told(step(detail="_local.price")), "step", ["its own function price"]),
         (
-            told(step(attempt=2, due=NOW + 20 * S)),
+            told(step(attempt=2, due=NOW + 20 * S, failed="system: it is down")),
             "backoff",
-            ["asks billing.charge for /pay again", "in 20.0s", "attempt 2 of 3", "by itself"],
+            ["asks billing.charge for /pay again", "in 20.0s", "attempt 2 of 3", "it is down"],
         ),
         (
             told(step(detail="billing.charge: nobody serves it")),

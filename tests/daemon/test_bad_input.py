@@ -424,3 +424,17 @@ async def test_a_stream_that_nobody_serves_is_not_an_absent_daemon(
 
     assert type(refused.value) is errors.UnavailableError
     assert "elects a new leader" in refused.value.hint
+
+
+async def test_a_header_in_another_case_counts_for_nothing_and_that_is_told(
+    nats_server: NatsServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A repeat is no repeat without an id, now and whenever it is folded; once is said why."""
+    async with daemon(nats_server.url) as movant:
+        with Raw(nats_server.url) as raw:
+            for _ in range(2):
+                raw.put("movant.to.odd.signal.go", b"1", {"movant-id": "same"})
+        run = await movant.run("probe.signals", 2, id="odd")
+
+    assert run["result"] == [1, 1]
+    assert capsys.readouterr().out.count("letter.header_ignored") == 1

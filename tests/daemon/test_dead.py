@@ -16,7 +16,8 @@ from actors.store.kv import Kv
 from actors.store.strays import KEY, Strays
 from actors.store.stream_writer import StreamWriter
 from protocols import headers
-from protocols.errors import BadValueError, NotFoundError, RefusedError
+from protocols.errors import BadValueError, NotFoundError
+from runtime.api import operations
 from runtime.bridge import NatsTransport, connect
 from runtime.clock import SystemEntropy
 from tests.support.daemon import Running, daemon, until
@@ -134,8 +135,9 @@ async def test_letters_are_sent_again_when_they_may_be(
             ]
             ended = await movant.ended("a")
             left = await movant("dead.ls")
-            with pytest.raises(RefusedError, match="a letter or a reason"):
-                await movant("dead.replay")
+            for wrong in ({}, {"sequence": 1}, {"seq": 1, "reason": "value"}):
+                with pytest.raises(BadValueError, match="`seq`, `reason` and `all`"):
+                    await movant("dead.replay", **wrong)
 
     sent = [each for each in told if not each.get("error")]
     assert [each["subject"] for each in sent] == ["movant.to.a.signal.go"]
@@ -146,20 +148,32 @@ async def test_letters_are_sent_again_when_they_may_be(
     assert len(left["letters"]) == 4
 
 
-async def test_a_letter_that_is_still_wrong_is_one_again(nats_server: NatsServer) -> None:
-    """Nothing is lost by trying."""
+async def test_a_letter_that_is_still_wrong_is_one_again(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is lost by trying; the next page does not send it once more, for ever."""
+    monkeypatch.setattr(operations, "REPLAY_MAX", 1)
+    sent, page = [], {"next": 0, "through": 0}
     async with daemon(nats_server.url) as movant:
         with Raw(nats_server.url) as raw:
-            raw.put("movant.to.a.start.probe.echo", b"{")
-            await until(lambda: raw.messages("DEAD") == 1)
-            sent = await movant("dead.replay", seq=1)
-            await until(lambda: raw.stored("DEAD", "movant.dead.value")["seq"] == 2)  # type: ignore[index]
+            for name in ("a", "b"):
+                raw.put(f"movant.to.{name}.start.probe.echo", b"{")
+            await until(lambda: raw.messages("DEAD") == 2)
+            for back in (3, 4):
+                page = await movant(
+                    "dead.replay", all=True, after=page["next"], through=page["through"]
+                )
+                sent += page["letters"]
+                await until(lambda seq=back: raw.stored("DEAD", "movant.dead.value")["seq"] == seq)  # type: ignore[index,misc]
         listed = await movant("dead.ls")
 
-    assert sent["letters"] == [
-        {"seq": 1, "subject": "movant.to.a.start.probe.echo", "error": None}
+    subject = "movant.to.%s.start.probe.echo"
+    assert sent == [
+        {"seq": 1, "subject": subject % "a", "error": None},
+        {"seq": 2, "subject": subject % "b", "error": None},
     ]
-    assert [each["seq"] for each in listed["letters"]] == [2]
+    assert not page["next"]
+    assert [each["seq"] for each in listed["letters"]] == [3, 4]
 
 
 async def test_letters_are_removed_by_number_reason_or_all(nats_server: NatsServer) -> None:

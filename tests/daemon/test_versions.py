@@ -11,7 +11,7 @@ import trio
 
 from actors.definitions.packing import pack
 from protocols import subjects
-from protocols.errors import MovantError, NotFoundError, RefusedError
+from protocols.errors import ConfigurationError, MovantError, NotFoundError, RefusedError
 from protocols.ports import Outgoing
 from protocols.routes import split
 from runtime.client.client import Client
@@ -258,6 +258,9 @@ async def test_a_template_makes_workflows(nats_server: NatsServer) -> None:
             "odd", "0" * 64, b"template: odd\nnew: 1\n"
         )
         both = await movant("template.ls")
+        unusable = await movant("template.show", name="odd")
+        with pytest.raises(ConfigurationError, match="template odd:1:1"):
+            await movant("template.instantiate", template="odd", parameters={})
         with pytest.raises(MovantError, match="go"):
             await movant("template.instantiate", template="release", parameters={"language": "go"})
 
@@ -265,6 +268,8 @@ async def test_a_template_makes_workflows(nats_server: NatsServer) -> None:
     odd, release = both["templates"]
     assert (odd["name"], release) == ("odd", listed["templates"][0])
     assert "'steps' is missing" in odd["error"]
+    assert (unusable["error"], unusable["hash"]) == (odd["error"], odd["hash"])
+    assert unusable["text"].endswith("new: 1\n")
     assert shown["text"] == text
     assert (seen["definition"], seen["registered"]) == (made["definition"], False)
     assert versions["versions"][0]["source"] == f"template release@{stored['hash'][:8]}"

@@ -146,6 +146,28 @@ def test_the_same_graph_in_yaml_and_in_python_is_the_same() -> None:
         ),
         (("steps.first.result.ok", "steps.first.ok"), 10, 11, "a step has result, status", "wri"),
         (("input.count > 1", "inptu.count > 1"), 10, 36, "nothing here is called 'inptu'", "did"),
+        (
+            ("input.count > 1", "count > 1"),
+            10,
+            36,
+            "nothing here is called 'count'",
+            "did you mean 'input.count'",
+        ),
+        (
+            ("{{steps.second.result}}", "{{second}}"),
+            12,
+            17,
+            "nothing here",
+            "did you mean 'steps.second.res",
+        ),
+        (
+            ("input.count > 1", "{{input.count}} > 1"),
+            10,
+            36,
+            "'{' is not",
+            "write paths without braces",
+        ),
+        (("operation: a}", "params: {}}"), 5, 3, "'operation' is missing", "write"),
         (("input.count > 1", "input.count >"), 10, 49, "something is missing", "such as: steps."),
         (
             ("    needs: first", "    needs: first\n    foreach: '{{input.count}}'"),

@@ -66,6 +66,7 @@ def test_a_failure_is_followed_by_the_next_attempt_after_its_delay() -> None:
 
     assert (second.attempt, second.key, second.body) == (2, first.key, first.body)
     assert second.due == box.at + 2 * SECOND
+    assert box.instance.waiting()[0].failed == "failed: no luck"
     assert not box.instance.is_open(first)
     assert box.instance.is_open(second)
 

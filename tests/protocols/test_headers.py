@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.errors import BadValueError
-from protocols.headers import HEADER_BYTES_MAX, LINE, block, decode, encode, status
+from protocols.headers import HEADER_BYTES_MAX, LINE, block, decode, encode, ignored, status
 
 NAMES = st.text(string.ascii_letters + string.digits + "-_", min_size=1)
 TEXTS = st.text(string.ascii_letters + string.digits + string.punctuation + " ").map(str.strip)
@@ -101,3 +101,26 @@ def test_the_status_of_a_status_message(raw: bytes, expected: int) -> None:
 def test_no_headers_need_no_block() -> None:
     """A message without headers is published without a header block."""
     assert block(encode({})) == b""
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("Movant-Id", False),
+        ("Movant-Parent-Token", False),
+        ("Movant-Of-Tomorrow", False),
+        ("Content-Type", False),
+        ("traceparent", False),
+        ("X-movant-id", False),
+        ("movant-id", True),
+        ("MOVANT-PRIORITY", True),
+        ("Movant-ID", True),
+        ("content-type", True),
+        ("Traceparent", True),
+    ],
+)
+def test_a_name_that_is_ours_but_for_its_case_is_found(name: str, told: bool) -> None:  # noqa: FBT001 - a column
+    """Its sender believes that it counts."""
+    headers = block(encode({"X-First": "movant-id: 1", name: "x"}))
+
+    assert ignored(headers) == (name if told else "")
