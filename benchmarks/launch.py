@@ -27,9 +27,8 @@ import trio
 
 from benchmarks.calls import noter
 from benchmarks.flow import OFFICES, offices
-from protocols.ports import Outgoing
 from protocols.service import Call, Service
-from runtime.bridge.transport import NatsTransport
+from runtime.bridge.handover import Outbox
 from runtime.config import load
 from runtime.daemon import Daemon
 from runtime.service_host import serve
@@ -104,16 +103,17 @@ async def _daemon(arguments: argparse.Namespace) -> None:
 
 
 def _note_requests(path: Path) -> None:
-    """Note what this daemon sends to services, at the moment when it decides to."""
+    """Note what this daemon sends to services, at the moment when it is written."""
     note = noter(path)
-    publish = NatsTransport.publish
+    take = Outbox.take
 
-    def noting(transport: NatsTransport, message: Outgoing, *, perishable: bool = False) -> None:
-        publish(transport, message, perishable=perishable)
-        if message.subject.startswith(REQUEST) and KEY in message.headers:
-            note(message.headers.split(KEY, 1)[1].split(b"\r\n", 1)[0].decode())
+    def noting(outbox: Outbox) -> bytes:
+        taken = take(outbox)
+        for each in taken.split(KEY)[1:]:
+            note(each.split(b"\r\n", 1)[0].decode())
+        return taken
 
-    NatsTransport.publish = noting  # type: ignore[method-assign, assignment]
+    Outbox.take = noting  # type: ignore[method-assign, assignment]
 
 
 async def _hosted(url: str, note: Callable[[str], object], step_s: float) -> None:

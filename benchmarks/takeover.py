@@ -13,7 +13,7 @@ signal and are those of the server's clock.
 - ``done_s``: each instance of those partitions has ended, or its next step is stored.
 - ``pause_…``: what one instance waited for that, from its last step before; it contains one
   ordinary step.
-- ``harmful``: requests that the frozen one sent, after it returned, for partitions that it had
+- ``harmful``: requests that the frozen one wrote, after it returned, for partitions that it had
   lost; also what it sent before and what only then left its queues, when the other one had
   asked the same before (``harmful_queued``: no check of a lease can call those back, only their
   key protects the service).
