@@ -347,7 +347,9 @@ MISSING: Final[Mapping[str, str]] = {
         "its sender is told that a step has it; motions and Python workflows answer"
     ),
     "steps on mobile devices": "-",
-    "search by attributes of one's own": "by status, workflow, definition, time, how ids begin; ids may be chosen",
+    "search by attributes of one's own": (
+        "by status, workflow, definition, time, how ids begin; ids may be chosen"
+    ),
     "metrics of Prometheus, traces of OpenTelemetry": (
         "counters of `movant status`, events, logs with trace ids"
     ),
