@@ -135,6 +135,6 @@ class Transport(Protocol):
         """Return a fresh subject for replies."""
         ...
 
-    def on_state(self, told: Callable[[bool], None]) -> None:
-        """Call ``told(False)`` at each loss and ``told(True)`` at each reconnect."""
+    def on_state(self, told: Callable[[bool], None]) -> Callable[[], None]:
+        """Call ``told(False)`` at each loss, ``told(True)`` at each reconnect; returns how to stop."""
         ...

@@ -163,7 +163,13 @@ class StreamReader:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Read until cancelled."""
-        self._transport.on_state(lambda _: self._restart.set())
+        stop = self._transport.on_state(lambda _: self._restart.set())
+        try:
+            await self._read(task_status)
+        finally:
+            stop()
+
+    async def _read(self, task_status: trio.TaskStatus[None]) -> None:
         started = False
         tries = 0
         while True:

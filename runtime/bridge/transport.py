@@ -182,12 +182,13 @@ class NatsTransport:
         self._fresh_count += 1
         return f"{self._fresh}{self._fresh_count}"
 
-    def on_state(self, told: Callable[[bool], None]) -> None:
-        """Call ``told(False)`` at each loss and ``told(True)`` at each reconnect.
+    def on_state(self, told: Callable[[bool], None]) -> Callable[[], None]:
+        """Call ``told(False)`` at each loss, ``told(True)`` at each reconnect; returns how to stop.
 
         A loss is told before the open requests fail, so that who is told does not ask again.
         """
         self._state_told.append(told)
+        return partial(self._state_told.remove, told)
 
     # Beyond the port.
 

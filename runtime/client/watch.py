@@ -68,7 +68,7 @@ async def watch(calls: Calls, run: str) -> AsyncIterator[Event]:
     """Yield the events of a run up to the one that ends it; see ``Client.watch``."""
     inflow = _Inflow()
     subscription = await calls.transport.subscribe(f"movant.event.*.{run}.>", inflow.take)
-    calls.transport.on_state(inflow.reconnected)
+    stop = calls.transport.on_state(inflow.reconnected)
     seen: set[str] = set()
     try:
         while True:
@@ -100,6 +100,7 @@ async def watch(calls: Calls, run: str) -> AsyncIterator[Event]:
             if silence.cancelled_caught:
                 inflow.stale = True
     finally:
+        stop()
         subscription.unsubscribe()
 
 

@@ -59,6 +59,7 @@ async def reading(
         demand=taker.demand,
         **more,
     )
+    told = list(transport._state_told)
     async with trio.open_nursery() as nursery:
         if "missing" in more:  # it has begun when nothing is missing
             nursery.start_soon(reader.run)
@@ -66,6 +67,7 @@ async def reading(
             await nursery.start(reader.run)
         yield reader
         nursery.cancel_scope.cancel()
+    assert transport._state_told == told
 
 
 def publish(raw: Raw, count: int) -> None:
