@@ -136,5 +136,8 @@ class Transport(Protocol):
         ...
 
     def on_state(self, told: Callable[[bool], None]) -> Callable[[], None]:
-        """Call ``told(False)`` at each loss, ``told(True)`` at each reconnect; returns how to stop."""
+        """Call ``told(False)`` at each loss, ``told(True)`` at each reconnect, until stopped.
+
+        Returns how to stop.
+        """
         ...

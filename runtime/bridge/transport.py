@@ -183,9 +183,9 @@ class NatsTransport:
         return f"{self._fresh}{self._fresh_count}"
 
     def on_state(self, told: Callable[[bool], None]) -> Callable[[], None]:
-        """Call ``told(False)`` at each loss, ``told(True)`` at each reconnect; returns how to stop.
+        """Call ``told(False)`` at each loss, ``told(True)`` at each reconnect, until stopped.
 
-        A loss is told before the open requests fail, so that who is told does not ask again.
+        Returns how to stop. A loss is told before the open requests fail, so that who is told does not ask again.
         """
         self._state_told.append(told)
         return partial(self._state_told.remove, told)
