@@ -185,7 +185,8 @@ class NatsTransport:
     def on_state(self, told: Callable[[bool], None]) -> Callable[[], None]:
         """Call ``told(False)`` at each loss, ``told(True)`` at each reconnect, until stopped.
 
-        Returns how to stop. A loss is told before the open requests fail, so that who is told does not ask again.
+        Returns how to stop. A loss is told before the open requests fail, so that who is told
+        does not ask again.
         """
         self._state_told.append(told)
         return partial(self._state_told.remove, told)
