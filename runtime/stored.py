@@ -92,6 +92,7 @@ class StoredRuns:
         Raises UnavailableError when the answer does not reach the sequence ``least``.
         """
         partition = self.partition_of(instance)
+        surely = False
         while True:
             stored = await self._mail.mailbox(subjects.mailbox(instance, partition))
             if least > (stored[-1].seq if stored else 0):
@@ -100,8 +101,8 @@ class StoredRuns:
                 )
             box = packs.expand(stored, mark=stand.mark)
             record = await self._record(instance, stand, box.through)
-            none = record is None and not box.messages
-            mark, stand = stand.mark, await self.stand(partition, surely=none)
+            surely = surely or (record is None and not box.messages)
+            mark, stand = stand.mark, await self.stand(partition, surely=surely)
             if stand.mark == mark:  # else it may have been bundled and purged between two reads
                 break
         if record is None:
@@ -114,6 +115,7 @@ class StoredRuns:
         partition = self.partition_of(instance)
         address = subjects.mailbox(instance, partition)
         stand = await self.stand(partition)
+        surely = False
         while True:
             known, mark = stand.epochs.markers(), stand.mark
             valid = self._valid(stand.epochs)
@@ -122,8 +124,8 @@ class StoredRuns:
             if record is not None:
                 history = await self._parts.archive.history(partition, instance, record.at)
                 found = await reading(packs.union(history, found.box.messages), valid)
-            none = record is None and found.snapshot is None and not found.mails
-            stand = await self.stand(partition, surely=none)
+            surely = surely or (record is None and found.snapshot is None and not found.mails)
+            stand = await self.stand(partition, surely=surely)
             if stand.epochs.markers() == known and stand.mark == mark:
                 # No marker came that what was read may stand behind, and nothing was bundled
                 # and purged between two reads.

@@ -94,10 +94,9 @@ class Queues:
 
     def doubt(self) -> None:
         """Take those who wait for active until it is told again: they may have got a place."""
-        for run in list(self.waiting):
-            key = self.waiting[run][0]
-            self._leave(run)
-            self._count(key, 1)
+        self.active.update(key for key, _ in self.waiting.values())
+        self.waiting.clear()
+        self._lines.clear()
 
     def line(self, key: Key) -> list[InLine]:
         """Return who waits, the next one first; not to be changed."""
